@@ -1,0 +1,46 @@
+# `make run` and `make test` need only Python 3.11 or 3.12 on x86-64 Linux.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: run test check lint types format soak bench lock clean
+
+run: $(READY)
+	@exec $(BIN)/python manage.py up
+
+test: $(READY)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: lint types
+	@$(BIN)/python manage.py makemigrations --check --dry-run
+	@$(BIN)/python manage.py spectacular --validate --fail-on-warn --file var/openapi.yaml
+	@$(MAKE) --no-print-directory test
+
+lint: $(READY)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports
+
+types: $(READY)
+	@$(BIN)/mypy .
+
+format: $(READY)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+soak: $(READY)
+	@SOAK=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+bench: $(READY)
+	@$(BIN)/python -m benchmarks
+
+$(READY): requirements.txt requirements-dev.txt
+	@echo "· making the virtual environment"
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { echo "Python 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@echo "· installing locked dependencies (about a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $(READY)
+
+clean:
+	rm -rf .venv staticfiles

@@ -1,0 +1,140 @@
+"""Users and their sessions in the admin: a window and a few buttons."""
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.auth.models import Group
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts import services
+from accounts.errors import LastAdmin
+from accounts.models import Role, Session, User
+
+admin.site.unregister(Group)  # roles take its place
+
+
+class SessionInline(admin.TabularInline):
+    model = Session
+    fields = readonly_fields = ("created_at", "agent", "network", "rotated_at", "expires_at", "revoked_at")
+    extra = 0
+    can_delete = False
+    verbose_name_plural = "sessions"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(User)
+class UserAdmin(admin.ModelAdmin):
+    list_display = ("email", "name", "role_names", "is_active", "created_at", "deleted_at")
+    list_filter = ("is_active", "roles", ("deleted_at", admin.EmptyFieldListFilter), "created_at")
+    search_fields = ("email", "name", "id")
+    ordering = ("-id",)
+    fields = ("email", "name", "age", "is_active", "roles")
+    readonly_fields = ("email",)
+    filter_horizontal = ("roles",)
+    inlines: ClassVar = [SessionInline]
+    actions: ClassVar = ["sign_out", "disable", "enable", "hide", "restore"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        users: QuerySet[User] = User.objects.get_queryset().prefetch_related("roles")
+        return users
+
+    @admin.display(description="roles")
+    def role_names(self, user: User) -> str:
+        return ", ".join(sorted(role.name for role in user.roles.all()))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False  # people sign up; an administrator comes from `manage.py create_admin`
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # the button hides, a job deletes after 30 days
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        services.change_account(obj.pk, form.cleaned_data, now=timezone.now())
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Roles were set by the service above; sessions are read-only."""
+
+    @admin.action(description="Sign out everywhere")
+    def sign_out(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        ended = sum(services.close_all_sessions(user.pk, now=timezone.now()) for user in queryset)
+        self.message_user(request, f"Ended {ended} sessions.")
+
+    @admin.action(description="Disable and sign out")
+    def disable(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        self._each(request, queryset, lambda user: services.set_active(user.pk, False, now=timezone.now()), "Disabled")
+
+    @admin.action(description="Enable")
+    def enable(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        self._each(request, queryset, lambda user: services.set_active(user.pk, True, now=timezone.now()), "Enabled")
+
+    @admin.action(description="Delete (restorable for 30 days)")
+    def hide(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        alive = queryset.filter(deleted_at=None)
+        self._each(
+            request,
+            alive,
+            lambda user: services.delete_user(user.pk, now=timezone.now(), if_match=services.ANY),
+            "Deleted",
+        )
+
+    @admin.action(description="Restore")
+    def restore(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        self._each(request, queryset.exclude(deleted_at=None), lambda user: services.restore_user(user.pk), "Restored")
+
+    def _each(self, request: HttpRequest, queryset: QuerySet[User], act: Any, done: str) -> None:
+        count = 0
+        for user in queryset:
+            try:
+                act(user)
+                count += 1
+            except LastAdmin as refusal:
+                self.message_user(request, f"{user.email}: {refusal.message}", level="error")
+        self.message_user(request, f"{done} {count} users.")
+
+
+@admin.register(Session)
+class SessionAdmin(admin.ModelAdmin):
+    list_display = ("user", "agent", "network", "created_at", "rotated_at", "expires_at", "revoked_at")
+    list_filter = (("revoked_at", admin.EmptyFieldListFilter), "created_at")
+    list_select_related = ("user",)
+    search_fields = ("user__email", "agent", "network")
+    actions: ClassVar = ["revoke"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.action(description="Revoke", permissions=["view"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
+        ended = sum(
+            len(services.end_sessions(session.user_id, [session.pk], now=timezone.now())) for session in queryset
+        )
+        self.message_user(request, f"Revoked {ended} sessions.")
+
+
+@admin.register(Role)
+class RoleAdmin(admin.ModelAdmin):
+    list_display = ("name", "built_in", "permission_count")
+    search_fields = ("name",)
+
+    @admin.display(description="permissions")
+    def permission_count(self, role: Role) -> int:
+        return len(role.permissions)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -1,0 +1,48 @@
+"""Make an administrator, or make an existing user one. Safe to repeat."""
+
+import getpass
+import json
+import os
+import sys
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.validators import validate_email
+
+from accounts.services import ensure_admin
+
+
+class Command(BaseCommand):
+    help = "Make an administrator. The password comes from ADMIN_PASSWORD, standard input, or a question."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("email")
+        parser.add_argument("--name", default="")
+        parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
+
+    def handle(self, *args: Any, email: str, name: str, **options: Any) -> None:
+        password = os.environ.get("ADMIN_PASSWORD") or self.ask()
+        try:
+            validate_email(email)
+            validate_password(password)
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages)) from None
+        user, created = ensure_admin(email=email, password=password, name=name)
+        if options["json"]:
+            self.stdout.write(json.dumps({"id": str(user.pk), "email": user.email, "created": created}))
+        else:
+            self.stdout.write(
+                f"{user.email} is an administrator."
+                + ("" if created else " The account existed: its password is unchanged.")
+            )
+
+    @staticmethod
+    def ask() -> str:
+        if not sys.stdin.isatty():
+            return sys.stdin.readline().rstrip("\n")
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("Again: ") != password:
+            raise CommandError("The two passwords differ.")
+        return password

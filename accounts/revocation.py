@@ -1,0 +1,115 @@
+"""Ending access tokens before their time: the database first, then a tombstone in Redis that the gate sees.
+
+A tombstone lives as long as the longest access token. Rows say whether theirs was written; a sweep writes the rest.
+"""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from accounts.models import Session, User
+from accounts.tokens import read_access
+from core import redis
+from core.gate import Principal
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+LIFETIME = settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"] + timedelta(minutes=1)
+SECONDS = int(LIFETIME.total_seconds())
+COMPLETE = "gate:complete"
+
+
+def revoke_sessions(user_id: UUID, *, now: datetime, session_ids: list[UUID] | None = None) -> list[UUID]:
+    """End these sessions of a user, or all; return those that were live. Tombstones follow the commit."""
+    sessions = Session.objects.filter(user_id=user_id, revoked_at=None)
+    if session_ids is not None:
+        sessions = sessions.filter(pk__in=session_ids)
+    with transaction.atomic():
+        ended = list(sessions.select_for_update().values_list("pk", flat=True))
+        Session.objects.filter(pk__in=ended).update(revoked_at=now)
+        transaction.on_commit(lambda: mirror_sessions(ended), robust=True)
+    return ended
+
+
+def raise_epoch(user_id: UUID, *, now: datetime) -> None:
+    """End every access token of a user that was minted before this moment."""
+    with transaction.atomic():
+        User.objects.filter(pk=user_id).update(epoch=F("epoch") + 1, epoch_raised_at=now, epoch_mirrored_at=None)
+        transaction.on_commit(lambda: mirror_epochs([user_id]), robust=True)
+
+
+def mirror_sessions(session_ids: list[UUID]) -> None:
+    if not session_ids:
+        return
+    try:
+        redis.call(lambda client: _write(client, {f"revoked:{pk}": "1" for pk in session_ids}))
+    except redis.RedisAway:
+        return  # the sweep finds it
+    Session.objects.filter(pk__in=session_ids).update(mirrored_at=timezone.now())
+
+
+def mirror_epochs(user_ids: list[UUID]) -> None:
+    epochs = dict(User.objects.filter(pk__in=user_ids).values_list("pk", "epoch"))
+    if not epochs:
+        return
+    try:
+        redis.call(lambda client: _write(client, {f"epoch:{pk}": str(epoch) for pk, epoch in epochs.items()}))
+    except redis.RedisAway:
+        return
+    for pk, epoch in epochs.items():
+        User.objects.filter(pk=pk, epoch=epoch).update(epoch_mirrored_at=timezone.now())
+
+
+def _write(client: "Redis[bytes]", values: dict[str, str]) -> None:
+    with client.pipeline(transaction=False) as pipe:
+        for key, value in values.items():
+            pipe.set(key, value, ex=SECONDS)
+        pipe.execute()
+
+
+def sweep(*, now: datetime) -> int:
+    """Write every tombstone that is still missing and still matters; return how many."""
+    since = now - LIFETIME
+    sessions = list(Session.objects.filter(mirrored_at=None, revoked_at__gt=since).values_list("pk", flat=True))
+    users = list(User.objects.filter(epoch_mirrored_at=None, epoch_raised_at__gt=since).values_list("pk", flat=True))
+    mirror_sessions(sessions)
+    mirror_epochs(users)
+    return len(sessions) + len(users)
+
+
+class GateAuthenticator:
+    """What the gate asks of accounts."""
+
+    def read(self, token: str) -> Principal:
+        return read_access(token)
+
+    def alive(self, principal: Principal) -> bool:
+        """One query: the session stands, its user is active, and the epoch is not older than the user's."""
+        return Session.objects.filter(
+            pk=principal.session_id,
+            user_id=principal.user_id,
+            revoked_at=None,
+            user__is_active=True,
+            user__deleted_at=None,
+            user__epoch__lte=principal.epoch,
+        ).exists()
+
+    def restore(self) -> None:
+        """Fill a Redis that came back empty. Revocations that happen meanwhile write their own tombstones."""
+        since = timezone.now() - LIFETIME
+        values = {
+            f"revoked:{pk}": "1" for pk in Session.objects.filter(revoked_at__gt=since).values_list("pk", flat=True)
+        }
+        epochs = User.objects.filter(epoch_raised_at__gt=since).values_list("pk", "epoch")
+        values |= {f"epoch:{pk}": str(epoch) for pk, epoch in epochs}
+        try:
+            redis.call(lambda client: _write(client, values))
+            redis.call(lambda client: client.set(COMPLETE, "1"))
+        except redis.RedisAway:
+            return

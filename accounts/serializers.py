@@ -1,0 +1,73 @@
+"""The shape of accounts at the boundary."""
+
+from typing import Any, ClassVar
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError as DjangoValidationError
+from rest_framework import serializers
+
+from accounts.models import User
+from accounts.passwords import MAX_BYTES
+from core.api import StrictSerializer
+
+
+class UserSerializer(serializers.ModelSerializer[User]):
+    roles = serializers.SlugRelatedField(slug_field="name", many=True, read_only=True)
+
+    class Meta:
+        model = User
+        fields: ClassVar = ["id", "email", "name", "age", "roles", "version", "created_at", "updated_at"]
+        read_only_fields = fields
+
+
+class ProfileSerializer(StrictSerializer):
+    name = serializers.CharField(max_length=120, allow_blank=True, required=False)
+    age = serializers.IntegerField(min_value=0, max_value=150, allow_null=True, required=False)
+
+
+class RegisterSerializer(ProfileSerializer):
+    email = serializers.EmailField(max_length=254)
+    password = serializers.CharField(max_length=MAX_BYTES, trim_whitespace=False, write_only=True)
+
+    def validate_password(self, value: str) -> str:
+        try:
+            validate_password(value)
+        except DjangoValidationError as error:
+            raise serializers.ValidationError(
+                [serializers.ErrorDetail(item.messages[0], item.code) for item in error.error_list]
+            ) from None
+        return value
+
+
+class LoginSerializer(StrictSerializer):
+    email = serializers.CharField(max_length=254)
+    password = serializers.CharField(max_length=MAX_BYTES, trim_whitespace=False, write_only=True)
+
+
+class AccessSerializer(serializers.Serializer[Any]):
+    access = serializers.CharField()
+    expires_in = serializers.IntegerField(help_text="Seconds.")
+
+
+class SignedInSerializer(AccessSerializer):
+    user = UserSerializer()
+
+
+class PasswordRulesSerializer(serializers.Serializer[Any]):
+    min_length = serializers.IntegerField()
+    max_bytes = serializers.IntegerField()
+
+
+class LimitsSerializer(serializers.Serializer[Any]):
+    requests_per_minute = serializers.IntegerField()
+    body_bytes = serializers.IntegerField()
+    blueprint_bytes = serializers.IntegerField()
+
+
+class ConfigSerializer(serializers.Serializer[Any]):
+    version = serializers.CharField()
+    email_verification = serializers.ChoiceField(choices=["optional", "required"])
+    sign_in_providers = serializers.ListField(child=serializers.CharField())
+    sites_domain = serializers.CharField()
+    password = PasswordRulesSerializer()
+    limits = LimitsSerializer()

@@ -1,0 +1,25 @@
+"""The Celery application. Its worker and beat start with `celery -A config.celery`."""
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import beat_init, setup_logging, worker_init
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+app = Celery("getyousite")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+
+@setup_logging.connect
+def keep_our_logging(**_: Any) -> None:
+    """Celery leaves logging alone when this signal has a receiver."""
+
+
+@worker_init.connect
+@beat_init.connect
+def check_boot(**_: Any) -> None:
+    from core import boot
+
+    boot.check()

@@ -1,0 +1,212 @@
+"""Every environment variable: its type, its default, its meaning. Wrong or missing ones are named all at once."""
+
+import ipaddress
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from publicsuffixlist import PublicSuffixList
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+ORIGIN = re.compile(r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$")
+HOST_NAME = re.compile(r"^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$")
+KEY = re.compile(r"^[A-Za-z0-9_-]{1,32}:.{43,}$")
+CommaList = Annotated[list[str], NoDecode]
+
+
+class EnvironmentInvalid(SystemExit):
+    """The boot stops here: the message names every variable that is missing or weak. Exit code 1."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("The environment is not valid:\n" + "\n".join(f"  {fault}" for fault in sorted(faults)))
+
+
+class Environment(BaseSettings):
+    """Read from the process environment only. In development what is secret is made once and kept in VAR_DIR."""
+
+    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    environment: Literal["development", "production"] = Field(
+        "development", description="development relaxes cookies and makes its own secrets."
+    )
+    secret_key: SecretStr = Field(
+        min_length=50, description="Signs admin cookies and links. Rotate with SECRET_KEY_FALLBACKS."
+    )
+    secret_key_fallbacks: CommaList = Field([], description="Older values of SECRET_KEY, comma separated.")
+    jwt_keys: CommaList = Field(
+        min_length=1, description="kid:key, comma separated; the first signs, all verify. 43 characters or more a key."
+    )
+    database_url: SecretStr = Field(
+        description="postgresql://role:password@host:port/name; a role without SUPERUSER and BYPASSRLS."
+    )
+    redis_url: SecretStr = Field(
+        description="redis://:password@host:port/0; limits, revocations, streams, Celery. noeviction."
+    )
+    cache_redis_url: SecretStr | None = Field(None, description="May evict. Default: database 1 beside REDIS_URL.")
+    app_host: str = Field("localhost", description="Host name of API and admin.")
+    sites_domain: str = Field("localhost", description="Published sites are at <subdomain>.SITES_DOMAIN.")
+    sites_scheme: Literal["http", "https"] | None = Field(
+        None, description="Scheme of published sites. https in production."
+    )
+    sites_port: int | None = Field(
+        None, ge=1, le=65535, description="Port in addresses of published sites; none in production."
+    )
+    cors_origins: CommaList = Field([], description="Exact origins of front ends, comma separated.")
+    host: str = Field("127.0.0.1", description="Address the public listener binds.")
+    port: int = Field(8000, ge=1, le=65535, description="Port of the public listener.")
+    internal_host: str = Field("127.0.0.1", description="Address of the internal listener: /metrics and /internal/*.")
+    internal_port: int = Field(8001, ge=1, le=65535, description="Port of the internal listener.")
+    var_dir: Path = Field(BASE_DIR / "var", description="Where this installation keeps files.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        "INFO", description="Least severe line logged."
+    )
+    log_format: Literal["json", "console"] | None = Field(
+        None, description="json in production, console in development."
+    )
+    process: Literal["web", "worker", "beat", "command"] = Field(
+        "command", description="What this process is; set by `manage.py serve` and `up`."
+    )
+    web_workers: int = Field(2, ge=1, le=64, description="Web processes.")
+    web_threads: int = Field(4, ge=1, le=64, description="Threads and database connections a web process has.")
+    worker_processes: int = Field(1, ge=1, le=64, description="Celery processes.")
+    hash_concurrency: int = Field(
+        os.cpu_count() or 1, ge=1, description="Password hashes at once in a process, 64 MiB each."
+    )
+    trusted_proxy_count: int = Field(0, ge=0, le=10, description="Proxies before us that append to X-Forwarded-For.")
+    rate_limit: int = Field(
+        100, ge=1, description="API requests a minute for each user or client network, and the most at once."
+    )
+    page_cache_mib: int = Field(64, ge=1, description="Memory for rendered pages in a web process.")
+    drain_seconds: float = Field(0, ge=0, le=60, description="Time between failing readiness and closing the listener.")
+    admin_login_attempts: int = Field(
+        10, ge=1, description="Tries a minute at the admin sign-in form from one client network."
+    )
+
+    @field_validator("cors_origins", "secret_key_fallbacks", "jwt_keys", mode="before")
+    @classmethod
+    def split(cls, value: Any) -> Any:
+        return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def exact_origins(cls, value: list[str]) -> list[str]:
+        if wrong := [origin for origin in value if not ORIGIN.match(origin)]:
+            raise ValueError(f"not an exact origin such as https://app.example.com: {', '.join(wrong)}")
+        return value
+
+    @field_validator("jwt_keys")
+    @classmethod
+    def strong_keys(cls, value: list[str]) -> list[str]:
+        if not all(KEY.match(item) for item in value):
+            raise ValueError("each must be kid:key with a key of at least 43 characters")
+        if len({item.split(":")[0] for item in value}) != len(value):
+            raise ValueError("two keys share a kid")
+        return value
+
+    @field_validator("app_host", "sites_domain")
+    @classmethod
+    def host_name(cls, value: str) -> str:
+        if not HOST_NAME.match(value.lower()):
+            raise ValueError("must be a host name without scheme or port")
+        return value.lower()
+
+    @field_validator("secret_key")
+    @classmethod
+    def unguessable(cls, value: SecretStr) -> SecretStr:
+        if len(set(value.get_secret_value())) < 10:
+            raise ValueError("has fewer than 10 different characters")
+        return value
+
+    @property
+    def debug(self) -> bool:
+        return self.environment == "development"
+
+
+def load(environ: Mapping[str, str] | None = None) -> Environment:
+    """The environment of this process. Raises EnvironmentInvalid naming every fault."""
+    given = dict(os.environ if environ is None else environ)
+    development = given.get("ENVIRONMENT", "development") == "development"
+    defaults = _development_defaults(given) if development else _production_defaults(given)
+    values = {name.lower(): value for name, value in {**defaults, **given}.items() if value != ""}
+    known = {name: value for name, value in values.items() if name in Environment.model_fields}
+    faults = [] if development else list(_production_faults(known))
+    try:
+        env = Environment.model_validate(known)
+    except ValidationError as error:
+        raise EnvironmentInvalid(faults + [_fault(detail) for detail in error.errors()]) from None
+    if faults:
+        raise EnvironmentInvalid(faults)
+    if env.cache_redis_url is None:
+        beside = urlsplit(env.redis_url.get_secret_value())._replace(path="/1").geturl()
+        env = env.model_copy(update={"cache_redis_url": SecretStr(beside)})
+    return env
+
+
+def _fault(detail: Any) -> str:
+    name = ".".join(str(part) for part in detail["loc"]).upper()
+    if detail["type"] == "missing":
+        return f"{name} is missing: {Environment.model_fields[detail['loc'][0]].description}"
+    return f"{name}: {detail['msg'].removeprefix('Value error, ')}"
+
+
+def _production_defaults(given: Mapping[str, str]) -> dict[str, Any]:
+    return {"SITES_SCHEME": "https", "LOG_FORMAT": "json", "DRAIN_SECONDS": "5"}
+
+
+def _development_defaults(given: Mapping[str, str]) -> dict[str, Any]:
+    port = given.get("PORT", "8000")
+    return {
+        "SITES_SCHEME": "http",
+        "SITES_PORT": port,
+        "LOG_FORMAT": "console",
+        "CORS_ORIGINS": "http://localhost:3000,http://localhost:5173",
+        **_kept_secrets(Path(given.get("VAR_DIR") or BASE_DIR / "var")),
+    }
+
+
+def _kept_secrets(var: Path) -> dict[str, str]:
+    """Secrets of a development installation, random and made once (mode 600)."""
+    path = var / "secrets.json"
+    if not path.exists():
+        var.mkdir(parents=True, exist_ok=True)
+        made = {"SECRET_KEY": secrets.token_urlsafe(48), "JWT_KEYS": f"dev:{secrets.token_urlsafe(48)}"}
+        draft = var / f".secrets.{os.getpid()}"
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(made))
+        try:
+            os.link(draft, path)  # the first of two processes wins, and neither reads half a file
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    kept: dict[str, str] = json.loads(path.read_text())
+    return kept
+
+
+def _production_faults(values: Mapping[str, Any]) -> Iterator[str]:
+    """What only production refuses."""
+    for name in ("app_host", "sites_domain"):
+        if name not in values:
+            yield f"{name.upper()} is missing: {Environment.model_fields[name].description}"
+    app, domain = values.get("app_host", "").lower(), values.get("sites_domain", "").lower()
+    if app and domain and registrable(app) == registrable(domain):
+        yield f"SITES_DOMAIN shares the registrable domain {registrable(app)} with APP_HOST: a published site could reach its cookies"
+    if wrong := [
+        origin for origin in values.get("cors_origins", "").split(",") if origin.strip().startswith("http://")
+    ]:
+        yield f"CORS_ORIGINS must be https in production: {', '.join(wrong)}"
+
+
+def registrable(host: str) -> str:
+    """The domain one registers: `www.example.co.uk` -> `example.co.uk`. An address or a bare name is its own."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return PublicSuffixList().privatesuffix(host) or host

@@ -1,0 +1,264 @@
+"""Django's settings, wired from the typed environment in `config.env`."""
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from config.env import BASE_DIR as BASE_DIR
+from config.env import load
+
+ENV = load()
+VERSION = (BASE_DIR / "VERSION").read_text().strip()
+
+SECRET_KEY = ENV.secret_key.get_secret_value()
+SECRET_KEY_FALLBACKS = ENV.secret_key_fallbacks
+DEBUG = False  # its error pages show settings; DEVELOPMENT relaxes only what a browser on localhost needs
+DEVELOPMENT = ENV.debug
+VAR_DIR = ENV.var_dir
+
+APP_HOST, SITES_DOMAIN = ENV.app_host, ENV.sites_domain
+SITES_SCHEME, SITES_PORT = ENV.sites_scheme or "https", ENV.sites_port
+LOOPBACK_HOSTS = ["127.0.0.1", "[::1]"]
+ALLOWED_HOSTS = [APP_HOST, *(LOOPBACK_HOSTS if DEVELOPMENT else [])]
+APP_ORIGINS = {f"https://{APP_HOST}"} | (
+    {f"http://{host}:{ENV.port}" for host in [*LOOPBACK_HOSTS, APP_HOST]} if DEVELOPMENT else set()
+)
+TRUSTED_PROXY_COUNT = ENV.trusted_proxy_count
+
+INSTALLED_APPS = [
+    "core",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "accounts",
+    "sites",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "config.apps.AdminConfig",
+    "corsheaders",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+
+MIDDLEWARE = [
+    "core.requests.RequestMiddleware",
+    "core.headers.SecurityHeadersMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "core.gate.GateMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+APPEND_SLASH = False
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+_database = urlsplit(ENV.database_url.get_secret_value())
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": _database.path.lstrip("/"),
+        "USER": unquote(_database.username or ""),
+        "PASSWORD": unquote(_database.password or ""),
+        "HOST": _database.hostname,
+        "PORT": _database.port or 5432,
+        "ATOMIC_REQUESTS": False,  # see docs/decisions/001: it would hold a connection on every warm request
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 2, "application_name": "getyousite"},
+    }
+}
+if ENV.process == "web":  # one connection for each thread, and a clear 503 instead of a long wait
+    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": ENV.web_threads, "max_size": ENV.web_threads, "timeout": 2.0}
+
+REDIS_URL = ENV.redis_url.get_secret_value()
+REDIS_TIMEOUT_SECONDS = 0.25
+_redis_options = {
+    "SOCKET_TIMEOUT": REDIS_TIMEOUT_SECONDS,
+    "SOCKET_CONNECT_TIMEOUT": REDIS_TIMEOUT_SECONDS,
+    "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+    "CONNECTION_POOL_KWARGS": {"retry": None, "health_check_interval": 0},
+}
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": ENV.cache_redis_url.get_secret_value() if ENV.cache_redis_url else REDIS_URL,
+        "OPTIONS": _redis_options,
+        "KEY_PREFIX": "gys",
+    },
+    "limits": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": _redis_options,
+        "KEY_PREFIX": "gys",
+    },
+}
+RATELIMIT_USE_CACHE = "limits"
+SILENCED_SYSTEM_CHECKS = ["django_ratelimit.W001"]
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["accounts.backends.PasswordBackend"]
+PASSWORD_HASHERS = ["accounts.hashing.Argon2Hasher"]
+HASH_CONCURRENCY = ENV.hash_concurrency
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "accounts.passwords.LengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/admin/login/"
+JWT_KEYS = dict(item.split(":", 1) for item in ENV.jwt_keys)
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
+    "ISSUER": f"https://{APP_HOST}",
+    "AUDIENCE": f"https://{APP_HOST}/api",
+    "USER_ID_CLAIM": "sub",
+    "UPDATE_LAST_LOGIN": False,
+    "LEEWAY": timedelta(seconds=30),
+}
+SESSION_LIFETIME = timedelta(days=30)
+SESSION_IDLE = timedelta(days=14)
+REFRESH_GRACE = timedelta(seconds=10)
+SOFT_DELETE_FOR = timedelta(days=30)
+
+CORS_ALLOWED_ORIGINS = ENV.cors_origins
+CORS_ALLOW_CREDENTIALS = True
+CORS_URLS_REGEX = r"^/api/"
+CORS_ALLOW_HEADERS = [
+    "accept",
+    "authorization",
+    "content-type",
+    "if-match",
+    "if-none-match",
+    "idempotency-key",
+    "x-requested-with",
+    "x-request-id",
+]
+CORS_EXPOSE_HEADERS = [
+    "etag",
+    "location",
+    "retry-after",
+    "x-request-id",
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
+]
+
+RATE_LIMIT = ENV.rate_limit
+ADMIN_LOGIN_ATTEMPTS = ENV.admin_login_attempts
+PAGE_CACHE_BYTES = ENV.page_cache_mib * 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024 + 1  # core.api enforces the limit of each route before parsing
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEVELOPMENT
+SESSION_COOKIE_NAME = "admin-session" if DEVELOPMENT else "__Host-admin-session"
+CSRF_COOKIE_NAME = "admin-csrf" if DEVELOPMENT else "__Host-admin-csrf"
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Strict"
+CSRF_COOKIE_HTTPONLY = True
+CSRF_TRUSTED_ORIGINS = sorted(APP_ORIGINS)
+SESSION_COOKIE_AGE = 12 * 3600
+SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 365 * 24 * 3600
+SECURE_HSTS_PRELOAD = False
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_COUNT else None
+X_FRAME_OPTIONS = "DENY"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.GateAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["core.parsing.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["core.rendering.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "core.schema.ProblemAutoSchema",
+    "DEFAULT_VERSIONING_CLASS": None,
+    "EXCEPTION_HANDLER": "core.api.exception_handler",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+    "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Getyousite",
+    "DESCRIPTION": "The API of a website-building platform. Errors are RFC 9457 problems; see docs/api.md for the contracts.",
+    "VERSION": VERSION,
+    "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "core.schema.describe_problems"],
+    "ENUM_NAME_OVERRIDES": {"SiteStatus": "sites.models.Site.Status"},
+}
+
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_TIME_LIMIT = 300
+CELERY_TASK_SOFT_TIME_LIMIT = 270
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_MAX_TASKS_PER_CHILD = 1000
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
+CELERY_WORKER_CONCURRENCY = ENV.worker_processes
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 2 * CELERY_TASK_TIME_LIMIT,
+    "socket_timeout": 5,
+    "socket_connect_timeout": 1,
+    "health_check_interval": 25,
+    "global_keyprefix": "celery:",
+}
+
+
+def _every(seconds: int, task: str) -> dict[str, Any]:
+    return {"task": task, "schedule": float(seconds), "options": {"expires": seconds}}
+
+
+# Jobs that are safe to run twice, in UTC; each entry expires after its period. A test proves that each task exists.
+CELERY_BEAT_SCHEDULE = {
+    "mirror-revocations": _every(60, "accounts.tasks.mirror_revocations"),
+    "announce-sites": _every(60, "sites.tasks.sweep_announcements"),
+    "purge-deleted": _every(3600, "core.tasks.purge_deleted"),
+    "forget-answers": _every(3600, "core.tasks.forget_answers"),
+}
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+USE_I18N = False
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"  # filled by collectstatic when the image is built
+if DEVELOPMENT:  # served from where they are; WhiteNoise only wants the folder to exist
+    STATIC_ROOT = VAR_DIR / "static"
+    STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage" if DEVELOPMENT else "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}  # fmt: skip
+WHITENOISE_USE_FINDERS = DEVELOPMENT
+WHITENOISE_AUTOREFRESH = False
+
+LOG_LEVEL, LOG_FORMAT = ENV.log_level, ENV.log_format or "json"
+LOGGING_CONFIG = "core.logs.configure"
+LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
+METRICS_DIR = VAR_DIR / "metrics"

@@ -1,0 +1,15 @@
+"""Everything the application host answers. Published sites never come here: `sites.edge` takes them before Django."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("", include("core.urls")),
+    path("api/v1/", include("accounts.urls")),
+    path("api/v1/", include("sites.urls")),
+    path("admin/", admin.site.urls),
+]
+handler400 = "core.api.bad_request"
+handler403 = "core.api.forbidden"
+handler404 = "core.api.not_found"
+handler500 = "core.api.server_error"

@@ -1,0 +1,98 @@
+"""Fixtures that every app's tests use. Nothing here replaces a part of the platform."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.contrib.auth.hashers import make_password
+from django.http import HttpResponse
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import Session, User
+from accounts.tests.factories import UserFactory
+from accounts.tokens import mint_access
+from core import redis
+
+pytest_plugins = ["tests.stack"]
+
+
+@pytest.fixture(autouse=True)
+def empty_redis() -> Iterator[None]:
+    """Each test starts with an empty Redis of its own, and with the breaker closed."""
+    redis.close_breaker()
+    redis.client().flushdb()
+    yield
+    redis.close_breaker()
+
+
+@pytest.fixture(scope="session")
+def password_hash() -> str:
+    """One real hash of `PASSWORD`, made once: hashing is what makes sign-in slow."""
+    return make_password(PASSWORD)
+
+
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass
+class Api:
+    """A signed-in person at the API. Calls return Django's response; bodies are JSON."""
+
+    user: User
+    session: Session
+    client: Client = field(default_factory=Client)
+
+    @property
+    def access(self) -> str:
+        return mint_access(self.user, self.session)[0]
+
+    def call(self, method: str, path: str, data: Any = None, *, if_match: int | str | None = None, **headers: str) -> Any:
+        sent = {"Authorization": f"Bearer {self.access}", **{name.replace("_", "-"): value for name, value in headers.items()}}
+        if if_match is not None:
+            sent["If-Match"] = f'"{if_match}"' if isinstance(if_match, int) else if_match
+        return self.client.generic(
+            method, path if path.startswith("/") else f"/api/v1/{path}", dump(data), content_type="application/json", headers=sent
+        )
+
+    def get(self, path: str, **options: Any) -> HttpResponse:
+        return self.call("GET", path, **options)
+
+    def post(self, path: str, data: Any = None, **options: Any) -> HttpResponse:
+        return self.call("POST", path, data, **options)
+
+    def put(self, path: str, data: Any, **options: Any) -> HttpResponse:
+        return self.call("PUT", path, data, **options)
+
+    def patch(self, path: str, data: Any, **options: Any) -> HttpResponse:
+        return self.call("PATCH", path, data, **options)
+
+    def delete(self, path: str, **options: Any) -> HttpResponse:
+        return self.call("DELETE", path, **options)
+
+
+def dump(data: Any) -> bytes:
+    import json
+
+    if isinstance(data, bytes):
+        return data
+    return b"" if data is None else json.dumps(data).encode()
+
+
+def sign_in(user: User) -> Api:
+    """A session for `user` without the hash that signing in costs."""
+    from accounts.services import Device, open_session
+
+    return Api(user, open_session(user, device=Device(), now=timezone.now()))
+
+
+@pytest.fixture
+def api(transactional_db: None) -> Api:
+    return sign_in(UserFactory())
+
+
+@pytest.fixture
+def other(transactional_db: None) -> Api:
+    """Somebody else."""
+    return sign_in(UserFactory())

@@ -1,0 +1,69 @@
+"""The admin: every page runs in the `system` context and is rendered inside it; its sign-in form is rate limited."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.conf import settings
+from django.contrib.admin import AdminSite
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.decorators import method_decorator
+from django_ratelimit.core import is_ratelimited
+from redis import RedisError
+
+from core import tenancy
+from core.limits import client_address, client_network
+
+View = Callable[..., HttpResponse]
+
+
+def _network(group: str, request: HttpRequest) -> str:
+    return client_network(client_address(request))
+
+
+def _rate(group: str, request: HttpRequest) -> str:
+    return f"{settings.ADMIN_LOGIN_ATTEMPTS}/m"
+
+
+def limited(view: View) -> View:
+    """Refuse the POSTs of one network past ADMIN_LOGIN_ATTEMPTS a minute. Redis away lets people in."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            refused = is_ratelimited(
+                request, group="admin-login", key=_network, rate=_rate, method="POST", increment=True
+            )
+        except RedisError:
+            refused = False
+        if refused:
+            text = "Too many attempts. Wait a minute, then try again.\n"
+            return HttpResponse(
+                text, status=429, content_type="text/plain; charset=utf-8", headers={"Retry-After": "60"}
+            )
+        return view(request, *args, **kwargs)
+
+    return guarded
+
+
+class PlatformAdminSite(AdminSite):
+    site_header = site_title = "Getyousite"
+    index_title = "Administration"
+    site_url = None
+    enable_nav_sidebar = True
+
+    def admin_view(self, view: View, cacheable: bool = False) -> View:
+        @wraps(view)
+        def inside(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            with tenancy.context(tenancy.SYSTEM):
+                response = view(request, *args, **kwargs)
+                if isinstance(response, TemplateResponse):
+                    response.render()
+                return response
+
+        return super().admin_view(inside, cacheable)
+
+    @method_decorator(limited)
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().login(request, extra_context)

@@ -1,0 +1,198 @@
+"""What every API view shares: refusals as problems, contexts, conditional requests, safe repetition."""
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar
+
+import structlog
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from rest_framework import exceptions, serializers, viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from core import idempotency, refusals, tenancy
+from core.database import is_away
+from core.errors import DomainError, FieldProblem, Invalid, NotFound, Unavailable
+from core.parsing import DEFAULT_LIMIT
+from core.pointers import pointer
+from core.problems import problem
+
+log = structlog.get_logger(__name__)
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """Refuses fields it does not know, with a pointer to each."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            writable = {name for name, field in self.fields.items() if not field.read_only}
+            if unknown := sorted(set(data) - writable):
+                raise Invalid(
+                    [
+                        FieldProblem(pointer([name]), "unknown_field", "This field is not known here.")
+                        for name in unknown
+                    ]
+                )
+        return super().to_internal_value(data)
+
+
+class ApiViewSet(viewsets.GenericViewSet[Any]):
+    """A viewset whose handlers may run inside the caller's tenancy context and are safe to repeat with a key.
+
+    `body_limit` is in bytes. `fenced` views run in the context of the signed-in user, in one transaction.
+    """
+
+    body_limit: ClassVar[int] = DEFAULT_LIMIT
+    fenced: ClassVar[bool] = False
+    lookup_value_converter = "uuid"
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
+        """As DRF's, with `run` around the handler."""
+        self.args, self.kwargs = args, kwargs
+        self.request = wrapped = self.initialize_request(request, *args, **kwargs)
+        self.headers = self.default_response_headers
+        try:
+            self.initial(wrapped, *args, **kwargs)
+            known = (wrapped.method or "").lower() in self.http_method_names
+            handler = (
+                getattr(self, (wrapped.method or "").lower(), self.http_method_not_allowed)
+                if known
+                else self.http_method_not_allowed
+            )
+            if wrapped.method in {"POST", "PUT", "PATCH"}:
+                self._check_body(wrapped)
+            response = self.run(lambda: handler(wrapped, *args, **kwargs))
+        except Exception as exc:  # noqa: BLE001 - DRF's own contract: the handler re-raises what it does not know
+            response = self.handle_exception(exc)
+        self.response = self.finalize_response(wrapped, response, *args, **kwargs)
+        return self.response
+
+    def run(self, handle: Callable[[], HttpResponse]) -> HttpResponse:
+        key = self.request.headers.get("Idempotency-Key")
+        repeatable = self.request.method == "POST" and not self.request.path.startswith("/api/v1/auth/")
+        if key is None or not repeatable or not self.request.user.is_authenticated:
+            with self.scope():
+                return handle()
+        return idempotency.once(self, key, lambda: self._answer(handle))
+
+    def scope(self) -> AbstractContextManager[None]:
+        """The tenancy context that the handler runs in."""
+        return tenancy.context(tenancy.user_context(self.request.user.pk)) if self.fenced else nullcontext()
+
+    def _answer(self, handle: Callable[[], HttpResponse]) -> HttpResponse:
+        """The rendered answer, refusals included; what broke is raised."""
+        try:
+            with transaction.atomic(), self.scope():
+                response = handle()
+        except Exception as exc:  # noqa: BLE001 - as in dispatch
+            response = self.handle_exception(exc)
+        return self.finalize_response(self.request, response, *self.args, **self.kwargs)
+
+    def _check_body(self, request: Request) -> None:
+        """Parse before anything is looked up, so that a broken body never changes a thing. It must be an object."""
+        if not isinstance(request.data, dict):
+            raise Invalid([FieldProblem("", "not_an_object", "Send a JSON object.")])
+        if request.data and self.get_serializer_class_or_none() is None and not self.reads_body():
+            raise Invalid(
+                [
+                    FieldProblem(pointer([name]), "unknown_field", "This route takes no body.")
+                    for name in sorted(request.data)
+                ]
+            )
+
+    def get_serializer_class_or_none(self) -> type[serializers.BaseSerializer[Any]] | None:
+        try:
+            return self.get_serializer_class()
+        except AssertionError:
+            return None
+
+    def reads_body(self) -> bool:
+        """Whether the current action takes a body that no serializer describes."""
+        return False
+
+    def validated(self, serializer: type[serializers.Serializer[Any]], *, partial: bool = False) -> dict[str, Any]:
+        """The request body as `serializer` sees it. Raises Invalid or ValidationError."""
+        bound = serializer(data=self.request.data, partial=partial, context=self.get_serializer_context())
+        bound.is_valid(raise_exception=True)
+        return dict(bound.validated_data)
+
+
+def etag(version: int) -> str:
+    return f'"{version}"'
+
+
+def versioned(data: Any, version: int, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """An answer that carries its version as ETag."""
+    return Response(
+        data, status=status, headers={"ETag": etag(version), "Cache-Control": "private, no-cache", **(headers or {})}
+    )
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse | None:
+    """Refusals become problems here and nowhere else; bugs stay bugs."""
+    request = context["request"]._request
+    if is_away(exc):
+        exc = Unavailable()
+    if isinstance(exc, Http404):
+        exc = NotFound()
+    if isinstance(exc, DomainError):
+        if exc.status in {401, 403, 429}:
+            refusals.report(request, exc)
+        errors = exc.errors if isinstance(exc, Invalid) else ()
+        return problem(exc.status, code=exc.code, detail=exc.message, errors=errors, headers=exc.headers)
+    return _reshape(exc, drf_exception_handler(exc, context))
+
+
+def _reshape(exc: Exception, response: Response | None) -> HttpResponse | None:
+    """The same members for what DRF itself refuses."""
+    if response is None:
+        return None
+    if isinstance(exc, exceptions.ValidationError):
+        errors = list(_field_problems(exc.get_full_details(), ()))
+        return problem(400, code=Invalid.code, detail=Invalid.message, errors=errors)
+    code, detail = "refused", "This request was refused."
+    if isinstance(exc, exceptions.APIException):
+        codes = exc.get_codes()
+        code, detail = (codes if isinstance(codes, str) else code), str(exc.detail)
+    elif isinstance(exc, PermissionDenied):
+        code, detail = "permission_denied", "You may not do this."
+    kept = {
+        name: value for name, value in response.headers.items() if name in {"Allow", "Retry-After", "WWW-Authenticate"}
+    }
+    return problem(response.status_code, code=code, detail=detail, headers=kept)
+
+
+def _field_problems(details: Any, place: tuple[str | int, ...]) -> Any:
+    if isinstance(details, dict) and set(details) == {"message", "code"}:
+        yield FieldProblem(pointer(place), str(details["code"]), str(details["message"]))
+    elif isinstance(details, dict):
+        for name, inner in details.items():
+            yield from _field_problems(inner, place if name == "non_field_errors" else (*place, name))
+    elif isinstance(details, list):
+        for index, inner in enumerate(details):
+            leaf = isinstance(inner, dict) and set(inner) == {"message", "code"}
+            yield from _field_problems(inner, place if leaf else (*place, index))
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return problem(400, code="bad_request", detail="This request is not valid.")
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return problem(403, code="permission_denied", detail="You may not do this.")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return problem(404, code=NotFound.code, detail=NotFound.message)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """The last resort. A database that is away is not our bug and says when to come back."""
+    exc = sys.exc_info()[1]
+    if exc is not None and is_away(exc):
+        return problem(503, code=Unavailable.code, detail=Unavailable.message, headers=Unavailable().headers)
+    return problem(500, code="server_error", detail="Something went wrong on our side. We have a record of it.")

@@ -1,0 +1,56 @@
+"""What must hold before a process serves: a database role that row-level security binds, and a Redis that keeps."""
+
+import redis as redis_library
+import structlog
+from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError, connection
+
+from core import redis
+
+MINIMUM_POSTGRES = 150000
+log = structlog.get_logger(__name__)
+
+
+class BootRefused(SystemExit):
+    """One clear line, exit code 1."""
+
+
+def check() -> None:
+    """Raise BootRefused when this process must not serve. A Redis that evicts is warned about."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT rolsuper, rolbypassrls, current_setting('server_version_num')::int FROM pg_roles WHERE rolname = current_user"
+            )
+            superuser, bypasses, version = cursor.fetchone()
+    except (OperationalError, ImproperlyConfigured) as error:
+        raise BootRefused(f"DATABASE_URL cannot be reached: {str(error).strip().splitlines()[0]}") from None
+    finally:
+        connection.close()
+    if superuser or bypasses:
+        raise BootRefused(
+            "DATABASE_URL names a role with SUPERUSER or BYPASSRLS: customers would not be kept apart. Use a plain role."
+        )
+    if version < MINIMUM_POSTGRES:
+        raise BootRefused("PostgreSQL 15 or newer is needed.")
+    try:
+        _check_redis()
+    except redis_library.RedisError as error:
+        log.warning("redis_away", detail=type(error).__name__)
+
+
+def check_redis_url() -> None:
+    """Raise BootRefused when nothing answers at REDIS_URL: for the first start, where it is a mistake in the URL."""
+    try:
+        redis.client().ping()
+    except redis_library.RedisError as error:
+        raise BootRefused(f"REDIS_URL cannot be reached: {error}") from None
+
+
+def _check_redis() -> None:
+    facts = redis.client().info()
+    policy = facts.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        log.warning("redis_may_evict", policy=policy, advice="set maxmemory-policy noeviction on REDIS_URL")
+    if tuple(int(part) for part in str(facts["redis_version"]).split(".")[:2]) < (6, 2):
+        raise BootRefused("Redis 6.2 or newer is needed at REDIS_URL.")

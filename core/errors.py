@@ -1,0 +1,64 @@
+"""The ways this platform says no. `code` is contract, `message` is safe for anyone and holds no ids."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class DomainError(Exception):
+    """A refusal. `core.api` turns it into `application/problem+json` (RFC 9457)."""
+
+    code: ClassVar[str] = "refused"
+    status: ClassVar[int] = 400
+    message: ClassVar[str] = "This request was refused."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {}
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One thing wrong with the input: `pointer` is a JSON Pointer (RFC 6901) into the body, `code` is contract."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class Invalid(DomainError):
+    """The input has the wrong shape; `errors` says where."""
+
+    code, status, message = "invalid", 400, "Some values are not valid."
+
+    def __init__(self, errors: list[FieldProblem]) -> None:
+        super().__init__()
+        self.errors = errors
+
+
+class NotFound(DomainError):
+    code, status, message = "not_found", 404, "There is nothing here."
+
+
+class PreconditionRequired(DomainError):
+    code, status, message = "precondition_required", 428, "Send If-Match with the ETag you last read."
+
+
+class PreconditionFailed(DomainError):
+    code, status, message = "precondition_failed", 412, "This was changed since you read it. Read it again."
+
+
+class PayloadTooLarge(DomainError):
+    code, status, message = "payload_too_large", 413, "This body is larger than this route accepts."
+
+
+class Unavailable(DomainError):
+    """Something we need is away for a moment."""
+
+    code, status, message = "unavailable", 503, "The service is busy. Try again in a moment."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "2"}

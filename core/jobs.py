@@ -1,0 +1,80 @@
+"""Work is a row; the message is only a nudge.
+
+A job is claimed with FOR UPDATE SKIP LOCKED and a lease. A worker that dies leaves the lease to run out, and the next
+sweep claims the row again; after `MAX_ATTEMPTS` it is dead and counted in the metrics.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import structlog
+from celery import Task
+from django.db import connection, transaction
+from kombu.exceptions import OperationalError as BrokerAway
+
+from core import metrics, tenancy
+from core.models import Job
+
+LEASE = timedelta(minutes=6)  # longer than CELERY_TASK_TIME_LIMIT
+MAX_ATTEMPTS = 8
+J = TypeVar("J", bound=Job)
+
+log = structlog.get_logger(__name__)
+
+
+def nudge(task: "Task[..., None]", *arguments: str) -> None:
+    """Send a message after the commit to hurry a row. Losing it is harmless: the sweep comes each minute."""
+
+    def send() -> None:
+        try:
+            task.apply_async(args=arguments, retry=False)
+        except BrokerAway:
+            log.warning("nudge_lost", task=task.name)
+
+    transaction.on_commit(send, robust=True)
+
+
+def claim(kind: type[J], *, now: datetime, limit: int = 100) -> list[J]:
+    """Take up to `limit` due jobs, oldest first; nobody else gets them until the lease ends."""
+    waiting = kind._default_manager.filter(state__in=[Job.State.WAITING, Job.State.RUNNING], due_at__lte=now)
+    with tenancy.context(tenancy.SYSTEM):
+        jobs = list(waiting.select_for_update(skip_locked=True, of=("self",)).order_by("due_at")[:limit])
+        for job in jobs:
+            job.state, job.attempts, job.due_at = Job.State.RUNNING, job.attempts + 1, now + LEASE
+        kind._default_manager.bulk_update(jobs, ["state", "attempts", "due_at"])
+    return jobs
+
+
+def run(job: Job, act: Callable[[], None], *, now: datetime) -> bool:
+    """Do a claimed job. An error is kept in the row with the next try, or makes it dead. True when it is done."""
+    try:
+        act()
+    except Exception as error:
+        job.error = type(error).__name__[:200]
+        dead = job.attempts >= MAX_ATTEMPTS
+        job.state = Job.State.DEAD if dead else Job.State.WAITING
+        job.due_at = now + timedelta(seconds=min(2**job.attempts, 3600))
+        log.warning(
+            "job_failed", job=str(job.pk), kind=type(job).__name__, attempts=job.attempts, dead=dead, exc_info=True
+        )
+        metrics.jobs.labels(type(job).__name__, "dead" if dead else "failed").inc()
+    else:
+        job.state, job.error = Job.State.DONE, ""
+        metrics.jobs.labels(type(job).__name__, "done").inc()
+    with tenancy.context(tenancy.SYSTEM):
+        job.save(update_fields=["state", "due_at", "error"])
+    return job.state == Job.State.DONE
+
+
+def claim_slot(job: str, *, every: timedelta, now: datetime) -> bool:
+    """Whether this caller runs the periodic `job` now: one of any number of beats gets each slot of length `every`."""
+    seconds = every.total_seconds()
+    slot = datetime.fromtimestamp(now.timestamp() // seconds * seconds, tz=now.tzinfo)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO core_slot (job, slot) VALUES (%s, %s) "
+            "ON CONFLICT (job) DO UPDATE SET slot = EXCLUDED.slot WHERE core_slot.slot < EXCLUDED.slot",
+            [job, slot],
+        )
+        return cursor.rowcount == 1

@@ -1,0 +1,32 @@
+"""Prometheus metrics of every process, added up over all workers when the internal listener is asked."""
+
+import os
+
+from django.conf import settings
+
+if settings.ENV.process != "command":  # before the import below: the library reads it once
+    settings.METRICS_DIR.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(settings.METRICS_DIR))
+
+from prometheus_client import REGISTRY as _LOCAL
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+requests = Counter(
+    "getyousite_requests_total", "HTTP requests answered by the application.", ["method", "route", "status"]
+)
+seconds = Histogram("getyousite_request_seconds", "Time to answer, by route.", ["route"], buckets=BUCKETS)
+pages = Counter("getyousite_pages_total", "Published pages by where they came from.", ["source"])
+refusals = Counter("getyousite_refusals_total", "Refused requests by problem code.", ["code"])
+jobs = Counter("getyousite_jobs_total", "Jobs by kind and how they ended.", ["kind", "outcome"])
+lost_touches = Counter("getyousite_lost_touches_total", "Invalidations that Redis did not take.")
+
+
+def exposition() -> bytes:
+    """All processes' metrics in the Prometheus text format."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(_LOCAL)
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)

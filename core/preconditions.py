@@ -1,0 +1,35 @@
+"""Conditional requests (RFC 9110, 13): nothing is overwritten that the client has not seen."""
+
+from dataclasses import dataclass
+
+from django.http import HttpRequest
+from rest_framework.request import Request
+
+from core.errors import PreconditionFailed, PreconditionRequired
+
+
+@dataclass(frozen=True, slots=True)
+class IfMatch:
+    """The versions that a client accepts; None accepts any (`*`)."""
+
+    versions: frozenset[int] | None
+
+    def check(self, version: int) -> None:
+        """Raise PreconditionFailed unless `version` is one of them."""
+        if self.versions is not None and version not in self.versions:
+            raise PreconditionFailed
+
+
+def if_match(request: Request | HttpRequest, *, required: bool = True) -> IfMatch:
+    """The If-Match header as versions. Raises PreconditionRequired; what is not one of our tags matches nothing."""
+    header = request.headers.get("If-Match", "").strip()
+    if not header and required:
+        raise PreconditionRequired
+    if not header or header == "*":
+        return IfMatch(None)
+    tags = (tag.strip() for tag in header.split(","))
+    return IfMatch(
+        frozenset(
+            int(tag[1:-1]) for tag in tags if len(tag) < 22 and tag[:1] == tag[-1:] == '"' and tag[1:-1].isdecimal()
+        )
+    )

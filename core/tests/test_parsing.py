@@ -1,0 +1,88 @@
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rest_framework.exceptions import ParseError
+
+from core.errors import PayloadTooLarge
+from core.parsing import MAX_DEPTH, loads, nesting, read_bounded
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")), inner, max_size=4),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(JSON, st.booleans())
+def test_loads_reads_back_whatever_is_json(value, ascii_only):
+    assert loads(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
+
+
+@given(st.binary(max_size=200))
+def test_loads_refuses_or_reads_any_bytes_but_never_breaks(body):
+    try:
+        loads(body)
+    except ParseError:
+        pass
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": 1, "a": 2}',
+        b'{"a": {"b": 1, "b": 2}}',
+        b'{"a": "\\u0000"}',
+        b'{"\\u0000": 1}',
+        b'{"a": "\\ud800"}',
+        b'["\\udfff"]',
+        b'{"a": "\\udc00\\ud800"}',
+        b"[NaN]",
+        b"[Infinity]",
+        b"[-Infinity]",
+        b"[1e999]",
+        b"[-1e400]",
+        b"\xff\xfe",
+        b'{"a": "\xed\xa0\x80"}',
+        b'{"a": "\x00"}',
+        b"[" * 65 + b"]" * 65,
+        b'{"a":' * 65 + b"1" + b"}" * 65,
+        b"[" * 100_000,
+        b"[" + b"9" * 5000 + b"]",
+        b"{'a': 1}",
+        b"[1,]",
+        b'{"a": 1} x',
+        b"\xef\xbb\xbf{}",
+    ],
+)
+def test_loads_refuses(body):
+    with pytest.raises(ParseError):
+        loads(body)
+
+
+def test_loads_takes_what_only_looks_dangerous():
+    body = b'{"a": "[[[[{{{{", "b": "\\\\u0000", "c": "\\ud83d\\ude00", "d": "\\\\\\"["}'
+
+    assert loads(body) == {"a": "[[[[{{{{", "b": "\\u0000", "c": "😀", "d": '\\"['}
+    assert nesting(body) == 1
+
+
+def test_loads_takes_the_deepest_allowed():
+    assert nesting(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH) == MAX_DEPTH
+    assert loads(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)[0] is not None
+
+
+def test_read_bounded_reads_no_more_than_one_byte_past_the_limit():
+    stream = io.BytesIO(b"x" * 1000)
+
+    with pytest.raises(PayloadTooLarge):
+        read_bounded(stream, 100)
+
+    assert stream.tell() == 101
+    assert read_bounded(io.BytesIO(b"x" * 100), 100) == b"x" * 100
