@@ -9,7 +9,7 @@ run: $(READY)
 	@exec $(BIN)/python manage.py up
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint types
 	@$(BIN)/python manage.py makemigrations --check --dry-run
@@ -29,7 +29,7 @@ format: $(READY)
 	@$(BIN)/ruff check --fix .
 
 soak: $(READY)
-	@SOAK=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	@SOAK=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks

@@ -1,8 +1,10 @@
 """Fixtures that every app's tests use. Nothing here replaces a part of the platform."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from django.contrib.auth.hashers import make_password
@@ -11,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Session, User
+from accounts.services import Device, open_session
 from accounts.tests.factories import UserFactory
 from accounts.tokens import mint_access
 from core import redis
@@ -42,19 +45,20 @@ class Api:
 
     user: User
     session: Session
+    access: str
     client: Client = field(default_factory=Client)
 
-    @property
-    def access(self) -> str:
-        return mint_access(self.user, self.session)[0]
-
-    def call(self, method: str, path: str, data: Any = None, *, if_match: int | str | None = None, **headers: str) -> Any:
-        sent = {"Authorization": f"Bearer {self.access}", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    def call(
+        self, method: str, path: str, data: Any = None, *, if_match: int | str | None = None, **headers: str
+    ) -> Any:
+        sent = {
+            "Authorization": f"Bearer {self.access}",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
         if if_match is not None:
             sent["If-Match"] = f'"{if_match}"' if isinstance(if_match, int) else if_match
-        return self.client.generic(
-            method, path if path.startswith("/") else f"/api/v1/{path}", dump(data), content_type="application/json", headers=sent
-        )
+        address = path.removeprefix("http://testserver") if "://" in path else urljoin("/api/v1/", path)
+        return self.client.generic(method, address, dump(data), content_type="application/json", headers=sent)
 
     def get(self, path: str, **options: Any) -> HttpResponse:
         return self.call("GET", path, **options)
@@ -73,8 +77,6 @@ class Api:
 
 
 def dump(data: Any) -> bytes:
-    import json
-
     if isinstance(data, bytes):
         return data
     return b"" if data is None else json.dumps(data).encode()
@@ -82,9 +84,8 @@ def dump(data: Any) -> bytes:
 
 def sign_in(user: User) -> Api:
     """A session for `user` without the hash that signing in costs."""
-    from accounts.services import Device, open_session
-
-    return Api(user, open_session(user, device=Device(), now=timezone.now()))
+    session = open_session(user, device=Device(), now=timezone.now())
+    return Api(user, session, mint_access(user, session)[0])
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Users and their sessions in the admin: a window and a few buttons."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.models import Group
@@ -35,8 +35,8 @@ class UserAdmin(admin.ModelAdmin):
     fields = ("email", "name", "age", "is_active", "roles")
     readonly_fields = ("email",)
     filter_horizontal = ("roles",)
-    inlines: ClassVar = [SessionInline]
-    actions: ClassVar = ["sign_out", "disable", "enable", "hide", "restore"]
+    inlines = [SessionInline]
+    actions = ["sign_out", "disable", "enable", "hide", "restore"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         users: QuerySet[User] = User.objects.get_queryset().prefetch_related("roles")
@@ -102,7 +102,7 @@ class SessionAdmin(admin.ModelAdmin):
     list_filter = (("revoked_at", admin.EmptyFieldListFilter), "created_at")
     list_select_related = ("user",)
     search_fields = ("user__email", "agent", "network")
-    actions: ClassVar = ["revoke"]
+    actions = ["revoke"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

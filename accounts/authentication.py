@@ -1,6 +1,6 @@
 """Who the caller of an API view is: read from what the gate verified, without a query."""
 
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -46,7 +46,7 @@ class GateAuthentication(BaseAuthentication):
 
 
 class GateAuthenticationScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    target_class: ClassVar = GateAuthentication
+    target_class = GateAuthentication
     name = "bearer"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Argon2id at the declared cost, with a bound on how many hashes run at once."""
 
 import threading
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.hashers import Argon2PasswordHasher
@@ -42,7 +42,7 @@ class Argon2Hasher(Argon2PasswordHasher):
     memory_cost = 65536
     time_cost = 3
     parallelism = 4
-    permits: ClassVar = _Permits()
+    permits = _Permits()
 
     def encode(self, password: str, salt: str) -> Any:
         with self.permits:

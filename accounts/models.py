@@ -2,7 +2,7 @@
 
 import unicodedata
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.postgres.fields import ArrayField
@@ -36,7 +36,7 @@ class Role(models.Model):
     version = models.PositiveIntegerField(default=1, editable=False)
 
     class Meta:
-        ordering: ClassVar = ["name"]
+        ordering = ["name"]
 
     def __str__(self) -> str:
         return self.name
@@ -46,13 +46,13 @@ class UserManager(BaseUserManager["User"]):
     def get_by_natural_key(self, username: str | None) -> "User":
         return self.alive().get(email=username)
 
-    def get_queryset(self) -> AliveQuerySet:
+    def get_queryset(self) -> AliveQuerySet["User"]:
         return AliveQuerySet(self.model, using=self._db)
 
-    def alive(self) -> AliveQuerySet:
+    def alive(self) -> "AliveQuerySet[User]":
         return self.get_queryset().alive()
 
-    def deleted(self) -> AliveQuerySet:
+    def deleted(self) -> "AliveQuerySet[User]":
         return self.get_queryset().deleted()
 
 
@@ -74,15 +74,13 @@ class User(AbstractBaseUser):
     deleted_at = models.DateTimeField(null=True, editable=False)
 
     USERNAME_FIELD = "email"
-    REQUIRED_FIELDS: ClassVar[list[str]] = []
-    objects: ClassVar[UserManager] = UserManager()
+    REQUIRED_FIELDS = []
+    objects = UserManager()
 
     class Meta:
-        ordering: ClassVar = ["-id"]
-        constraints: ClassVar = [
-            models.CheckConstraint(name="user_age", condition=Q(age=None) | Q(age__range=(0, 150)))
-        ]
-        indexes: ClassVar = [
+        ordering = ["-id"]
+        constraints = [models.CheckConstraint(name="user_age", condition=Q(age=None) | Q(age__range=(0, 150)))]
+        indexes = [
             models.Index(
                 "epoch_raised_at",
                 name="user_epoch_unmirrored",
@@ -141,11 +139,11 @@ class Session(models.Model):
     network = models.CharField(max_length=60, blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects: ClassVar = SessionQuerySet.as_manager()
+    objects = SessionQuerySet.as_manager()
 
     class Meta:
-        ordering: ClassVar = ["-id"]
-        indexes: ClassVar = [
+        ordering = ["-id"]
+        indexes = [
             models.Index("revoked_at", name="session_unmirrored", condition=Q(mirrored_at=None) & ~Q(revoked_at=None)),
         ]
 

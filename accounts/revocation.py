@@ -4,23 +4,19 @@ A tombstone lives as long as the longest access token. Rows say whether theirs w
 """
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
+from redis import Redis
 
 from accounts.models import Session, User
-from accounts.tokens import read_access
+from accounts.tokens import PlatformAccessToken, read_access
 from core import redis
 from core.gate import Principal
 
-if TYPE_CHECKING:
-    from redis import Redis
-
-LIFETIME = settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"] + timedelta(minutes=1)
+LIFETIME: timedelta = PlatformAccessToken.lifetime + timedelta(minutes=1)
 SECONDS = int(LIFETIME.total_seconds())
 COMPLETE = "gate:complete"
 
@@ -66,7 +62,7 @@ def mirror_epochs(user_ids: list[UUID]) -> None:
         User.objects.filter(pk=pk, epoch=epoch).update(epoch_mirrored_at=timezone.now())
 
 
-def _write(client: "Redis[bytes]", values: dict[str, str]) -> None:
+def _write(client: Redis, values: dict[str, str]) -> None:
     with client.pipeline(transaction=False) as pipe:
         for key, value in values.items():
             pipe.set(key, value, ex=SECONDS)

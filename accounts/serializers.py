@@ -1,6 +1,6 @@
 """The shape of accounts at the boundary."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
@@ -12,11 +12,11 @@ from core.api import StrictSerializer
 
 
 class UserSerializer(serializers.ModelSerializer[User]):
-    roles = serializers.SlugRelatedField(slug_field="name", many=True, read_only=True)
+    roles: Any = serializers.SlugRelatedField(slug_field="name", many=True, read_only=True)
 
     class Meta:
         model = User
-        fields: ClassVar = ["id", "email", "name", "age", "roles", "version", "created_at", "updated_at"]
+        fields = ["id", "email", "name", "age", "roles", "version", "created_at", "updated_at"]
         read_only_fields = fields
 
 

@@ -138,6 +138,7 @@ def delete_user(user_id: UUID, *, now: datetime, if_match: IfMatch) -> None:
 def restore_user(user_id: UUID) -> None:
     """Bring back a hidden account with what was hidden with it. The person signs in anew."""
     user = User.objects.deleted().select_for_update().get(pk=user_id)
+    assert user.deleted_at is not None
     lifecycle.restore("person", user_id, moment=user.deleted_at)
     User.objects.get_queryset().filter(pk=user_id).update(deleted_at=None, version=F("version") + 1)
 

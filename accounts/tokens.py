@@ -30,16 +30,17 @@ class KeyRing(TokenBackend):
 
     def __init__(self, keys: dict[str, str]) -> None:
         first = next(iter(keys.values()))
-        rules = settings.SIMPLE_JWT
+        rules: dict[str, Any] = settings.SIMPLE_JWT
+        self.secret = first
         super().__init__(ALGORITHM, first, "", rules["AUDIENCE"], rules["ISSUER"], None, rules["LEEWAY"])
         self.keys = keys
         self.kid = next(iter(keys))
 
     def encode(self, payload: dict[str, Any]) -> str:
         claims = {**payload, "aud": self.audience, "iss": self.issuer}
-        return jwt.encode(claims, self.signing_key, algorithm=ALGORITHM, headers={"kid": self.kid})
+        return jwt.encode(claims, self.secret, algorithm=ALGORITHM, headers={"kid": self.kid})
 
-    def decode(self, token: str, verify: bool = True) -> dict[str, Any]:
+    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
         try:
             header = jwt.get_unverified_header(token)
             key = self.keys[header["kid"]]

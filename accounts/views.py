@@ -153,26 +153,26 @@ class MeViewSet(ApiViewSet):
     @extend_schema(operation_id="me")
     def retrieve(self, request: Request) -> Response:
         """The signed-in user."""
-        user = request.user.row()
+        user = self.caller.row()
         return versioned(UserSerializer(user).data, user.version)
 
     @extend_schema(operation_id="change_me", request=ProfileSerializer, responses=UserSerializer)
     def partial_update(self, request: Request) -> Response:
         """Change name or age."""
         changes = self.validated(ProfileSerializer, partial=True)
-        user = services.change_user(request.user.pk, changes, if_match=if_match(request))
+        user = services.change_user(self.caller.pk, changes, if_match=if_match(request))
         return versioned(UserSerializer(user).data, user.version)
 
     @extend_schema(operation_id="delete_me", responses={204: None})
     def destroy(self, request: Request) -> Response:
         """Close the account: everything of it is hidden at once and deleted after 30 days."""
-        services.delete_user(request.user.pk, now=timezone.now(), if_match=if_match(request))
+        services.delete_user(self.caller.pk, now=timezone.now(), if_match=if_match(request))
         return clear_refresh(Response(status=204, headers=NO_STORE))
 
     @extend_schema(operation_id="logout_all", request=None, responses={204: None})
     def logout_all(self, request: Request) -> Response:
         """End every session of this account, this one too."""
-        services.close_all_sessions(request.user.pk, now=timezone.now())
+        services.close_all_sessions(self.caller.pk, now=timezone.now())
         return clear_refresh(Response(status=204, headers=NO_STORE))
 
     def get_serializer_class(self) -> Any:

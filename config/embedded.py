@@ -133,7 +133,7 @@ class Postgres:
         self.data = self.home / "data"
         self.facts = home / "postgres.json"  # beside the folder, so that it belongs to whoever runs the command
 
-    def start(self, report: Report, *, fast: bool) -> str:
+    def start(self, report: Report, *, fast: bool, port: int | None = None) -> str:
         """Return the URL of the application's database, after `initdb` on the first call."""
         if self.facts.exists() and self._run("pg_ctl", "status", "-D", str(self.data), check=False).returncode == 0:
             return str(json.loads(self.facts.read_text())["url"])
@@ -142,7 +142,7 @@ class Postgres:
             self._create()
         report("starting PostgreSQL")
         facts = json.loads(self.facts.read_text())
-        port = free_port()
+        port = port or free_port()
         options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories= -c max_connections=200"
         if fast:
             options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
@@ -229,7 +229,7 @@ class RedisServer:
         self.home = home / "redis"
         self.facts = self.home / "facts.json"
 
-    def start(self, report: Report) -> str:
+    def start(self, report: Report, *, port: int | None = None) -> str:
         """Return the URL, starting the server when nothing answers there."""
         self.home.mkdir(mode=0o700, exist_ok=True)
         if self.facts.exists():
@@ -237,7 +237,8 @@ class RedisServer:
             if self._answers(url):
                 return str(url)
         report("starting Redis")
-        password, port = secrets.token_urlsafe(24), free_port()
+        port = port or free_port()
+        password = secrets.token_urlsafe(24)
         configuration = self.home / "redis.conf"
         lines = [
             "bind 127.0.0.1",

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -13,12 +13,16 @@ from urllib.parse import urlsplit
 from publicsuffixlist import PublicSuffixList
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import PydanticBaseSettingsSource as Source
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ORIGIN = re.compile(r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$")
 HOST_NAME = re.compile(r"^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$")
 KEY = re.compile(r"^[A-Za-z0-9_-]{1,32}:.{43,}$")
 CommaList = Annotated[list[str], NoDecode]
+
+
+PRODUCTION_DEFAULTS: dict[str, Any] = {"sites_scheme": "https", "log_format": "json", "drain_seconds": 5}
 
 
 class EnvironmentInvalid(SystemExit):
@@ -31,7 +35,14 @@ class EnvironmentInvalid(SystemExit):
 class Environment(BaseSettings):
     """Read from the process environment only. In development what is secret is made once and kept in VAR_DIR."""
 
-    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True, env_ignore_empty=True)
+
+    @classmethod
+    def settings_customise_sources(  # type: ignore[override]
+        cls, settings_cls: type[BaseSettings], init_settings: Source, env_settings: Source, **others: Source
+    ) -> tuple[Source, ...]:
+        """The process environment, then the defaults that `load` passes in; no files."""
+        return env_settings, init_settings
 
     environment: Literal["development", "production"] = Field(
         "development", description="development relaxes cookies and makes its own secrets."
@@ -129,16 +140,12 @@ class Environment(BaseSettings):
         return self.environment == "development"
 
 
-def load(environ: Mapping[str, str] | None = None) -> Environment:
+def load() -> Environment:
     """The environment of this process. Raises EnvironmentInvalid naming every fault."""
-    given = dict(os.environ if environ is None else environ)
-    development = given.get("ENVIRONMENT", "development") == "development"
-    defaults = _development_defaults(given) if development else _production_defaults(given)
-    values = {name.lower(): value for name, value in {**defaults, **given}.items() if value != ""}
-    known = {name: value for name, value in values.items() if name in Environment.model_fields}
-    faults = [] if development else list(_production_faults(known))
+    development = (os.environ.get("ENVIRONMENT") or "development") == "development"
+    faults = [] if development else list(_production_faults())
     try:
-        env = Environment.model_validate(known)
+        env = Environment(**(_development_defaults() if development else PRODUCTION_DEFAULTS))
     except ValidationError as error:
         raise EnvironmentInvalid(faults + [_fault(detail) for detail in error.errors()]) from None
     if faults:
@@ -156,27 +163,22 @@ def _fault(detail: Any) -> str:
     return f"{name}: {detail['msg'].removeprefix('Value error, ')}"
 
 
-def _production_defaults(given: Mapping[str, str]) -> dict[str, Any]:
-    return {"SITES_SCHEME": "https", "LOG_FORMAT": "json", "DRAIN_SECONDS": "5"}
-
-
-def _development_defaults(given: Mapping[str, str]) -> dict[str, Any]:
-    port = given.get("PORT", "8000")
+def _development_defaults() -> dict[str, Any]:
     return {
-        "SITES_SCHEME": "http",
-        "SITES_PORT": port,
-        "LOG_FORMAT": "console",
-        "CORS_ORIGINS": "http://localhost:3000,http://localhost:5173",
-        **_kept_secrets(Path(given.get("VAR_DIR") or BASE_DIR / "var")),
+        "sites_scheme": "http",
+        "sites_port": os.environ.get("PORT") or 8000,
+        "log_format": "console",
+        "cors_origins": ["http://localhost:3000", "http://localhost:5173"],
+        **_kept_secrets(Path(os.environ.get("VAR_DIR") or BASE_DIR / "var")),
     }
 
 
-def _kept_secrets(var: Path) -> dict[str, str]:
+def _kept_secrets(var: Path) -> dict[str, Any]:
     """Secrets of a development installation, random and made once (mode 600)."""
     path = var / "secrets.json"
     if not path.exists():
         var.mkdir(parents=True, exist_ok=True)
-        made = {"SECRET_KEY": secrets.token_urlsafe(48), "JWT_KEYS": f"dev:{secrets.token_urlsafe(48)}"}
+        made = {"secret_key": secrets.token_urlsafe(48), "jwt_keys": [f"dev:{secrets.token_urlsafe(48)}"]}
         draft = var / f".secrets.{os.getpid()}"
         draft.touch(mode=0o600)
         draft.write_text(json.dumps(made))
@@ -186,21 +188,20 @@ def _kept_secrets(var: Path) -> dict[str, str]:
             pass
         finally:
             draft.unlink()
-    kept: dict[str, str] = json.loads(path.read_text())
+    kept: dict[str, Any] = json.loads(path.read_text())
     return kept
 
 
-def _production_faults(values: Mapping[str, Any]) -> Iterator[str]:
+def _production_faults() -> Iterator[str]:
     """What only production refuses."""
-    for name in ("app_host", "sites_domain"):
-        if name not in values:
-            yield f"{name.upper()} is missing: {Environment.model_fields[name].description}"
-    app, domain = values.get("app_host", "").lower(), values.get("sites_domain", "").lower()
+    for name in ("APP_HOST", "SITES_DOMAIN"):
+        if not os.environ.get(name):
+            yield f"{name} is missing: {Environment.model_fields[name.lower()].description}"
+    app, domain = os.environ.get("APP_HOST", "").lower(), os.environ.get("SITES_DOMAIN", "").lower()
     if app and domain and registrable(app) == registrable(domain):
         yield f"SITES_DOMAIN shares the registrable domain {registrable(app)} with APP_HOST: a published site could reach its cookies"
-    if wrong := [
-        origin for origin in values.get("cors_origins", "").split(",") if origin.strip().startswith("http://")
-    ]:
+    origins = (origin.strip() for origin in os.environ.get("CORS_ORIGINS", "").split(","))
+    if wrong := [origin for origin in origins if origin.startswith("http://")]:
         yield f"CORS_ORIGINS must be https in production: {', '.join(wrong)}"
 
 

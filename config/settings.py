@@ -4,8 +4,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from config.env import BASE_DIR as BASE_DIR
-from config.env import load
+from config.env import BASE_DIR, load
 
 ENV = load()
 VERSION = (BASE_DIR / "VERSION").read_text().strip()
@@ -44,7 +43,9 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "core.requests.RequestMiddleware",
-    "core.headers.SecurityHeadersMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "core.headers.PolicyMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "core.gate.GateMiddleware",
@@ -113,7 +114,10 @@ CACHES = {
     },
 }
 RATELIMIT_USE_CACHE = "limits"
-SILENCED_SYSTEM_CHECKS = ["django_ratelimit.W001"]
+SILENCED_SYSTEM_CHECKS = [
+    "security.W008",  # TLS ends at the proxy, and so does the redirect to it
+    "security.W021",  # preloading is a promise for the whole domain: the operator's to make
+]
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.backends.PasswordBackend"]

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils.decorators import method_decorator
 from django_ratelimit.core import is_ratelimited
@@ -15,7 +16,7 @@ from redis import RedisError
 from core import tenancy
 from core.limits import client_address, client_network
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def _network(group: str, request: HttpRequest) -> str:
@@ -30,7 +31,7 @@ def limited(view: View) -> View:
     """Refuse the POSTs of one network past ADMIN_LOGIN_ATTEMPTS a minute. Redis away lets people in."""
 
     @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             refused = is_ratelimited(
                 request, group="admin-login", key=_network, rate=_rate, method="POST", increment=True
@@ -53,9 +54,9 @@ class PlatformAdminSite(AdminSite):
     site_url = None
     enable_nav_sidebar = True
 
-    def admin_view(self, view: View, cacheable: bool = False) -> View:
+    def admin_view(self, view: View, cacheable: bool = False) -> View:  # type: ignore[override]
         @wraps(view)
-        def inside(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def inside(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             with tenancy.context(tenancy.SYSTEM):
                 response = view(request, *args, **kwargs)
                 if isinstance(response, TemplateResponse):

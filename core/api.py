@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import structlog
 from django.core.exceptions import PermissionDenied
@@ -18,6 +18,7 @@ from core import idempotency, refusals, tenancy
 from core.database import is_away
 from core.errors import DomainError, FieldProblem, Invalid, NotFound, Unavailable
 from core.parsing import DEFAULT_LIMIT
+from core.permissions import Caller
 from core.pointers import pointer
 from core.problems import problem
 
@@ -68,8 +69,13 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
             response = self.run(lambda: handler(wrapped, *args, **kwargs))
         except Exception as exc:  # noqa: BLE001 - DRF's own contract: the handler re-raises what it does not know
             response = self.handle_exception(exc)
-        self.response = self.finalize_response(wrapped, response, *args, **kwargs)
+        self.response = self.finalize_response(wrapped, cast(Response, response), *args, **kwargs)
         return self.response
+
+    @property
+    def caller(self) -> Caller:
+        """Who is signed in. For views that need it to be somebody."""
+        return cast(Caller, self.request.user)
 
     def run(self, handle: Callable[[], HttpResponse]) -> HttpResponse:
         key = self.request.headers.get("Idempotency-Key")
@@ -77,11 +83,11 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
         if key is None or not repeatable or not self.request.user.is_authenticated:
             with self.scope():
                 return handle()
-        return idempotency.once(self, key, lambda: self._answer(handle))
+        return idempotency.once(self.request, self.caller.pk, key, lambda: self._answer(handle))
 
     def scope(self) -> AbstractContextManager[None]:
         """The tenancy context that the handler runs in."""
-        return tenancy.context(tenancy.user_context(self.request.user.pk)) if self.fenced else nullcontext()
+        return tenancy.context(tenancy.user_context(self.caller.pk)) if self.fenced else nullcontext()
 
     def _answer(self, handle: Callable[[], HttpResponse]) -> HttpResponse:
         """The rendered answer, refusals included; what broke is raised."""
@@ -90,7 +96,7 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
                 response = handle()
         except Exception as exc:  # noqa: BLE001 - as in dispatch
             response = self.handle_exception(exc)
-        return self.finalize_response(self.request, response, *self.args, **self.kwargs)
+        return self.finalize_response(self.request, cast(Response, response), *self.args, **self.kwargs)
 
     def _check_body(self, request: Request) -> None:
         """Parse before anything is looked up, so that a broken body never changes a thing. It must be an object."""

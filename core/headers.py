@@ -1,8 +1,10 @@
-"""Security headers of the application host: nothing may be loaded from an API answer, little from the admin."""
+"""Content-Security-Policy of the application host: nothing may be loaded by an API answer, little by the admin.
+
+The other security headers are Django's own (SecurityMiddleware, XFrameOptionsMiddleware).
+"""
 
 from collections.abc import Callable
 
-from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
@@ -13,24 +15,14 @@ HTML_POLICY = (
 )
 
 
-class SecurityHeadersMiddleware:
+class PolicyMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
-        self.fixed = {
-            "X-Content-Type-Options": "nosniff",
-            "X-Frame-Options": "DENY",
-            "Referrer-Policy": "same-origin",
-            "Cross-Origin-Opener-Policy": "same-origin",
-            "Cross-Origin-Resource-Policy": "same-origin",
-        }
-        if settings.SECURE_HSTS_SECONDS:
-            self.fixed["Strict-Transport-Security"] = f"max-age={settings.SECURE_HSTS_SECONDS}; includeSubDomains"
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        for name, value in self.fixed.items():
-            response.headers.setdefault(name, value)
         response.headers.setdefault("Content-Security-Policy", policy(request.path))
+        response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
         return response
 
 

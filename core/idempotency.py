@@ -8,20 +8,20 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.db import transaction
 from django.http import HttpResponse
+from django.template.response import SimpleTemplateResponse
 from django.utils import timezone
+from rest_framework.request import Request
 
 from core.errors import DomainError, FieldProblem, Invalid
 from core.models import StoredAnswer
-
-if TYPE_CHECKING:
-    from core.api import ApiViewSet
 
 LIFETIME = timedelta(hours=24)
 KEPT_HEADERS = ("ETag", "Location", "Cache-Control")
@@ -39,18 +39,17 @@ class _Rollback(Exception):
         self.response = response
 
 
-def once(view: "ApiViewSet", key: str, answer: Callable[[], HttpResponse]) -> HttpResponse:
+def once(request: Request, principal: UUID, key: str, answer: Callable[[], HttpResponse]) -> HttpResponse:
     """The stored answer for `key`, or `answer()` stored with what it changed. 5xx leave nothing. Raises KeyReused."""
     if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
         raise Invalid(
             [FieldProblem("", "idempotency_key", "An Idempotency-Key has 1 to 255 printable ASCII characters.")]
         )
-    request = view.request
     body = json.dumps(request.data, sort_keys=True).encode()
     try:
         with transaction.atomic():
             row, created = StoredAnswer.objects.get_or_create(
-                principal=request.user.pk,
+                principal=principal,
                 key_digest=hashlib.sha256(key.encode()).hexdigest(),
                 route=hashlib.sha256(request.path.encode()).hexdigest(),
                 defaults={"body_digest": hashlib.sha256(body).hexdigest()},
@@ -58,7 +57,8 @@ def once(view: "ApiViewSet", key: str, answer: Callable[[], HttpResponse]) -> Ht
             if not created:
                 return _stored(row, key, body)
             response = answer()
-            response.render()  # type: ignore[attr-defined]
+            if isinstance(response, SimpleTemplateResponse):
+                response.render()
             if response.status_code >= 500:
                 raise _Rollback(response)
             row.answer = _seal(response, key, bytes(row.salt))
@@ -82,7 +82,7 @@ def _seal(response: HttpResponse, key: str, salt: bytes) -> bytes:
     headers = {name: response[name] for name in KEPT_HEADERS if name in response}
     facts = {
         "status": response.status_code,
-        "type": response["Content-Type"] if "Content-Type" in response else "",
+        "type": response.get("Content-Type", ""),
         "headers": headers,
     }
     return _cipher(key, salt).encrypt(NONCE, json.dumps(facts).encode() + b"\n" + response.content, None)

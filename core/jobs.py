@@ -77,4 +77,4 @@ def claim_slot(job: str, *, every: timedelta, now: datetime) -> bool:
             "ON CONFLICT (job) DO UPDATE SET slot = EXCLUDED.slot WHERE core_slot.slot < EXCLUDED.slot",
             [job, slot],
         )
-        return cursor.rowcount == 1
+        return bool(cursor.rowcount == 1)

@@ -1,11 +1,13 @@
 """Rows that serve every app: stored answers and the slots of periodic jobs."""
 
 import os
-from typing import Any
+from typing import Self, TypeVar
 
 from django.db import models
 
 from core.ids import uuid7
+
+M = TypeVar("M", bound=models.Model)
 
 
 def random_salt() -> bytes:
@@ -35,13 +37,13 @@ class Slot(models.Model):
     slot = models.DateTimeField()
 
 
-class AliveQuerySet(models.QuerySet[Any]):
+class AliveQuerySet(models.QuerySet[M]):
     """The words of soft deletion."""
 
-    def alive(self) -> "AliveQuerySet":
+    def alive(self) -> Self:
         return self.filter(deleted_at=None)
 
-    def deleted(self) -> "AliveQuerySet":
+    def deleted(self) -> Self:
         return self.exclude(deleted_at=None)
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -28,7 +28,7 @@ class KeysetPagination(BasePagination):
 
     parameters: ClassVar[set[str]] = {"limit", "cursor", "count"}
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: APIView | None = None) -> list[Any]:
+    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
         """One page, and what is needed for the links on both sides. Raises Invalid."""
         known = self.parameters | set(getattr(view, "filters", ()))
         if unknown := sorted(set(request.query_params) - known):

@@ -1,6 +1,8 @@
 """Every permission there is. Apps name theirs here; roles hold sets of them."""
 
 from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +30,13 @@ def all_permissions() -> dict[str, Permission]:
 
 ADMIN_ACCESS = permission("admin.access", "Enter the admin site")
 ADMIN_WRITE = permission("admin.write", "Change records in the admin site")
+
+
+class Caller(Protocol):
+    """Whoever is signed in at an API view. Only `row` and `may` cost a query."""
+
+    pk: UUID
+
+    def row(self) -> Any: ...
+
+    def may(self, permission: Permission) -> bool: ...

@@ -1,5 +1,6 @@
 """Starting and stopping the processes of this platform: each in its own session, none left behind."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -64,10 +65,8 @@ def stop(children: Iterable[Child], *, seconds: float) -> None:
             child.process.terminate()
     deadline = time.monotonic() + seconds
     for child in children:
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             child.process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            pass
         _kill_group(child.process.pid)
         child.process.wait()
         if child.pump:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import redis
 import structlog
@@ -25,7 +25,7 @@ class Breaker:
     def __init__(self) -> None:
         self._until = 0.0
 
-    def call(self, act: Callable[["redis.Redis[Any]"], T]) -> T:
+    def call(self, act: Callable[[redis.Redis], T]) -> T:
         """The result of `act(client)`. Raises RedisAway."""
         if time.monotonic() < self._until:
             raise RedisAway
@@ -35,7 +35,6 @@ class Breaker:
             self._until = time.monotonic() + PAUSE_SECONDS
             log.warning("redis_away", error=type(error).__name__, detail=str(error)[:100])
             raise RedisAway from None
-
 
     def close(self) -> None:
         """Trust Redis again at once: it was just seen to answer."""
@@ -47,7 +46,7 @@ call, close_breaker = _breaker.call, _breaker.close
 
 
 @cache
-def client() -> "redis.Redis[Any]":
+def client() -> redis.Redis:
     """The one client of this process for REDIS_URL."""
     return redis.Redis.from_url(
         settings.REDIS_URL,

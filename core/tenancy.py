@@ -61,7 +61,7 @@ def isolate(table: str, *, site_column: str = "site_id", published: str | None =
     `published` is an SQL condition for what `public` may read. It may read other fenced tables only when their
     policies do not read this one.
     """
-    member = f"{site_column} IN (SELECT site_id FROM sites_access WHERE user_id = (SELECT app_user()))"
+    member = f"{site_column} IN (SELECT site_id FROM sites_access WHERE user_id = (SELECT app_user()))"  # noqa: S608 - names from our migrations
     system = "(SELECT app_context()) = 'system'"
     forward = [
         f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",

@@ -20,7 +20,9 @@ FROM_PAGE = {"X-Requested-With": "fetch", "Origin": ORIGIN}
 
 
 def post(client, path, data=None, **headers):
-    return client.generic("POST", f"/api/v1/auth/{path}", dump(data or {}), content_type="application/json", headers=headers)
+    return client.generic(
+        "POST", f"/api/v1/auth/{path}", dump(data or {}), content_type="application/json", headers=headers
+    )
 
 
 @pytest.fixture
@@ -41,7 +43,12 @@ def test_register_answers_201_with_user_access_and_cookie():
 
     body = answer.json()
     assert (answer.status_code, sorted(body)) == (201, ["access", "expires_in", "user"])
-    assert (body["user"]["email"], body["user"]["roles"], body["user"]["age"], body["expires_in"]) == ("new@example.com", ["user"], 30, 900)
+    assert (body["user"]["email"], body["user"]["roles"], body["user"]["age"], body["expires_in"]) == (
+        "new@example.com",
+        ["user"],
+        30,
+        900,
+    )
     cookie = answer.cookies["refresh"]
     assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["domain"]) == (True, "Strict", "/", "")
     assert answer["Cache-Control"] == "no-store"
@@ -114,7 +121,11 @@ def test_login_signs_in_and_a_wrong_password_or_unknown_or_disabled_user_look_th
     good = post(Client(), "login", {"email": "Member@example.com", "password": PASSWORD})
     refused = [
         post(Client(), "login", {"email": email, "password": password})
-        for email, password in [("member@example.com", "wrong password"), ("nobody@example.com", PASSWORD), ("off@example.com", PASSWORD)]
+        for email, password in [
+            ("member@example.com", "wrong password"),
+            ("nobody@example.com", PASSWORD),
+            ("off@example.com", PASSWORD),
+        ]
     ]
 
     assert (good.status_code, good.json()["user"]["id"]) == (200, str(member.pk))
@@ -135,7 +146,9 @@ def test_login_hashes_once_for_anybody(member, monkeypatch):
 
 
 def test_login_ignores_an_old_authorization_header(member):
-    answer = post(Client(), "login", {"email": "member@example.com", "password": PASSWORD}, Authorization="Bearer rubbish")
+    answer = post(
+        Client(), "login", {"email": "member@example.com", "password": PASSWORD}, Authorization="Bearer rubbish"
+    )
 
     assert answer.status_code == 200
 
@@ -176,11 +189,17 @@ def test_a_token_replayed_after_the_grace_ends_the_session_and_its_access_tokens
     api = sign_in(member)
     newest = post(cookie_of(api.session, 1), "refresh", **FROM_PAGE)
     assert api.get("auth/me").status_code == 200
-    Session.objects.filter(pk=api.session.pk).update(rotated_at=timezone.now() - settings.REFRESH_GRACE - timedelta(seconds=1))
+    Session.objects.filter(pk=api.session.pk).update(
+        rotated_at=timezone.now() - settings.REFRESH_GRACE - timedelta(seconds=1)
+    )
 
     replayed = post(cookie_of(api.session, 1), "refresh", **FROM_PAGE)
 
-    assert (replayed.status_code, replayed.json()["code"], replayed.cookies["refresh"].value) == (401, "refresh_refused", "")
+    assert (replayed.status_code, replayed.json()["code"], replayed.cookies["refresh"].value) == (
+        401,
+        "refresh_refused",
+        "",
+    )
     assert post(cookie_of(api.session, 2), "refresh", **FROM_PAGE).status_code == 401
     for access in (api.access, newest.json()["access"]):
         answer = Client().get("/api/v1/auth/me", headers={"Authorization": f"Bearer {access}"})
@@ -215,7 +234,9 @@ def test_rotation_never_extends_beyond_the_first_sign_in(member):
     assert rotated.idle_at > session.idle_at
 
 
-@pytest.mark.parametrize("token", ["", "x", "a.b.c", "." * 150, "é.1.x", "0" * 32 + ".1." + "0" * 64, "0" * 32 + ".x." + "0" * 64])
+@pytest.mark.parametrize(
+    "token", ["", "x", "a.b.c", "." * 150, "é.1.x", "0" * 32 + ".1." + "0" * 64, "0" * 32 + ".x." + "0" * 64]
+)
 def test_refresh_refuses_tokens_that_we_did_not_make(token):
     client = Client()
     client.cookies["refresh"] = token

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 
@@ -27,10 +28,8 @@ def test_loads_reads_back_whatever_is_json(value, ascii_only):
 
 @given(st.binary(max_size=200))
 def test_loads_refuses_or_reads_any_bytes_but_never_breaks(body):
-    try:
+    with contextlib.suppress(ParseError):
         loads(body)
-    except ParseError:
-        pass
 
 
 @pytest.mark.parametrize(

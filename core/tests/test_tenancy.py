@@ -178,7 +178,9 @@ def test_a_constraint_added_by_a_migration_finds_the_orphan_that_was_planted():
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE planted (id int PRIMARY KEY, site_id uuid NOT NULL)")
         try:
-            cursor.execute("ALTER TABLE planted ENABLE ROW LEVEL SECURITY; ALTER TABLE planted FORCE ROW LEVEL SECURITY")
+            cursor.execute(
+                "ALTER TABLE planted ENABLE ROW LEVEL SECURITY; ALTER TABLE planted FORCE ROW LEVEL SECURITY"
+            )
             cursor.execute("CREATE POLICY tenant ON planted USING ((SELECT app_context()) = 'system')")
             with tenancy.context(tenancy.SYSTEM):
                 cursor.execute("INSERT INTO planted VALUES (1, %s), (2, gen_random_uuid())", [site.pk])

@@ -25,7 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         env = settings.ENV
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)
         children: list[processes.Child] = []
         try:
@@ -82,7 +82,7 @@ class Command(BaseCommand):
 
 def start_all() -> list[processes.Child]:
     manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
-    celery = [sys.executable, "-m", "celery", "-A", "config.celery"]
+    celery = [sys.executable, "-m", "celery", "--quiet", "-A", "config.celery"]
     beat_file = str(settings.VAR_DIR / "beat-schedule")
     worker = [*celery, "worker", "--pool", "prefork", "--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
     beat = [*celery, "beat", "--schedule", beat_file, "--pidfile", "", "--loglevel", "WARNING"]

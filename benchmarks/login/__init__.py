@@ -1,0 +1,14 @@
+"""Signing in with a password. The hash (64 MiB, three passes, four lanes) is nearly all of the cost on both sides."""
+
+from benchmarks.workload import Ask, Workload
+
+ASK = Ask("/api/v1/auth/login", method="POST", contains='"access"')
+WORKLOAD = Workload(
+    name="login",
+    ours=ASK,
+    theirs=ASK,
+    goal=0.95,
+    connections=4,
+    script="login/login.lua",
+    p99_goal_ms=None,
+)

@@ -1,0 +1,110 @@
+"""Work is a row: claimed once, tried again, dead at last."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.conf import settings
+from django.db import connections
+from django.utils.module_loading import import_string
+
+from config.celery import app
+from core import jobs, redis, tenancy
+from core.models import Job
+from sites import announcements
+from sites.models import Announcement
+from sites.tests.factories import SiteFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def rows():
+    site = SiteFactory()
+    with tenancy.context(tenancy.SYSTEM):
+        return Announcement.objects.bulk_create(
+            Announcement(site=site, host=f"h{number}", due_at=NOW) for number in range(20)
+        )
+
+
+def stored(row):
+    with tenancy.context(tenancy.SYSTEM):
+        return Announcement.objects.get(pk=row.pk)
+
+
+def test_parallel_claims_share_the_rows_out_once(rows):
+    def claim(_):
+        try:
+            return [job.pk for job in jobs.claim(Announcement, now=NOW, limit=3)]
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as pool:
+        claimed = [pk for batch in pool.map(claim, range(10)) for pk in batch]
+
+    assert len(claimed) == len(set(claimed)) == 20
+
+
+def test_a_claim_whose_worker_died_is_claimed_again_after_its_lease(rows):
+    first = jobs.claim(Announcement, now=NOW)
+
+    assert jobs.claim(Announcement, now=NOW + jobs.LEASE - timedelta(seconds=1)) == []
+    again = jobs.claim(Announcement, now=NOW + jobs.LEASE)
+    assert {job.pk for job in again} == {job.pk for job in first}
+    assert {job.attempts for job in again} == {2}
+
+
+def test_a_job_that_fails_is_tried_later_and_is_dead_in_the_end(rows):
+    def fail():
+        raise RuntimeError("secret text")
+
+    now, delays = NOW, []
+    while True:
+        (job,) = [job for job in jobs.claim(Announcement, now=now) if job.pk == rows[0].pk]
+        assert not jobs.run(job, fail, now=now)
+        if job.state == Job.State.DEAD:
+            break
+        delays.append((job.due_at - now).total_seconds())
+        now = job.due_at
+
+    kept = stored(rows[0])
+    assert (kept.state, kept.attempts, kept.error) == ("dead", jobs.MAX_ATTEMPTS, "RuntimeError")
+    assert delays == [2, 4, 8, 16, 32, 64, 128]
+
+
+def test_one_slot_is_claimed_once_by_any_number_of_beats():
+    def claim(minute):
+        try:
+            return jobs.claim_slot("tidy", every=timedelta(minutes=5), now=NOW + timedelta(minutes=minute))
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as pool:
+        first = list(pool.map(claim, [0, 1, 2, 3, 4, 4, 3, 0]))
+        second = list(pool.map(claim, [5, 6, 9, 9, 5]))
+
+    assert (first.count(True), second.count(True)) == (1, 1)
+    assert not claim(4)  # a clock that steps back gets no slot twice
+
+
+def test_the_sweep_announces_what_redis_did_not_take_and_forgets_it(rows):
+    assert announcements.sweep(now=NOW) == 20
+
+    entries = redis.client().xrange(announcements.STREAM)
+    assert sorted(fields[b"host"].decode() for _, fields in entries) == sorted(row.host for row in rows)
+    with tenancy.context(tenancy.SYSTEM):
+        assert Announcement.objects.count() == 0
+    assert announcements.sweep(now=NOW) == 0
+
+
+def test_every_scheduled_task_exists_and_expires_with_its_period():
+    for name, entry in settings.CELERY_BEAT_SCHEDULE.items():
+        assert import_string(entry["task"]).name in app.tasks, name
+        assert entry["options"]["expires"] == entry["schedule"], name
+
+
+def test_every_scheduled_task_runs_twice_without_harm():
+    for entry in settings.CELERY_BEAT_SCHEDULE.values():
+        task = import_string(entry["task"])
+        assert (task.apply().state, task.apply().state) == ("SUCCESS", "SUCCESS")

@@ -1,0 +1,76 @@
+import io
+import json
+import logging
+
+import pytest
+import structlog
+from django.test import Client
+
+from core import logs
+
+CANARY = "hunter2-canary"
+
+
+@pytest.fixture
+def lines(settings):
+    """What is logged while the test runs, as JSON lines."""
+    logs.configure({"level": "INFO", "format": "json"})
+    stream = io.StringIO()
+    handler = logging.getLogger().handlers[0]
+    handler.setStream(stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logs.configure(settings.LOGGING)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"password": CANARY},
+        {"new_password": CANARY},
+        {"refresh_token": CANARY},
+        {"headers": {"Authorization": CANARY, "Cookie": CANARY}},
+        {"items": [{"api_key": CANARY}]},
+        {"note": f"Bearer {CANARY}"},
+        {"url": f"redis://:{CANARY}@127.0.0.1/0"},
+        {"user_email": CANARY},
+    ],
+)
+def test_secrets_are_blanked_wherever_they_stand(lines, fields):
+    structlog.get_logger("x").info("something_happened", **fields)
+    logging.getLogger("django").warning("told: %s", fields.get("note", "Bearer " + CANARY))
+
+    assert len(lines()) == 2
+    assert CANARY not in json.dumps(lines())
+
+
+def test_a_line_is_one_json_object_even_with_line_breaks_in_it(lines):
+    structlog.get_logger("x").info("odd", path="/a\r\n{}\x1b[31m")
+
+    assert [(line["event"], line["path"], line["level"]) for line in lines()] == [("odd", "/a\r\n{}\x1b[31m", "info")]
+
+
+@pytest.mark.django_db
+def test_a_request_has_one_line_with_its_id_and_no_secret(lines):
+    answer = Client().post(
+        "/api/v1/auth/login",
+        {"email": f"{CANARY}@example.com", "password": CANARY},
+        content_type="application/json",
+        headers={"X-Request-ID": "my-request-1", "Authorization": f"Bearer {CANARY}"},
+    )
+
+    (line,) = [line for line in lines() if line["event"] == "request_finished"]
+    assert (answer["X-Request-ID"], line["request_id"], line["route"], line["status"]) == (
+        "my-request-1",
+        "my-request-1",
+        "api/v1/auth/login",
+        401,
+    )
+    assert CANARY not in json.dumps(lines())
+
+
+@pytest.mark.parametrize("given", ["", "short", "x" * 65, "a b c d e f", "evil\r\nX: y", "<script>xx"])
+def test_a_request_id_that_is_none_is_replaced(given):
+    answer = Client().get("/health", headers={"X-Request-ID": given})
+
+    assert answer["X-Request-ID"] != given
+    assert len(answer["X-Request-ID"]) == 32

@@ -1,0 +1,109 @@
+"""Sites and their releases in the admin. Buttons call the services that the API calls."""
+
+from collections.abc import Callable
+from typing import Any, cast
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+
+from core.errors import DomainError
+from core.preconditions import IfMatch
+from sites import services
+from sites.models import Release, Site
+from sites.subdomains import address_of
+
+ANY = IfMatch(None)
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Site)
+class SiteAdmin(ReadOnlyAdmin):
+    list_display = ("name", "address", "owner", "status", "release", "updated_at", "deleted_at")
+    list_filter = ("status", ("deleted_at", admin.EmptyFieldListFilter), "created_at")
+    list_select_related = ("owner", "live_release")
+    search_fields = ("name", "subdomain", "owner__email", "id")
+    ordering = ("-id",)
+    fields = (
+        "id",
+        "name",
+        "subdomain",
+        "address",
+        "owner",
+        "status",
+        "release",
+        "version",
+        "created_at",
+        "updated_at",
+        "deleted_at",
+    )
+    actions = ["publish", "unpublish", "hide", "restore"]
+
+    @admin.display(description="address")
+    def address(self, site: Site) -> str:
+        url = address_of(site.subdomain)
+        return format_html('<a href="{}" rel="noopener">{}</a>', url, url) if site.status == Site.Status.LIVE else url
+
+    @admin.display(description="release")
+    def release(self, site: Site) -> int | None:
+        return site.live_release.number if site.live_release else None
+
+    @admin.action(description="Publish the draft", permissions=["change_state"])
+    def publish(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
+        self._each(
+            request,
+            queryset,
+            lambda site: services.publish_site(site, author_id=cast(UUID, request.user.pk), if_match=ANY),
+            "Published",
+        )
+
+    @admin.action(description="Unpublish", permissions=["change_state"])
+    def unpublish(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
+        self._each(request, queryset, services.unpublish_site, "Unpublished")
+
+    @admin.action(description="Delete (restorable for 30 days)", permissions=["change_state"])
+    def hide(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
+        alive = queryset.filter(deleted_at=None)
+        self._each(request, alive, lambda site: services.delete_site(site, now=timezone.now(), if_match=ANY), "Deleted")
+
+    @admin.action(description="Restore", permissions=["change_state"])
+    def restore(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
+        self._each(request, queryset, services.restore_site, "Restored")
+
+    def has_change_state_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("sites.change_site")
+
+    def _each(self, request: HttpRequest, queryset: QuerySet[Site], act: Callable[[Site], Any], done: str) -> None:
+        count = 0
+        for site in queryset:
+            try:
+                act(site)
+                count += 1
+            except DomainError as refusal:
+                self.message_user(request, f"{site.name}: {refusal.message}", level="error")
+        self.message_user(request, f"{done} {count} sites.")
+
+
+@admin.register(Release)
+class ReleaseAdmin(ReadOnlyAdmin):
+    list_display = ("site", "number", "author", "created_at")
+    list_filter = ("created_at",)
+    list_select_related = ("site", "author")
+    search_fields = ("site__name", "site__subdomain", "author__email")
+    fields = ("site", "number", "author", "created_at", "blueprint")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Release]:
+        return super().get_queryset(request).defer("blueprint")

@@ -1,0 +1,16 @@
+from django.apps import AppConfig
+
+
+class SitesConfig(AppConfig):
+    name = "sites"
+
+    def ready(self) -> None:
+        from core import gate, lifecycle
+        from sites import edge, services
+
+        edge.mount("/_/a/", edge.serve_picture)
+        gate.keep(r"/api/v1/sites/([0-9a-f-]{36})$", lambda found, who: f"site:{found[1]}")
+        gate.keep(r"/api/v1/sites$", lambda found, who: f"sites-of:{who.user_id}")
+        lifecycle.on_hide("person", services.hide_sites_of)
+        lifecycle.on_restore("person", services.restore_sites_of)
+        lifecycle.on_purge(services.purge_sites)

@@ -1,0 +1,171 @@
+"""The outermost layer of the public listener: published sites, by host name, before Django sees the request.
+
+A WSGI callable and not a Django middleware: a page from memory then costs none of Django's request cycle
+(docs/decisions/002). API and admin live on APP_HOST only; no cookie is read or set here.
+"""
+
+import io
+import ipaddress
+import mimetypes
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError
+
+from sites.pages import SAFE, Headers, Pages
+from sites.pictures import shipped_files
+from sites.routing import Route, Routes, RoutesAway
+from sites.subdomains import LABEL
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+App = Callable[[Environ, StartResponse], Iterable[bytes]]
+Handler = Callable[[Environ, Route], tuple[str, Headers, bytes]]
+
+log = structlog.get_logger(__name__)
+_mounted: dict[str, Handler] = {}
+_NO_SITE = b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><title>No site here</title><h1>There is no site here</h1><p>Check the address, or come back later.</p>\n"  # fmt: skip
+_AWAY = b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><title>One moment</title><h1>One moment, please</h1><p>This page cannot be shown right now. Try again in a few seconds.</p>\n"  # fmt: skip
+
+
+def mount(prefix: str, handler: Handler) -> None:
+    """Answer paths below `/_/` that start with `prefix` on every published site. For `AppConfig.ready()`."""
+    if not prefix.startswith("/_/"):
+        raise ValueError("a mount lives below /_/")
+    _mounted[prefix] = handler
+
+
+class Edge:
+    """`app` answers for APP_HOST; everything else is a published site or nothing."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.routes = Routes()
+        self.pages = Pages(settings.PAGE_CACHE_BYTES)
+        self.app_hosts = {settings.APP_HOST, *(settings.LOOPBACK_HOSTS if settings.DEVELOPMENT else [])}
+        self.suffix = "." + settings.SITES_DOMAIN
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        host = host_name(environ.get("HTTP_HOST", ""))
+        if host in self.app_hosts:
+            return self.app(measured(environ) if "HTTP_TRANSFER_ENCODING" in environ else environ, start_response)
+        if environ["PATH_INFO"].startswith("/health") and is_address(host):  # a probe that knows only our address
+            return self.app({**environ, "HTTP_HOST": settings.APP_HOST}, start_response)
+        try:
+            status, headers, body = self.answer(environ, host)
+        except (RoutesAway, DatabaseError) as error:
+            log.warning("page_unavailable", error=type(error).__name__)
+            status, headers, body = plain("503 Service Unavailable", _AWAY, ("Retry-After", "2"))
+        start_response(status, headers)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    def answer(self, environ: Environ, host: str) -> tuple[str, Headers, bytes]:
+        subdomain = host.removesuffix(self.suffix)
+        if subdomain == host or not LABEL.match(subdomain):
+            return plain("404 Not Found", _NO_SITE)
+        route = self.routes.find(subdomain, host)
+        if route.release_id is None:
+            return plain("404 Not Found", _NO_SITE)
+        path = environ["PATH_INFO"]
+        if path.startswith("/_/"):
+            return self._mounted(environ, route, path)
+        if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
+            return plain("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
+        if path.endswith("/") and path.rstrip("/") in route.paths:
+            return plain("301 Moved Permanently", b"", ("Location", quote(path.rstrip("/"))))
+        page = self.pages.find(route, path)
+        variant = page.variants[encoding(environ.get("HTTP_ACCEPT_ENCODING", ""))]
+        if variant.etag in environ.get("HTTP_IF_NONE_MATCH", "") and page.status.startswith("200"):
+            kept = [
+                header
+                for header in variant.headers
+                if header[0] not in {"Content-Length", "Content-Type", "Content-Encoding"}
+            ]
+            return "304 Not Modified", kept, b""
+        return page.status, variant.headers, variant.body
+
+    @staticmethod
+    def _mounted(environ: Environ, route: Route, path: str) -> tuple[str, Headers, bytes]:
+        for prefix, handler in _mounted.items():
+            if path.startswith(prefix):
+                return handler(environ, route)
+        return plain("404 Not Found", b"")
+
+
+def measured(environ: Environ) -> Environ:
+    """A chunked body with its length: Django reads nothing without one. Reads one byte past the largest that any route takes."""
+    body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+    return {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+
+
+def plain(status: str, body: bytes, *extra: tuple[str, str]) -> tuple[str, Headers, bytes]:
+    """A small answer that is not a page of any site."""
+    headers = [
+        ("Content-Type", "text/html; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+    ]
+    return status, [*headers, ("Content-Security-Policy", "default-src 'none'"), *SAFE, *extra], body
+
+
+@lru_cache(maxsize=4096)
+def host_name(header: str) -> str:
+    """The Host header without port and final dot, in lower case; `""` when it is not one host name."""
+    name, _, port = (
+        header.rpartition(":")
+        if header.count(":") == 1 or (header.startswith("[") and "]:" in header)
+        else (header, "", "")
+    )
+    if port and not (port.isascii() and port.isdecimal()):
+        return ""
+    name = name.lower().removesuffix(".")
+    return name if name.isascii() and len(name) <= 253 else ""
+
+
+def is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=1024)
+def encoding(accepted: str) -> str:
+    """The best of our encodings that the client accepts (RFC 9110, 12.5.3)."""
+    weights: dict[str, float] = {}
+    for item in accepted.lower().split(","):
+        name, _, parameter = item.partition(";")
+        quality = parameter.strip().removeprefix("q=")
+        try:
+            weights[name.strip()] = float(quality) if quality else 1.0
+        except ValueError:
+            weights[name.strip()] = 0.0
+    return next((name for name in ("br", "gzip") if weights.get(name, 0) > 0), "identity")
+
+
+def serve_picture(environ: Environ, route: Route) -> tuple[str, Headers, bytes]:
+    """A shipped picture. Its address carries a digest, so it may be kept for ever."""
+    path = shipped_files().get(environ["PATH_INFO"])
+    if path is None:
+        return plain("404 Not Found", b"")
+    if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
+        return plain("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
+    body = picture_bytes(str(path))
+    kind = mimetypes.types_map.get(path.suffix, "image/webp")
+    headers = [
+        ("Content-Type", kind),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "public, max-age=31536000, immutable"),
+    ]
+    return "200 OK", [*headers, ("Content-Security-Policy", "default-src 'none'; sandbox"), *SAFE], body
+
+
+@lru_cache(maxsize=64)
+def picture_bytes(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

@@ -1,0 +1,55 @@
+"""Demo data for a development installation: an admin, an owner, and the bakery, published."""
+
+import json
+import secrets
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.models import User
+from accounts.services import ensure_admin, register_user
+from core import tenancy
+from core.preconditions import IfMatch
+from sites import services
+from sites.models import Site
+from sites.subdomains import address_of
+
+ADMIN, OWNER, SUBDOMAIN = "admin@example.com", "owner@example.com", "bakery"
+
+
+class Command(BaseCommand):
+    help = (
+        "Make the demo accounts and site once, and write var/demo.json. An installation that has users is left alone."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.DEVELOPMENT:
+            raise CommandError("Demo data is for development only.")
+        path = settings.VAR_DIR / "demo.json"
+        facts = json.loads(path.read_text()) if path.exists() else {}
+        if not User.objects.get_queryset().exists():
+            facts = make_demo()
+        elif not facts:
+            facts = {"admin": None, "owner": None}
+        host = settings.APP_HOST if settings.ENV.host in {"127.0.0.1", "::1", "0.0.0.0"} else settings.ENV.host  # noqa: S104
+        facts |= {"base_url": f"http://{host}:{settings.ENV.port}", "site_url": f"{address_of(SUBDOMAIN)}/"}
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+        path.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def make_demo() -> dict[str, Any]:
+    """The accounts with fresh random passwords."""
+    passwords = {email: secrets.token_urlsafe(12) for email in (ADMIN, OWNER)}
+    ensure_admin(email=ADMIN, password=passwords[ADMIN], name="Ada Admin")
+    owner = register_user(email=OWNER, password=passwords[OWNER], name="Olive Owner")
+    with tenancy.context(tenancy.user_context(owner.pk)):
+        site: Site = services.create_site(
+            owner_id=owner.pk, name="Marlow & Rye", subdomain=SUBDOMAIN, template="bakery"
+        )
+        services.publish_site(site, author_id=owner.pk, if_match=IfMatch(None))
+    return {
+        "admin": {"email": ADMIN, "password": passwords[ADMIN]},
+        "owner": {"email": OWNER, "password": passwords[OWNER]},
+    }

@@ -1,0 +1,180 @@
+"""Every write of sites that carries a rule. Callers are in a tenancy context that sees the site."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F
+
+from core import gate, tenancy
+from core.preconditions import IfMatch
+from sites import announcements, blueprint
+from sites.errors import NotDeleted, NotPublished, SiteArchived, SiteEmpty, SubdomainTaken, TooManySites
+from sites.models import Access, Draft, Release, Site
+from sites.starters import empty_blueprint, site_templates
+from sites.subdomains import host_of
+
+MAX_SITES = 200  # for one owner, hidden ones included
+
+
+@transaction.atomic
+def create_site(*, owner_id: UUID, name: str, subdomain: str, template: str | None = None) -> Site:
+    """A new site with its draft. The owner's access row comes first, so that the policies let the rest in.
+
+    Raises SubdomainTaken, TooManySites.
+    """
+    _serialise_creation(owner_id)
+    if Access.objects.filter(user_id=owner_id, role=Access.Role.OWNER).count() >= MAX_SITES:
+        raise TooManySites
+    site = Site(owner_id=owner_id, name=name, subdomain=subdomain)
+    Access.objects.create(site_id=site.pk, user_id=owner_id, role=Access.Role.OWNER)
+    try:
+        with transaction.atomic():
+            site.save(force_insert=True)
+    except IntegrityError:
+        raise SubdomainTaken from None
+    document = site_templates()[template].blueprint if template else empty_blueprint(name)
+    site.draft = Draft.objects.create(site=site, blueprint=blueprint.validate(document), author_id=owner_id)
+    _changed(site)
+    return site
+
+
+def _serialise_creation(owner_id: UUID) -> None:
+    """One creation at a time for each owner, so that parallel ones cannot step over the limit together."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [str(owner_id)])
+
+
+@transaction.atomic
+def change_site(site: Site, changes: dict[str, Any], *, if_match: IfMatch) -> Site:
+    """Change name or subdomain; a live site moves with its subdomain. Raises PreconditionFailed, SubdomainTaken."""
+    site = _locked(site)
+    if_match.check(site.version)
+    before = site.subdomain
+    for name, value in changes.items():
+        setattr(site, name, value)
+    site.version += 1
+    try:
+        with transaction.atomic():
+            site.save(update_fields=[*changes, "version", "updated_at"])
+    except IntegrityError:
+        raise SubdomainTaken from None
+    if before != site.subdomain:
+        announcements.announce(site, host_of(before))
+        announcements.announce(site, host_of(site.subdomain))
+    _changed(site)
+    return site
+
+
+@transaction.atomic
+def delete_site(site: Site, *, now: datetime, if_match: IfMatch) -> None:
+    """Hide a site at once everywhere; its names stay reserved. Raises PreconditionFailed."""
+    site = _locked(site)
+    if_match.check(site.version)
+    site.deleted_at, site.version = now, site.version + 1
+    site.save(update_fields=["deleted_at", "version", "updated_at"])
+    _announce_if_live(site)
+    _changed(site)
+
+
+@transaction.atomic
+def restore_site(site: Site) -> Site:
+    """Bring a hidden site back as it was, published if it was. Raises NotDeleted."""
+    site = _locked(site)
+    if site.deleted_at is None:
+        raise NotDeleted
+    site.deleted_at, site.version = None, site.version + 1
+    site.save(update_fields=["deleted_at", "version", "updated_at"])
+    _announce_if_live(site)
+    _changed(site)
+    return site
+
+
+@transaction.atomic
+def save_draft(site: Site, document: Any, *, author_id: UUID, if_match: IfMatch) -> Draft:
+    """Replace the draft's blueprint. Raises Invalid with pointers, PreconditionFailed."""
+    clean = blueprint.validate(document)
+    draft = Draft.objects.select_for_update().get(site=site)
+    if_match.check(draft.version)
+    draft.blueprint, draft.version, draft.author_id = clean, draft.version + 1, author_id
+    draft.save(update_fields=["blueprint", "version", "author", "updated_at"])
+    return draft
+
+
+@transaction.atomic
+def publish_site(site: Site, *, author_id: UUID, if_match: IfMatch) -> Release:
+    """Freeze the draft as the next release and show it to visitors. Raises SiteArchived, SiteEmpty, PreconditionFailed."""
+    site = _locked(site)
+    draft = Draft.objects.select_for_update().get(site=site)
+    if_match.check(draft.version)
+    if site.status == Site.Status.ARCHIVED:
+        raise SiteArchived
+    if not draft.blueprint.get("pages"):
+        raise SiteEmpty
+
+    release = Release.objects.create(
+        site=site, number=site.next_release, blueprint=draft.blueprint, author_id=author_id
+    )
+    site.status, site.live_release, site.next_release = Site.Status.LIVE, release, release.number + 1
+    site.version += 1
+    site.save(update_fields=["status", "live_release", "next_release", "version", "updated_at"])
+    announcements.announce(site, host_of(site.subdomain))  # after commit: every process drops its pages of this site
+    _changed(site)
+    return release
+
+
+@transaction.atomic
+def unpublish_site(site: Site) -> Site:
+    """Take a site off the web; releases stay. Raises NotPublished."""
+    site = _locked(site)
+    if site.status != Site.Status.LIVE:
+        raise NotPublished
+    site.status, site.live_release, site.version = Site.Status.DRAFT, None, site.version + 1
+    site.save(update_fields=["status", "live_release", "version", "updated_at"])
+    announcements.announce(site, host_of(site.subdomain))
+    _changed(site)
+    return site
+
+
+def hide_sites_of(owner_id: UUID, moment: datetime) -> None:
+    """The part of sites in hiding a person: what they own goes with them."""
+    _move_sites_of(owner_id, {"deleted_at": None}, {"deleted_at": moment})
+
+
+def restore_sites_of(owner_id: UUID, moment: datetime) -> None:
+    """Bring back what was hidden together with its owner, and nothing hidden before."""
+    _move_sites_of(owner_id, {"deleted_at": moment}, {"deleted_at": None})
+
+
+def _move_sites_of(owner_id: UUID, found: dict[str, Any], change: dict[str, Any]) -> None:
+    with tenancy.context(tenancy.SYSTEM):
+        sites = list(Site.objects.select_for_update().filter(owner_id=owner_id, **found))
+        Site.objects.filter(pk__in=[site.pk for site in sites]).update(**change, version=F("version") + 1)
+        for site in sites:
+            _announce_if_live(site)
+            _changed(site)
+
+
+def purge_sites(before: datetime) -> int:
+    """Delete for good what was hidden before then. In context `system`."""
+    sites = Site.objects.filter(deleted_at__lt=before)
+    sites.update(live_release=None, status=Site.Status.DRAFT)
+    return int(sites.delete()[1].get("sites.Site", 0))
+
+
+def _locked(site: Site) -> Site:
+    found: Site = Site.objects.select_for_update(of=("self",)).get(pk=site.pk)
+    return found
+
+
+def _announce_if_live(site: Site) -> None:
+    if site.status == Site.Status.LIVE:
+        announcements.announce(site, host_of(site.subdomain))
+
+
+def _changed(site: Site) -> None:
+    """What the gate keeps of this site and of its members' lists is stale after the commit."""
+    members = list(Access.objects.filter(site=site).values_list("user_id", flat=True))
+    stamps = [f"site:{site.pk}", *(f"sites-of:{member}" for member in members)]
+    transaction.on_commit(lambda: gate.touch(*stamps), robust=True)

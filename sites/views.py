@@ -1,0 +1,164 @@
+"""Sites over HTTP: each view scopes to the caller, then calls one service."""
+
+from typing import Any
+
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from core.api import ApiViewSet, versioned
+from core.pagination import KeysetPagination
+from core.preconditions import if_match
+from sites import blueprint, services
+from sites.models import Draft, Release, Site, SiteQuerySet
+from sites.serializers import (
+    ReleaseSerializer,
+    SiteChangeSerializer,
+    SiteCreateSerializer,
+    SiteSerializer,
+    SiteTemplateSerializer,
+)
+from sites.starters import site_templates
+
+DOCUMENT = {
+    "type": "object",
+    "description": "A blueprint; its schema is at /api/v1/blueprint/schema.",
+    "additionalProperties": True,
+}
+
+
+class SiteViewSet(ApiViewSet):
+    fenced = True
+    serializer_class = SiteSerializer
+    pagination_class = KeysetPagination
+    conditional = ("partial_update", "destroy")
+    without_body = ("restore", "publish", "unpublish")
+
+    def get_queryset(self) -> SiteQuerySet:
+        sites: SiteQuerySet = Site.objects.visible_to(self.caller).select_related("live_release")
+        return sites if self.action == "restore" else sites.alive()
+
+    def get_serializer_class(self) -> Any:
+        assert self.action not in self.without_body
+        return super().get_serializer_class()
+
+    @extend_schema(operation_id="list_sites", responses=SiteSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """Your sites, newest first."""
+        page = self.paginate_queryset(self.get_queryset())
+        return self.get_paginated_response(SiteSerializer(page, many=True).data)
+
+    @extend_schema(operation_id="create_site", request=SiteCreateSerializer, responses={201: SiteSerializer})
+    def create(self, request: Request) -> Response:
+        """Make a site, empty or from a site template."""
+        site = services.create_site(owner_id=self.caller.pk, **self.validated(SiteCreateSerializer))
+        headers = {"Location": f"/api/v1/sites/{site.pk}"}
+        return versioned(SiteSerializer(site).data, site.version, status=201, headers=headers)
+
+    @extend_schema(operation_id="site", responses=SiteSerializer)
+    def retrieve(self, request: Request, pk: Any) -> Response:
+        """One site."""
+        site = self.get_object()
+        return versioned(SiteSerializer(site).data, site.version)
+
+    @extend_schema(operation_id="change_site", request=SiteChangeSerializer(partial=True), responses=SiteSerializer)
+    def partial_update(self, request: Request, pk: Any) -> Response:
+        """Change name or subdomain."""
+        changes = self.validated(SiteChangeSerializer, partial=True)
+        site = services.change_site(self.get_object(), changes, if_match=if_match(request))
+        return versioned(SiteSerializer(site).data, site.version)
+
+    @extend_schema(operation_id="delete_site", responses={204: None})
+    def destroy(self, request: Request, pk: Any) -> Response:
+        """Hide a site at once; for 30 days it can be restored."""
+        services.delete_site(self.get_object(), now=timezone.now(), if_match=if_match(request))
+        return Response(status=204)
+
+    @extend_schema(operation_id="restore_site", request=None, responses=SiteSerializer)
+    def restore(self, request: Request, pk: Any) -> Response:
+        """Bring a deleted site back as it was."""
+        site = services.restore_site(self.get_object())
+        return versioned(SiteSerializer(site).data, site.version)
+
+    @extend_schema(operation_id="publish_site", request=None, responses={201: ReleaseSerializer})
+    def publish(self, request: Request, pk: Any) -> Response:
+        """Show the draft to visitors. With If-Match: only if the draft is still that version."""
+        release = services.publish_site(
+            self.get_object(), author_id=self.caller.pk, if_match=if_match(request, required=False)
+        )
+        return Response(ReleaseSerializer(release).data, status=201)
+
+    @extend_schema(operation_id="unpublish_site", request=None, responses=SiteSerializer)
+    def unpublish(self, request: Request, pk: Any) -> Response:
+        """Take a site off the web."""
+        site = services.unpublish_site(self.get_object())
+        return versioned(SiteSerializer(site).data, site.version)
+
+
+class OfSiteViewSet(ApiViewSet):
+    """What belongs to one site: found through the sites that the caller may see."""
+
+    fenced = True
+
+    def site(self) -> Site:
+        found: Site = get_object_or_404(Site.objects.alive().visible_to(self.caller), pk=self.kwargs["pk"])
+        return found
+
+
+class BlueprintViewSet(OfSiteViewSet):
+    body_limit = blueprint.MAX_BYTES
+    conditional = ("update",)
+
+    def reads_body(self) -> bool:
+        return True
+
+    @extend_schema(operation_id="blueprint", responses={200: DOCUMENT})
+    def retrieve(self, request: Request, pk: Any) -> Response:
+        """The draft's blueprint; its version is the ETag."""
+        draft = Draft.objects.get(site=self.site())
+        return versioned(draft.blueprint, draft.version)
+
+    @extend_schema(operation_id="save_blueprint", request={"application/json": DOCUMENT}, responses={200: DOCUMENT})
+    def update(self, request: Request, pk: Any) -> Response:
+        """Replace the draft's blueprint. Errors point to the node. The answer is what was kept, rich text sanitised."""
+        wanted = if_match(request)
+        draft = services.save_draft(self.site(), request.data, author_id=self.caller.pk, if_match=wanted)
+        return versioned(draft.blueprint, draft.version)
+
+
+class ReleaseViewSet(OfSiteViewSet):
+    serializer_class = ReleaseSerializer
+    pagination_class = KeysetPagination
+
+    @extend_schema(operation_id="list_releases", responses=ReleaseSerializer(many=True))
+    def list(self, request: Request, pk: Any) -> Response:
+        """What was published, newest first."""
+        releases = Release.objects.filter(site=self.site()).defer("blueprint")
+        page = self.paginate_queryset(releases)
+        return self.get_paginated_response(ReleaseSerializer(page, many=True).data)
+
+
+class CatalogueViewSet(ApiViewSet):
+    """What is the same for everybody."""
+
+    permission_classes = (AllowAny,)
+    serializer_class = SiteTemplateSerializer
+
+    @extend_schema(
+        operation_id="blueprint_schema", responses={200: {"type": "object", "additionalProperties": True}}, auth=[]
+    )
+    def blueprint_schema(self, request: Request) -> Response:
+        """JSON Schema (2020-12) of a blueprint."""
+        return Response(blueprint.json_schema(), headers={"Cache-Control": "public, max-age=3600"})
+
+    @extend_schema(operation_id="list_site_templates", responses=SiteTemplateSerializer(many=True), auth=[])
+    def templates(self, request: Request) -> Response:
+        """Finished sites to start from."""
+        listed = [
+            {"key": item.key, "name": item.name, "description": item.description, "pages": len(item.blueprint["pages"])}
+            for item in site_templates().values()
+        ]
+        return Response(listed, headers={"Cache-Control": "public, max-age=3600"})
