@@ -4,7 +4,9 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -26,6 +28,19 @@ class SessionInline(admin.TabularInline):
         return False
 
 
+class UserForm(ModelForm):
+    def clean(self) -> dict[str, Any]:
+        """Refuse what would leave nobody to administer, before anything is saved."""
+        cleaned = super().clean() or self.cleaned_data
+        stays = cleaned.get("is_active") and services.ADMIN in {role.name for role in cleaned.get("roles", [])}
+        try:
+            if not stays:
+                services.keep_an_admin(self.instance.pk)
+        except LastAdmin as refusal:
+            raise ValidationError(refusal.message) from None
+        return cleaned
+
+
 @admin.register(User)
 class UserAdmin(admin.ModelAdmin):
     list_display = ("email", "name", "role_names", "is_active", "created_at", "deleted_at")
@@ -35,6 +50,7 @@ class UserAdmin(admin.ModelAdmin):
     fields = ("email", "name", "age", "is_active", "roles")
     readonly_fields = ("email",)
     filter_horizontal = ("roles",)
+    form = UserForm
     inlines = [SessionInline]
     actions = ["sign_out", "disable", "enable", "hide", "restore"]
 
@@ -56,7 +72,9 @@ class UserAdmin(admin.ModelAdmin):
         services.change_account(obj.pk, form.cleaned_data, now=timezone.now())
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Roles were set by the service above; sessions are read-only."""
+        """Roles were set by the service above; the sessions beside them are read-only."""
+        for formset in formsets:
+            formset.save()
 
     @admin.action(description="Sign out everywhere")
     def sign_out(self, request: HttpRequest, queryset: QuerySet[User]) -> None:

@@ -125,7 +125,7 @@ def change_user(user_id: UUID, changes: dict[str, Any], *, if_match: IfMatch) ->
 @transaction.atomic
 def delete_user(user_id: UUID, *, now: datetime, if_match: IfMatch) -> None:
     """Hide an account with everything it owns, and sign it out. Raises PreconditionFailed, LastAdmin."""
-    _keep_an_admin(user_id)
+    keep_an_admin(user_id)
     user = User.objects.alive().select_for_update().get(pk=user_id)
     if_match.check(user.version)
     user.deleted_at, user.version = now, user.version + 1
@@ -152,7 +152,7 @@ def purge_users(before: datetime) -> int:
 def set_roles(user_id: UUID, names: set[str], *, now: datetime) -> None:
     """Give a user exactly these roles, from their next request on. Raises LastAdmin."""
     if ADMIN not in names:
-        _keep_an_admin(user_id)
+        keep_an_admin(user_id)
     user = User.objects.get(pk=user_id)
     user.roles.set(Role.objects.filter(name__in=names))
     User.objects.filter(pk=user_id).update(version=F("version") + 1)
@@ -176,7 +176,7 @@ def end_sessions(user_id: UUID, session_ids: list[UUID], *, now: datetime) -> li
 def set_active(user_id: UUID, active: bool, *, now: datetime) -> None:
     """Enable an account, or disable it and sign it out. Raises LastAdmin."""
     if not active:
-        _keep_an_admin(user_id)
+        keep_an_admin(user_id)
     User.objects.filter(pk=user_id).update(is_active=active, version=F("version") + 1)
     if not active:
         close_all_sessions(user_id, now=now)
@@ -193,7 +193,7 @@ def change_account(user_id: UUID, changes: dict[str, Any], *, now: datetime) -> 
         set_roles(user_id, wanted, now=now)
 
 
-def _keep_an_admin(user_id: UUID) -> None:
+def keep_an_admin(user_id: UUID) -> None:
     """Raise LastAdmin when nobody else could administer; holds off others who ask the same."""
     admins = Role.objects.select_for_update().get(name=ADMIN)
     others = admins.users.filter(deleted_at=None, is_active=True).exclude(pk=user_id)

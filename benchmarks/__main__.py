@@ -83,13 +83,14 @@ def run(names: list[str], *, seconds: int, rounds: int) -> tuple[dict[str, Any],
 def table(results: list[Result]) -> Table:
     """What people read."""
     made = Table(title="Requests per second, median of the rounds")
-    for name in ("workload", "ours", "theirs", "ratio", "goal", "met?", "our p99 ms"):
+    for name in ("workload", "ours", "theirs", "ratio", "goal", "met?", "our p99 ms", "CPU µs"):
         made.add_column(name, justify="left" if name in {"workload", "met?"} else "right")
     for result in results:
         speeds = [f"{side.requests_per_second:,.1f}" for side in (result.ours, result.theirs)]
         goal = f"≥ {result.workload.goal:.2f}"
         latency = f"{result.ours.p99_ms:,.2f}"
-        made.add_row(result.workload.name, *speeds, f"{result.ratio:.2f}", goal, verdict(result), latency)
+        cpu = f"{result.ours.cpu_us:,.0f} : {result.theirs.cpu_us:,.0f}"
+        made.add_row(result.workload.name, *speeds, f"{result.ratio:.2f}", goal, verdict(result), latency, cpu)
     return made
 
 

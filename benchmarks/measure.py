@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from benchmarks import machine
 from benchmarks.contestants import FOLDER, BenchRefused, Contestant
 from benchmarks.workload import EMAIL, PASSWORD, Ask, Workload
 
@@ -23,6 +24,7 @@ class Round:
     requests_per_second: float
     p50_ms: float
     p99_ms: float
+    cpu_us: float  # processor time of the server for one answer; the stores and wrk not counted
     requests: int
     bytes: int
     errors: dict[str, int]
@@ -45,13 +47,21 @@ class Side:
         return statistics.median(item.p99_ms for item in self.rounds)
 
     @property
+    def cpu_us(self) -> float:
+        return statistics.median(item.cpu_us for item in self.rounds)
+
+    @property
     def spread(self) -> float:
         """The distance from the slowest round to the fastest, as a share of the median."""
         speeds = [item.requests_per_second for item in self.rounds]
         return (max(speeds) - min(speeds)) / (self.requests_per_second or 1)
 
     def facts(self) -> dict[str, Any]:
-        medians = {"requests_per_second": round(self.requests_per_second, 1), "p99_ms": round(self.p99_ms, 2)}
+        medians = {
+            "requests_per_second": round(self.requests_per_second, 1),
+            "p99_ms": round(self.p99_ms, 2),
+            "cpu_us": round(self.cpu_us, 1),
+        }
         return {**medians, "spread": round(self.spread, 3), **asdict(self)}
 
 
@@ -127,6 +137,7 @@ def load(contestant: Contestant, ask: Ask, workload: Workload, *, seconds: int) 
     options = [f"-t{THREADS}", f"-c{workload.connections}", f"-d{seconds}s", "--timeout", "5s"]
     script = ["-s", str(FOLDER / workload.script)]
     sent = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
+    used = machine.cpu_seconds(contestant.child.process.pid)
     done = subprocess.run(
         ["wrk", *options, *script, *sent, f"{contestant.url}{path}"],
         env={**os.environ, "BENCH_FOLDER": str(FOLDER), "BENCH_EMAIL": EMAIL, "BENCH_PASSWORD": PASSWORD},
@@ -137,15 +148,17 @@ def load(contestant: Contestant, ask: Ask, workload: Workload, *, seconds: int) 
     )
     if done.returncode or not done.stdout.strip().endswith("}"):
         raise BenchRefused(f"wrk failed: {(done.stderr or done.stdout).strip()[-300:]}")
-    return read(json.loads(done.stdout.strip().splitlines()[-1]))
+    used = machine.cpu_seconds(contestant.child.process.pid) - used
+    return read(json.loads(done.stdout.strip().splitlines()[-1]), cpu_seconds=used)
 
 
-def read(seen: dict[str, Any]) -> Round:
+def read(seen: dict[str, Any], *, cpu_seconds: float) -> Round:
     """What load.lua printed."""
     return Round(
         requests_per_second=round(seen["requests"] / (seen["microseconds"] / 1e6), 1),
         p50_ms=seen["p50"] / 1000,
         p99_ms=seen["p99"] / 1000,
+        cpu_us=round(cpu_seconds * 1e6 / max(1, seen["requests"]), 1),
         requests=seen["requests"],
         bytes=seen["bytes"],
         errors=seen["errors"],

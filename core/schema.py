@@ -48,6 +48,14 @@ CONDITIONAL = {412: "Changed since you read it", 428: "If-Match is missing"}
 class ProblemAutoSchema(AutoSchema):
     """A view lists in `conditional` the actions that need If-Match."""
 
+    def get_summary(self) -> str:
+        """The first sentence of the docstring."""
+        return str(super().get_description()).partition(". ")[0].removesuffix(".")
+
+    def get_description(self) -> str:
+        """What the docstring says beyond its first sentence."""
+        return str(super().get_description()).partition(". ")[2]
+
     def get_override_parameters(self) -> list[Any]:
         parameters: list[Any] = []
         action = getattr(self.view, "action", None)
@@ -70,7 +78,7 @@ def describe_problems(result: dict[str, Any], generator: Any, request: Any, publ
     for path, operations in result["paths"].items():
         for method, operation in operations.items():
             statuses = dict(ALWAYS)
-            if operation.get("security") or "refresh" in path:
+            if operation.get("security") or "/auth/" in path:
                 statuses |= SIGNED_IN
             if "{" in path:
                 statuses[404] = "Not there, or not yours"

@@ -19,7 +19,7 @@ MAX_PAGE_BYTES = 1024 * 1024
 MAX_BYTES = 10 * 1024 * 1024
 MAX_PAGES = 500
 MAX_ERRORS = 100
-RESERVED_PATHS = {"/sitemap.xml", "/robots.txt", "/favicon.ico"}
+RESERVED_PATHS = {"/sitemap.xml", "/robots.txt", "/favicon.ico", "/favicon.svg"}
 
 PagePath = Annotated[str, StringConstraints(pattern=r"^(/|(/[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?){1,6})$")]
 Locale = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?$")]

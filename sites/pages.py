@@ -22,6 +22,7 @@ from core import cache, metrics, tenancy
 from sites import render
 from sites.models import Release
 from sites.routing import Route
+from sites.themes import Theme, icon_colors
 
 KEPT_SECONDS = 7 * 24 * 3600
 MISSING = ""  # the place of a release's "not found" page
@@ -158,7 +159,19 @@ def robots(blueprint: dict[str, Any], base_url: str) -> str:
     )
 
 
+def icon(blueprint: dict[str, Any], base_url: str) -> str:
+    """The first letter of the site's title on its accent colour, as SVG."""
+    accent, on_accent = icon_colors(Theme.model_validate(blueprint.get("theme", {})))
+    letter = escape(blueprint["settings"]["title"].strip()[:1].upper())
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><rect width="64" height="64" rx="14" fill="{accent}"/>'
+        f'<text x="32" y="45" font-family="sans-serif" font-size="38" font-weight="700" text-anchor="middle" fill="{on_accent}">'
+        f"{letter}</text></svg>\n"
+    )
+
+
 GENERATED: dict[str, tuple[str, Callable[[dict[str, Any], str], str]]] = {
     "/sitemap.xml": ("application/xml; charset=utf-8", sitemap),
+    "/favicon.svg": ("image/svg+xml; charset=utf-8", icon),
     "/robots.txt": ("text/plain; charset=utf-8", robots),
 }

@@ -116,7 +116,12 @@ def renderer_version() -> str:
     """Changes whenever anything that a page is made of does, so that pages kept from before are rendered again."""
     digest = hashlib.sha256()
     templates, code = settings.BASE_DIR / "templates", settings.BASE_DIR / "sites"
-    made_of = [*(templates / "site").iterdir(), *(templates / "blocks").iterdir(), *code.glob("*.py"), *(code / "blocks").glob("*.py")]
+    made_of = [
+        *(templates / "site").iterdir(),
+        *(templates / "blocks").iterdir(),
+        *code.glob("*.py"),
+        *(code / "blocks").glob("*.py"),
+    ]
     for path in sorted([*made_of, code / "site_templates" / "pictures.json"]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]

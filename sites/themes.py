@@ -111,9 +111,21 @@ def readable(color: str, *, on: tuple[str, ...], ratio: float = 4.6) -> str:
     return mixed
 
 
+def _accents(palette: Palette, accent: str | None) -> tuple[str, str]:
+    """The accent and the text upon it, readable whatever the customer chose."""
+    if accent is None:
+        return palette.accent, palette.on_accent
+    color = readable(accent, on=(palette.background, palette.surface))
+    return color, max(("#ffffff", "#111111"), key=lambda text: contrast(text, color))
+
+
+def icon_colors(theme: Theme) -> tuple[str, str]:
+    """Ground and letter of the site's icon."""
+    return _accents(PRESETS[theme.preset].light, theme.accent)
+
+
 def _declare(palette: Palette, accent: str | None) -> str:
-    color = readable(accent, on=(palette.background, palette.surface)) if accent else palette.accent
-    on_color = max(("#ffffff", "#111111"), key=lambda text: contrast(text, color)) if accent else palette.on_accent
+    color, on_color = _accents(palette, accent)
     values = {
         "background": palette.background,
         "surface": palette.surface,

@@ -1,0 +1,48 @@
+"""The OpenAPI document is what the server does: schemathesis sends it what the document allows, and what it does not."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.stack import ROOT
+
+pytestmark = pytest.mark.stack
+EXAMPLES = "400" if os.environ.get("SOAK") else "25"
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance"
+
+
+def fuzz(web, person, *arguments):
+    """Run schemathesis with a real site of `person` as `id` most of the time; its output."""
+    site, _ = person.publish()
+    command = [
+        str(Path(sys.executable).with_name("schemathesis")), "run", f"{web.url}/api/schema", "--header", f"Authorization: Bearer {person.access}",
+        "--checks", CHECKS, "--max-examples", EXAMPLES, "--workers", "2", "--generation-database", "none", "--no-color", *arguments,
+    ]  # fmt: skip
+    scratch = ROOT / "var" / "test" / "schemathesis"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    environ = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.fuzz_hooks", "FUZZ_SITE": site, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, env=environ, timeout=1500)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+ENDS_THE_SESSION = ["logout_all", "delete_me"]
+
+
+def test_no_5xx_and_no_undocumented_answer(stack, person):
+    spared = [part for operation in ENDS_THE_SESSION for part in ("--exclude-operation-id", operation)]
+
+    output = fuzz(stack.webs[0], person, *spared)
+
+    assert "401 Unauthorized" not in output
+    assert person.call("GET", "auth/me").status_code == 200
+
+
+@pytest.mark.parametrize("operation", ENDS_THE_SESSION)
+def test_what_ends_the_session_is_as_documented_too(stack, person, operation):
+    assert "Tested: 1" in fuzz(stack.webs[0], person, "--include-operation-id", operation)
