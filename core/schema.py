@@ -52,7 +52,7 @@ class ProblemAutoSchema(AutoSchema):
         """The first sentence of the docstring."""
         return str(super().get_description()).partition(". ")[0].removesuffix(".")
 
-    def get_description(self) -> str:
+    def get_description(self) -> str:  # type: ignore[override]
         """What the docstring says beyond its first sentence."""
         return str(super().get_description()).partition(". ")[2]
 
