@@ -13,6 +13,7 @@ from django.utils import timezone
 from accounts import services
 from accounts.errors import LastAdmin
 from accounts.models import Role, Session, User
+from audit import actors
 
 admin.site.unregister(Group)  # roles take its place
 
@@ -69,7 +70,7 @@ class UserAdmin(admin.ModelAdmin):
         return False  # the button hides, a job deletes after 30 days
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        services.change_account(obj.pk, form.cleaned_data, now=timezone.now())
+        services.change_account(obj.pk, form.cleaned_data, actor=actors.staff(request.user), now=timezone.now())
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Roles were set by the service above; the sessions beside them are read-only."""
@@ -78,16 +79,29 @@ class UserAdmin(admin.ModelAdmin):
 
     @admin.action(description="Sign out everywhere")
     def sign_out(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        ended = sum(services.close_all_sessions(user.pk, now=timezone.now()) for user in queryset)
+        ended = sum(
+            services.close_all_sessions(user.pk, actor=actors.staff(request.user), now=timezone.now())
+            for user in queryset
+        )
         self.message_user(request, f"Ended {ended} sessions.")
 
     @admin.action(description="Disable and sign out")
     def disable(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        self._each(request, queryset, lambda user: services.set_active(user.pk, False, now=timezone.now()), "Disabled")
+        self._each(
+            request,
+            queryset,
+            lambda user: services.set_active(user.pk, False, actor=actors.staff(request.user), now=timezone.now()),
+            "Disabled",
+        )
 
     @admin.action(description="Enable")
     def enable(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        self._each(request, queryset, lambda user: services.set_active(user.pk, True, now=timezone.now()), "Enabled")
+        self._each(
+            request,
+            queryset,
+            lambda user: services.set_active(user.pk, True, actor=actors.staff(request.user), now=timezone.now()),
+            "Enabled",
+        )
 
     @admin.action(description="Delete (restorable for 30 days)")
     def hide(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
@@ -95,13 +109,20 @@ class UserAdmin(admin.ModelAdmin):
         self._each(
             request,
             alive,
-            lambda user: services.delete_user(user.pk, now=timezone.now(), if_match=services.ANY),
+            lambda user: services.delete_user(
+                user.pk, actor=actors.staff(request.user), now=timezone.now(), if_match=services.ANY
+            ),
             "Deleted",
         )
 
     @admin.action(description="Restore")
     def restore(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        self._each(request, queryset.exclude(deleted_at=None), lambda user: services.restore_user(user.pk), "Restored")
+        self._each(
+            request,
+            queryset.exclude(deleted_at=None),
+            lambda user: services.restore_user(user.pk, actor=actors.staff(request.user)),
+            "Restored",
+        )
 
     def _each(self, request: HttpRequest, queryset: QuerySet[User], act: Any, done: str) -> None:
         count = 0
@@ -134,7 +155,12 @@ class SessionAdmin(admin.ModelAdmin):
     @admin.action(description="Revoke", permissions=["view"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
         ended = sum(
-            len(services.end_sessions(session.user_id, [session.pk], now=timezone.now())) for session in queryset
+            len(
+                services.end_sessions(
+                    session.user_id, [session.pk], actor=actors.staff(request.user), now=timezone.now()
+                )
+            )
+            for session in queryset
         )
         self.message_user(request, f"Revoked {ended} sessions.")
 

@@ -9,6 +9,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
+from audit.services import Subject
 from core.ids import uuid7
 from core.models import AliveQuerySet
 from core.permissions import ADMIN_ACCESS, Permission
@@ -40,6 +41,9 @@ class Role(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def as_subject(self) -> Subject:
+        return Subject("role", self.pk)
 
 
 class UserManager(BaseUserManager["User"]):
@@ -91,6 +95,9 @@ class User(AbstractBaseUser):
 
     def __str__(self) -> str:
         return self.email
+
+    def as_subject(self) -> Subject:
+        return Subject("user", self.pk, self.email, owner_id=self.pk)
 
     def may(self, permission: Permission) -> bool:
         return self.is_active and permission.code in self.permission_codes()
@@ -146,6 +153,9 @@ class Session(models.Model):
         indexes = [
             models.Index("revoked_at", name="session_unmirrored", condition=Q(mirrored_at=None) & ~Q(revoked_at=None)),
         ]
+
+    def as_subject(self) -> Subject:
+        return Subject("session", self.pk, owner_id=self.user_id)
 
     def __str__(self) -> str:
         return f"session of {self.created_at:%Y-%m-%d %H:%M}"

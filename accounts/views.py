@@ -25,8 +25,9 @@ from accounts.serializers import (
     UserSerializer,
 )
 from accounts.tokens import mint_access, refresh_token
+from audit import actors
 from core.api import ApiViewSet, versioned
-from core.limits import client_address, client_network
+from core.limits import client_address, network_prefix
 from core.parsing import DEFAULT_LIMIT
 from core.preconditions import if_match
 
@@ -35,12 +36,8 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 def device_of(request: Request) -> services.Device:
-    """The agent and the network (IPv4 /24, IPv6 /48) of a request."""
-    network = client_network(client_address(request._request)).removesuffix("/64")
-    prefix = (
-        ".".join(network.split(".")[:3]) + ".0/24" if "." in network else ":".join(network.split(":")[:3]) + "::/48"
-    )
-    return services.Device(request.headers.get("User-Agent", ""), prefix)
+    """The agent and the network prefix of a request."""
+    return services.Device(request.headers.get("User-Agent", ""), network_prefix(client_address(request._request)))
 
 
 def set_refresh(response: Response, session: Session, token: str) -> Response:
@@ -160,19 +157,21 @@ class MeViewSet(ApiViewSet):
     def partial_update(self, request: Request) -> Response:
         """Change name or age."""
         changes = self.validated(ProfileSerializer, partial=True)
-        user = services.change_user(self.caller.pk, changes, if_match=if_match(request))
+        user = services.change_user(self.caller.pk, changes, actor=actors.user(self.caller), if_match=if_match(request))
         return versioned(UserSerializer(user).data, user.version)
 
     @extend_schema(operation_id="delete_me", responses={204: None})
     def destroy(self, request: Request) -> Response:
         """Close the account: everything of it is hidden at once and deleted after 30 days."""
-        services.delete_user(self.caller.pk, now=timezone.now(), if_match=if_match(request))
+        services.delete_user(
+            self.caller.pk, actor=actors.user(self.caller), now=timezone.now(), if_match=if_match(request)
+        )
         return clear_refresh(Response(status=204, headers=NO_STORE))
 
     @extend_schema(operation_id="logout_all", request=None, responses={204: None})
     def logout_all(self, request: Request) -> Response:
         """End every session of this account, this one too."""
-        services.close_all_sessions(self.caller.pk, now=timezone.now())
+        services.close_all_sessions(self.caller.pk, actor=actors.user(self.caller), now=timezone.now())
         return clear_refresh(Response(status=204, headers=NO_STORE))
 
     def get_serializer_class(self) -> Any:

@@ -1,5 +1,7 @@
 """Every environment variable: its type, its default, its meaning. Wrong or missing ones are named all at once."""
 
+import base64
+import fcntl
 import ipaddress
 import json
 import os
@@ -8,7 +10,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from publicsuffixlist import PublicSuffixList
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -18,6 +20,7 @@ from pydantic_settings import PydanticBaseSettingsSource as Source
 BASE_DIR = Path(__file__).resolve().parent.parent
 ORIGIN = re.compile(r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$")
 HOST_NAME = re.compile(r"^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$")
+SEED = re.compile(r"^[A-Za-z0-9_-]{1,32}:[A-Za-z0-9+/]{43}=$")
 KEY = re.compile(r"^[A-Za-z0-9_-]{1,32}:.{43,}$")
 CommaList = Annotated[list[str], NoDecode]
 
@@ -53,6 +56,13 @@ class Environment(BaseSettings):
     secret_key_fallbacks: CommaList = Field([], description="Older values of SECRET_KEY, comma separated.")
     jwt_keys: CommaList = Field(
         min_length=1, description="kid:key, comma separated; the first signs, all verify. 43 characters or more a key."
+    )
+    audit_keys: CommaList = Field(
+        min_length=1,
+        description="kid:seed, comma separated; Ed25519 seeds of 32 bytes in base64. The first signs checkpoints, all verify.",
+    )
+    object_store_url: SecretStr = Field(
+        description="file:///folder or s3://key:secret@bucket/prefix?endpoint=&region=. Checkpoints of the audit trail.",
     )
     database_url: SecretStr = Field(
         description="postgresql://role:password@host:port/name; a role without SUPERUSER and BYPASSRLS."
@@ -100,7 +110,7 @@ class Environment(BaseSettings):
         10, ge=1, description="Tries a minute at the admin sign-in form from one client network."
     )
 
-    @field_validator("cors_origins", "secret_key_fallbacks", "jwt_keys", mode="before")
+    @field_validator("cors_origins", "secret_key_fallbacks", "jwt_keys", "audit_keys", mode="before")
     @classmethod
     def split(cls, value: Any) -> Any:
         return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
@@ -119,6 +129,20 @@ class Environment(BaseSettings):
             raise ValueError("each must be kid:key with a key of at least 43 characters")
         if len({item.split(":")[0] for item in value}) != len(value):
             raise ValueError("two keys share a kid")
+        return value
+
+    @field_validator("audit_keys")
+    @classmethod
+    def ed25519_seeds(cls, value: list[str]) -> list[str]:
+        if not all(SEED.match(item) for item in value) or len({item.split(":")[0] for item in value}) != len(value):
+            raise ValueError("each must be kid:seed with a seed of 32 bytes in base64, and no kid twice")
+        return value
+
+    @field_validator("object_store_url")
+    @classmethod
+    def known_store(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("file:///", "s3://")):
+            raise ValueError("must be file:///folder or s3://bucket/prefix")
         return value
 
     @field_validator("app_host", "sites_domain")
@@ -164,31 +188,35 @@ def _fault(detail: Any) -> str:
 
 
 def _development_defaults() -> dict[str, Any]:
+    var = Path(os.environ.get("VAR_DIR") or BASE_DIR / "var")
     return {
         "sites_scheme": "http",
         "sites_port": os.environ.get("PORT") or 8000,
         "log_format": "console",
         "cors_origins": ["http://localhost:3000", "http://localhost:5173"],
-        **_kept_secrets(Path(os.environ.get("VAR_DIR") or BASE_DIR / "var")),
+        "object_store_url": f"file://{quote(str((var / 'objects').resolve()))}",
+        **_kept_secrets(var),
     }
 
 
 def _kept_secrets(var: Path) -> dict[str, Any]:
-    """Secrets of a development installation, random and made once (mode 600)."""
+    """Secrets of a development installation, random and made once (mode 600); a new kind is added when it is missing."""
     path = var / "secrets.json"
-    if not path.exists():
-        var.mkdir(parents=True, exist_ok=True)
-        made = {"secret_key": secrets.token_urlsafe(48), "jwt_keys": [f"dev:{secrets.token_urlsafe(48)}"]}
-        draft = var / f".secrets.{os.getpid()}"
-        draft.touch(mode=0o600)
-        draft.write_text(json.dumps(made))
-        try:
-            os.link(draft, path)  # the first of two processes wins, and neither reads half a file
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    kept: dict[str, Any] = json.loads(path.read_text())
+    var.mkdir(parents=True, exist_ok=True)
+    with (var / "secrets.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        made = {
+            "secret_key": secrets.token_urlsafe(48),
+            "jwt_keys": [f"dev:{secrets.token_urlsafe(48)}"],
+            "audit_keys": [f"dev:{base64.b64encode(secrets.token_bytes(32)).decode()}"],
+        }
+        if made.keys() - kept.keys():
+            kept = {**made, **kept}
+            draft = var / "secrets.draft"
+            draft.touch(mode=0o600)
+            draft.write_text(json.dumps(kept))
+            draft.replace(path)
     return kept
 
 

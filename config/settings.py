@@ -28,6 +28,7 @@ INSTALLED_APPS = [
     "core",
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "audit",
     "accounts",
     "sites",
     "django.contrib.sessions",
@@ -49,6 +50,7 @@ MIDDLEWARE = [
     "corsheaders.middleware.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "core.gate.GateMiddleware",
+    "audit.middleware.OriginMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -128,6 +130,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 LOGIN_URL = "/admin/login/"
+AUDIT_KEYS = dict(item.split(":", 1) for item in ENV.audit_keys)
+OBJECT_STORE_URL = ENV.object_store_url.get_secret_value()
 JWT_KEYS = dict(item.split(":", 1) for item in ENV.jwt_keys)
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
@@ -240,6 +244,9 @@ def _every(seconds: int, task: str) -> dict[str, Any]:
 # Jobs that are safe to run twice, in UTC; each entry expires after its period. A test proves that each task exists.
 CELERY_BEAT_SCHEDULE = {
     "mirror-revocations": _every(60, "accounts.tasks.mirror_revocations"),
+    "seal-audit": _every(10, "audit.tasks.seal"),
+    "checkpoint-audit": _every(3600, "audit.tasks.checkpoint"),
+    "keep-audit": _every(86400, "audit.tasks.keep"),
     "announce-sites": _every(60, "sites.tasks.sweep_announcements"),
     "purge-deleted": _every(3600, "core.tasks.purge_deleted"),
     "forget-answers": _every(3600, "core.tasks.forget_answers"),

@@ -151,6 +151,7 @@ class GateMiddleware:
                 principal = self._read(header)
             except TokenInvalid as error:
                 refused = error
+        request.principal = principal  # type: ignore[attr-defined]
         who = f"user:{principal.user_id}" if principal else f"net:{client_network(client_address(request))}"
         admitted, verdict = self._ask(request, principal, who)
         if not admitted.allowance.allowed:

@@ -94,3 +94,14 @@ def client_network(address: str) -> str:
             return str(parsed.ipv4_mapped)
         return str(ipaddress.ip_network((parsed, 64), strict=False).network_address) + "/64"
     return str(parsed)
+
+
+def network_prefix(address: str) -> str:
+    """What is written down of an address: IPv4 /24, IPv6 /48; empty when it is none."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+        parsed = parsed.ipv4_mapped
+    return str(ipaddress.ip_network((parsed, 24 if parsed.version == 4 else 48), strict=False))

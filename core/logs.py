@@ -20,6 +20,11 @@ def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[s
     return event
 
 
+def clean_text(text: str) -> str:
+    """Text without NUL and without credentials that stand in it."""
+    return BEARER.sub(REDACTED, text).replace("\x00", "")
+
+
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
         return BEARER.sub(REDACTED, value)

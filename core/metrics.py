@@ -9,7 +9,7 @@ if settings.ENV.process != "command":  # before the import below: the library re
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(settings.METRICS_DIR))
 
 from prometheus_client import REGISTRY as _LOCAL
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -20,6 +20,14 @@ seconds = Histogram("getyousite_request_seconds", "Time to answer, by route.", [
 pages = Counter("getyousite_pages_total", "Published pages by where they came from.", ["source"])
 refusals = Counter("getyousite_refusals_total", "Refused requests by problem code.", ["code"])
 jobs = Counter("getyousite_jobs_total", "Jobs by kind and how they ended.", ["kind", "outcome"])
+audit_oldest_pending = Gauge(
+    "getyousite_audit_oldest_pending_seconds",
+    "How long the oldest audit entry waits for its seal.",
+    multiprocess_mode="max",
+)
+checkpoints_waiting = Counter(
+    "getyousite_audit_checkpoints_waiting_total", "Times the object store did not take an audit checkpoint."
+)
 lost_touches = Counter("getyousite_lost_touches_total", "Invalidations that Redis did not take.")
 
 

@@ -1,8 +1,7 @@
 """Sites and their releases in the admin. Buttons call the services that the API calls."""
 
 from collections.abc import Callable
-from typing import Any, cast
-from uuid import UUID
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -10,6 +9,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 
+from audit import actors
 from core.errors import DomainError
 from core.preconditions import IfMatch
 from sites import services
@@ -66,22 +66,34 @@ class SiteAdmin(ReadOnlyAdmin):
         self._each(
             request,
             queryset,
-            lambda site: services.publish_site(site, author_id=cast(UUID, request.user.pk), if_match=ANY),
+            lambda site: services.publish_site(site, actor=actors.staff(request.user), if_match=ANY),
             "Published",
         )
 
     @admin.action(description="Unpublish", permissions=["change_state"])
     def unpublish(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
-        self._each(request, queryset, services.unpublish_site, "Unpublished")
+        self._each(
+            request,
+            queryset,
+            lambda site: services.unpublish_site(site, actor=actors.staff(request.user)),
+            "Unpublished",
+        )
 
     @admin.action(description="Delete (restorable for 30 days)", permissions=["change_state"])
     def hide(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
         alive = queryset.filter(deleted_at=None)
-        self._each(request, alive, lambda site: services.delete_site(site, now=timezone.now(), if_match=ANY), "Deleted")
+        self._each(
+            request,
+            alive,
+            lambda site: services.delete_site(site, actor=actors.staff(request.user), now=timezone.now(), if_match=ANY),
+            "Deleted",
+        )
 
     @admin.action(description="Restore", permissions=["change_state"])
     def restore(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
-        self._each(request, queryset, services.restore_site, "Restored")
+        self._each(
+            request, queryset, lambda site: services.restore_site(site, actor=actors.staff(request.user)), "Restored"
+        )
 
     def has_change_state_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("sites.change_site")

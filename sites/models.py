@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from audit.services import Subject
 from core.ids import uuid7
 from core.models import AliveQuerySet, Job
 
@@ -62,6 +63,9 @@ class Site(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def as_subject(self) -> Subject:
+        return Subject("site", self.pk, self.name, site_id=self.pk, owner_id=self.owner_id)
 
 
 class Access(models.Model):

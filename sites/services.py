@@ -7,6 +7,8 @@ from uuid import UUID
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 
+from audit.actors import SYSTEM, Actor
+from audit.services import record
 from core import gate, tenancy
 from core.preconditions import IfMatch
 from sites import announcements, blueprint
@@ -19,7 +21,7 @@ MAX_SITES = 200  # for one owner, hidden ones included
 
 
 @transaction.atomic
-def create_site(*, owner_id: UUID, name: str, subdomain: str, template: str | None = None) -> Site:
+def create_site(*, actor: Actor, owner_id: UUID, name: str, subdomain: str, template: str | None = None) -> Site:
     """A new site with its draft. The owner's access row comes first, so that the policies let the rest in.
 
     Raises SubdomainTaken, TooManySites.
@@ -36,6 +38,7 @@ def create_site(*, owner_id: UUID, name: str, subdomain: str, template: str | No
         raise SubdomainTaken from None
     document = site_templates()[template].blueprint if template else empty_blueprint(name)
     site.draft = Draft.objects.create(site=site, blueprint=blueprint.validate(document), author_id=owner_id)
+    record("site.created", actor=actor, subject=site, subdomain=subdomain, template=template)
     _changed(site)
     return site
 
@@ -47,11 +50,11 @@ def _serialise_creation(owner_id: UUID) -> None:
 
 
 @transaction.atomic
-def change_site(site: Site, changes: dict[str, Any], *, if_match: IfMatch) -> Site:
+def change_site(site: Site, changes: dict[str, Any], *, actor: Actor, if_match: IfMatch) -> Site:
     """Change name or subdomain; a live site moves with its subdomain. Raises PreconditionFailed, SubdomainTaken."""
     site = _locked(site)
     if_match.check(site.version)
-    before = site.subdomain
+    before, renamed = site.subdomain, {"name_before": site.name} if "name" in changes else {}
     for name, value in changes.items():
         setattr(site, name, value)
     site.version += 1
@@ -60,7 +63,9 @@ def change_site(site: Site, changes: dict[str, Any], *, if_match: IfMatch) -> Si
             site.save(update_fields=[*changes, "version", "updated_at"])
     except IntegrityError:
         raise SubdomainTaken from None
-    if before != site.subdomain:
+    moved = {"subdomain": [before, site.subdomain]} if before != site.subdomain else {}
+    record("site.changed", actor=actor, subject=site, personal=renamed, fields=sorted(changes), changes=moved)
+    if moved:
         announcements.announce(site, host_of(before))
         announcements.announce(site, host_of(site.subdomain))
     _changed(site)
@@ -68,42 +73,45 @@ def change_site(site: Site, changes: dict[str, Any], *, if_match: IfMatch) -> Si
 
 
 @transaction.atomic
-def delete_site(site: Site, *, now: datetime, if_match: IfMatch) -> None:
+def delete_site(site: Site, *, actor: Actor, now: datetime, if_match: IfMatch) -> None:
     """Hide a site at once everywhere; its names stay reserved. Raises PreconditionFailed."""
     site = _locked(site)
     if_match.check(site.version)
     site.deleted_at, site.version = now, site.version + 1
     site.save(update_fields=["deleted_at", "version", "updated_at"])
+    record("site.deleted", actor=actor, subject=site)
     _announce_if_live(site)
     _changed(site)
 
 
 @transaction.atomic
-def restore_site(site: Site) -> Site:
+def restore_site(site: Site, *, actor: Actor) -> Site:
     """Bring a hidden site back as it was, published if it was. Raises NotDeleted."""
     site = _locked(site)
     if site.deleted_at is None:
         raise NotDeleted
     site.deleted_at, site.version = None, site.version + 1
     site.save(update_fields=["deleted_at", "version", "updated_at"])
+    record("site.restored", actor=actor, subject=site)
     _announce_if_live(site)
     _changed(site)
     return site
 
 
 @transaction.atomic
-def save_draft(site: Site, document: Any, *, author_id: UUID, if_match: IfMatch) -> Draft:
+def save_draft(site: Site, document: Any, *, actor: Actor, if_match: IfMatch) -> Draft:
     """Replace the draft's blueprint. Raises Invalid with pointers, PreconditionFailed."""
     clean = blueprint.validate(document)
     draft = Draft.objects.select_for_update().get(site=site)
     if_match.check(draft.version)
-    draft.blueprint, draft.version, draft.author_id = clean, draft.version + 1, author_id
+    draft.blueprint, draft.version, draft.author_id = clean, draft.version + 1, actor.id
     draft.save(update_fields=["blueprint", "version", "author", "updated_at"])
+    record("draft.saved", actor=actor, subject=site, version=draft.version)
     return draft
 
 
 @transaction.atomic
-def publish_site(site: Site, *, author_id: UUID, if_match: IfMatch) -> Release:
+def publish_site(site: Site, *, actor: Actor, if_match: IfMatch) -> Release:
     """Freeze the draft as the next release and show it to visitors. Raises SiteArchived, SiteEmpty, PreconditionFailed."""
     site = _locked(site)
     draft = Draft.objects.select_for_update().get(site=site)
@@ -113,25 +121,25 @@ def publish_site(site: Site, *, author_id: UUID, if_match: IfMatch) -> Release:
     if not draft.blueprint.get("pages"):
         raise SiteEmpty
 
-    release = Release.objects.create(
-        site=site, number=site.next_release, blueprint=draft.blueprint, author_id=author_id
-    )
+    release = Release.objects.create(site=site, number=site.next_release, blueprint=draft.blueprint, author_id=actor.id)
     site.status, site.live_release, site.next_release = Site.Status.LIVE, release, release.number + 1
     site.version += 1
     site.save(update_fields=["status", "live_release", "next_release", "version", "updated_at"])
+    record("site.published", actor=actor, subject=site, release=release.number)
     announcements.announce(site, host_of(site.subdomain))  # after commit: every process drops its pages of this site
     _changed(site)
     return release
 
 
 @transaction.atomic
-def unpublish_site(site: Site) -> Site:
+def unpublish_site(site: Site, *, actor: Actor) -> Site:
     """Take a site off the web; releases stay. Raises NotPublished."""
     site = _locked(site)
     if site.status != Site.Status.LIVE:
         raise NotPublished
     site.status, site.live_release, site.version = Site.Status.DRAFT, None, site.version + 1
     site.save(update_fields=["status", "live_release", "version", "updated_at"])
+    record("site.unpublished", actor=actor, subject=site)
     announcements.announce(site, host_of(site.subdomain))
     _changed(site)
     return site
@@ -139,28 +147,33 @@ def unpublish_site(site: Site) -> Site:
 
 def hide_sites_of(owner_id: UUID, moment: datetime) -> None:
     """The part of sites in hiding a person: what they own goes with them."""
-    _move_sites_of(owner_id, {"deleted_at": None}, {"deleted_at": moment})
+    _move_sites_of(owner_id, {"deleted_at": None}, {"deleted_at": moment}, "site.deleted")
 
 
 def restore_sites_of(owner_id: UUID, moment: datetime) -> None:
     """Bring back what was hidden together with its owner, and nothing hidden before."""
-    _move_sites_of(owner_id, {"deleted_at": moment}, {"deleted_at": None})
+    _move_sites_of(owner_id, {"deleted_at": moment}, {"deleted_at": None}, "site.restored")
 
 
-def _move_sites_of(owner_id: UUID, found: dict[str, Any], change: dict[str, Any]) -> None:
+def _move_sites_of(owner_id: UUID, found: dict[str, Any], change: dict[str, Any], event: str) -> None:
     with tenancy.context(tenancy.SYSTEM):
         sites = list(Site.objects.select_for_update().filter(owner_id=owner_id, **found))
         Site.objects.filter(pk__in=[site.pk for site in sites]).update(**change, version=F("version") + 1)
         for site in sites:
+            record(event, actor=SYSTEM, subject=site, because="owner")
             _announce_if_live(site)
             _changed(site)
 
 
 def purge_sites(before: datetime) -> int:
-    """Delete for good what was hidden before then. In context `system`."""
-    sites = Site.objects.filter(deleted_at__lt=before)
-    sites.update(live_release=None, status=Site.Status.DRAFT)
-    return int(sites.delete()[1].get("sites.Site", 0))
+    """Delete for good what was hidden before then; return how many. In context `system`."""
+    sites = list(Site.objects.filter(deleted_at__lt=before))
+    for site in sites:
+        with transaction.atomic():
+            Site.objects.filter(pk=site.pk).update(live_release=None, status=Site.Status.DRAFT)
+            record("site.purged", actor=SYSTEM, subject=site)
+            site.delete()
+    return len(sites)
 
 
 def _locked(site: Site) -> Site:

@@ -9,6 +9,8 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from audit import actors
+from audit.actors import Actor
 from core.api import ApiViewSet, versioned
 from core.pagination import KeysetPagination
 from core.preconditions import if_match
@@ -30,8 +32,17 @@ DOCUMENT = {
 }
 
 
-class SiteViewSet(ApiViewSet):
+class FencedViewSet(ApiViewSet):
+    """A view of customer content, for somebody who is signed in."""
+
     fenced = True
+
+    @property
+    def actor(self) -> Actor:
+        return actors.user(self.caller)
+
+
+class SiteViewSet(FencedViewSet):
     serializer_class = SiteSerializer
     pagination_class = KeysetPagination
     conditional = ("partial_update", "destroy")
@@ -54,7 +65,7 @@ class SiteViewSet(ApiViewSet):
     @extend_schema(operation_id="create_site", request=SiteCreateSerializer, responses={201: SiteSerializer})
     def create(self, request: Request) -> Response:
         """Make a site, empty or from a site template."""
-        site = services.create_site(owner_id=self.caller.pk, **self.validated(SiteCreateSerializer))
+        site = services.create_site(actor=self.actor, owner_id=self.caller.pk, **self.validated(SiteCreateSerializer))
         headers = {"Location": f"/api/v1/sites/{site.pk}"}
         return versioned(SiteSerializer(site).data, site.version, status=201, headers=headers)
 
@@ -68,40 +79,36 @@ class SiteViewSet(ApiViewSet):
     def partial_update(self, request: Request, pk: Any) -> Response:
         """Change name or subdomain."""
         changes = self.validated(SiteChangeSerializer, partial=True)
-        site = services.change_site(self.get_object(), changes, if_match=if_match(request))
+        site = services.change_site(self.get_object(), changes, actor=self.actor, if_match=if_match(request))
         return versioned(SiteSerializer(site).data, site.version)
 
     @extend_schema(operation_id="delete_site", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
         """Hide a site at once; for 30 days it can be restored."""
-        services.delete_site(self.get_object(), now=timezone.now(), if_match=if_match(request))
+        services.delete_site(self.get_object(), actor=self.actor, now=timezone.now(), if_match=if_match(request))
         return Response(status=204)
 
     @extend_schema(operation_id="restore_site", request=None, responses=SiteSerializer)
     def restore(self, request: Request, pk: Any) -> Response:
         """Bring a deleted site back as it was."""
-        site = services.restore_site(self.get_object())
+        site = services.restore_site(self.get_object(), actor=self.actor)
         return versioned(SiteSerializer(site).data, site.version)
 
     @extend_schema(operation_id="publish_site", request=None, responses={201: ReleaseSerializer})
     def publish(self, request: Request, pk: Any) -> Response:
         """Show the draft to visitors. With If-Match: only if the draft is still that version."""
-        release = services.publish_site(
-            self.get_object(), author_id=self.caller.pk, if_match=if_match(request, required=False)
-        )
+        release = services.publish_site(self.get_object(), actor=self.actor, if_match=if_match(request, required=False))
         return Response(ReleaseSerializer(release).data, status=201)
 
     @extend_schema(operation_id="unpublish_site", request=None, responses=SiteSerializer)
     def unpublish(self, request: Request, pk: Any) -> Response:
         """Take a site off the web."""
-        site = services.unpublish_site(self.get_object())
+        site = services.unpublish_site(self.get_object(), actor=self.actor)
         return versioned(SiteSerializer(site).data, site.version)
 
 
-class OfSiteViewSet(ApiViewSet):
+class OfSiteViewSet(FencedViewSet):
     """What belongs to one site: found through the sites that the caller may see."""
-
-    fenced = True
 
     def site(self) -> Site:
         found: Site = get_object_or_404(Site.objects.alive().visible_to(self.caller), pk=self.kwargs["pk"])
@@ -125,7 +132,7 @@ class BlueprintViewSet(OfSiteViewSet):
     def update(self, request: Request, pk: Any) -> Response:
         """Replace the draft's blueprint. Errors point to the node. The answer is what was kept, rich text sanitised."""
         wanted = if_match(request)
-        draft = services.save_draft(self.site(), request.data, author_id=self.caller.pk, if_match=wanted)
+        draft = services.save_draft(self.site(), request.data, actor=self.actor, if_match=wanted)
         return versioned(draft.blueprint, draft.version)
 
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 from accounts import revocation, services
 from accounts.models import Session, User
 from accounts.tests.factories import UserFactory
+from audit.actors import SYSTEM
 from config import embedded
 from config.testing import VAR
 from conftest import sign_in
@@ -145,11 +146,11 @@ def me(access):
 @pytest.mark.parametrize(
     "act",
     [
-        lambda user: services.set_active(user.pk, False, now=timezone.now()),
-        lambda user: services.set_roles(user.pk, {"admin"}, now=timezone.now()),
-        lambda user: services.set_password(user.pk, "another long password", now=timezone.now()),
-        lambda user: services.close_all_sessions(user.pk, now=timezone.now()),
-        lambda user: services.delete_user(user.pk, now=timezone.now(), if_match=services.ANY),
+        lambda user: services.set_active(user.pk, False, actor=SYSTEM, now=timezone.now()),
+        lambda user: services.set_roles(user.pk, {"admin"}, actor=SYSTEM, now=timezone.now()),
+        lambda user: services.set_password(user.pk, "another long password", actor=SYSTEM, now=timezone.now()),
+        lambda user: services.close_all_sessions(user.pk, actor=SYSTEM, now=timezone.now()),
+        lambda user: services.delete_user(user.pk, actor=SYSTEM, now=timezone.now(), if_match=services.ANY),
     ],
     ids=["disabled", "roles", "password", "signed-out", "deleted"],
 )
@@ -163,7 +164,8 @@ def test_what_changes_about_a_person_acts_on_their_next_request(api, act, django
     assert (answer.status_code, answer.json()["code"]) == (401, "token_revoked")
 
 
-def test_one_request_is_one_round_trip(api):
+def test_one_request_is_one_round_trip(own_redis):
+    api = sign_in(UserFactory())
     me(api.access)
     before = redis.client().info("stats")["total_commands_processed"]
 
@@ -175,7 +177,7 @@ def test_one_request_is_one_round_trip(api):
 
 
 def test_an_empty_redis_is_filled_again_and_revoked_stays_revoked(api, other, django_assert_num_queries):
-    services.close_all_sessions(api.user.pk, now=timezone.now())
+    services.close_all_sessions(api.user.pk, actor=SYSTEM, now=timezone.now())
     redis.client().flushdb()
 
     assert me(api.access).status_code == 401
@@ -189,7 +191,7 @@ def test_without_redis_the_database_answers_and_the_limit_holds(own_redis, setti
     settings.RATE_LIMIT = 5
     good, revoked = sign_in(UserFactory()), sign_in(UserFactory())
     own_redis.stop()
-    services.close_all_sessions(revoked.user.pk, now=timezone.now())
+    services.close_all_sessions(revoked.user.pk, actor=SYSTEM, now=timezone.now())
 
     started = time.monotonic()
     statuses = [good.get("auth/me").status_code for _ in range(7)]
@@ -201,7 +203,7 @@ def test_without_redis_the_database_answers_and_the_limit_holds(own_redis, setti
 def test_tombstones_that_redis_did_not_take_are_written_by_the_sweep(own_redis):
     person = sign_in(UserFactory())
     own_redis.stop()
-    services.close_all_sessions(person.user.pk, now=timezone.now())
+    services.close_all_sessions(person.user.pk, actor=SYSTEM, now=timezone.now())
     assert Session.objects.get(pk=person.session.pk).mirrored_at is None
     assert User.objects.get(pk=person.user.pk).epoch_mirrored_at is None
 

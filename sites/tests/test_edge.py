@@ -7,6 +7,7 @@ import brotli
 import pytest
 from django.core.wsgi import get_wsgi_application
 
+from audit.actors import SYSTEM
 from conftest import sign_in
 from core import tenancy
 from sites import services
@@ -51,7 +52,7 @@ def visitor():
 def publish(blueprint=None, **options):
     site = SiteFactory(blueprint=validate(blueprint or document()), **options)
     with tenancy.context(tenancy.user_context(site.owner_id)):
-        services.publish_site(site, author_id=site.owner_id, if_match=ANY)
+        services.publish_site(site, actor=SYSTEM, if_match=ANY)
     return site, f"{site.subdomain}.localhost"
 
 
@@ -114,7 +115,7 @@ def test_drafts_hidden_and_unpublished_sites_are_404(visitor):
     assert (visitor.ask("/", f"{draft.subdomain}.localhost")[0], visitor.ask("/", host)[0]) == (404, 200)
 
     with tenancy.context(tenancy.SYSTEM):
-        services.unpublish_site(site)
+        services.unpublish_site(site, actor=SYSTEM)
 
     assert Visitor().ask("/", host)[0] == 404
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connections
 
+from audit.actors import SYSTEM
 from conftest import sign_in
 from core import tenancy
 from sites.models import Draft, Release, Site
@@ -396,7 +397,7 @@ def test_closing_an_account_hides_its_sites_and_restoring_brings_back_only_those
     api.delete("auth/me", if_match=api.user.version)
     with tenancy.context(tenancy.SYSTEM):
         assert Site.objects.alive().count() == 0
-    restore_user(api.user.pk)
+    restore_user(api.user.pk, actor=SYSTEM)
 
     api.user.refresh_from_db()
     again = sign_in(api.user)

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User
 from accounts.services import ensure_admin, register_user
+from audit.actors import SYSTEM
 from core import tenancy
 from core.preconditions import IfMatch
 from sites import services
@@ -46,9 +47,9 @@ def make_demo() -> dict[str, Any]:
     owner = register_user(email=OWNER, password=passwords[OWNER], name="Olive Owner")
     with tenancy.context(tenancy.user_context(owner.pk)):
         site: Site = services.create_site(
-            owner_id=owner.pk, name="Marlow & Rye", subdomain=SUBDOMAIN, template="bakery"
+            actor=SYSTEM, owner_id=owner.pk, name="Marlow & Rye", subdomain=SUBDOMAIN, template="bakery"
         )
-        services.publish_site(site, author_id=owner.pk, if_match=IfMatch(None))
+        services.publish_site(site, actor=SYSTEM, if_match=IfMatch(None))
     return {
         "admin": {"email": ADMIN, "password": passwords[ADMIN]},
         "owner": {"email": OWNER, "password": passwords[OWNER]},

@@ -1,0 +1,25 @@
+"""Binds where a request comes from, for whatever it records."""
+
+from collections.abc import Callable
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from audit import actors
+from core.limits import client_address, network_prefix
+
+
+class OriginMiddleware:
+    """After the gate, so that the session is known."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        principal = getattr(request, "principal", None)
+        with actors.coming_from(
+            request_id=request.request_id,  # type: ignore[attr-defined]
+            session_id=principal.session_id if principal else None,
+            network=network_prefix(client_address(request)),
+        ):
+            return self.get_response(request)

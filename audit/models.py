@@ -1,0 +1,105 @@
+"""The trail: entries that nobody may change, what is personal in them, and the seals that would show a change.
+
+`Entry` is partitioned by the month in its id and made by SQL migrations, so Django does not manage it and nothing has a
+foreign key to or from it.
+"""
+
+from django.db import models
+
+
+class Entry(models.Model):
+    """One thing that somebody did. Hashes in `personal` stand for values that live, erasable, in `Personal`."""
+
+    class ActorKind(models.TextChoices):
+        USER = "user"
+        STAFF = "staff"
+        SYSTEM = "system"
+        ANONYMOUS = "anonymous"
+
+    id = models.UUIDField(primary_key=True)
+    event = models.CharField(max_length=60)
+    actor_kind = models.CharField(max_length=10, choices=ActorKind)
+    actor_id = models.UUIDField(null=True)
+    subject_type = models.CharField(max_length=40)
+    subject_id = models.UUIDField(null=True)
+    site_id = models.UUIDField(null=True)
+    owner_id = models.UUIDField(null=True)
+    session_id = models.UUIDField(null=True)
+    request_id = models.CharField(max_length=64)
+    facts = models.TextField(help_text="JSON text, exactly as it was hashed.")
+    personal = models.TextField(help_text="JSON text: field to SHA-256(salt || value), hexadecimal.")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        managed = False
+        db_table = "audit_entry"
+        ordering = ["-id"]
+        verbose_name_plural = "entries"
+
+    def __str__(self) -> str:
+        return f"{self.event} at {self.created_at:%Y-%m-%d %H:%M:%S}"
+
+
+class Personal(models.Model):
+    """A value that points at a person. Deleting the row erases it; the entry keeps the hash and stays verifiable."""
+
+    entry_id = models.UUIDField()
+    field = models.CharField(max_length=40)
+    value = models.TextField()
+    salt = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint("entry_id", "field", name="personal_once")]
+
+
+class Seal(models.Model):
+    """The place of an entry in the chain: `digest` = SHA-256(previous digest || `leaf`), `leaf` = SHA-256(entry)."""
+
+    number = models.BigIntegerField(primary_key=True)
+    entry_id = models.UUIDField(unique=True)
+    leaf = models.BinaryField()
+    digest = models.BinaryField()
+
+    class Meta:
+        managed = False
+        db_table = "audit_seal"
+
+
+class Pending(models.Model):
+    """Entries that wait for their seal: written with them, gone with the sealing."""
+
+    entry_id = models.UUIDField(primary_key=True)
+    since = models.DateTimeField()
+
+
+class Checkpoint(models.Model):
+    """A signed statement that the chain had `digest` at `number`. The object store has a copy that is never overwritten."""
+
+    number = models.BigIntegerField(primary_key=True)
+    document = models.TextField(help_text="JSON text as it was signed and stored.")
+    stored_at = models.DateTimeField(null=True)
+
+
+class Stub(models.Model):
+    """What stands for a dropped month: which seals its entries had, signed."""
+
+    partition = models.CharField(primary_key=True, max_length=40)
+    document = models.TextField(help_text="JSON text as it was signed and stored.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+
+class LogLine(models.Model):
+    """A warning or an error of the server, kept for 30 days."""
+
+    id = models.UUIDField(primary_key=True)
+    level = models.CharField(max_length=10)
+    logger = models.CharField(max_length=100)
+    message = models.TextField()
+    request_id = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.level} {self.logger}"
