@@ -1,8 +1,9 @@
 """Users and their sessions in the admin: a window and a few buttons."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
+from django.contrib.admin.forms import AdminPasswordChangeForm
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
@@ -14,8 +15,24 @@ from accounts import services
 from accounts.errors import LastAdmin
 from accounts.models import Role, Session, User
 from audit import actors
+from core.admin_site import PlatformAdminSite
 
 admin.site.unregister(Group)  # roles take its place
+
+
+class PasswordForm(AdminPasswordChangeForm):
+    """One's own password, by the service: it ends every session, and this one goes on with the new password."""
+
+    def save(self, commit: bool = True) -> User:
+        person = self.user
+        services.set_password(
+            person.pk, self.cleaned_data["new_password1"], actor=actors.staff(person), now=timezone.now()
+        )
+        person.refresh_from_db()
+        return person
+
+
+cast(PlatformAdminSite, admin.site).password_change_form = PasswordForm
 
 
 class SessionInline(admin.TabularInline):
@@ -59,6 +76,10 @@ class UserAdmin(admin.ModelAdmin):
         users: QuerySet[User] = User.objects.get_queryset().prefetch_related("roles")
         return users
 
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """As Django's own user admin: a hash must not be guessed letter by letter."""
+        return not lookup.startswith("password") and super().lookup_allowed(lookup, value, request)
+
     @admin.display(description="roles")
     def role_names(self, user: User) -> str:
         return ", ".join(sorted(role.name for role in user.roles.all()))
@@ -77,7 +98,7 @@ class UserAdmin(admin.ModelAdmin):
         for formset in formsets:
             formset.save()
 
-    @admin.action(description="Sign out everywhere")
+    @admin.action(description="Sign out everywhere", permissions=["change"])
     def sign_out(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         ended = sum(
             services.close_all_sessions(user.pk, actor=actors.staff(request.user), now=timezone.now())
@@ -85,7 +106,7 @@ class UserAdmin(admin.ModelAdmin):
         )
         self.message_user(request, f"Ended {ended} sessions.")
 
-    @admin.action(description="Disable and sign out")
+    @admin.action(description="Disable and sign out", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         self._each(
             request,
@@ -94,7 +115,7 @@ class UserAdmin(admin.ModelAdmin):
             "Disabled",
         )
 
-    @admin.action(description="Enable")
+    @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         self._each(
             request,
@@ -103,7 +124,7 @@ class UserAdmin(admin.ModelAdmin):
             "Enabled",
         )
 
-    @admin.action(description="Delete (restorable for 30 days)")
+    @admin.action(description="Delete (restorable for 30 days)", permissions=["change"])
     def hide(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         alive = queryset.filter(deleted_at=None)
         self._each(
@@ -115,7 +136,7 @@ class UserAdmin(admin.ModelAdmin):
             "Deleted",
         )
 
-    @admin.action(description="Restore")
+    @admin.action(description="Restore", permissions=["change"])
     def restore(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         self._each(
             request,
@@ -152,7 +173,10 @@ class SessionAdmin(admin.ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    @admin.action(description="Revoke", permissions=["view"])
+    def has_change_state_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("accounts.change_session")
+
+    @admin.action(description="Revoke", permissions=["change_state"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
         ended = sum(
             len(

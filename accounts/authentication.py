@@ -8,7 +8,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from accounts.models import User
-from core.gate import Principal
+from core.gate import Principal, TokenRevoked
 from core.permissions import Permission
 
 
@@ -29,7 +29,10 @@ class Caller:
     def row(self) -> User:
         """The user's row with its roles, read once for each request."""
         if not hasattr(self, "_row"):
-            self._row = User.objects.alive().prefetch_related("roles").get(pk=self.pk)
+            found = User.objects.alive().prefetch_related("roles").filter(pk=self.pk).first()
+            if found is None:  # closed since the token was minted, and Redis did not know
+                raise TokenRevoked
+            self._row = found
         return self._row
 
     def may(self, permission: Permission) -> bool:

@@ -1,13 +1,16 @@
 """Who people are, what they may do, and where they are signed in."""
 
 import unicodedata
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
+from django.utils.crypto import salted_hmac
 
 from audit.services import Subject
 from core.ids import uuid7
@@ -98,6 +101,16 @@ class User(AbstractBaseUser):
 
     def as_subject(self) -> Subject:
         return Subject("user", self.pk, self.email, owner_id=self.pk)
+
+    def get_session_auth_hash(self) -> str:
+        """Ends sessions of the admin, too, when the password or the epoch changes."""
+        return salted_hmac("accounts.admin-session", f"{self.password}:{self.epoch}", algorithm="sha256").hexdigest()
+
+    def get_session_auth_fallback_hash(self) -> Iterator[str]:
+        """The same under older values of SECRET_KEY."""
+        for key in settings.SECRET_KEY_FALLBACKS:
+            content = f"{self.password}:{self.epoch}"
+            yield salted_hmac("accounts.admin-session", content, secret=key, algorithm="sha256").hexdigest()
 
     def may(self, permission: Permission) -> bool:
         return self.is_active and permission.code in self.permission_codes()

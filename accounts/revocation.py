@@ -55,7 +55,7 @@ def mirror_epochs(user_ids: list[UUID]) -> None:
     if not epochs:
         return
     try:
-        redis.call(lambda client: _write(client, {f"epoch:{pk}": str(epoch) for pk, epoch in epochs.items()}))
+        redis.call(lambda client: _raise_epochs(client, epochs))
     except redis.RedisAway:
         return
     for pk, epoch in epochs.items():
@@ -66,6 +66,21 @@ def _write(client: Redis, values: dict[str, str]) -> None:
     with client.pipeline(transaction=False) as pipe:
         for key, value in values.items():
             pipe.set(key, value, ex=SECONDS)
+        pipe.execute()
+
+
+RAISE = """
+if tonumber(ARGV[1]) > tonumber(redis.call('GET', KEYS[1]) or -1) then
+  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+end
+"""
+
+
+def _raise_epochs(client: Redis, epochs: dict[UUID, int]) -> None:
+    """Write epochs that are higher than what is there: two writers may come in either order."""
+    with client.pipeline(transaction=False) as pipe:
+        for pk, epoch in epochs.items():
+            pipe.eval(RAISE, 1, f"epoch:{pk}", epoch, SECONDS)
         pipe.execute()
 
 
@@ -102,10 +117,10 @@ class GateAuthenticator:
         values = {
             f"revoked:{pk}": "1" for pk in Session.objects.filter(revoked_at__gt=since).values_list("pk", flat=True)
         }
-        epochs = User.objects.filter(epoch_raised_at__gt=since).values_list("pk", "epoch")
-        values |= {f"epoch:{pk}": str(epoch) for pk, epoch in epochs}
+        epochs = dict(User.objects.filter(epoch_raised_at__gt=since).values_list("pk", "epoch"))
         try:
             redis.call(lambda client: _write(client, values))
+            redis.call(lambda client: _raise_epochs(client, epochs))
             redis.call(lambda client: client.set(COMPLETE, "1"))
         except redis.RedisAway:
             return

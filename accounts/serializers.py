@@ -4,9 +4,10 @@ from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
+from django.core.validators import EmailValidator as DjangoEmailValidator
 from rest_framework import serializers
 
-from accounts.models import User
+from accounts.models import User, normalise_email
 from accounts.passwords import MAX_BYTES
 from core.api import StrictSerializer
 
@@ -26,8 +27,19 @@ class ProfileSerializer(StrictSerializer):
 
 
 class RegisterSerializer(ProfileSerializer):
-    email = serializers.EmailField(max_length=254)
+    email = serializers.CharField(max_length=254)
     password = serializers.CharField(max_length=MAX_BYTES, trim_whitespace=False, write_only=True)
+
+    def validate_email(self, value: str) -> str:
+        """The one spelling of the address, which must be an address itself: normalising can add an `@` or a `/`."""
+        email = normalise_email(value)
+        try:
+            DjangoEmailValidator()(email)
+        except DjangoValidationError as error:
+            raise serializers.ValidationError(error.messages[0], code="invalid") from None
+        if len(email) > 254:
+            raise serializers.ValidationError("Use at most 254 characters.", code="max_length")
+        return email
 
     def validate_password(self, value: str) -> str:
         try:

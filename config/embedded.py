@@ -55,13 +55,13 @@ def services(var: Path, *, report: Report = lambda line: None, fast: bool = Fals
     home = _home(var)
     with ExitStack() as stack:
         users = stack.enter_context((home / "users.lock").open("a+"))
+        fcntl.flock(users, fcntl.LOCK_SH)
+        stack.callback(_leave, home, users, wanted)  # before anything starts: what fails half-way must not stay
         with _exclusive(home / "start.lock"):
-            fcntl.flock(users, fcntl.LOCK_SH)
             if "DATABASE_URL" in wanted:
                 urls["DATABASE_URL"] = Postgres(home).start(report, fast=fast)
             if "REDIS_URL" in wanted:
                 urls["REDIS_URL"] = RedisServer(home).start(report)
-        stack.callback(_leave, home, users, wanted)
         yield urls
 
 
@@ -136,7 +136,10 @@ class Postgres:
     def start(self, report: Report, *, fast: bool, port: int | None = None) -> str:
         """Return the URL of the application's database, after `initdb` on the first call."""
         if self.facts.exists() and self._run("pg_ctl", "status", "-D", str(self.data), check=False).returncode == 0:
-            return str(json.loads(self.facts.read_text())["url"])
+            facts = json.loads(self.facts.read_text())
+            running = int((self.data / "postmaster.pid").read_text().splitlines()[3])
+            self._prepare(running, facts)  # a start that was interrupted may not have come so far
+            return self._keep_url(running, facts)
         if not (self.data / "PG_VERSION").exists() or not self.facts.exists():
             report("creating a private PostgreSQL database")
             self._create()
@@ -152,8 +155,11 @@ class Postgres:
         )
         if started.returncode:
             raise EmbeddedUnavailable(f"PostgreSQL did not start; its log is {log}. Or set DATABASE_URL.")
-        url = f"postgresql://{ROLE}:{facts['password']}@127.0.0.1:{port}/{DATABASE}"
         self._prepare(port, facts)
+        return self._keep_url(port, facts)
+
+    def _keep_url(self, port: int, facts: dict[str, str]) -> str:
+        url = f"postgresql://{ROLE}:{facts['password']}@127.0.0.1:{port}/{DATABASE}"
         _write_private(self.facts, json.dumps({**facts, "url": url}))
         return url
 
@@ -244,7 +250,7 @@ class RedisServer:
             "bind 127.0.0.1",
             f"port {port}",
             f"requirepass {password}",
-            f"dir {self.home}",
+            f"dir {json.dumps(str(self.home))}",
             "appendonly yes",
             'save ""',
         ]

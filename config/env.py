@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
 from publicsuffixlist import PublicSuffixList
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
@@ -129,6 +129,8 @@ class Environment(BaseSettings):
             raise ValueError("each must be kid:key with a key of at least 43 characters")
         if len({item.split(":")[0] for item in value}) != len(value):
             raise ValueError("two keys share a kid")
+        if any(len(set(item.split(":", 1)[1])) < 10 for item in value):
+            raise ValueError("a key has fewer than 10 different characters")
         return value
 
     @field_validator("audit_keys")
@@ -157,6 +159,31 @@ class Environment(BaseSettings):
     def unguessable(cls, value: SecretStr) -> SecretStr:
         if len(set(value.get_secret_value())) < 10:
             raise ValueError("has fewer than 10 different characters")
+        return value
+
+    @field_validator("secret_key_fallbacks")
+    @classmethod
+    def once_good(cls, value: list[str]) -> list[str]:
+        if any(len(key) < 50 or len(set(key)) < 10 for key in value):
+            raise ValueError("each must be as strong as SECRET_KEY: 50 characters, 10 different ones")
+        return value
+
+    @field_validator("database_url", "redis_url", "cache_redis_url")
+    @classmethod
+    def server_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        schemes = {"postgresql", "postgres"} if info.field_name == "database_url" else {"redis", "rediss"}
+        try:
+            parts = urlsplit(value.get_secret_value())
+            sound = parts.scheme in schemes and parts.hostname and (parts.port or 1) > 0
+        except ValueError:
+            sound = False
+        if not sound or (info.field_name == "database_url" and not parts.path.strip("/")):
+            raise ValueError(
+                f"must be {sorted(schemes)[-1]}://... with a host"
+                + ("" if "redis" in schemes else " and a database name")
+            )
         return value
 
     @property
@@ -191,7 +218,7 @@ def _development_defaults() -> dict[str, Any]:
     var = Path(os.environ.get("VAR_DIR") or BASE_DIR / "var")
     return {
         "sites_scheme": "http",
-        "sites_port": os.environ.get("PORT") or 8000,
+        "sites_port": int(port) if (port := os.environ.get("PORT") or "8000").isdecimal() else None,
         "log_format": "console",
         "cors_origins": ["http://localhost:3000", "http://localhost:5173"],
         "object_store_url": f"file://{quote(str((var / 'objects').resolve()))}",

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from config.env import BASE_DIR, load
 
@@ -80,14 +80,14 @@ _database = urlsplit(ENV.database_url.get_secret_value())
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
-        "NAME": _database.path.lstrip("/"),
+        "NAME": unquote(_database.path.lstrip("/")),
         "USER": unquote(_database.username or ""),
         "PASSWORD": unquote(_database.password or ""),
         "HOST": _database.hostname,
         "PORT": _database.port or 5432,
         "ATOMIC_REQUESTS": False,  # see docs/decisions/001: it would hold a connection on every warm request
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 2, "application_name": "getyousite"},
+        "OPTIONS": {"connect_timeout": 2, "application_name": "getyousite", **dict(parse_qsl(_database.query))},
     }
 }
 if ENV.process == "web":  # one connection for each thread, and a clear 503 instead of a long wait

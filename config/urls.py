@@ -5,6 +5,7 @@ from django.urls import include, path
 
 urlpatterns = [
     path("", include("core.urls")),
+    path("api/v1/", include("audit.urls")),
     path("api/v1/", include("accounts.urls")),
     path("api/v1/", include("sites.urls")),
     path("admin/", admin.site.urls),

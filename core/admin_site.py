@@ -6,14 +6,20 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.admin import AdminSite
+from django.contrib.auth.forms import PasswordChangeForm
+from django.contrib.auth.views import PasswordChangeView
+from django.core.exceptions import ValidationError
+from django.db import DataError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django_ratelimit.core import is_ratelimited
 from redis import RedisError
 
 from core import tenancy
+from core.errors import Unavailable
 from core.limits import client_address, client_network
 
 View = Callable[..., HttpResponseBase]
@@ -53,18 +59,39 @@ class PlatformAdminSite(AdminSite):
     index_title = "Administration"
     site_url = None
     enable_nav_sidebar = True
+    password_change_form: type[PasswordChangeForm] = PasswordChangeForm
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:  # type: ignore[override]
         @wraps(view)
         def inside(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            with tenancy.context(tenancy.SYSTEM):
-                response = view(request, *args, **kwargs)
-                if isinstance(response, TemplateResponse):
-                    response.render()
-                return response
+            try:
+                with tenancy.context(tenancy.SYSTEM):
+                    response = view(request, *args, **kwargs)
+                    if isinstance(response, TemplateResponse):
+                        response.render()
+                    return response
+            except (DataError, OverflowError, ValueError, ValidationError):  # a filter or an id that is none
+                text = "This address or form is not valid. Go back and try again.\n"
+                return HttpResponse(text, status=400, content_type="text/plain; charset=utf-8")
 
         return super().admin_view(inside, cacheable)
 
     @method_decorator(limited)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return super().login(request, extra_context)
+        try:
+            return super().login(request, extra_context)
+        except Unavailable as refusal:
+            headers = {"Retry-After": refusal.headers["Retry-After"]}
+            return HttpResponse(refusal.message, status=503, content_type="text/plain; charset=utf-8", headers=headers)
+
+    def password_change(  # type: ignore[override]
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        """As Django's, with the form of whoever owns passwords: it must end sessions too."""
+        view = PasswordChangeView.as_view(
+            form_class=self.password_change_form,
+            success_url=reverse("admin:password_change_done", current_app=self.name),
+            template_name="registration/password_change_form.html",
+            extra_context={**self.each_context(request), **(extra_context or {})},
+        )
+        return view(request)

@@ -6,10 +6,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, cast
 
 import structlog
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions, serializers, viewsets
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
@@ -18,7 +19,7 @@ from core import idempotency, refusals, tenancy
 from core.database import is_away
 from core.errors import DomainError, FieldProblem, Invalid, NotFound, Unavailable
 from core.parsing import DEFAULT_LIMIT
-from core.permissions import Caller
+from core.permissions import Caller, Permission
 from core.pointers import pointer
 from core.problems import problem
 
@@ -127,6 +128,17 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
         return dict(bound.validated_data)
 
 
+def allow(*needed: Permission) -> type[BasePermission]:
+    """A permission class for holders of all `needed`."""
+
+    class Allowed(BasePermission):
+        def has_permission(self, request: Request, view: Any) -> bool:
+            caller = cast(Caller, request.user)
+            return bool(request.user.is_authenticated) and all(caller.may(item) for item in needed)
+
+    return Allowed
+
+
 def etag(version: int) -> str:
     return f'"{version}"'
 
@@ -143,7 +155,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse |
     request = context["request"]._request
     if is_away(exc):
         exc = Unavailable()
-    if isinstance(exc, Http404):
+    if isinstance(exc, Http404 | ObjectDoesNotExist):  # the latter: gone since the view looked
         exc = NotFound()
     if isinstance(exc, DomainError):
         if exc.status in {401, 403, 429}:

@@ -20,6 +20,7 @@ from core import metrics, redis, refusals
 from core.database import is_away
 from core.errors import DomainError, Unavailable
 from core.limits import Allowance, LocalBuckets, TooManyRequests, client_address, client_network
+from core.preconditions import none_match
 from core.problems import problem
 
 API = "/api/v1/"
@@ -96,9 +97,7 @@ def keep(pattern: str, stamp: Callable[[re.Match[str], Principal], str]) -> None
 
 def touch(*stamps: str) -> None:
     """What was kept under these stamps is stale. Call it after the commit; lost calls heal in `BODY_SECONDS`."""
-    try:
-        redis.call(lambda client: client.delete(*(f"stamp:{stamp}" for stamp in stamps)))
-    except redis.RedisAway:
+    if not redis.deliver(lambda client: client.delete(*(f"stamp:{stamp}" for stamp in stamps))):
         metrics.lost_touches.inc()
 
 
@@ -216,7 +215,7 @@ def _kept_answer(request: HttpRequest, stored: bytes) -> HttpResponse:
     response = HttpResponse(body, content_type="application/json")
     if etag:
         response["ETag"] = etag.decode()
-        if etag.decode() in request.headers.get("If-None-Match", ""):
+        if none_match(request.headers.get("If-None-Match", ""), etag.decode()):
             response = HttpResponse(status=304, headers={"ETag": etag.decode()})
     response["Cache-Control"] = "private, no-cache"
     return response

@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from django.db import transaction
+
 Subject = Literal["person", "site"]
 Hide = Callable[[UUID, datetime], None]
 Purge = Callable[[datetime], int]
@@ -41,4 +43,8 @@ def restore(subject: Subject, pk: UUID, *, moment: datetime) -> None:
 
 def purge(*, before: datetime) -> int:
     """Everything hidden before `before` goes, in the order of app registration reversed: sites before people."""
-    return sum(act(before) for act in reversed(_purge))
+    gone = 0
+    for act in reversed(_purge):
+        with transaction.atomic():
+            gone += act(before)
+    return gone

@@ -17,6 +17,7 @@ from core.errors import FieldProblem, Invalid
 
 MAX_LIMIT = 100
 DEFAULT_LIMIT = 20
+MAX_CURSOR = 120
 
 
 def _refuse(name: str, detail: str) -> Invalid:
@@ -96,6 +97,8 @@ class KeysetPagination(BasePagination):
         given = self.request.query_params.get("cursor")
         if given is None:
             return False, None
+        if len(given) > MAX_CURSOR:
+            raise _refuse("cursor", "This cursor is not one of ours. Start without it.")
         try:
             way, position = json.loads(base64.urlsafe_b64decode(given.encode() + b"=="))
             return {"n": False, "p": True}[way], UUID(position)

@@ -13,7 +13,8 @@ from core.errors import PayloadTooLarge
 
 MAX_DEPTH = 64
 DEFAULT_LIMIT = 64 * 1024
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Possessive, and matching to the end of an unfinished string: every byte is looked at once, whatever a stranger sends.
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 
 
@@ -57,11 +58,13 @@ def loads(body: bytes) -> Any:
 
 
 def nesting(body: bytes) -> int:
-    """How deep the brackets of `body` nest, outside strings."""
+    """How deep the brackets of `body` nest, outside strings; one past `MAX_DEPTH` is deep enough to know."""
     deepest = depth = 0
     for character in _STRINGS.sub(b"", body).translate(None, _NOT_BRACKETS):
         depth += 1 if character in b"[{" else -1
         deepest = max(deepest, depth)
+        if deepest > MAX_DEPTH:
+            break
     return deepest
 
 

@@ -33,3 +33,9 @@ def if_match(request: Request | HttpRequest, *, required: bool = True) -> IfMatc
             int(tag[1:-1]) for tag in tags if len(tag) < 22 and tag[:1] == tag[-1:] == '"' and tag[1:-1].isdecimal()
         )
     )
+
+
+def none_match(header: str, etag: str) -> bool:
+    """Whether If-None-Match says that the client has `etag` (weak comparison, RFC 9110, 13.1.2)."""
+    tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
+    return "*" in tags or etag in tags

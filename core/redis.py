@@ -1,9 +1,10 @@
 """The Redis that must not lose: limits, revocations, streams. Short timeouts, and a pause after each failure."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import redis
 import structlog
@@ -24,17 +25,43 @@ class Breaker:
 
     def __init__(self) -> None:
         self._until = 0.0
+        self._unsent: deque[Callable[[redis.Redis], Any]] = deque(maxlen=10_000)
 
     def call(self, act: Callable[[redis.Redis], T]) -> T:
         """The result of `act(client)`. Raises RedisAway."""
         if time.monotonic() < self._until:
             raise RedisAway
         try:
-            return act(client())
+            answer = act(client())
+            if self._unsent:
+                self._send_unsent()
+            return answer
         except redis.RedisError as error:
             self._until = time.monotonic() + PAUSE_SECONDS
             log.warning("redis_away", error=type(error).__name__, detail=str(error)[:100])
             raise RedisAway from None
+
+    def deliver(self, act: Callable[[redis.Redis], T]) -> bool:
+        """Do `act` now, whatever the breaker thinks; if it fails, again right after the next call that succeeds.
+
+        For news that others wait for. Returns whether it was done now.
+        """
+        try:
+            act(client())
+        except redis.RedisError as error:
+            log.warning("redis_delivery_waits", error=type(error).__name__)
+            self._unsent.append(act)
+            return False
+        return True
+
+    def _send_unsent(self) -> None:
+        for _ in range(len(self._unsent)):
+            try:
+                act = self._unsent.popleft()
+            except IndexError:  # another thread was as quick
+                return
+            if not self.deliver(act):
+                return
 
     def close(self) -> None:
         """Trust Redis again at once: it was just seen to answer."""
@@ -42,7 +69,7 @@ class Breaker:
 
 
 _breaker = Breaker()
-call, close_breaker = _breaker.call, _breaker.close
+call, deliver, close_breaker = _breaker.call, _breaker.deliver, _breaker.close
 
 
 @cache

@@ -30,7 +30,8 @@ class RequestMiddleware:
         response["X-Request-ID"] = request_id
         elapsed = time.perf_counter() - started
         route = route_name(request)
-        metrics.requests.labels(request.method, route, response.status_code).inc()
+        method = request.method if request.method in METHODS else "other"
+        metrics.requests.labels(method, route, response.status_code).inc()
         metrics.seconds.labels(route).observe(elapsed)
         if route not in QUIET:
             admitted = getattr(request, "gate", None)
@@ -46,6 +47,7 @@ class RequestMiddleware:
         return response
 
 
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 QUIET = {"health", "health/live", "health/ready"}
 
 

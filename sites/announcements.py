@@ -22,10 +22,8 @@ def announce(site: Site, host: str) -> None:
     row = Announcement.objects.create(site=site, host=host, due_at=timezone.now() + GRACE)
 
     def send() -> None:
-        try:
-            redis.call(lambda client: client.xadd(STREAM, {"host": host}, maxlen=LENGTH, approximate=True))
-        except redis.RedisAway:
-            return  # the sweep sends it
+        if not redis.deliver(lambda client: client.xadd(STREAM, {"host": host}, maxlen=LENGTH, approximate=True)):
+            return  # sent with the next call that succeeds, or by the sweep
         with tenancy.context(tenancy.SYSTEM):
             Announcement.objects.filter(pk=row.pk).delete()
 

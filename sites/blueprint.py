@@ -19,6 +19,7 @@ MAX_PAGE_BYTES = 1024 * 1024
 MAX_BYTES = 10 * 1024 * 1024
 MAX_PAGES = 500
 MAX_ERRORS = 100
+MAX_THINGS = 50_000
 RESERVED_PATHS = {"/sitemap.xml", "/robots.txt", "/favicon.ico", "/favicon.svg"}
 
 PagePath = Annotated[str, StringConstraints(pattern=r"^(/|(/[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?){1,6})$")]
@@ -133,6 +134,10 @@ def json_schema() -> dict[str, Any]:
 
 def validate(document: Any) -> dict[str, Any]:
     """Return `document` with rich text sanitised and versions filled in. Raises Invalid with pointers to each fault."""
+    if _things(document) > MAX_THINGS:
+        raise Invalid(
+            [FieldProblem("", "too_many_blocks", f"A blueprint has at most {MAX_THINGS} blocks and list items.")]
+        )
     try:
         blueprint = blueprint_model().model_validate(document)
     except ValidationError as error:
@@ -143,6 +148,15 @@ def validate(document: Any) -> dict[str, Any]:
     if faults:
         raise Invalid(faults)
     return clean
+
+
+def _things(value: Any) -> int:
+    """How many list items there are in all: counted before validation, which keeps an error for each bad one."""
+    if isinstance(value, dict):
+        return sum(_things(item) for item in value.values())
+    if isinstance(value, list):
+        return len(value) + sum(_things(item) for item in value if isinstance(item, dict | list))
+    return 0
 
 
 def _problem(document: Any, error: Any) -> FieldProblem:

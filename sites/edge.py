@@ -7,6 +7,7 @@ A WSGI callable and not a Django middleware: a page from memory then costs none 
 import io
 import ipaddress
 import mimetypes
+import threading
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
@@ -16,7 +17,11 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError
 
-from sites.pages import SAFE, Headers, Pages
+from core.errors import Unavailable
+from core.preconditions import none_match
+from core.problems import problem
+from sites.models import Release
+from sites.pages import SAFE, Headers, Pages, RenderFailed
 from sites.pictures import shipped_files
 from sites.routing import Route, Routes, RoutesAway
 from sites.subdomains import LABEL
@@ -25,6 +30,8 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
 Handler = Callable[[Environ, Route], tuple[str, Headers, bytes]]
+
+MAX_HOST = 260  # bytes: a name of 253 and a port; what strangers send longer is not kept in memory
 
 log = structlog.get_logger(__name__)
 _mounted: dict[str, Handler] = {}
@@ -48,20 +55,46 @@ class Edge:
         self.pages = Pages(settings.PAGE_CACHE_BYTES)
         self.app_hosts = {settings.APP_HOST, *(settings.LOOPBACK_HOSTS if settings.DEVELOPMENT else [])}
         self.suffix = "." + settings.SITES_DOMAIN
+        self.readers = threading.BoundedSemaphore(max(1, settings.ENV.web_threads - 1))
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        host = host_name(environ.get("HTTP_HOST", ""))
+        header = environ.get("HTTP_HOST", "")
+        host = host_name(header) if len(header) <= MAX_HOST else ""
         if host in self.app_hosts:
-            return self.app(measured(environ) if "HTTP_TRANSFER_ENCODING" in environ else environ, start_response)
+            return self._app(environ, start_response)
         if environ["PATH_INFO"].startswith("/health") and is_address(host):  # a probe that knows only our address
-            return self.app({**environ, "HTTP_HOST": settings.APP_HOST}, start_response)
+            return self._app({**environ, "HTTP_HOST": settings.APP_HOST}, start_response)
         try:
             status, headers, body = self.answer(environ, host)
-        except (RoutesAway, DatabaseError) as error:
-            log.warning("page_unavailable", error=type(error).__name__)
+        except (RoutesAway, DatabaseError, Release.DoesNotExist, RenderFailed) as error:
+            log.warning("page_unavailable", error=type(error).__name__, exc_info=isinstance(error, RenderFailed))
             status, headers, body = plain("503 Service Unavailable", _AWAY, ("Retry-After", "2"))
         start_response(status, headers)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    def _app(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Django's answer. A body is read first, and never by all threads at once.
+
+        The server waits for a body as long as the client likes: sixteen silent sockets would stop every thread.
+        A chunked body gets its length here, because Django reads nothing without one.
+        """
+        if environ.get("CONTENT_LENGTH", "") in {"", "0"} and "HTTP_TRANSFER_ENCODING" not in environ:
+            return self.app(environ, start_response)
+        if not self.readers.acquire(blocking=False):
+            refusal = problem(
+                Unavailable.status, code=Unavailable.code, detail=Unavailable.message, headers=Unavailable().headers
+            )
+            start_response(f"{refusal.status_code} {refusal.reason_phrase}", list(refusal.items()))
+            return [refusal.content]
+        try:
+            wanted = min(
+                int(environ.get("CONTENT_LENGTH") or settings.DATA_UPLOAD_MAX_MEMORY_SIZE),
+                settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+            )
+            body = environ["wsgi.input"].read(wanted)
+        finally:
+            self.readers.release()
+        return self.app({**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}, start_response)
 
     def answer(self, environ: Environ, host: str) -> tuple[str, Headers, bytes]:
         subdomain = host.removesuffix(self.suffix)
@@ -77,9 +110,15 @@ class Edge:
             return plain("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
         if path.endswith("/") and path.rstrip("/") in route.paths:
             return plain("301 Moved Permanently", b"", ("Location", quote(path.rstrip("/"))))
-        page = self.pages.find(route, path)
-        variant = page.variants[encoding(environ.get("HTTP_ACCEPT_ENCODING", ""))]
-        if variant.etag in environ.get("HTTP_IF_NONE_MATCH", "") and page.status.startswith("200"):
+        try:
+            page = self.pages.find(route, path)
+        except Release.DoesNotExist:  # no longer the live one: something was published since the route was read
+            route = self.routes.renew(subdomain, host)
+            if route.release_id is None:
+                return plain("404 Not Found", _NO_SITE)
+            page = self.pages.find(route, path)
+        variant = page.variants[encoding(environ.get("HTTP_ACCEPT_ENCODING", "")[:MAX_HOST])]
+        if page.status.startswith("200") and none_match(environ.get("HTTP_IF_NONE_MATCH", ""), variant.etag):
             kept = [
                 header
                 for header in variant.headers
@@ -94,12 +133,6 @@ class Edge:
             if path.startswith(prefix):
                 return handler(environ, route)
         return plain("404 Not Found", b"")
-
-
-def measured(environ: Environ) -> Environ:
-    """A chunked body with its length: Django reads nothing without one. Reads one byte past the largest that any route takes."""
-    body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
-    return {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
 
 
 def plain(status: str, body: bytes, *extra: tuple[str, str]) -> tuple[str, Headers, bytes]:

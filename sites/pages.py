@@ -17,6 +17,7 @@ from xml.sax.saxutils import escape
 import brotli
 from django.conf import settings
 from django.db import close_old_connections
+from pydantic import ValidationError
 
 from core import cache, metrics, tenancy
 from sites import render
@@ -35,6 +36,10 @@ SAFE: Headers = [
     ("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=()"),
     *([("Strict-Transport-Security", "max-age=31536000")] if settings.SECURE_HSTS_SECONDS else []),
 ]
+
+
+class RenderFailed(Exception):
+    """What is stored cannot be rendered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,7 @@ class Pages:
     """The pages of one process, the longest unused forgotten first, at most `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
-        self._pages: OrderedDict[tuple[UUID, str], Page] = OrderedDict()
+        self._pages: OrderedDict[tuple[UUID, str, str], Page] = OrderedDict()
         self._limit = limit
         self._size = 0
         self._lock = threading.Lock()
@@ -90,12 +95,13 @@ class Pages:
     def find(self, route: Route, path: str) -> Page:
         """The page at `path`; the site's own 404 when it has none. Raises DatabaseError when it must be rendered and cannot."""
         assert route.release_id is not None
-        place = (route.release_id, path if path in route.paths or path in GENERATED else MISSING)
+        shown = path if path in route.paths or path in GENERATED else MISSING
+        place = (route.release_id, shown, route.base_url)
         page = self._pages.get(place)
         if page is not None:
             self._memory.inc()
             return page
-        page = self._fetch(route, *place)
+        page = self._fetch(route, route.release_id, shown)
         with self._lock:
             if place not in self._pages:
                 self._pages[place] = page
@@ -114,7 +120,10 @@ class Pages:
             kind, csp = json.loads(facts)
         else:
             metrics.pages.labels("rendered").inc()
-            kind, csp, body = _render(route, release_id, path)
+            try:
+                kind, csp, body = _render(route, release_id, path)
+            except ValidationError as error:  # stored by an older version, or changed behind our back
+                raise RenderFailed from error
             cache.set_bytes(
                 str(route.site_id), name, json.dumps([kind, csp]).encode() + b"\n" + body, seconds=KEPT_SECONDS
             )

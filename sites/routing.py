@@ -68,6 +68,10 @@ class Routes:
             return route
         return self._load(subdomain, host, known=route)
 
+    def renew(self, subdomain: str, host: str) -> Route:
+        """The route of `host` as PostgreSQL has it now. Raises RoutesAway."""
+        return self._load(subdomain, host, known=None)
+
     def _load(self, subdomain: str, host: str, *, known: Route | None) -> Route:
         generation, drops = self._generation, self._drops
         try:

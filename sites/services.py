@@ -4,12 +4,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F
 
+from accounts.models import User
 from audit.actors import SYSTEM, Actor
 from audit.services import record
 from core import gate, tenancy
+from core.errors import NotFound
 from core.preconditions import IfMatch
 from sites import announcements, blueprint
 from sites.errors import NotDeleted, NotPublished, SiteArchived, SiteEmpty, SubdomainTaken, TooManySites
@@ -26,7 +28,7 @@ def create_site(*, actor: Actor, owner_id: UUID, name: str, subdomain: str, temp
 
     Raises SubdomainTaken, TooManySites.
     """
-    _serialise_creation(owner_id)
+    _lock_owner(owner_id)
     if Access.objects.filter(user_id=owner_id, role=Access.Role.OWNER).count() >= MAX_SITES:
         raise TooManySites
     site = Site(owner_id=owner_id, name=name, subdomain=subdomain)
@@ -43,10 +45,13 @@ def create_site(*, actor: Actor, owner_id: UUID, name: str, subdomain: str, temp
     return site
 
 
-def _serialise_creation(owner_id: UUID) -> None:
-    """One creation at a time for each owner, so that parallel ones cannot step over the limit together."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [str(owner_id)])
+def _lock_owner(owner_id: UUID) -> None:
+    """Hold the owner's row: two creations cannot step over the limit together, nor one slip behind a deletion.
+
+    Raises NotFound when the account is closed.
+    """
+    if not User.objects.alive().select_for_update(no_key=True).filter(pk=owner_id).first():
+        raise NotFound
 
 
 @transaction.atomic
@@ -90,6 +95,7 @@ def restore_site(site: Site, *, actor: Actor) -> Site:
     site = _locked(site)
     if site.deleted_at is None:
         raise NotDeleted
+    _lock_owner(site.owner_id)
     site.deleted_at, site.version = None, site.version + 1
     site.save(update_fields=["deleted_at", "version", "updated_at"])
     record("site.restored", actor=actor, subject=site)

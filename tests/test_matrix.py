@@ -46,9 +46,10 @@ def call(who, method, path, pk, body=None):
 
 def test_the_document_lists_every_route_that_is_served():
     from accounts.urls import urlpatterns as accounts
+    from audit.urls import urlpatterns as audit
     from sites.urls import urlpatterns as sites
 
-    served = {f"/api/v1/{pattern.pattern}".replace("<uuid:pk>", "{id}") for pattern in [*accounts, *sites]}
+    served = {f"/api/v1/{pattern.pattern}".replace("<uuid:pk>", "{id}") for pattern in [*audit, *accounts, *sites]}
     assert {path for _, path in OPERATIONS} == served
 
 

@@ -1,18 +1,23 @@
 """Sign-up, sign-in, refresh and sign-out, as a front end does them."""
 
+import contextlib
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.hashers import check_password
 from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
 
+from accounts.hashing import HashingBusy
 from accounts.models import Session, User
 from accounts.tests.factories import UserFactory
 from accounts.tokens import refresh_token
 from conftest import PASSWORD, dump, sign_in
+from core import redis
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ORIGIN = "http://localhost:3000"
@@ -347,3 +352,155 @@ def test_config_tells_a_front_end_what_it_needs():
         "password": {"min_length": 8, "max_bytes": 1024},
         "limits": {"requests_per_minute": 100_000, "body_bytes": 65536, "blueprint_bytes": 10485760},
     }
+
+
+def test_refresh_refuses_a_session_whose_proof_is_not_ours(member):
+    session = sign_in(member).session
+    body, _, mac = refresh_token(session.pk, 1).rpartition(".")
+    forged = [f"{body}.{'0' * 64}", f"{session.pk.hex}.2.{mac}", f"{body}."]
+
+    for token in forged:
+        client = Client()
+        client.cookies["refresh"] = token
+        assert post(client, "refresh", **FROM_PAGE).status_code == 401
+
+    session.refresh_from_db()
+    assert (session.generation, session.revoked_at) == (1, None)
+
+
+def test_a_token_made_under_a_retired_secret_is_good_while_the_secret_is_listed(member, settings):
+    session = sign_in(member).session
+    token = refresh_token(session.pk, 1)
+    retired, settings.SECRET_KEY = settings.SECRET_KEY, "another-secret-" * 4
+
+    answers = []
+    for settings.SECRET_KEY_FALLBACKS in ([], [retired]):
+        client = Client()
+        client.cookies["refresh"] = token
+        answers.append(post(client, "refresh", **FROM_PAGE))
+
+    assert [answer.status_code for answer in answers] == [401, 200]
+    assert answers[1].cookies["refresh"].value == refresh_token(session.pk, 2)
+
+
+@pytest.mark.parametrize("change", [{"is_active": False}, {"deleted_at": timezone.now()}], ids=["disabled", "hidden"])
+def test_refresh_refuses_who_was_disabled_or_hidden_behind_our_back(member, change):
+    session = sign_in(member).session
+    User.objects.get_queryset().filter(pk=member.pk).update(**change)
+
+    assert post(cookie_of(session), "refresh", **FROM_PAGE).status_code == 401
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:3000", "http://testserver"])
+def test_refresh_is_for_named_front_ends_and_for_our_own_page(member, origin, settings):
+    session = sign_in(member).session
+
+    answer = post(cookie_of(session), "refresh", **{**FROM_PAGE, "Origin": origin})
+
+    cookie = answer.cookies["refresh"]
+    assert (answer.status_code, answer["Cache-Control"]) == (200, "no-store")
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["domain"]) == (True, "Strict", "/", "")
+    assert (
+        settings.SESSION_LIFETIME.total_seconds() - 60 < cookie["max-age"] <= settings.SESSION_LIFETIME.total_seconds()
+    )
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil-testserver", "http://testserver.evil.example", "ftp://testserver", "testserver"]
+)
+def test_an_origin_that_resembles_ours_is_not_ours(member, origin):
+    assert post(cookie_of(sign_in(member).session), "refresh", **{**FROM_PAGE, "Origin": origin}).status_code == 403
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "auth/logout-all"), ("DELETE", "auth/me")])
+def test_leaving_takes_the_cookie_away(api, method, path):
+    answer = api.call(method, path, if_match="*")
+
+    assert (answer.status_code, answer.cookies["refresh"].value, answer.cookies["refresh"]["max-age"]) == (204, "", 0)
+
+
+def test_delete_me_needs_the_version_last_read(api):
+    statuses = [api.delete("auth/me", if_match=tag).status_code for tag in (None, 7)]
+
+    assert (statuses, api.get("auth/me").status_code) == ([428, 412], 200)
+
+
+def test_parallel_changes_of_an_account_under_one_version_let_one_through(api):
+    def change(number):
+        try:
+            return api.patch("auth/me", {"name": f"Name {number}"}, if_match=1).status_code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = sorted(pool.map(change, range(16)))
+
+    assert statuses == [200, *[412] * 15]
+
+
+def test_of_two_administrators_who_leave_at_once_one_stays():
+    admins = [sign_in(UserFactory(role="admin")) for _ in range(2)]
+
+    def leave(admin):
+        try:
+            return admin.delete("auth/me", if_match=1).status_code
+        finally:
+            connections.close_all()
+
+    for _ in range(10):
+        with ThreadPoolExecutor(2) as pool:
+            statuses = sorted(pool.map(leave, admins))
+        assert statuses == [204, 409]
+        User.objects.get_queryset().update(deleted_at=None, epoch=0, version=1)
+        redis.client().flushdb()
+        admins = [sign_in(admin.user) for admin in admins]
+
+
+@pytest.mark.parametrize("change", [{"is_active": False}, {"deleted_at": timezone.now()}], ids=["disabled", "hidden"])
+def test_an_administrator_who_cannot_act_is_none(change):
+    last, gone = sign_in(UserFactory(role="admin")), UserFactory(role="admin")
+    User.objects.get_queryset().filter(pk=gone.pk).update(**change)
+
+    assert last.delete("auth/me", if_match=1).json()["code"] == "last_admin"
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [("203.0.113.77", "203.0.113.0/24"), ("2001:db8:1:2:3::4", "2001:db8:1::/48")],
+)
+def test_a_session_keeps_the_network_and_never_the_address(member, address, network):
+    client = Client(REMOTE_ADDR=address)
+
+    post(client, "login", {"email": member.email, "password": PASSWORD}, User_Agent="x" * 300)
+
+    kept = Session.objects.get(user=member)
+    assert (kept.network, kept.agent) == (network, "x" * 200)
+
+
+def test_no_more_hashes_run_at_once_than_declared(member, monkeypatch):
+    import argon2
+
+    running, most, lock = 0, 0, threading.Lock()
+    genuine = argon2.PasswordHasher.verify
+
+    def counted(self, *given):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        try:
+            return genuine(self, *given)
+        finally:
+            with lock:
+                running -= 1
+
+    monkeypatch.setattr(argon2.PasswordHasher, "verify", counted)
+
+    def check(_):
+        with contextlib.suppress(HashingBusy):
+            return check_password("wrong password", member.password)
+
+    with ThreadPoolExecutor(settings.HASH_CONCURRENCY * 4) as pool:
+        list(pool.map(check, range(settings.HASH_CONCURRENCY * 8)))
+
+    assert most == settings.HASH_CONCURRENCY

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from django.conf import settings
 
@@ -59,3 +60,16 @@ def test_up_refuses_a_busy_port_in_one_line():
 
     assert (code, len(lines)) == (1, 1), lines
     assert "is busy" in lines[0]
+
+
+def test_up_refuses_a_role_that_bypasses_the_fence():
+    with psycopg.connect(superuser_url(), autocommit=True) as connection:
+        connection.execute("CREATE ROLE bypasser LOGIN BYPASSRLS PASSWORD 'bypasser'")
+        try:
+            port = urlsplit(os.environ["DATABASE_URL"]).port
+            code, lines = serve(DATABASE_URL=f"postgresql://bypasser:bypasser@127.0.0.1:{port}/getyousite")
+        finally:
+            connection.execute("DROP ROLE bypasser")
+
+    assert (code, len(lines)) == (1, 1), lines
+    assert "BYPASSRLS" in lines[0]

@@ -6,6 +6,7 @@ import pytest
 from django.core.cache import cache as django_cache
 from redis import Redis
 
+from config import embedded
 from core import cache
 
 
@@ -89,3 +90,30 @@ def test_bytes_are_kept_as_they_are():
     cache.set_bytes("one", "page", b"\x00\xff", seconds=60)
 
     assert (cache.get_bytes("one", "page"), cache.get_bytes("two", "page")) == (b"\x00\xff", None)
+
+
+def test_a_cache_that_is_away_is_a_miss_and_never_an_error(settings):
+    settings.CACHES = {
+        "default": {**settings.CACHES["default"], "LOCATION": f"redis://127.0.0.1:{embedded.free_port()}/0"}
+    }
+
+    cache.set("one", "a", 1, seconds=60)
+    cache.set_bytes("one", "a", b"1", seconds=60)
+    cache.delete("one", "a")
+    found = [
+        cache.get("one", "a", "default"),
+        cache.get_bytes("one", "a"),
+        cache.get_or_set("one", "a", lambda: "made", seconds=60),
+        cache.clear("one"),
+    ]
+
+    assert found == ["default", None, "made", 0]
+
+
+@pytest.mark.parametrize("prefix", ["pa*", "p?", "p[a-z]", "\\"])
+def test_clear_reads_a_prefix_as_it_is_written(prefix):
+    for name in ("page:1", "pages", "pz", f"{prefix}1"):
+        cache.set("one", name, 1, seconds=60)
+
+    assert cache.clear("one", prefix) == 1
+    assert [cache.get("one", name) for name in ("page:1", "pages", "pz", f"{prefix}1")] == [1, 1, 1, None]

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import jwt
 import pytest
@@ -15,12 +16,17 @@ from django.utils import timezone
 from accounts import revocation, services
 from accounts.models import Session, User
 from accounts.tests.factories import UserFactory
+from accounts.tokens import PlatformAccessToken
 from audit.actors import SYSTEM
 from config import embedded
 from config.testing import VAR
 from conftest import sign_in
-from core import redis
-from core.limits import LocalBuckets, client_address, client_network
+from core import redis, tenancy
+from core.limits import Allowance, LocalBuckets, TooManyRequests, client_address, client_network
+from sites import announcements
+from sites.models import Announcement
+from sites.services import publish_site
+from sites.tests.factories import SiteFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -297,6 +303,7 @@ def test_refusals_reach_who_listens(api, settings):
     from core import refusals
 
     heard = []
+    before = list(refusals._listeners)
     refusals.listen(lambda request, refusal: heard.append((request.path, refusal.code)))
     try:
         Client().get("/api/v1/sites", headers={"Authorization": "Bearer x"})
@@ -304,6 +311,96 @@ def test_refusals_reach_who_listens(api, settings):
         api.get("config")
         api.get("config")
     finally:
-        refusals._listeners.clear()
+        refusals._listeners[:] = before
 
     assert heard == [("/api/v1/sites", "token_invalid"), ("/api/v1/config", "too_many_requests")]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda api: Session.objects.filter(pk=api.session.pk).update(revoked_at=timezone.now()),
+        lambda api: User.objects.filter(pk=api.user.pk).update(epoch=1),
+        lambda api: User.objects.filter(pk=api.user.pk).update(is_active=False),
+        lambda api: User.objects.filter(pk=api.user.pk).update(deleted_at=timezone.now()),
+    ],
+    ids=["session", "epoch", "disabled", "hidden"],
+)
+def test_each_reason_to_refuse_is_found_in_the_database_when_redis_cannot_say(api, act):
+    act(api)
+    redis.client().flushdb()
+
+    answer = api.get("sites")
+
+    assert (answer.status_code, answer.json().get("code")) == (401, "token_revoked")
+
+
+def test_a_token_read_before_is_refused_once_it_has_expired(api):
+    leeway = settings.SIMPLE_JWT["LEEWAY"].total_seconds()
+    token = forge(api.access, exp=int(time.time() - leeway) + 2)
+    assert [me(token).status_code for _ in range(2)] == [200, 200]
+
+    time.sleep(2.1)
+
+    assert me(token).json()["code"] == "token_expired"
+
+
+def test_tombstones_live_as_long_as_the_longest_token_and_no_longer(api):
+    services.close_all_sessions(api.user.pk, actor=SYSTEM, now=timezone.now())
+
+    kept = [redis.client().ttl(key) for key in (f"revoked:{api.session.pk}", f"epoch:{api.user.pk}")]
+
+    longest = PlatformAccessToken.lifetime + settings.SIMPLE_JWT["LEEWAY"]
+    assert all(longest.total_seconds() < seconds <= revocation.SECONDS for seconds in kept)
+
+
+def test_the_sweep_leaves_what_no_token_can_outlive(api):
+    past = timezone.now() - revocation.LIFETIME - timedelta(seconds=1)
+    Session.objects.filter(pk=api.session.pk).update(revoked_at=past)
+    User.objects.filter(pk=api.user.pk).update(epoch=1, epoch_raised_at=past)
+
+    assert revocation.sweep(now=timezone.now()) == 0
+
+
+def test_tries_with_bad_credentials_are_counted_by_network(settings):
+    settings.RATE_LIMIT = 2
+    stranger = Client(REMOTE_ADDR="198.51.100.10")
+
+    statuses = [stranger.get("/api/v1/config", headers={"Authorization": "Bearer x"}).status_code for _ in range(4)]
+
+    assert statuses == [401, 401, 429, 429]
+
+
+def test_the_local_limit_lets_exactly_the_burst_and_then_one_each_interval_through():
+    buckets = LocalBuckets()
+
+    taken = [buckets.take("a", interval=1.0, burst=1, now=now).allowed for now in (10.0, 10.5, 11.0, 11.0, 12.0)]
+
+    assert taken == [True, False, True, False, True]
+
+
+def test_a_publish_that_redis_did_not_take_is_announced_by_the_sweep(own_redis):
+    site = SiteFactory()
+    own_redis.stop()
+    with tenancy.context(tenancy.SYSTEM):
+        publish_site(site, actor=SYSTEM, if_match=services.ANY)
+    with tenancy.context(tenancy.SYSTEM):
+        assert [row.host for row in Announcement.objects.all()] == [f"{site.subdomain}.localhost"]
+
+    settings.REDIS_URL = own_redis.start(print)
+    redis.client.cache_clear()
+    redis.close_breaker()
+
+    assert announcements.sweep(now=timezone.now()) == 0  # the process that made it still has its moment
+    assert announcements.sweep(now=timezone.now() + announcements.GRACE) == 1
+    (entry,) = redis.client().xrange(announcements.STREAM)
+    assert entry[1] == {b"host": f"{site.subdomain}.localhost".encode()}
+
+
+@pytest.mark.parametrize(("wait", "seconds"), [(0.0, "1"), (0.2, "1"), (1.2, "2"), (60.0, "60")])
+def test_who_waits_as_long_as_told_is_not_refused_again(settings, wait, seconds):
+    settings.RATE_LIMIT = 60
+
+    headers = TooManyRequests(Allowance(False, 0, wait)).headers
+
+    assert (headers["Retry-After"], headers["RateLimit-Limit"], headers["RateLimit-Remaining"]) == (seconds, "60", "0")

@@ -1,5 +1,9 @@
+import time
+
 import pytest
 from django.conf import settings
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
 from core import health
@@ -41,3 +45,42 @@ def test_probes_answer_get_and_head_only(path):
         405,
         405,
     ]
+
+
+def test_ready_fails_while_a_migration_is_pending():
+    health._last, health._migrated = None, False
+    applied = MigrationRecorder.Migration.objects.filter(app="sites", name="0002_fence")
+    applied.delete()
+    try:
+        answer = Client().get("/health/ready")
+    finally:
+        health._last = None
+
+    assert (answer.status_code, answer.json()) == (
+        503,
+        {"status": "unavailable", "database": "ok", "migrations": "pending", "redis": "ok"},
+    )
+
+
+def test_ready_fails_while_the_database_takes_no_writes():
+    health._last = None
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL default_transaction_read_only = on")
+    try:
+        answer = Client().get("/health/ready")
+    finally:
+        health._last = None
+
+    assert (answer.status_code, answer.json()["database"]) == (503, "read_only")
+
+
+def test_a_check_is_reused_for_a_second_and_no_longer(django_assert_num_queries):
+    health._last = None
+    Client().get("/health/ready")
+
+    with django_assert_num_queries(0):
+        for _ in range(3):
+            assert Client().get("/health/ready").status_code == 200
+    time.sleep(health.CHECK_SECONDS + 0.05)
+    with django_assert_num_queries(1):
+        assert Client().get("/health/ready").status_code == 200

@@ -1,11 +1,12 @@
 """Work is a row: claimed once, tried again, dead at last."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.conf import settings
-from django.db import connections
+from django.db import connection, connections
 from django.utils.module_loading import import_string
 
 from config.celery import app
@@ -108,3 +109,30 @@ def test_every_scheduled_task_runs_twice_without_harm():
     for entry in settings.CELERY_BEAT_SCHEDULE.values():
         task = import_string(entry["task"])
         assert (task.apply().state, task.apply().state) == ("SUCCESS", "SUCCESS")
+
+
+def test_a_claim_passes_over_rows_that_somebody_holds(rows):
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        try:
+            with tenancy.context(tenancy.SYSTEM):
+                list(Announcement.objects.select_for_update().filter(pk=rows[0].pk))
+                held.set()
+                done.wait(20)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold)
+        assert held.wait(10)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '2s'")
+            claimed = jobs.claim(Announcement, now=NOW)
+        finally:
+            done.set()
+            holding.result()
+            connection.close()
+
+    assert {job.pk for job in claimed} == {row.pk for row in rows[1:]}

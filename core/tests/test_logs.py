@@ -74,3 +74,14 @@ def test_a_request_id_that_is_none_is_replaced(given):
 
     assert answer["X-Request-ID"] != given
     assert len(answer["X-Request-ID"]) == 32
+
+
+def test_secrets_in_a_traceback_are_blanked(lines):
+    try:
+        raise RuntimeError(f"no answer from redis://:{CANARY}@127.0.0.1/0 with Bearer {CANARY}")
+    except RuntimeError:
+        structlog.get_logger("x").exception("something_broke")
+        logging.getLogger("django").exception("also here")
+
+    assert ["RuntimeError" in line["exception"] for line in lines()] == [True, True]
+    assert CANARY not in json.dumps(lines())

@@ -1,9 +1,12 @@
 """The second fence, trap by trap (PostgreSQL row-level security)."""
 
+from uuid import uuid4
+
 import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models.signals import post_migrate
+from django.utils import timezone
 
 from accounts.tests.factories import UserFactory
 from core import tenancy
@@ -200,3 +203,14 @@ def test_access_is_unique_for_each_person_and_site():
     with pytest.raises(IntegrityError), transaction.atomic():
         Access.objects.create(site=site, user=site.owner, role="owner")
     assert UserFactory().pk != site.owner_id
+
+
+@pytest.mark.parametrize("column", ["id", "site_id", "number", "blueprint", "created_at"])
+def test_no_column_of_a_release_that_visitors_could_notice_is_changed(column):
+    site, elsewhere = SiteFactory(), SiteFactory()
+    other = {"id": uuid4(), "site_id": elsewhere.pk, "number": 7, "blueprint": {"a": 2}, "created_at": timezone.now()}
+
+    with tenancy.context(tenancy.SYSTEM):
+        release = Release.objects.create(site=site, number=1, blueprint={"a": 1})
+        with pytest.raises(IntegrityError, match="never changed"), transaction.atomic():
+            Release.objects.filter(pk=release.pk).update(**{column: other[column]})

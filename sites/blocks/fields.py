@@ -26,6 +26,7 @@ RICH_TAGS = {
     "h4",
     "hr",
 }
+MAX_RICH = 50_000
 LINK_SCHEMES = {"https", "mailto", "tel"}
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\\]")
 
@@ -65,13 +66,21 @@ def check_href(href: str) -> str:
     return href
 
 
+def sanitise_bounded(html: str) -> str:
+    """As `sanitise`, refusing what grows beyond the bound: what we keep must be accepted again."""
+    clean = sanitise(html)
+    if len(clean) > MAX_RICH:
+        raise ValueError(f"This text has more than {MAX_RICH} characters once it is cleaned.")
+    return clean
+
+
 Line = Annotated[str, StringConstraints(max_length=200)]
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Text = Annotated[str, StringConstraints(max_length=2_000)]
 Rich = Annotated[
     str,
-    StringConstraints(max_length=50_000),
-    AfterValidator(sanitise),
+    StringConstraints(max_length=MAX_RICH),
+    AfterValidator(sanitise_bounded),
     Field(json_schema_extra={"contentMediaType": "text/html"}),
 ]
 Href = Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(check_href)]

@@ -15,7 +15,9 @@ from sites.blocks import block_types
 from sites.blocks.fields import check_href, sanitise
 from sites.blueprint import MAX_BLOCKS, MAX_DEPTH, validate
 from sites.starters import site_templates
+from sites.templatetags.site_blocks import rich
 from sites.tests.factories import document, page
+from sites.tests.test_hostile_text import Seen
 
 EVERY_BLOCK = json.loads((Path(__file__).parent / "every_block.json").read_text())
 HEADING = {"id": "h", "type": "heading", "v": 1, "props": {"text": "x"}}
@@ -181,4 +183,37 @@ def test_sanitised_text_is_stable_and_holds_no_way_to_run_a_script(html):
         bad in lowered
         for bad in ("<script", "<svg", "<math", "<style", "<iframe", "<img", "<template", "<noscript", "<!--")
     )
-    assert "javascript:" not in "".join(part for part in lowered.split("<")[1:] if part.startswith("a "))
+    assert not any("javascript:" in value.lower() for _, _, value in Seen(clean).attributes)
+
+
+def test_a_page_may_have_bytes_to_the_limit_however_few_characters_they_are():
+    wide = [
+        {"id": f"t{number}", "type": "text", "v": 1, "props": {"html": "<p>" + "é" * 30_000 + "</p>"}}
+        for number in range(20)
+    ]
+
+    assert faults(with_blocks(*wide)) == [("/pages/0", "page_too_large")]
+
+
+def test_a_link_leads_to_one_place_that_is_there():
+    def button(**link):
+        return with_blocks({"id": "b", "type": "button", "v": 1, "props": {"actions": [{"label": "Go", "link": link}]}})
+
+    place = "/pages/0/blocks/0/props/actions/0/link"
+    assert validate(button(page="home"))["pages"]
+    assert faults(button(page="nowhere")) == [(f"{place}/page", "unknown_page")]
+    assert faults(button(page="home", href="/")) == [(place, "value_error")]
+
+
+@pytest.mark.parametrize(
+    ("html", "kept"),
+    [
+        ('<a href="https://example.com" title="t" target="_blank" onclick="x">a</a>', '<a href="https://example.com" title="t" rel="noopener">a</a>'),
+        ('<a href="http://example.com">a</a>', '<a rel="noopener">a</a>'),
+        ('<a href="javascript:alert(1)">a</a>', '<a rel="noopener">a</a>'),
+        ('<p style="color: red" class="x" id="y">a</p>', "<p>a</p>"),
+        ("<h1>a</h1><h3>b</h3><img src=x><!-- c --><script>d</script>", "a<h3>b</h3>"),
+    ],
+)  # fmt: skip
+def test_rich_text_keeps_plain_tags_and_safe_links_only(html, kept):
+    assert (sanitise(html), rich(html)) == (kept, kept)

@@ -2,13 +2,26 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from uuid import uuid4
 
 import pytest
+from django.conf import settings
 from django.db import connections
+from django.http import HttpResponse
+from django.test import RequestFactory
+from django.utils import timezone
+from rest_framework.request import Request
 
+from accounts.models import User
+from accounts.tests.factories import UserFactory
 from audit.actors import SYSTEM
 from conftest import sign_in
-from core import tenancy
+from core import idempotency, redis, tenancy
+from core.models import StoredAnswer
+from core.parsing import StrictJSONParser
+from core.tasks import purge_deleted
+from sites import services
 from sites.models import Draft, Release, Site
 from sites.services import MAX_SITES
 from sites.tests.factories import SiteFactory, document, page
@@ -260,9 +273,12 @@ def test_a_site_read_again_costs_no_query_and_a_change_shows_at_once(api, site, 
     assert api.get(address).json()["name"] == "Fresh"
 
 
-def test_what_is_kept_for_one_user_is_not_given_to_another(api, other, site):
-    api.get(f"sites/{site.pk}")
-    api.get("sites")
+def test_what_is_kept_for_one_user_is_not_given_to_another(api, other, site, django_assert_num_queries):
+    api.get("config")  # the first request finds Redis empty and fills it
+    for path in (f"sites/{site.pk}", "sites"):
+        assert api.get(path).status_code == 200
+        with django_assert_num_queries(0):
+            assert api.get(path).status_code == 200
 
     assert other.get(f"sites/{site.pk}").status_code == 404
     assert other.get("sites").json()["results"] == []
@@ -372,8 +388,6 @@ def test_a_refusal_is_repeated_under_its_key_and_changes_nothing(api):
 
 
 def test_a_stored_answer_cannot_be_read_without_the_key(api):
-    from core.models import StoredAnswer
-
     api.post("sites", SITE, Idempotency_Key="secret-key-1")
 
     row = StoredAnswer.objects.get()
@@ -402,3 +416,129 @@ def test_closing_an_account_hides_its_sites_and_restoring_brings_back_only_those
     api.user.refresh_from_db()
     again = sign_in(api.user)
     assert [item["id"] for item in again.get("sites").json()["results"]] == [str(kept.pk)]
+
+
+CHANGES = {
+    "renamed": ([], lambda api, site: api.patch(f"sites/{site.pk}", {"name": "Fresh"}, if_match="*")),
+    "published": ([], lambda api, site: api.post(f"sites/{site.pk}/publish")),
+    "unpublished": (["publish"], lambda api, site: api.post(f"sites/{site.pk}/unpublish")),
+    "hidden": ([], lambda api, site: api.delete(f"sites/{site.pk}", if_match="*")),
+    "restored": (["hide"], lambda api, site: api.post(f"sites/{site.pk}/restore")),
+    "another made": ([], lambda api, site: api.post("sites", SITE)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_change_shows_at_once_in_every_kept_answer(api, site, name):
+    before, change = CHANGES[name]
+    for step in before:
+        answer = (
+            api.post(f"sites/{site.pk}/publish") if step == "publish" else api.delete(f"sites/{site.pk}", if_match="*")
+        )
+        assert answer.status_code in {201, 204}
+
+    def read():
+        return [(answer.status_code, answer.content) for answer in (api.get(f"sites/{site.pk}"), api.get("sites"))]
+
+    read()
+    kept = read()
+    assert change(api, site).status_code in {200, 201, 204}
+    shown = read()
+    redis.client().flushdb()  # nothing is kept any more
+
+    assert shown == read()
+    assert shown[1] != kept[1]
+
+
+def test_a_refusal_is_never_kept_as_an_answer(api):
+    address = f"sites/{uuid4()}"
+    api.get("config")  # the first request finds Redis empty and fills it
+
+    answers = [api.get(address) for _ in range(2)]
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(404, "not_found")] * 2
+
+
+def test_a_kept_answer_tells_the_limit_and_how_to_keep_it(api, site):
+    api.get("config")  # the first request finds Redis empty and fills it
+    names = ("RateLimit-Limit", "Cache-Control", "ETag", "Content-Type")
+
+    cold, warm = (api.get(f"sites/{site.pk}") for _ in range(2))
+
+    assert [warm.get(name) for name in names] == [cold[name] for name in names]
+    assert int(warm["RateLimit-Remaining"]) <= int(cold["RateLimit-Remaining"])
+
+
+def test_the_list_is_for_its_reader_alone(api, site):
+    assert api.get("sites")["Cache-Control"] == "private, no-cache"
+
+
+def test_delete_needs_the_version_last_read(api, site):
+    statuses = [api.delete(f"sites/{site.pk}", if_match=tag).status_code for tag in (None, 7, '"7", "8"', '"7", "1"')]
+
+    assert statuses == [428, 412, 412, 204]
+
+
+def test_any_version_is_accepted_by_a_star(api, site):
+    assert api.patch(f"sites/{site.pk}", {"name": "B"}, if_match="*").json()["name"] == "B"
+
+
+def test_a_repeated_answer_carries_the_headers_of_the_first(api):
+    first, again = (api.post("sites", SITE, Idempotency_Key="with-headers") for _ in range(2))
+
+    names = ("ETag", "Location", "Cache-Control", "Content-Type")
+    assert [again[name] for name in names] == [first[name] for name in names]
+
+
+def test_an_answer_that_broke_is_not_repeated(api):
+    request = Request(
+        RequestFactory().post("/api/v1/sites", content_type="application/json"), parsers=[StrictJSONParser()]
+    )
+
+    answers = [
+        idempotency.once(request, api.user.pk, "came-back", lambda status=status: HttpResponse(status=status))
+        for status in (503, 201, 409)
+    ]
+
+    assert [(answer.status_code, "Idempotency-Replayed" in answer) for answer in answers] == [
+        (503, False),
+        (201, False),
+        (201, True),
+    ]
+
+
+def test_stored_answers_are_forgotten_after_a_day(api):
+    for key in ("old-key", "new-key"):
+        api.post("sites", {"name": "x", "subdomain": f"from-{key}"}, Idempotency_Key=key)
+    old, new = StoredAnswer.objects.order_by("pk")
+    StoredAnswer.objects.filter(pk=old.pk).update(
+        created_at=timezone.now() - idempotency.LIFETIME - timedelta(seconds=1)
+    )
+
+    assert idempotency.forget() == 1
+
+    assert list(StoredAnswer.objects.all()) == [new]
+
+
+def test_what_was_hidden_for_longer_than_its_time_is_deleted_and_nothing_else(api):
+    now = timezone.now()
+    long_ago, lately = (
+        now - settings.SOFT_DELETE_FOR - timedelta(hours=1),
+        now - settings.SOFT_DELETE_FOR + timedelta(hours=1),
+    )
+    alive, young, old = (SiteFactory(owner=api.user) for _ in range(3))
+    left, leaving = UserFactory(), UserFactory()
+    theirs = SiteFactory(owner=left)
+    with tenancy.context(tenancy.SYSTEM):
+        services.publish_site(old, actor=SYSTEM, if_match=services.IfMatch(None))
+        Site.objects.filter(pk__in=[old.pk, theirs.pk]).update(deleted_at=long_ago)
+        Site.objects.filter(pk=young.pk).update(deleted_at=lately)
+    User.objects.filter(pk=left.pk).update(deleted_at=long_ago)
+    User.objects.filter(pk=leaving.pk).update(deleted_at=lately)
+
+    purge_deleted.apply().get()
+
+    with tenancy.context(tenancy.SYSTEM):
+        assert set(Site.objects.values_list("pk", flat=True)) == {alive.pk, young.pk}
+        assert Release.objects.count() == 0
+    assert set(User.objects.values_list("pk", flat=True)) == {api.user.pk, leaving.pk}

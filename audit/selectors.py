@@ -1,0 +1,39 @@
+"""Reads of the trail."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from audit.models import Entry, Personal
+from audit.partitions import bound
+
+
+def entries_of(person_id: UUID) -> QuerySet[Entry]:
+    """What a person may see: what they did, and what was done to their account and their sites."""
+    return Entry.objects.filter(Q(owner_id=person_id) | Q(actor_id=person_id))
+
+
+def between(entries: QuerySet[Entry], since: datetime | None, until: datetime | None) -> QuerySet[Entry]:
+    """Entries made in [since, until), by their ids, so that only those months are read."""
+    if since:
+        entries = entries.filter(id__gte=bound(since))
+    return entries.filter(id__lt=bound(until)) if until else entries
+
+
+def personal_of(entries: Iterable[UUID]) -> dict[UUID, dict[str, str]]:
+    """Values by entry and field that have not been erased. One query."""
+    found: dict[UUID, dict[str, str]] = defaultdict(dict)
+    for entry, field, value in Personal.objects.filter(entry_id__in=list(entries)).values_list(
+        "entry_id", "field", "value"
+    ):
+        found[entry][field] = value
+    return found
+
+
+def mentioning(entries: QuerySet[Entry], text: str) -> QuerySet[Entry]:
+    """Entries whose event, facts or personal values contain `text`."""
+    named = Personal.objects.filter(value__icontains=text).values("entry_id")
+    return entries.filter(Q(event__icontains=text) | Q(facts__icontains=text) | Q(id__in=named))

@@ -1,0 +1,58 @@
+"""The trail and the logs at the boundary."""
+
+import json
+from typing import Any
+
+from rest_framework import serializers
+
+from audit.models import Entry, LogLine
+
+
+class EntrySerializer(serializers.ModelSerializer[Entry]):
+    actor = serializers.SerializerMethodField(help_text="Kind, id, and who it was while that is not erased.")
+    subject = serializers.SerializerMethodField(help_text="Type, id, and its label while that is not erased.")
+    site = serializers.UUIDField(source="site_id", allow_null=True, read_only=True)
+    facts = serializers.SerializerMethodField()
+    personal = serializers.SerializerMethodField(help_text="Values that point at people; null once erased.")
+
+    class Meta:
+        model = Entry
+        fields = [
+            "id",
+            "event",
+            "actor",
+            "subject",
+            "site",
+            "session_id",
+            "request_id",
+            "facts",
+            "personal",
+            "created_at",
+        ]
+        read_only_fields = fields
+
+    def get_actor(self, entry: Entry) -> dict[str, Any]:
+        return {"kind": entry.actor_kind, "id": entry.actor_id, "label": self._values(entry).get("actor")}
+
+    def get_subject(self, entry: Entry) -> dict[str, Any]:
+        return {"type": entry.subject_type, "id": entry.subject_id, "label": self._values(entry).get("label")}
+
+    def get_facts(self, entry: Entry) -> dict[str, Any]:
+        return dict(json.loads(entry.facts))
+
+    def get_personal(self, entry: Entry) -> dict[str, str | None]:
+        values = self._values(entry)
+        return {field: values.get(field) for field in json.loads(entry.personal) if field not in {"actor", "label"}}
+
+    def _values(self, entry: Entry) -> dict[str, str]:
+        """Personal values of the whole page were read in one query by the view."""
+        return dict(self.context["personal"].get(entry.pk, {}))
+
+
+class LogLineSerializer(serializers.ModelSerializer[LogLine]):
+    timestamp = serializers.DateTimeField(source="created_at", read_only=True)
+
+    class Meta:
+        model = LogLine
+        fields = ["id", "level", "message", "timestamp", "logger", "request_id"]
+        read_only_fields = fields

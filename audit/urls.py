@@ -1,0 +1,8 @@
+from audit.views import AuditViewSet, LogViewSet
+from core.routes import route
+
+urlpatterns = [
+    route("audit", AuditViewSet, get="list"),
+    route("logs", LogViewSet, get="list"),
+    route("logs/<uuid:pk>", LogViewSet, get="retrieve"),
+]

@@ -1,0 +1,116 @@
+"""The trail and the logs over HTTP."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.utils.dateparse import parse_datetime
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from audit.models import Entry, LogLine
+from audit.permissions import AUDIT_READ, LOGS_READ
+from audit.selectors import between, entries_of, mentioning, personal_of
+from audit.serializers import EntrySerializer, LogLineSerializer
+from core.api import ApiViewSet, allow
+from core.errors import FieldProblem, Invalid
+from core.pagination import KeysetPagination
+
+
+def moment(text: str) -> datetime:
+    found = parse_datetime(text)
+    if found is None or found.tzinfo is None:
+        raise ValueError
+    return found
+
+
+def short(text: str) -> str:
+    if not text or len(text) > 100 or "\x00" in text:
+        raise ValueError
+    return text
+
+
+def parameter(request: Request, name: str, read: Callable[[str], Any]) -> Any:
+    """A filter of the query, or None. Raises Invalid."""
+    given = request.query_params.get(name)
+    if given is None:
+        return None
+    try:
+        return read(given)
+    except ValueError:
+        raise Invalid([FieldProblem("", f"query_{name}", f"`{name}` is not a valid value.")]) from None
+
+
+TIMES = [
+    OpenApiParameter("since", OpenApiTypes.DATETIME, description="Made at this moment or later."),
+    OpenApiParameter("until", OpenApiTypes.DATETIME, description="Made before this moment."),
+]
+SEARCH = OpenApiParameter("search", {"type": "string", "minLength": 1, "maxLength": 100})
+IDS = [OpenApiParameter(name, OpenApiTypes.UUID) for name in ("actor", "subject", "site")]
+EVENT = OpenApiParameter("event", {"type": "string", "minLength": 1, "maxLength": 100})
+LEVEL = OpenApiParameter("level", {"type": "string", "enum": ["warning", "error", "critical"]})
+
+
+class AuditViewSet(ApiViewSet):
+    permission_classes = (IsAuthenticated,)
+    serializer_class = EntrySerializer
+    pagination_class = KeysetPagination
+    filters: ClassVar = ("event", "actor", "subject", "site", "since", "until", "search")
+
+    def get_queryset(self) -> QuerySet[Entry]:
+        entries = Entry.objects.all() if self.caller.may(AUDIT_READ) else entries_of(self.caller.pk)
+        for name, field, read in (
+            ("event", "event", short),
+            ("actor", "actor_id", UUID),
+            ("subject", "subject_id", UUID),
+            ("site", "site_id", UUID),
+        ):
+            value = parameter(self.request, name, read)
+            if value is not None:
+                entries = entries.filter(**{field: value})
+        entries = between(entries, parameter(self.request, "since", moment), parameter(self.request, "until", moment))
+        text = parameter(self.request, "search", short)
+        return mentioning(entries, text) if text else entries
+
+    @extend_schema(
+        operation_id="list_audit", parameters=[EVENT, *IDS, *TIMES, SEARCH], responses=EntrySerializer(many=True)
+    )
+    def list(self, request: Request) -> Response:
+        """What was done, newest first: by you, to your account, to your sites; everything for holders of `audit.read`."""
+        page = self.paginate_queryset(self.get_queryset()) or []
+        context = {**self.get_serializer_context(), "personal": personal_of(entry.pk for entry in page)}
+        return self.get_paginated_response(EntrySerializer(page, many=True, context=context).data)
+
+
+class LogViewSet(ApiViewSet):
+    permission_classes = (IsAuthenticated, allow(LOGS_READ))
+    serializer_class = LogLineSerializer
+    pagination_class = KeysetPagination
+    filters: ClassVar = ("level", "since", "until", "search")
+
+    def get_queryset(self) -> QuerySet[LogLine]:
+        lines = LogLine.objects.all()
+        if level := parameter(self.request, "level", short):
+            lines = lines.filter(level=level)
+        if since := parameter(self.request, "since", moment):
+            lines = lines.filter(created_at__gte=since)
+        if until := parameter(self.request, "until", moment):
+            lines = lines.filter(created_at__lt=until)
+        text = parameter(self.request, "search", short)
+        return lines.filter(message__icontains=text) if text else lines
+
+    @extend_schema(operation_id="list_logs", parameters=[LEVEL, *TIMES, SEARCH], responses=LogLineSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """Warnings and errors of the server, newest first, for holders of `logs.read`."""
+        page = self.paginate_queryset(self.get_queryset())
+        return self.get_paginated_response(LogLineSerializer(page, many=True).data)
+
+    @extend_schema(operation_id="log", responses=LogLineSerializer)
+    def retrieve(self, request: Request, pk: UUID) -> Response:
+        """One line."""
+        return Response(LogLineSerializer(self.get_object()).data)
