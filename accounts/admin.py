@@ -15,6 +15,7 @@ from accounts import services
 from accounts.errors import LastAdmin
 from accounts.models import Role, Session, User
 from audit import actors
+from audit.admin import ReadOnlyAdmin, Watched
 from core.admin_site import PlatformAdminSite
 
 admin.site.unregister(Group)  # roles take its place
@@ -60,7 +61,7 @@ class UserForm(ModelForm):
 
 
 @admin.register(User)
-class UserAdmin(admin.ModelAdmin):
+class UserAdmin(Watched, admin.ModelAdmin):
     list_display = ("email", "name", "role_names", "is_active", "created_at", "deleted_at")
     list_filter = ("is_active", "roles", ("deleted_at", admin.EmptyFieldListFilter), "created_at")
     search_fields = ("email", "name", "id")
@@ -157,21 +158,12 @@ class UserAdmin(admin.ModelAdmin):
 
 
 @admin.register(Session)
-class SessionAdmin(admin.ModelAdmin):
+class SessionAdmin(Watched, ReadOnlyAdmin):
     list_display = ("user", "agent", "network", "created_at", "rotated_at", "expires_at", "revoked_at")
     list_filter = (("revoked_at", admin.EmptyFieldListFilter), "created_at")
     list_select_related = ("user",)
     search_fields = ("user__email", "agent", "network")
     actions = ["revoke"]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_change_state_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("accounts.change_session")
@@ -190,19 +182,10 @@ class SessionAdmin(admin.ModelAdmin):
 
 
 @admin.register(Role)
-class RoleAdmin(admin.ModelAdmin):
+class RoleAdmin(ReadOnlyAdmin):
     list_display = ("name", "built_in", "permission_count")
     search_fields = ("name",)
 
     @admin.display(description="permissions")
     def permission_count(self, role: Role) -> int:
         return len(role.permissions)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False

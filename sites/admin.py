@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from audit import actors
+from audit.admin import ReadOnlyAdmin, Watched
 from core.errors import DomainError
 from core.preconditions import IfMatch
 from sites import services
@@ -19,19 +20,8 @@ from sites.subdomains import address_of
 ANY = IfMatch(None)
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
 @admin.register(Site)
-class SiteAdmin(ReadOnlyAdmin):
+class SiteAdmin(Watched, ReadOnlyAdmin):
     list_display = ("name", "address", "owner", "status", "release", "updated_at", "deleted_at")
     list_filter = ("status", ("deleted_at", admin.EmptyFieldListFilter), "created_at")
     list_select_related = ("owner", "live_release")
@@ -110,7 +100,7 @@ class SiteAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Release)
-class ReleaseAdmin(ReadOnlyAdmin):
+class ReleaseAdmin(Watched, ReadOnlyAdmin):
     list_display = ("site", "number", "author", "created_at")
     list_filter = ("created_at",)
     list_select_related = ("site", "author")

@@ -106,6 +106,9 @@ class Release(models.Model):
         ordering = ["-id"]
         constraints = [models.UniqueConstraint("site", "number", name="release_number")]
 
+    def as_subject(self) -> Subject:
+        return Subject("release", self.pk, site_id=self.site_id)
+
     def __str__(self) -> str:
         return f"release {self.number}"
 

@@ -29,7 +29,7 @@ def operations():
 
 
 OPERATIONS = [(method, path) for method, path, _ in operations()]
-OF_A_SITE = [(method, path) for method, path in OPERATIONS if "{" in path]
+OF_A_SITE = [(method, path) for method, path in OPERATIONS if "/sites/{" in path]
 
 
 def state():
