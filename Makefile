@@ -33,6 +33,7 @@ soak: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.audit
 
 $(READY): requirements.txt requirements-dev.txt
 	@echo "· making the virtual environment"

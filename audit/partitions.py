@@ -15,8 +15,9 @@ def month_start(year: int, month: int) -> datetime:
 
 
 def bound(moment: datetime) -> UUID:
-    """The lowest UUIDv7 of a millisecond."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
+    """The lowest UUIDv7 of a millisecond; of the nearest that one can have, for times before 1970 and after 10889."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
 
 
 def name_of(moment: datetime) -> str:

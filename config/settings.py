@@ -91,7 +91,12 @@ DATABASES: dict[str, dict[str, Any]] = {
     }
 }
 if ENV.process == "web":  # one connection for each thread, and a clear 503 instead of a long wait
-    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": ENV.web_threads, "max_size": ENV.web_threads, "timeout": 2.0}
+    DATABASES["default"]["OPTIONS"]["pool"] = {
+        "min_size": ENV.web_threads,
+        "max_size": ENV.web_threads,
+        "timeout": 2.0,
+        "reconnect_timeout": 3.0,  # then each request tries anew: an outage is over for us when it is over
+    }
 
 REDIS_URL = ENV.redis_url.get_secret_value()
 REDIS_TIMEOUT_SECONDS = 0.25

@@ -161,6 +161,12 @@ def test_filters_of_the_trail_that_are_none_are_refused(api, query):
     assert api.get(f"audit?{query}").status_code == 400
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "1969-12-31T23:59:59+14:00"])
+@pytest.mark.parametrize("name", ["since", "until"])
+def test_any_moment_may_be_asked_for(api, name, moment):
+    assert api.get(f"audit?{name}={moment.replace('+', '%2B')}").status_code == 200
+
+
 def test_a_page_of_the_trail_costs_the_same_for_many_rows(api, django_assert_num_queries):
     for number in range(12):
         api.patch("auth/me", {"name": f"Name {number}"}, if_match="*")
