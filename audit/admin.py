@@ -1,19 +1,21 @@
 """The trail and the logs in the admin: a timeline to look at and a button that verifies."""
 
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import TruncDay, TruncHour
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.urls import URLPattern, path
 from django.utils import timezone
 
 from audit import actors
 from audit.models import Entry, LogLine, Personal
 from audit.selectors import mentioning
-from audit.services import record
+from audit.services import Subject, record
 from audit.verify import verify
 
 
@@ -51,7 +53,6 @@ class EntryAdmin(ReadOnlyAdmin):
     search_help_text = "Event, fact or personal value."
     ordering = ("-id",)
     show_full_result_count = False
-    actions = ("verify",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Entry]:
         value = Personal.objects.filter(entry_id=OuterRef("pk")).values("value")
@@ -73,13 +74,25 @@ class EntryAdmin(ReadOnlyAdmin):
     def what(self, entry: Any) -> str:
         return f"{entry.subject_type} {entry.subject_label or entry.subject_id or ''}".strip()
 
-    @admin.action(description="Verify the whole trail", permissions=["view"])
-    def verify(self, request: HttpRequest, queryset: QuerySet[Entry]) -> None:
+    def get_urls(self) -> list[URLPattern]:
+        verify_url = path("verify/", self.admin_site.admin_view(self.verify_view), name="audit_entry_verify")
+        return [verify_url, *super().get_urls()]
+
+    def verify_view(self, request: HttpRequest) -> HttpResponse:
+        """The button above the timeline."""
+        if request.method != "POST" or not self.has_view_permission(request):
+            return HttpResponseNotAllowed(["POST"])
         found = verify(now=timezone.now())
+        record("audit.verified", actor=actors.staff(request.user), subject=Subject("audit"), good=found.good)
         text = (
-            f"Good: {found.rows} entries, {found.checkpoints} checkpoints." if found.good else f"FAULT: {found.fault}"
+            f"The trail is whole: {found.rows} entries, {found.checkpoints} checkpoints, {found.erased} values erased."
         )
-        self.message_user(request, text, level="success" if found.good else "error")
+        self.message_user(
+            request,
+            text if found.good else f"The trail is damaged: {found.fault}",
+            level="success" if found.good else "error",
+        )
+        return redirect("admin:audit_entry_changelist")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         hourly = request.GET.get("chart") != "day"
@@ -89,31 +102,38 @@ class EntryAdmin(ReadOnlyAdmin):
 
 
 def chart(*, hourly: bool) -> dict[str, Any]:
-    """Entries by kind of event over the last day by hours, or the last 30 days, as bars in per cent of the highest."""
-    now = timezone.now()
-    since, truncate = (now - timedelta(hours=24), TruncHour) if hourly else (now - timedelta(days=30), TruncDay)
+    """Entries by kind over the last 24 hours or 30 days: every slot, its kinds stacked, heights in per cent of the highest."""
+    step, slots, truncate = (timedelta(hours=1), 24, TruncHour) if hourly else (timedelta(days=1), 30, TruncDay)
+    now = timezone.now().replace(minute=0, second=0, microsecond=0)
+    last = now if hourly else now.replace(hour=0)
+    moments = [last - step * (slots - 1 - number) for number in range(slots)]
     rows = (
-        Entry.objects.filter(created_at__gte=since)
+        Entry.objects.filter(created_at__gte=moments[0])
         .annotate(moment=truncate("created_at"))
-        .values("moment", "event")
+        .values_list("moment", "event")
         .annotate(count=Count("id"))
-        .order_by("moment")
     )
-    bars: dict[Any, Counter[str]] = {}
-    for row in rows:
-        bars.setdefault(row["moment"], Counter())[row["event"].split(".")[0]] += row["count"]
-    highest = max((sum(kinds.values()) for kinds in bars.values()), default=0)
+    counts: dict[datetime, Counter[str]] = {moment: Counter() for moment in moments}
+    for moment, event, count in rows:
+        counts.setdefault(moment, Counter())[event.split(".")[0]] += count
+    totals: Counter[str] = sum(counts.values(), Counter())
+    kinds = {kind: f"hsl({200 + 67 * number % 360} 45% 45%)" for number, (kind, _) in enumerate(totals.most_common())}
+    highest = max(sum(found.values()) for found in counts.values()) or 1
+    bars = [
+        {
+            "moment": moment,
+            "total": sum(found.values()),
+            "parts": [
+                {"kind": kind, "count": found[kind], "height": 100 * found[kind] / highest, "color": kinds[kind]}
+                for kind in kinds
+                if found[kind]
+            ],
+        }
+        for moment, found in sorted(counts.items())
+    ]
     return {
-        "highest": highest,
-        "bars": [
-            {
-                "moment": moment,
-                "total": sum(kinds.values()),
-                "kinds": kinds.most_common(),
-                "height": round(100 * sum(kinds.values()) / highest),
-            }
-            for moment, kinds in bars.items()
-        ],
+        "bars": bars,
+        "legend": [{"kind": kind, "color": color, "count": totals[kind]} for kind, color in kinds.items()],
     }
 
 
