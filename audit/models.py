@@ -43,13 +43,11 @@ class Entry(models.Model):
 class Personal(models.Model):
     """A value that points at a person. Deleting the row erases it; the entry keeps the hash and stays verifiable."""
 
+    pk = models.CompositePrimaryKey("entry_id", "field")
     entry_id = models.UUIDField()
     field = models.CharField(max_length=40)
     value = models.TextField()
     salt = models.BinaryField()
-
-    class Meta:
-        constraints = [models.UniqueConstraint("entry_id", "field", name="personal_once")]
 
 
 class Seal(models.Model):

@@ -15,18 +15,7 @@ from audit.actors import Actor
 from audit.chain import personal_hash
 from core.ids import uuid7
 
-INSERT = """
-WITH entry AS (
-    INSERT INTO audit_entry (id, event, actor_kind, actor_id, subject_type, subject_id, site_id, owner_id,
-                             session_id, request_id, facts, personal, created_at)
-    VALUES (%(id)s, %(event)s, %(actor_kind)s, %(actor_id)s, %(subject_type)s, %(subject_id)s, %(site_id)s, %(owner_id)s,
-            %(session_id)s, %(request_id)s, %(facts)s, %(personal)s, %(created_at)s)
-), pending AS (
-    INSERT INTO audit_pending (entry_id, since) VALUES (%(id)s, %(created_at)s)
-)
-INSERT INTO audit_personal (entry_id, field, value, salt)
-SELECT %(id)s, * FROM unnest(%(fields)s::text[], %(values)s::text[], %(salts)s::bytea[])
-"""
+INSERT = f"SELECT audit_record({', '.join(['%s'] * 13)}, %s::text[], %s::text[], %s::bytea[])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +43,7 @@ def record(
     personal: dict[str, str] | None = None,
     **facts: Any,
 ) -> UUID:
-    """Write one entry in the caller's transaction; return its id. One statement, no ORM.
+    """Write one entry in the caller's transaction; return its id. One call of a function in the database, no ORM.
 
     `facts` are JSON values without anything personal or secret, `changes` among them as `{field: [before, after]}`.
     `personal` values can be erased later; the entry keeps their salted hashes.
@@ -66,24 +55,11 @@ def record(
     salts = [os.urandom(16) for _ in known]
     hashes = {field: personal_hash(salt, value) for (field, value), salt in zip(known.items(), salts, strict=True)}
     entry = uuid7()
-    values: dict[str, Any] = {
-        "id": entry,
-        "event": event,
-        "actor_kind": actor.kind,
-        "actor_id": actor.id,
-        "subject_type": about.type,
-        "subject_id": about.id,
-        "site_id": about.site_id,
-        "owner_id": about.owner_id,
-        "session_id": origin.session_id,
-        "request_id": origin.request_id,
-        "facts": json.dumps(facts, sort_keys=True, default=str),
-        "personal": json.dumps(hashes, sort_keys=True),
-        "created_at": datetime.now(UTC),
-        "fields": list(known),
-        "values": list(known.values()),
-        "salts": salts,
-    }
+    values: list[Any] = [
+        entry, event, actor.kind, actor.id, about.type, about.id, about.site_id, about.owner_id, origin.session_id, origin.request_id,
+        json.dumps(facts, sort_keys=True, default=str), json.dumps(hashes, sort_keys=True), datetime.now(UTC),
+        list(known), list(known.values()), salts,
+    ]  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute(INSERT, values)
     return entry

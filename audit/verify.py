@@ -27,7 +27,7 @@ LOOSE = """
 """
 SWAPPED = """
     SELECT e.id::text, p.field, p.salt, p.value, e.personal::jsonb ->> p.field
-    FROM audit_personal p LEFT JOIN audit_entry e ON e.id = p.entry_id WHERE p.entry_id >= %s AND p.entry_id < %s ORDER BY p.id
+    FROM audit_personal p LEFT JOIN audit_entry e ON e.id = p.entry_id WHERE p.entry_id >= %s AND p.entry_id < %s ORDER BY p.entry_id, p.field
 """
 LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
