@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from audit import chain, keys, partitions
 from audit.checkpoints import PREFIX
-from audit.sealing import CANONICAL
+from audit.sealing import CANONICAL, oldest_pending
 from core import objects
 
 BATCH = 20_000
@@ -23,7 +23,7 @@ WALK = f"""
 LOOSE = """
     SELECT e.id::text FROM audit_entry e
     LEFT JOIN audit_seal s ON s.entry_id = e.id LEFT JOIN audit_pending p ON p.entry_id = e.id
-    WHERE s.number IS NULL AND (p.entry_id IS NULL OR p.since < %s) AND e.id >= %s AND e.id < %s ORDER BY e.id LIMIT 1
+    WHERE s.number IS NULL AND p.entry_id IS NULL AND e.id >= %s AND e.id < %s ORDER BY e.id LIMIT 1
 """
 SWAPPED = """
     SELECT e.id::text, p.field, p.salt, p.value, e.personal::jsonb ->> p.field
@@ -92,9 +92,11 @@ def _check(verdict: Verdict, *, now: datetime, low: str, high: str) -> None:
         _walk(verdict, first, last, stubs, known)
     _compare_store(verdict, known, newest)
     with connection.cursor() as cursor:
-        cursor.execute(LOOSE, [now - SEALED_WITHIN, low, high])
+        cursor.execute(LOOSE, [low, high])
         if loose := cursor.fetchone():
             raise _Fault("inserted", entry=loose[0], why="the entry has no seal")
+    if (waits := oldest_pending(now=now)) > SEALED_WITHIN.total_seconds():
+        verdict.warnings.append(f"entries wait for their seal, the oldest for {waits:.0f} s: does the worker run?")
     _check_personal(verdict, low, high)
 
 
