@@ -16,7 +16,7 @@ from accounts.errors import LastAdmin
 from accounts.models import Role, Session, User
 from audit import actors
 from audit.admin import ReadOnlyAdmin, Watched
-from core.admin_site import PlatformAdminSite
+from core.admin_site import PlatformAdminSite, each
 
 admin.site.unregister(Group)  # roles take its place
 
@@ -109,7 +109,8 @@ class UserAdmin(Watched, admin.ModelAdmin):
 
     @admin.action(description="Disable and sign out", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        self._each(
+        each(
+            self,
             request,
             queryset,
             lambda user: services.set_active(user.pk, False, actor=actors.staff(request.user), now=timezone.now()),
@@ -118,7 +119,8 @@ class UserAdmin(Watched, admin.ModelAdmin):
 
     @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        self._each(
+        each(
+            self,
             request,
             queryset,
             lambda user: services.set_active(user.pk, True, actor=actors.staff(request.user), now=timezone.now()),
@@ -128,7 +130,8 @@ class UserAdmin(Watched, admin.ModelAdmin):
     @admin.action(description="Delete (restorable for 30 days)", permissions=["change"])
     def hide(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         alive = queryset.filter(deleted_at=None)
-        self._each(
+        each(
+            self,
             request,
             alive,
             lambda user: services.delete_user(
@@ -139,22 +142,13 @@ class UserAdmin(Watched, admin.ModelAdmin):
 
     @admin.action(description="Restore", permissions=["change"])
     def restore(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        self._each(
+        each(
+            self,
             request,
             queryset.exclude(deleted_at=None),
             lambda user: services.restore_user(user.pk, actor=actors.staff(request.user)),
             "Restored",
         )
-
-    def _each(self, request: HttpRequest, queryset: QuerySet[User], act: Any, done: str) -> None:
-        count = 0
-        for user in queryset:
-            try:
-                act(user)
-                count += 1
-            except LastAdmin as refusal:
-                self.message_user(request, f"{user.email}: {refusal.message}", level="error")
-        self.message_user(request, f"{done} {count} users.")
 
 
 @admin.register(Session)

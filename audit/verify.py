@@ -29,6 +29,7 @@ SWAPPED = """
     SELECT e.id::text, p.field, p.salt, p.value, e.personal::jsonb ->> p.field
     FROM audit_personal p LEFT JOIN audit_entry e ON e.id = p.entry_id WHERE p.entry_id >= %s AND p.entry_id < %s ORDER BY p.entry_id, p.field
 """
+FIRST_ID = "00000000-0000-0000-0000-000000000000"
 LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
@@ -58,13 +59,14 @@ class _Fault(Exception):
 def verify(*, now: datetime, since: datetime | None = None, until: datetime | None = None) -> Verdict:
     """Check the trail, or the part whose entries were made in [since, until). Reads in one snapshot, writes nothing."""
     verdict = Verdict()
-    low, high = (partitions.bound(since) if since else 0), (partitions.bound(until) if until else LAST_ID)
-    low_id = str(low) if low else "00000000-0000-0000-0000-000000000000"
+    low = str(partitions.bound(since)) if since else FIRST_ID
+    high = str(partitions.bound(until)) if until else LAST_ID
     try:
         with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY") if not _nested() else None
-            _check(verdict, now=now, low=low_id, high=str(high))
+            if not connection.savepoint_ids:  # the admin has begun a transaction already
+                with connection.cursor() as cursor:
+                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            _check(verdict, now=now, low=low, high=high)
     except _Fault as fault:
         verdict.fault = fault.facts
     except objects.ObjectStoreAway as error:
@@ -72,10 +74,6 @@ def verify(*, now: datetime, since: datetime | None = None, until: datetime | No
             f"the object store is away ({error}): checkpoints outside the database were not compared"
         )
     return verdict
-
-
-def _nested() -> bool:
-    return len(connection.savepoint_ids) > 0
 
 
 def _check(verdict: Verdict, *, now: datetime, low: str, high: str) -> None:

@@ -1,11 +1,11 @@
 """The admin: every page runs in the `system` context and is rendered inside it; its sign-in form is rate limited."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
 from django.conf import settings
-from django.contrib.admin import AdminSite
+from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.auth.forms import PasswordChangeForm
 from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import ValidationError
@@ -19,7 +19,7 @@ from django_ratelimit.core import is_ratelimited
 from redis import RedisError
 
 from core import tenancy
-from core.errors import Unavailable
+from core.errors import DomainError, Unavailable
 from core.limits import client_address, client_network
 
 View = Callable[..., HttpResponseBase]
@@ -52,6 +52,18 @@ def limited(view: View) -> View:
         return view(request, *args, **kwargs)
 
     return guarded
+
+
+def each(window: ModelAdmin, request: HttpRequest, rows: Iterable[Any], act: Callable[[Any], Any], done: str) -> None:
+    """A button over many rows: `act` on each, its refusals told by row, and how many it was `done` to."""
+    count = 0
+    for row in rows:
+        try:
+            act(row)
+            count += 1
+        except DomainError as refusal:
+            window.message_user(request, f"{row}: {refusal.message}", level="error")
+    window.message_user(request, f"{done} {count} {window.opts.verbose_name_plural}.")
 
 
 class PlatformAdminSite(AdminSite):

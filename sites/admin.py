@@ -1,8 +1,5 @@
 """Sites and their releases in the admin. Buttons call the services that the API calls."""
 
-from collections.abc import Callable
-from typing import Any
-
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -11,7 +8,7 @@ from django.utils.html import format_html
 
 from audit import actors
 from audit.admin import ReadOnlyAdmin, Watched
-from core.errors import DomainError
+from core.admin_site import each
 from core.preconditions import IfMatch
 from sites import services
 from sites.models import Release, Site
@@ -53,7 +50,8 @@ class SiteAdmin(Watched, ReadOnlyAdmin):
 
     @admin.action(description="Publish the draft", permissions=["change_state"])
     def publish(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
-        self._each(
+        each(
+            self,
             request,
             queryset,
             lambda site: services.publish_site(site, actor=actors.staff(request.user), if_match=ANY),
@@ -62,7 +60,8 @@ class SiteAdmin(Watched, ReadOnlyAdmin):
 
     @admin.action(description="Unpublish", permissions=["change_state"])
     def unpublish(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
-        self._each(
+        each(
+            self,
             request,
             queryset,
             lambda site: services.unpublish_site(site, actor=actors.staff(request.user)),
@@ -72,7 +71,8 @@ class SiteAdmin(Watched, ReadOnlyAdmin):
     @admin.action(description="Delete (restorable for 30 days)", permissions=["change_state"])
     def hide(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
         alive = queryset.filter(deleted_at=None)
-        self._each(
+        each(
+            self,
             request,
             alive,
             lambda site: services.delete_site(site, actor=actors.staff(request.user), now=timezone.now(), if_match=ANY),
@@ -81,22 +81,16 @@ class SiteAdmin(Watched, ReadOnlyAdmin):
 
     @admin.action(description="Restore", permissions=["change_state"])
     def restore(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
-        self._each(
-            request, queryset, lambda site: services.restore_site(site, actor=actors.staff(request.user)), "Restored"
+        each(
+            self,
+            request,
+            queryset,
+            lambda site: services.restore_site(site, actor=actors.staff(request.user)),
+            "Restored",
         )
 
     def has_change_state_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("sites.change_site")
-
-    def _each(self, request: HttpRequest, queryset: QuerySet[Site], act: Callable[[Site], Any], done: str) -> None:
-        count = 0
-        for site in queryset:
-            try:
-                act(site)
-                count += 1
-            except DomainError as refusal:
-                self.message_user(request, f"{site.name}: {refusal.message}", level="error")
-        self.message_user(request, f"{done} {count} sites.")
 
 
 @admin.register(Release)
