@@ -1,4 +1,4 @@
-"""Users and their sessions in the admin: a window and a few buttons."""
+"""Users, sessions, keys and roles in the admin: a window and a few buttons."""
 
 from typing import Any, cast
 
@@ -11,9 +11,10 @@ from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils import timezone
 
-from accounts import services
+from accounts import admin_sign_in, services
 from accounts.errors import LastAdmin
-from accounts.models import Role, Session, User
+from accounts.models import ApiKey, Role, Session, User
+from accounts.selectors import factors_of
 from audit import actors
 from audit.admin import ReadOnlyAdmin, Watched
 from core.admin_site import PlatformAdminSite, each
@@ -33,7 +34,7 @@ class PasswordForm(AdminPasswordChangeForm):
         return person
 
 
-cast(PlatformAdminSite, admin.site).password_change_form = PasswordForm
+admin_sign_in.install(cast(PlatformAdminSite, admin.site), password_form=PasswordForm)
 
 
 class SessionInline(admin.TabularInline):
@@ -42,6 +43,17 @@ class SessionInline(admin.TabularInline):
     extra = 0
     can_delete = False
     verbose_name_plural = "sessions"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ApiKeyInline(admin.TabularInline):
+    model = ApiKey
+    fields = readonly_fields = ("label", "prefix", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at")
+    extra = 0
+    can_delete = False
+    verbose_name_plural = "API keys"
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -66,12 +78,12 @@ class UserAdmin(Watched, admin.ModelAdmin):
     list_filter = ("is_active", "roles", ("deleted_at", admin.EmptyFieldListFilter), "created_at")
     search_fields = ("email", "name", "id")
     ordering = ("-id",)
-    fields = ("email", "name", "age", "is_active", "roles")
-    readonly_fields = ("email",)
+    fields = ("email", "email_verified_at", "name", "age", "is_active", "roles", "second_factors")
+    readonly_fields = ("email", "email_verified_at", "second_factors")
     filter_horizontal = ("roles",)
     form = UserForm
-    inlines = [SessionInline]
-    actions = ["sign_out", "disable", "enable", "hide", "restore"]
+    inlines = [SessionInline, ApiKeyInline]
+    actions = ["sign_out", "disable", "enable", "reset_factors", "hide", "restore"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         users: QuerySet[User] = User.objects.get_queryset().prefetch_related("roles")
@@ -84,6 +96,12 @@ class UserAdmin(Watched, admin.ModelAdmin):
     @admin.display(description="roles")
     def role_names(self, user: User) -> str:
         return ", ".join(sorted(role.name for role in user.roles.all()))
+
+    @admin.display(description="second factors")
+    def second_factors(self, user: User) -> str:
+        factors = factors_of(user.pk)
+        app = ["authenticator app"] if factors.totp else []
+        return ", ".join([*app, f"{factors.passkeys} passkeys", f"{factors.recovery_codes} recovery codes left"])
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # people sign up; an administrator comes from `manage.py create_admin`
@@ -125,6 +143,16 @@ class UserAdmin(Watched, admin.ModelAdmin):
             queryset,
             lambda user: services.set_active(user.pk, True, actor=actors.staff(request.user), now=timezone.now()),
             "Enabled",
+        )
+
+    @admin.action(description="Take all second factors away (the owner gets a mail)", permissions=["change"])
+    def reset_factors(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        each(
+            self,
+            request,
+            queryset.filter(deleted_at=None),
+            lambda user: services.reset_factors(user.pk, actor=actors.staff(request.user)),
+            "Reset second factors of",
         )
 
     @admin.action(description="Delete (restorable for 30 days)", permissions=["change"])
@@ -173,6 +201,29 @@ class SessionAdmin(Watched, ReadOnlyAdmin):
             for session in queryset
         )
         self.message_user(request, f"Revoked {ended} sessions.")
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(Watched, ReadOnlyAdmin):
+    list_display = ("label", "owner", "prefix", "created_at", "last_used_at", "expires_at", "revoked_at")
+    list_filter = (("revoked_at", admin.EmptyFieldListFilter), "created_at")
+    list_select_related = ("owner",)
+    search_fields = ("owner__email", "label", "prefix")
+    exclude = ("digest",)
+    actions = ["revoke"]
+
+    def has_change_state_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("accounts.change_apikey")
+
+    @admin.action(description="Revoke", permissions=["change_state"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        each(
+            self,
+            request,
+            queryset.filter(revoked_at=None),
+            lambda key: services.revoke_api_key(key.pk, actor=actors.staff(request.user), now=timezone.now()),
+            "Revoked",
+        )
 
 
 @admin.register(Role)

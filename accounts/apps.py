@@ -6,11 +6,14 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        from accounts import authentication, services  # noqa: F401 - drf-spectacular finds the scheme once imported
+        from accounts import authentication, permissions, services  # noqa: F401 - they register themselves
         from accounts.revocation import GateAuthenticator
         from core import gate, lifecycle
 
         gate.use_authenticator(GateAuthenticator())
-        gate.ignore_credential("auth/register", "auth/login", "auth/refresh", "auth/logout")
+        gate.ignore_credential(
+            "auth/register", "auth/login", "auth/login/passkey", "auth/login/passkey/options", "auth/mfa/verify",
+            "auth/refresh", "auth/logout", "auth/email/verify", "auth/email/resend", "auth/password/forgot", "auth/password/reset",
+        )  # fmt: skip
         lifecycle.on_purge(services.purge_users)
         post_migrate.connect(services.upsert_roles, sender=self)

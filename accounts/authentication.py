@@ -3,17 +3,22 @@
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from accounts.errors import MfaEnrolmentRequired
 from accounts.models import User
+from accounts.selectors import factors_of
 from core.gate import Principal, TokenRevoked
 from core.permissions import Permission
 
 
 class Caller:
-    """A signed-in user. `pk` and `role_names` come from the token; anything else loads the row."""
+    """A signed-in user, or a program with a key of theirs. `pk` and `role_names` come from the credential; anything
+    else loads the row.
+    """
 
     is_authenticated, is_anonymous = True, False
 
@@ -21,6 +26,7 @@ class Caller:
         self.pk: UUID = principal.user_id
         self.session_id: UUID = principal.session_id
         self.role_names = principal.roles
+        self.is_key = principal.scopes is not None
 
     @property
     def id(self) -> UUID:
@@ -36,7 +42,13 @@ class Caller:
         return self._row
 
     def may(self, permission: Permission) -> bool:
-        return self.row().may(permission)
+        """Whether a role of theirs says so. Raises MfaEnrolmentRequired for staff without a second factor, where this
+        installation asks for one.
+        """
+        allowed = self.row().may(permission)
+        if allowed and settings.STAFF_MFA_REQUIRED and not factors_of(self.pk).any:
+            raise MfaEnrolmentRequired
+        return allowed
 
 
 class GateAuthentication(BaseAuthentication):
@@ -53,4 +65,4 @@ class GateAuthenticationScheme(OpenApiAuthenticationExtension):  # type: ignore[
     name = "bearer"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
-        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+        return {"type": "http", "scheme": "bearer", "description": "An access token (JWT) or an API key (gys_...)."}

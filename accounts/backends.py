@@ -1,4 +1,4 @@
-"""How the admin's sign-in form checks a password: by the same service as the API."""
+"""How the admin's sign-in form checks who comes: by the same services as the API."""
 
 from typing import Any
 from uuid import UUID
@@ -6,19 +6,21 @@ from uuid import UUID
 from django.contrib.auth.backends import BaseBackend
 from django.http import HttpRequest
 
+from accounts import services
 from accounts.errors import CredentialsRefused
 from accounts.models import User
-from accounts.services import check_credentials
+from accounts.views.common import device_of
 
 
 class PasswordBackend(BaseBackend):
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **_: Any
     ) -> User | None:
-        if not username or not password or len(password.encode()) > 1024:
+        """The user of an address and a password. Raises TooManyAttempts, HashingBusy."""
+        if request is None or not username or not password or len(username) > 254 or len(password.encode()) > 1024:
             return None
         try:
-            return check_credentials(username, password)
+            return services.check_credentials(username, password, device=device_of(request))
         except CredentialsRefused:
             return None
 

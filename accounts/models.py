@@ -14,7 +14,8 @@ from django.utils.crypto import salted_hmac
 
 from audit.services import Subject
 from core.ids import uuid7
-from core.models import AliveQuerySet
+from core.keys import EncryptedTextField
+from core.models import AliveQuerySet, Job
 from core.permissions import ADMIN_ACCESS, Permission
 
 
@@ -72,6 +73,7 @@ class User(AbstractBaseUser):
     age = models.PositiveSmallIntegerField(null=True, blank=True)
     roles = models.ManyToManyField(Role, related_name="users", blank=True)
     is_active = models.BooleanField(default=True)
+    email_verified_at = models.DateTimeField(null=True, editable=False)
     epoch = models.PositiveIntegerField(default=0, editable=False)
     epoch_raised_at = models.DateTimeField(null=True, editable=False)
     epoch_mirrored_at = models.DateTimeField(null=True, editable=False)
@@ -157,6 +159,7 @@ class Session(models.Model):
     mirrored_at = models.DateTimeField(null=True)
     agent = models.CharField(max_length=200, blank=True, default="")
     network = models.CharField(max_length=60, blank=True, default="")
+    proved_at = models.DateTimeField(help_text="When its owner last proved who they are.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = SessionQuerySet.as_manager()
@@ -172,3 +175,123 @@ class Session(models.Model):
 
     def __str__(self) -> str:
         return f"session of {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class EmailProof(Job):
+    """A link that goes to a mailbox: who brings its token back reads that mailbox.
+
+    The token is computed from `id` and stored nowhere. As a job the row waits for a worker, who looks whether there is an
+    account and what to mail: the request that made it costs the same whoever was named.
+    """
+
+    class Purpose(models.TextChoices):
+        SIGN_UP = "sign_up"  # there is no account yet; `details` has what was typed
+        VERIFY = "verify"
+        CHANGE = "change"  # `email` is the new address of `user`
+        RESET = "reset"
+        RESEND = "resend"  # of whatever of the first two is open
+
+    purpose = models.CharField(max_length=10, choices=Purpose)
+    email = EmailKeyField(max_length=254)
+    user = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="email_proofs")
+    details = EncryptedTextField(default="{}", help_text="JSON: password hash, name and age of a sign-up.")
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index("due_at", name="email_proof_due", condition=Q(state__in=["waiting", "running"])),
+            models.Index("email", "id", name="email_proof_email"),
+            models.Index("expires_at", name="email_proof_expiry"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} of {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class Totp(models.Model):
+    """An authenticator app (RFC 6238). A code's time step is used once: `last_step` only rises."""
+
+    user = models.OneToOneField(User, primary_key=True, on_delete=models.CASCADE, related_name="totp")
+    secret = EncryptedTextField(help_text="Base32.")
+    last_step = models.BigIntegerField(default=0)
+    confirmed_at = models.DateTimeField(null=True, help_text="Until then it guards nothing.")
+
+    def __str__(self) -> str:
+        return "authenticator app"
+
+
+class RecoveryCode(models.Model):
+    """One of ten ways back in when the other factors are lost. Stored as a digest, good once."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="recovery_codes")
+    digest = models.CharField(max_length=64)
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint("user", "digest", name="recovery_code_once")]
+
+
+class Passkey(models.Model):
+    """A WebAuthn credential: `public_key` checks what only its authenticator can sign."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="passkeys")
+    name = models.CharField(max_length=60)
+    credential_id = models.BinaryField(unique=True)
+    public_key = models.BinaryField()
+    sign_count = models.BigIntegerField(default=0)
+    transports = ArrayField(models.CharField(max_length=20), default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def as_subject(self) -> Subject:
+        return Subject("passkey", self.pk, self.name, owner_id=self.user_id)
+
+
+class SpentChallenge(models.Model):
+    """A challenge that was answered rightly: it is answered once. Rows outlive the challenge, then go."""
+
+    nonce = models.CharField(primary_key=True, max_length=64)
+    expires_at = models.DateTimeField(db_index=True)
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def live(self, *, now: datetime) -> "ApiKeyQuerySet":
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
+
+
+class ApiKey(models.Model):
+    """A credential for programs. It speaks for its owner within `scopes`; only a digest of it is stored."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
+    label = models.CharField(max_length=80)
+    prefix = models.CharField(max_length=8, unique=True)
+    digest = models.CharField(max_length=64)
+    scopes = ArrayField(models.CharField(max_length=60))
+    networks = ArrayField(models.CharField(max_length=50), default=list, help_text="CIDR; none allows any address.")
+    requests_per_minute = models.PositiveIntegerField(null=True)
+    expires_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = "API key"
+
+    def __str__(self) -> str:
+        return self.label
+
+    def as_subject(self) -> Subject:
+        return Subject("api_key", self.pk, self.label, owner_id=self.owner_id)

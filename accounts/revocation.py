@@ -11,10 +11,11 @@ from django.db.models import F
 from django.utils import timezone
 from redis import Redis
 
-from accounts.models import Session, User
+from accounts import api_keys
+from accounts.models import ApiKey, Session, User
 from accounts.tokens import PlatformAccessToken, read_access
 from core import redis
-from core.gate import Principal
+from core.gate import Principal, TokenRevoked
 
 LIFETIME: timedelta = PlatformAccessToken.lifetime + timedelta(minutes=1)
 SECONDS = int(LIFETIME.total_seconds())
@@ -40,12 +41,21 @@ def raise_epoch(user_id: UUID, *, now: datetime) -> None:
         transaction.on_commit(lambda: mirror_epochs([user_id]), robust=True)
 
 
-def mirror_sessions(session_ids: list[UUID]) -> None:
-    if not session_ids:
-        return
+def end_key(key_id: UUID) -> None:
+    """A tombstone for an API key after the commit. If Redis does not take it, processes forget the key within a minute."""
+    transaction.on_commit(lambda: _tombstones([key_id]), robust=True)
+
+
+def _tombstones(ids: list[UUID]) -> bool:
     try:
-        redis.call(lambda client: _write(client, {f"revoked:{pk}": "1" for pk in session_ids}))
+        redis.call(lambda client: _write(client, {f"revoked:{pk}": "1" for pk in ids}))
     except redis.RedisAway:
+        return False
+    return True
+
+
+def mirror_sessions(session_ids: list[UUID]) -> None:
+    if not session_ids or not _tombstones(session_ids):
         return  # the sweep finds it
     Session.objects.filter(pk__in=session_ids).update(mirrored_at=timezone.now())
 
@@ -98,10 +108,21 @@ class GateAuthenticator:
     """What the gate asks of accounts."""
 
     def read(self, token: str) -> Principal:
-        return read_access(token)
+        return api_keys.read(token) if api_keys.looks_like_key(token) else read_access(token)
+
+    def look_up(self, token: str) -> Principal:
+        if not api_keys.looks_like_key(token):
+            raise TokenRevoked
+        return api_keys.look_up(token)
+
+    def used(self, principal: Principal) -> None:
+        if principal.scopes is not None:
+            api_keys.note_use(principal)
 
     def alive(self, principal: Principal) -> bool:
         """One query: the session stands, its user is active, and the epoch is not older than the user's."""
+        if principal.scopes is not None:
+            return api_keys.alive(principal)
         return Session.objects.filter(
             pk=principal.session_id,
             user_id=principal.user_id,
@@ -115,7 +136,9 @@ class GateAuthenticator:
         """Fill a Redis that came back empty. Revocations that happen meanwhile write their own tombstones."""
         since = timezone.now() - LIFETIME
         values = {
-            f"revoked:{pk}": "1" for pk in Session.objects.filter(revoked_at__gt=since).values_list("pk", flat=True)
+            f"revoked:{pk}": "1"
+            for model in (Session, ApiKey)
+            for pk in model._default_manager.filter(revoked_at__gt=since).values_list("pk", flat=True)
         }
         epochs = dict(User.objects.filter(epoch_raised_at__gt=since).values_list("pk", "epoch"))
         try:

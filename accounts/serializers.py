@@ -1,23 +1,40 @@
 """The shape of accounts at the boundary."""
 
+from ipaddress import ip_network
 from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.validators import EmailValidator as DjangoEmailValidator
+from django.utils import timezone
 from rest_framework import serializers
 
-from accounts.models import User, normalise_email
+from accounts.models import ApiKey, Passkey, Role, Session, User, normalise_email
 from accounts.passwords import MAX_BYTES
+from accounts.services import describe
 from core.api import StrictSerializer
+from core.errors import FieldProblem, Invalid
+from core.permissions import all_permissions, all_scopes
 
 
 class UserSerializer(serializers.ModelSerializer[User]):
     roles: Any = serializers.SlugRelatedField(slug_field="name", many=True, read_only=True)
+    email_verified: Any = serializers.SerializerMethodField()
 
     class Meta:
         model = User
-        fields = ["id", "email", "name", "age", "roles", "version", "created_at", "updated_at"]
+        fields = ["id", "email", "email_verified", "name", "age", "roles", "version", "created_at", "updated_at"]
+        read_only_fields = fields
+
+    def get_email_verified(self, user: User) -> bool:
+        return user.email_verified_at is not None
+
+
+class AccountSerializer(UserSerializer):
+    """A user as staff see them."""
+
+    class Meta(UserSerializer.Meta):
+        fields = [*UserSerializer.Meta.fields, "is_active"]
         read_only_fields = fields
 
 
@@ -26,13 +43,24 @@ class ProfileSerializer(StrictSerializer):
     age = serializers.IntegerField(min_value=0, max_value=150, allow_null=True, required=False)
 
 
-class RegisterSerializer(ProfileSerializer):
-    email = serializers.CharField(max_length=254)
-    password = serializers.CharField(max_length=MAX_BYTES, trim_whitespace=False, write_only=True)
+class AccountChangeSerializer(ProfileSerializer):
+    is_active = serializers.BooleanField(required=False)
 
-    def validate_email(self, value: str) -> str:
-        """The one spelling of the address, which must be an address itself: normalising can add an `@` or a `/`."""
-        email = normalise_email(value)
+
+class AccountReplaceSerializer(StrictSerializer):
+    name = serializers.CharField(max_length=120, allow_blank=True)
+    age = serializers.IntegerField(min_value=0, max_value=150, allow_null=True)
+    is_active = serializers.BooleanField()
+
+
+class EmailField(serializers.CharField):
+    """The one spelling of an address, which must be an address itself: normalising can add an `@` or a `/`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=254, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        email = normalise_email(super().to_internal_value(data))
         try:
             DjangoEmailValidator()(email)
         except DjangoValidationError as error:
@@ -41,19 +69,218 @@ class RegisterSerializer(ProfileSerializer):
             raise serializers.ValidationError("Use at most 254 characters.", code="max_length")
         return email
 
-    def validate_password(self, value: str) -> str:
-        try:
-            validate_password(value)
-        except DjangoValidationError as error:
-            raise serializers.ValidationError(
-                [serializers.ErrorDetail(item.messages[0], item.code) for item in error.error_list]
-            ) from None
-        return value
+
+class PasswordField(serializers.CharField):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=MAX_BYTES, trim_whitespace=False, write_only=True, **options)
+
+
+def check_new_password(password: str, user: User) -> None:
+    """Raise Invalid, pointing at `password`, when it is too weak for this user."""
+    try:
+        validate_password(password, user)
+    except DjangoValidationError as error:
+        raise weak(error) from None
+
+
+def weak(error: DjangoValidationError) -> Invalid:
+    """What is wrong with a new password."""
+    return Invalid([FieldProblem("/password", item.code or "invalid", item.messages[0]) for item in error.error_list])
+
+
+class EmailSerializer(StrictSerializer):
+    email = EmailField()
+
+
+class RegisterSerializer(ProfileSerializer):
+    email = EmailField()
+    password = PasswordField()
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        check_new_password(attrs["password"], User(email=attrs["email"], name=attrs.get("name", "")))
+        return attrs
 
 
 class LoginSerializer(StrictSerializer):
     email = serializers.CharField(max_length=254)
-    password = serializers.CharField(max_length=MAX_BYTES, trim_whitespace=False, write_only=True)
+    password = PasswordField()
+
+
+class TokenSerializer(StrictSerializer):
+    token = serializers.CharField(max_length=200)
+
+
+class PasswordResetSerializer(TokenSerializer):
+    password = PasswordField()
+
+
+class PasswordChangeSerializer(StrictSerializer):
+    current_password = PasswordField()
+    password = PasswordField()
+
+
+class FactorSerializer(StrictSerializer):
+    """One second factor: `code`, `recovery_code`, or `credential` as `PublicKeyCredential.toJSON()` gives it."""
+
+    code = serializers.RegexField(r"^[0-9 ]{6,9}\Z", required=False)
+    recovery_code = serializers.CharField(max_length=40, required=False)
+    credential = serializers.DictField(required=False)
+    one_of: tuple[str, ...] = ("code", "recovery_code", "credential")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if len(attrs.keys() & set(self.one_of)) != 1:
+            raise serializers.ValidationError(f"Send exactly one of {', '.join(self.one_of)}.", code="exactly_one")
+        return attrs
+
+
+class MfaVerifySerializer(FactorSerializer):
+    challenge = serializers.CharField(max_length=1000)
+
+
+class ProofSerializer(FactorSerializer):
+    """A proof: `password` or a second factor, a `credential` with the `challenge` that it answers."""
+
+    password = PasswordField(required=False)
+    challenge = serializers.CharField(max_length=1000, required=False)
+    one_of = ("password", "code", "recovery_code", "credential")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if ("credential" in attrs) != ("challenge" in attrs):
+            raise serializers.ValidationError("A credential comes with its challenge.", code="challenge")
+        return super().validate(attrs)
+
+
+class PasskeySignInSerializer(StrictSerializer):
+    challenge = serializers.CharField(max_length=1000)
+    credential = serializers.DictField()
+
+
+class NameSerializer(StrictSerializer):
+    name = serializers.CharField(max_length=60)
+
+
+class PasskeyCreateSerializer(PasskeySignInSerializer, NameSerializer):
+    pass
+
+
+class CodeSerializer(StrictSerializer):
+    code = serializers.RegexField(r"^[0-9 ]{6,9}\Z")
+
+
+class RolesSerializer(StrictSerializer):
+    roles = serializers.ListField(child=serializers.SlugField(max_length=40), max_length=20)
+
+    def validate_roles(self, value: list[str]) -> list[str]:
+        known = set(Role.objects.filter(name__in=value).values_list("name", flat=True))
+        if unknown := sorted(set(value) - known):
+            raise serializers.ValidationError(f"There is no role {unknown[0]}.", code="unknown_role")
+        return value
+
+
+class AccountCreateSerializer(ProfileSerializer, RolesSerializer):
+    email = EmailField()
+    roles = serializers.ListField(child=serializers.SlugField(max_length=40), max_length=20, required=False)
+
+
+class RoleSerializer(serializers.ModelSerializer[Role]):
+    class Meta:
+        model = Role
+        fields = ["id", "name", "permissions", "built_in", "version"]
+        read_only_fields = fields
+
+
+class RoleChangeSerializer(StrictSerializer):
+    name = serializers.RegexField(r"^[a-z][a-z0-9_-]{1,39}\Z")
+    permissions = serializers.ListField(child=serializers.CharField(max_length=60), max_length=200)
+
+    def validate_permissions(self, value: list[str]) -> list[str]:
+        if unknown := sorted(set(value) - set(all_permissions())):
+            raise serializers.ValidationError(f"There is no permission {unknown[0]}.", code="unknown_permission")
+        return sorted(set(value))
+
+
+class PermissionSerializer(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    meaning = serializers.CharField()
+
+
+class PermissionsSerializer(serializers.Serializer[Any]):
+    permissions = PermissionSerializer(many=True)
+    scopes = PermissionSerializer(many=True)
+
+
+class SessionSerializer(serializers.ModelSerializer[Session]):
+    device: Any = serializers.SerializerMethodField()
+    last_seen_at = serializers.DateTimeField(source="rotated_at")
+    current: Any = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Session
+        fields = ["id", "device", "agent", "network", "created_at", "last_seen_at", "expires_at", "current"]
+        read_only_fields = fields
+
+    def get_device(self, session: Session) -> str:
+        return describe(session.agent)
+
+    def get_current(self, session: Session) -> bool:
+        return bool(session.pk == self.context["current"])
+
+
+class PasskeySerializer(serializers.ModelSerializer[Passkey]):
+    class Meta:
+        model = Passkey
+        fields = ["id", "name", "created_at", "last_used_at"]
+        read_only_fields = fields
+
+
+class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
+    class Meta:
+        model = ApiKey
+        fields = [
+            "id",
+            "label",
+            "prefix",
+            "scopes",
+            "networks",
+            "requests_per_minute",
+            "expires_at",
+            "last_used_at",
+            "created_at",
+        ]
+        read_only_fields = fields
+
+
+class IssuedApiKeySerializer(ApiKeySerializer):
+    key = serializers.CharField(help_text="Shown now and never again.")
+
+    class Meta(ApiKeySerializer.Meta):
+        fields = [*ApiKeySerializer.Meta.fields, "key"]
+        read_only_fields = fields
+
+
+class ApiKeyCreateSerializer(StrictSerializer):
+    label = serializers.CharField(max_length=80)  # type: ignore[assignment]  # DRF takes declared fields out of the class
+    scopes = serializers.ListField(child=serializers.CharField(max_length=60), min_length=1, max_length=50)
+    networks = serializers.ListField(child=serializers.CharField(max_length=50), max_length=50, required=False)
+    requests_per_minute = serializers.IntegerField(min_value=1, max_value=100_000, required=False)
+    expires_at = serializers.DateTimeField(required=False)
+
+    def validate_scopes(self, value: list[str]) -> list[str]:
+        if unknown := sorted(set(value) - set(all_scopes())):
+            raise serializers.ValidationError(f"There is no scope {unknown[0]}.", code="unknown_scope")
+        return sorted(set(value))
+
+    def validate_networks(self, value: list[str]) -> list[str]:
+        try:
+            return [str(ip_network(item.strip())) for item in value]
+        except ValueError:
+            detail = "Write networks as 203.0.113.0/24, 2001:db8::/48 or one address."
+            raise serializers.ValidationError(detail, code="network") from None
+
+    def validate_expires_at(self, value: Any) -> Any:
+        if value <= timezone.now():
+            raise serializers.ValidationError("This is in the past.", code="past")
+        return value
 
 
 class AccessSerializer(serializers.Serializer[Any]):
@@ -63,6 +290,42 @@ class AccessSerializer(serializers.Serializer[Any]):
 
 class SignedInSerializer(AccessSerializer):
     user = UserSerializer()
+
+
+class DetailSerializer(serializers.Serializer[Any]):
+    detail = serializers.CharField()
+
+
+class PasskeyOptionsSerializer(serializers.Serializer[Any]):
+    challenge = serializers.CharField(help_text="Send it back with the credential.")
+    public_key = serializers.DictField(help_text="For parseCreationOptionsFromJSON or parseRequestOptionsFromJSON.")
+    expires_in = serializers.IntegerField(help_text="Seconds.")
+
+
+class TotpSerializer(serializers.Serializer[Any]):
+    secret = serializers.CharField(help_text="Base32, for typing.")
+    uri = serializers.CharField(help_text="otpauth://")
+    qr_svg = serializers.CharField(help_text="The URI as a QR code, SVG.")
+
+
+class RecoveryCodesSerializer(serializers.Serializer[Any]):
+    recovery_codes = serializers.ListField(
+        child=serializers.CharField(), help_text="Shown now and never again; empty when there were some already."
+    )
+
+
+class AddedPasskeySerializer(PasskeySerializer):
+    recovery_codes = serializers.ListField(child=serializers.CharField())
+
+    class Meta(PasskeySerializer.Meta):
+        fields = [*PasskeySerializer.Meta.fields, "recovery_codes"]
+        read_only_fields = fields
+
+
+class FactorsSerializer(serializers.Serializer[Any]):
+    totp = serializers.BooleanField()
+    passkeys = serializers.IntegerField()
+    recovery_codes = serializers.IntegerField(help_text="Unused ones.")
 
 
 class PasswordRulesSerializer(serializers.Serializer[Any]):

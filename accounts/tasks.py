@@ -1,5 +1,9 @@
+from datetime import timedelta
+
 from celery import shared_task
 from django.utils import timezone
+
+from core import jobs
 
 
 @shared_task
@@ -8,3 +12,21 @@ def mirror_revocations() -> None:
     from accounts import revocation
 
     revocation.sweep(now=timezone.now())
+
+
+@shared_task
+def mail_proofs() -> None:
+    """Mail the links that were asked for."""
+    from accounts import services
+
+    services.mail_proofs(now=timezone.now())
+
+
+@shared_task
+def forget_proofs() -> None:
+    """Delete links and challenges that nobody can use any more."""
+    from accounts import services
+
+    now = timezone.now()
+    if jobs.claim_slot("forget_proofs", every=timedelta(hours=1), now=now):
+        services.forget_proofs(now=now)

@@ -1,9 +1,9 @@
 """Access tokens (JWT, 15 minutes, minted and checked by simplejwt) and refresh tokens (ours, computed from a row)."""
 
-import hashlib
-import hmac
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -19,26 +19,68 @@ from rest_framework_simplejwt.exceptions import (
 from rest_framework_simplejwt.tokens import AccessToken
 
 from accounts.models import Session, User
+from config.env import KEY
+from core import keys
 from core.gate import Principal, TokenExpired, TokenInvalid
 
 ALGORITHM = "HS256"
+REFRESH = "refresh token"
 MEMO_SIZE = 4096
 
 
-class KeyRing(TokenBackend):
-    """simplejwt's backend over several keys, told apart by `kid`. The first signs, all verify."""
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key of the ring. With `starts` it signs from then on, so that every process knows it before anybody uses it."""
 
-    def __init__(self, keys: dict[str, str]) -> None:
-        first = next(iter(keys.values()))
+    kid: str
+    secret: str
+    starts: datetime | None = None
+
+    @classmethod
+    def read(cls, text: str) -> "SigningKey":
+        """From `kid:key` or `kid@20270131T120000Z:key`, as JWT_KEYS has them."""
+        found = KEY.match(text)
+        assert found, "config.env lets no other in"
+        starts = datetime.strptime(found["starts"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) if found["starts"] else None
+        return cls(found["kid"], found["key"], starts)
+
+    def __str__(self) -> str:
+        return f"{self.kid}@{self.starts:%Y%m%dT%H%M%SZ}:{self.secret}" if self.starts else f"{self.kid}:{self.secret}"
+
+
+def signer(ring: list[SigningKey], *, now: datetime) -> SigningKey:
+    """The key that signs at `now`: the newest that has started, else the first that needs no start, else the first."""
+    started = [key for key in ring if key.starts and key.starts <= now]
+    if started:
+        return max(started, key=lambda key: key.starts or now)
+    return next((key for key in ring if key.starts is None), ring[0])
+
+
+def next_ring(ring: list[SigningKey], fresh: SigningKey, *, now: datetime) -> list[SigningKey]:
+    """The ring with `fresh` before it, without keys that have not signed for a day. While the newest key is younger than
+    a day the ring stays as it is.
+    """
+    current = signer(ring, now=now)
+    settled = now - timedelta(days=1)
+    if any(key.starts and key.starts > settled for key in ring):
+        return ring
+    kept = [key for key in ring if key == current] if current.starts else ring
+    return [fresh, *kept]
+
+
+class KeyRing(TokenBackend):
+    """simplejwt's backend over several keys, told apart by `kid`. One signs, all verify."""
+
+    def __init__(self, ring: list[SigningKey]) -> None:
         rules: dict[str, Any] = settings.SIMPLE_JWT
-        self.secret = first
-        super().__init__(ALGORITHM, first, "", rules["AUDIENCE"], rules["ISSUER"], None, rules["LEEWAY"])
-        self.keys = keys
-        self.kid = next(iter(keys))
+        super().__init__(ALGORITHM, ring[0].secret, "", rules["AUDIENCE"], rules["ISSUER"], None, rules["LEEWAY"])
+        self.ring = ring
+        self.keys = {key.kid: key.secret for key in ring}
 
     def encode(self, payload: dict[str, Any]) -> str:
         claims = {**payload, "aud": self.audience, "iss": self.issuer}
-        return jwt.encode(claims, self.secret, algorithm=ALGORITHM, headers={"kid": self.kid})
+        key = signer(self.ring, now=datetime.now(UTC))
+        return jwt.encode(claims, key.secret, algorithm=ALGORITHM, headers={"kid": key.kid})
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
         try:
@@ -65,7 +107,7 @@ class KeyRing(TokenBackend):
 class PlatformAccessToken(AccessToken):
     """Claims beside the registered ones: `sid`, `roles`, `epoch`."""
 
-    _token_backend = KeyRing(settings.JWT_KEYS)
+    _token_backend = KeyRing([SigningKey.read(item) for item in settings.JWT_KEYS])
 
 
 def mint_access(user: User, session: Session) -> tuple[str, int]:
@@ -121,22 +163,13 @@ def read_access(token: str) -> Principal:
 def refresh_token(session_id: UUID, generation: int) -> str:
     """`session.generation.HMAC`: computed, never stored, the same each time it is asked for."""
     body = f"{session_id.hex}.{generation}"
-    return f"{body}.{_mac(settings.SECRET_KEY, body)}"
+    return f"{body}.{keys.sign(REFRESH, body)}"
 
 
 def read_refresh(token: str) -> tuple[UUID, int] | None:
     """Session and generation of a refresh token that we made; None for any other text."""
     body, _, mac = token.rpartition(".")
-    if len(token) > 200 or not body.isascii() or not mac.isascii():
-        return None
-    genuine = [
-        hmac.compare_digest(_mac(key, body), mac) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-    ]
-    if not any(genuine):
+    if len(token) > 200 or not token.isascii() or not keys.genuine(REFRESH, body, mac):
         return None
     session, _, generation = body.partition(".")
     return UUID(session), int(generation)
-
-
-def _mac(key: str, body: str) -> str:
-    return hmac.new(b"refresh:" + key.encode(), body.encode(), hashlib.sha256).hexdigest()

@@ -21,7 +21,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a change comes from. `network` is an IPv4 /24 or IPv6 /48, never a whole address."""
+    """Where a change comes from. `session_id` may be an API key's. `network` is an IPv4 /24 or IPv6 /48, never a whole address."""
 
     request_id: str = ""
     session_id: UUID | None = None
@@ -35,8 +35,9 @@ _origin: ContextVar[Origin] = ContextVar("audit_origin", default=NOWHERE)
 
 
 def user(person: Any) -> Actor:
-    """A signed-in person acting for themselves: a user's row, or a caller known by key."""
-    return Actor(Entry.ActorKind.USER, person.pk)
+    """A person acting for themselves: a user's row, or a caller known by token or API key."""
+    kind = Entry.ActorKind.KEY if getattr(person, "is_key", False) else Entry.ActorKind.USER
+    return Actor(kind, person.pk)
 
 
 def staff(person: Any) -> Actor:

@@ -12,6 +12,7 @@ class Entry(models.Model):
 
     class ActorKind(models.TextChoices):
         USER = "user"
+        KEY = "key"
         STAFF = "staff"
         SYSTEM = "system"
         ANONYMOUS = "anonymous"

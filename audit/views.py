@@ -1,12 +1,9 @@
 """The trail and the logs over HTTP."""
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.utils.dateparse import parse_datetime
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.permissions import IsAuthenticated
@@ -18,33 +15,8 @@ from audit.permissions import AUDIT_READ, LOGS_READ
 from audit.selectors import between, entries_of, mentioning, personal_of
 from audit.serializers import EntrySerializer, LogLineSerializer
 from core.api import ApiViewSet, allow
-from core.errors import FieldProblem, Invalid
+from core.filters import moment, parameter, short
 from core.pagination import KeysetPagination
-
-
-def moment(text: str) -> datetime:
-    found = parse_datetime(text)
-    if found is None or found.tzinfo is None:
-        raise ValueError
-    return found
-
-
-def short(text: str) -> str:
-    if not text or len(text) > 100 or "\x00" in text:
-        raise ValueError
-    return text
-
-
-def parameter(request: Request, name: str, read: Callable[[str], Any]) -> Any:
-    """A filter of the query, or None. Raises Invalid."""
-    given = request.query_params.get(name)
-    if given is None:
-        return None
-    try:
-        return read(given)
-    except ValueError:
-        raise Invalid([FieldProblem("", f"query_{name}", f"`{name}` is not a valid value.")]) from None
-
 
 TIMES = [
     OpenApiParameter("since", OpenApiTypes.DATETIME, description="Made at this moment or later."),
@@ -61,6 +33,7 @@ class AuditViewSet(ApiViewSet):
     serializer_class = EntrySerializer
     pagination_class = KeysetPagination
     filters: ClassVar = ("event", "actor", "subject", "site", "since", "until", "search")
+    scopes: ClassVar = {"list": AUDIT_READ}
 
     def get_queryset(self) -> QuerySet[Entry]:
         entries = Entry.objects.all() if self.caller.may(AUDIT_READ) else entries_of(self.caller.pk)
@@ -92,6 +65,7 @@ class LogViewSet(ApiViewSet):
     serializer_class = LogLineSerializer
     pagination_class = KeysetPagination
     filters: ClassVar = ("level", "since", "until", "search")
+    scopes: ClassVar = {"list": LOGS_READ, "retrieve": LOGS_READ}
 
     def get_queryset(self) -> QuerySet[LogLine]:
         lines = LogLine.objects.all()

@@ -21,11 +21,17 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 ORIGIN = re.compile(r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$")
 HOST_NAME = re.compile(r"^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$")
 SEED = re.compile(r"^[A-Za-z0-9_-]{1,32}:[A-Za-z0-9+/]{43}=$")
-KEY = re.compile(r"^[A-Za-z0-9_-]{1,32}:.{43,}$")
+KEY = re.compile(r"^(?P<kid>[A-Za-z0-9_-]{1,32})(@(?P<starts>[0-9]{8}T[0-9]{6}Z))?:(?P<key>.{43,})$")
 CommaList = Annotated[list[str], NoDecode]
 
 
-PRODUCTION_DEFAULTS: dict[str, Any] = {"sites_scheme": "https", "log_format": "json", "drain_seconds": 5}
+PRODUCTION_DEFAULTS: dict[str, Any] = {
+    "sites_scheme": "https",
+    "log_format": "json",
+    "drain_seconds": 5,
+    "accounts_email_verification": "required",
+    "staff_mfa": "required",
+}
 
 
 class EnvironmentInvalid(SystemExit):
@@ -55,7 +61,8 @@ class Environment(BaseSettings):
     )
     secret_key_fallbacks: CommaList = Field([], description="Older values of SECRET_KEY, comma separated.")
     jwt_keys: CommaList = Field(
-        min_length=1, description="kid:key, comma separated; the first signs, all verify. 43 characters or more a key."
+        min_length=1,
+        description="kid:key or kid@20270131T120000Z:key, comma separated: all verify; the newest that has started signs, else the first. 43 characters or more a key.",
     )
     audit_keys: CommaList = Field(
         min_length=1,
@@ -106,6 +113,23 @@ class Environment(BaseSettings):
     )
     page_cache_mib: int = Field(64, ge=1, description="Memory for rendered pages in a web process.")
     drain_seconds: float = Field(0, ge=0, le=60, description="Time between failing readiness and closing the listener.")
+    mail_url: SecretStr = Field(
+        description="smtps://user:password@host:465, smtp://user:password@host:587 (STARTTLS), or file:///folder.",
+    )
+    mail_from: str = Field("", description="From address of our mails. Default: no-reply@APP_HOST.")
+    front_end_url: str = Field(
+        "",
+        description="Where links in mails lead: <FRONT_END_URL>/verify-email#<token>, /reset-password#<token>. Default: our own pages.",
+    )
+    accounts_email_verification: Literal["required", "optional"] = Field(
+        "optional", description="required: an account exists once its address is confirmed. required in production."
+    )
+    staff_mfa: Literal["required", "optional"] = Field(
+        "optional", description="Whether the admin needs a second factor. required in production."
+    )
+    passkey_domain: str = Field(
+        "", description="Relying party id of passkeys: APP_HOST, or the domain it shares with the front ends."
+    )
     admin_login_attempts: int = Field(
         10, ge=1, description="Tries a minute at the admin sign-in form from one client network."
     )
@@ -125,13 +149,29 @@ class Environment(BaseSettings):
     @field_validator("jwt_keys")
     @classmethod
     def strong_keys(cls, value: list[str]) -> list[str]:
-        if not all(KEY.match(item) for item in value):
-            raise ValueError("each must be kid:key with a key of at least 43 characters")
-        if len({item.split(":")[0] for item in value}) != len(value):
+        found = [KEY.match(item) for item in value]
+        if not all(found):
+            raise ValueError("each must be kid:key or kid@YYYYMMDDTHHMMSSZ:key with a key of at least 43 characters")
+        if len({match["kid"] for match in found if match}) != len(value):
             raise ValueError("two keys share a kid")
-        if any(len(set(item.split(":", 1)[1])) < 10 for item in value):
+        if any(len(set(match["key"])) < 10 for match in found if match):
             raise ValueError("a key has fewer than 10 different characters")
         return value
+
+    @field_validator("mail_url")
+    @classmethod
+    def known_transport(cls, value: SecretStr) -> SecretStr:
+        parts = urlsplit(value.get_secret_value())
+        if not (parts.scheme == "file" and parts.path) and not (parts.scheme in {"smtp", "smtps"} and parts.hostname):
+            raise ValueError("must be smtps://user:password@host:465, smtp://user:password@host:587 or file:///folder")
+        return value
+
+    @field_validator("front_end_url")
+    @classmethod
+    def without_slash(cls, value: str) -> str:
+        if value and not re.match(r"^https?://[^\s?#]+$", value):
+            raise ValueError("must be an address such as https://app.example.com")
+        return value.rstrip("/")
 
     @field_validator("audit_keys")
     @classmethod
@@ -222,6 +262,7 @@ def _development_defaults() -> dict[str, Any]:
         "log_format": "console",
         "cors_origins": ["http://localhost:3000", "http://localhost:5173"],
         "object_store_url": f"file://{quote(str((var / 'objects').resolve()))}",
+        "mail_url": f"file://{quote(str((var / 'mail').resolve()))}",
         **_kept_secrets(var),
     }
 
@@ -255,6 +296,8 @@ def _production_faults() -> Iterator[str]:
     app, domain = os.environ.get("APP_HOST", "").lower(), os.environ.get("SITES_DOMAIN", "").lower()
     if app and domain and registrable(app) == registrable(domain):
         yield f"SITES_DOMAIN shares the registrable domain {registrable(app)} with APP_HOST: a published site could reach its cookies"
+    if os.environ.get("MAIL_URL", "").startswith("file:"):
+        yield "MAIL_URL must be smtps:// or smtp:// in production: nobody would get a mail"
     origins = (origin.strip() for origin in os.environ.get("CORS_ORIGINS", "").split(","))
     if wrong := [origin for origin in origins if origin.startswith("http://")]:
         yield f"CORS_ORIGINS must be https in production: {', '.join(wrong)}"

@@ -132,12 +132,13 @@ PASSWORD_HASHERS = ["accounts.hashing.Argon2Hasher"]
 HASH_CONCURRENCY = ENV.hash_concurrency
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "accounts.passwords.LengthValidator"},
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "accounts.passwords.CommonValidator"},
+    {"NAME": "accounts.passwords.SimilarityValidator"},
 ]
 LOGIN_URL = "/admin/login/"
 AUDIT_KEYS = dict(item.split(":", 1) for item in ENV.audit_keys)
 OBJECT_STORE_URL = ENV.object_store_url.get_secret_value()
-JWT_KEYS = dict(item.split(":", 1) for item in ENV.jwt_keys)
+JWT_KEYS = ENV.jwt_keys  # accounts.tokens.read_ring reads them
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
     "ISSUER": f"https://{APP_HOST}",
@@ -150,6 +151,22 @@ SESSION_LIFETIME = timedelta(days=30)
 SESSION_IDLE = timedelta(days=14)
 REFRESH_GRACE = timedelta(seconds=10)
 SOFT_DELETE_FOR = timedelta(days=30)
+EMAIL_VERIFICATION_REQUIRED = ENV.accounts_email_verification == "required"
+STAFF_MFA_REQUIRED = ENV.staff_mfa == "required"
+PASSKEY_DOMAIN = ENV.passkey_domain or APP_HOST
+REAUTHENTICATION_AFTER = timedelta(minutes=5)
+
+_mail = urlsplit(ENV.mail_url.get_secret_value())
+MAIL_FROM = ENV.mail_from or f"Getyousite <no-reply@{APP_HOST}>"
+MAIL_FOLDER = unquote(_mail.path)
+EMAIL_BACKEND = "core.mail.FolderBackend" if _mail.scheme == "file" else "django.core.mail.backends.smtp.EmailBackend"
+EMAIL_USE_SSL = _mail.scheme == "smtps"
+EMAIL_USE_TLS = _mail.scheme == "smtp"  # STARTTLS, and no mail where it is refused
+EMAIL_HOST, EMAIL_PORT = _mail.hostname or "", _mail.port or (465 if EMAIL_USE_SSL else 587)
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_mail.username or ""), unquote(_mail.password or "")
+EMAIL_TIMEOUT = 10
+APP_URL = f"http://{APP_HOST}:{ENV.port}" if DEVELOPMENT else f"https://{APP_HOST}"
+FRONT_END_URL = ENV.front_end_url or f"{APP_URL}/account"
 
 CORS_ALLOWED_ORIGINS = ENV.cors_origins
 CORS_ALLOW_CREDENTIALS = True
@@ -235,8 +252,9 @@ CELERY_WORKER_CONCURRENCY = ENV.worker_processes
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 2 * CELERY_TASK_TIME_LIMIT,
-    "socket_timeout": 5,
+    "socket_timeout": 1 if ENV.process == "web" else 5,
     "socket_connect_timeout": 1,
+    "max_retries": 0,  # of one publish: a row waits anyway, and a request must not
     "health_check_interval": 25,
     "global_keyprefix": "celery:",
 }
@@ -255,6 +273,10 @@ CELERY_BEAT_SCHEDULE = {
     "announce-sites": _every(60, "sites.tasks.sweep_announcements"),
     "purge-deleted": _every(3600, "core.tasks.purge_deleted"),
     "forget-answers": _every(3600, "core.tasks.forget_answers"),
+    "deliver-mail": _every(60, "core.tasks.deliver_mail"),
+    "forget-mail": _every(3600, "core.tasks.forget_mail"),
+    "mail-proofs": _every(60, "accounts.tasks.mail_proofs"),
+    "forget-proofs": _every(3600, "accounts.tasks.forget_proofs"),
 }
 
 USE_TZ = True

@@ -3,11 +3,14 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from accounts.views.pages import account_page
+
 urlpatterns = [
     path("", include("core.urls")),
     path("api/v1/", include("audit.urls")),
     path("api/v1/", include("accounts.urls")),
     path("api/v1/", include("sites.urls")),
+    path("account/<slug:page>", account_page),
     path("admin/", admin.site.urls),
 ]
 handler400 = "core.api.bad_request"

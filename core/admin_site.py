@@ -13,13 +13,13 @@ from django.db import DataError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, reverse
 from django.utils.decorators import method_decorator
 from django_ratelimit.core import is_ratelimited
 from redis import RedisError
 
 from core import tenancy
-from core.errors import DomainError, Unavailable
+from core.errors import DomainError
 from core.limits import client_address, client_network
 
 View = Callable[..., HttpResponseBase]
@@ -72,12 +72,22 @@ class PlatformAdminSite(AdminSite):
     site_url = None
     enable_nav_sidebar = True
     password_change_form: type[PasswordChangeForm] = PasswordChangeForm
+    # Filled in by whoever owns accounts: what stands before every page, and what follows a sign-in.
+    barrier: Callable[[HttpRequest], HttpResponseBase | None] = staticmethod(lambda request: None)
+    welcome: Callable[[HttpRequest, HttpResponseBase], None] = staticmethod(lambda request, response: None)
+
+    more_urls: list[URLPattern] = []
+
+    def get_urls(self) -> list[Any]:
+        return [*self.more_urls, *super().get_urls()]
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:  # type: ignore[override]
         @wraps(view)
         def inside(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             try:
                 with tenancy.context(tenancy.SYSTEM):
+                    if stopped := self.barrier(request):
+                        return stopped
                     response = view(request, *args, **kwargs)
                     if isinstance(response, TemplateResponse):
                         response.render()
@@ -91,10 +101,15 @@ class PlatformAdminSite(AdminSite):
     @method_decorator(limited)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         try:
-            return super().login(request, extra_context)
-        except Unavailable as refusal:
-            headers = {"Retry-After": refusal.headers["Retry-After"]}
-            return HttpResponse(refusal.message, status=503, content_type="text/plain; charset=utf-8", headers=headers)
+            response = super().login(request, extra_context)
+        except DomainError as refusal:
+            text = f"{refusal.message}\n"
+            return HttpResponse(
+                text, status=refusal.status, content_type="text/plain; charset=utf-8", headers=refusal.headers
+            )
+        if request.method == "POST" and request.user.is_authenticated:
+            self.welcome(request, response)
+        return response
 
     def password_change(  # type: ignore[override]
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

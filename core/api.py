@@ -10,14 +10,14 @@ from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions, serializers, viewsets
-from rest_framework.permissions import BasePermission
+from rest_framework.permissions import AllowAny, BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from core import idempotency, refusals, tenancy
 from core.database import is_away
-from core.errors import DomainError, FieldProblem, Invalid, NotFound, Unavailable
+from core.errors import DomainError, FieldProblem, Invalid, KeyNotAllowed, NotFound, ScopeMissing, Unavailable
 from core.parsing import DEFAULT_LIMIT
 from core.permissions import Caller, Permission
 from core.pointers import pointer
@@ -45,9 +45,11 @@ class StrictSerializer(serializers.Serializer[Any]):
 class ApiViewSet(viewsets.GenericViewSet[Any]):
     """A viewset whose handlers may run inside the caller's tenancy context and are safe to repeat with a key.
 
-    `body_limit` is in bytes. `fenced` views run in the context of the signed-in user, in one transaction.
+    `scopes` says which scope an API key needs for an action; without one keys are refused. Actions in `without_body` take none. `body_limit` is in bytes. `fenced` views run in the context of the signed-in user, in one transaction.
     """
 
+    scopes: ClassVar[dict[str, Permission]] = {}
+    without_body: ClassVar[tuple[str, ...]] = ()
     body_limit: ClassVar[int] = DEFAULT_LIMIT
     fenced: ClassVar[bool] = False
     lookup_value_converter = "uuid"
@@ -59,6 +61,7 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
         self.headers = self.default_response_headers
         try:
             self.initial(wrapped, *args, **kwargs)
+            self._check_scope()
             known = (wrapped.method or "").lower() in self.http_method_names
             handler = (
                 getattr(self, (wrapped.method or "").lower(), self.http_method_not_allowed)
@@ -72,6 +75,17 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
             response = self.handle_exception(exc)
         self.response = self.finalize_response(wrapped, cast(Response, response), *args, **kwargs)
         return self.response
+
+    def _check_scope(self) -> None:
+        """Raise KeyNotAllowed or ScopeMissing when the credential is a key that may not do this."""
+        scopes = getattr(self.request.auth, "scopes", None)
+        if scopes is None or AllowAny in self.permission_classes:
+            return
+        needed = self.scopes.get(self.action or "")
+        if needed is None:
+            raise KeyNotAllowed
+        if needed.code not in scopes:
+            raise ScopeMissing
 
     @property
     def caller(self) -> Caller:
@@ -103,23 +117,13 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
         """Parse before anything is looked up, so that a broken body never changes a thing. It must be an object."""
         if not isinstance(request.data, dict):
             raise Invalid([FieldProblem("", "not_an_object", "Send a JSON object.")])
-        if request.data and self.get_serializer_class_or_none() is None and not self.reads_body():
+        if request.data and self.action in self.without_body:
             raise Invalid(
                 [
                     FieldProblem(pointer([name]), "unknown_field", "This route takes no body.")
                     for name in sorted(request.data)
                 ]
             )
-
-    def get_serializer_class_or_none(self) -> type[serializers.BaseSerializer[Any]] | None:
-        try:
-            return self.get_serializer_class()
-        except AssertionError:
-            return None
-
-    def reads_body(self) -> bool:
-        """Whether the current action takes a body that no serializer describes."""
-        return False
 
     def validated(self, serializer: type[serializers.Serializer[Any]], *, partial: bool = False) -> dict[str, Any]:
         """The request body as `serializer` sees it. Raises Invalid or ValidationError."""
@@ -132,9 +136,25 @@ def allow(*needed: Permission) -> type[BasePermission]:
     """A permission class for holders of all `needed`."""
 
     class Allowed(BasePermission):
+        all_of = needed
+
         def has_permission(self, request: Request, view: Any) -> bool:
             caller = cast(Caller, request.user)
             return bool(request.user.is_authenticated) and all(caller.may(item) for item in needed)
+
+    return Allowed
+
+
+def allow_by_action(needed: dict[str, Permission]) -> type[BasePermission]:
+    """A permission class that asks for another permission for each action; an action that is not named is refused."""
+
+    class Allowed(BasePermission):
+        by_action = needed
+
+        def has_permission(self, request: Request, view: Any) -> bool:
+            permission = needed.get(view.action)
+            caller = cast(Caller, request.user)
+            return bool(request.user.is_authenticated and permission and caller.may(permission))
 
     return Allowed
 
@@ -161,7 +181,9 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse |
         if exc.status in {401, 403, 429}:
             refusals.report(request, exc)
         errors = exc.errors if isinstance(exc, Invalid) else ()
-        return problem(exc.status, code=exc.code, detail=exc.message, errors=errors, headers=exc.headers)
+        return problem(
+            exc.status, code=exc.code, detail=exc.message, errors=errors, headers=exc.headers, members=exc.members
+        )
     return _reshape(exc, drf_exception_handler(exc, context))
 
 

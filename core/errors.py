@@ -1,7 +1,7 @@
 """The ways this platform says no. `code` is contract, `message` is safe for anyone and holds no ids."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class DomainError(Exception):
@@ -13,6 +13,11 @@ class DomainError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
+        return {}
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """Extension members of the problem (RFC 9457, 3.2)."""
         return {}
 
     def __str__(self) -> str:
@@ -62,3 +67,11 @@ class Unavailable(DomainError):
     @property
     def headers(self) -> dict[str, str]:
         return {"Retry-After": "2"}
+
+
+class KeyNotAllowed(DomainError):
+    code, status, message = "api_key_not_allowed", 403, "This cannot be done with an API key. Sign in."
+
+
+class ScopeMissing(DomainError):
+    code, status, message = "insufficient_scope", 403, "This API key was not given the scope for this."

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -31,12 +32,39 @@ VALID, REVOKED, ASK = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whom a verified credential speaks for. `epoch` is the user's at the time of minting."""
+    """Whom a verified credential speaks for. `epoch` is the user's at the time of minting.
+
+    For an API key `session_id` is the key's id, and it has `scopes`, perhaps a limit of its own in requests a minute, and
+    perhaps the only networks that it may come from.
+    """
 
     user_id: UUID
     session_id: UUID
     epoch: int
     roles: frozenset[str]
+    scopes: frozenset[str] | None = None
+    limit: int | None = None
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    @property
+    def bucket(self) -> str:
+        """What is limited together: all sessions of a user, or one key."""
+        return f"user:{self.user_id}" if self.scopes is None else f"key:{self.session_id}"
+
+    def admits(self, address: str) -> bool:
+        """Whether it may come from there."""
+        if not self.networks:
+            return True
+        try:
+            found = ip_address(address)
+        except ValueError:
+            return False
+        mapped = getattr(found, "ipv4_mapped", None) or found
+        return any(mapped in network for network in self.networks)
+
+
+class CredentialUnknown(Exception):
+    """A credential of the right form that only a store can judge: its first request is counted to its network."""
 
 
 class TokenInvalid(DomainError):
@@ -55,11 +83,21 @@ class TokenRevoked(TokenInvalid):
     code, message = "token_revoked", "This access token was revoked. Refresh it."
 
 
+class AddressRefused(DomainError):
+    code, status, message = "address_refused", 403, "This key may not be used from this address."
+
+
 class Authenticator(Protocol):
     """What the accounts app gives the gate."""
 
     def read(self, token: str) -> Principal:
-        """Check signature, times and claims without any store. Raises TokenInvalid, TokenExpired."""
+        """Check signature, times and claims without any store. Raises TokenInvalid, TokenExpired, CredentialUnknown."""
+
+    def look_up(self, token: str) -> Principal:
+        """Ask the database for what `read` did not know. Raises TokenInvalid."""
+
+    def used(self, principal: Principal) -> None:
+        """The credential was admitted."""
 
     def alive(self, principal: Principal) -> bool:
         """Ask the database whether session and epoch still stand."""
@@ -143,32 +181,42 @@ class GateMiddleware:
     def admit(self, request: HttpRequest) -> Pass:
         """Count the request and check its credential. Raises TooManyRequests, TokenInvalid, TokenRevoked."""
         refused: DomainError | None = None
-        principal = None
-        header = request.META.get("HTTP_AUTHORIZATION", "")
-        if header and request.path not in _without_credential:
-            try:
-                principal = self._read(header)
-            except TokenInvalid as error:
-                refused = error
-        request.principal = principal  # type: ignore[attr-defined]
-        who = f"user:{principal.user_id}" if principal else f"net:{client_network(client_address(request))}"
-        admitted, verdict = self._ask(request, principal, who)
+        principal, unknown = None, False
+        token = self._token(request)
+        try:
+            principal = _authenticator[0].read(token) if token is not None else None
+        except TokenInvalid as error:
+            refused = error
+        except CredentialUnknown:
+            unknown = True
+        admitted, verdict = self._ask(request, principal)
         if not admitted.allowance.allowed:
             raise TooManyRequests(admitted.allowance)
         if refused:
             raise refused
-        if principal and verdict != VALID and (verdict == REVOKED or not self._alive(principal)):
-            raise TokenRevoked
+        if unknown:
+            admitted.principal = _authenticator[0].look_up(token or "")
+        elif principal and verdict != VALID and (verdict == REVOKED or not _authenticator[0].alive(principal)):
+            admitted.principal = _authenticator[0].look_up(token or "")  # a key whose owner changed lives on
+        request.principal = admitted.principal  # type: ignore[attr-defined]
+        if admitted.principal and not admitted.principal.admits(client_address(request)):
+            raise AddressRefused
+        if admitted.principal:
+            _authenticator[0].used(admitted.principal)
         return admitted
 
-    def _read(self, header: str) -> Principal:
+    def _token(self, request: HttpRequest) -> str | None:
+        """The credential of a request; none where it signs in by body or cookie, empty when it is of another kind."""
+        header = request.META.get("HTTP_AUTHORIZATION", "")
+        if not header or request.path in _without_credential:
+            return None
         scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer" or not token or len(token) > 4096:
-            raise TokenInvalid
-        return _authenticator[0].read(token.strip())
+        return token.strip() if scheme.lower() == "bearer" and len(token) <= 4096 else ""
 
-    def _ask(self, request: HttpRequest, principal: Principal | None, who: str) -> tuple[Pass, int]:
-        interval, burst = 60_000_000 // settings.RATE_LIMIT, settings.RATE_LIMIT
+    def _ask(self, request: HttpRequest, principal: Principal | None) -> tuple[Pass, int]:
+        who = principal.bucket if principal else f"net:{client_network(client_address(request))}"
+        burst = principal.limit if principal and principal.limit else settings.RATE_LIMIT
+        interval = 60_000_000 // burst
         stamp, body_key = _places(request, principal)
         keys = [
             f"limit:{who}",
@@ -189,10 +237,9 @@ class GateMiddleware:
         allowed, remaining, wait, verdict, seen, body = answer
         if verdict == ASK:
             _authenticator[0].restore()
-        return Pass(principal, Allowance(bool(allowed), remaining, wait / 1e6), body_key, seen.decode(), body), verdict
-
-    def _alive(self, principal: Principal) -> bool:
-        return _authenticator[0].alive(principal)
+        return Pass(
+            principal, Allowance(bool(allowed), remaining, wait / 1e6, burst), body_key, seen.decode(), body
+        ), verdict
 
 
 @cache
@@ -202,7 +249,7 @@ def _script() -> Any:
 
 def _places(request: HttpRequest, principal: Principal | None) -> tuple[str, str]:
     """The stamp and the key of a kept answer; empty when this request has none."""
-    if principal is None or request.method != "GET":
+    if principal is None or principal.scopes is not None or request.method != "GET":
         return "", ""
     for kept in _cached:
         if found := kept.pattern.match(request.path):

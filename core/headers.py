@@ -27,4 +27,6 @@ class PolicyMiddleware:
 
 
 def policy(path: str) -> str:
-    return HTML_POLICY if path.startswith(("/admin", "/static/", "/api/docs")) or path == "/" else API_POLICY
+    return (
+        HTML_POLICY if path.startswith(("/admin", "/account/", "/static/", "/api/docs")) or path == "/" else API_POLICY
+    )

@@ -1,7 +1,7 @@
 """Work is a row; the message is only a nudge.
 
 A job is claimed with FOR UPDATE SKIP LOCKED and a lease. A worker that dies leaves the lease to run out, and the next
-sweep claims the row again; after `MAX_ATTEMPTS` it is dead and counted in the metrics.
+sweep claims the row again; after `max_attempts` of its kind it is dead and counted in the metrics.
 """
 
 from collections.abc import Callable
@@ -13,23 +13,27 @@ from celery import Task
 from django.db import connection, transaction
 from kombu.exceptions import OperationalError as BrokerAway
 
-from core import metrics, tenancy
+from core import metrics, redis, tenancy
 from core.models import Job
 
 LEASE = timedelta(minutes=6)  # longer than CELERY_TASK_TIME_LIMIT
-MAX_ATTEMPTS = 8
 J = TypeVar("J", bound=Job)
 
 log = structlog.get_logger(__name__)
 
 
 def nudge(task: "Task[..., None]", *arguments: str) -> None:
-    """Send a message after the commit to hurry a row. Losing it is harmless: the sweep comes each minute."""
+    """Send a message after the commit to hurry a row. Losing it is harmless: the sweep comes each minute.
+
+    Redis is asked first, by a client that gives up after a quarter of a second and then not again for a while: a broker
+    that is away must not hold the request.
+    """
 
     def send() -> None:
         try:
+            redis.call(lambda client: client.ping())
             task.apply_async(args=arguments, retry=False)
-        except BrokerAway:
+        except (redis.RedisAway, BrokerAway):
             log.warning("nudge_lost", task=task.name)
 
     transaction.on_commit(send, robust=True)
@@ -52,7 +56,7 @@ def run(job: Job, act: Callable[[], None], *, now: datetime) -> bool:
         act()
     except Exception as error:
         job.error = type(error).__name__[:200]
-        dead = job.attempts >= MAX_ATTEMPTS
+        dead = job.attempts >= job.max_attempts
         job.state = Job.State.DEAD if dead else Job.State.WAITING
         job.due_at = now + timedelta(seconds=min(2**job.attempts, 3600))
         log.warning(

@@ -20,11 +20,12 @@ class Allowance:
     allowed: bool
     remaining: int
     wait: float
+    limit: int
 
     @property
     def headers(self) -> dict[str, str]:
         return {
-            "RateLimit-Limit": str(settings.RATE_LIMIT),
+            "RateLimit-Limit": str(self.limit),
             "RateLimit-Remaining": str(self.remaining),
             "RateLimit-Reset": str(ceil(self.wait)),
         }
@@ -57,13 +58,13 @@ class LocalBuckets:
             full = max(self._full.get(key, now), now)
             earliest = full + interval - interval * burst
             if earliest > now:
-                return Allowance(False, 0, earliest - now)
+                return Allowance(False, 0, earliest - now, burst)
             full += interval
             self._full[key] = full
             self._full.move_to_end(key)
             if len(self._full) > self._size:
                 self._full.popitem(last=False)
-        return Allowance(True, int((now - (full - interval * burst)) / interval), full - now)
+        return Allowance(True, int((now - (full - interval * burst)) / interval), full - now, burst)
 
 
 def client_address(request: HttpRequest) -> str:

@@ -1,11 +1,12 @@
-"""Rows that serve every app: stored answers and the slots of periodic jobs."""
+"""Rows that serve every app: stored answers, the slots of periodic jobs, and mail on its way."""
 
 import os
-from typing import Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from django.db import models
 
 from core.ids import uuid7
+from core.keys import EncryptedTextField
 
 M = TypeVar("M", bound=models.Model)
 
@@ -48,7 +49,12 @@ class AliveQuerySet(models.QuerySet[M]):
 
 
 class Job(models.Model):
-    """Work as a row. A message may hurry it; a sweep finds what no message did. Subclasses add what the work needs."""
+    """Work as a row. A message may hurry it; a sweep finds what no message did. Subclasses add what the work needs.
+
+    After `max_attempts` it is dead; tries come 2, 4, 8 ... seconds apart, at most an hour.
+    """
+
+    max_attempts: ClassVar[int] = 8
 
     class State(models.TextChoices):
         WAITING = "waiting"
@@ -65,3 +71,28 @@ class Job(models.Model):
 
     class Meta:
         abstract = True
+
+
+class Mail(Job):
+    """A mail to one person. What it says is encrypted at rest and forgotten once it is sent."""
+
+    max_attempts = 16  # about nine hours of a mail server that is away
+
+    to = models.EmailField(max_length=254)
+    template = models.CharField(max_length=60)
+    facts = EncryptedTextField(help_text="JSON: what the template shows.")
+    person = models.UUIDField(null=True, help_text="Whose mail this is, so that it can be erased with them.")
+    until = models.DateTimeField(null=True, help_text="After that it would mislead, and is not sent.")
+    sent_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "mails"
+        indexes = [
+            models.Index("due_at", name="mail_due", condition=models.Q(state__in=["waiting", "running"])),
+            models.Index("person", name="mail_person"),
+            models.Index("created_at", name="mail_created"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.template} of {self.created_at:%Y-%m-%d %H:%M}"

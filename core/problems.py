@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
+from typing import Any
 
 from django.http import HttpResponse
 
@@ -19,14 +20,16 @@ def problem(
     detail: str,
     errors: Sequence[FieldProblem] = (),
     headers: Mapping[str, str] | None = None,
+    members: Mapping[str, Any] | None = None,
 ) -> HttpResponse:
     """`detail` is shown to anyone: no ids, SQL or paths of ours in it."""
-    body = {
+    body: dict[str, Any] = {
         "type": f"urn:getyousite:problem:{code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "code": code,
+        **(members or {}),
     }
     if errors:
         body["errors"] = [asdict(error) for error in errors]

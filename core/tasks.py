@@ -6,7 +6,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from core import idempotency, jobs, lifecycle, tenancy
+from core import idempotency, jobs, lifecycle, mail, tenancy
 
 
 @shared_task
@@ -21,3 +21,15 @@ def purge_deleted() -> None:
 def forget_answers() -> None:
     if jobs.claim_slot("forget_answers", every=timedelta(hours=1), now=timezone.now()):
         idempotency.forget()
+
+
+@shared_task
+def deliver_mail() -> None:
+    mail.deliver(now=timezone.now())
+
+
+@shared_task
+def forget_mail() -> None:
+    now = timezone.now()
+    if jobs.claim_slot("forget_mail", every=timedelta(hours=1), now=now):
+        mail.forget(before=now - mail.KEPT_FOR)

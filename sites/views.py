@@ -16,6 +16,7 @@ from core.pagination import KeysetPagination
 from core.preconditions import if_match
 from sites import blueprint, services
 from sites.models import Draft, Release, Site, SiteQuerySet
+from sites.permissions import SITES_PUBLISH, SITES_READ, SITES_WRITE
 from sites.serializers import (
     ReleaseSerializer,
     SiteChangeSerializer,
@@ -47,14 +48,20 @@ class SiteViewSet(FencedViewSet):
     pagination_class = KeysetPagination
     conditional = ("partial_update", "destroy")
     without_body = ("restore", "publish", "unpublish")
+    scopes = {
+        "list": SITES_READ,
+        "retrieve": SITES_READ,
+        "create": SITES_WRITE,
+        "partial_update": SITES_WRITE,
+        "destroy": SITES_WRITE,
+        "restore": SITES_WRITE,
+        "publish": SITES_PUBLISH,
+        "unpublish": SITES_PUBLISH,
+    }
 
     def get_queryset(self) -> SiteQuerySet:
         sites: SiteQuerySet = Site.objects.visible_to(self.caller).select_related("live_release")
         return sites if self.action == "restore" else sites.alive()
-
-    def get_serializer_class(self) -> Any:
-        assert self.action not in self.without_body
-        return super().get_serializer_class()
 
     @extend_schema(operation_id="list_sites", responses=SiteSerializer(many=True))
     def list(self, request: Request) -> Response:
@@ -118,9 +125,7 @@ class OfSiteViewSet(FencedViewSet):
 class BlueprintViewSet(OfSiteViewSet):
     body_limit = blueprint.MAX_BYTES
     conditional = ("update",)
-
-    def reads_body(self) -> bool:
-        return True
+    scopes = {"retrieve": SITES_READ, "update": SITES_WRITE}
 
     @extend_schema(operation_id="blueprint", responses={200: DOCUMENT})
     def retrieve(self, request: Request, pk: Any) -> Response:
@@ -139,6 +144,7 @@ class BlueprintViewSet(OfSiteViewSet):
 class ReleaseViewSet(OfSiteViewSet):
     serializer_class = ReleaseSerializer
     pagination_class = KeysetPagination
+    scopes = {"list": SITES_READ}
 
     @extend_schema(operation_id="list_releases", responses=ReleaseSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:

@@ -122,7 +122,7 @@ def test_roles_changed_in_the_form_act_on_the_next_request(staff):
     person = sign_in(UserFactory())
     assert person.get("auth/me").status_code == 200
     form = {"name": "Renamed", "age": "", "is_active": "on", "roles": [str(Role.objects.get(name="admin").pk)]}
-    form |= {f"sessions-{name}": value for name, value in {"TOTAL_FORMS": 0, "INITIAL_FORMS": 0}.items()}
+    form |= {f"{part}-{name}_FORMS": 0 for part in ("sessions", "api_keys") for name in ("TOTAL", "INITIAL")}
 
     answer = staff.post(f"/admin/accounts/user/{person.user.pk}/change/", form)
 
@@ -133,7 +133,8 @@ def test_roles_changed_in_the_form_act_on_the_next_request(staff):
 
 
 def test_the_form_keeps_the_last_administrator(staff):
-    form = {"name": "x", "age": "", "is_active": "on", "sessions-TOTAL_FORMS": 0, "sessions-INITIAL_FORMS": 0}
+    form = {"name": "x", "age": "", "is_active": "on"}
+    form |= {f"{part}-{name}_FORMS": 0 for part in ("sessions", "api_keys") for name in ("TOTAL", "INITIAL")}
 
     answer = staff.post(f"/admin/accounts/user/{staff.user.pk}/change/", form)
 

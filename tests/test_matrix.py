@@ -3,13 +3,13 @@
 import uuid
 
 import pytest
-from drf_spectacular.generators import SchemaGenerator
 
 from accounts.tests.factories import UserFactory
 from conftest import sign_in
 from core import tenancy
 from sites.models import Draft, Release, Site
 from sites.tests.factories import SiteFactory, document
+from tests.operations import ALL, OPERATIONS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,14 +21,6 @@ BODIES = {
 }
 
 
-def operations():
-    schema = SchemaGenerator().get_schema(request=None, public=True)
-    for path, methods in schema["paths"].items():
-        for method, operation in methods.items():
-            yield method, path, operation
-
-
-OPERATIONS = [(method, path) for method, path, _ in operations()]
 OF_A_SITE = [(method, path) for method, path in OPERATIONS if "/sites/{" in path]
 
 
@@ -87,7 +79,7 @@ def test_the_owner_is_not_told_404(method, path):
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=lambda part: part)
 def test_nobody_gets_in_where_the_document_says_that_one_must_sign_in(client, method, path):
-    operation = next(found for m, p, found in operations() if (m, p) == (method, path))
+    operation = next(found for m, p, found in ALL if (m, p) == (method, path))
     secured = bool(operation.get("security")) and {} not in operation["security"]
     address = path.replace("{id}", str(uuid.uuid4()))
 

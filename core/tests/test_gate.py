@@ -226,7 +226,7 @@ def forge(access, *, key=None, algorithm="HS256", header=None, **claims):
     """The token of `access` with other claims or header, signed with `key`."""
     payload = {**jwt.decode(access, options={"verify_signature": False}), **claims}
     payload = {name: value for name, value in payload.items() if value is not None}
-    kid, genuine = next(iter(settings.JWT_KEYS.items()))
+    kid, genuine = settings.JWT_KEYS[0].split(":")
     return jwt.encode(
         payload, genuine if key is None else key, algorithm=algorithm, headers={"kid": kid, **(header or {})}
     )
@@ -401,6 +401,6 @@ def test_a_publish_that_redis_did_not_take_is_announced_by_the_sweep(own_redis):
 def test_who_waits_as_long_as_told_is_not_refused_again(settings, wait, seconds):
     settings.RATE_LIMIT = 60
 
-    headers = TooManyRequests(Allowance(False, 0, wait)).headers
+    headers = TooManyRequests(Allowance(False, 0, wait, 60)).headers
 
     assert (headers["Retry-After"], headers["RateLimit-Limit"], headers["RateLimit-Remaining"]) == (seconds, "60", "0")

@@ -70,7 +70,7 @@ def test_a_job_that_fails_is_tried_later_and_is_dead_in_the_end(rows):
         now = job.due_at
 
     kept = stored(rows[0])
-    assert (kept.state, kept.attempts, kept.error) == ("dead", jobs.MAX_ATTEMPTS, "RuntimeError")
+    assert (kept.state, kept.attempts, kept.error) == ("dead", Announcement.max_attempts, "RuntimeError")
     assert delays == [2, 4, 8, 16, 32, 64, 128]
 
 
@@ -136,3 +136,24 @@ def test_a_claim_passes_over_rows_that_somebody_holds(rows):
             connection.close()
 
     assert {job.pk for job in claimed} == {row.pk for row in rows[1:]}
+
+
+def test_a_nudge_reaches_the_broker_that_the_workers_read(django_capture_on_commit_callbacks):
+    from core.tasks import deliver_mail
+
+    with django_capture_on_commit_callbacks(execute=True):
+        jobs.nudge(deliver_mail)
+
+    assert deliver_mail.app is app
+    assert redis.client().llen("celery:celery") == 1
+
+
+def test_a_nudge_that_no_broker_takes_is_only_lost(django_capture_on_commit_callbacks, monkeypatch):
+    from core.tasks import deliver_mail
+
+    monkeypatch.setattr(redis, "call", lambda act: (_ for _ in ()).throw(redis.RedisAway))
+
+    with django_capture_on_commit_callbacks(execute=True):
+        jobs.nudge(deliver_mail)
+
+    assert redis.client().llen("celery:celery") == 0

@@ -19,6 +19,11 @@ pytestmark = pytest.mark.django_db
 FIRST_FENCE_ONLY = {
     "sites_access",  # ids only; the policies read it
     "accounts_session",
+    "accounts_apikey",
+    "accounts_emailproof",
+    "accounts_passkey",
+    "accounts_recoverycode",
+    "accounts_totp",
     "accounts_user_roles",
     "django_admin_log",
 }

@@ -1,0 +1,33 @@
+"""What roles may be allowed to do with accounts, and what API keys may be given."""
+
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from accounts.errors import ReauthenticationRequired
+from accounts.selectors import proved_lately
+from core.permissions import also_for_keys, permission, scope
+
+USERS_READ = permission("users.read", "See everybody's account")
+USERS_WRITE = permission("users.write", "Make, change, disable and delete accounts, and give roles")
+ROLES_READ = permission("roles.read", "See roles and permissions")
+ROLES_WRITE = permission("roles.write", "Make, change and delete roles")
+also_for_keys(USERS_READ, USERS_WRITE, ROLES_READ)
+ACCOUNT_READ = scope("account.read", "Read your own account")
+
+
+class RecentProof(BasePermission):
+    """For the actions in the view's `sensitive`: who is signed in proved it within the last minutes.
+
+    Raises ReauthenticationRequired. `now` is the moment of the request.
+    """
+
+    def has_permission(self, request: Request, view: Any, now: datetime | None = None) -> bool:
+        if getattr(view, "action", None) not in getattr(view, "sensitive", ()):
+            return True
+        if not proved_lately(request.user.session_id, now=now or timezone.now()):  # type: ignore[union-attr]
+            raise ReauthenticationRequired
+        return True

@@ -1,0 +1,40 @@
+"""API keys: issued once, revoked at once."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from accounts import api_keys, revocation
+from accounts.errors import TooManyOfThese
+from accounts.models import ApiKey, User
+from audit.actors import Actor
+from audit.services import record
+
+MOST = 50  # live keys of one owner
+
+
+@transaction.atomic
+def issue_api_key(owner_id: UUID, *, actor: Actor, now: datetime, **facts: Any) -> tuple[ApiKey, str]:
+    """The stored key and its text, which cannot be shown again. `facts` are fields of ApiKey. Raises TooManyOfThese."""
+    owner = User.objects.alive().select_for_update().get(pk=owner_id)  # parallel requests count one another
+    if ApiKey.objects.live(now=now).filter(owner=owner).count() >= MOST:
+        raise TooManyOfThese
+    prefix, text = api_keys.new_key()
+    key = ApiKey.objects.create(owner=owner, prefix=prefix, digest=api_keys.digest(text), **facts)
+    record("api_key.issued", actor=actor, subject=key, scopes=key.scopes, expires_at=key.expires_at)
+    return key, text
+
+
+@transaction.atomic
+def revoke_api_key(key_id: UUID, *, actor: Actor, now: datetime) -> bool:
+    """End a key from its next request on. False when it was revoked already."""
+    key = ApiKey.objects.select_for_update().get(pk=key_id)
+    if key.revoked_at:
+        return False
+    key.revoked_at = now
+    key.save(update_fields=["revoked_at"])
+    record("api_key.revoked", actor=actor, subject=key)
+    revocation.end_key(key.pk)
+    return True

@@ -1,0 +1,224 @@
+"""Accounts: made, changed, hidden, brought back, purged."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.contrib.auth.hashers import make_password
+from django.db import IntegrityError, transaction
+from django.db.models import F, ProtectedError
+
+from accounts.errors import EmailTaken
+from accounts.models import EmailProof, Role, User, normalise_email
+from accounts.services.roles import USER, keep_an_admin, set_roles, within
+from accounts.services.sessions import close_all_sessions
+from audit import actors
+from audit.actors import SYSTEM, Actor
+from audit.services import Subject, erase_personal, record
+from core import lifecycle, mail
+from core.models import Mail
+from core.preconditions import IfMatch
+
+ANY = IfMatch(None)
+log = structlog.get_logger(__name__)
+
+
+def register_user(
+    *,
+    email: str,
+    password: str,
+    name: str = "",
+    age: int | None = None,
+    role: str = USER,
+    actor: Actor | None = None,
+    verified_at: datetime | None = None,
+) -> User:
+    """A new account, made by its owner when no `actor` is given. Raises EmailTaken, also when two try at once.
+
+    The password must have been checked.
+    """
+    return add_user(
+        email=email,
+        encoded=make_password(password),
+        name=name,
+        age=age,
+        roles={role},
+        actor=actor,
+        verified_at=verified_at,
+    )
+
+
+def add_user(
+    *,
+    email: str,
+    encoded: str,
+    name: str,
+    age: int | None,
+    roles: set[str],
+    actor: Actor | None,
+    verified_at: datetime | None,
+) -> User:
+    """As `register_user`, with the password hashed already."""
+    try:
+        with transaction.atomic():
+            user = User.objects.create(
+                email=normalise_email(email), password=encoded, name=name, age=age, email_verified_at=verified_at
+            )
+            user.roles.set(Role.objects.filter(name__in=roles))
+            record("user.registered", actor=actor or actors.user(user), subject=user, roles=sorted(roles))
+    except IntegrityError:
+        raise EmailTaken from None
+    return user
+
+
+@transaction.atomic
+def create_user(
+    *,
+    email: str,
+    name: str = "",
+    age: int | None = None,
+    roles: set[str],
+    actor: Actor,
+    limit: frozenset[str],
+    now: datetime,
+) -> User:
+    """An account made by staff; its owner gets a link to choose a password. Raises EmailTaken, BeyondYourRights."""
+    from accounts.services.emails import request_reset
+
+    for role in Role.objects.filter(name__in=roles):
+        within(role.permissions, limit)
+    user = add_user(
+        email=email, encoded=make_password(None), name=name, age=age, roles=roles, actor=actor, verified_at=None
+    )
+    request_reset(email, now=now)
+    return user
+
+
+@transaction.atomic
+def change_user(
+    user_id: UUID, changes: dict[str, Any], *, actor: Actor, if_match: IfMatch, limit: frozenset[str] | None = None
+) -> User:
+    """Change name or age. Raises PreconditionFailed, and BeyondYourRights past the rights in `limit`."""
+    user = User.objects.alive().select_for_update().get(pk=user_id)
+    if_match.check(user.version)
+    within(user.permission_codes(), limit)
+    told: dict[str, str] = {}
+    for name, value in changes.items():
+        told |= {f"{name}_before": str(getattr(user, name)), f"{name}_after": str(value)}
+        setattr(user, name, value)
+    user.version += 1
+    user.save(update_fields=[*changes, "version", "updated_at"])
+    record("user.changed", actor=actor, subject=user, personal=told, fields=sorted(changes))
+    return user
+
+
+@transaction.atomic
+def delete_user(
+    user_id: UUID, *, actor: Actor, now: datetime, if_match: IfMatch, limit: frozenset[str] | None = None
+) -> None:
+    """Hide an account with everything it owns, and sign it out. Raises PreconditionFailed, LastAdmin, BeyondYourRights."""
+    keep_an_admin(user_id)
+    user = User.objects.alive().select_for_update().get(pk=user_id)
+    if_match.check(user.version)
+    within(user.permission_codes(), limit)
+    user.deleted_at, user.version = now, user.version + 1
+    user.save(update_fields=["deleted_at", "version", "updated_at"])
+    record("user.deleted", actor=actor, subject=user)
+    lifecycle.hide("person", user_id, moment=now)
+    close_all_sessions(user_id, now=now, actor=actor)
+
+
+@transaction.atomic
+def restore_user(user_id: UUID, *, actor: Actor) -> None:
+    """Bring back a hidden account with what was hidden with it. The person signs in anew."""
+    user = User.objects.deleted().select_for_update().get(pk=user_id)
+    assert user.deleted_at is not None
+    lifecycle.restore("person", user_id, moment=user.deleted_at)
+    User.objects.get_queryset().filter(pk=user_id).update(deleted_at=None, version=F("version") + 1)
+    record("user.restored", actor=actor, subject=user)
+
+
+def purge_users(before: datetime) -> int:
+    """Delete accounts hidden before then, and what is personal of them in the trail; return how many.
+
+    What they own must be gone already.
+    """
+    gone = 0
+    for user in User.objects.deleted().filter(deleted_at__lt=before):
+        try:
+            with transaction.atomic():
+                record("user.purged", actor=SYSTEM, subject=_subject(user.pk))
+                erase_personal(owner_id=user.pk)
+                Mail.objects.filter(person=user.pk).delete()
+                EmailProof.objects.filter(email=user.email).delete()
+                user.delete()
+                gone += 1
+        except ProtectedError:  # something of theirs is still there: no reason to keep the others
+            log.warning("purge_waits", user=str(user.pk))
+    return gone
+
+
+def set_password(
+    user_id: UUID, password: str, *, actor: Actor, now: datetime, verified_at: datetime | None = None
+) -> None:
+    """Replace a password, end every session and every link that could replace it again, and tell the owner.
+
+    The password must have been checked. `verified_at`: this proved the address, too.
+    """
+    encoded = make_password(password)
+    with transaction.atomic():
+        user = User.objects.alive().select_for_update().get(pk=user_id)
+        user.password, user.version = encoded, user.version + 1
+        user.email_verified_at = user.email_verified_at or verified_at
+        user.save(update_fields=["password", "version", "email_verified_at", "updated_at"])
+        end_links(user_id, now=now)
+        record("user.password_changed", actor=actor, subject=_subject(user_id))
+        close_all_sessions(user_id, now=now, actor=actor)
+        mail.post(user.email, "password_changed", person=user_id, time=f"{now:%Y-%m-%d %H:%M} UTC")
+
+
+def end_links(user_id: UUID, *, now: datetime) -> None:
+    """Links to this account's mailboxes that are still open are good for nothing from now on."""
+    EmailProof.objects.filter(user_id=user_id, used_at=None).update(used_at=now)
+
+
+@transaction.atomic
+def set_active(
+    user_id: UUID, active: bool, *, actor: Actor, now: datetime, limit: frozenset[str] | None = None
+) -> None:
+    """Enable an account, or disable it and sign it out. Raises LastAdmin, BeyondYourRights."""
+    if not active:
+        keep_an_admin(user_id)
+    user = User.objects.alive().select_for_update().get(pk=user_id)
+    within(user.permission_codes(), limit)
+    User.objects.filter(pk=user_id).update(is_active=active, version=F("version") + 1)
+    record("user.enabled" if active else "user.disabled", actor=actor, subject=_subject(user_id))
+    if not active:
+        close_all_sessions(user_id, now=now, actor=actor)
+
+
+@transaction.atomic
+def change_account(
+    user_id: UUID,
+    changes: dict[str, Any],
+    *,
+    actor: Actor,
+    now: datetime,
+    if_match: IfMatch = ANY,
+    limit: frozenset[str] | None = None,
+) -> None:
+    """What staff may change: name, age, whether it is active, roles (names or rows). Raises LastAdmin,
+    PreconditionFailed, BeyondYourRights.
+    """
+    own: dict[str, Any] = {name: changes[name] for name in ("name", "age") if name in changes}
+    user = change_user(user_id, own, actor=actor, if_match=if_match, limit=limit)
+    if changes.get("is_active", user.is_active) != user.is_active:
+        set_active(user_id, changes["is_active"], actor=actor, now=now, limit=limit)
+    wanted = {str(role) for role in changes.get("roles", user.roles.all())}
+    if wanted != {role.name for role in user.roles.all()}:
+        set_roles(user_id, wanted, actor=actor, now=now, limit=limit)
+
+
+def _subject(user_id: UUID) -> Subject:
+    return Subject("user", user_id, owner_id=user_id)

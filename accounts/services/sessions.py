@@ -1,0 +1,115 @@
+"""Signed-in devices: opened, rotated, ended."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+
+from accounts import devices, revocation
+from accounts.devices import Device
+from accounts.errors import RefreshRefused
+from accounts.models import Session, User
+from accounts.tokens import read_refresh, refresh_token
+from audit import actors
+from audit.actors import ANONYMOUS, Actor
+from audit.services import Subject, record
+from core import mail
+
+log = structlog.get_logger(__name__)
+
+
+@transaction.atomic
+def open_session(user: User, *, device: Device, now: datetime, method: str = "password") -> Session:
+    """A session for a user who has just proved who they are. A device that was not theirs before is told by mail."""
+    strange = not devices.known(user, device) and user.sessions.exists()
+    session = Session.objects.create(
+        user=user,
+        rotated_at=now,
+        idle_at=now + settings.SESSION_IDLE,
+        expires_at=now + settings.SESSION_LIFETIME,
+        proved_at=now,
+        agent=device.agent[:200],
+        network=device.network,
+    )
+    record("session.opened", actor=actors.user(user), subject=session, method=method)
+    if strange:
+        tell("new_device", user, device=device, now=now)
+    return session
+
+
+def tell(template: str, user: User, *, device: Device, now: datetime) -> None:
+    """Mail the owner of an account what happened on a device."""
+    facts: dict[str, Any] = {"device": describe(device.agent), "network": device.network}
+    mail.post(user.email, template, person=user.pk, time=f"{now:%Y-%m-%d %H:%M} UTC", **facts)
+
+
+def describe(agent: str) -> str:
+    """A user agent for people: `Firefox on Windows`."""
+    from ua_parser import parse
+
+    found = parse(agent)
+    browser = found.user_agent.family if found.user_agent else "An unknown program"
+    return f"{browser} on {found.os.family}" if found.os else browser
+
+
+def rotate_session(token: str, *, now: datetime) -> tuple[Session, str]:
+    """Exchange a refresh token for the session and its next token. One conditional UPDATE decides among many callers.
+
+    The previous token gives the same successor for `REFRESH_GRACE` (a lost answer, a second tab); any later use of an
+    old token ends the session, because somebody else may hold it (RFC 9700, 4.14.2). Raises RefreshRefused.
+    """
+    read = read_refresh(token)
+    if read is None:
+        raise RefreshRefused
+    pk, generation = read
+    usable = Session.objects.live(now=now).filter(user__is_active=True, user__deleted_at=None)
+    moved = usable.filter(pk=pk, generation=generation).update(
+        generation=generation + 1, rotated_at=now, idle_at=now + settings.SESSION_IDLE
+    )
+    session = usable.select_related("user").filter(pk=pk).first()
+    if session is None:
+        raise RefreshRefused
+    repeated = session.generation == generation + 1 and now - session.rotated_at <= settings.REFRESH_GRACE
+    if not moved and not repeated:
+        _end_reused(session, generation, now=now)
+        raise RefreshRefused
+    if moved:
+        record("session.refreshed", actor=actors.user(session.user), subject=session, generation=generation + 1)
+    return session, refresh_token(session.pk, generation + 1)
+
+
+@transaction.atomic  # committed before the refusal is raised
+def _end_reused(session: Session, generation: int, *, now: datetime) -> None:
+    log.warning("refresh_reused", session=str(session.pk), user=str(session.user_id))
+    revocation.revoke_sessions(session.user_id, now=now, session_ids=[session.pk])
+    record("session.reuse_detected", actor=ANONYMOUS, subject=session, generation=generation)
+    tell("session_reused", session.user, device=Device(session.agent, session.network), now=now)
+
+
+def close_session(token: str, *, now: datetime) -> None:
+    """Sign out the session of a refresh token; a token of no live session is as signed out as can be."""
+    read = read_refresh(token)
+    if read is not None:
+        for session in Session.objects.filter(pk=read[0]).select_related("user"):
+            end_sessions(session.user_id, [session.pk], now=now, actor=actors.user(session.user))
+
+
+@transaction.atomic
+def close_all_sessions(user_id: UUID, *, now: datetime, actor: Actor) -> int:
+    """Sign out everywhere; return how many sessions ended."""
+    revocation.raise_epoch(user_id, now=now)
+    ended = len(revocation.revoke_sessions(user_id, now=now))
+    record("sessions.ended", actor=actor, subject=Subject("user", user_id, owner_id=user_id), count=ended)
+    return ended
+
+
+@transaction.atomic
+def end_sessions(user_id: UUID, session_ids: list[UUID], *, actor: Actor, now: datetime) -> list[UUID]:
+    """End these sessions of a user; return those that were live."""
+    ended = revocation.revoke_sessions(user_id, now=now, session_ids=session_ids)
+    for pk in ended:
+        record("session.ended", actor=actor, subject=Subject("session", pk, owner_id=user_id))
+    return ended

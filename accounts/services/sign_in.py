@@ -1,0 +1,194 @@
+"""Proving who one is: password, second factor, passkey; at the door and again later."""
+
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.hashers import check_password
+from django.db import transaction
+
+from accounts import challenges, devices, passkeys, throttle
+from accounts.devices import Device
+from accounts.errors import (
+    ChallengeRefused,
+    CodeRefused,
+    CredentialsRefused,
+    EmailUnverified,
+    MfaRequired,
+    PasskeyRefused,
+)
+from accounts.hashing import HashingBusy
+from accounts.models import Passkey, Session, Totp, User, normalise_email
+from accounts.selectors import factors_of
+from accounts.services.emails import request_verification
+from accounts.services.factors import use_code, use_passkey, use_recovery_code
+from accounts.services.sessions import open_session
+from accounts.throttle import Bucket
+from audit import actors
+from audit.actors import ANONYMOUS
+from audit.services import Subject, record
+
+# A hash of nothing, at the declared cost: somebody unknown costs what somebody known does.
+NOBODY = "argon2$argon2id$v=19$m=65536,t=3,p=4$Z2V0eW91c2l0ZS1ub2JvZHk$0Zb1o8SVZDQfT0VvB6qNCYzkBDHVcKXnrbnXKUtPkVg"
+SECOND, SIGN_IN, AGAIN = "second factor", "passkey sign-in", "passkey reauthentication"
+
+
+def check_credentials(email: str, password: str, *, device: Device) -> User:
+    """The user these belong to. Raises CredentialsRefused, TooManyAttempts; hashes exactly once whoever asks."""
+    address = normalise_email(email)
+    user = User.objects.alive().filter(email=address, is_active=True).first()
+    buckets = _buckets("password", address, user, device)
+    throttle.reserve(buckets)
+    try:
+        right = check_password(password, user.password if user else NOBODY)
+    except HashingBusy:
+        throttle.give_back(buckets, proved=False)
+        raise
+    if not right or user is None:
+        about = user or Subject("user")
+        record("sign_in.failed", actor=ANONYMOUS, subject=about, personal={"tried": address}, factor="password")
+        raise CredentialsRefused
+    throttle.give_back(buckets, proved=True)
+    return user
+
+
+def _buckets(what: str, account: str, user: User | None, device: Device) -> list[Bucket]:
+    """What this attempt counts against."""
+    nonce = devices.known(user, device) if user else ""
+    if nonce:
+        return [Bucket(f"{what}:device:{nonce}", free=10, longest=900)]
+    return [
+        Bucket(f"{what}:{device.client}:{account}", free=5, longest=900),
+        Bucket(f"{what}:{device.client}", free=30, longest=300, own=False),
+    ]
+
+
+def sign_in_by_password(user: User, *, device: Device, now: datetime) -> Session:
+    """A session for who gave the right password. Raises EmailUnverified, MfaRequired."""
+    if settings.EMAIL_VERIFICATION_REQUIRED and not user.email_verified_at:
+        request_verification(user, now=now)
+        raise EmailUnverified
+    demand_second_factor(user, now=now)
+    return open_session(user, device=device, now=now)
+
+
+def demand_second_factor(user: User, *, now: datetime) -> None:
+    """Raise MfaRequired when this user has one."""
+    factors = factors_of(user.pk)
+    if not factors.any:
+        return
+    token, nonce = challenges.issue(SECOND, user=user, now=now)
+    members: dict[str, Any] = {
+        "challenge": token,
+        "expires_in": int(challenges.LIFETIME.total_seconds()),
+        "methods": factors.methods,
+    }
+    if factors.passkeys:
+        members["public_key"] = passkeys.request_options(list(Passkey.objects.filter(user=user)), nonce)
+    raise MfaRequired(members)
+
+
+def finish_mfa(challenge: str, answer: dict[str, Any], *, device: Device, now: datetime) -> Session:
+    """A session for who answered the challenge with `code`, `recovery_code` or `credential`.
+
+    Raises ChallengeRefused, CodeRefused, PasskeyRefused, TooManyAttempts.
+    """
+    asked = challenges.read(challenge, SECOND, now=now)
+    assert asked.user_id, "issued to somebody"
+    user = User.objects.alive().filter(pk=asked.user_id, is_active=True, epoch=asked.epoch).first()
+    if user is None:
+        raise ChallengeRefused
+    method = check_factor(user, answer, asked=asked, device=device, now=now)
+    return open_session(user, device=device, now=now, method=f"password+{method}")
+
+
+def check_factor(
+    user: User, answer: dict[str, Any], *, asked: challenges.Challenge | None, device: Device, now: datetime
+) -> str:
+    """Judge a second factor; return which it was. A code is good once, and so is `asked`.
+
+    Whoever comes here had the password: past 20 wrong codes in six hours an account waits too, unless its device is
+    known, and tells its owner by the trail. A passkey and a recovery code cannot be guessed and do not wait with it.
+    """
+    buckets = _buckets("factor", user.pk.hex, user, device)
+    if "code" in answer and not devices.known(user, device):
+        buckets.append(Bucket(f"factor:{user.pk.hex}", free=20, longest=3600))
+    throttle.reserve(buckets)
+    try:
+        method = _judge(user, answer, asked=asked, now=now)
+    except (CodeRefused, PasskeyRefused):
+        record("sign_in.failed", actor=ANONYMOUS, subject=user, factor=next(iter(answer)))
+        raise
+    except ChallengeRefused:
+        throttle.give_back(buckets, proved=False)
+        raise
+    throttle.give_back(buckets, proved=True)
+    return method
+
+
+@transaction.atomic  # a code that came with a challenge of the past is not used up
+def _judge(user: User, answer: dict[str, Any], *, asked: challenges.Challenge | None, now: datetime) -> str:
+    if "credential" in answer:
+        if asked is None or use_passkey(answer["credential"], asked, alone=False, now=now) != user:
+            raise PasskeyRefused
+        return "passkey"
+    if "recovery_code" in answer:
+        use_recovery_code(user, answer["recovery_code"], now=now)
+    else:
+        totp = Totp.objects.filter(user=user).exclude(confirmed_at=None).first()
+        if totp is None:
+            raise CodeRefused
+        use_code(totp, answer["code"], now=now)
+    if asked:
+        challenges.spend(asked)
+    return "recovery_code" if "recovery_code" in answer else "totp"
+
+
+def begin_passkey_sign_in(*, now: datetime) -> tuple[str, dict[str, Any]]:
+    """A challenge for whoever has a passkey, and options for `navigator.credentials.get`. Nobody is named."""
+    token, nonce = challenges.issue(SIGN_IN, user=None, now=now)
+    return token, passkeys.request_options([], nonce, alone=True)
+
+
+def passkey_user(challenge: str, credential: dict[str, Any], *, now: datetime) -> User:
+    """Whose passkey answered the challenge, with its owner verified. Raises ChallengeRefused, PasskeyRefused."""
+    asked = challenges.read(challenge, SIGN_IN, now=now)
+    try:
+        return use_passkey(credential, asked, alone=True, now=now)
+    except PasskeyRefused:
+        record("sign_in.failed", actor=ANONYMOUS, subject=Subject("user"), factor="passkey")
+        raise
+
+
+def sign_in_by_passkey(challenge: str, credential: dict[str, Any], *, device: Device, now: datetime) -> Session:
+    """A session for the owner of a passkey. Raises ChallengeRefused, PasskeyRefused, EmailUnverified."""
+    user = passkey_user(challenge, credential, now=now)
+    if settings.EMAIL_VERIFICATION_REQUIRED and not user.email_verified_at:
+        request_verification(user, now=now)
+        raise EmailUnverified
+    return open_session(user, device=device, now=now, method="passkey")
+
+
+def prove_again(session: Session, answer: dict[str, Any], *, device: Device, now: datetime) -> None:
+    """A signed-in user proves again who they are, by password, code, recovery code or passkey.
+
+    Raises what a wrong proof at the door raises.
+    """
+    user = session.user
+    if "password" in answer:
+        if check_credentials(user.email, answer["password"], device=device) != user:
+            raise CredentialsRefused
+    else:
+        asked = challenges.read(answer["challenge"], AGAIN, now=now) if "challenge" in answer else None
+        factor: dict[str, Any] = {
+            name: answer[name] for name in ("code", "recovery_code", "credential") if name in answer
+        }
+        check_factor(user, factor, asked=asked, device=device, now=now)
+    Session.objects.filter(pk=session.pk).update(proved_at=now)
+    record("session.proved", actor=actors.user(user), subject=session)
+
+
+def begin_passkey_proof(user: User, *, now: datetime) -> tuple[str, dict[str, Any]]:
+    """A challenge and options for proving again by passkey."""
+    token, nonce = challenges.issue(AGAIN, user=user, now=now)
+    return token, passkeys.request_options(list(user.passkeys.all()), nonce)

@@ -1,0 +1,45 @@
+"""One's API keys."""
+
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import services
+from accounts.models import ApiKey, ApiKeyQuerySet
+from accounts.serializers import ApiKeyCreateSerializer, ApiKeySerializer, IssuedApiKeySerializer
+from accounts.views.common import NO_STORE, OwnViewSet
+from audit import actors
+from core.pagination import KeysetPagination
+
+
+class ApiKeyViewSet(OwnViewSet):
+    serializer_class = ApiKeySerializer
+    pagination_class = KeysetPagination
+    sensitive = ("create",)
+
+    def get_queryset(self) -> ApiKeyQuerySet:
+        return ApiKey.objects.live(now=timezone.now()).filter(owner_id=self.caller.pk)
+
+    @extend_schema(operation_id="list_api_keys", responses=ApiKeySerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """Your keys that are good, newest first."""
+        page = self.paginate_queryset(self.get_queryset())
+        return self.get_paginated_response(ApiKeySerializer(page, many=True).data)
+
+    @extend_schema(
+        operation_id="create_api_key", request=ApiKeyCreateSerializer, responses={201: IssuedApiKeySerializer}
+    )
+    def create(self, request: Request) -> Response:
+        """Make a key that speaks for you within `scopes`. Its text is in this answer and nowhere else."""
+        facts = self.validated(ApiKeyCreateSerializer)
+        key, text = services.issue_api_key(self.caller.pk, actor=actors.user(self.caller), now=timezone.now(), **facts)
+        return Response({**ApiKeySerializer(key).data, "key": text}, status=201, headers=NO_STORE)
+
+    @extend_schema(operation_id="revoke_api_key", responses={204: None})
+    def destroy(self, request: Request, pk: Any) -> Response:
+        """End a key, from its next request on."""
+        services.revoke_api_key(self.get_object().pk, actor=actors.user(self.caller), now=timezone.now())
+        return Response(status=204)

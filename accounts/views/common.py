@@ -1,0 +1,70 @@
+"""What the views of accounts share: cookies, where a request comes from, and the answer to a sign-in."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db.models import prefetch_related_objects
+from django.http import HttpRequest
+from django.utils import timezone
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import devices
+from accounts.devices import Device
+from accounts.models import Session
+from accounts.permissions import RecentProof
+from accounts.serializers import UserSerializer
+from accounts.tokens import mint_access, refresh_token
+from core.api import ApiViewSet
+from core.limits import client_address, client_network, network_prefix
+
+COOKIE = "refresh" if settings.DEVELOPMENT else "__Host-refresh"
+DEVICE_COOKIE = "device" if settings.DEVELOPMENT else "__Host-device"
+DEVICE_SECONDS = 365 * 24 * 3600
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+def device_of(request: Request | HttpRequest) -> Device:
+    """Where a request comes from."""
+    address = client_address(getattr(request, "_request", request))
+    return Device(
+        agent=request.headers.get("User-Agent", "")[:200],
+        network=network_prefix(address),
+        client=client_network(address),
+        cookie=request.COOKIES.get(DEVICE_COOKIE, ""),
+    )
+
+
+def _set_cookie(response: Response, name: str, value: str, seconds: int) -> Response:
+    response.set_cookie(
+        name, value, max_age=seconds, path="/", secure=not settings.DEVELOPMENT, httponly=True, samesite="Strict"
+    )
+    return response
+
+
+def set_refresh(response: Response, session: Session, token: str) -> Response:
+    """The refresh token leaves in this cookie only."""
+    return _set_cookie(response, COOKIE, token, int((session.expires_at - timezone.now()).total_seconds()))
+
+
+def clear_refresh(response: Response) -> Response:
+    return _set_cookie(response, COOKIE, "", 0)
+
+
+def signed_in(request: Request, session: Session, *, status: int = 200) -> Response:
+    """Access token, user and both cookies for a session that was just opened."""
+    user = session.user
+    prefetch_related_objects([user], "roles")  # for the token and for the answer
+    access, expires_in = mint_access(user, session)
+    body = {"user": UserSerializer(user).data, "access": access, "expires_in": expires_in}
+    answer = Response(body, status=status, headers=NO_STORE)
+    _set_cookie(answer, DEVICE_COOKIE, devices.remember(user, device_of(request)), DEVICE_SECONDS)
+    return set_refresh(answer, session, refresh_token(session.pk, session.generation))
+
+
+class OwnViewSet(ApiViewSet):
+    """A view of one's own account. Actions in `sensitive` need a recent proof."""
+
+    permission_classes = (IsAuthenticated, RecentProof)
+    sensitive: ClassVar[tuple[str, ...]] = ()

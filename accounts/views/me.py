@@ -1,0 +1,120 @@
+"""One's own account: profile, address, password, sessions."""
+
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import services
+from accounts.models import Session, User
+from accounts.permissions import ACCOUNT_READ
+from accounts.serializers import (
+    DetailSerializer,
+    EmailSerializer,
+    PasskeyOptionsSerializer,
+    PasswordChangeSerializer,
+    ProfileSerializer,
+    ProofSerializer,
+    SessionSerializer,
+    SignedInSerializer,
+    UserSerializer,
+    check_new_password,
+)
+from accounts.views.common import NO_STORE, OwnViewSet, clear_refresh, device_of, signed_in
+from accounts.views.sign_in import mailed, options
+from audit import actors
+from core.api import versioned
+from core.pagination import KeysetPagination
+from core.preconditions import if_match
+
+
+class MeViewSet(OwnViewSet):
+    serializer_class = UserSerializer
+    conditional = ("partial_update", "destroy")
+    without_body = ("logout_all", "passkey_options")
+    sensitive = ("destroy", "change_email")
+    scopes = {"retrieve": ACCOUNT_READ}
+
+    @extend_schema(operation_id="me")
+    def retrieve(self, request: Request) -> Response:
+        """The signed-in user."""
+        user = self.caller.row()
+        return versioned(UserSerializer(user).data, user.version)
+
+    @extend_schema(operation_id="change_me", request=ProfileSerializer, responses=UserSerializer)
+    def partial_update(self, request: Request) -> Response:
+        """Change name or age."""
+        changes = self.validated(ProfileSerializer, partial=True)
+        user = services.change_user(self.caller.pk, changes, actor=actors.user(self.caller), if_match=if_match(request))
+        return versioned(UserSerializer(user).data, user.version)
+
+    @extend_schema(operation_id="delete_me", responses={204: None})
+    def destroy(self, request: Request) -> Response:
+        """Close the account: everything of it is hidden at once and deleted after 30 days."""
+        services.delete_user(
+            self.caller.pk, actor=actors.user(self.caller), now=timezone.now(), if_match=if_match(request)
+        )
+        return clear_refresh(Response(status=204, headers=NO_STORE))
+
+    @extend_schema(operation_id="logout_all", request=None, responses={204: None})
+    def logout_all(self, request: Request) -> Response:
+        """End every session of this account, this one too."""
+        services.close_all_sessions(self.caller.pk, actor=actors.user(self.caller), now=timezone.now())
+        return clear_refresh(Response(status=204, headers=NO_STORE))
+
+    @extend_schema(operation_id="change_email", request=EmailSerializer, responses={202: DetailSerializer})
+    def change_email(self, request: Request) -> Response:
+        """Ask for another address. It is yours once you open the link mailed there; the old one gets a notice."""
+        services.request_change(self.caller.row(), self.validated(EmailSerializer)["email"], now=timezone.now())
+        return mailed()
+
+    @extend_schema(operation_id="change_password", request=PasswordChangeSerializer, responses=SignedInSerializer)
+    def change_password(self, request: Request) -> Response:
+        """Replace the password. Every session ends, and this device gets a new one."""
+        given, device, now = self.validated(PasswordChangeSerializer), device_of(request), timezone.now()
+        user: User = self.caller.row()
+        services.check_credentials(user.email, given["current_password"], device=device)
+        check_new_password(given["password"], user)
+        services.set_password(user.pk, given["password"], actor=actors.user(user), now=now)
+        user.refresh_from_db()
+        return signed_in(request, services.open_session(user, device=device, now=now, method="password change"))
+
+    @extend_schema(operation_id="reauthenticate", request=ProofSerializer, responses={204: None})
+    def reauthenticate(self, request: Request) -> Response:
+        """Prove again that it is you, by password or second factor; for five minutes sensitive acts are open."""
+        session = Session.objects.select_related("user").get(pk=self.session_id)
+        services.prove_again(session, self.validated(ProofSerializer), device=device_of(request), now=timezone.now())
+        return Response(status=204, headers=NO_STORE)
+
+    @extend_schema(operation_id="reauthentication_options", request=None, responses=PasskeyOptionsSerializer)
+    def passkey_options(self, request: Request) -> Response:
+        """A challenge for proving again by passkey."""
+        return options(*services.begin_passkey_proof(self.caller.row(), now=timezone.now()))
+
+    @property
+    def session_id(self) -> Any:
+        return self.request.auth.session_id  # type: ignore[union-attr]
+
+
+class SessionViewSet(OwnViewSet):
+    serializer_class = SessionSerializer
+    pagination_class = KeysetPagination
+
+    def get_queryset(self) -> Any:
+        return Session.objects.live(now=timezone.now()).filter(user_id=self.caller.pk)
+
+    @extend_schema(operation_id="list_sessions", responses=SessionSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """Where you are signed in, newest first."""
+        page = self.paginate_queryset(self.get_queryset()) or []
+        context = {"current": request.auth.session_id}  # type: ignore[union-attr]
+        return self.get_paginated_response(SessionSerializer(page, many=True, context=context).data)
+
+    @extend_schema(operation_id="end_session", responses={204: None})
+    def destroy(self, request: Request, pk: Any) -> Response:
+        """Sign out one device, from its next request on."""
+        session = self.get_object()
+        services.end_sessions(self.caller.pk, [session.pk], actor=actors.user(self.caller), now=timezone.now())
+        return Response(status=204)

@@ -1,0 +1,7 @@
+"""What API keys may be given of sites. A person does all of this with their own sites anyway."""
+
+from core.permissions import scope
+
+SITES_READ = scope("sites.read", "Read your sites, their drafts and releases")
+SITES_WRITE = scope("sites.write", "Make, change and delete your sites and their drafts")
+SITES_PUBLISH = scope("sites.publish", "Publish and unpublish your sites")

@@ -1,0 +1,191 @@
+"""Every operation of the OpenAPI document, and what it takes for each to succeed."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyotp
+from django.utils import timezone
+from drf_spectacular.generators import SchemaGenerator
+
+from accounts import services
+from accounts.models import EmailProof, Role, User
+from accounts.services.emails import token_of
+from accounts.tests.factories import UserFactory
+from accounts.tokens import refresh_token
+from conftest import PASSWORD, Api, sign_in
+from sites.models import Site
+from sites.tests.factories import SiteFactory, document
+from tests.authenticator import Authenticator
+
+FROM_PAGE = {"X-Requested-With": "fetch", "Origin": "http://localhost:3000"}
+NEW_PASSWORD = "another long enough phrase"
+# POSTs that only hand out a challenge: nothing is changed, so nothing is recorded.
+CHANGING_NOTHING = {
+    ("post", "/api/v1/auth/login/passkey/options"),
+    ("post", "/api/v1/auth/passkeys/options"),
+    ("post", "/api/v1/auth/reauthenticate/passkey/options"),
+}
+
+
+def operations() -> list[tuple[str, str, dict[str, Any]]]:
+    """Method, path with `{id}`, and the operation's description."""
+    paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]
+    return [(method, path, operation) for path, methods in paths.items() for method, operation in methods.items()]
+
+
+ALL = operations()
+OPERATIONS = [(method, path) for method, path, _ in ALL]
+MUTATING = [(method, path) for method, path in OPERATIONS if method != "get" and (method, path) not in CHANGING_NOTHING]
+
+
+@dataclass
+class World:
+    """Somebody signed in who owns one of everything, and a second account beside theirs."""
+
+    api: Api
+    site: Site
+    beside: User
+    role: Role
+    authenticator: Authenticator = field(default_factory=Authenticator)
+
+    def passkey(self) -> Any:
+        """A passkey of the one who is signed in."""
+        asked = self.api.post("auth/passkeys/options").json()
+        made = self.authenticator.create(asked["public_key"])
+        answer = self.api.post("auth/passkeys", {"challenge": asked["challenge"], "credential": made, "name": "Laptop"})
+        assert answer.status_code == 201, answer.content
+        return answer.json()
+
+    def totp(self) -> pyotp.TOTP:
+        """An authenticator app of the one who is signed in, confirmed with a code of the past half minute."""
+        app = pyotp.TOTP(self.api.post("auth/totp").json()["secret"])
+        before = app.at(timezone.now() - timezone.timedelta(seconds=30))
+        assert self.api.post("auth/totp/confirm", {"code": before}).status_code == 200
+        return app
+
+    def proof(self, purpose: str, *, email: str = "proved@example.com") -> str:
+        """The token of a mailed link."""
+        user = self.api.user
+        if purpose == "sign_up":
+            services.request_sign_up(email=email, password=PASSWORD, now=timezone.now())
+        else:
+            services.request_reset(user.email, now=timezone.now())
+        services.mail_proofs(now=timezone.now())
+        return token_of(EmailProof.objects.latest("id"))
+
+    def key(self) -> Any:
+        return self.api.post("api-keys", {"label": "A key", "scopes": ["sites.read"]}).json()
+
+
+def new_world(password_hash: str, *, role: str = "admin") -> World:
+    """A world whose owner has `role`."""
+    api = sign_in(UserFactory(password=password_hash, role=role))
+    api.client.cookies["refresh"] = refresh_token(api.session.pk, 1)
+    own_role = Role.objects.create(name=f"own-{api.user.pk.hex[-12:]}", permissions=[])
+    return World(api, SiteFactory(owner=api.user), UserFactory(), own_role)
+
+
+def ready(method: str, path: str, world: World) -> tuple[str, Any]:
+    """Bring about what must be true before the operation can succeed; its address and its body."""
+    prepare = PREPARED.get((method, path))
+    pk, body = prepare(world) if prepare else (world.site.pk, None)
+    return path.replace("{id}", str(pk)), body
+
+
+def _of_site(body: Any = None, *, published: bool = False, deleted: bool = False) -> Any:
+    def prepare(world: World) -> tuple[Any, Any]:
+        if published:
+            world.api.post(f"sites/{world.site.pk}/publish")
+        if deleted:
+            world.api.delete(f"sites/{world.site.pk}", if_match="*")
+        return world.site.pk, body() if callable(body) else body
+
+    return prepare
+
+
+def _challenge(world: World) -> str:
+    answer = world.api.post("auth/login", {"email": world.api.user.email, "password": PASSWORD})
+    return str(answer.json()["challenge"])
+
+
+def _verify_mfa(world: World) -> tuple[Any, Any]:
+    app = world.totp()
+    return None, {"challenge": _challenge(world), "code": app.now()}
+
+
+def _passkey_sign_in(world: World) -> tuple[Any, Any]:
+    world.passkey()
+    asked = world.api.post("auth/login/passkey/options").json()
+    return None, {"challenge": asked["challenge"], "credential": world.authenticator.get(asked["public_key"])}
+
+
+def _create_passkey(world: World) -> tuple[Any, Any]:
+    asked = world.api.post("auth/passkeys/options").json()
+    made = world.authenticator.create(asked["public_key"])
+    return None, {"challenge": asked["challenge"], "credential": made, "name": "Phone"}
+
+
+def _confirm_totp(world: World) -> tuple[Any, Any]:
+    return None, {"code": pyotp.TOTP(world.api.post("auth/totp").json()["secret"]).now()}
+
+
+def _with_two_factors(world: World) -> tuple[Any, Any]:
+    """Staff keep their last one."""
+    world.totp()
+    return world.passkey()["id"], None
+
+
+def _another_session(world: World) -> tuple[Any, Any]:
+    return sign_in(world.api.user).session.pk, None
+
+
+V1 = "/api/v1"
+ACCOUNT = {"name": "Renamed", "age": 40, "is_active": True}
+PREPARED: dict[tuple[str, str], Any] = {
+    ("post", f"{V1}/sites"): lambda w: (None, {"name": "x", "subdomain": f"made-{w.site.pk.hex[-10:]}"}),
+    ("patch", f"{V1}/sites/{{id}}"): _of_site({"name": "Renamed"}),
+    ("put", f"{V1}/sites/{{id}}/blueprint"): _of_site(document),
+    ("post", f"{V1}/sites/{{id}}/unpublish"): _of_site(published=True),
+    ("post", f"{V1}/sites/{{id}}/restore"): _of_site(deleted=True),
+    ("patch", f"{V1}/auth/me"): lambda w: (None, {"name": "Renamed"}),
+    ("delete", f"{V1}/auth/me"): lambda w: (UserFactory(role="admin").pk, None),  # so that an admin is left
+    ("post", f"{V1}/auth/register"): lambda w: (None, {"email": "recorded@example.com", "password": PASSWORD}),
+    ("post", f"{V1}/auth/login"): lambda w: (None, {"email": w.api.user.email, "password": PASSWORD}),
+    ("post", f"{V1}/auth/login/passkey"): _passkey_sign_in,
+    ("post", f"{V1}/auth/mfa/verify"): _verify_mfa,
+    ("post", f"{V1}/auth/email/verify"): lambda w: (None, {"token": w.proof("sign_up")}),
+    ("post", f"{V1}/auth/email/resend"): lambda w: (None, {"email": w.api.user.email}),
+    ("post", f"{V1}/auth/email/change"): lambda w: (None, {"email": "moved@example.com"}),
+    ("post", f"{V1}/auth/password/forgot"): lambda w: (None, {"email": w.api.user.email}),
+    ("post", f"{V1}/auth/password/reset"): lambda w: (None, {"token": w.proof("reset"), "password": NEW_PASSWORD}),
+    ("post", f"{V1}/auth/password/change"): lambda w: (None, {"current_password": PASSWORD, "password": NEW_PASSWORD}),
+    ("post", f"{V1}/auth/reauthenticate"): lambda w: (None, {"password": PASSWORD}),
+    ("post", f"{V1}/auth/refresh"): lambda w: (None, {}),
+    ("post", f"{V1}/auth/logout"): lambda w: (None, {}),
+    ("delete", f"{V1}/auth/sessions/{{id}}"): _another_session,
+    ("delete", f"{V1}/auth/totp"): _with_two_factors,
+    ("post", f"{V1}/auth/totp/confirm"): _confirm_totp,
+    ("post", f"{V1}/auth/recovery-codes"): lambda w: (w.totp() and None, None),
+    ("post", f"{V1}/auth/passkeys"): _create_passkey,
+    ("patch", f"{V1}/auth/passkeys/{{id}}"): lambda w: (w.passkey()["id"], {"name": "Renamed"}),
+    ("delete", f"{V1}/auth/passkeys/{{id}}"): _with_two_factors,
+    ("post", f"{V1}/api-keys"): lambda w: (None, {"label": "x", "scopes": ["sites.read"]}),
+    ("delete", f"{V1}/api-keys/{{id}}"): lambda w: (w.key()["id"], None),
+    ("post", f"{V1}/users"): lambda w: (None, {"email": "made@example.com", "name": "Made", "roles": ["user"]}),
+    ("get", f"{V1}/users/{{id}}"): lambda w: (w.beside.pk, None),
+    ("put", f"{V1}/users/{{id}}"): lambda w: (w.beside.pk, ACCOUNT),
+    ("patch", f"{V1}/users/{{id}}"): lambda w: (w.beside.pk, {"name": "Renamed"}),
+    ("delete", f"{V1}/users/{{id}}"): lambda w: (w.beside.pk, None),
+    ("put", f"{V1}/users/{{id}}/roles"): lambda w: (w.beside.pk, {"roles": ["seller"]}),
+    ("post", f"{V1}/roles"): lambda w: (None, {"name": "made", "permissions": []}),
+    ("get", f"{V1}/roles/{{id}}"): lambda w: (w.role.pk, None),
+    ("put", f"{V1}/roles/{{id}}"): lambda w: (w.role.pk, {"name": f"{w.role.name}x", "permissions": []}),
+    ("delete", f"{V1}/roles/{{id}}"): lambda w: (w.role.pk, None),
+}
+
+
+def call(world: World, method: str, path: str, **headers: str) -> Any:
+    """Make the operation succeed, if this caller may."""
+    address, body = ready(method, path, world)
+    options = {} if method == "get" else {"if_match": "*"}
+    return world.api.call(method.upper(), address, body, **options, **FROM_PAGE, **headers)
