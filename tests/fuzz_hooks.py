@@ -1,4 +1,4 @@
-"""Hooks for schemathesis: most calls go to a site that exists, with a precondition that holds."""
+"""Hooks for schemathesis: most calls go to a row that exists, with a precondition that holds."""
 
 import os
 
@@ -8,7 +8,7 @@ import schemathesis
 @schemathesis.hook
 def map_path_parameters(context, path_parameters):
     if path_parameters and "id" in path_parameters and hash(str(path_parameters["id"])) % 4:
-        path_parameters["id"] = os.environ["FUZZ_SITE"]
+        path_parameters["id"] = os.environ["FUZZ_ID"]
     return path_parameters
 
 

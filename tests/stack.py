@@ -62,11 +62,18 @@ class Person:
     web: Web
     email: str = field(default_factory=lambda: f"{secrets.token_hex(6)}@example.com")
     access: str = ""
+    id: str = ""
 
     def __post_init__(self) -> None:
         self.browser = httpx.Client(base_url=self.web.url, headers={"Host": "localhost"}, timeout=30)
         answer = self.browser.post("/api/v1/auth/register", json={"email": self.email, "password": PASSWORD})
         assert answer.status_code == 201, answer.text
+        self.access, self.id = answer.json()["access"], answer.json()["user"]["id"]
+
+    def sign_in(self) -> None:
+        """Once more, by password."""
+        answer = self.browser.post("/api/v1/auth/login", json={"email": self.email, "password": PASSWORD})
+        assert answer.status_code == 200, answer.text
         self.access = answer.json()["access"]
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:

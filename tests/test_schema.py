@@ -15,9 +15,9 @@ EXAMPLES = "400" if os.environ.get("SOAK") else "25"
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance"
 
 
-def fuzz(web, person, *arguments):
-    """Run schemathesis with a real site of `person` as `id` most of the time; its output."""
-    site, _ = person.publish()
+def fuzz(web, person, *arguments, of=None):
+    """Run schemathesis with a real id most of the time, a site of `person` or `of`; its output."""
+    known = of or person.publish()[0]
     command = [
         str(Path(sys.executable).with_name("schemathesis")), "run", f"{web.url}/api/schema", "--header", f"Authorization: Bearer {person.access}",
         "--checks", CHECKS, "--max-examples", EXAMPLES, "--workers", "2", "--generation-database", "none", "--no-color", *arguments,
@@ -25,13 +25,25 @@ def fuzz(web, person, *arguments):
     scratch = ROOT / "var" / "test" / "schemathesis"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    environ = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.fuzz_hooks", "FUZZ_SITE": site, "PYTHONPATH": str(ROOT)}
+    environ = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.fuzz_hooks", "FUZZ_ID": known, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, env=environ, timeout=1500)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     return done.stdout
 
 
-ENDS_THE_SESSION = ["logout_all", "delete_me"]
+ENDS_THE_SESSION = ["logout_all", "delete_me", "end_session"]
+OF_STAFF = [
+    "list_users",
+    "create_user",
+    "user",
+    "list_roles",
+    "create_role",
+    "role",
+    "change_role",
+    "delete_role",
+    "list_permissions",
+]
+MAY_END_THEIR_OWN = ["replace_user", "change_user", "delete_user", "set_user_roles"]
 
 
 def test_no_5xx_and_no_undocumented_answer(stack, person):
@@ -46,3 +58,27 @@ def test_no_5xx_and_no_undocumented_answer(stack, person):
 @pytest.mark.parametrize("operation", ENDS_THE_SESSION)
 def test_what_ends_the_session_is_as_documented_too(stack, person, operation):
     assert "Tested: 1" in fuzz(stack.webs[0], person, "--include-operation-id", operation)
+
+
+@pytest.fixture
+def administrator(stack, person):
+    stack.manage("create_admin", person.email, ADMIN_PASSWORD="not used: there is an account")
+    person.sign_in()
+    return person
+
+
+def test_operations_of_staff_are_as_documented(stack, administrator, somebody_else):
+    chosen = [part for operation in OF_STAFF for part in ("--include-operation-id", operation)]
+    role = administrator.call("POST", "roles", {"name": f"own-{somebody_else.id[-12:]}", "permissions": []}).json()
+
+    output = fuzz(stack.webs[0], administrator, *chosen, of=role["id"])
+
+    assert "401 Unauthorized" not in output
+    assert "403 Forbidden" not in output
+
+
+@pytest.mark.parametrize("operation", MAY_END_THEIR_OWN)
+def test_operations_on_accounts_are_as_documented(stack, administrator, somebody_else, operation):
+    output = fuzz(stack.webs[0], administrator, "--include-operation-id", operation, of=somebody_else.id)
+
+    assert "Tested: 1" in output

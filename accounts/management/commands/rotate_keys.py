@@ -44,20 +44,17 @@ class Command(BaseCommand):
         changed = after_it != before
         if changed:
             record("keys.rotated", actor=SYSTEM, subject=Subject("keys"), kids=[key.kid for key in after_it])
-        facts = {"jwt_keys": value, "changed": changed, "kids": [key.kid for key in after_it], "renewed": renewed}
         kept = changed and self.keep(value)
         if options["json"]:
+            facts = {"jwt_keys": value, "changed": changed, "kids": [key.kid for key in after_it], "renewed": renewed}
             self.stdout.write(json.dumps(facts))
             return
-        self.stdout.write(f"Encrypted anew: {renewed} values.")
+        deploy = f"Give this to every process and restart it before {starts:%H:%M:%S} UTC:\nJWT_KEYS={value}"
         if not changed:
-            self.stdout.write("JWT_KEYS stays as it is: the newest key has not signed for a day.")
+            deploy = "JWT_KEYS stays as it is: the newest key has not signed for a day."
         elif kept:
-            self.stdout.write("The new key is in VAR_DIR/secrets.json. Restart to use it.")
-        else:
-            self.stdout.write(
-                f"Give this to every process and restart it before {starts:%H:%M:%S} UTC:\nJWT_KEYS={value}"
-            )
+            deploy = "The new key is in VAR_DIR/secrets.json. Restart to use it."
+        self.stdout.write(f"Encrypted anew: {renewed} values.\n{deploy}")
 
     @staticmethod
     def keep(value: str) -> bool:
