@@ -61,7 +61,6 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
         self.headers = self.default_response_headers
         try:
             self.initial(wrapped, *args, **kwargs)
-            self._check_scope()
             known = (wrapped.method or "").lower() in self.http_method_names
             handler = (
                 getattr(self, (wrapped.method or "").lower(), self.http_method_not_allowed)
@@ -76,16 +75,16 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
         self.response = self.finalize_response(wrapped, cast(Response, response), *args, **kwargs)
         return self.response
 
-    def _check_scope(self) -> None:
-        """Raise KeyNotAllowed or ScopeMissing when the credential is a key that may not do this."""
-        scopes = getattr(self.request.auth, "scopes", None)
-        if scopes is None or AllowAny in self.permission_classes:
-            return
-        needed = self.scopes.get(self.action or "")
-        if needed is None:
-            raise KeyNotAllowed
-        if needed.code not in scopes:
-            raise ScopeMissing
+    def check_permissions(self, request: Request) -> None:
+        """First whether the credential is a key that may not do this (KeyNotAllowed, ScopeMissing), then as DRF's."""
+        scopes = getattr(request.auth, "scopes", None)
+        if scopes is not None and AllowAny not in self.permission_classes:
+            needed = self.scopes.get(self.action or "")
+            if needed is None:
+                raise KeyNotAllowed
+            if needed.code not in scopes:
+                raise ScopeMissing
+        super().check_permissions(request)
 
     @property
     def caller(self) -> Caller:

@@ -22,9 +22,13 @@ log = structlog.get_logger(__name__)
 
 
 @transaction.atomic
-def open_session(user: User, *, device: Device, now: datetime, method: str = "password") -> Session:
-    """A session for a user who has just proved who they are. A device that was not theirs before is told by mail."""
-    strange = not devices.known(user, device) and user.sessions.exists()
+def open_session(
+    user: User, *, device: Device, now: datetime, method: str = "password", quietly: bool = False
+) -> Session:
+    """A session for a user who has just proved who they are. A device that was not theirs before is told by mail,
+    unless `quietly`.
+    """
+    strange = not quietly and not devices.known(user, device) and user.sessions.exists()
     session = Session.objects.create(
         user=user,
         rotated_at=now,

@@ -79,7 +79,8 @@ class MeViewSet(OwnViewSet):
         check_new_password(given["password"], user)
         services.set_password(user.pk, given["password"], actor=actors.user(user), now=now)
         user.refresh_from_db()
-        return signed_in(request, services.open_session(user, device=device, now=now, method="password change"))
+        session = services.open_session(user, device=device, now=now, method="password change", quietly=True)
+        return signed_in(request, session)
 
     @extend_schema(operation_id="reauthenticate", request=ProofSerializer, responses={204: None})
     def reauthenticate(self, request: Request) -> Response:

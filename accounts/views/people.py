@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, IntegerField, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -47,7 +47,8 @@ class UserViewSet(ApiViewSet):
     orderings = {
         "email": Ordering(F("email"), str),
         "name": Ordering(F("name"), str),
-        "age": Ordering(Coalesce("age", -1), int),
+        # As a plain integer: Django takes `> -1` on a positive field for always true.
+        "age": Ordering(Coalesce("age", -1, output_field=IntegerField()), int),
     }
     scopes = {
         "list": USERS_READ,

@@ -1,0 +1,100 @@
+"""Print who may do what, as docs/permissions.md has it: read from the views, so it cannot be out of date."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.urls import URLPattern, URLResolver, get_resolver
+from rest_framework.permissions import AllowAny
+
+from accounts.services import BUILT_IN
+from core.permissions import all_permissions
+
+API = "api/v1/"
+HEAD = """# Who may do what
+
+Made by `manage.py permission_matrix`; a test holds it to the views, and calls every operation as every role.
+
+A tick means: not refused for want of rights. Whose sites, keys or sessions they are is another question, and the answer for what is
+somebody else's is 404. `user` stands for everybody who signed up; buyer, seller, agent, tenant and manager have no rights of their own
+beside it yet. A role of this installation's own may hold any of the permissions below. Where `STAFF_MFA=required`, what needs a
+permission also needs a second factor.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`permissions` that the caller's roles must hold; `scope` that an API key must have, empty where keys are refused."""
+
+    method: str
+    path: str
+    anonymous: bool
+    permissions: frozenset[str]
+    scope: str
+
+    def allows(self, role: str) -> bool:
+        held = BUILT_IN[role]
+        return self.permissions <= set(all_permissions() if held is None else held)
+
+
+def operations() -> Iterator[Operation]:
+    """Every operation of the API, in the order of its routes."""
+    for route, callback in _routes(get_resolver().url_patterns, ""):
+        if not route.startswith(API):
+            continue
+        view = callback.cls
+        for method, action in [*callback.actions.items()]:
+            if method == "head":  # DRF adds it with the first request
+                continue
+            scope = view.scopes.get(action)
+            yield Operation(
+                method.upper(),
+                "/" + route.replace("<uuid:pk>", "{id}"),
+                AllowAny in view.permission_classes,
+                frozenset(_needed(view, action)),
+                scope.code if scope else "",
+            )
+
+
+def _routes(patterns: list[Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for pattern in patterns:
+        route = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from _routes(pattern.url_patterns, route)
+        elif isinstance(pattern, URLPattern) and hasattr(pattern.callback, "cls"):
+            yield route, pattern.callback
+
+
+def _needed(view: Any, action: str) -> Iterator[str]:
+    for permission_class in view.permission_classes:
+        yield from (permission.code for permission in getattr(permission_class, "all_of", ()))
+        if hasattr(permission_class, "by_action"):
+            yield permission_class.by_action[action].code
+
+
+def table() -> str:
+    """The matrix as Markdown."""
+    roles = list(BUILT_IN)
+    lines = [
+        HEAD,
+        f"| operation | permission | key scope | nobody | {' | '.join(roles)} |",
+        f"|---|---|---|{'---|' * (len(roles) + 1)}",
+    ]
+    for item in operations():
+        ticks = ["✓" if item.anonymous else ""] + ["✓" if item.allows(role) else "" for role in roles]
+        scope = "" if item.anonymous else item.scope or "refused"
+        needed = ", ".join(sorted(item.permissions))
+        lines.append(
+            f"| `{item.method} {item.path.removeprefix('/api/v1')}` | {needed} | {scope} | {' | '.join(ticks)} |"
+        )
+    lines += ["", "| permission | meaning |", "|---|---|"]
+    lines += [f"| `{permission.code}` | {permission.meaning} |" for permission in all_permissions().values()]
+    return "\n".join(lines) + "\n"
+
+
+class Command(BaseCommand):
+    help = "Print the matrix of roles and operations as Markdown: `manage.py permission_matrix > docs/permissions.md`."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.stdout.write(table(), ending="")

@@ -1,0 +1,47 @@
+"""How tests call the API as a browser does, and how they read mail."""
+
+import re
+from pathlib import Path
+
+from django.conf import settings
+from django.http import HttpResponse
+from django.test import Client
+from django.utils import timezone
+
+from accounts import services
+from accounts.models import Session
+from accounts.tokens import refresh_token
+from conftest import dump
+from core import mail
+
+ORIGIN = "http://localhost:3000"
+FROM_PAGE = {"X-Requested-With": "fetch", "Origin": ORIGIN}
+
+
+def post(client, path, data=None, **headers) -> HttpResponse:
+    return client.generic(
+        "POST", f"/api/v1/auth/{path}", dump(data or {}), content_type="application/json", headers=headers
+    )
+
+
+def cookie_of(session: Session, generation: int | None = None) -> Client:
+    """A browser with the refresh cookie of `session`."""
+    client = Client()
+    client.cookies["refresh"] = refresh_token(session.pk, generation or session.generation)
+    return client
+
+
+def mails_to(address: str, *, now=None) -> list[str]:
+    """Let the workers do what waits, then read what has been mailed to `address`, oldest first."""
+    services.mail_proofs(now=now or timezone.now())
+    mail.deliver(now=now or timezone.now())
+    return [path.read_text() for path in sorted(Path(settings.MAIL_FOLDER).glob(f"*-{address}.txt"))]
+
+
+def link_token(text: str) -> str:
+    """The token in a mailed link."""
+    return re.search(r"https?://\S+#(\S+)", text)[1]
+
+
+def subject(text: str) -> str:
+    return re.search(r"(?m)^Subject: (.*)$", text)[1]

@@ -1,0 +1,415 @@
+"""Second factors: codes, recovery codes, passkeys; and proving again."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pyotp
+import pytest
+from django.db import connection, connections
+from django.test import Client
+from django.utils import timezone
+
+from accounts import challenges, services
+from accounts.models import Passkey, RecoveryCode, Session, Totp
+from accounts.tests.calls import mails_to, post, subject
+from accounts.tests.factories import UserFactory
+from audit.actors import SYSTEM
+from conftest import PASSWORD, sign_in
+from tests.authenticator import Authenticator, raw
+from tests.operations import new_world
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def world(password_hash):
+    return new_world(password_hash, role="user")
+
+
+def login(world):
+    return post(Client(), "login", {"email": world.api.user.email, "password": PASSWORD})
+
+
+def answer(challenge, **factor):
+    return post(Client(), "mfa/verify", {"challenge": challenge, **factor})
+
+
+def sign_in_with_passkey(authenticator, **facts):
+    asked = post(Client(), "login/passkey/options").json()
+    credential = authenticator.get(asked["public_key"], **facts)
+    return post(Client(), "login/passkey", {"challenge": asked["challenge"], "credential": credential})
+
+
+def test_an_app_is_set_up_with_a_secret_a_uri_and_a_picture(world):
+    begun = world.api.post("auth/totp").json()
+
+    uri = pyotp.parse_uri(begun["uri"])
+    assert (uri.secret, uri.name, uri.issuer) == (begun["secret"], world.api.user.email, "localhost")
+    assert begun["qr_svg"].startswith("<svg")
+    assert world.api.get("auth/mfa").json() == {"totp": False, "passkeys": 0, "recovery_codes": 0}
+    assert login(world).status_code == 200, "an app that was not confirmed guards nothing"
+
+    confirmed = world.api.post("auth/totp/confirm", {"code": pyotp.TOTP(begun["secret"]).now()})
+
+    codes = confirmed.json()["recovery_codes"]
+    assert (len(set(codes)), {len(code) for code in codes}) == (10, {19})
+    assert world.api.get("auth/mfa").json() == {"totp": True, "passkeys": 0, "recovery_codes": 10}
+    assert world.api.post("auth/totp").json()["code"] == "factor_exists"
+    assert subject(mails_to(world.api.user.email)[-1]) == "Your second factors were changed"
+
+
+def test_a_wrong_first_code_sets_nothing_up(world):
+    secret = world.api.post("auth/totp").json()["secret"]
+    wrong = pyotp.TOTP(secret).at(timezone.now() + timedelta(minutes=10))
+
+    assert world.api.post("auth/totp/confirm", {"code": wrong}).json()["code"] == "code_refused"
+    assert login(world).status_code == 200
+
+
+def test_signing_in_takes_password_then_code_and_no_session_before(world):
+    app = world.totp()
+    sessions = Session.objects.count()
+
+    first = login(world)
+
+    body = first.json()
+    assert (first.status_code, body["code"], body["methods"]) == (401, "mfa_required", ["totp", "recovery_code"])
+    assert (first.cookies, "access" in body, Session.objects.count()) == ({}, False, sessions)
+    second = answer(body["challenge"], code=app.now())
+    assert (second.status_code, second.json()["user"]["id"]) == (200, str(world.api.user.pk))
+
+
+def test_a_code_works_once_also_for_twenty_at_the_same_time(world):
+    app = world.totp()
+    challenges_ = [login(world).json()["challenge"] for _ in range(2)]
+    code = app.now()
+
+    def use(number):
+        try:
+            return (
+                Client(REMOTE_ADDR=f"198.51.100.{number}")
+                .post(
+                    "/api/v1/auth/mfa/verify",
+                    {"challenge": challenges_[number % 2], "code": code},
+                    content_type="application/json",
+                )
+                .status_code
+            )
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = sorted(pool.map(use, range(20)))
+
+    assert statuses == [200] + [401] * 19
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(-30, 200), (0, 200), (30, 200), (-90, 401), (90, 401)])
+def test_a_phone_may_be_half_a_minute_off(world, seconds, status):
+    secret = world.api.post("auth/totp").json()["secret"]
+    Totp.objects.update(confirmed_at=timezone.now(), last_step=0)
+    code = pyotp.TOTP(secret).at(timezone.now() + timedelta(seconds=seconds))
+
+    assert answer(login(world).json()["challenge"], code=code).status_code == status
+
+
+def test_a_challenge_is_for_one_sign_in_and_for_five_minutes(world):
+    app = world.totp()
+    challenge = login(world).json()["challenge"]
+    assert answer(challenge, code=app.now()).status_code == 200
+    Totp.objects.update(last_step=0)
+
+    assert answer(challenge, code=app.now()).json()["code"] == "challenge_refused"
+    old, _ = challenges.issue("second factor", user=world.api.user, now=timezone.now() - timedelta(minutes=5))
+    assert answer(old, code=app.now()).json()["code"] == "challenge_refused"
+    assert Totp.objects.get().last_step == 0, "a refused challenge uses no code up"
+
+
+def test_a_challenge_ends_with_the_password_it_came_after(world):
+    app = world.totp()
+    challenge = login(world).json()["challenge"]
+    services.set_password(world.api.user.pk, "an entirely new phrase", actor=SYSTEM, now=timezone.now())
+
+    assert answer(challenge, code=app.now()).json()["code"] == "challenge_refused"
+
+
+@pytest.mark.parametrize("rubbish", ["", "x", "x.y", "é.é", "." * 900, "e30.00"])
+def test_challenges_that_are_not_ours_are_refused(world, rubbish):
+    assert answer(rubbish, code="123456").status_code in {400, 401}
+
+
+def test_a_challenge_for_one_purpose_is_none_for_another(world):
+    app = world.totp()
+    other, _ = challenges.issue("passkey registration", user=world.api.user, now=timezone.now())
+
+    assert answer(other, code=app.now()).json()["code"] == "challenge_refused"
+
+
+def test_guessing_codes_slows_down_for_that_address_and_not_for_the_owner(world):
+    app = world.totp()
+    challenge = login(world).json()["challenge"]
+    statuses = [answer(challenge, code=f"{number:06}").status_code for number in range(8)]
+    assert statuses == [401] * 5 + [429] * 3
+
+    elsewhere = Client(REMOTE_ADDR="203.0.113.9")
+    again = post(elsewhere, "login", {"email": world.api.user.email, "password": PASSWORD}).json()["challenge"]
+    assert post(elsewhere, "mfa/verify", {"challenge": again, "code": app.now()}).status_code == 200
+
+
+def test_guessing_codes_from_many_addresses_slows_down_too_and_a_recovery_code_still_works(world):
+    world.totp()
+    code = world.api.post("auth/recovery-codes").json()["recovery_codes"][0]
+    challenge = login(world).json()["challenge"]
+
+    def guess(number):
+        body = {"challenge": challenge, "code": f"{number:06}"}
+        return post(Client(REMOTE_ADDR=f"198.51.{number}.1"), "mfa/verify", body).status_code
+
+    assert [guess(number) for number in range(22)] == [401] * 20 + [429] * 2
+    assert answer(challenge, recovery_code=code).status_code == 200
+
+
+def test_recovery_codes_work_once_each_and_the_owner_is_told(world):
+    world.totp()
+    codes = world.api.post("auth/recovery-codes").json()["recovery_codes"]
+
+    first = answer(login(world).json()["challenge"], recovery_code=codes[0].lower().replace("-", " "))
+    again = answer(login(world).json()["challenge"], recovery_code=codes[0])
+
+    assert (first.status_code, again.json()["code"]) == (200, "code_refused")
+    assert any("9 of them are left" in mail for mail in mails_to(world.api.user.email))
+
+
+def test_new_recovery_codes_end_the_old_ones_and_need_a_factor(world):
+    assert world.api.post("auth/recovery-codes").json()["code"] == "factor_missing"
+    world.totp()
+    old = world.api.post("auth/recovery-codes").json()["recovery_codes"]
+    world.api.post("auth/recovery-codes")
+
+    assert answer(login(world).json()["challenge"], recovery_code=old[0]).json()["code"] == "code_refused"
+    assert RecoveryCode.objects.count() == 10
+
+
+def test_a_password_reset_leaves_the_second_factor_in_place(world):
+    world.totp()
+    token = world.proof("reset")
+    post(Client(), "password/reset", {"token": token, "password": "an entirely new phrase"})
+
+    fresh = post(Client(), "login", {"email": world.api.user.email, "password": "an entirely new phrase"})
+
+    assert fresh.json()["code"] == "mfa_required"
+
+
+def test_a_passkey_signs_in_alone(world):
+    made = world.passkey()
+
+    signed_in = sign_in_with_passkey(world.authenticator, handle=world.api.user.pk.bytes)
+
+    assert (made["name"], len(made["recovery_codes"])) == ("Laptop", 10)
+    assert (signed_in.status_code, signed_in.json()["user"]["id"]) == (200, str(world.api.user.pk))
+    passkey = Passkey.objects.get()
+    assert (passkey.sign_count, passkey.last_used_at is None) == (1, False)
+
+
+def test_a_passkey_is_a_second_factor_after_the_password(world):
+    world.passkey()
+    asked = login(world).json()
+    assert asked["methods"] == ["passkey", "recovery_code"]
+    (allowed,) = asked["public_key"]["allowCredentials"]
+
+    credential = world.authenticator.get(asked["public_key"])
+
+    assert raw(allowed["id"]) == world.authenticator.id
+    assert answer(asked["challenge"], credential=credential).status_code == 200
+    assert answer(asked["challenge"], credential=credential).status_code == 401
+
+
+def test_without_a_finger_a_passkey_is_a_second_factor_only(world):
+    world.authenticator.verifies = False
+    world.passkey()
+
+    assert sign_in_with_passkey(world.authenticator).json()["code"] == "passkey_refused"
+    asked = login(world).json()
+    assert answer(asked["challenge"], credential=world.authenticator.get(asked["public_key"])).status_code == 200
+
+
+def test_an_assertion_works_once_also_for_ten_at_the_same_time(world):
+    world.passkey()
+    asked = post(Client(), "login/passkey/options").json()
+    body = {"challenge": asked["challenge"], "credential": world.authenticator.get(asked["public_key"])}
+
+    def use(_):
+        try:
+            return post(Client(), "login/passkey", body).status_code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(5) as pool:
+        assert sorted(pool.map(use, range(10))) == [200] + [401] * 9
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"origin": "https://evil.example"}, {"domain": "evil.example"}, {"counter": -1}, {"id": b"x" * 32}],
+    ids=["origin", "domain", "copied authenticator", "unknown credential"],
+)
+def test_a_passkey_of_elsewhere_or_a_copy_is_refused(world, change):
+    world.passkey()
+    sign_in_with_passkey(world.authenticator)
+    for name, value in change.items():
+        setattr(world.authenticator, name, value)
+
+    assert sign_in_with_passkey(world.authenticator).json()["code"] == "passkey_refused"
+
+
+def test_nobody_keeps_a_passkey_under_anothers_challenge(world):
+    stranger = sign_in(UserFactory())
+    asked = stranger.post("auth/passkeys/options").json()
+    made = world.authenticator.create(asked["public_key"])
+
+    answer_ = world.api.post("auth/passkeys", {"challenge": asked["challenge"], "credential": made, "name": "x"})
+
+    assert answer_.json()["code"] == "passkey_refused"
+    assert Passkey.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        {}, {"rawId": 5}, {"rawId": "é"}, {"rawId": ""}, {"rawId": "AAAA", "response": []}, {"id": "AAAA", "rawId": "AAAA"},
+        {"id": "AAAA", "rawId": "AAAA", "type": "public-key", "response": {"clientDataJSON": "AAAA", "attestationObject": "////"}},
+        {"id": "AAAA", "rawId": "AAAA", "type": "public-key", "response": {"clientDataJSON": "e30", "attestationObject": "oA"}},
+        {"id": "AAAA", "rawId": "AAAA", "type": "public-key", "response": {"clientDataJSON": "e30", "authenticatorData": "AA", "signature": "AA"}},
+        {"id": None, "rawId": {"a": []}, "response": None},
+    ],
+)  # fmt: skip
+def test_malformed_credentials_are_refused_as_such(world, credential):
+    world.passkey()
+    known = {
+        **credential,
+        "rawId": Authenticator().create(world.api.post("auth/passkeys/options").json()["public_key"])["rawId"],
+    }
+    asked = world.api.post("auth/passkeys/options").json()
+    for sent in (credential, known):
+        kept = world.api.post("auth/passkeys", {"challenge": asked["challenge"], "credential": sent, "name": "x"})
+        challenge = post(Client(), "login/passkey/options").json()["challenge"]
+        used = post(Client(), "login/passkey", {"challenge": challenge, "credential": sent})
+        assert {kept.status_code, used.status_code} <= {400, 401}
+    assert Passkey.objects.count() == 1
+
+
+def test_malformed_parts_of_a_genuine_credential_are_refused_as_such(world):
+    world.passkey()
+    asked = post(Client(), "login/passkey/options").json()
+    genuine = world.authenticator.get(asked["public_key"])
+    for part in ("clientDataJSON", "authenticatorData", "signature"):
+        for value in ("", "AA", "====", "é", 5, None, [], {}, "e30", "bnVsbA", "/" * 2000):
+            sent = {**genuine, "response": {**genuine["response"], part: value}}
+            refused = post(Client(), "login/passkey", {"challenge": asked["challenge"], "credential": sent})
+            assert refused.status_code == 401, (part, value)
+
+
+def test_passkeys_are_listed_renamed_and_removed_by_their_owner_alone(world):
+    pk = world.passkey()["id"]
+    stranger = sign_in(UserFactory())
+
+    renamed = world.api.patch(f"auth/passkeys/{pk}", {"name": "Desk"})
+    theirs = [stranger.patch(f"auth/passkeys/{pk}", {"name": "x"}), stranger.delete(f"auth/passkeys/{pk}")]
+
+    assert renamed.json()["name"] == "Desk"
+    assert [row["name"] for row in world.api.get("auth/passkeys").json()["results"]] == ["Desk"]
+    assert [answer_.status_code for answer_ in theirs] == [404, 404]
+    assert world.api.delete(f"auth/passkeys/{pk}").status_code == 204
+    assert world.api.get("auth/mfa").json() == {"totp": False, "passkeys": 0, "recovery_codes": 0}
+    assert login(world).status_code == 200
+
+
+def test_staff_keep_their_last_factor_also_when_both_are_removed_at_once(password_hash):
+    staff = new_world(password_hash)
+    staff.totp()
+    pk = staff.passkey()["id"]
+
+    def remove(path):
+        try:
+            return staff.api.delete(path).status_code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(2) as pool:
+        statuses = sorted(pool.map(remove, ["auth/totp", f"auth/passkeys/{pk}"]))
+
+    assert statuses == [204, 409]
+
+
+SENSITIVE = [
+    ("post", "auth/totp"), ("post", "auth/totp/confirm"), ("delete", "auth/totp"), ("post", "auth/recovery-codes"),
+    ("post", "auth/passkeys/options"), ("post", "auth/passkeys"), ("post", "auth/email/change"), ("post", "api-keys"), ("delete", "auth/me"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), SENSITIVE)
+def test_sensitive_acts_need_a_recent_proof(world, method, path):
+    Session.objects.filter(pk=world.api.session.pk).update(proved_at=timezone.now() - timedelta(minutes=5))
+
+    refused = world.api.call(method.upper(), path, {} if method == "post" else None, if_match="*")
+
+    assert (refused.status_code, refused.json()["code"]) == (403, "reauthentication_required")
+    assert world.api.post("auth/reauthenticate", {"password": PASSWORD}).status_code == 204
+    after = world.api.call(method.upper(), path, {} if method == "post" else None, if_match="*")
+    assert after.status_code != 403
+
+
+def test_one_proves_again_by_password_code_recovery_code_or_passkey(world):
+    app = world.totp()
+    world.passkey()
+    code = world.api.post("auth/recovery-codes").json()["recovery_codes"][0]
+    asked = world.api.post("auth/reauthenticate/passkey/options").json()
+    credential = world.authenticator.get(asked["public_key"])
+    proofs = [
+        {"password": PASSWORD},
+        {"code": app.now()},
+        {"recovery_code": code},
+        {"credential": credential, "challenge": asked["challenge"]},
+    ]
+    for proof in proofs:
+        Session.objects.update(proved_at=timezone.now() - timedelta(hours=1))
+        assert world.api.post("auth/reauthenticate", proof).status_code == 204, proof
+        assert Session.objects.get(pk=world.api.session.pk).proved_at > timezone.now() - timedelta(minutes=1)
+        again = world.api.post("auth/reauthenticate", proof).status_code
+        assert again == (204 if "password" in proof else 401)
+
+
+@pytest.mark.parametrize("proof", [{"password": "wrong password"}, {"code": "000000"}, {"recovery_code": "x"}])
+def test_a_wrong_proof_opens_nothing(world, proof):
+    Session.objects.update(proved_at=timezone.now() - timedelta(hours=1))
+
+    assert world.api.post("auth/reauthenticate", proof).status_code == 401
+    assert world.api.post("auth/totp").status_code == 403
+
+
+@pytest.mark.parametrize("proof", [{}, {"password": "a", "code": "123456"}, {"credential": {}}, {"challenge": "x"}])
+def test_a_proof_is_exactly_one(world, proof):
+    assert world.api.post("auth/reauthenticate", proof).status_code == 400
+
+
+def test_neither_secrets_nor_codes_are_readable_in_the_database(world):
+    secret = world.api.post("auth/totp").json()["secret"]
+    codes = world.api.post("auth/totp/confirm", {"code": pyotp.TOTP(secret).now()}).json()["recovery_codes"]
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT encode(secret, 'escape') FROM accounts_totp")
+        stored = str(cursor.fetchall())
+        cursor.execute("SELECT r::text FROM accounts_recoverycode r")
+        stored += str(cursor.fetchall())
+    assert secret not in stored
+    assert not any(code in stored or code.replace("-", "") in stored for code in codes)
+
+
+def test_staff_take_factors_away_and_the_owner_is_told(world):
+    world.totp()
+    world.passkey()
+
+    services.reset_factors(world.api.user.pk, actor=SYSTEM)
+
+    assert world.api.get("auth/mfa").json() == {"totp": False, "passkeys": 0, "recovery_codes": 0}
+    assert "Staff took all second factors away" in mails_to(world.api.user.email)[-1]

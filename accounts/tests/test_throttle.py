@@ -1,0 +1,162 @@
+"""Guessing gets slower and slower, and nobody can lock somebody else out."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connections
+from django.test import Client
+
+from accounts import throttle
+from accounts.models import User
+from accounts.tests.calls import post
+from accounts.throttle import Bucket, TooManyAttempts
+from audit.models import Entry
+from conftest import PASSWORD
+from core import redis
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def login(client, email, password="wrong password"):
+    return post(client, "login", {"email": email, "password": password})
+
+
+@pytest.fixture
+def hashes(monkeypatch):
+    """How often a password was hashed, by a hasher that says no at once."""
+    import argon2
+
+    count = []
+
+    def verify(self, *given):
+        count.append(1)
+        raise argon2.exceptions.VerifyMismatchError
+
+    monkeypatch.setattr(argon2.PasswordHasher, "verify", verify)
+    return count
+
+
+@pytest.mark.parametrize("email", ["member@example.com", "nobody@example.com"])
+def test_of_two_hundred_parallel_wrong_passwords_five_reach_the_hasher(member, hashes, email):
+    def attack(_):
+        try:
+            return login(Client(), email)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(attack, range(200)))
+
+    assert 5 <= len(hashes) <= 6  # the sixth when the first delay of two seconds is over meanwhile
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert len(refused) == 200 - len(hashes)
+    assert {answer.json()["code"] for answer in refused} == {"too_many_attempts"}
+    assert all(int(answer["Retry-After"]) >= 1 for answer in refused)
+
+
+def test_the_right_password_waits_like_a_wrong_one_and_the_owner_elsewhere_does_not(member, hashes, monkeypatch):
+    for _ in range(5):
+        login(Client(REMOTE_ADDR="198.51.100.1"), member.email)
+    monkeypatch.undo()
+
+    assert login(Client(REMOTE_ADDR="198.51.100.1"), member.email, PASSWORD).status_code == 429
+    assert login(Client(REMOTE_ADDR="203.0.113.1"), member.email, PASSWORD).status_code == 200
+
+
+def test_a_known_device_gets_in_while_others_at_the_same_address_are_slowed_down(member):
+    owner = Client()
+    login(owner, member.email, PASSWORD)
+    for _ in range(8):
+        login(Client(), member.email)
+
+    assert login(Client(), member.email, PASSWORD).status_code == 429
+    assert login(owner, member.email, PASSWORD).status_code == 200
+
+
+def test_a_stolen_device_cookie_is_slowed_down_too(member):
+    owner = Client()
+    login(owner, member.email, PASSWORD)
+
+    statuses = [login(owner, member.email).status_code for _ in range(12)]
+
+    assert statuses == [401] * 10 + [429] * 2
+
+
+def test_a_device_cookie_is_good_for_its_user_and_its_password_only(member, password_hash):
+    from accounts import devices
+    from accounts.devices import Device
+
+    other = User(pk=member.pk, password="changed")
+    cookie = devices.remember(member, Device())
+
+    assert devices.known(member, Device(cookie=cookie))
+    assert not devices.known(other, Device(cookie=cookie))
+    for rubbish in ("", "~~~~~~~~", "a.b~" * 500, cookie[:-1], cookie.replace(".", ""), "é.é", "x" * 5000):
+        assert not devices.known(member, Device(cookie=rubbish))
+
+
+def test_one_browser_knows_five_people(member):
+    from accounts import devices
+    from accounts.devices import Device
+
+    people = [User(password=f"p{number}") for number in range(7)]
+    cookie = ""
+    for person in people:
+        cookie = devices.remember(person, Device(cookie=cookie))
+
+    assert [bool(devices.known(person, Device(cookie=cookie))) for person in people] == [False] * 2 + [True] * 5
+    assert len(cookie) < 600
+
+
+def test_delays_grow_and_a_right_answer_starts_afresh():
+    own, shared = Bucket("own", free=2, longest=900), Bucket("shared", free=50, longest=10, own=False)
+    for _ in range(2):
+        throttle.reserve([own, shared])
+    with pytest.raises(TooManyAttempts) as first:
+        throttle.reserve([own, shared])
+    assert first.value.headers == {"Retry-After": "2"}
+    time.sleep(2.05)
+    throttle.reserve([own, shared])
+    with pytest.raises(TooManyAttempts) as second:
+        throttle.reserve([own, shared])
+    assert second.value.headers == {"Retry-After": "4"}
+
+    throttle.give_back([own, shared], proved=True)
+
+    assert redis.client().exists("attempts:own") == 0
+    assert redis.client().hget("attempts:shared", "tries") == b"2"
+
+
+def test_refused_attempts_count_nowhere():
+    own, shared = Bucket("own", free=1, longest=900), Bucket("shared", free=50, longest=10, own=False)
+    throttle.reserve([own, shared])
+    for _ in range(20):
+        with pytest.raises(TooManyAttempts):
+            throttle.reserve([own, shared])
+
+    assert [redis.client().hget(f"attempts:{name}", "tries") for name in ("own", "shared")] == [b"1", b"1"]
+
+
+def test_one_address_that_tries_many_accounts_is_slowed_down(hashes):
+    statuses = [login(Client(), f"person{number}@example.com").status_code for number in range(40)]
+
+    assert statuses == [401] * 30 + [429] * 10
+
+
+def test_without_redis_a_process_still_counts(monkeypatch):
+    monkeypatch.setattr(redis, "call", lambda act: (_ for _ in ()).throw(redis.RedisAway))
+    bucket = Bucket("without-redis", free=3, longest=900)
+    for _ in range(3):
+        throttle.reserve([bucket])
+
+    with pytest.raises(TooManyAttempts):
+        throttle.reserve([bucket])
+    throttle.give_back([bucket], proved=True)  # nothing to give back to, and no error
+
+
+def test_failures_are_recorded_and_waiting_ones_are_not(member, hashes):
+    for _ in range(9):
+        login(Client(), member.email)
+
+    assert Entry.objects.filter(event="sign_in.failed", owner_id=member.pk).count() == 5

@@ -1,0 +1,203 @@
+"""The door of the admin: password and second factor in one step, slowed down, recorded."""
+
+import json
+
+import pyotp
+import pytest
+from django.test import Client
+
+from accounts.models import Totp
+from accounts.tests.calls import mails_to, subject
+from accounts.tests.factories import UserFactory
+from audit.models import Entry
+from conftest import PASSWORD
+from tests.operations import new_world
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def world(password_hash):
+    return new_world(password_hash)
+
+
+@pytest.fixture(autouse=True)
+def many_attempts(settings, tmp_path):
+    settings.ADMIN_LOGIN_ATTEMPTS = 1000
+    settings.EMAIL_BACKEND = "core.mail.FolderBackend"
+    settings.MAIL_FOLDER = str(tmp_path)
+
+
+def knock(client, world, **form):
+    return client.post("/admin/login/?next=/admin/", {"username": world.api.user.email, "password": PASSWORD, **form})
+
+
+def is_in(client):
+    return client.get("/admin/accounts/user/").status_code == 200
+
+
+def test_password_alone_opens_while_there_is_no_factor_and_none_is_asked_for(world):
+    client = Client()
+
+    assert knock(client, world).status_code == 302
+    assert is_in(client)
+    entry = Entry.objects.filter(event="admin.signed_in", actor_id=world.api.user.pk).get()
+    assert json.loads(entry.facts) == {"method": "password"}
+    client.post("/admin/logout/")
+    assert not is_in(client)
+    assert Entry.objects.filter(event="admin.signed_out", actor_id=world.api.user.pk).count() == 1
+
+
+def test_with_an_app_the_code_is_needed_and_works_once(world):
+    app = world.totp()
+    code = app.now()
+
+    missing, wrong = knock(Client(), world), knock(Client(), world, code="000000")
+    client = Client()
+    good = knock(client, world, code=code)
+    again = knock(Client(), world, code=code)
+
+    assert [answer.status_code for answer in (missing, wrong, good, again)] == [200, 200, 302, 200]
+    assert "Enter the code of your authenticator app" in missing.content.decode()
+    assert "This code is wrong" in wrong.content.decode()
+    assert is_in(client)
+
+
+def test_a_recovery_code_opens_once(world):
+    world.totp()
+    code = world.api.post("auth/recovery-codes").json()["recovery_codes"][0]
+
+    assert [knock(Client(), world, code=code).status_code for _ in range(2)] == [302, 200]
+
+
+def test_a_passkey_opens_without_address_and_password_and_not_for_customers(world, password_hash):
+    def use(of):
+        of.passkey()
+        asked = Client().post("/api/v1/auth/login/passkey/options", content_type="application/json").json()
+        credential = json.dumps(of.authenticator.get(asked["public_key"]))
+        client = Client()
+        form = {"username": "", "password": "", "challenge": asked["challenge"], "credential": credential}
+        return client, client.post("/admin/login/", form)
+
+    client, answer = use(world)
+    assert answer.status_code == 302
+    assert is_in(client)
+    client, answer = use(new_world(password_hash, role="user"))
+    assert answer.status_code == 200
+    assert not is_in(client)
+
+
+@pytest.mark.parametrize("credential", ["x", "[]", "null", "{}", '{"rawId": 5}', "5", '"x"', "é"])
+def test_a_malformed_passkey_is_an_error_in_the_form(world, credential):
+    challenge = Client().post("/api/v1/auth/login/passkey/options", content_type="application/json").json()["challenge"]
+    for given in (challenge, "x", ""):
+        answer = Client().post("/admin/login/", {"challenge": given, "credential": credential})
+        assert answer.status_code == 200
+
+
+def test_where_staff_need_a_factor_they_see_no_page_before_they_have_one(world, settings):
+    settings.STAFF_MFA_REQUIRED = True
+    client = Client()
+    knock(client, world)
+
+    for path in (
+        "/admin/",
+        "/admin/accounts/user/",
+        f"/admin/accounts/user/{world.beside.pk}/change/",
+        "/admin/password_change/",
+    ):
+        answer = client.get(path)
+        assert (answer.status_code, answer["Location"]) == (302, "/admin/second-factor/")
+    page = client.get("/admin/second-factor/")
+    secret = Totp.objects.get().secret
+    assert secret in page.content.decode()
+    assert "<svg" in page.content.decode()
+    assert "no-store" in page["Cache-Control"]
+    assert "This code is wrong" in client.post("/admin/second-factor/", {"code": "000000"}).content.decode()
+    assert Totp.objects.get().secret == secret, "a reload must not change what the phone has read"
+
+    done = client.post("/admin/second-factor/", {"code": pyotp.TOTP(secret).now()})
+
+    assert done.content.decode().count("<li style") >= 10
+    assert is_in(client)
+    assert "recovery codes left" in client.get("/admin/second-factor/").content.decode()
+
+
+def test_a_session_opened_before_the_factor_was_made_must_come_again(world, settings):
+    client = Client()
+    knock(client, world)
+    world.totp()
+    settings.STAFF_MFA_REQUIRED = True
+
+    assert client.get("/admin/")["Location"] == "/admin/login/"
+    assert "_auth_user_id" not in client.session
+
+
+def test_guessing_at_the_door_slows_down_like_at_the_api(world):
+    answers = [knock(Client(), world, password="wrong password") for _ in range(7)]
+
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
+    assert int(answers[-1]["Retry-After"]) >= 1
+    api = Client().post(
+        "/api/v1/auth/login", {"email": world.api.user.email, "password": PASSWORD}, content_type="application/json"
+    )
+    assert api.status_code == 429, "door and API count together"
+
+
+def test_one_network_gets_ten_tries_a_minute_whoever_it_names(world, settings):
+    settings.ADMIN_LOGIN_ATTEMPTS = 10
+
+    statuses = [knock(Client(), world, username=f"x{number}@example.com").status_code for number in range(12)]
+
+    assert statuses == [200] * 10 + [429] * 2
+
+
+def test_a_new_browser_at_the_door_is_told_and_a_known_one_not(world):
+    client = Client()
+    knock(client, world)
+    client.post("/admin/logout/")
+    knock(client, world)
+
+    assert [subject(mail) for mail in mails_to(world.api.user.email)] == ["New sign-in to your account"]
+
+
+def test_staff_take_factors_away_and_revoke_keys_by_buttons(world, password_hash):
+    other = new_world(password_hash, role="user")
+    other.totp()
+    key = other.key()
+    client = Client()
+    knock(client, world)
+
+    client.post("/admin/accounts/user/", {"action": "reset_factors", "_selected_action": [str(other.api.user.pk)]})
+    client.post("/admin/accounts/apikey/", {"action": "revoke", "_selected_action": [key["id"]]})
+
+    assert other.api.get("auth/mfa").json()["totp"] is False
+    refused = Client().get("/api/v1/sites", headers={"Authorization": f"Bearer {key['key']}"})
+    assert refused.status_code == 401
+    staffs = Entry.objects.filter(actor_kind="staff", actor_id=world.api.user.pk).values_list("event", flat=True)
+    assert {"factors.reset", "api_key.revoked"} <= set(staffs)
+    page = client.get(f"/admin/accounts/user/{other.api.user.pk}/change/").content.decode()
+    assert "0 passkeys, 0 recovery codes left" in page
+    assert other.key()["prefix"] in client.get(f"/admin/accounts/user/{other.api.user.pk}/change/").content.decode()
+
+
+@pytest.mark.parametrize("page", ["verify-email", "forgot-password", "reset-password"])
+def test_pages_of_mailed_links_load_nothing_from_elsewhere_and_are_not_indexed(page):
+    answer = Client().get(f"/account/{page}")
+
+    body = answer.content.decode()
+    assert answer.status_code == 200
+    assert "script-src 'self'" in answer["Content-Security-Policy"]
+    assert 'content="noindex"' in body
+    assert "http" not in body.replace("http-equiv", "")
+    assert Client().get("/account/other").status_code == 404
+    assert Client().post(f"/account/{page}").status_code == 405
+
+
+def test_no_one_but_a_member_of_staff_may_set_up_a_factor_there(password_hash):
+    customer = UserFactory(password=password_hash)
+    client = Client()
+    client.force_login(customer)
+
+    assert client.get("/admin/second-factor/").status_code == 302
+    assert Totp.objects.count() == 0
