@@ -12,7 +12,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts import admin_sign_in, services
-from accounts.errors import LastAdmin
+from accounts.devices import Device
+from accounts.errors import BeyondYourRights, CredentialsRefused, LastAdmin
 from accounts.models import ApiKey, Role, Session, User
 from accounts.selectors import factors_of
 from audit import actors
@@ -22,8 +23,22 @@ from core.admin_site import PlatformAdminSite, each
 admin.site.unregister(Group)  # roles take its place
 
 
+def rights(request: HttpRequest) -> frozenset[str]:
+    """What the member of staff may do: nobody hands out, takes or touches more."""
+    return cast(User, request.user).permission_codes()
+
+
 class PasswordForm(AdminPasswordChangeForm):
     """One's own password, by the service: it ends every session, and this one goes on with the new password."""
+
+    def clean_old_password(self) -> str:
+        """By the service too, which slows down guessing. Raises TooManyAttempts."""
+        old: str = self.cleaned_data["old_password"]
+        try:
+            services.check_credentials(self.user.email, old, device=Device(client="password change"))
+        except CredentialsRefused as refusal:
+            raise ValidationError(refusal.message) from None
+        return old
 
     def save(self, commit: bool = True) -> User:
         person = self.user
@@ -109,8 +124,20 @@ class UserAdmin(Watched, admin.ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # the button hides, a job deletes after 30 days
 
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Nobody changes an account with rights beyond their own, or one that is deleted."""
+        open_to_all = obj is None or (obj.deleted_at is None and obj.permission_codes() <= rights(request))
+        return open_to_all and super().has_change_permission(request, obj)
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        """Roles that one may give."""
+        if db_field.name == "roles":
+            options["queryset"] = Role.objects.filter(permissions__contained_by=sorted(rights(request)))
+        return super().formfield_for_manytomany(db_field, request, **options)
+
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        services.change_account(obj.pk, form.cleaned_data, actor=actors.staff(request.user), now=timezone.now())
+        actor = actors.staff(request.user)
+        services.change_account(obj.pk, form.cleaned_data, actor=actor, now=timezone.now(), limit=rights(request))
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Roles were set by the service above; the sessions beside them are read-only."""
@@ -119,11 +146,12 @@ class UserAdmin(Watched, admin.ModelAdmin):
 
     @admin.action(description="Sign out everywhere", permissions=["change"])
     def sign_out(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        ended = sum(
+        def close(user: User) -> None:
+            if not user.permission_codes() <= rights(request):
+                raise BeyondYourRights
             services.close_all_sessions(user.pk, actor=actors.staff(request.user), now=timezone.now())
-            for user in queryset
-        )
-        self.message_user(request, f"Ended {ended} sessions.")
+
+        each(self, request, queryset, close, "Signed out")
 
     @admin.action(description="Disable and sign out", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
@@ -131,7 +159,9 @@ class UserAdmin(Watched, admin.ModelAdmin):
             self,
             request,
             queryset,
-            lambda user: services.set_active(user.pk, False, actor=actors.staff(request.user), now=timezone.now()),
+            lambda user: services.set_active(
+                user.pk, False, actor=actors.staff(request.user), now=timezone.now(), limit=rights(request)
+            ),
             "Disabled",
         )
 
@@ -141,7 +171,9 @@ class UserAdmin(Watched, admin.ModelAdmin):
             self,
             request,
             queryset,
-            lambda user: services.set_active(user.pk, True, actor=actors.staff(request.user), now=timezone.now()),
+            lambda user: services.set_active(
+                user.pk, True, actor=actors.staff(request.user), now=timezone.now(), limit=rights(request)
+            ),
             "Enabled",
         )
 
@@ -151,7 +183,7 @@ class UserAdmin(Watched, admin.ModelAdmin):
             self,
             request,
             queryset.filter(deleted_at=None),
-            lambda user: services.reset_factors(user.pk, actor=actors.staff(request.user)),
+            lambda user: services.reset_factors(user.pk, actor=actors.staff(request.user), limit=rights(request)),
             "Reset second factors of",
         )
 
@@ -163,7 +195,11 @@ class UserAdmin(Watched, admin.ModelAdmin):
             request,
             alive,
             lambda user: services.delete_user(
-                user.pk, actor=actors.staff(request.user), now=timezone.now(), if_match=services.ANY
+                user.pk,
+                actor=actors.staff(request.user),
+                now=timezone.now(),
+                if_match=services.ANY,
+                limit=rights(request),
             ),
             "Deleted",
         )

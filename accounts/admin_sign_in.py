@@ -1,6 +1,6 @@
 """The door of the admin: the sign-in form with its second factor, and the page where staff set one up."""
 
-import json
+import hashlib
 from typing import Any
 
 from django import forms
@@ -8,12 +8,13 @@ from django.conf import settings
 from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
 from django.contrib.auth import logout
 from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.safestring import mark_safe
+from rest_framework.exceptions import ParseError
 
 from accounts import devices, services
 from accounts.errors import ChallengeRefused, CodeRefused, PasskeyRefused
@@ -25,8 +26,11 @@ from audit import actors
 from audit.services import record
 from core.admin_site import PlatformAdminSite
 from core.errors import DomainError
+from core.parsing import loads
 
 PROVED = "second_factor"  # in Django's session: how it was proved
+PROVED_AT = "proved_at"  # Unix time
+BEGUN = "totp_begun"  # digest of the secret that this browser was shown
 OPEN_PAGES = {"second_factor", "logout", "jsi18n"}
 
 
@@ -56,15 +60,22 @@ class SignInForm(AdminAuthenticationForm):
                 return self.cleaned_data
             cleaned = super().clean()
             user = self.get_user()
+            if user is None:  # a field is missing, and says so
+                return dict(cleaned)
             user.proved_by = self._by_code(user)  # type: ignore[attr-defined]
             return dict(cleaned)
         except (CodeRefused, PasskeyRefused, ChallengeRefused) as refusal:
             raise forms.ValidationError(refusal.message) from None
 
+    def confirm_login_allowed(self, user: Any) -> None:
+        super().confirm_login_allowed(user)
+        if settings.EMAIL_VERIFICATION_REQUIRED and not user.email_verified_at:
+            raise forms.ValidationError("Confirm the e-mail address of this account first.")
+
     def _by_passkey(self) -> User:
         try:
-            credential = json.loads(self.cleaned_data["credential"])
-        except ValueError:
+            credential = loads(self.cleaned_data["credential"].encode())
+        except ParseError:
             raise PasskeyRefused from None
         user = services.passkey_user(self.cleaned_data.get("challenge", ""), credential, now=timezone.now())
         user.proved_by = "passkey"  # type: ignore[attr-defined]
@@ -111,8 +122,8 @@ def welcome(request: HttpRequest, response: HttpResponseBase) -> None:
     )  # fmt: skip
 
 
-def second_factor(site: PlatformAdminSite, request: HttpRequest) -> HttpResponse:
-    """Set up an authenticator app, or see which factors one has."""
+def second_factor(site: PlatformAdminSite, request: HttpRequest) -> HttpResponseBase:
+    """Set up an authenticator app, or see which factors one has. Needs a sign-in of the last minutes to set one up."""
     user, now = request.user, timezone.now()
     assert isinstance(user, User)
     context: dict[str, Any] = {
@@ -121,25 +132,45 @@ def second_factor(site: PlatformAdminSite, request: HttpRequest) -> HttpResponse
         "proved": request.session.get(PROVED),
     }
     factors = factors_of(user.pk)
+    if (
+        not factors.any
+        and now.timestamp() - request.session.get(PROVED_AT, 0) > settings.REAUTHENTICATION_AFTER.total_seconds()
+    ):
+        logout(request)
+        return HttpResponseRedirect(f"{reverse('admin:login')}?next={request.path}")
     if request.method == "POST" and not factors.any:
         try:
+            _same_secret(request, user)
             context["recovery_codes"] = services.confirm_totp(user, request.POST.get("code", "")[:20], now=now)
             request.session[PROVED] = "totp"
             factors = factors_of(user.pk)
         except DomainError as refusal:
             context["error"] = refusal.message
     if not factors.any:
-        begun = Totp.objects.filter(user=user).first()
-        context["secret"] = secret = begun.secret if begun else services.begin_totp(user)
+        secret = Totp.objects.get(user=user).secret if "error" in context else services.begin_totp(user)
+        request.session[BEGUN] = _digest(secret)
+        context["secret"] = secret
         context["qr_svg"] = mark_safe(qr_svg(services.provisioning_uri(user, secret)))  # noqa: S308 - our own drawing
     return TemplateResponse(
         request, "admin/second_factor.html", {**context, "factors": factors}, headers={"Cache-Control": "no-store"}
     )
 
 
+def _same_secret(request: HttpRequest, user: User) -> None:
+    """Raise CodeRefused when the secret that waits is not the one that this browser was shown."""
+    begun = Totp.objects.filter(user=user).first()
+    if begun is None or request.session.get(BEGUN) != _digest(begun.secret):
+        services.begin_totp(user)
+        raise CodeRefused
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
 def note_sign_in(*, request: HttpRequest, user: User, **_: Any) -> None:
     method = getattr(user, "proved_by", "")
-    request.session[PROVED] = method
+    request.session[PROVED], request.session[PROVED_AT] = method, timezone.now().timestamp()
     record("admin.signed_in", actor=actors.staff(user), subject=user, method=method or "password")
 
 

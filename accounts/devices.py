@@ -12,6 +12,7 @@ from core import keys
 
 PURPOSE = "known device"
 MOST = 5
+LONGEST = 100  # of an entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def known(user: User, device: Device) -> str:
     """The nonce under which this device is known to be the user's; empty when it is not."""
     for entry in device.cookie.split("~")[:MOST]:
         nonce, _, mac = entry.partition(".")
-        if len(entry) < 200 and mac.isascii() and keys.genuine(PURPOSE, _text(user, nonce), mac):
+        if len(entry) < LONGEST and mac.isascii() and keys.genuine(PURPOSE, _text(user, nonce), mac):
             return nonce
     return ""
 
@@ -39,7 +40,8 @@ def remember(user: User, device: Device) -> str:
     """The cookie with this user first."""
     nonce = known(user, device) or secrets.token_hex(8)
     mine = f"{nonce}.{keys.sign(PURPOSE, _text(user, nonce))}"
-    others = [entry for entry in device.cookie.split("~") if entry and not entry.startswith(f"{nonce}.")]
+    entries = device.cookie.split("~")[:MOST]
+    others = [entry for entry in entries if 0 < len(entry) < LONGEST and not entry.startswith(f"{nonce}.")]
     return "~".join([mine, *others[: MOST - 1]])
 
 

@@ -3,6 +3,7 @@
 from ipaddress import ip_network
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.validators import EmailValidator as DjangoEmailValidator
@@ -262,7 +263,7 @@ class ApiKeyCreateSerializer(StrictSerializer):
     label = serializers.CharField(max_length=80)  # type: ignore[assignment]  # DRF takes declared fields out of the class
     scopes = serializers.ListField(child=serializers.CharField(max_length=60), min_length=1, max_length=50)
     networks = serializers.ListField(child=serializers.CharField(max_length=50), max_length=50, required=False)
-    requests_per_minute = serializers.IntegerField(min_value=1, max_value=100_000, required=False)
+    requests_per_minute = serializers.IntegerField(min_value=1, max_value=settings.RATE_LIMIT, required=False)
     expires_at = serializers.DateTimeField(required=False)
 
     def validate_scopes(self, value: list[str]) -> list[str]:
@@ -272,7 +273,10 @@ class ApiKeyCreateSerializer(StrictSerializer):
 
     def validate_networks(self, value: list[str]) -> list[str]:
         try:
-            return [str(ip_network(item.strip())) for item in value]
+            found = [ip_network(item.strip()) for item in value]
+            if any(getattr(network.network_address, "ipv4_mapped", None) for network in found):
+                raise ValueError  # a mapped address is counted as the IPv4 one it is
+            return [str(network) for network in found]
         except ValueError:
             detail = "Write networks as 203.0.113.0/24, 2001:db8::/48 or one address."
             raise serializers.ValidationError(detail, code="network") from None

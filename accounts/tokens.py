@@ -19,7 +19,7 @@ from rest_framework_simplejwt.exceptions import (
 from rest_framework_simplejwt.tokens import AccessToken
 
 from accounts.models import Session, User
-from config.env import KEY
+from config.env import KEY, KEY_TIME
 from core import keys
 from core.gate import Principal, TokenExpired, TokenInvalid
 
@@ -41,11 +41,11 @@ class SigningKey:
         """From `kid:key` or `kid@20270131T120000Z:key`, as JWT_KEYS has them."""
         found = KEY.match(text)
         assert found, "config.env lets no other in"
-        starts = datetime.strptime(found["starts"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) if found["starts"] else None
+        starts = datetime.strptime(found["starts"], KEY_TIME).replace(tzinfo=UTC) if found["starts"] else None
         return cls(found["kid"], found["key"], starts)
 
     def __str__(self) -> str:
-        return f"{self.kid}@{self.starts:%Y%m%dT%H%M%SZ}:{self.secret}" if self.starts else f"{self.kid}:{self.secret}"
+        return f"{self.kid}@{self.starts:{KEY_TIME}}:{self.secret}" if self.starts else f"{self.kid}:{self.secret}"
 
 
 def signer(ring: list[SigningKey], *, now: datetime) -> SigningKey:

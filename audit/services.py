@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -70,11 +71,14 @@ def make_partitions(**_: Any) -> int:
     return partitions.make_ahead(timezone.now())
 
 
-def erase_personal(*, owner_id: UUID) -> int:
-    """Erase every personal value in entries about this person or by them; return how many. The chain stays valid."""
+def erase_personal(*, owner_id: UUID, values: Sequence[str] = ()) -> int:
+    """Erase every personal value in entries about this person or by them, and `values` (their address) wherever they stand;
+    return how many. The chain stays valid.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            "DELETE FROM audit_personal p USING audit_entry e WHERE e.id = p.entry_id AND (e.owner_id = %s OR e.actor_id = %s)",
-            [owner_id, owner_id],
+            "DELETE FROM audit_personal p USING audit_entry e WHERE e.id = p.entry_id "
+            "AND (e.owner_id = %s OR e.actor_id = %s OR p.value = ANY(%s))",
+            [owner_id, owner_id, list(values)],
         )
         return int(cursor.rowcount)

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
@@ -22,6 +23,7 @@ ORIGIN = re.compile(r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$")
 HOST_NAME = re.compile(r"^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$")
 SEED = re.compile(r"^[A-Za-z0-9_-]{1,32}:[A-Za-z0-9+/]{43}=$")
 KEY = re.compile(r"^(?P<kid>[A-Za-z0-9_-]{1,32})(@(?P<starts>[0-9]{8}T[0-9]{6}Z))?:(?P<key>.{43,})$")
+KEY_TIME = "%Y%m%dT%H%M%SZ"
 CommaList = Annotated[list[str], NoDecode]
 
 
@@ -152,6 +154,8 @@ class Environment(BaseSettings):
         found = [KEY.match(item) for item in value]
         if not all(found):
             raise ValueError("each must be kid:key or kid@YYYYMMDDTHHMMSSZ:key with a key of at least 43 characters")
+        if any(not _is_time(match["starts"]) for match in found if match and match["starts"]):
+            raise ValueError("a key starts at a time that there is not")
         if len({match["kid"] for match in found if match}) != len(value):
             raise ValueError("two keys share a kid")
         if any(len(set(match["key"])) < 10 for match in found if match):
@@ -245,6 +249,14 @@ def load() -> Environment:
         beside = urlsplit(env.redis_url.get_secret_value())._replace(path="/1").geturl()
         env = env.model_copy(update={"cache_redis_url": SecretStr(beside)})
     return env
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.strptime(text, KEY_TIME)  # noqa: DTZ007 - the form says UTC
+    except ValueError:
+        return False
+    return True
 
 
 def _fault(detail: Any) -> str:

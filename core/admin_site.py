@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.auth.forms import PasswordChangeForm
 from django.contrib.auth.views import PasswordChangeView
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -54,6 +54,12 @@ def limited(view: View) -> View:
     return guarded
 
 
+def _told(refusal: DomainError) -> HttpResponse:
+    """A refusal that no form could show."""
+    text = f"{refusal.message}\n"
+    return HttpResponse(text, status=refusal.status, content_type="text/plain; charset=utf-8", headers=refusal.headers)
+
+
 def each(window: ModelAdmin, request: HttpRequest, rows: Iterable[Any], act: Callable[[Any], Any], done: str) -> None:
     """A button over many rows: `act` on each, its refusals told by row, and how many it was `done` to."""
     count = 0
@@ -63,6 +69,8 @@ def each(window: ModelAdmin, request: HttpRequest, rows: Iterable[Any], act: Cal
             count += 1
         except DomainError as refusal:
             window.message_user(request, f"{row}: {refusal.message}", level="error")
+        except ObjectDoesNotExist:
+            window.message_user(request, f"{row}: deleted, so this was not done.", level="error")
     window.message_user(request, f"{done} {count} {window.opts.verbose_name_plural}.")
 
 
@@ -92,6 +100,8 @@ class PlatformAdminSite(AdminSite):
                     if isinstance(response, TemplateResponse):
                         response.render()
                     return response
+            except DomainError as refusal:
+                return _told(refusal)
             except (DataError, OverflowError, ValueError, ValidationError):  # a filter or an id that is none
                 text = "This address or form is not valid. Go back and try again.\n"
                 return HttpResponse(text, status=400, content_type="text/plain; charset=utf-8")
@@ -103,10 +113,7 @@ class PlatformAdminSite(AdminSite):
         try:
             response = super().login(request, extra_context)
         except DomainError as refusal:
-            text = f"{refusal.message}\n"
-            return HttpResponse(
-                text, status=refusal.status, content_type="text/plain; charset=utf-8", headers=refusal.headers
-            )
+            return _told(refusal)
         if request.method == "POST" and request.user.is_authenticated:
             self.welcome(request, response)
         return response

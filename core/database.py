@@ -2,6 +2,7 @@
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
+LIMIT_EXCEEDED = "54"  # SQLSTATE class: a value too large for an index is a bug of ours, not an outage
 READ_ONLY_TRANSACTION = "25006"  # SQLSTATE: a primary that became a standby
 
 
@@ -11,4 +12,6 @@ def is_away(exc: BaseException) -> bool:
         if connection.connection is not None:
             connection.connection.close()  # closed under the pool, which then replaces it
         return True
+    if str(getattr(exc.__cause__, "sqlstate", "") or "").startswith(LIMIT_EXCEEDED):
+        return False
     return isinstance(exc, OperationalError | InterfaceError)

@@ -189,21 +189,23 @@ class GateMiddleware:
             refused = error
         except CredentialUnknown:
             unknown = True
+        request.principal = principal  # type: ignore[attr-defined]  # for whoever records a refusal
         admitted, verdict = self._ask(request, principal)
         if not admitted.allowance.allowed:
             raise TooManyRequests(admitted.allowance)
         if refused:
             raise refused
-        if unknown:
-            admitted.principal = _authenticator[0].look_up(token or "")
-        elif principal and verdict != VALID and (verdict == REVOKED or not _authenticator[0].alive(principal)):
+        if unknown or (principal and verdict != VALID and not (verdict == ASK and self._alive(principal))):
             admitted.principal = _authenticator[0].look_up(token or "")  # a key whose owner changed lives on
         request.principal = admitted.principal  # type: ignore[attr-defined]
-        if admitted.principal and not admitted.principal.admits(client_address(request)):
-            raise AddressRefused
         if admitted.principal:
+            if not admitted.principal.admits(client_address(request)):
+                raise AddressRefused
             _authenticator[0].used(admitted.principal)
         return admitted
+
+    def _alive(self, principal: Principal) -> bool:
+        return _authenticator[0].alive(principal)
 
     def _token(self, request: HttpRequest) -> str | None:
         """The credential of a request; none where it signs in by body or cookie, empty when it is of another kind."""

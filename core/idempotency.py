@@ -1,16 +1,19 @@
 """`Idempotency-Key`: a POST that is sent twice acts once and answers the same.
 
 The row is unique on (principal, digest of the key, route) and inserted in the caller's transaction, so a parallel twin
-waits on it. The answer is encrypted under a key derived from the client's key, of which only a digest is kept.
+waits on it. The answer is encrypted under a key derived from the client's key, of which only a digest is kept, and from
+SECRET_KEY: a client's key may be easy to guess.
 """
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -20,6 +23,7 @@ from django.template.response import SimpleTemplateResponse
 from django.utils import timezone
 from rest_framework.request import Request
 
+from core import keys
 from core.errors import DomainError, FieldProblem, Invalid
 from core.models import StoredAnswer
 
@@ -74,8 +78,16 @@ def forget(*, before: Any = None) -> int:
     return StoredAnswer.objects.filter(created_at__lt=moment).delete()[0]
 
 
-def _cipher(key: str, salt: bytes) -> AESGCM:
-    return AESGCM(HKDF(hashes.SHA256(), 32, salt, b"getyousite idempotency").derive(key.encode()))
+def _ciphers(key: str, salt: bytes) -> Iterator[AESGCM]:
+    for secret in keys.derived("idempotency"):
+        yield AESGCM(HKDF(hashes.SHA256(), 32, salt, b"getyousite idempotency").derive(secret + key.encode()))
+
+
+def _open(row: StoredAnswer, key: str) -> bytes:
+    for cipher in _ciphers(key, bytes(row.salt)):
+        with suppress(InvalidTag):
+            return cipher.decrypt(NONCE, bytes(row.answer or b""), None)
+    raise keys.Undecryptable
 
 
 def _seal(response: HttpResponse, key: str, salt: bytes) -> bytes:
@@ -85,13 +97,13 @@ def _seal(response: HttpResponse, key: str, salt: bytes) -> bytes:
         "type": response.get("Content-Type", ""),
         "headers": headers,
     }
-    return _cipher(key, salt).encrypt(NONCE, json.dumps(facts).encode() + b"\n" + response.content, None)
+    return next(_ciphers(key, salt)).encrypt(NONCE, json.dumps(facts).encode() + b"\n" + response.content, None)
 
 
 def _stored(row: StoredAnswer, key: str, body: bytes) -> HttpResponse:
     if row.body_digest != hashlib.sha256(body).hexdigest():
         raise KeyReused
-    facts, _, content = _cipher(key, bytes(row.salt)).decrypt(NONCE, bytes(row.answer or b""), None).partition(b"\n")
+    facts, _, content = _open(row, key).partition(b"\n")
     known = json.loads(facts)
     response = HttpResponse(
         content, status=known["status"], content_type=known["type"] or None, headers=known["headers"]

@@ -29,21 +29,22 @@ def _derive(secret: str, purpose: str) -> bytes:
     return HKDF(hashes.SHA256(), 32, None, f"getyousite {purpose}".encode()).derive(secret.encode())
 
 
-def _keys(purpose: str) -> Iterator[bytes]:
+def derived(purpose: str) -> Iterator[bytes]:
+    """Keys of 32 bytes for `purpose`: the first writes, all read."""
     for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
         yield _derive(secret, purpose)
 
 
 def sign(purpose: str, text: str) -> str:
     """HMAC-SHA256 of `text` under the key for `purpose`, hexadecimal: the same each time it is asked for."""
-    return hmac.new(next(_keys(purpose)), text.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(next(derived(purpose)), text.encode(), hashlib.sha256).hexdigest()
 
 
 def genuine(purpose: str, text: str, mac: str) -> bool:
     """Whether `mac` is ours for `text`, under this SECRET_KEY or an older one. Takes the same time either way."""
     found = [
         hmac.compare_digest(hmac.new(key, text.encode(), hashlib.sha256).hexdigest().encode(), mac.encode())
-        for key in _keys(purpose)
+        for key in derived(purpose)
     ]
     return any(found)
 
@@ -51,13 +52,13 @@ def genuine(purpose: str, text: str, mac: str) -> bool:
 def encrypt(plain: bytes, *, place: str) -> bytes:
     """AES-256-GCM with a random nonce before the ciphertext. `place` is authenticated: elsewhere it does not open."""
     nonce = os.urandom(NONCE_BYTES)
-    return nonce + AESGCM(next(_keys("at rest"))).encrypt(nonce, plain, place.encode())
+    return nonce + AESGCM(next(derived("at rest"))).encrypt(nonce, plain, place.encode())
 
 
 def decrypt(sealed: bytes, *, place: str) -> bytes:
     """What `encrypt` was given. Raises Undecryptable."""
     nonce, body = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
-    for key in _keys("at rest"):
+    for key in derived("at rest"):
         try:
             return AESGCM(key).decrypt(nonce, body, place.encode())
         except (InvalidTag, ValueError):
@@ -68,7 +69,7 @@ def decrypt(sealed: bytes, *, place: str) -> bytes:
 def is_current(sealed: bytes, *, place: str) -> bool:
     """Whether the first key opens this."""
     try:
-        AESGCM(next(_keys("at rest"))).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], place.encode())
+        AESGCM(next(derived("at rest"))).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], place.encode())
     except (InvalidTag, ValueError):
         return False
     return True

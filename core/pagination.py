@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core.errors import FieldProblem, Invalid
+from core.parsing import storable
 
 MAX_LIMIT = 100
 DEFAULT_LIMIT = 20
@@ -124,7 +125,7 @@ class KeysetPagination(BasePagination):
 
     def _limit(self) -> int:
         given = self.request.query_params.get("limit", str(DEFAULT_LIMIT))
-        if not (given.isascii() and given.isdecimal()) or not 1 <= int(given[:6]) <= MAX_LIMIT:
+        if not (given.isascii() and given.isdecimal()) or len(given) > 3 or not 1 <= int(given) <= MAX_LIMIT:
             raise _refuse("limit", f"`limit` is a number from 1 to {MAX_LIMIT}.")
         return int(given)
 
@@ -138,11 +139,13 @@ class KeysetPagination(BasePagination):
         try:
             way, position, value = json.loads(base64.urlsafe_b64decode(given.encode() + b"=="))
             found = {"n": False, "p": True}[way], (UUID(position), value)
-        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
             raise refusal from None
         if type(value) is not (self.order.type if self.order else type(None)):
             raise refusal
-        if (isinstance(value, str) and "\x00" in value) or (isinstance(value, int) and not -(2**31) < value < 2**31):
+        if (isinstance(value, str) and not storable(value)) or (
+            isinstance(value, int) and not -(2**31) < value < 2**31
+        ):
             raise refusal
         return found
 

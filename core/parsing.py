@@ -86,13 +86,16 @@ def _finite(text: str) -> float:
     return number
 
 
+def storable(text: str) -> bool:
+    """Whether PostgreSQL text can hold it: no NUL, no lone surrogate."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _check_text(value: Any) -> None:
     """Refuse what PostgreSQL text cannot hold; only an escape can have brought it in."""
     if isinstance(value, str):
-        if "\x00" in value:
-            raise ParseError("Text may not contain NUL.")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ParseError("Text may not contain a lone surrogate.")
+        if not storable(value):
+            raise ParseError("Text may not contain NUL or a lone surrogate.")
     elif isinstance(value, dict):
         for key, item in value.items():
             _check_text(key)

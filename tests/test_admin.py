@@ -97,7 +97,7 @@ def test_user_buttons_act_at_once(staff):
     person = sign_in(UserFactory())
     assert person.get("auth/me").status_code == 200
 
-    assert "Ended 1 sessions" in press(staff, "accounts/user", "sign_out", person.user)
+    assert "Signed out 1 users" in press(staff, "accounts/user", "sign_out", person.user)
     assert person.get("auth/me").status_code == 401
 
     assert "Disabled 1 users" in press(staff, "accounts/user", "disable", person.user)

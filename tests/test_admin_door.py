@@ -4,9 +4,12 @@ import json
 
 import pyotp
 import pytest
+from django.core.management import call_command
+from django.db import connection
 from django.test import Client
+from django.utils import timezone
 
-from accounts.models import Totp
+from accounts.models import Role, Session, Totp, User
 from accounts.tests.calls import mails_to, subject
 from accounts.tests.factories import UserFactory
 from audit.models import Entry
@@ -201,3 +204,105 @@ def test_no_one_but_a_member_of_staff_may_set_up_a_factor_there(password_hash):
 
     assert client.get("/admin/second-factor/").status_code == 302
     assert Totp.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{}, {"username": "", "password": ""}, {"username": "x"}, {"username": "a\x00b", "password": "x"}, {"username": "x", "password": "\x00"},
+     {"credential": "[" * 19000}, {"credential": "x" * 30_000}, {"username": "x" * 5000, "password": "y" * 5000}, {"code": "x" * 500}],
+)  # fmt: skip
+def test_an_odd_form_is_shown_again(form):
+    assert Client().post("/admin/login/", form).status_code == 200
+
+
+def test_who_may_write_in_the_admin_gives_and_touches_no_more_than_their_own_rights(world, password_hash):
+    role = Role.objects.create(name="clerks", permissions=["admin.access", "admin.write"])
+    clerk = UserFactory(password=password_hash)
+    clerk.roles.set([role])
+    client, admin_role = Client(), Role.objects.get(name="admin")
+    client.post("/admin/login/", {"username": clerk.email, "password": PASSWORD})
+    victim = world.api.user
+    form = {"name": "x", "age": "", "is_active": "on", "roles": [str(role.pk), str(admin_role.pk)]}
+    form |= {f"{part}-{name}_FORMS": 0 for part in ("sessions", "api_keys") for name in ("TOTAL", "INITIAL")}
+
+    assert client.post(f"/admin/accounts/user/{clerk.pk}/change/", form).status_code == 200, "no such choice"
+    assert client.post(f"/admin/accounts/user/{victim.pk}/change/", form).status_code == 403
+    for action in ("sign_out", "disable", "reset_factors", "hide"):
+        client.post("/admin/accounts/user/", {"action": action, "_selected_action": [str(victim.pk)]})
+
+    assert sorted(found.name for found in clerk.roles.all()) == ["clerks"]
+    assert world.api.get("auth/me").status_code == 200
+    assert User.objects.get(pk=victim.pk).is_active
+
+
+@pytest.mark.parametrize("action", ["disable", "enable", "reset_factors", "hide", "sign_out"])
+def test_buttons_on_a_deleted_account_say_so_or_do_nothing(world, action):
+    client = Client()
+    knock(client, world)
+    gone = UserFactory(deleted_at=timezone.now())
+
+    answer = client.post("/admin/accounts/user/", {"action": action, "_selected_action": [str(gone.pk)]})
+
+    assert answer.status_code == 302
+    assert client.post(f"/admin/accounts/user/{gone.pk}/change/", {"name": "x"}).status_code == 403
+
+
+def test_a_copy_of_the_database_opens_no_admin_session(world):
+    client = Client()
+    knock(client, world)
+    cookie = client.cookies["admin-session"].value
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT session_key FROM django_session")
+        (stored,) = cursor.fetchone()
+    thief = Client()
+    thief.cookies["admin-session"] = stored
+
+    assert stored != cookie
+    assert not is_in(thief)
+    assert is_in(client)
+    client.post("/admin/logout/")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM django_session")
+        assert cursor.fetchone() == (0,)
+
+
+def test_guessing_the_old_password_in_the_form_slows_down(world):
+    client = Client()
+    knock(client, world)
+    form = {
+        "old_password": "wrong",
+        "new_password1": "an entirely new phrase",
+        "new_password2": "an entirely new phrase",
+    }
+
+    statuses = [client.post("/admin/password_change/", form).status_code for _ in range(12)]
+
+    assert statuses == [200] * 5 + [429] * 7
+
+
+def test_a_factor_is_set_up_after_a_recent_sign_in_only_and_with_the_secret_one_saw(world):
+    client = Client()
+    knock(client, world)
+    client.get("/admin/second-factor/")
+    stolen = pyotp.TOTP(world.api.post("auth/totp").json()["secret"])  # by somebody with a stolen token
+    refused = client.post("/admin/second-factor/", {"code": stolen.now()})
+    assert "This code is wrong" in refused.content.decode()
+    assert stolen.secret not in refused.content.decode()
+
+    session = client.session
+    session["proved_at"] -= 301
+    session.save()
+    answer = client.get("/admin/second-factor/")
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/login/?next=/admin/second-factor/")
+    assert not is_in(client)
+
+
+def test_revoke_sessions_for_all_ends_sessions_of_the_admin_too(world):
+    client = Client()
+    knock(client, world)
+    Session.objects.all().delete()
+
+    call_command("revoke_sessions", "--all", verbosity=0)
+
+    assert not is_in(client)

@@ -9,16 +9,22 @@ from django.db import transaction
 from accounts import api_keys, revocation
 from accounts.errors import TooManyOfThese
 from accounts.models import ApiKey, User
+from accounts.services.roles import within
 from audit.actors import Actor
 from audit.services import record
+from core.permissions import all_permissions
 
 MOST = 50  # live keys of one owner
 
 
 @transaction.atomic
 def issue_api_key(owner_id: UUID, *, actor: Actor, now: datetime, **facts: Any) -> tuple[ApiKey, str]:
-    """The stored key and its text, which cannot be shown again. `facts` are fields of ApiKey. Raises TooManyOfThese."""
-    owner = User.objects.alive().select_for_update().get(pk=owner_id)  # parallel requests count one another
+    """The stored key and its text, which cannot be shown again. `facts` are fields of ApiKey.
+
+    Raises TooManyOfThese, and BeyondYourRights for a permission that its owner does not hold: it must not wake up later.
+    """
+    owner = User.objects.alive().select_for_update(no_key=True).get(pk=owner_id)  # parallel requests count one another
+    within(set(facts["scopes"]) & set(all_permissions()), owner.permission_codes())
     if ApiKey.objects.live(now=now).filter(owner=owner).count() >= MOST:
         raise TooManyOfThese
     prefix, text = api_keys.new_key()

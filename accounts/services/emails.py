@@ -6,12 +6,14 @@ the answer nor its time tells who is a customer.
 
 import json
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from accounts import challenges
 from accounts.errors import EmailTaken, LinkRefused
@@ -21,11 +23,12 @@ from accounts.services.roles import USER
 from audit import actors
 from audit.services import Subject, record
 from core import jobs, keys, mail
+from core.models import Mail
 
 Purpose = EmailProof.Purpose
 LIFETIMES = {Purpose.RESET: timedelta(minutes=30), Purpose.CHANGE: timedelta(hours=1)}
 LIFETIME = timedelta(hours=24)
-MAILS_AN_HOUR = 5  # to one address; whoever asks more often has the earlier ones
+MAILS_AT_ONCE = 5  # of one kind to one address, while their links live; whoever asks more often has those
 SIGNATURE = "mailed link"
 
 
@@ -67,7 +70,7 @@ def _request(purpose: str, email: str, *, now: datetime, user: User | None = Non
         purpose=purpose, email=normalise_email(email), user=user, details=details, due_at=now, expires_at=expires
     )
     who = actors.user(user) if user else actors.ANONYMOUS
-    subject = Subject("email_proof", proof.pk, proof.email, owner_id=user.pk if user else None)
+    subject = Subject("email_proof", proof.pk, owner_id=user.pk if user else None)
     record("email_proof.requested", actor=who, subject=subject, purpose=str(purpose))
     jobs.nudge(task)
 
@@ -81,9 +84,6 @@ def mail_proofs(*, now: datetime) -> int:
 @transaction.atomic
 def _answer(proof: EmailProof, *, now: datetime) -> None:
     """Decide what to mail for one request, if anything."""
-    asked = EmailProof.objects.filter(email=proof.email, id__lt=proof.pk, created_at__gt=now - timedelta(hours=1))
-    if asked.count() >= MAILS_AN_HOUR:
-        return
     account = User.objects.alive().filter(email=proof.email).first()
     {
         Purpose.SIGN_UP: _answer_sign_up,
@@ -99,9 +99,7 @@ def _answer_sign_up(proof: EmailProof, account: User | None) -> None:
         proof.details = "{}"
         proof.save(update_fields=["details"])
         if account:
-            mail.post(
-                account.email, "already_registered", person=account.pk, link=f"{settings.FRONT_END_URL}/forgot-password"
-            )
+            _mail(proof, "already_registered", person=account.pk, link=f"{settings.FRONT_END_URL}/forgot-password")
         return
     _mail_link(proof, "confirm_sign_up", "verify-email")  # without the name: whoever typed it may be a stranger
 
@@ -115,7 +113,7 @@ def _answer_change(proof: EmailProof, account: User | None) -> None:
     if account is None:
         _mail_link(proof, "confirm_email_change", "verify-email")
     elif account.pk != proof.user_id:
-        mail.post(proof.email, "address_in_use", person=account.pk)
+        _mail(proof, "address_in_use", person=account.pk)
 
 
 def _answer_reset(proof: EmailProof, account: User | None) -> None:
@@ -132,7 +130,7 @@ def _answer_resend(proof: EmailProof, account: User | None) -> None:
         _mail_link(proof, "verify_email", "verify-email")
     elif account is None:
         open_ones = EmailProof.objects.filter(email=proof.email, purpose=Purpose.SIGN_UP, used_at=None)
-        for found in open_ones.filter(expires_at__gt=proof.created_at)[:MAILS_AN_HOUR]:
+        for found in open_ones.filter(expires_at__gt=proof.created_at)[:MAILS_AT_ONCE]:
             if found.details != "{}":  # encrypted, so the database cannot tell
                 _answer_sign_up(found, None)
                 break
@@ -140,7 +138,15 @@ def _answer_resend(proof: EmailProof, account: User | None) -> None:
 
 def _mail_link(proof: EmailProof, template: str, page: str) -> None:
     link = f"{settings.FRONT_END_URL}/{page}#{token_of(proof)}"  # after the #, so that no server log has it
-    mail.post(proof.email, template, person=proof.user_id, until=proof.expires_at, link=link)
+    _mail(proof, template, person=proof.user_id, until=proof.expires_at, link=link)
+
+
+def _mail(proof: EmailProof, template: str, **facts: Any) -> None:
+    """Mail it, unless this address got as many of the same kind while their links lived: one of those is good."""
+    lives = min(LIFETIMES.get(Purpose(proof.purpose), LIFETIME), timedelta(hours=1))
+    lately = Mail.objects.filter(to=proof.email, template=template, created_at__gt=timezone.now() - lives)
+    if lately.count() < MAILS_AT_ONCE:
+        mail.post(proof.email, template, **facts)
 
 
 def token_of(proof: EmailProof) -> str:
@@ -148,17 +154,21 @@ def token_of(proof: EmailProof) -> str:
     return f"{proof.pk.hex}.{keys.sign(SIGNATURE, proof.pk.hex)}"
 
 
-def _open_proof(token: str, purposes: set[str], *, now: datetime) -> EmailProof:
-    """The proof of a token that is still good, locked until the caller's transaction ends. Raises LinkRefused."""
+def _find_proof(token: str, purposes: set[str], *, now: datetime) -> EmailProof:
+    """The proof of a token that is still good. Raises LinkRefused."""
     pk, _, mac = token.partition(".")
     if len(token) > 200 or not token.isascii() or not keys.genuine(SIGNATURE, pk, mac):
         raise LinkRefused
-    found = EmailProof.objects.select_for_update().filter(pk=UUID(pk), used_at=None, expires_at__gt=now)
-    proof = found.filter(purpose__in=purposes).first()
-    if proof is None:
+    found = EmailProof.objects.filter(pk=UUID(pk), used_at=None, expires_at__gt=now, purpose__in=purposes).first()
+    if found is None:
         raise LinkRefused
-    EmailProof.objects.filter(pk=proof.pk).update(used_at=now, details="{}")
-    return proof
+    return found
+
+
+def _use(proof: EmailProof, *, now: datetime) -> None:
+    """Use a proof up. The user's row is locked before, as everywhere. Raises LinkRefused when somebody was faster."""
+    if not EmailProof.objects.filter(pk=proof.pk, used_at=None).update(used_at=now, details="{}"):
+        raise LinkRefused
 
 
 @transaction.atomic
@@ -167,12 +177,13 @@ def confirm_email(token: str, *, now: datetime) -> User | None:
 
     Raises LinkRefused: also when the address got an account meanwhile.
     """
-    proof = _open_proof(token, {Purpose.SIGN_UP, Purpose.VERIFY, Purpose.CHANGE}, now=now)
+    proof = _find_proof(token, {Purpose.SIGN_UP, Purpose.VERIFY, Purpose.CHANGE}, now=now)
     if proof.purpose == Purpose.SIGN_UP:
         return _finish_sign_up(proof, now=now)
-    user = User.objects.alive().select_for_update(of=("self",)).filter(email_proofs=proof).first()
-    if user is None or (proof.purpose == Purpose.VERIFY and user.email != proof.email):
+    user = _owner(proof)
+    if proof.purpose == Purpose.VERIFY and user.email != proof.email:
         raise LinkRefused
+    _use(proof, now=now)
     old = user.email
     try:
         with transaction.atomic():
@@ -183,21 +194,36 @@ def confirm_email(token: str, *, now: datetime) -> User | None:
     if proof.purpose == Purpose.VERIFY:
         record("user.email_verified", actor=actors.user(user), subject=user)
         return None
-    end_links(user.pk, now=now)
+    end_links(User(pk=user.pk, email=old), now=now)
     told = {"email_before": old, "email_after": user.email}
     record("user.email_changed", actor=actors.user(user), subject=user, personal=told)
     mail.post(old, "email_changed", person=user.pk)
     return None
 
 
+def _owner(proof: EmailProof) -> User:
+    """The active account of a proof, locked. Raises LinkRefused."""
+    alive = User.objects.alive().select_for_update(no_key=True, of=("self",))
+    user = alive.filter(email_proofs=proof, is_active=True).first()
+    if user is None:
+        raise LinkRefused
+    return user
+
+
 def _finish_sign_up(proof: EmailProof, *, now: datetime) -> User:
+    """Make the account. Where more than one sign-up waits for this address, somebody else may have typed one of them:
+    then no password of theirs is taken, and the mailbox gets a link to choose one.
+    """
+    waiting = EmailProof.objects.filter(email=proof.email, purpose=Purpose.SIGN_UP, created_at__gt=now - LIFETIME)
+    alone = waiting.count() == 1
     details = json.loads(proof.details)
+    _use(proof, now=now)
     if "password" not in details:
         raise LinkRefused
     try:
-        return add_user(
+        user = add_user(
             email=proof.email,
-            encoded=details["password"],
+            encoded=details["password"] if alone else make_password(None),
             name=details["name"],
             age=details["age"],
             roles={USER},
@@ -206,20 +232,24 @@ def _finish_sign_up(proof: EmailProof, *, now: datetime) -> User:
         )
     except EmailTaken:
         raise LinkRefused from None
+    if not alone:
+        request_reset(user.email, now=now)
+    return user
 
 
-@transaction.atomic
 def reset_password(token: str, password: str, *, now: datetime) -> None:
     """Choose a new password by a mailed link. Ends every session; a second factor stays what it is.
 
     Raises LinkRefused, and Django's ValidationError for a password that is too weak, which leaves the link good.
     """
-    proof = _open_proof(token, {Purpose.RESET}, now=now)
-    user = User.objects.alive().filter(email_proofs=proof, is_active=True, email=proof.email).first()
-    if user is None:
-        raise LinkRefused
-    validate_password(password, user)
-    set_password(user.pk, password, actor=actors.user(user), now=now, verified_at=now)
+    with transaction.atomic():
+        proof = _find_proof(token, {Purpose.RESET}, now=now)
+        user = _owner(proof)
+        if user.email != proof.email:
+            raise LinkRefused
+        validate_password(password, user)
+        _use(proof, now=now)
+        set_password(user.pk, password, actor=actors.user(user), now=now, verified_at=now)
 
 
 def forget_proofs(*, now: datetime) -> int:

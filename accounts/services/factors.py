@@ -16,6 +16,7 @@ from accounts import challenges, passkeys
 from accounts.errors import CodeRefused, FactorExists, FactorMissing, LastFactor, PasskeyRefused, TooManyOfThese
 from accounts.models import Passkey, RecoveryCode, Totp, User
 from accounts.selectors import factors_of
+from accounts.services.roles import within
 from audit import actors
 from audit.actors import Actor
 from audit.services import Subject, record
@@ -32,7 +33,7 @@ def begin_totp(user: User) -> str:
     """A fresh secret (base32, 160 bits) that guards nothing until a code of it came back. Raises FactorExists."""
     secret = pyotp.random_base32()
     with transaction.atomic():
-        User.objects.select_for_update().get(pk=user.pk)
+        User.objects.select_for_update(no_key=True).get(pk=user.pk)
         if Totp.objects.filter(user=user).exclude(confirmed_at=None).exists():
             raise FactorExists
         Totp.objects.update_or_create(user=user, defaults={"secret": secret, "last_step": 0, "confirmed_at": None})
@@ -48,7 +49,8 @@ def provisioning_uri(user: User, secret: str) -> str:
 @transaction.atomic
 def confirm_totp(user: User, code: str, *, now: datetime) -> list[str]:
     """Set the authenticator app in force; return recovery codes if there were none. Raises CodeRefused, FactorMissing."""
-    totp = Totp.objects.select_for_update().filter(user=user, confirmed_at=None).first()
+    User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    totp = Totp.objects.filter(user=user, confirmed_at=None).first()
     if totp is None:
         raise FactorMissing
     use_code(totp, code, now=now)
@@ -86,7 +88,7 @@ def remove_totp(user: User) -> None:
 @transaction.atomic
 def new_recovery_codes(user: User) -> list[str]:
     """Ten codes in place of all earlier ones; shown now and never again. Raises FactorMissing."""
-    User.objects.select_for_update().get(pk=user.pk)
+    User.objects.select_for_update(no_key=True).get(pk=user.pk)
     if not factors_of(user.pk).any:
         raise FactorMissing
     plain = ["".join(secrets.choice(CODE_ALPHABET) for _ in range(16)) for _ in range(CODES)]
@@ -104,7 +106,7 @@ def use_recovery_code(user: User, code: str, *, now: datetime) -> None:
         same = hmac.compare_digest(row.digest, _code_digest(user, plain))
         if same and codes.filter(pk=row.pk).update(used_at=now):
             record("recovery_code.used", actor=actors.user(user), subject=_subject(user))
-            mail.post(user.email, "recovery_code_used", person=user.pk, left=codes.count())
+            mail.post(user.email, "recovery_code_used", person=user.pk, left=factors_of(user.pk).recovery_codes)
             return
     raise CodeRefused
 
@@ -130,7 +132,7 @@ def add_passkey(
         raise PasskeyRefused
     found = passkeys.verify_creation(credential, asked.nonce)
     challenges.spend(asked)
-    User.objects.select_for_update().get(pk=user.pk)
+    User.objects.select_for_update(no_key=True).get(pk=user.pk)
     if user.passkeys.count() >= MOST_PASSKEYS:
         raise TooManyOfThese
     try:
@@ -178,9 +180,13 @@ def remove_passkey(passkey: Passkey) -> None:
 
 
 @transaction.atomic
-def reset_factors(user_id: UUID, *, actor: Actor) -> None:
-    """Staff take every second factor away: for somebody who lost theirs and was recognised in another way."""
-    user = User.objects.alive().select_for_update().get(pk=user_id)
+def reset_factors(user_id: UUID, *, actor: Actor, limit: frozenset[str] | None = None) -> None:
+    """Take every second factor away: for somebody who lost theirs and was recognised by staff in another way.
+
+    Raises BeyondYourRights past the rights in `limit`.
+    """
+    user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
+    within(user.permission_codes(), limit)
     Totp.objects.filter(user=user).delete()
     user.passkeys.all().delete()
     user.recovery_codes.all().delete()
@@ -189,7 +195,7 @@ def reset_factors(user_id: UUID, *, actor: Actor) -> None:
 
 def _keep_a_factor(user: User) -> None:
     """Raise LastFactor when a member of staff would be left without. Holds off a parallel removal."""
-    User.objects.select_for_update().get(pk=user.pk)
+    User.objects.select_for_update(no_key=True).get(pk=user.pk)
     left = factors_of(user.pk)
     if left.totp + left.passkeys <= 1 and user.is_staff:
         raise LastFactor

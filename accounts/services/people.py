@@ -7,11 +7,12 @@ from uuid import UUID
 import structlog
 from django.contrib.auth.hashers import make_password
 from django.db import IntegrityError, transaction
-from django.db.models import F, ProtectedError
+from django.db.models import F, ProtectedError, Q
 
 from accounts.errors import EmailTaken
 from accounts.models import EmailProof, Role, User, normalise_email
-from accounts.services.roles import USER, keep_an_admin, set_roles, within
+from accounts.selectors import factors_of
+from accounts.services.roles import USER, keep_an_admin, lock_admins, set_roles, within
 from accounts.services.sessions import close_all_sessions
 from audit import actors
 from audit.actors import SYSTEM, Actor
@@ -60,15 +61,16 @@ def add_user(
     verified_at: datetime | None,
 ) -> User:
     """As `register_user`, with the password hashed already."""
-    try:
-        with transaction.atomic():
-            user = User.objects.create(
-                email=normalise_email(email), password=encoded, name=name, age=age, email_verified_at=verified_at
-            )
-            user.roles.set(Role.objects.filter(name__in=roles))
-            record("user.registered", actor=actor or actors.user(user), subject=user, roles=sorted(roles))
-    except IntegrityError:
-        raise EmailTaken from None
+    with transaction.atomic():
+        try:
+            with transaction.atomic():
+                user = User.objects.create(
+                    email=normalise_email(email), password=encoded, name=name, age=age, email_verified_at=verified_at
+                )
+        except IntegrityError:
+            raise EmailTaken from None
+        user.roles.set(Role.objects.filter(name__in=roles))
+        record("user.registered", actor=actor or actors.user(user), subject=user, roles=sorted(roles))
     return user
 
 
@@ -100,7 +102,7 @@ def change_user(
     user_id: UUID, changes: dict[str, Any], *, actor: Actor, if_match: IfMatch, limit: frozenset[str] | None = None
 ) -> User:
     """Change name or age. Raises PreconditionFailed, and BeyondYourRights past the rights in `limit`."""
-    user = User.objects.alive().select_for_update().get(pk=user_id)
+    user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
     if_match.check(user.version)
     within(user.permission_codes(), limit)
     told: dict[str, str] = {}
@@ -119,7 +121,7 @@ def delete_user(
 ) -> None:
     """Hide an account with everything it owns, and sign it out. Raises PreconditionFailed, LastAdmin, BeyondYourRights."""
     keep_an_admin(user_id)
-    user = User.objects.alive().select_for_update().get(pk=user_id)
+    user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
     if_match.check(user.version)
     within(user.permission_codes(), limit)
     user.deleted_at, user.version = now, user.version + 1
@@ -132,7 +134,7 @@ def delete_user(
 @transaction.atomic
 def restore_user(user_id: UUID, *, actor: Actor) -> None:
     """Bring back a hidden account with what was hidden with it. The person signs in anew."""
-    user = User.objects.deleted().select_for_update().get(pk=user_id)
+    user = User.objects.deleted().select_for_update(no_key=True).get(pk=user_id)
     assert user.deleted_at is not None
     lifecycle.restore("person", user_id, moment=user.deleted_at)
     User.objects.get_queryset().filter(pk=user_id).update(deleted_at=None, version=F("version") + 1)
@@ -149,7 +151,7 @@ def purge_users(before: datetime) -> int:
         try:
             with transaction.atomic():
                 record("user.purged", actor=SYSTEM, subject=_subject(user.pk))
-                erase_personal(owner_id=user.pk)
+                erase_personal(owner_id=user.pk, values=[user.email])
                 Mail.objects.filter(person=user.pk).delete()
                 EmailProof.objects.filter(email=user.email).delete()
                 user.delete()
@@ -164,23 +166,38 @@ def set_password(
 ) -> None:
     """Replace a password, end every session and every link that could replace it again, and tell the owner.
 
-    The password must have been checked. `verified_at`: this proved the address, too.
+    The password must have been checked. `verified_at`: this proved the address, too. If nobody had proved it before,
+    whoever made the account may have been a stranger: their factors and keys go.
     """
     encoded = make_password(password)
     with transaction.atomic():
-        user = User.objects.alive().select_for_update().get(pk=user_id)
+        user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
+        if verified_at and not user.email_verified_at:
+            forget_strangers(user, actor=actor, now=now)
         user.password, user.version = encoded, user.version + 1
         user.email_verified_at = user.email_verified_at or verified_at
         user.save(update_fields=["password", "version", "email_verified_at", "updated_at"])
-        end_links(user_id, now=now)
+        end_links(user, now=now)
         record("user.password_changed", actor=actor, subject=_subject(user_id))
         close_all_sessions(user_id, now=now, actor=actor)
         mail.post(user.email, "password_changed", person=user_id, time=f"{now:%Y-%m-%d %H:%M} UTC")
 
 
-def end_links(user_id: UUID, *, now: datetime) -> None:
+def forget_strangers(user: User, *, actor: Actor, now: datetime) -> None:
+    """Take away every way in that was made before anybody proved the address."""
+    from accounts.services.api_keys import revoke_api_key
+    from accounts.services.factors import reset_factors
+
+    if factors_of(user.pk).any:
+        reset_factors(user.pk, actor=actor)
+    for key_id in list(user.api_keys.filter(revoked_at=None).values_list("pk", flat=True)):
+        revoke_api_key(key_id, actor=actor, now=now)
+
+
+def end_links(user: User, *, now: datetime) -> None:
     """Links to this account's mailboxes that are still open are good for nothing from now on."""
-    EmailProof.objects.filter(user_id=user_id, used_at=None).update(used_at=now)
+    waiting = Q(email=user.email, purpose=EmailProof.Purpose.RESET)  # no worker has seen whose it is
+    EmailProof.objects.filter(Q(user=user) | waiting, used_at=None).update(used_at=now)
 
 
 @transaction.atomic
@@ -190,7 +207,7 @@ def set_active(
     """Enable an account, or disable it and sign it out. Raises LastAdmin, BeyondYourRights."""
     if not active:
         keep_an_admin(user_id)
-    user = User.objects.alive().select_for_update().get(pk=user_id)
+    user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
     within(user.permission_codes(), limit)
     User.objects.filter(pk=user_id).update(is_active=active, version=F("version") + 1)
     record("user.enabled" if active else "user.disabled", actor=actor, subject=_subject(user_id))
@@ -211,6 +228,7 @@ def change_account(
     """What staff may change: name, age, whether it is active, roles (names or rows). Raises LastAdmin,
     PreconditionFailed, BeyondYourRights.
     """
+    lock_admins()  # before the user, as everywhere
     own: dict[str, Any] = {name: changes[name] for name in ("name", "age") if name in changes}
     user = change_user(user_id, own, actor=actor, if_match=if_match, limit=limit)
     if changes.get("is_active", user.is_active) != user.is_active:

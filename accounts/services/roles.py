@@ -44,12 +44,14 @@ def set_roles(
 
     `limit` is what the giver may do: roles beyond it are neither given nor taken. Raises BeyondYourRights.
     """
+    lock_admins()
     if ADMIN not in names:
         keep_an_admin(user_id)
-    user = User.objects.alive().select_for_update().get(pk=user_id)
+    user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
     if_match.check(user.version)
+    within(user.permission_codes(), limit)
     before = {role.name: role for role in user.roles.all()}
-    after = {role.name: role for role in Role.objects.filter(name__in=names)}
+    after = {role.name: role for role in Role.objects.select_for_update(no_key=True).filter(name__in=names)}
     for name in before.keys() ^ after.keys():
         within((before.get(name) or after[name]).permissions, limit)
     user.roles.set(after.values())
@@ -64,9 +66,14 @@ def within(permissions: Any, limit: frozenset[str] | None) -> None:
         raise BeyondYourRights
 
 
+def lock_admins() -> Role:
+    """The role of administrators, held until the end of the transaction. Taken before any user's row."""
+    return Role.objects.select_for_update(no_key=True).get(name=ADMIN)
+
+
 def keep_an_admin(user_id: UUID) -> None:
     """Raise LastAdmin when nobody else could administer; holds off others who ask the same."""
-    admins = Role.objects.select_for_update().get(name=ADMIN)
+    admins = lock_admins()
     others = admins.users.filter(deleted_at=None, is_active=True).exclude(pk=user_id)
     if admins.users.filter(pk=user_id).exists() and not others.exists():
         raise LastAdmin
@@ -120,7 +127,7 @@ def _own_role(role_id: UUID, limit: frozenset[str], if_match: IfMatch) -> Role:
     if_match.check(role.version)
     if role.built_in:
         raise RoleBuiltIn
-    within(role.permissions, limit)
+    within(set(role.permissions) & set(all_permissions()), limit)  # what is no permission any more binds nobody
     return role
 
 

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from accounts import devices, revocation
 from accounts.devices import Device
-from accounts.errors import RefreshRefused
+from accounts.errors import CredentialsRefused, RefreshRefused
 from accounts.models import Session, User
 from accounts.tokens import read_refresh, refresh_token
 from audit import actors
@@ -26,8 +26,12 @@ def open_session(
     user: User, *, device: Device, now: datetime, method: str = "password", quietly: bool = False
 ) -> Session:
     """A session for a user who has just proved who they are. A device that was not theirs before is told by mail,
-    unless `quietly`.
+    unless `quietly`. Raises CredentialsRefused when what was proved has ended meanwhile: a password that was replaced
+    while it was being hashed opens nothing.
     """
+    same = User.objects.alive().select_for_update(no_key=True).filter(pk=user.pk, is_active=True)
+    if not same.filter(password=user.password, epoch=user.epoch).exists():
+        raise CredentialsRefused
     strange = not quietly and not devices.known(user, device) and user.sessions.exists()
     session = Session.objects.create(
         user=user,

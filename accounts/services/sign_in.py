@@ -1,5 +1,6 @@
 """Proving who one is: password, second factor, passkey; at the door and again later."""
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +31,7 @@ from audit.services import Subject, record
 
 # A hash of nothing, at the declared cost: somebody unknown costs what somebody known does.
 NOBODY = "argon2$argon2id$v=19$m=65536,t=3,p=4$Z2V0eW91c2l0ZS1ub2JvZHk$0Zb1o8SVZDQfT0VvB6qNCYzkBDHVcKXnrbnXKUtPkVg"
+ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 SECOND, SIGN_IN, AGAIN = "second factor", "passkey sign-in", "passkey reauthentication"
 
 
@@ -46,7 +48,8 @@ def check_credentials(email: str, password: str, *, device: Device) -> User:
         raise
     if not right or user is None:
         about = user or Subject("user")
-        record("sign_in.failed", actor=ANONYMOUS, subject=about, personal={"tried": address}, factor="password")
+        tried = {"tried": address} if ADDRESS.fullmatch(address) else {}  # else it may be a password in the wrong field
+        record("sign_in.failed", actor=ANONYMOUS, subject=about, personal=tried, factor="password")
         raise CredentialsRefused
     throttle.give_back(buckets, proved=True)
     return user

@@ -9,13 +9,16 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import services
-from accounts.models import EmailProof, Session, User
+from accounts.errors import CredentialsRefused
+from accounts.models import ApiKey, EmailProof, Passkey, Session, User
 from accounts.services.emails import token_of
 from accounts.tests.calls import link_token, mails_to, post, subject
 from accounts.tests.factories import UserFactory
 from accounts.tokens import refresh_token
+from audit.actors import SYSTEM
 from conftest import PASSWORD, sign_in
 from core.models import Mail
+from tests.operations import new_world
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NEW = "an entirely new phrase"
@@ -92,16 +95,80 @@ def test_whoever_signs_up_twice_is_told_by_mail_alone(verification, member):
     assert proof.details == "{}"
 
 
-def test_a_stranger_who_signs_up_first_does_not_get_the_account(verification):
-    """Each sign-up has its own link; the account gets the password of the link that was opened."""
+@pytest.mark.parametrize("opened", [0, 1])
+def test_where_a_stranger_signed_up_too_nobodys_typed_password_opens_the_account(verification, opened):
+    """The mailbox decides: whichever link is opened, its owner chooses a password by another one."""
     post(Client(), "register", {"email": "victim@example.com", "password": "password of a stranger"})
     register("victim@example.com")
     tokens = [link_token(mail) for mail in mails_to("victim@example.com")]
 
-    assert [verify(tokens[1]).status_code, verify(tokens[0]).json()["code"]] == [200, "link_refused"]
+    assert [verify(tokens[opened]).status_code, verify(tokens[1 - opened]).json()["code"]] == [200, "link_refused"]
 
     tries = [{"email": "victim@example.com", "password": word} for word in (PASSWORD, "password of a stranger")]
-    assert [post(Client(), "login", body).status_code for body in tries] == [200, 401]
+    assert [post(Client(), "login", body).status_code for body in tries] == [401, 401]
+    reset = {"token": link_token(mails_to("victim@example.com")[-1]), "password": NEW}
+    assert post(Client(), "password/reset", reset).status_code == 204
+
+
+def test_what_a_stranger_made_before_the_address_was_proved_goes_with_a_reset(password_hash):
+    world = new_world(password_hash, role="user")
+    world.passkey()
+    key = world.key()["key"]
+    post(Client(), "password/forgot", {"email": world.api.user.email})
+    token = link_token(mails_to(world.api.user.email)[-1])
+
+    post(Client(), "password/reset", {"token": token, "password": NEW})
+
+    assert ApiKey.objects.filter(revoked_at=None).count() == Passkey.objects.count() == 0
+    assert Client().get("/api/v1/sites", headers={"Authorization": f"Bearer {key}"}).status_code == 401
+    assert post(Client(), "login", {"email": world.api.user.email, "password": NEW}).status_code == 200
+
+
+def test_asking_for_one_kind_of_mail_does_not_use_up_another(member):
+    for _ in range(9):
+        post(Client(), "email/resend", {"email": member.email})
+    mails_to(member.email)
+    post(Client(), "password/forgot", {"email": member.email})
+
+    assert subject(mails_to(member.email)[-1]) == "Choose a new password"
+
+
+def test_a_reset_ends_requests_that_no_worker_has_seen(member):
+    post(Client(), "password/forgot", {"email": member.email})
+    first = link_token(mails_to(member.email)[0])
+    post(Client(), "password/forgot", {"email": member.email})
+    late = token_of(EmailProof.objects.latest("id"))
+
+    post(Client(), "password/reset", {"token": first, "password": NEW})
+    mails_to(member.email)
+
+    assert post(Client(), "password/reset", {"token": late, "password": NEW}).json()["code"] == "link_refused"
+
+
+def test_two_links_at_the_same_time_are_one_success_and_no_deadlock(member):
+    for _ in range(2):
+        post(Client(), "password/forgot", {"email": member.email})
+    tokens = [link_token(mail) for mail in mails_to(member.email)]
+
+    def use(token):
+        try:
+            return post(Client(), "password/reset", {"token": token, "password": NEW}).status_code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(use, tokens)) == [204, 400]
+
+
+def test_a_sign_in_that_a_reset_overtook_opens_nothing(member):
+    """As when the password is replaced while the old one is being hashed."""
+    proved = User.objects.get(pk=member.pk)
+    services.set_password(member.pk, NEW, actor=SYSTEM, now=timezone.now())
+
+    with pytest.raises(CredentialsRefused):
+        services.open_session(proved, device=services.Device(), now=timezone.now())
+
+    assert Session.objects.filter(user=member, revoked_at=None).count() == 0
 
 
 @pytest.mark.parametrize("kind", ["sign_up", "reset"])

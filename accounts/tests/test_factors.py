@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import cbor2
 import pyotp
 import pytest
 from django.db import connection, connections
@@ -10,12 +11,12 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import challenges, services
-from accounts.models import Passkey, RecoveryCode, Session, Totp
+from accounts.models import Passkey, RecoveryCode, Session, Totp, User
 from accounts.tests.calls import mails_to, post, subject
 from accounts.tests.factories import UserFactory
 from audit.actors import SYSTEM
 from conftest import PASSWORD, sign_in
-from tests.authenticator import Authenticator, raw
+from tests.authenticator import Authenticator, raw, text
 from tests.operations import new_world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -192,6 +193,7 @@ def test_new_recovery_codes_end_the_old_ones_and_need_a_factor(world):
 
 def test_a_password_reset_leaves_the_second_factor_in_place(world):
     world.totp()
+    User.objects.update(email_verified_at=timezone.now())
     token = world.proof("reset")
     post(Client(), "password/reset", {"token": token, "password": "an entirely new phrase"})
 
@@ -413,3 +415,28 @@ def test_staff_take_factors_away_and_the_owner_is_told(world):
 
     assert world.api.get("auth/mfa").json() == {"totp": False, "passkeys": 0, "recovery_codes": 0}
     assert "Staff took all second factors away" in mails_to(world.api.user.email)[-1]
+
+
+@pytest.mark.parametrize("length", [1023, 1024, 5000])
+def test_a_credential_id_has_a_bound(world, length):
+    world.authenticator.id = b"x" * length
+    asked = world.api.post("auth/passkeys/options").json()
+    body = {"challenge": asked["challenge"], "credential": world.authenticator.create(asked["public_key"]), "name": "x"}
+
+    assert world.api.post("auth/passkeys", body).status_code == (201 if length <= 1023 else 401)
+
+
+@pytest.mark.parametrize(
+    "form", ["packed", "tpm", "android-key", "android-safetynet", "fido-u2f", "apple", "none", "x" * 40]
+)
+@pytest.mark.parametrize(
+    "statement", [{}, {"alg": -7, "sig": b"x", "x5c": [b"0" * 40]}, {"ver": "2.0", "response": b"a.b.c"}, {"x5c": []}]
+)
+def test_attestations_that_nobody_asked_for_are_refused_as_such(world, form, statement):
+    asked = world.api.post("auth/passkeys/options").json()
+    made = world.authenticator.create(asked["public_key"])
+    parts = cbor2.loads(raw(made["response"]["attestationObject"]))
+    made["response"]["attestationObject"] = text(cbor2.dumps({**parts, "fmt": form, "attStmt": statement}))
+
+    body = {"challenge": asked["challenge"], "credential": made, "name": "x"}
+    assert world.api.post("auth/passkeys", body).status_code == (201 if (form, statement) == ("none", {}) else 401)

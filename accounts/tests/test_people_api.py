@@ -1,9 +1,14 @@
 """Users and roles over HTTP: for who may, and within what they may."""
 
-import pytest
-from django.test import Client
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
-from accounts.models import Role, User
+import pytest
+from django.db import connections
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import Role, Session, User
 from accounts.tests.calls import link_token, mails_to, post, subject
 from accounts.tests.factories import UserFactory
 from audit.models import Entry
@@ -295,3 +300,80 @@ def test_nobody_sees_or_ends_the_sessions_of_another(api, other):
     assert other.delete(f"auth/sessions/{api.session.pk}").status_code == 404
     assert api.get("auth/me").status_code == 200
     assert [row["id"] for row in other.get("auth/sessions").json()["results"]] == [str(other.session.pk)]
+
+
+def test_rights_are_given_with_a_recent_proof_only(admin):
+    Session.objects.update(proved_at=timezone.now() - timedelta(minutes=6))
+    person = UserFactory()
+
+    tries = [
+        admin.put(f"users/{person.pk}/roles", {"roles": ["admin"]}, if_match="*"),
+        admin.post("users", {"email": "x@example.com", "roles": ["admin"]}),
+        admin.delete(f"users/{person.pk}", if_match="*"),
+        admin.post("roles", {"name": "made", "permissions": []}),
+    ]
+
+    assert [answer.json()["code"] for answer in tries] == ["reauthentication_required"] * 4
+    assert admin.get("users").status_code == 200
+
+
+def test_a_role_with_a_permission_of_the_past_can_be_emptied(admin):
+    role = Role.objects.create(name="old", permissions=["gone.long-ago"])
+
+    assert admin.put(f"roles/{role.pk}", {"name": "old", "permissions": []}, if_match="*").status_code == 200
+
+
+def test_somebody_beyond_ones_rights_is_not_touched_even_harmlessly(admin):
+    helper = holder("users.read", "users.write")
+
+    answer = helper.put(f"users/{admin.user.pk}/roles", {"roles": ["admin", "seller"]}, if_match="*")
+
+    assert answer.json()["code"] == "beyond_your_rights"
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=00000100000", "limit=1" + "9" * 5000, "cursor=" + "W1tb" * 400, "ordering=email&cursor=WyJuIiwgIjAxYTFmZGFkLWNhOGUtN2I0YS1hZDNhLTc4ZjZiMjYyNmUyMyIsICJcdWQ4MDAiXQ"]
+)  # fmt: skip
+def test_hostile_pages_are_refused_not_broken(admin, query):
+    assert admin.get(f"users?{query}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("PATCH", "", {"is_active": False}), ("DELETE", "", None)),
+        (("PUT", "/roles", {"roles": ["admin"]}), ("PATCH", "", {"is_active": False})),
+        (("PUT", "/roles", {"roles": ["user"]}), ("DELETE", "", None)),
+    ],
+)
+def test_two_changes_of_one_account_at_once_wait_and_do_not_fail(admin, first, second):
+    for _ in range(6):
+        person = UserFactory(role="admin")
+
+        def act(change, person=person):
+            method, tail, body = change
+            try:
+                return admin.call(method, f"users/{person.pk}{tail}", body, if_match="*").status_code
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(2) as pool:
+            statuses = set(pool.map(act, [first, second]))
+        assert statuses <= {200, 204, 404}
+
+
+def test_a_role_that_is_deleted_while_it_is_given_is_given_or_not(admin):
+    for number in range(6):
+        role, person = Role.objects.create(name=f"fleeting-{number}", permissions=[]), UserFactory()
+
+        def act(change, role=role, person=person):
+            try:
+                if change == "give":
+                    return admin.put(f"users/{person.pk}/roles", {"roles": [role.name]}, if_match="*").status_code
+                return admin.delete(f"roles/{role.pk}", if_match="*").status_code
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(2) as pool:
+            statuses = tuple(pool.map(act, ["give", "delete"]))
+        assert statuses in {(200, 204), (200, 409), (400, 204)}

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from accounts import services
 from accounts.models import Role, User
-from accounts.permissions import ROLES_READ, ROLES_WRITE, USERS_READ, USERS_WRITE
+from accounts.permissions import ROLES_READ, ROLES_WRITE, USERS_READ, USERS_WRITE, RecentProof
 from accounts.serializers import (
     AccountChangeSerializer,
     AccountCreateSerializer,
@@ -39,6 +39,13 @@ FILTERS = [
 ]
 
 
+def rights_of(view: ApiViewSet) -> frozenset[str]:
+    """What the caller may do, a key within its scopes: nobody hands out or touches more."""
+    held: frozenset[str] = view.caller.row().permission_codes()
+    scopes = getattr(view.request.auth, "scopes", None)
+    return held if scopes is None else held & scopes
+
+
 class UserViewSet(ApiViewSet):
     serializer_class = AccountSerializer
     pagination_class = KeysetPagination
@@ -59,7 +66,8 @@ class UserViewSet(ApiViewSet):
         "destroy": USERS_WRITE,
         "roles": USERS_WRITE,
     }
-    permission_classes = (IsAuthenticated, allow_by_action(scopes))
+    permission_classes = (IsAuthenticated, allow_by_action(scopes), RecentProof)
+    sensitive = ("create", "update", "partial_update", "destroy", "roles")
 
     def get_queryset(self) -> QuerySet[User]:
         users: QuerySet[User] = User.objects.alive().prefetch_related("roles")
@@ -81,9 +89,7 @@ class UserViewSet(ApiViewSet):
 
     @property
     def rights(self) -> frozenset[str]:
-        """What the caller may do: nobody hands out or touches more."""
-        codes: frozenset[str] = self.caller.row().permission_codes()
-        return codes
+        return rights_of(self)
 
     @extend_schema(operation_id="list_users", parameters=FILTERS, responses=AccountSerializer(many=True))
     def list(self, request: Request) -> Response:
@@ -168,14 +174,16 @@ class RoleViewSet(ApiViewSet):
     permission_classes = (
         IsAuthenticated,
         allow_by_action({**scopes, "create": ROLES_WRITE, "update": ROLES_WRITE, "destroy": ROLES_WRITE}),
+        RecentProof,
     )
+    sensitive = ("create", "update", "destroy")
 
     def get_queryset(self) -> QuerySet[Role]:
         return Role.objects.all()
 
     @property
     def by_whom(self) -> dict[str, Any]:
-        return {"actor": actors.user(self.caller), "limit": self.caller.row().permission_codes()}
+        return {"actor": actors.user(self.caller), "limit": rights_of(self)}
 
     @extend_schema(operation_id="list_roles", responses=RoleSerializer(many=True))
     def list(self, request: Request) -> Response:

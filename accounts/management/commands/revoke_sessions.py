@@ -4,11 +4,13 @@ import json
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts import services
 from accounts.models import ApiKey, Session, User, normalise_email
 from audit.actors import SYSTEM
+from core.permissions import ADMIN_ACCESS
 
 
 class Command(BaseCommand):
@@ -34,7 +36,13 @@ class Command(BaseCommand):
         keys = ApiKey.objects.live(now=now).filter(owner__in=users) if options["keys"] else ApiKey.objects.none()
         facts = {"sessions": sessions.count(), "keys": keys.count(), "dry_run": dry_run}
         if not dry_run:
-            for user_id in list(sessions.order_by("user_id").values_list("user_id", flat=True).distinct()):
+            # Staff may be signed in at the admin alone, which has no row in `sessions`.
+            wanted = (
+                users
+                if email
+                else users.filter(Q(sessions__in=sessions) | Q(roles__permissions__contains=[ADMIN_ACCESS.code]))
+            )
+            for user_id in list(wanted.order_by("pk").values_list("pk", flat=True).distinct()):
                 services.close_all_sessions(user_id, actor=SYSTEM, now=now)
             for key_id in list(keys.values_list("pk", flat=True)):
                 services.revoke_api_key(key_id, actor=SYSTEM, now=now)

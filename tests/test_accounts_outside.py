@@ -1,0 +1,333 @@
+"""Accounts from outside: a mail server over TLS, a worker, and the samples of docs/accounts.md in Chromium."""
+
+import datetime
+import email
+import email.policy
+import re
+import secrets
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pyotp
+import pytest
+from aiosmtpd.controller import Controller
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from config import embedded
+from tests.stack import PASSWORD, ROOT, eventually
+from tests.test_browser import CHROMIUM, SIZES, browser, look, picture  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.stack
+needs_chromium = pytest.mark.skipif(
+    not CHROMIUM, reason="browser test: Chromium is not installed (apt-get install chromium)"
+)
+
+
+class Mailbox:
+    """What the mail server took, as parsed messages."""
+
+    def __init__(self) -> None:
+        self.messages: list[email.message.EmailMessage] = []
+
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802 - aiosmtpd's name
+        self.messages.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        self.messages[-1]["X-Over-TLS"] = str(server.transport.get_extra_info("ssl_object") is not None)
+        return "250 kept"
+
+    def to(self, address: str) -> list[email.message.EmailMessage]:
+        return [message for message in self.messages if message["To"] == address]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for `localhost` that signs itself, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "key.pem").write_bytes(secret)
+    (folder / "certificate.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return folder
+
+
+def serve_mail(certificate, *, port, tls):
+    """A mail server on loopback: `smtps`, `starttls`, or `plain`."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate / "certificate.pem", certificate / "key.pem")
+    options = {
+        "smtps": {"ssl_context": context},
+        "starttls": {"tls_context": context, "require_starttls": True},
+        "plain": {},
+    }[tls]
+    controller = Controller(Mailbox(), hostname="localhost", port=port, **options)
+    controller.start()
+    return controller
+
+
+@pytest.fixture
+def office(stack, certificate):
+    """Start a web process in required mode and a worker that mails to `url`; stopped afterwards."""
+    started = []
+
+    def start(url, *, trusted=True, **environ):
+        mine = {"MAIL_URL": url, "ACCOUNTS_EMAIL_VERIFICATION": "required", **environ}
+        if trusted:
+            mine["SSL_CERT_FILE"] = str(certificate / "certificate.pem")
+        web = stack.start_web(workers=1, **mine)
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "celery", "--quiet", "-A", "config.celery", "worker", "--pool", "solo", "--loglevel", "WARNING"],
+            cwd=ROOT, env={**stack.environ, **mine, "PROCESS": "worker", "PORT": str(web.port), "VAR_DIR": str(web.log.parent)},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        started.extend([web.process, worker])
+        return web
+
+    yield start
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.wait(40)
+    stack.manage("shell", "-c", "from core.models import Mail; Mail.objects.all().delete()")
+
+
+def sign_up(web):
+    address = f"{secrets.token_hex(6)}@example.com"
+    answer = httpx.post(
+        f"{web.url}/api/v1/auth/register", json={"email": address, "password": PASSWORD}, headers={"Host": "localhost"}
+    )
+    assert answer.status_code == 202, answer.text
+    return address
+
+
+def verify(web, message):
+    token = re.search(r"#(\S+)", message.get_body(("plain",)).get_content())[1]
+    return httpx.post(f"{web.url}/api/v1/auth/email/verify", json={"token": token}, headers={"Host": "localhost"})
+
+
+@pytest.mark.parametrize(("scheme", "tls"), [("smtps", "smtps"), ("smtp", "starttls")])
+def test_a_sign_up_is_mailed_over_tls_and_its_link_signs_in(office, certificate, scheme, tls):
+    server = serve_mail(certificate, port=embedded.free_port(), tls=tls)
+    web = office(f"{scheme}://localhost:{server.port}")
+    try:
+        address = sign_up(web)
+        (message,) = eventually(lambda: server.handler.to(address), seconds=30)
+    finally:
+        server.stop()
+
+    assert (message["X-Over-TLS"], message["Subject"]) == ("True", "Confirm your address to finish signing up")
+    assert message["Auto-Submitted"] == "auto-generated"
+    html = message.get_body(("html",)).get_content()
+    assert re.search(r"http://localhost:\d+/account/verify-email#", html)
+    assert verify(web, message).json()["user"]["email"] == address
+    assert verify(web, message).json()["code"] == "link_refused"
+
+
+@pytest.mark.parametrize(
+    ("tls", "trusted"), [("plain", True), ("starttls", False)], ids=["no STARTTLS", "unknown certificate"]
+)
+def test_no_mail_goes_where_tls_does_not_hold(office, stack, certificate, tls, trusted):
+    server = serve_mail(certificate, port=embedded.free_port(), tls=tls)
+    web = office(f"smtp://localhost:{server.port}", trusted=trusted)
+    try:
+        address = sign_up(web)
+        waiting = f"from core.models import Mail; print(Mail.objects.get(to='{address}').error)"
+        error = eventually(lambda: tried(stack, waiting), seconds=30)
+    finally:
+        server.stop()
+
+    assert error in {"SMTPNotSupportedError", "SSLCertVerificationError"}
+    assert server.handler.messages == []
+
+
+def tried(stack, script):
+    try:
+        return stack.manage("shell", "-v", "0", "-c", script).strip()
+    except AssertionError:  # there is no row yet
+        return ""
+
+
+def test_a_mail_server_that_was_away_gets_the_mail_later(office, stack, certificate):
+    port = embedded.free_port()
+    web = office(f"smtps://localhost:{port}")
+    address = sign_up(web)
+    waiting = f"from core.models import Mail; print(Mail.objects.get(to='{address}').error)"
+    assert eventually(lambda: tried(stack, waiting), seconds=30) == "ConnectionRefusedError"
+
+    server = serve_mail(certificate, port=port, tls="smtps")
+    try:
+        again = "from core.tasks import deliver_mail; deliver_mail.delay()"  # what beat sends each minute
+        (message,) = eventually(
+            lambda: stack.manage("shell", "-v", "0", "-c", again) or server.handler.to(address), seconds=40
+        )
+    finally:
+        server.stop()
+    assert verify(web, message).status_code == 200
+
+
+def test_a_dump_of_the_database_holds_nothing_that_lets_anybody_in(office, stack, certificate, person):
+    """Everything of the process from outside, then every row of every table as text."""
+    web = office("smtps://localhost:1")  # nobody takes the mail, so it waits in its row
+    bearer = {"Authorization": f"Bearer {person.access}"}
+    key = person.call("POST", "api-keys", {"label": "x", "scopes": ["sites.read"]}).json()["key"]
+    secret = person.call("POST", "auth/totp").json()["secret"]
+    codes = person.call("POST", "auth/totp/confirm", {"code": pyotp.TOTP(secret).now()}).json()["recovery_codes"]
+    httpx.post(f"{web.url}/api/v1/auth/password/forgot", json={"email": person.email}, headers={"Host": "localhost"})
+    made = "from accounts.models import EmailProof as P; from accounts.services.emails import token_of as t; print(*[t(p) for p in P.objects.all()])"
+    mailed = f"from core.models import Mail; print(Mail.objects.filter(to='{person.email}', template='reset_password').count())"
+    eventually(lambda: stack.manage("shell", "-v", "0", "-c", mailed).strip() == "1", seconds=30)
+    links = stack.manage("shell", "-v", "0", "-c", made).split()
+    refresh = person.browser.cookies["refresh"]
+
+    everything = stack.manage("shell", "-v", "0", "-c", DUMP)
+
+    assert person.email in everything
+    assert links
+    hidden = [
+        PASSWORD,
+        refresh.rpartition(".")[2],
+        person.access.rpartition(".")[2],
+        key,
+        key.split("_")[3][:32],
+        secret,
+        *codes,
+    ]
+    hidden += [code.replace("-", "") for code in codes] + [link.rpartition(".")[2] for link in links]
+    found = [value for value in hidden if value in everything or value.encode().hex() in everything]
+    assert found == []
+    assert httpx.get(f"{web.url}/api/v1/auth/me", headers={"Host": "localhost", **bearer}).status_code == 200
+
+
+DUMP = """
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute("SET app.context = 'system'")
+    cursor.execute("SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND n.nspname = 'public'")
+    for (table,) in cursor.fetchall():
+        cursor.execute(f"SELECT t::text FROM {table} t")
+        print(table, *cursor.fetchall(), sep="\\n")
+"""
+
+
+def mailed_tokens(folder: Path, address: str) -> list[str]:
+    texts = [path.read_text() for path in sorted(folder.glob(f"*-{address}.txt"))]
+    return [found[1] for text in texts if (found := re.search(r"#(\S+)", text))]
+
+
+@needs_chromium
+@pytest.mark.browser
+def test_every_sample_of_the_guide_runs_in_a_browser(office, look, tmp_path):  # noqa: F811 - the fixture
+    web = office(f"file://{tmp_path}")
+    page = look(f"http://localhost:{web.port}/account/forgot-password")
+    seen: list[str] = []
+
+    def mailed_token(address: str) -> str:
+        (*_, token) = eventually(lambda: [t for t in mailed_tokens(tmp_path, address) if t not in seen], seconds=30)
+        seen.append(token)
+        return token
+
+    page.expose_function("mailedToken", mailed_token)
+    page.expose_function("codeOf", lambda secret: pyotp.TOTP(secret).now())
+    tools = page.context.new_cdp_session(page)
+    tools.send("WebAuthn.enable")
+    finger = {
+        "protocol": "ctap2",
+        "transport": "internal",
+        "hasResidentKey": True,
+        "hasUserVerification": True,
+        "isUserVerified": True,
+    }
+    tools.send("WebAuthn.addVirtualAuthenticator", {"options": finger})
+    guide = (ROOT / "docs" / "accounts.md").read_text()
+    script = "\n".join(re.findall(r"(?ms)^```js\n(.*?)^```", guide))
+
+    statuses = page.evaluate(
+        f"(async () => {{ {script}\n return {{signUp, login, refreshed, me, confirmed, first, second, passkey, byPasskey, again, moved, changed, forgot, reset, sessions, revoked, byKey: {{status: byKey.status}}}}; }})()"
+    )
+
+    assert {name: answer["status"] for name, answer in statuses.items()} == {
+        "signUp": 202, "login": 200, "refreshed": 200, "me": 200, "confirmed": 200, "first": 401, "second": 200, "passkey": 201,
+        "byPasskey": 200, "again": 204, "moved": 202, "changed": 200, "forgot": 202, "reset": 204, "sessions": 200, "byKey": 200, "revoked": 204,
+    }  # fmt: skip
+    assert statuses["me"]["data"]["email"] == "ada@example.com"
+
+
+@needs_chromium
+@pytest.mark.browser
+@pytest.mark.parametrize("size", SIZES)
+def test_mailed_links_work_on_our_own_pages(office, look, tmp_path, size):  # noqa: F811
+    web = office(f"file://{tmp_path}")
+    address = sign_up(web)
+    link = eventually(lambda: mailed_tokens(tmp_path, address), seconds=30)
+    base = f"http://localhost:{web.port}/account"
+
+    page = look(f"{base}/verify-email#{link[0]}", size)
+    picture(page, f"account-verify-{size}")
+    assert "#" not in page.url
+    page.get_by_role("button", name="Confirm").click()
+    page.get_by_text("Your address is confirmed").wait_for()
+    page = look(f"{base}/forgot-password", size)
+    page.get_by_label("E-mail address").fill(address)
+    page.keyboard.press("Enter")
+    page.get_by_text("a mail is on its way").wait_for()
+    tokens = eventually(lambda: [t for t in mailed_tokens(tmp_path, address) if t != link[0]], seconds=30)
+    page = look(f"{base}/reset-password#{tokens[0]}", size)
+    page.get_by_label("New password").fill("password")
+    page.keyboard.press("Enter")
+    page.get_by_text("too common").wait_for()
+    picture(page, f"account-reset-{size}")
+    page.get_by_label("New password").fill("an entirely new phrase")
+    page.keyboard.press("Enter")
+    page.get_by_text("Sign in with your new password").wait_for()
+    page = look(f"{base}/reset-password", size)
+    assert "not complete" in page.get_by_role("status").inner_text()
+
+
+@needs_chromium
+@pytest.mark.browser
+@pytest.mark.parametrize("size", SIZES)
+def test_staff_set_up_a_factor_and_enter_with_it_and_with_a_passkey(stack, look, size):  # noqa: F811
+    web = stack.start_web(workers=1, STAFF_MFA="required")
+    address = f"{secrets.token_hex(6)}@example.com"
+    stack.manage("create_admin", address, ADMIN_PASSWORD=PASSWORD)
+    try:
+        page = look(f"http://localhost:{web.port}/admin/", size)
+        picture(page, f"admin-door-{size}")
+        page.get_by_label("E").first.fill(address)
+        page.get_by_label("Password:").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        secret = page.locator("code").inner_text()
+        picture(page, f"admin-second-factor-{size}")
+        page.get_by_label("Code").fill(pyotp.TOTP(secret).now())
+        page.get_by_role("button", name="Set up").click()
+        page.get_by_text("Keep these recovery codes").wait_for()
+        code = page.locator("#content-main li").first.inner_text()
+        picture(page, f"admin-recovery-codes-{size}")
+        page.get_by_role("link", name="Continue").click()
+        page.get_by_role("heading", name="Administration").wait_for()
+        page.locator("#logout-form button").click()
+
+        page.goto(f"http://localhost:{web.port}/admin/")
+        page.locator("#id_username").fill(address)
+        page.locator("#id_password").fill(PASSWORD)
+        page.locator("#id_code").fill(code)
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="Administration").wait_for()
+        assert page.troubles == []
+    finally:
+        web.process.terminate()
+        web.process.wait(40)
