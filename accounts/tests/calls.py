@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts import services
 from accounts.models import Session
 from accounts.tokens import refresh_token
-from conftest import dump
+from conftest import PASSWORD, dump
 from core import mail
 
 ORIGIN = "http://localhost:3000"
@@ -45,3 +45,13 @@ def link_token(text: str) -> str:
 
 def subject(text: str) -> str:
     return re.search(r"(?m)^Subject: (.*)$", text)[1]
+
+
+def login(world) -> HttpResponse:
+    """The first step of signing in."""
+    return post(Client(), "login", {"email": world.api.user.email, "password": PASSWORD})
+
+
+def answer(challenge: str, **factor) -> HttpResponse:
+    """The second one."""
+    return post(Client(), "mfa/verify", {"challenge": challenge, **factor})

@@ -3,6 +3,7 @@ import shutil
 import pytest
 
 from accounts.tests.factories import UserFactory
+from tests.operations import World, new_world
 
 
 @pytest.fixture
@@ -17,3 +18,9 @@ def mailbox(settings, tmp_path):
     settings.MAIL_FOLDER = str(tmp_path / "mail")
     yield tmp_path / "mail"
     shutil.rmtree(tmp_path / "mail", ignore_errors=True)
+
+
+@pytest.fixture
+def world(password_hash) -> World:
+    """Somebody without any rights who owns one of everything."""
+    return new_world(password_hash, role="user")

@@ -9,13 +9,11 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import services
-from accounts.errors import CredentialsRefused
 from accounts.models import ApiKey, EmailProof, Passkey, Session, User
 from accounts.services.emails import token_of
 from accounts.tests.calls import link_token, mails_to, post, subject
 from accounts.tests.factories import UserFactory
 from accounts.tokens import refresh_token
-from audit.actors import SYSTEM
 from conftest import PASSWORD, sign_in
 from core.models import Mail
 from tests.operations import new_world
@@ -133,44 +131,6 @@ def test_asking_for_one_kind_of_mail_does_not_use_up_another(member):
     assert subject(mails_to(member.email)[-1]) == "Choose a new password"
 
 
-def test_a_reset_ends_requests_that_no_worker_has_seen(member):
-    post(Client(), "password/forgot", {"email": member.email})
-    first = link_token(mails_to(member.email)[0])
-    post(Client(), "password/forgot", {"email": member.email})
-    late = token_of(EmailProof.objects.latest("id"))
-
-    post(Client(), "password/reset", {"token": first, "password": NEW})
-    mails_to(member.email)
-
-    assert post(Client(), "password/reset", {"token": late, "password": NEW}).json()["code"] == "link_refused"
-
-
-def test_two_links_at_the_same_time_are_one_success_and_no_deadlock(member):
-    for _ in range(2):
-        post(Client(), "password/forgot", {"email": member.email})
-    tokens = [link_token(mail) for mail in mails_to(member.email)]
-
-    def use(token):
-        try:
-            return post(Client(), "password/reset", {"token": token, "password": NEW}).status_code
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(2) as pool:
-        assert sorted(pool.map(use, tokens)) == [204, 400]
-
-
-def test_a_sign_in_that_a_reset_overtook_opens_nothing(member):
-    """As when the password is replaced while the old one is being hashed."""
-    proved = User.objects.get(pk=member.pk)
-    services.set_password(member.pk, NEW, actor=SYSTEM, now=timezone.now())
-
-    with pytest.raises(CredentialsRefused):
-        services.open_session(proved, device=services.Device(), now=timezone.now())
-
-    assert Session.objects.filter(user=member, revoked_at=None).count() == 0
-
-
 @pytest.mark.parametrize("kind", ["sign_up", "reset"])
 def test_a_link_works_once_also_for_twenty_at_the_same_time(verification, member, kind):
     register() if kind == "sign_up" else post(Client(), "password/forgot", {"email": member.email})
@@ -225,54 +185,6 @@ def test_a_link_for_one_purpose_is_none_for_another(member):
     assert answer.status_code == 204
 
 
-def test_a_reset_ends_every_session_and_every_other_link_and_is_told(member):
-    session = sign_in(member)
-    for _ in range(2):
-        post(Client(), "password/forgot", {"email": member.email})
-    first, second = (link_token(mail) for mail in mails_to(member.email))
-
-    answer = post(Client(), "password/reset", {"token": first, "password": NEW})
-
-    assert answer.status_code == 204
-    assert session.get("auth/me").json()["code"] == "token_revoked"
-    assert Session.objects.live(now=timezone.now()).count() == 0
-    assert post(Client(), "password/reset", {"token": second, "password": NEW}).json()["code"] == "link_refused"
-    assert subject(mails_to(member.email)[-1]) == "Your password was changed"
-    assert post(Client(), "login", {"email": member.email, "password": NEW}).status_code == 200
-
-
-def test_a_weak_password_leaves_the_link_good(member):
-    post(Client(), "password/forgot", {"email": member.email})
-    token = link_token(mails_to(member.email)[0])
-
-    weak = post(Client(), "password/reset", {"token": token, "password": "Member123"})
-
-    assert (weak.status_code, weak.json()["errors"][0]["pointer"]) == (400, "/password")
-    assert post(Client(), "password/reset", {"token": token, "password": NEW}).status_code == 204
-
-
-def test_a_reset_proves_the_address_and_needs_an_active_account(member, password_hash):
-    post(Client(), "password/forgot", {"email": member.email})
-    post(Client(), "password/reset", {"token": link_token(mails_to(member.email)[0]), "password": NEW})
-    off = UserFactory(email="off@example.com", is_active=False)
-    gone = UserFactory(email="gone@example.com", deleted_at=timezone.now())
-    for user in (off, gone):
-        post(Client(), "password/forgot", {"email": user.email})
-
-    assert User.objects.get(pk=member.pk).email_verified_at
-    assert mails_to(off.email) + mails_to(gone.email) == []
-
-
-def test_nobody_can_fill_a_mailbox_and_the_links_that_went_out_stay_good(member):
-    for _ in range(12):
-        post(Client(), "password/forgot", {"email": member.email})
-
-    mails = mails_to(member.email)
-
-    assert len(mails) == 5
-    assert post(Client(), "password/reset", {"token": link_token(mails[0]), "password": NEW}).status_code == 204
-
-
 def test_the_address_changes_once_the_new_one_confirmed_and_the_old_one_is_told(api, password_hash):
     old = api.user.email
     asked = api.post("auth/email/change", {"email": "Moved@Example.com"})
@@ -303,16 +215,6 @@ def test_an_address_that_was_taken_meanwhile_stays_with_who_has_it(api):
 
     assert verify(link_token(mail)).json()["code"] == "link_refused"
     assert User.objects.get(pk=api.user.pk).email != "wanted@example.com"
-
-
-def test_a_reset_link_to_the_old_address_ends_with_the_move(api):
-    old = api.user.email
-    api.post("auth/email/change", {"email": "moved@example.com"})
-    post(Client(), "password/forgot", {"email": old})
-    reset = link_token(mails_to(old)[-1])
-    verify(link_token(mails_to("moved@example.com")[0]))
-
-    assert post(Client(), "password/reset", {"token": reset, "password": NEW}).json()["code"] == "link_refused"
 
 
 def test_resend_mails_the_open_link_again(verification, settings):

@@ -7,61 +7,21 @@ from xml.etree import ElementTree
 
 import brotli
 import pytest
-from django.core.wsgi import get_wsgi_application
-from django.db import transaction
 from django.utils import timezone
-from django_redis import get_redis_connection
 
 from accounts import services as account_services
 from audit.actors import SYSTEM
 from conftest import sign_in
-from core import redis, tenancy
-from sites import announcements, render, routing, services
-from sites.blueprint import validate
-from sites.edge import Edge, encoding, host_name
-from sites.models import Announcement, Draft
+from core import tenancy
+from sites import routing, services
+from sites.edge import encoding, host_name
+from sites.models import Draft
 from sites.pages import SAFE, Pages
 from sites.pictures import shipped_files
 from sites.tests.factories import SiteFactory, document, page
-from tests.stack import eventually
+from sites.tests.visitor import ANY, Visitor, publish
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ANY = services.IfMatch(None)
-
-
-class Visitor:
-    """Asks one edge, as one web process has it."""
-
-    def __init__(self):
-        self.edge = Edge(get_wsgi_application())
-
-    def ask(self, path, host, method="GET", **headers):
-        answer = {}
-        environ = {
-            "REQUEST_METHOD": method,
-            "PATH_INFO": path,
-            "HTTP_HOST": host,
-            **{f"HTTP_{k.upper()}": v for k, v in headers.items()},
-        }
-        body = b"".join(
-            self.edge(
-                environ, lambda status, given, *_: answer.update(status=int(status[:3]), headers=dict(given), all=given)
-            )
-        )
-        assert len({name for name, _ in answer["all"]}) == len(answer["all"]), "a header was sent twice"
-        return answer["status"], answer["headers"], body
-
-
-@pytest.fixture
-def visitor():
-    return Visitor()
-
-
-def publish(blueprint=None, **options):
-    site = SiteFactory(blueprint=validate(blueprint or document()), **options)
-    with tenancy.context(tenancy.user_context(site.owner_id)):
-        services.publish_site(site, actor=SYSTEM, if_match=ANY)
-    return site, f"{site.subdomain}.localhost"
 
 
 def test_a_page_comes_with_its_validator_policy_and_no_cookie(visitor):
@@ -299,138 +259,11 @@ def close_account(site):
     account_services.delete_user(site.owner_id, actor=SYSTEM, now=timezone.now(), if_match=ANY)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda site: services.unpublish_site(site, actor=SYSTEM),
-        lambda site: services.delete_site(site, actor=SYSTEM, now=timezone.now(), if_match=ANY),
-        lambda site: services.change_site(site, {"subdomain": "elsewhere"}, actor=SYSTEM, if_match=ANY),
-        close_account,
-    ],
-    ids=["unpublished", "hidden", "moved away", "account closed"],
-)
-def test_a_process_that_showed_a_site_stops_within_two_seconds(visitor, change):
-    site, host = publish()
-    assert visitor.ask("/", host)[0] == 200
-
-    with tenancy.context(tenancy.SYSTEM):
-        change(site)
-
-    eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
-
-
-@pytest.mark.parametrize(
-    ("before", "change"),
-    [
-        (
-            lambda site: services.unpublish_site(site, actor=SYSTEM),
-            lambda site: services.publish_site(site, actor=SYSTEM, if_match=ANY),
-        ),
-        (
-            lambda site: services.delete_site(site, actor=SYSTEM, now=timezone.now(), if_match=ANY),
-            lambda site: services.restore_site(site, actor=SYSTEM),
-        ),
-        (
-            lambda site: services.change_site(site, {"subdomain": "elsewhere"}, actor=SYSTEM, if_match=ANY),
-            lambda site: services.change_site(site, {"subdomain": "come-back"}, actor=SYSTEM, if_match=ANY),
-        ),
-        (close_account, lambda site: account_services.restore_user(site.owner_id, actor=SYSTEM)),
-    ],
-    ids=["published", "restored", "moved here", "account restored"],
-)
-def test_a_process_that_knew_of_no_site_shows_it_within_two_seconds(visitor, before, change):
-    site, host = publish(subdomain="come-back")
-    with tenancy.context(tenancy.SYSTEM):
-        before(site)
-    assert visitor.ask("/", host)[0] == 404
-
-    with tenancy.context(tenancy.SYSTEM):
-        change(site)
-
-    eventually(lambda: visitor.ask("/", host)[0] == 200, seconds=2)
-
-
 def follow(visitor, host):
     """Ask until the process reads the stream from where it stands."""
     assert visitor.ask("/", host)[0] == 200
     time.sleep(routing.READ_SECONDS + 0.05)
     assert visitor.ask("/", host)[0] == 200
-
-
-def test_a_change_whose_announcement_went_with_the_stream_shows_within_two_seconds(visitor):
-    site, host = publish()
-    follow(visitor, host)
-
-    with tenancy.context(tenancy.SYSTEM):
-        services.unpublish_site(site, actor=SYSTEM)
-    redis.client().delete(announcements.STREAM)
-
-    eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
-
-
-def test_a_change_behind_thousands_of_others_shows_within_two_seconds(visitor):
-    site, host = publish()
-    follow(visitor, host)
-    with redis.client().pipeline(transaction=False) as pipe:
-        for number in range(routing.BATCH * 4):
-            pipe.xadd(announcements.STREAM, {"host": f"other-{number}.localhost"})
-        pipe.execute()
-
-    with tenancy.context(tenancy.SYSTEM):
-        services.unpublish_site(site, actor=SYSTEM)
-
-    eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
-
-
-def test_a_process_that_was_idle_asks_the_database_again(visitor, monkeypatch):
-    site, host = publish()
-    follow(visitor, host)
-    with tenancy.context(tenancy.SYSTEM):
-        services.unpublish_site(site, actor=SYSTEM)
-    redis.client().xadd(announcements.STREAM, {"host": "other.localhost"}, maxlen=1, approximate=False)
-
-    monkeypatch.setattr(routing, "IDLE_SECONDS", 1.0)
-    time.sleep(1.1)
-
-    assert visitor.ask("/", host)[0] == 404
-
-
-def test_what_was_read_before_an_announcement_is_not_kept_after_it(monkeypatch):
-    monkeypatch.setattr(routing, "READ_SECONDS", 0.0)
-    site, host = publish()
-    between = [lambda: None]
-
-    class Slow(routing.Routes):
-        """Something happens between the answer of PostgreSQL and keeping it."""
-
-        def _query(self, subdomain):
-            found = routing.Routes._query(subdomain)
-            between.pop()()
-            return found
-
-    def unpublish_and_announce():
-        with tenancy.context(tenancy.SYSTEM):
-            services.unpublish_site(site, actor=SYSTEM)
-        routes._refresh()  # another thread of this process reads the stream
-
-    routes = Slow()
-    routes.find(site.subdomain, "unknown.localhost")
-    between[:] = [lambda: None, unpublish_and_announce]
-
-    assert routes.find(site.subdomain, host).release_id is not None
-    assert routes.find(site.subdomain, host).release_id is None
-
-
-def test_an_announcement_waits_for_its_commit_and_leaves_no_row(visitor):
-    site, _ = publish()
-    before = redis.client().xlen(announcements.STREAM)
-
-    with tenancy.context(tenancy.SYSTEM):
-        services.unpublish_site(site, actor=SYSTEM)
-        transaction.set_rollback(True)
-
-    with tenancy.context(tenancy.SYSTEM):
-        assert (redis.client().xlen(announcements.STREAM), Announcement.objects.count()) == (before, 0)
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/robots.txt", "/_/x", "/_/a/bakery"])
@@ -472,16 +305,3 @@ def test_an_icon_is_valid_xml_whatever_the_title_starts_with(visitor):
     _, host = publish(document(settings={"title": "<Tag & Co"}))
 
     assert ElementTree.fromstring(visitor.ask("/favicon.svg", host)[2])[1].text == "<"
-
-
-def test_pages_kept_by_another_version_of_the_renderer_are_not_shown(monkeypatch):
-    _, host = publish()
-    before = Visitor().ask("/", host)
-    client = get_redis_connection("default")
-    for key in client.scan_iter("bytes:*"):
-        client.set(key, client.get(key).replace(b"Welcome", b"Outdated"))
-    assert b"Outdated" in Visitor().ask("/", host)[2]
-
-    monkeypatch.setattr(render, "renderer_version", lambda: "another")
-
-    assert Visitor().ask("/", host) == before

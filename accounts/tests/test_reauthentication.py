@@ -1,0 +1,62 @@
+"""Sensitive acts, and proving again who one is."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import Session
+from conftest import PASSWORD
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+SENSITIVE = [
+    ("post", "auth/totp"), ("post", "auth/totp/confirm"), ("delete", "auth/totp"), ("post", "auth/recovery-codes"),
+    ("post", "auth/passkeys/options"), ("post", "auth/passkeys"), ("post", "auth/email/change"), ("post", "api-keys"), ("delete", "auth/me"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), SENSITIVE)
+def test_sensitive_acts_need_a_recent_proof(world, method, path):
+    Session.objects.filter(pk=world.api.session.pk).update(proved_at=timezone.now() - timedelta(minutes=5))
+
+    refused = world.api.call(method.upper(), path, {} if method == "post" else None, if_match="*")
+
+    assert (refused.status_code, refused.json()["code"]) == (403, "reauthentication_required")
+    assert world.api.post("auth/reauthenticate", {"password": PASSWORD}).status_code == 204
+    after = world.api.call(method.upper(), path, {} if method == "post" else None, if_match="*")
+    assert after.status_code != 403
+
+
+def test_one_proves_again_by_password_code_recovery_code_or_passkey(world):
+    app = world.totp()
+    world.passkey()
+    code = world.api.post("auth/recovery-codes").json()["recovery_codes"][0]
+    asked = world.api.post("auth/reauthenticate/passkey/options").json()
+    credential = world.authenticator.get(asked["public_key"])
+    proofs = [
+        {"password": PASSWORD},
+        {"code": app.now()},
+        {"recovery_code": code},
+        {"credential": credential, "challenge": asked["challenge"]},
+    ]
+    for proof in proofs:
+        Session.objects.update(proved_at=timezone.now() - timedelta(hours=1))
+        assert world.api.post("auth/reauthenticate", proof).status_code == 204, proof
+        assert Session.objects.get(pk=world.api.session.pk).proved_at > timezone.now() - timedelta(minutes=1)
+        again = world.api.post("auth/reauthenticate", proof).status_code
+        assert again == (204 if "password" in proof else 401)
+
+
+@pytest.mark.parametrize("proof", [{"password": "wrong password"}, {"code": "000000"}, {"recovery_code": "x"}])
+def test_a_wrong_proof_opens_nothing(world, proof):
+    Session.objects.update(proved_at=timezone.now() - timedelta(hours=1))
+
+    assert world.api.post("auth/reauthenticate", proof).status_code == 401
+    assert world.api.post("auth/totp").status_code == 403
+
+
+@pytest.mark.parametrize("proof", [{}, {"password": "a", "code": "123456"}, {"credential": {}}, {"challenge": "x"}])
+def test_a_proof_is_exactly_one(world, proof):
+    assert world.api.post("auth/reauthenticate", proof).status_code == 400

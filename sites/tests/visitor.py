@@ -1,0 +1,42 @@
+"""A visitor of published sites, who asks one edge, as one web process has it."""
+
+from django.core.wsgi import get_wsgi_application
+
+from audit.actors import SYSTEM
+from core import tenancy
+from sites import services
+from sites.blueprint import validate
+from sites.edge import Edge
+from sites.tests.factories import SiteFactory, document
+
+ANY = services.IfMatch(None)
+
+
+class Visitor:
+    """Asks one edge, as one web process has it."""
+
+    def __init__(self):
+        self.edge = Edge(get_wsgi_application())
+
+    def ask(self, path, host, method="GET", **headers):
+        answer = {}
+        environ = {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": path,
+            "HTTP_HOST": host,
+            **{f"HTTP_{k.upper()}": v for k, v in headers.items()},
+        }
+        body = b"".join(
+            self.edge(
+                environ, lambda status, given, *_: answer.update(status=int(status[:3]), headers=dict(given), all=given)
+            )
+        )
+        assert len({name for name, _ in answer["all"]}) == len(answer["all"]), "a header was sent twice"
+        return answer["status"], answer["headers"], body
+
+
+def publish(blueprint=None, **options):
+    site = SiteFactory(blueprint=validate(blueprint or document()), **options)
+    with tenancy.context(tenancy.user_context(site.owner_id)):
+        services.publish_site(site, actor=SYSTEM, if_match=ANY)
+    return site, f"{site.subdomain}.localhost"
