@@ -34,6 +34,7 @@ soak: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.audit
+	@$(BIN)/python -m benchmarks.accounts
 
 $(READY): requirements.txt requirements-dev.txt
 	@echo "· making the virtual environment"

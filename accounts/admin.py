@@ -18,7 +18,10 @@ from accounts.models import ApiKey, Role, Session, User
 from accounts.selectors import factors_of
 from audit import actors
 from audit.admin import ReadOnlyAdmin, Watched
+from audit.services import Subject
+from core import mail
 from core.admin_site import PlatformAdminSite, each
+from core.models import Mail
 
 admin.site.unregister(Group)  # roles take its place
 
@@ -260,6 +263,28 @@ class ApiKeyAdmin(Watched, ReadOnlyAdmin):
             lambda key: services.revoke_api_key(key.pk, actor=actors.staff(request.user), now=timezone.now()),
             "Revoked",
         )
+
+
+@admin.register(Mail)
+class MailAdmin(Watched, ReadOnlyAdmin):
+    """Which mails wait, went or failed; never what they say."""
+
+    list_display = ("template", "to", "state", "attempts", "error", "created_at", "due_at", "sent_at")
+    list_filter = ("state", "template", "created_at")
+    search_fields = ("to",)
+    exclude = ("facts",)
+    actions = ["retry"]
+
+    def subject_of(self, obj: Mail) -> Subject:
+        return Subject("mail", obj.pk, owner_id=obj.person)
+
+    def has_change_state_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("core.change_mail")
+
+    @admin.action(description="Try again now", permissions=["change_state"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[Mail]) -> None:
+        again = mail.retry(queryset.values_list("pk", flat=True), now=timezone.now())
+        self.message_user(request, f"{again} mails will be tried again.")
 
 
 @admin.register(Role)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.db.models import Count, OuterRef, QuerySet, Subquery
@@ -15,7 +15,7 @@ from django.utils import timezone
 from audit import actors
 from audit.models import Entry, LogLine, Personal
 from audit.selectors import mentioning
-from audit.services import Subject, record
+from audit.services import HasSubject, Subject, record
 from audit.verify import verify
 
 
@@ -35,11 +35,15 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 class Watched:
     """For admins of customer data: opening a record is recorded, with who opened it."""
 
+    def subject_of(self, obj: Any) -> HasSubject | Subject:
+        """What the entry is about; for rows that cannot say it themselves."""
+        return cast(HasSubject, obj)
+
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **kwargs: Any
     ) -> HttpResponse:
         if request.method == "GET" and obj is not None:
-            record("admin.viewed", actor=actors.staff(request.user), subject=obj)
+            record("admin.viewed", actor=actors.staff(request.user), subject=self.subject_of(obj))
         response: HttpResponse = super().render_change_form(request, context, *args, obj=obj, **kwargs)  # type: ignore[misc]
         return response
 

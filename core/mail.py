@@ -1,6 +1,7 @@
 """Mail: a row in the transaction of whatever it tells about, sent by a worker, tried again when the server is away."""
 
 import json
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,12 @@ def render(template: str, facts: dict[str, Any]) -> tuple[str, str, str]:
         text.strip() + "\n",
         render_to_string(f"mail/{template}.html", {**context, "subject": subject}),
     )
+
+
+def retry(ids: Iterable[UUID], *, now: datetime) -> int:
+    """Try these again that are waiting or dead, unless it is too late for them; return how many."""
+    undone = Mail.objects.filter(pk__in=list(ids), state__in=[Mail.State.WAITING, Mail.State.DEAD])
+    return undone.exclude(until__lt=now).update(state=Mail.State.WAITING, attempts=0, due_at=now, error="")
 
 
 def forget(*, before: datetime) -> int:

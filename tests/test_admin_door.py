@@ -14,6 +14,8 @@ from accounts.tests.calls import mails_to, subject
 from accounts.tests.factories import UserFactory
 from audit.models import Entry
 from conftest import PASSWORD
+from core import mail
+from core.models import Mail
 from tests.operations import new_world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -306,3 +308,16 @@ def test_revoke_sessions_for_all_ends_sessions_of_the_admin_too(world):
     call_command("revoke_sessions", "--all", verbosity=0)
 
     assert not is_in(client)
+
+
+def test_mails_are_listed_without_what_they_say_and_can_be_tried_again(world):
+    made = mail.post("reader@example.com", "new_device", device="SECRET-DEVICE", network="", time="now")
+    Mail.objects.update(state=Mail.State.DEAD, attempts=16, error="ConnectionRefusedError")
+    client = Client()
+    knock(client, world)
+    pages = [client.get(f"/admin/core/mail/{path}").content.decode() for path in ("", f"{made.pk}/change/")]
+
+    client.post("/admin/core/mail/", {"action": "retry", "_selected_action": [str(made.pk)]})
+
+    assert all("reader@example.com" in page and "SECRET-DEVICE" not in page for page in pages)
+    assert [subject(text) for text in mails_to("reader@example.com")] == ["New sign-in to your account"]

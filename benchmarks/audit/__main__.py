@@ -2,38 +2,21 @@
 
 import json
 import os
-import shutil
 import statistics
 import sys
 import time
-from pathlib import Path
 
 from rich.console import Console
 
-from config import embedded
+from benchmarks.private import private
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-VAR = ROOT / "var" / "bench-audit"
 ROWS = int(os.environ.get("BENCH_ROWS") or 40_000)
 PAIRS = 2_000
 
 
 def main() -> int:
     """Measure on a private PostgreSQL with durable defaults; print and keep the numbers."""
-    for name in ("DATABASE_URL", "REDIS_URL"):
-        os.environ.pop(name, None)
-    os.environ.update(
-        ENVIRONMENT="development", VAR_DIR=str(VAR), LOG_LEVEL="CRITICAL", DJANGO_SETTINGS_MODULE="config.settings"
-    )
-    shutil.rmtree(VAR, ignore_errors=True)  # the chain of an earlier run would be measured too
-    with embedded.services(VAR) as urls:
-        os.environ.update(urls)
-        import django
-
-        django.setup()
-        from django.core.management import call_command
-
-        call_command("migrate", verbosity=0)
+    with private("audit"):
         facts = {"record_added_ms": record_cost(), **verify_rate()}
     Console().print_json(json.dumps(facts))
     return 0 if facts["good"] else 1
