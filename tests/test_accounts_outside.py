@@ -5,21 +5,21 @@ import email
 import email.policy
 import re
 import secrets
-import ssl
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pyotp
 import pytest
-from aiosmtpd.controller import Controller
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from config import embedded
+from core.processes import port_is_free
 from tests.stack import PASSWORD, ROOT, eventually
 from tests.test_browser import CHROMIUM, SIZES, browser, look, picture  # noqa: F401 - fixtures
 
@@ -29,19 +29,18 @@ needs_chromium = pytest.mark.skipif(
 )
 
 
+@dataclass
 class Mailbox:
-    """What the mail server took, as parsed messages."""
+    """A mail server in a process of its own, and what it took."""
 
-    def __init__(self) -> None:
-        self.messages: list[email.message.EmailMessage] = []
+    port: int
+    folder: Path
 
-    async def handle_DATA(self, server, session, envelope):  # noqa: N802 - aiosmtpd's name
-        self.messages.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
-        self.messages[-1]["X-Over-TLS"] = str(server.transport.get_extra_info("ssl_object") is not None)
-        return "250 kept"
-
-    def to(self, address: str) -> list[email.message.EmailMessage]:
-        return [message for message in self.messages if message["To"] == address]
+    def messages(self, address: str | None = None) -> list[email.message.EmailMessage]:
+        """Oldest first; those to `address` alone."""
+        paths = sorted(self.folder.glob("*.eml"), key=lambda path: int(path.stem))
+        read = [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in paths]
+        return [message for message in read if address in (None, message["To"])]
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +64,23 @@ def certificate(tmp_path_factory):
     return folder
 
 
-def serve_mail(certificate, *, port, tls):
-    """A mail server on loopback: `smtps`, `starttls`, or `plain`."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate / "certificate.pem", certificate / "key.pem")
-    options = {
-        "smtps": {"ssl_context": context},
-        "starttls": {"tls_context": context, "require_starttls": True},
-        "plain": {},
-    }[tls]
-    controller = Controller(Mailbox(), hostname="localhost", port=port, **options)
-    controller.start()
-    return controller
+@pytest.fixture
+def mailbox(certificate, tmp_path):
+    """Start a mail server on loopback: `smtps`, `starttls`, or `plain`."""
+    started = []
+
+    def start(tls, *, port=None):
+        found = Mailbox(port or embedded.free_port(), tmp_path / f"mailbox-{len(started)}")
+        found.folder.mkdir()
+        command = [sys.executable, "-m", "tests.mail_server", str(found.port), tls, str(certificate), str(found.folder)]
+        started.append(subprocess.Popen(command, cwd=ROOT))
+        eventually(lambda: not port_is_free("127.0.0.1", found.port), seconds=20)
+        return found
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(10)
 
 
 @pytest.fixture
@@ -120,14 +124,12 @@ def verify(web, message):
 
 
 @pytest.mark.parametrize(("scheme", "tls"), [("smtps", "smtps"), ("smtp", "starttls")])
-def test_a_sign_up_is_mailed_over_tls_and_its_link_signs_in(office, certificate, scheme, tls):
-    server = serve_mail(certificate, port=embedded.free_port(), tls=tls)
+def test_a_sign_up_is_mailed_over_tls_and_its_link_signs_in(office, mailbox, scheme, tls):
+    server = mailbox(tls)
     web = office(f"{scheme}://localhost:{server.port}")
-    try:
-        address = sign_up(web)
-        (message,) = eventually(lambda: server.handler.to(address), seconds=30)
-    finally:
-        server.stop()
+    address = sign_up(web)
+
+    (message,) = eventually(lambda: server.messages(address), seconds=30)
 
     assert (message["X-Over-TLS"], message["Subject"]) == ("True", "Confirm your address to finish signing up")
     assert message["Auto-Submitted"] == "auto-generated"
@@ -140,18 +142,16 @@ def test_a_sign_up_is_mailed_over_tls_and_its_link_signs_in(office, certificate,
 @pytest.mark.parametrize(
     ("tls", "trusted"), [("plain", True), ("starttls", False)], ids=["no STARTTLS", "unknown certificate"]
 )
-def test_no_mail_goes_where_tls_does_not_hold(office, stack, certificate, tls, trusted):
-    server = serve_mail(certificate, port=embedded.free_port(), tls=tls)
+def test_no_mail_goes_where_tls_does_not_hold(office, stack, mailbox, tls, trusted):
+    server = mailbox(tls)
     web = office(f"smtp://localhost:{server.port}", trusted=trusted)
-    try:
-        address = sign_up(web)
-        waiting = f"from core.models import Mail; print(Mail.objects.get(to='{address}').error)"
-        error = eventually(lambda: tried(stack, waiting), seconds=30)
-    finally:
-        server.stop()
+    address = sign_up(web)
+    waiting = f"from core.models import Mail; print(Mail.objects.get(to='{address}').error)"
+
+    error = eventually(lambda: tried(stack, waiting), seconds=30)
 
     assert error in {"SMTPNotSupportedError", "SSLCertVerificationError"}
-    assert server.handler.messages == []
+    assert server.messages() == []
 
 
 def tried(stack, script):
@@ -161,25 +161,23 @@ def tried(stack, script):
         return ""
 
 
-def test_a_mail_server_that_was_away_gets_the_mail_later(office, stack, certificate):
+def test_a_mail_server_that_was_away_gets_the_mail_later(office, stack, mailbox):
     port = embedded.free_port()
     web = office(f"smtps://localhost:{port}")
     address = sign_up(web)
     waiting = f"from core.models import Mail; print(Mail.objects.get(to='{address}').error)"
     assert eventually(lambda: tried(stack, waiting), seconds=30) == "ConnectionRefusedError"
 
-    server = serve_mail(certificate, port=port, tls="smtps")
-    try:
-        again = "from core.tasks import deliver_mail; deliver_mail.delay()"  # what beat sends each minute
-        (message,) = eventually(
-            lambda: stack.manage("shell", "-v", "0", "-c", again) or server.handler.to(address), seconds=40
-        )
-    finally:
-        server.stop()
+    server = mailbox("smtps", port=port)
+    again = "from core.tasks import deliver_mail; deliver_mail.delay()"  # what beat sends each minute
+    (message,) = eventually(
+        lambda: stack.manage("shell", "-v", "0", "-c", again) or server.messages(address), seconds=40
+    )
+
     assert verify(web, message).status_code == 200
 
 
-def test_a_dump_of_the_database_holds_nothing_that_lets_anybody_in(office, stack, certificate, person):
+def test_a_dump_of_the_database_holds_nothing_that_lets_anybody_in(office, stack, person):
     """Everything of the process from outside, then every row of every table as text."""
     web = office("smtps://localhost:1")  # nobody takes the mail, so it waits in its row
     bearer = {"Authorization": f"Bearer {person.access}"}

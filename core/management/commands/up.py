@@ -67,6 +67,7 @@ class Command(BaseCommand):
             f"API docs     {base}/api/docs",
             f"Admin        {base}/admin/",
             f"Accounts     {path}",
+            f"Mails        {settings.MAIL_FOLDER}",
             f"Metrics      http://{settings.ENV.internal_host}:{settings.ENV.internal_port}/metrics",
         ]
         Console().print(

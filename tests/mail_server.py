@@ -1,0 +1,42 @@
+"""A mail server in a process of its own: `python -m tests.mail_server PORT TLS CERTIFICATES FOLDER`.
+
+TLS is `smtps`, `starttls` or `plain`. Each message becomes a file in FOLDER, with `X-Over-TLS` before its headers.
+"""
+
+import signal
+import ssl
+import sys
+from pathlib import Path
+from typing import Any
+
+from aiosmtpd.controller import Controller
+
+
+class Keep:
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.count = folder, 0
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        self.count += 1
+        over_tls = server.transport.get_extra_info("ssl_object") is not None
+        draft = self.folder / f"{self.count}.draft"
+        draft.write_bytes(f"X-Over-TLS: {over_tls}\r\n".encode() + envelope.content)
+        draft.rename(draft.with_suffix(".eml"))
+        return "250 kept"
+
+
+def main() -> None:
+    port, tls, certificates, folder = sys.argv[1:]
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(f"{certificates}/certificate.pem", f"{certificates}/key.pem")
+    options: dict[str, dict[str, Any]] = {
+        "smtps": {"ssl_context": context},
+        "starttls": {"tls_context": context, "require_starttls": True},
+        "plain": {},
+    }
+    Controller(Keep(Path(folder)), hostname="localhost", port=int(port), **options[tls]).start()
+    signal.pause()
+
+
+if __name__ == "__main__":
+    main()
