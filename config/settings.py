@@ -272,6 +272,7 @@ CELERY_BEAT_SCHEDULE = {
     "checkpoint-audit": _every(3600, "audit.tasks.checkpoint"),
     "keep-audit": _every(86400, "audit.tasks.keep"),
     "announce-sites": _every(60, "sites.tasks.sweep_announcements"),
+    "thin-revisions": _every(3600, "sites.tasks.thin_revisions"),
     "purge-deleted": _every(3600, "core.tasks.purge_deleted"),
     "forget-answers": _every(3600, "core.tasks.forget_answers"),
     "deliver-mail": _every(60, "core.tasks.deliver_mail"),

@@ -45,11 +45,12 @@ class StrictSerializer(serializers.Serializer[Any]):
 class ApiViewSet(viewsets.GenericViewSet[Any]):
     """A viewset whose handlers may run inside the caller's tenancy context and are safe to repeat with a key.
 
-    `scopes` says which scope an API key needs for an action; without one keys are refused. Actions in `without_body` take none. `body_limit` is in bytes. `fenced` views run in the context of the signed-in user, in one transaction.
+    `scopes` says which scope an API key needs for an action; without one keys are refused. Actions in `without_body` take none, those in `with_list` a list. `body_limit` is in bytes. `fenced` views run in the context of the signed-in user, in one transaction.
     """
 
     scopes: ClassVar[dict[str, Permission]] = {}
     without_body: ClassVar[tuple[str, ...]] = ()
+    with_list: ClassVar[tuple[str, ...]] = ()
     body_limit: ClassVar[int] = DEFAULT_LIMIT
     fenced: ClassVar[bool] = False
     lookup_value_converter = "uuid"
@@ -113,7 +114,10 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
         return self.finalize_response(self.request, cast(Response, response), *self.args, **self.kwargs)
 
     def _check_body(self, request: Request) -> None:
-        """Parse before anything is looked up, so that a broken body never changes a thing. It must be an object."""
+        """Parse before anything is looked up, so that a broken body never changes a thing. It must be an object, or a list where
+        the view says so."""
+        if self.action in self.with_list:
+            return
         if not isinstance(request.data, dict):
             raise Invalid([FieldProblem("", "not_an_object", "Send a JSON object.")])
         if request.data and self.action in self.without_body:

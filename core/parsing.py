@@ -30,6 +30,12 @@ class StrictJSONParser(BaseParser):
         return loads(read_bounded(stream, getattr(view, "body_limit", DEFAULT_LIMIT)))
 
 
+class StrictPatchParser(StrictJSONParser):
+    """The same for `application/json-patch+json` (RFC 6902)."""
+
+    media_type = "application/json-patch+json"
+
+
 def read_bounded(stream: IO[bytes], limit: int) -> bytes:
     """Everything in `stream`. Raises PayloadTooLarge past `limit` bytes, having read no more than that."""
     body = stream.read(limit + 1)

@@ -20,6 +20,29 @@ class IfMatch:
             raise PreconditionFailed
 
 
+@dataclass(frozen=True, slots=True)
+class IfMatchTag:
+    """The entity tags that a client accepts, for what has no version; None accepts any (`*`)."""
+
+    tags: frozenset[str] | None
+
+    def check(self, tag: str) -> None:
+        """Raise PreconditionFailed unless `tag` (without quotes) is one of them."""
+        if self.tags is not None and tag not in self.tags:
+            raise PreconditionFailed
+
+
+def if_match_tag(request: Request | HttpRequest) -> IfMatchTag:
+    """The If-Match header as opaque tags, strong ones only. Raises PreconditionRequired."""
+    header = request.headers.get("If-Match", "").strip()
+    if not header:
+        raise PreconditionRequired
+    if header == "*":
+        return IfMatchTag(None)
+    tags = (tag.strip() for tag in header.split(","))
+    return IfMatchTag(frozenset(tag[1:-1] for tag in tags if len(tag) > 2 and tag[0] == tag[-1] == '"'))
+
+
 def if_match(request: Request | HttpRequest, *, required: bool = True) -> IfMatch:
     """The If-Match header as versions. Raises PreconditionRequired; what is not one of our tags matches nothing."""
     header = request.headers.get("If-Match", "").strip()

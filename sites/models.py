@@ -113,6 +113,28 @@ class Release(models.Model):
         return f"release {self.number}"
 
 
+class Revision(models.Model):
+    """The draft as one save left it: a trigger refuses changes, age thins them."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="revisions")
+    version = models.PositiveIntegerField()
+    blueprint = models.JSONField()
+    size = models.PositiveIntegerField(help_text="Bytes of JSON.")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint("site", "version", name="revision_version")]
+
+    def as_subject(self) -> Subject:
+        return Subject("revision", self.pk, site_id=self.site_id)
+
+    def __str__(self) -> str:
+        return f"revision {self.version}"
+
+
 class Announcement(Job):
     """Tells every web process that what a host shows has changed. Sent at once; this row makes sure."""
 

@@ -13,7 +13,8 @@ from accounts.services.emails import token_of
 from accounts.tests.factories import UserFactory
 from accounts.tokens import refresh_token
 from conftest import PASSWORD, Api, sign_in
-from sites.models import Site
+from core import tenancy
+from sites.models import Release, Revision, Site
 from sites.tests.factories import SiteFactory, document
 from tests.authenticator import Authenticator
 
@@ -87,9 +88,18 @@ def new_world(password_hash: str, *, role: str = "admin") -> World:
 
 def ready(method: str, path: str, world: World) -> tuple[str, Any]:
     """Bring about what must be true before the operation can succeed; its address and its body."""
+    if "{release}" in path:
+        world.api.post(f"sites/{world.site.pk}/publish")
     prepare = PREPARED.get((method, path))
     pk, body = prepare(world) if prepare else (world.site.pk, None)
-    return path.replace("{id}", str(pk)), body
+    with tenancy.context(tenancy.SYSTEM):
+        inner = {
+            "id": pk,
+            "block": "home-h",
+            "revision": Revision.objects.filter(site=world.site).values_list("pk", flat=True).first(),
+            "release": Release.objects.filter(site=world.site).values_list("pk", flat=True).first(),
+        }
+    return path.format(**inner), body
 
 
 def _of_site(body: Any = None, *, published: bool = False, deleted: bool = False) -> Any:
@@ -145,6 +155,10 @@ PREPARED: dict[tuple[str, str], Any] = {
     ("post", f"{V1}/sites"): lambda w: (None, {"name": "x", "subdomain": f"made-{w.site.pk.hex[-10:]}"}),
     ("patch", f"{V1}/sites/{{id}}"): _of_site({"name": "Renamed"}),
     ("put", f"{V1}/sites/{{id}}/blueprint"): _of_site(document),
+    ("patch", f"{V1}/sites/{{id}}/blueprint"): _of_site(
+        [{"op": "replace", "path": "/settings/title", "value": "Patched"}]
+    ),
+    ("patch", f"{V1}/sites/{{id}}/blocks/{{block}}"): _of_site({"props": {"text": "Patched"}}),
     ("post", f"{V1}/sites/{{id}}/unpublish"): _of_site(published=True),
     ("post", f"{V1}/sites/{{id}}/restore"): _of_site(deleted=True),
     ("patch", f"{V1}/auth/me"): lambda w: (None, {"name": "Renamed"}),

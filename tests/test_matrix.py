@@ -1,25 +1,19 @@
 """Two people over every route of the OpenAPI document: what is one's is to the other as if it were not there."""
 
+import re
 import uuid
 
 import pytest
 
+from accounts.management.commands.permission_matrix import operations
 from accounts.tests.factories import UserFactory
 from conftest import sign_in
 from core import tenancy
-from sites.models import Draft, Release, Site
-from sites.tests.factories import SiteFactory, document
-from tests.operations import ALL, OPERATIONS
+from sites.models import Draft, Release, Revision, Site
+from sites.tests.factories import SiteFactory, document, page
+from tests.operations import ALL, OPERATIONS, call, new_world, ready
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-BODIES = {
-    ("post", "/api/v1/sites"): {"name": "x", "subdomain": "matrix-made"},
-    ("patch", "/api/v1/sites/{id}"): {"name": "taken over"},
-    ("put", "/api/v1/sites/{id}/blueprint"): document(),
-    ("patch", "/api/v1/auth/me"): {"name": "taken over"},
-}
-
 
 OF_A_SITE = [(method, path) for method, path in OPERATIONS if "/sites/{" in path]
 
@@ -27,52 +21,47 @@ OF_A_SITE = [(method, path) for method, path in OPERATIONS if "/sites/{" in path
 def state():
     """Everything of the victim that a request could have changed."""
     with tenancy.context(tenancy.SYSTEM):
-        return [list(model.objects.order_by("pk").values()) for model in (Site, Draft, Release)]
-
-
-def call(who, method, path, pk, body=None):
-    options = {} if method == "get" else {"if_match": "*"}
-    sent = body if body is not None else BODIES.get((method, path))
-    return who.call(method.upper(), path.replace("{id}", str(pk)).replace("{pk}", str(pk)), sent, **options)
+        return [list(model.objects.order_by("pk").values()) for model in (Site, Draft, Release, Revision)]
 
 
 def test_the_document_lists_every_route_that_is_served():
-    from accounts.urls import urlpatterns as accounts
-    from audit.urls import urlpatterns as audit
-    from sites.urls import urlpatterns as sites
-
-    served = {f"/api/v1/{pattern.pattern}".replace("<uuid:pk>", "{id}") for pattern in [*audit, *accounts, *sites]}
-    assert {path for _, path in OPERATIONS} == served
+    assert set(OPERATIONS) == {(item.method.lower(), item.path) for item in operations()}
 
 
 @pytest.mark.parametrize(("method", "path"), OF_A_SITE, ids=lambda part: part)
 @pytest.mark.parametrize("hidden", [False, True])
-def test_anothers_site_is_as_absent_as_a_random_one(method, path, hidden):
-    victim, stranger = sign_in(UserFactory()), sign_in(UserFactory())
-    site = SiteFactory(owner=victim.user)
-    victim.post(f"sites/{site.pk}/publish")
+def test_anothers_site_is_as_absent_as_a_random_one(method, path, hidden, password_hash):
+    victim, stranger = new_world(password_hash, role="user"), sign_in(UserFactory())
+    address, body = ready(method, path, victim)
     if hidden:
-        victim.delete(f"sites/{site.pk}", if_match="*")
-    victim.get(f"sites/{site.pk}")  # so that an answer is kept
+        victim.api.delete(f"sites/{victim.site.pk}", if_match="*")
+    victim.api.get(f"sites/{victim.site.pk}")  # so that an answer is kept
     before = state()
 
-    theirs, nobodys = call(stranger, method, path, site.pk), call(stranger, method, path, uuid.uuid4())
+    theirs, nobodys = (
+        stranger.call(method.upper(), address.replace(str(victim.site.pk), pk), body, if_match="*")
+        for pk in (str(victim.site.pk), str(uuid.uuid4()))
+    )
 
     assert (theirs.status_code, nobodys.status_code) == (404, 404)
     assert theirs.content == nobodys.content
     assert state() == before
 
 
-@pytest.mark.parametrize(("method", "path"), OF_A_SITE, ids=lambda part: part)
-def test_the_owner_is_not_told_404(method, path):
-    owner = sign_in(UserFactory())
-    site = SiteFactory(owner=owner.user)
-    if path.endswith("unpublish"):
-        owner.post(f"sites/{site.pk}/publish")
-    if path.endswith("restore"):
-        owner.delete(f"sites/{site.pk}", if_match="*")
+@pytest.mark.parametrize(("method", "path"), [item for item in OF_A_SITE if "}/" in item[1] and item[1].count("{") > 1])
+def test_what_belongs_to_another_site_of_ones_own_is_absent_too(method, path, password_hash):
+    world = new_world(password_hash, role="user")
+    second = SiteFactory(owner=world.api.user, blueprint=document(page("/other")))
+    address, body = ready(method, path, world)
 
-    answer = call(owner, method, path, site.pk)
+    answer = world.api.call(method.upper(), address.replace(str(world.site.pk), str(second.pk)), body, if_match="*")
+
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(("method", "path"), OF_A_SITE, ids=lambda part: part)
+def test_the_owner_is_not_told_404(method, path, password_hash):
+    answer = call(new_world(password_hash, role="user"), method, path)
 
     assert 200 <= answer.status_code < 300, answer.content
 
@@ -81,7 +70,7 @@ def test_the_owner_is_not_told_404(method, path):
 def test_nobody_gets_in_where_the_document_says_that_one_must_sign_in(client, method, path):
     operation = next(found for m, p, found in ALL if (m, p) == (method, path))
     secured = bool(operation.get("security")) and {} not in operation["security"]
-    address = path.replace("{id}", str(uuid.uuid4()))
+    address = re.sub(r"\{\w+\}", str(uuid.uuid4()), path)
 
     answer = client.generic(method.upper(), address, b"{}", content_type="application/json")
 
@@ -94,7 +83,8 @@ def test_lists_and_own_account_show_nothing_of_another():
 
     for method, path in OPERATIONS:
         if method == "get":
-            body = call(stranger, method, path, site.pk).content.decode()
+            address = re.sub(r"\{\w+\}", str(site.pk), path)
+            body = stranger.get(address).content.decode()
             assert not any(secret in body for secret in ("Victim Name", "Secret project", victim.user.email)), path
 
 

@@ -1,5 +1,6 @@
 """The matrix of roles and operations: written down, and true."""
 
+import re
 import uuid
 
 import pytest
@@ -9,8 +10,13 @@ from accounts.management.commands.permission_matrix import operations, table
 from accounts.services import BUILT_IN
 from accounts.tests.factories import UserFactory
 from conftest import sign_in
-from tests.operations import OPERATIONS
 from tests.stack import ROOT
+
+
+def anywhere(path):
+    """The address with ids of nothing."""
+    return re.sub(r"\{\w+\}", lambda _: str(uuid.uuid4()), path)
+
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,17 +27,13 @@ def test_the_page_is_what_the_views_say():
     )
 
 
-def test_every_operation_of_the_document_is_in_the_matrix():
-    assert {(item.method.lower(), item.path) for item in operations()} == set(OPERATIONS)
-
-
 @pytest.mark.parametrize("role", BUILT_IN)
 def test_a_role_may_do_what_its_column_says_and_nothing_else(role):
     UserFactory(role="admin")  # so that nobody is the last one
     wrong = {}
     for item in operations():
         caller = sign_in(UserFactory(role=role))
-        answer = caller.call(item.method, item.path.replace("{id}", str(uuid.uuid4())), {}, if_match="*")
+        answer = caller.call(item.method, anywhere(item.path), {}, if_match="*")
         refused = answer.status_code == 403 and answer.json()["code"] == "permission_denied"
         if refused == (item.anonymous or item.allows(role)):
             wrong[item.method, item.path] = (answer.status_code, answer.content[:200])
@@ -41,7 +43,7 @@ def test_a_role_may_do_what_its_column_says_and_nothing_else(role):
 
 def test_nobody_may_do_what_is_not_for_nobody():
     for item in operations():
-        path = item.path.replace("{id}", str(uuid.uuid4()))
+        path = anywhere(item.path)
         answer = Client().generic(item.method, path, b"{}", content_type="application/json")
         refused = answer.status_code == 401 and answer.json()["code"] == "not_authenticated"
         assert refused == (not item.anonymous), (item.method, item.path)

@@ -1,5 +1,6 @@
 """Print who may do what, as docs/permissions.md has it: read from the views, so it cannot be out of date."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from accounts.services import BUILT_IN
 from core.permissions import all_permissions
 
 API = "api/v1/"
+PARAMETER = re.compile(r"<\w+:(\w+)>")
 HEAD = """# Who may do what
 
 Made by `manage.py permission_matrix`; a test holds it to the views, and calls every operation as every role.
@@ -50,7 +52,7 @@ def operations() -> Iterator[Operation]:
             scope = view.scopes.get(action)
             yield Operation(
                 method.upper(),
-                "/" + route.replace("<uuid:pk>", "{id}"),
+                "/" + PARAMETER.sub(lambda found: "{id}" if found[1] == "pk" else f"{{{found[1]}}}", route),
                 AllowAny in view.permission_classes,
                 frozenset(_needed(view, action)),
                 scope.code if scope else "",

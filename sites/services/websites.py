@@ -1,4 +1,4 @@
-"""Every write of sites that carries a rule. Callers are in a tenancy context that sees the site."""
+"""Sites: made, changed, published, hidden, purged. Callers are in a tenancy context that sees the site."""
 
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,7 @@ from core.preconditions import IfMatch
 from sites import announcements, blueprint
 from sites.errors import NotDeleted, NotPublished, SiteArchived, SiteEmpty, SubdomainTaken, TooManySites
 from sites.models import Access, Draft, Release, Site
+from sites.services.drafts import keep_revision
 from sites.starters import empty_blueprint, site_templates
 from sites.subdomains import host_of
 
@@ -40,6 +41,7 @@ def create_site(*, actor: Actor, owner_id: UUID, name: str, subdomain: str, temp
         raise SubdomainTaken from None
     document = site_templates()[template].blueprint if template else empty_blueprint(name)
     site.draft = Draft.objects.create(site=site, blueprint=blueprint.validate(document), author_id=owner_id)
+    keep_revision(site.draft)
     record("site.created", actor=actor, subject=site, subdomain=subdomain, template=template)
     _changed(site)
     return site
@@ -102,18 +104,6 @@ def restore_site(site: Site, *, actor: Actor) -> Site:
     _announce_if_live(site)
     _changed(site)
     return site
-
-
-@transaction.atomic
-def save_draft(site: Site, document: Any, *, actor: Actor, if_match: IfMatch) -> Draft:
-    """Replace the draft's blueprint. Raises Invalid with pointers, PreconditionFailed."""
-    clean = blueprint.validate(document)
-    draft = Draft.objects.select_for_update().get(site=site)
-    if_match.check(draft.version)
-    draft.blueprint, draft.version, draft.author_id = clean, draft.version + 1, actor.id
-    draft.save(update_fields=["blueprint", "version", "author", "updated_at"])
-    record("draft.saved", actor=actor, subject=site, version=draft.version)
-    return draft
 
 
 @transaction.atomic

@@ -1,0 +1,135 @@
+"""Drafts: saved whole, patched, restored; each save is kept as a revision."""
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+
+from audit.actors import Actor
+from audit.services import record
+from core.errors import FieldProblem, Invalid, NotFound
+from core.preconditions import IfMatch, IfMatchTag
+from sites import blueprint, patching
+from sites.models import Draft, Revision, Site
+
+# How far apart revisions are kept, by age; the newest of each span stays. Older than the last: none.
+SPANS = [
+    (timedelta(hours=24), timedelta(0)),
+    (timedelta(days=7), timedelta(hours=1)),
+    (timedelta(days=90), timedelta(days=1)),
+    (timedelta(days=730), timedelta(days=7)),
+]
+
+
+@transaction.atomic
+def save_draft(site: Site, document: Any, *, actor: Actor, if_match: IfMatch) -> Draft:
+    """Replace the draft's blueprint. Raises Invalid with pointers, PreconditionFailed."""
+    clean = blueprint.validate(document)
+    return _store(site, lambda _: clean, actor=actor, if_match=if_match)
+
+
+@transaction.atomic
+def patch_draft(site: Site, operations: Any, *, actor: Actor, if_match: IfMatch) -> Draft:
+    """Apply a JSON Patch (RFC 6902), all of it or nothing. Raises Invalid, PatchTestFailed, PreconditionFailed."""
+    patching.check(operations)
+    return _store(
+        site, lambda document: blueprint.validate(patching.apply(document, operations)), actor=actor, if_match=if_match
+    )
+
+
+@transaction.atomic
+def patch_block(
+    site: Site, block_id: str, changes: dict[str, Any], *, actor: Actor, if_match: IfMatchTag
+) -> tuple[dict[str, Any], Draft]:
+    """Merge `changes` (RFC 7396) into one block under its own tag: whoever edits another block is not in the way.
+
+    Raises NotFound, PreconditionFailed, and Invalid with pointers into the blueprint.
+    """
+    for fixed in ("id", "type"):
+        if fixed in changes:
+            raise Invalid(
+                [FieldProblem(f"/{fixed}", "fixed", "A block keeps its id and its type. Replace it instead.")]
+            )
+
+    def merged(document: dict[str, Any]) -> dict[str, Any]:
+        block = find_block(document, block_id)
+        if_match.check(tag_of(block))
+        fresh = patching.merge(block, changes)
+        block.clear()
+        block.update(fresh)
+        return blueprint.validate(document)
+
+    draft = _store(site, merged, actor=actor, if_match=IfMatch(None), block=block_id)
+    return find_block(draft.blueprint, block_id), draft
+
+
+@transaction.atomic
+def restore_blueprint(site: Site, document: dict[str, Any], *, actor: Actor, if_match: IfMatch, source: str) -> Draft:
+    """Make what a revision or a release had the draft. `source` names it for the trail. Raises PreconditionFailed."""
+    clean = blueprint.validate(document)
+    return _store(site, lambda _: clean, actor=actor, if_match=if_match, restored=source)
+
+
+def _store(
+    site: Site,
+    change: Callable[[dict[str, Any]], dict[str, Any]],
+    *,
+    actor: Actor,
+    if_match: IfMatch,
+    **facts: Any,
+) -> Draft:
+    draft = Draft.objects.select_for_update().get(site=site)
+    if_match.check(draft.version)
+    draft.blueprint, draft.version, draft.author_id = change(draft.blueprint), draft.version + 1, actor.id
+    draft.save(update_fields=["blueprint", "version", "author", "updated_at"])
+    keep_revision(draft)
+    record("draft.saved", actor=actor, subject=site, version=draft.version, **facts)
+    return draft
+
+
+def keep_revision(draft: Draft) -> Revision:
+    """The draft as it is now, for ever: a trigger refuses changes."""
+    size = len(json.dumps(draft.blueprint, ensure_ascii=False, separators=(",", ":")).encode())
+    made: Revision = Revision.objects.create(
+        site_id=draft.site_id, version=draft.version, blueprint=draft.blueprint, author_id=draft.author_id, size=size
+    )
+    return made
+
+
+def find_block(document: dict[str, Any], block_id: str) -> dict[str, Any]:
+    """The block with this id, wherever it is. Raises NotFound."""
+    for page in document.get("pages", []):
+        for _, block, _ in blueprint.walk(page.get("blocks", []), ()):
+            if block["id"] == block_id:
+                return block
+    raise NotFound
+
+
+def tag_of(block: dict[str, Any]) -> str:
+    """An entity tag from the content of a block, what is inside it included."""
+    return patching.digest(block)
+
+
+def thin_revisions(*, now: datetime) -> int:
+    """Delete revisions that `SPANS` does not keep at `now`; return how many. The newest of a site stays at any age."""
+    gone = 0
+    for site_id in Revision.objects.order_by("site_id").values_list("site_id", flat=True).distinct():
+        times = list(Revision.objects.filter(site_id=site_id).order_by("-version").values_list("pk", "created_at"))
+        kept = {times[0][0]} | _kept(times, now=now)
+        gone += Revision.objects.filter(site_id=site_id).exclude(pk__in=kept).delete()[0]
+    return gone
+
+
+def _kept(times: list[tuple[Any, datetime]], *, now: datetime) -> set[Any]:
+    """Newest first in, ids of those to keep out."""
+    kept, last = set(), None
+    for pk, made in times:
+        apart = next((apart for age, apart in SPANS if now - made <= age), None)
+        if apart is None:
+            break
+        if last is None or last - made >= apart:
+            kept.add(pk)
+            last = made
+    return kept
