@@ -11,7 +11,7 @@ from audit.admin import ReadOnlyAdmin, Watched
 from core.admin_site import each
 from core.preconditions import IfMatch
 from sites import services
-from sites.models import Release, Site
+from sites.models import Release, Revision, Site
 from sites.subdomains import address_of
 
 ANY = IfMatch(None)
@@ -103,3 +103,37 @@ class ReleaseAdmin(Watched, ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Release]:
         return super().get_queryset(request).defer("blueprint")
+
+
+@admin.register(Revision)
+class RevisionAdmin(Watched, ReadOnlyAdmin):
+    """Saves of drafts. Bringing one back makes a new save, so nothing is lost."""
+
+    list_display = ("site", "version", "author", "size", "created_at")
+    list_filter = ("created_at",)
+    list_select_related = ("site", "author")
+    search_fields = ("site__name", "site__subdomain", "site__id")
+    exclude = ("blueprint",)
+    actions = ["make_draft"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Revision]:
+        return Revision.objects.defer("blueprint")
+
+    def has_change_state_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("sites.change_revision")
+
+    @admin.action(description="Make it the draft again", permissions=["change_state"])
+    def make_draft(self, request: HttpRequest, queryset: QuerySet[Revision]) -> None:
+        each(
+            self,
+            request,
+            queryset.select_related("site"),
+            lambda revision: services.restore_blueprint(
+                revision.site,
+                revision.blueprint,
+                actor=actors.staff(request.user),
+                if_match=ANY,
+                source=f"revision {revision.version}",
+            ),
+            "Brought back",
+        )

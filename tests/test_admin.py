@@ -8,12 +8,15 @@ from django.test import Client
 
 from accounts.models import Session, User
 from accounts.tests.factories import UserFactory
+from audit.actors import SYSTEM
 from conftest import PASSWORD, sign_in
 from core import tenancy
-from sites.models import Site
-from sites.tests.factories import SiteFactory
+from sites import services
+from sites.models import Draft, Revision, Site
+from sites.tests.factories import SiteFactory, document
 
 pytestmark = pytest.mark.django_db(transaction=True)
+ANY = services.IfMatch(None)
 
 
 @pytest.fixture
@@ -177,3 +180,16 @@ def test_an_access_token_opens_no_admin_page():
     admin_api = sign_in(UserFactory(role="admin"))
 
     assert admin_api.get("/admin/sites/site/").status_code == 302
+
+
+def test_an_old_draft_is_brought_back_by_a_button(staff):
+    site = SiteFactory()
+    with tenancy.context(tenancy.SYSTEM):
+        services.save_draft(site, {**document(), "settings": {"title": "Later"}}, actor=SYSTEM, if_match=ANY)
+        first = Revision.objects.get(site=site, version=1)
+
+    assert "Brought back 1 revisions" in press(staff, "sites/revision", "make_draft", first)
+
+    with tenancy.context(tenancy.SYSTEM):
+        draft = Draft.objects.get(site=site)
+    assert (draft.version, draft.blueprint["settings"]["title"]) == (3, "A site")
