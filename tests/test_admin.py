@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.test import Client
 
 from accounts.models import Session, User
+from accounts.tests.calls import calm_address
 from accounts.tests.factories import UserFactory
 from audit.actors import SYSTEM
 from conftest import PASSWORD, sign_in
@@ -158,14 +159,14 @@ def test_an_ordinary_user_does_not_get_in(password_hash):
 
 def test_tries_at_the_sign_in_form_are_limited(settings):
     settings.ADMIN_LOGIN_ATTEMPTS = 3
-    client = Client(REMOTE_ADDR="198.51.100.20")
+    client = Client(REMOTE_ADDR=calm_address())
 
     statuses = [
         client.post("/admin/login/", {"username": f"u{n}@example.com", "password": "x"}).status_code for n in range(5)
     ]
 
     assert statuses == [200, 200, 200, 429, 429]
-    assert Client(REMOTE_ADDR="198.51.100.21").get("/admin/login/").status_code == 200
+    assert Client(REMOTE_ADDR="203.0.113.21").get("/admin/login/").status_code == 200
 
 
 def test_forms_need_their_token(records):
