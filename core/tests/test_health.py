@@ -49,8 +49,7 @@ def test_probes_answer_get_and_head_only(path):
 
 def test_ready_fails_while_a_migration_is_pending():
     health._last, health._migrated = None, False
-    applied = MigrationRecorder.Migration.objects.filter(app="sites", name="0002_fence")
-    applied.delete()
+    MigrationRecorder.Migration.objects.filter(app="sites").latest("id").delete()
     try:
         answer = Client().get("/health/ready")
     finally:

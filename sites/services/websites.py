@@ -153,7 +153,7 @@ def restore_sites_of(owner_id: UUID, moment: datetime) -> None:
 
 def _move_sites_of(owner_id: UUID, found: dict[str, Any], change: dict[str, Any], event: str) -> None:
     with tenancy.context(tenancy.SYSTEM):
-        sites = list(Site.objects.select_for_update().filter(owner_id=owner_id, **found))
+        sites = list(Site.objects.select_for_update(no_key=True).filter(owner_id=owner_id, **found))
         Site.objects.filter(pk__in=[site.pk for site in sites]).update(**change, version=F("version") + 1)
         for site in sites:
             record(event, actor=SYSTEM, subject=site, because="owner")
@@ -173,7 +173,7 @@ def purge_sites(before: datetime) -> int:
 
 
 def _locked(site: Site) -> Site:
-    found: Site = Site.objects.select_for_update(of=("self",)).get(pk=site.pk)
+    found: Site = Site.objects.select_for_update(of=("self",), no_key=True).get(pk=site.pk)
     return found
 
 

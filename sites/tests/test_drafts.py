@@ -305,3 +305,18 @@ def test_drafts_and_revisions_of_others_are_absent(api, other, site):
 
     assert [answer.status_code for answer in tries] == [404] * 3
     assert Draft.objects.count() == 0, "without a context there are no rows"
+
+
+def test_publishing_and_saving_at_once_wait_for_each_other_and_do_not_fail(api, site):
+    """A save locks the draft and refers to the site; a publish locks the site and then the draft."""
+
+    def act(number):
+        try:
+            if number % 2:
+                return api.post(f"sites/{site.pk}/publish").status_code
+            return patch(api, site, title(f"T{number}"), if_match="*").status_code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(act, range(40))) == [200, 201] * 20
