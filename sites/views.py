@@ -190,8 +190,7 @@ class BlockViewSet(OfSiteViewSet):
     def partial_update(self, request: Request, pk: Any, block: str) -> Response:
         """Merge a patch (RFC 7396) into one block; null takes a value away. The draft's version moves on."""
         wanted = if_match_tag(request)
-        found, _ = services.patch_block(self.site(), block, dict(request.data), actor=self.actor, if_match=wanted)
-        return tagged(found)
+        return tagged(services.patch_block(self.site(), block, dict(request.data), actor=self.actor, if_match=wanted))
 
 
 def tagged(block: dict[str, Any]) -> Response:

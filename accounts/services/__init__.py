@@ -62,7 +62,6 @@ from accounts.services.sign_in import (
     begin_passkey_sign_in,
     check_credentials,
     check_factor,
-    demand_second_factor,
     finish_mfa,
     passkey_user,
     prove_again,

@@ -68,14 +68,19 @@ def _buckets(what: str, account: str, user: User | None, device: Device) -> list
 
 def sign_in_by_password(user: User, *, device: Device, now: datetime) -> Session:
     """A session for who gave the right password. Raises EmailUnverified, MfaRequired."""
-    if settings.EMAIL_VERIFICATION_REQUIRED and not user.email_verified_at:
-        request_verification(user, now=now)
-        raise EmailUnverified
-    demand_second_factor(user, now=now)
+    _demand_confirmed_address(user, now=now)
+    _demand_second_factor(user, now=now)
     return open_session(user, device=device, now=now)
 
 
-def demand_second_factor(user: User, *, now: datetime) -> None:
+def _demand_confirmed_address(user: User, *, now: datetime) -> None:
+    """Raise EmailUnverified, with a link on its way, where this installation asks for a confirmed address."""
+    if settings.EMAIL_VERIFICATION_REQUIRED and not user.email_verified_at:
+        request_verification(user, now=now)
+        raise EmailUnverified
+
+
+def _demand_second_factor(user: User, *, now: datetime) -> None:
     """Raise MfaRequired when this user has one."""
     factors = factors_of(user.pk)
     if not factors.any:
@@ -166,9 +171,7 @@ def passkey_user(challenge: str, credential: dict[str, Any], *, now: datetime) -
 def sign_in_by_passkey(challenge: str, credential: dict[str, Any], *, device: Device, now: datetime) -> Session:
     """A session for the owner of a passkey. Raises ChallengeRefused, PasskeyRefused, EmailUnverified."""
     user = passkey_user(challenge, credential, now=now)
-    if settings.EMAIL_VERIFICATION_REQUIRED and not user.email_verified_at:
-        request_verification(user, now=now)
-        raise EmailUnverified
+    _demand_confirmed_address(user, now=now)
     return open_session(user, device=device, now=now, method="passkey")
 
 

@@ -169,3 +169,12 @@ def test_attestations_that_nobody_asked_for_are_refused_as_such(world, form, sta
 
     body = {"challenge": asked["challenge"], "credential": made, "name": "x"}
     assert world.api.post("auth/passkeys", body).status_code == (201 if (form, statement) == ("none", {}) else 401)
+
+
+def test_a_passkey_waits_for_the_address_too_where_it_must_be_confirmed(world, settings):
+    world.passkey()
+    settings.EMAIL_VERIFICATION_REQUIRED = True
+
+    answer_ = sign_in_with_passkey(world.authenticator)
+
+    assert (answer_.status_code, answer_.json()["code"], answer_.cookies) == (403, "email_unverified", {})

@@ -42,7 +42,7 @@ def patch_draft(site: Site, operations: Any, *, actor: Actor, if_match: IfMatch)
 @transaction.atomic
 def patch_block(
     site: Site, block_id: str, changes: dict[str, Any], *, actor: Actor, if_match: IfMatchTag
-) -> tuple[dict[str, Any], Draft]:
+) -> dict[str, Any]:
     """Merge `changes` (RFC 7396) into one block under its own tag: whoever edits another block is not in the way.
 
     Raises NotFound, PreconditionFailed, and Invalid with pointers into the blueprint.
@@ -62,7 +62,7 @@ def patch_block(
         return blueprint.validate(document)
 
     draft = _store(site, merged, actor=actor, if_match=IfMatch(None), block=block_id)
-    return find_block(draft.blueprint, block_id), draft
+    return find_block(draft.blueprint, block_id)
 
 
 @transaction.atomic
