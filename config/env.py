@@ -121,7 +121,7 @@ class Environment(BaseSettings):
     mail_from: str = Field("", description="From address of our mails. Default: no-reply@APP_HOST.")
     front_end_url: str = Field(
         "",
-        description="Where links in mails lead: <FRONT_END_URL>/verify-email#<token>, /reset-password#<token>. Default: our own pages.",
+        description="Where links in mails lead: <FRONT_END_URL>/verify-email#<token>, /reset-password#<token>, /invitation#<token>, /sites/<id>. Default: our own pages.",
     )
     accounts_email_verification: Literal["required", "optional"] = Field(
         "optional", description="required: an account exists once its address is confirmed. required in production."

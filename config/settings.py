@@ -170,7 +170,7 @@ FRONT_END_URL = ENV.front_end_url or f"{APP_URL}/account"
 
 CORS_ALLOWED_ORIGINS = ENV.cors_origins
 CORS_ALLOW_CREDENTIALS = True
-CORS_URLS_REGEX = r"^/api/"
+CORS_URLS_REGEX = r"^/api/(?!v1/public/)"  # what is public answers anybody, without credentials
 CORS_ALLOW_HEADERS = [
     "accept",
     "authorization",
@@ -234,7 +234,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "core.schema.describe_problems"],
-    "ENUM_NAME_OVERRIDES": {"SiteStatus": "sites.models.Site.Status"},
+    "ENUM_NAME_OVERRIDES": {
+        "SiteStatus": "sites.models.Site.Status",
+        "JobState": "core.models.Job.State",
+        "SiteRole": "sites.models.Access.Role",
+        "InvitedRole": "sites.serializers.ROLES",
+    },
 }
 
 CELERY_BROKER_URL = REDIS_URL
@@ -273,6 +278,8 @@ CELERY_BEAT_SCHEDULE = {
     "keep-audit": _every(86400, "audit.tasks.keep"),
     "announce-sites": _every(60, "sites.tasks.sweep_announcements"),
     "thin-revisions": _every(3600, "sites.tasks.thin_revisions"),
+    "publish-scheduled": _every(10, "sites.tasks.publish_scheduled"),
+    "forget-finished": _every(3600, "sites.tasks.forget_finished"),
     "purge-deleted": _every(3600, "core.tasks.purge_deleted"),
     "forget-answers": _every(3600, "core.tasks.forget_answers"),
     "deliver-mail": _every(60, "core.tasks.deliver_mail"),

@@ -4,12 +4,14 @@ from django.contrib import admin
 from django.urls import include, path
 
 from accounts.views.pages import account_page
+from sites.views.pages import invitation_page
 
 urlpatterns = [
     path("", include("core.urls")),
     path("api/v1/", include("audit.urls")),
     path("api/v1/", include("accounts.urls")),
     path("api/v1/", include("sites.urls")),
+    path("account/invitation", invitation_page),
     path("account/<slug:page>", account_page),
     path("admin/", admin.site.urls),
 ]

@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 from uuid import UUID
@@ -15,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core.errors import FieldProblem, Invalid
+from core.filters import moment
 from core.parsing import storable
 
 MAX_LIMIT = 100
@@ -28,14 +30,16 @@ def _refuse(name: str, detail: str) -> Invalid:
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """What a list may be ordered by beside its id. `type` is that of the values of `expression`, which are never null."""
+    """What a list may be ordered by beside its id. `type` is that of the values of `expression`, which are never null:
+    `str`, `int` or `datetime`.
+    """
 
     expression: Any
     type: type
 
 
 class KeysetPagination(BasePagination):
-    """Newest first, since ids are UUIDv7, or by one of the view's `orderings`; ties by id. Parameters `limit` (1 to 100),
+    """Newest first, since ids are UUIDv7, or by the view's `order`, or by one of its `orderings`; ties by id. Parameters `limit` (1 to 100),
     `cursor`, `count`, and `ordering` where there is a choice.
     """
 
@@ -44,6 +48,7 @@ class KeysetPagination(BasePagination):
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
         """One page, and what is needed for the links on both sides. Raises Invalid."""
         self.request, self.orderings = request, getattr(view, "orderings", {})
+        self.default_order: Ordering | None = getattr(view, "order", None)
         known = self.parameters | set(getattr(view, "filters", ())) | ({"ordering"} if self.orderings else set())
         if unknown := sorted(set(request.query_params) - known):
             raise _refuse("unknown", f"Not a parameter of this list: {', '.join(name[:40] for name in unknown[:5])}.")
@@ -76,7 +81,7 @@ class KeysetPagination(BasePagination):
     def _ordering(self) -> tuple[Ordering | None, bool]:
         given = self.request.query_params.get("ordering") if self.orderings else None
         if given is None:
-            return None, True
+            return self.default_order, True
         name = given.removeprefix("-")
         if name not in self.orderings:
             raise _refuse(
@@ -138,6 +143,8 @@ class KeysetPagination(BasePagination):
             raise refusal
         try:
             way, position, value = json.loads(base64.urlsafe_b64decode(given.encode() + b"=="))
+            if self.order and self.order.type is datetime:
+                value = moment(value)
             found = {"n": False, "p": True}[way], (UUID(position), value)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
             raise refusal from None
@@ -151,6 +158,8 @@ class KeysetPagination(BasePagination):
 
     def _link(self, way: str, row: Any) -> str:
         position = [way, str(row.pk), row._key if self.order else None]
-        cursor = base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
+        cursor = (
+            base64.urlsafe_b64encode(json.dumps(position, default=datetime.isoformat).encode()).decode().rstrip("=")
+        )
         parameters = {**self.request.query_params.dict(), "cursor": cursor}
         return self.request.build_absolute_uri(f"{self.request.path}?{urlencode(parameters)}")

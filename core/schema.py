@@ -46,7 +46,7 @@ CONDITIONAL = {412: "Changed since you read it", 428: "If-Match is missing"}
 
 
 class ProblemAutoSchema(AutoSchema):
-    """A view lists in `conditional` the actions that need If-Match."""
+    """A view lists in `conditional` the actions that need If-Match, in `also_conditional` those that heed it."""
 
     def get_summary(self) -> str:
         """The first sentence of the docstring."""
@@ -62,6 +62,10 @@ class ProblemAutoSchema(AutoSchema):
         if action in getattr(self.view, "conditional", ()):
             parameters.append(
                 OpenApiParameter("If-Match", str, OpenApiParameter.HEADER, required=True, description="ETag last read.")
+            )
+        if action in getattr(self.view, "also_conditional", ()):
+            parameters.append(
+                OpenApiParameter("If-Match", str, OpenApiParameter.HEADER, description="Only if the draft is that version.")
             )
         if self.method == "POST" and self.get_auth() and "/auth/" not in self.path:
             parameters.append(
@@ -80,7 +84,7 @@ def describe_problems(result: dict[str, Any], generator: Any, request: Any, publ
             statuses = dict(ALWAYS)
             if operation.get("security") or "/auth/" in path:
                 statuses |= SIGNED_IN
-            if "{" in path:
+            if "{" in path or "/invitations/" in path:
                 statuses[404] = "Not there, or not yours"
             if method in {"post", "put", "patch", "delete"}:
                 statuses |= BODY

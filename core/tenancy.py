@@ -79,3 +79,18 @@ def isolate(table: str, *, site_column: str = "site_id", published: str | None =
         f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
     ]
     return migrations.RunSQL(";\n".join(forward) + ";", ";\n".join(backward) + ";")
+
+
+def only_writers_write(table: str, *, site_column: str = "site_id") -> migrations.RunSQL:
+    """A migration step after `isolate`: members whose role is `viewer` read the rows of `table` and change none."""
+    writer = (
+        f"{site_column} IN (SELECT site_id FROM sites_access WHERE user_id = (SELECT app_user()) AND role <> 'viewer')"  # noqa: S608 - names from our migrations
+    )
+    allowed = f"((SELECT app_context()) = 'system' OR {writer})"
+    checks = {"insert": f"WITH CHECK {allowed}", "update": f"USING {allowed}", "delete": f"USING {allowed}"}
+    forward = [
+        f"CREATE POLICY writers_{verb} ON {table} AS RESTRICTIVE FOR {verb.upper()} {check}"
+        for verb, check in checks.items()
+    ]
+    backward = [f"DROP POLICY writers_{verb} ON {table}" for verb in checks]
+    return migrations.RunSQL(";\n".join(forward) + ";", ";\n".join(backward) + ";")

@@ -1,8 +1,10 @@
 """The blueprint document: what a site is, as data. Its schema, its limits, and what is said about a wrong one."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from functools import cache
+from itertools import islice
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
@@ -35,6 +37,14 @@ class Seo(Props):
     noindex: bool = False
 
 
+class PostSettings(Props):
+    """Where posts are found: the list at `path`, each post below it."""
+
+    path: Annotated[PagePath, StringConstraints(min_length=2)] = "/blog"
+    title: Annotated[str, StringConstraints(max_length=120)] = ""
+    per_page: Annotated[int, Field(ge=1, le=50)] = 10
+
+
 class SiteSettings(Props):
     """What every page shares. `locale` is a BCP 47 tag; its script decides the direction of text."""
 
@@ -42,6 +52,7 @@ class SiteSettings(Props):
     locale: Locale = "en"
     seo: Seo = Seo()
     footer: Text = ""
+    posts: PostSettings = PostSettings()
 
 
 class NavigationItem(Props):
@@ -133,21 +144,87 @@ def json_schema() -> dict[str, Any]:
 
 
 def validate(document: Any) -> dict[str, Any]:
-    """Return `document` with rich text sanitised and versions filled in. Raises Invalid with pointers to each fault."""
-    if _things(document) > MAX_THINGS:
-        raise Invalid(
-            [FieldProblem("", "too_many_blocks", f"A blueprint has at most {MAX_THINGS} blocks and list items.")]
-        )
+    """Return `document` with rich text sanitised, versions filled in and older blocks upgraded.
+
+    Raises Invalid with pointers to each fault.
+    """
+    _check_amount(document)
+    upgrade(document)
     try:
         blueprint = blueprint_model().model_validate(document)
     except ValidationError as error:
         raise Invalid([_problem(document, detail) for detail in error.errors(include_url=False)[:MAX_ERRORS]]) from None
     clean = blueprint.model_dump(mode="json", by_alias=True, exclude_unset=True)
     clean.setdefault("schema", 1)
-    faults = list(_incoherences(clean))[:MAX_ERRORS]
-    if faults:
-        raise Invalid(faults)
+    _refuse(_incoherences(clean))
     return clean
+
+
+def validate_blocks(blocks: Any, *, pages: set[str] | None) -> list[dict[str, Any]]:
+    """As `validate`, for the blocks of what is no page; links may name `pages`, any if None. Pointers start with `/blocks`."""
+    _check_amount(blocks)
+    document: dict[str, Any] = {"id": "post", "path": "/", "title": "A post", "blocks": blocks}
+    _upgrade_blocks(document)
+    try:
+        page = page_model().model_validate(document)
+    except ValidationError as error:
+        raise Invalid([_problem(document, detail) for detail in error.errors(include_url=False)[:MAX_ERRORS]]) from None
+    clean = page.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    _refuse(_faults_of_page(clean, (), set(), pages))
+    kept: list[dict[str, Any]] = clean["blocks"]
+    return kept
+
+
+def upgrade(document: Any) -> int:
+    """Bring every block of a blueprint to the newest shape of its type, in place; return how many were older.
+
+    What has no shape that we know is left as it is, for `validate` to name.
+    """
+    pages = document.get("pages") if isinstance(document, dict) else None
+    return sum(_upgrade_blocks(page) for page in pages if isinstance(page, dict)) if isinstance(pages, list) else 0
+
+
+def _upgrade_blocks(page: dict[str, Any]) -> int:
+    types = block_types()
+    if not any(kind.upgrades for kind in types.values()):
+        return 0
+    upgraded, waiting = 0, [page.get("blocks")]
+    while waiting:
+        blocks = waiting.pop()
+        for block in blocks if isinstance(blocks, list) else ():
+            if isinstance(block, dict):
+                upgraded += _upgrade_block(block, types)
+                slots = block.get("slots")
+                waiting += slots.values() if isinstance(slots, dict) else ()
+    return upgraded
+
+
+def _upgrade_block(block: dict[str, Any], types: dict[str, BlockType]) -> int:
+    kind = types.get(block["type"]) if isinstance(block.get("type"), str) else None
+    v = block.get("v")
+    if kind is None or type(v) is not int or not 0 < v < kind.v:
+        return 0
+    shape: dict[str, Any] = {name: deepcopy(block[name]) for name in ("props", "slots") if name in block}
+    try:
+        for step in kind.upgrades[v - 1 :]:
+            shape = step(shape)
+    except (LookupError, TypeError, AttributeError, ValueError):  # not of the shape that it says
+        return 0
+    block.update(shape, v=kind.v)
+    return 1
+
+
+def _check_amount(document: Any) -> None:
+    if _things(document) > MAX_THINGS:
+        raise Invalid(
+            [FieldProblem("", "too_many_blocks", f"A blueprint has at most {MAX_THINGS} blocks and list items.")]
+        )
+
+
+def _refuse(faults: Iterable[FieldProblem]) -> None:
+    found = list(islice(faults, MAX_ERRORS))
+    if found:
+        raise Invalid(found)
 
 
 def _things(value: Any) -> int:
@@ -191,6 +268,8 @@ def _incoherences(document: dict[str, Any]) -> Iterator[FieldProblem]:
     ids: set[str] = set()
     paths: set[str] = set()
     yield from _dead_links(document.get("navigation", []), ("navigation",), known)
+    if document["settings"].get("posts", {}).get("path") in RESERVED_PATHS:
+        yield FieldProblem("/settings/posts/path", "reserved_path", "This address is made for every site.")
     for number, page in enumerate(pages):
         place: tuple[str | int, ...] = ("pages", number)
         if page["path"] in RESERVED_PATHS:
@@ -199,18 +278,24 @@ def _incoherences(document: dict[str, Any]) -> Iterator[FieldProblem]:
             yield FieldProblem(pointer((*place, "path")), "duplicate_path", "Another page has this path.")
         paths.add(page["path"])
         yield from _repeated(page["id"], place, ids)
-        count = 0
-        for here, block, depth in walk(page.get("blocks", []), (*place, "blocks")):
-            count += 1
-            block.setdefault("v", block_types()[block["type"]].v)
-            yield from _repeated(block["id"], here, ids)
-            yield from _dead_links(block.get("props", {}), (*here, "props"), known)
-            if depth > MAX_DEPTH:
-                yield FieldProblem(pointer(here), "too_deep", f"Blocks nest at most {MAX_DEPTH} deep.")
-        if count > MAX_BLOCKS:
-            yield FieldProblem(pointer(place), "too_many_blocks", f"A page has at most {MAX_BLOCKS} blocks.")
-        if len(json.dumps(page, ensure_ascii=False).encode()) > MAX_PAGE_BYTES:
-            yield FieldProblem(pointer(place), "page_too_large", f"A page has at most {MAX_PAGE_BYTES} bytes.")
+        yield from _faults_of_page(page, place, ids, known)
+
+
+def _faults_of_page(
+    page: dict[str, Any], place: tuple[str | int, ...], ids: set[str], known: set[str] | None
+) -> Iterator[FieldProblem]:
+    count = 0
+    for here, block, depth in walk(page.get("blocks", []), (*place, "blocks")):
+        count += 1
+        block.setdefault("v", block_types()[block["type"]].v)
+        yield from _repeated(block["id"], here, ids)
+        yield from _dead_links(block.get("props", {}), (*here, "props"), known)
+        if depth > MAX_DEPTH:
+            yield FieldProblem(pointer(here), "too_deep", f"Blocks nest at most {MAX_DEPTH} deep.")
+    if count > MAX_BLOCKS:
+        yield FieldProblem(pointer(place), "too_many_blocks", f"A page has at most {MAX_BLOCKS} blocks.")
+    if len(json.dumps(page, ensure_ascii=False).encode()) > MAX_PAGE_BYTES:
+        yield FieldProblem(pointer(place), "page_too_large", f"A page has at most {MAX_PAGE_BYTES} bytes.")
 
 
 def _repeated(identifier: str, place: tuple[str | int, ...], ids: set[str]) -> Iterator[FieldProblem]:
@@ -219,10 +304,10 @@ def _repeated(identifier: str, place: tuple[str | int, ...], ids: set[str]) -> I
     ids.add(identifier)
 
 
-def _dead_links(value: Any, place: tuple[str | int, ...], known: set[str]) -> Iterator[FieldProblem]:
+def _dead_links(value: Any, place: tuple[str | int, ...], known: set[str] | None) -> Iterator[FieldProblem]:
     if isinstance(value, dict):
         page = value.get("page")
-        if isinstance(page, str) and page not in known:
+        if isinstance(page, str) and known is not None and page not in known:
             yield FieldProblem(pointer((*place, "page")), "unknown_page", "No page of this blueprint has this id.")
         for name, item in value.items():
             yield from _dead_links(item, (*place, name), known)

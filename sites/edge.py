@@ -21,7 +21,7 @@ from core.errors import Unavailable
 from core.preconditions import none_match
 from core.problems import problem
 from sites.models import Release
-from sites.pages import SAFE, Headers, Pages, RenderFailed
+from sites.pages import SAFE, Headers, Pages, RenderFailed, moved
 from sites.pictures import shipped_files
 from sites.routing import Route, Routes, RoutesAway
 from sites.subdomains import LABEL
@@ -34,16 +34,19 @@ Handler = Callable[[Environ, Route], tuple[str, Headers, bytes]]
 MAX_HOST = 260  # bytes: a name of 253 and a port; what strangers send longer is not kept in memory
 
 log = structlog.get_logger(__name__)
-_mounted: dict[str, Handler] = {}
+_mounted: dict[str, tuple[Handler, bool]] = {}
 _NO_SITE = b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><title>No site here</title><h1>There is no site here</h1><p>Check the address, or come back later.</p>\n"  # fmt: skip
 _AWAY = b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><title>One moment</title><h1>One moment, please</h1><p>This page cannot be shown right now. Try again in a few seconds.</p>\n"  # fmt: skip
 
 
-def mount(prefix: str, handler: Handler) -> None:
-    """Answer paths below `/_/` that start with `prefix` on every published site. For `AppConfig.ready()`."""
+def mount(prefix: str, handler: Handler, *, unpublished: bool = False) -> None:
+    """Answer paths below `/_/` that start with `prefix` on every published site, or on any host that a site could have.
+
+    For `AppConfig.ready()`.
+    """
     if not prefix.startswith("/_/"):
         raise ValueError("a mount lives below /_/")
-    _mounted[prefix] = handler
+    _mounted[prefix] = (handler, unpublished)
 
 
 class Edge:
@@ -100,23 +103,26 @@ class Edge:
         subdomain = host.removesuffix(self.suffix)
         if subdomain == host or not LABEL.match(subdomain):
             return plain("404 Not Found", _NO_SITE)
-        route = self.routes.find(subdomain, host)
-        if route.release_id is None:
-            return plain("404 Not Found", _NO_SITE)
-        path = environ["PATH_INFO"]
+        route, path = self.routes.find(subdomain, host), environ["PATH_INFO"]
         if path.startswith("/_/"):
             return self._mounted(environ, route, path)
-        if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
+        if route.release_id is not None and environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
             return plain("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
-        if path.endswith("/") and path.rstrip("/") in route.paths:
-            return plain("301 Moved Permanently", b"", ("Location", quote(path.rstrip("/"))))
         try:
-            page = self.pages.find(route, path)
+            return self._page(environ, route, path)
         except Release.DoesNotExist:  # no longer the live one: something was published since the route was read
-            route = self.routes.renew(subdomain, host)
-            if route.release_id is None:
-                return plain("404 Not Found", _NO_SITE)
-            page = self.pages.find(route, path)
+            return self._page(environ, self.routes.renew(subdomain, host), path)
+
+    def _page(self, environ: Environ, route: Route, path: str) -> tuple[str, Headers, bytes]:
+        """What a route shows at `path`. Raises Release.DoesNotExist."""
+        if route.release_id is None:
+            return plain("404 Not Found", _NO_SITE)
+        bare = path.rstrip("/")
+        if bare != path and (bare in route.paths or f"{bare}/".startswith(f"{route.posts_path}/")):
+            return redirect(quote(bare, encoding="latin-1"))
+        page = self.pages.find(route, path)
+        if page.status.startswith("404") and (address := moved(route, path)):
+            return redirect(address)
         variant = page.variants[encoding(environ.get("HTTP_ACCEPT_ENCODING", "")[:MAX_HOST])]
         if page.status.startswith("200") and none_match(environ.get("HTTP_IF_NONE_MATCH", ""), variant.etag):
             kept = [
@@ -129,10 +135,10 @@ class Edge:
 
     @staticmethod
     def _mounted(environ: Environ, route: Route, path: str) -> tuple[str, Headers, bytes]:
-        for prefix, handler in _mounted.items():
-            if path.startswith(prefix):
+        for prefix, (handler, unpublished) in _mounted.items():
+            if path.startswith(prefix) and (unpublished or route.release_id):
                 return handler(environ, route)
-        return plain("404 Not Found", b"")
+        return plain("404 Not Found", b"" if route.release_id else _NO_SITE)
 
 
 def plain(status: str, body: bytes, *extra: tuple[str, str]) -> tuple[str, Headers, bytes]:
@@ -143,6 +149,11 @@ def plain(status: str, body: bytes, *extra: tuple[str, str]) -> tuple[str, Heade
         ("Cache-Control", "no-store"),
     ]
     return status, [*headers, ("Content-Security-Policy", "default-src 'none'"), *SAFE, *extra], body
+
+
+def redirect(address: str) -> tuple[str, Headers, bytes]:
+    """To where something on the same host is for good."""
+    return plain("301 Moved Permanently", b"", ("Location", address))
 
 
 @lru_cache(maxsize=4096)

@@ -1,11 +1,13 @@
 """Sites, their drafts, what was published, and who has access. All but `Access` stand behind row-level security."""
 
+from datetime import datetime
 from typing import Protocol, Self
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Func, Q
 
 from audit.services import Subject
 from core.ids import uuid7
@@ -19,10 +21,20 @@ class HasKey(Protocol):
     def pk(self) -> UUID: ...
 
 
+class EachAt(Func):
+    """All that an SQL/JSON path finds in a JSON field, as a list. The path is ours, never a customer's."""
+
+    function = "jsonb_path_query_array"
+    output_field = models.JSONField()
+
+    def __init__(self, field: str, path: str) -> None:
+        super().__init__(F(field), template=f"%(function)s(%(expressions)s, '{path}')")
+
+
 class SiteQuerySet(AliveQuerySet["Site"]):
     def visible_to(self, user: HasKey) -> Self:
-        """Sites that `user` has a role on. The first fence."""
-        return self.filter(access__user_id=user.pk)
+        """Sites that `user` has a role on, with that `role`. The first fence."""
+        return self.filter(access__user_id=user.pk).annotate(role=F("access__role"))
 
     def routed(self) -> Self:
         """Sites that visitors may see."""
@@ -44,6 +56,9 @@ class Site(models.Model):
     status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT)
     live_release = models.ForeignKey("Release", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     next_release = models.PositiveIntegerField(default=1)
+    posts_version = models.PositiveIntegerField(
+        default=0, help_text="Counts changes of what visitors see of its posts."
+    )
     version = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -72,14 +87,55 @@ class Access(models.Model):
     """Who may do what on a site. Ids only: policies read this table, so it has none of its own."""
 
     class Role(models.TextChoices):
+        """Each may do what the ones after it may: publish and edit all, write and ask for review, only look."""
+
         OWNER = "owner"
+        EDITOR = "editor"
+        AUTHOR = "author"
+        VIEWER = "viewer"
+
+        def reaches(self, needed: "Access.Role") -> bool:
+            order = list(Access.Role)
+            return order.index(self) <= order.index(needed)
 
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="access")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="site_access")
     role = models.CharField(max_length=10, choices=Role)
+    created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint("user", "site", name="access_once")]
+        verbose_name_plural = "access"
+        constraints = [
+            models.UniqueConstraint("user", "site", name="access_once"),
+            models.UniqueConstraint("site", condition=Q(role="owner"), name="access_one_owner"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.user_id}"
+
+
+class Invitation(models.Model):
+    """A place on a site for whoever reads the mailbox of `email`. Its token is computed, never stored."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="invitations")
+    email = models.EmailField(max_length=254)
+    role = models.CharField(max_length=10, choices=[choice for choice in Access.Role.choices if choice[0] != "owner"])
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, help_text="When it was accepted, withdrawn or replaced.")
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint("site", "email", condition=Q(used_at=None), name="invitation_open_once")]
+        indexes = [models.Index("author", "created_at", name="invitation_author")]
+
+    def __str__(self) -> str:
+        return f"invitation as {self.role}"
+
+    def as_subject(self) -> Subject:
+        return Subject("invitation", self.pk, self.email, site_id=self.site_id)
 
 
 class Draft(models.Model):
@@ -99,6 +155,7 @@ class Release(models.Model):
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="releases")
     number = models.PositiveIntegerField()
     blueprint = models.JSONField()
+    note = models.CharField(max_length=500, blank=True, default="")
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -133,6 +190,152 @@ class Revision(models.Model):
 
     def __str__(self) -> str:
         return f"revision {self.version}"
+
+
+class Schedule(Job):
+    """A publish or unpublish at `at`. A publish shows `revision`: what the draft was when it was asked for."""
+
+    class Act(models.TextChoices):
+        PUBLISH = "publish"
+        UNPUBLISH = "unpublish"
+
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="schedules")
+    act = models.CharField(max_length=10, choices=Act)
+    at = models.DateTimeField()
+    revision = models.ForeignKey(Revision, on_delete=models.CASCADE, null=True, related_name="+")
+    note = models.CharField(max_length=500, blank=True, default="")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(name="schedule_revision", condition=Q(act="unpublish") ^ ~Q(revision=None))
+        ]
+        indexes = [models.Index("due_at", name="schedule_due", condition=Q(state__in=["waiting", "running"]))]
+
+    def __str__(self) -> str:
+        return f"{self.act} at {self.at:%Y-%m-%d %H:%M}"
+
+    def as_subject(self) -> Subject:
+        return Subject("schedule", self.pk, site_id=self.site_id)
+
+
+class Review(models.Model):
+    """An author asks an editor to publish `revision`; the editor does, or returns it with a comment."""
+
+    class State(models.TextChoices):
+        OPEN = "open"
+        APPROVED = "approved"
+        RETURNED = "returned"
+        WITHDRAWN = "withdrawn"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="reviews")
+    revision = models.ForeignKey(Revision, on_delete=models.SET_NULL, null=True, related_name="+")
+    state = models.CharField(max_length=10, choices=State, default=State.OPEN)
+    note = models.CharField(max_length=500, blank=True, default="")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    comment = models.CharField(max_length=2000, blank=True, default="")
+    editor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    answered_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint("site", condition=Q(state="open"), name="review_open_once")]
+
+    def __str__(self) -> str:
+        return f"{self.state} review"
+
+    def as_subject(self) -> Subject:
+        return Subject("review", self.pk, site_id=self.site_id)
+
+
+class Preview(models.Model):
+    """A link that shows the draft, one revision or one post to whoever has it, until it expires or this row goes."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="previews")
+    revision = models.ForeignKey(Revision, on_delete=models.CASCADE, null=True, related_name="+")
+    post = models.ForeignKey("Post", on_delete=models.CASCADE, null=True, related_name="+")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index("expires_at", name="preview_expires")]
+
+    def __str__(self) -> str:
+        return f"preview until {self.expires_at:%Y-%m-%d %H:%M}"
+
+    def as_subject(self) -> Subject:
+        return Subject("preview", self.pk, site_id=self.site_id)
+
+
+class PostQuerySet(AliveQuerySet["Post"]):
+    def shown(self) -> Self:
+        """Posts that visitors of a live site see."""
+        return self.alive().filter(live=True)
+
+    def due(self, now: datetime) -> Self:
+        """Posts whose time has come and that visitors do not see yet."""
+        return self.alive().filter(live=False, published_at__lte=now)
+
+
+class Post(models.Model):
+    """An article. Visitors see it while it is `live`: from `published_at` on, which may lie ahead."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="posts")
+    slug = models.CharField(max_length=100)
+    title = models.CharField(max_length=200)
+    excerpt = models.CharField(max_length=500, blank=True, default="")
+    blocks = models.JSONField(default=list)
+    tags = ArrayField(models.CharField(max_length=40), default=list, blank=True)
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    published_at = models.DateTimeField(null=True, blank=True)
+    live = models.BooleanField(default=False)
+    version = models.PositiveIntegerField(default=1)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    objects = PostQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint("site", "slug", name="post_slug"),
+            models.CheckConstraint(name="post_live", condition=Q(live=False) | ~Q(published_at=None)),
+        ]
+        indexes = [
+            models.Index("site", "published_at", "id", name="post_shown", condition=Q(live=True, deleted_at=None)),
+            models.Index("published_at", name="post_due", condition=Q(live=False, deleted_at=None)),
+            models.Index("deleted_at", name="post_deleted", condition=~Q(deleted_at=None)),
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def byline(self) -> str:
+        """Who wrote it, for visitors. Select `author` with it."""
+        return self.author.name if self.author else ""
+
+    def as_subject(self) -> Subject:
+        return Subject("post", self.pk, self.title, site_id=self.site_id)
+
+
+class FormerSlug(models.Model):
+    """Where a post was found before; visitors are sent on to where it is now."""
+
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="+")
+    slug = models.CharField(max_length=100)
+    post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="former_slugs")
+
+    class Meta:
+        constraints = [models.UniqueConstraint("site", "slug", name="former_slug_once")]
 
 
 class Announcement(Job):

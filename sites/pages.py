@@ -1,6 +1,6 @@
 """The bytes of published pages: from this process's memory, else Redis, else rendered from the release.
 
-A release never changes, so neither do its pages: nothing here is ever stale, only forgotten.
+A release never changes, and what is shown of posts is counted: nothing here is ever stale, only forgotten.
 """
 
 import gzip
@@ -20,11 +20,13 @@ from django.db import close_old_connections
 from pydantic import ValidationError
 
 from core import cache, metrics, tenancy
-from sites import render
+from sites import articles, render
 from sites.models import Release
 from sites.routing import Route
+from sites.selectors import Shelf
 from sites.themes import Theme, icon_colors
 
+MAX_ADDRESSES = 50_000  # of one sitemap (sitemaps.org)
 KEPT_SECONDS = 7 * 24 * 3600
 MISSING = ""  # the place of a release's "not found" page
 Headers = list[tuple[str, str]]
@@ -86,7 +88,7 @@ class Pages:
     """The pages of one process, the longest unused forgotten first, at most `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
-        self._pages: OrderedDict[tuple[UUID, str, str], Page] = OrderedDict()
+        self._pages: OrderedDict[tuple[UUID, int, str, str], Page] = OrderedDict()
         self._limit = limit
         self._size = 0
         self._lock = threading.Lock()
@@ -95,13 +97,15 @@ class Pages:
     def find(self, route: Route, path: str) -> Page:
         """The page at `path`; the site's own 404 when it has none. Raises DatabaseError when it must be rendered and cannot."""
         assert route.release_id is not None
-        shown = path if path in route.paths or path in GENERATED else MISSING
-        place = (route.release_id, shown, route.base_url)
+        shown = path if path in route.paths or path in GENERATED or _wanted(route, path) else MISSING
+        place = (route.release_id, route.posts_version, shown, route.base_url)
         page = self._pages.get(place)
         if page is not None:
             self._memory.inc()
             return page
         page = self._fetch(route, route.release_id, shown)
+        if page is None:  # below the posts' path, and no post: not kept, for there is no end of such addresses
+            return self.find(route, MISSING)
         with self._lock:
             if place not in self._pages:
                 self._pages[place] = page
@@ -110,55 +114,106 @@ class Pages:
                 self._size -= self._pages.popitem(last=False)[1].size
         return page
 
-    def _fetch(self, route: Route, release_id: UUID, path: str) -> Page:
+    def _fetch(self, route: Route, release_id: UUID, path: str) -> Page | None:
         status = "200 OK" if path else "404 Not Found"
-        name = f"page:{render.renderer_version()}:{release_id}:{path}:{route.base_url}"
+        name = f"page:{render.renderer_version()}:{release_id}:{route.posts_version}:{path}:{route.base_url}"
         kept = cache.get_bytes(str(route.site_id), name)
         if kept is not None:
             metrics.pages.labels("redis").inc()
             facts, _, body = kept.partition(b"\n")
             kind, csp = json.loads(facts)
-        else:
-            metrics.pages.labels("rendered").inc()
-            try:
-                kind, csp, body = _render(route, release_id, path)
-            except ValidationError as error:  # stored by an older version, or changed behind our back
-                raise RenderFailed from error
-            cache.set_bytes(
-                str(route.site_id), name, json.dumps([kind, csp]).encode() + b"\n" + body, seconds=KEPT_SECONDS
-            )
+            return make_page(body, kind=kind, csp=csp, status=status)
+        try:
+            made = _render(route, release_id, path)
+        except ValidationError as error:  # stored by an older version, or changed behind our back
+            raise RenderFailed from error
+        if made is None:
+            return None
+        metrics.pages.labels("rendered").inc()
+        kind, csp, body = made
+        cache.set_bytes(str(route.site_id), name, json.dumps([kind, csp]).encode() + b"\n" + body, seconds=KEPT_SECONDS)
         return make_page(body, kind=kind, csp=csp, status=status)
 
 
-def _render(route: Route, release_id: UUID, path: str) -> tuple[str, str, bytes]:
-    """Media type, policy and bytes. One query."""
+def decoded(path: str) -> str:
+    """PATH_INFO as visitors wrote it: WSGI gives its bytes as Latin-1. Empty when it is not UTF-8."""
+    try:
+        return path.encode("latin-1").decode()
+    except UnicodeError:
+        return ""
+
+
+def _wanted(route: Route, path: str) -> articles.Wanted | None:
+    if path == f"{route.posts_path}/feed.xml":
+        return articles.Wanted(feed=True)
+    return articles.read(decoded(path), route.posts_path)
+
+
+def moved(route: Route, path: str) -> str | None:
+    """Where a post is by now that once was at `path`. At most one query."""
+    wanted = _wanted(route, path)
+    if wanted is None or not wanted.slug or path in route.paths or route.site_id is None:
+        return None
     try:
         with tenancy.context(tenancy.PUBLIC):
-            blueprint = Release.objects.values_list("blueprint", flat=True).get(pk=release_id)
+            slug = Shelf(route.site_id).moved(wanted.slug)
     finally:
         close_old_connections()
+    return articles.address(route.posts_path, slug=slug) if slug else None
+
+
+def _render(route: Route, release_id: UUID, path: str) -> tuple[str, str, bytes] | None:
+    """Media type, policy and bytes; None when there is nothing. One query, and those for posts."""
+    assert route.site_id is not None
+    scene = render.Scene(route.base_url, Shelf(route.site_id))
+    try:
+        with tenancy.context(tenancy.PUBLIC):
+            wanted = None if path in route.paths or not path else _wanted(route, path)
+            if wanted and not articles.is_there(Shelf(route.site_id), wanted):
+                return None
+            blueprint = Release.objects.values_list("blueprint", flat=True).get(pk=release_id)
+            return produce(blueprint, path, wanted, scene)
+    finally:
+        close_old_connections()
+
+
+def produce(
+    blueprint: dict[str, Any], path: str, wanted: articles.Wanted | None, scene: render.Scene
+) -> tuple[str, str, bytes] | None:
+    """What `path` shows of `blueprint`: media type, policy and bytes. The site's 404 where the path is empty."""
+    assert scene.shelf is not None
     if path in GENERATED:
         kind, make = GENERATED[path]
-        return kind, "default-src 'none'", make(blueprint, route.base_url).encode()
+        return kind, "default-src 'none'", make(blueprint, scene.base_url, scene.shelf).encode()
     page = render.find_page(blueprint, path)
-    if page is None:
-        made = render.render_missing(blueprint, base_url=route.base_url)
+    if page is not None:
+        made: render.Rendered | None = render.render_page(blueprint, page, scene)
+    elif wanted and wanted.feed:
+        return (
+            "application/atom+xml; charset=utf-8",
+            "default-src 'none'",
+            articles.feed(blueprint, scene.base_url, scene.shelf).encode(),
+        )
+    elif wanted:
+        made = articles.render_wanted(blueprint, wanted, scene)
     else:
-        made = render.render_page(blueprint, page, base_url=route.base_url)
-    return "text/html; charset=utf-8", made.csp, made.html
+        made = render.render_missing(blueprint, scene)
+    return ("text/html; charset=utf-8", made.csp, made.html) if made else None
 
 
-def sitemap(blueprint: dict[str, Any], base_url: str) -> str:
-    """Every page that may be indexed (sitemaps.org 0.9)."""
+def sitemap(blueprint: dict[str, Any], base_url: str, shelf: Shelf) -> str:
+    """Every page and post that may be indexed (sitemaps.org 0.9)."""
     hidden = blueprint["settings"].get("seo", {}).get("noindex", False)
     listed = [
         page["path"] for page in blueprint["pages"] if not hidden and not page.get("seo", {}).get("noindex", False)
     ]
+    if not hidden:
+        listed += articles.addresses(blueprint, shelf, most=MAX_ADDRESSES - len(listed))
     addresses = "".join(f"<url><loc>{escape(base_url + path)}</loc></url>" for path in listed)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{addresses}</urlset>\n'
 
 
-def robots(blueprint: dict[str, Any], base_url: str) -> str:
+def robots(blueprint: dict[str, Any], base_url: str, shelf: Shelf) -> str:
     """RFC 9309. A development host, and a site that wants no index, keep every crawler out."""
     hidden = settings.DEVELOPMENT or blueprint["settings"].get("seo", {}).get("noindex", False)
     return (
@@ -168,7 +223,7 @@ def robots(blueprint: dict[str, Any], base_url: str) -> str:
     )
 
 
-def icon(blueprint: dict[str, Any], base_url: str) -> str:
+def icon(blueprint: dict[str, Any], base_url: str, shelf: Shelf) -> str:
     """The first letter of the site's title on its accent colour, as SVG."""
     accent, on_accent = icon_colors(Theme.model_validate(blueprint.get("theme", {})))
     letter = escape(blueprint["settings"]["title"].strip()[:1].upper())
@@ -179,7 +234,7 @@ def icon(blueprint: dict[str, Any], base_url: str) -> str:
     )
 
 
-GENERATED: dict[str, tuple[str, Callable[[dict[str, Any], str], str]]] = {
+GENERATED: dict[str, tuple[str, Callable[[dict[str, Any], str, Shelf], str]]] = {
     "/sitemap.xml": ("application/xml; charset=utf-8", sitemap),
     "/favicon.svg": ("image/svg+xml; charset=utf-8", icon),
     "/robots.txt": ("text/plain; charset=utf-8", robots),

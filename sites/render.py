@@ -1,4 +1,6 @@
-"""From a blueprint to the bytes of a page. No database, no request: the same release gives the same page."""
+"""From a blueprint to the bytes of a page. No request, and no database but for posts: the same release and the same posts
+give the same page.
+"""
 
 import base64
 import hashlib
@@ -13,8 +15,9 @@ from django.utils.safestring import mark_safe
 from sites import head
 from sites.blocks.fields import Link
 from sites.blocks.media import FRAME_HOSTS
-from sites.blueprint import NavigationItem, Page, Seo, SiteSettings, page_model
+from sites.blueprint import NavigationItem, Page, Seo, SiteSettings, page_model, upgrade
 from sites.phrases import direction, phrases
+from sites.selectors import Shelf
 from sites.themes import Theme, stylesheet
 
 
@@ -26,55 +29,85 @@ class Rendered:
     csp: str
 
 
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where a page is shown: `base_url` (no slash at its end) is where visitors find the site, `shelf` has its posts.
+
+    In a preview, `prefix` stands before every address within the site.
+    """
+
+    base_url: str
+    shelf: Shelf | None = None
+    prefix: str = ""
+
+
 def find_page(blueprint: dict[str, Any], path: str) -> dict[str, Any] | None:
     """The page at `path`, or None."""
     return next((page for page in blueprint.get("pages", []) if page["path"] == path), None)
 
 
-def render_page(blueprint: dict[str, Any], page: dict[str, Any], *, base_url: str) -> Rendered:
-    """Render one page of `blueprint`; `base_url` (no slash at its end) is where visitors find the site."""
+def render_page(blueprint: dict[str, Any], page: dict[str, Any], scene: Scene) -> Rendered:
+    """Render one page of `blueprint`."""
+    upgrade({"pages": [page]})
     model = page_model().model_validate(page)
-    return _render("site/page.html", blueprint, model, base_url)
+    return render("site/page.html", blueprint, model, scene)
 
 
-def render_missing(blueprint: dict[str, Any], *, base_url: str) -> Rendered:
+def render_missing(blueprint: dict[str, Any], scene: Scene) -> Rendered:
     """The site's own page for an address it does not have."""
     words = phrases(blueprint["settings"].get("locale", "en"))
     page = Page(id="missing", path="/", title=words["missing"], seo=Seo(noindex=True))
-    return _render("site/missing.html", blueprint, page, base_url)
+    return render("site/missing.html", blueprint, page, scene)
 
 
-def _render(template: str, blueprint: dict[str, Any], page: Page, base_url: str) -> Rendered:
+def render(template: str, blueprint: dict[str, Any], page: Page, scene: Scene, **more: Any) -> Rendered:
+    """Render `template` with what every page knows, and `more`."""
     site = SiteSettings.model_validate(blueprint["settings"])
-    paths = {other["id"]: other["path"] for other in blueprint.get("pages", [])}
+    paths = {other["id"]: scene.prefix + other["path"] for other in blueprint.get("pages", [])}
     navigation = [NavigationItem.model_validate(item) for item in blueprint.get("navigation", [])]
     style = stylesheet(Theme.model_validate(blueprint.get("theme", {}))) + site_css()
-    extra = head.collect(base_url=base_url)
+    extra = head.HeadPart(mark_safe("")) if scene.prefix else head.collect(base_url=scene.base_url)
     first = page.blocks[0] if page.blocks else None
     context = {
         "site": site,
         "page": page,
         "paths": paths,
-        "base_url": base_url,
-        "canonical": base_url + page.path,
-        "navigation": [{"label": item.label, "href": href(item.link, paths), "current": paths.get(item.link.page or "") == page.path} for item in navigation],
+        "prefix": scene.prefix,
+        "shelf": scene.shelf,
+        "posts_path": site.posts.path,
+        "base_url": scene.base_url,
+        "canonical": scene.base_url + page.path,
+        "navigation": [_item(item, page, paths, scene.prefix) for item in navigation],
         "title": _title(page, site),
         "description": page.seo.description or site.seo.description,
         "social_image": page.seo.image or site.seo.image,
-        "noindex": page.seo.noindex or site.seo.noindex,
+        "noindex": bool(page.seo.noindex or site.seo.noindex or scene.prefix),
         "direction": direction(site.locale),
         "words": phrases(site.locale),
         "style": mark_safe(style),  # noqa: S308 - made of our own CSS and of colours that match #rrggbb
         "heading_block": first.id if first is not None and first.type in {"hero", "heading"} else "",
         "extra_head": extra.html,
+        **more,
     }  # fmt: skip
     html = get_template(template).render(context)
     return Rendered(html.encode(), _policy(style, extra.script_hashes))
 
 
-def href(link: Link, paths: dict[str, str]) -> str:
+def _item(item: NavigationItem, page: Page, paths: dict[str, str], prefix: str) -> dict[str, Any]:
+    address = href(item.link, paths, prefix)
+    return {"label": item.label, "href": address, "current": address == prefix + page.path}
+
+
+def href(link: Link, paths: dict[str, str], prefix: str) -> str:
     """Where a link leads on this site."""
-    return link.href if link.href is not None else paths.get(link.page or "", "/")
+    if link.href is None:
+        return paths.get(link.page or "", f"{prefix}/")
+    return within(link.href, prefix)
+
+
+def within(address: str, prefix: str) -> str:
+    """An address of this site stays in its preview."""
+    return prefix + address if address.startswith("/") else address
 
 
 def _title(page: Page, site: SiteSettings) -> str:

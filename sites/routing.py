@@ -14,12 +14,12 @@ from uuid import UUID
 
 import structlog
 from django.db import DatabaseError, close_old_connections
-from django.db.models import F, Func, JSONField
 from redis import Redis
 
 from core import redis, tenancy
 from sites.announcements import STREAM
-from sites.models import Site
+from sites.blueprint import PostSettings
+from sites.models import EachAt, Site
 from sites.subdomains import address_of
 
 READ_SECONDS = 1.0
@@ -38,13 +38,18 @@ class RoutesAway(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a host shows. `release_id` None means that there is nothing; `seen` is the table's generation."""
+    """What a host shows. `release_id` None means that there is nothing; `seen` is the table's generation.
+
+    Posts are found below `posts_path`, as they were after `posts_version` changes.
+    """
 
     seen: int
     site_id: UUID | None = None
     release_id: UUID | None = None
     base_url: str = ""
     paths: frozenset[str] = frozenset()
+    posts_path: str = ""
+    posts_version: int = 0
 
 
 class Routes:
@@ -96,20 +101,23 @@ class Routes:
 
     @staticmethod
     def _query(subdomain: str) -> Route:
-        paths = Func(F("live_release__blueprint"), function="jsonb_path_query_array", template="%(function)s(%(expressions)s, '$.pages[*].path')", output_field=JSONField())  # fmt: skip
+        paths = EachAt("live_release__blueprint", "$.pages[*].path")
+        posts = EachAt("live_release__blueprint", "$.settings.posts.path")
         try:
             with tenancy.context(tenancy.PUBLIC):
                 found = (
                     Site.objects.routed()
                     .filter(subdomain=subdomain)
-                    .values_list("pk", "live_release_id", paths)
+                    .values_list("pk", "live_release_id", paths, posts, "posts_version")
                     .first()
                 )
         finally:
             close_old_connections()
         if found is None:
             return Route(0)
-        return Route(0, found[0], found[1], address_of(subdomain), frozenset(found[2]))
+        site_id, release_id, pages, posts_path, posts_version = found
+        posts_path = posts_path[0] if posts_path else PostSettings().path
+        return Route(0, site_id, release_id, address_of(subdomain), frozenset(pages), posts_path, posts_version)
 
     def _refresh(self) -> None:
         now = time.monotonic()

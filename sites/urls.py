@@ -1,27 +1,57 @@
 from core.routes import route
-from sites.views import (
-    BlockViewSet,
-    BlueprintViewSet,
-    CatalogueViewSet,
+from sites.views.drafts import BlockViewSet, BlueprintViewSet, RevisionViewSet
+from sites.views.members import InvitationLinkViewSet, InvitationViewSet, JoinViewSet, MemberViewSet
+from sites.views.posts import PostViewSet
+from sites.views.public import PublicViewSet
+from sites.views.publishing import (
+    PreviewViewSet,
+    PublishingViewSet,
     ReleaseViewSet,
-    RevisionViewSet,
-    SiteViewSet,
+    ReviewViewSet,
+    ScheduleViewSet,
 )
+from sites.views.websites import CatalogueViewSet, SiteViewSet
+
+SITE = "sites/<uuid:pk>"
+PUBLIC = "public/sites/<str:host>"
 
 urlpatterns = [
     route("sites", SiteViewSet, get="list", post="create"),
-    route("sites/<uuid:pk>", SiteViewSet, get="retrieve", patch="partial_update", delete="destroy"),
-    route("sites/<uuid:pk>/restore", SiteViewSet, post="restore"),
-    route("sites/<uuid:pk>/publish", SiteViewSet, post="publish"),
-    route("sites/<uuid:pk>/unpublish", SiteViewSet, post="unpublish"),
-    route("sites/<uuid:pk>/blueprint", BlueprintViewSet, get="retrieve", put="update", patch="partial_update"),
-    route("sites/<uuid:pk>/blocks/<str:block>", BlockViewSet, get="retrieve", patch="partial_update"),
-    route("sites/<uuid:pk>/revisions", RevisionViewSet, get="list"),
-    route("sites/<uuid:pk>/revisions/<uuid:revision>", RevisionViewSet, get="retrieve"),
-    route("sites/<uuid:pk>/revisions/<uuid:revision>/restore", RevisionViewSet, post="restore"),
-    route("sites/<uuid:pk>/differences", RevisionViewSet, get="compare"),
-    route("sites/<uuid:pk>/releases", ReleaseViewSet, get="list"),
-    route("sites/<uuid:pk>/releases/<uuid:release>/restore", ReleaseViewSet, post="restore"),
+    route(SITE, SiteViewSet, get="retrieve", patch="partial_update", delete="destroy"),
+    route(f"{SITE}/restore", SiteViewSet, post="restore"),
+    route(f"{SITE}/publish", PublishingViewSet, post="publish"),
+    route(f"{SITE}/unpublish", PublishingViewSet, post="unpublish"),
+    route(f"{SITE}/blueprint", BlueprintViewSet, get="retrieve", put="update", patch="partial_update"),
+    route(f"{SITE}/blocks/<str:block>", BlockViewSet, get="retrieve", patch="partial_update"),
+    route(f"{SITE}/revisions", RevisionViewSet, get="list"),
+    route(f"{SITE}/revisions/<uuid:revision>", RevisionViewSet, get="retrieve"),
+    route(f"{SITE}/revisions/<uuid:revision>/restore", RevisionViewSet, post="restore"),
+    route(f"{SITE}/differences", RevisionViewSet, get="compare"),
+    route(f"{SITE}/releases", ReleaseViewSet, get="list"),
+    route(f"{SITE}/releases/<uuid:release>/restore", ReleaseViewSet, post="restore"),
+    route(f"{SITE}/releases/<uuid:release>/publish", ReleaseViewSet, post="publish"),
+    route(f"{SITE}/schedules", ScheduleViewSet, get="list", post="create"),
+    route(f"{SITE}/schedules/<uuid:schedule>", ScheduleViewSet, delete="destroy"),
+    route(f"{SITE}/reviews", ReviewViewSet, get="list", post="create"),
+    route(f"{SITE}/reviews/<uuid:review>", ReviewViewSet, delete="destroy"),
+    route(f"{SITE}/reviews/<uuid:review>/approve", ReviewViewSet, post="approve"),
+    route(f"{SITE}/reviews/<uuid:review>/return", ReviewViewSet, post="send_back"),
+    route(f"{SITE}/previews", PreviewViewSet, get="list", post="create"),
+    route(f"{SITE}/previews/<uuid:preview>", PreviewViewSet, delete="destroy"),
+    route(f"{SITE}/members", MemberViewSet, get="list"),
+    route(f"{SITE}/members/<uuid:member>", MemberViewSet, patch="partial_update", delete="destroy"),
+    route(f"{SITE}/transfer", MemberViewSet, post="transfer"),
+    route(f"{SITE}/invitations", InvitationViewSet, get="list", post="create"),
+    route(f"{SITE}/invitations/<uuid:invitation>", InvitationViewSet, delete="destroy"),
+    route("invitations/open", InvitationLinkViewSet, post="open"),
+    route("invitations/accept", JoinViewSet, post="accept"),
+    route(f"{SITE}/posts", PostViewSet, get="list", post="create"),
+    route(f"{SITE}/posts/<uuid:post_id>", PostViewSet, get="retrieve", patch="partial_update", delete="destroy"),
+    route(f"{SITE}/posts/<uuid:post_id>/restore", PostViewSet, post="restore"),
+    route(PUBLIC, PublicViewSet, get="retrieve", options="preflight"),
+    route(f"{PUBLIC}/pages", PublicViewSet, get="page", options="preflight"),
+    route(f"{PUBLIC}/posts", PublicViewSet, get="list_posts", options="preflight"),
+    route(f"{PUBLIC}/posts/<slug:slug>", PublicViewSet, get="one_post", options="preflight"),
     route("blueprint/schema", CatalogueViewSet, get="blueprint_schema"),
     route("site-templates", CatalogueViewSet, get="templates"),
 ]

@@ -12,16 +12,19 @@ from accounts.models import EmailProof, Role, User
 from accounts.services.emails import token_of
 from accounts.tests.factories import UserFactory
 from accounts.tokens import refresh_token
+from audit import actors
 from conftest import PASSWORD, Api, sign_in
 from core import tenancy
-from sites.models import Release, Revision, Site
+from sites.models import Access, Release, Revision, Site
+from sites.services import members as services_of_sites
 from sites.tests.factories import SiteFactory, document
 from tests.authenticator import Authenticator
 
 FROM_PAGE = {"X-Requested-With": "fetch", "Origin": "http://localhost:3000"}
 NEW_PASSWORD = "another long enough phrase"
-# POSTs that only hand out a challenge: nothing is changed, so nothing is recorded.
+# POSTs that only hand out or read something: nothing is changed, so nothing is recorded.
 CHANGING_NOTHING = {
+    ("post", "/api/v1/invitations/open"),
     ("post", "/api/v1/auth/login/passkey/options"),
     ("post", "/api/v1/auth/passkeys/options"),
     ("post", "/api/v1/auth/reauthenticate/passkey/options"),
@@ -74,6 +77,27 @@ class World:
         services.mail_proofs(now=timezone.now())
         return token_of(EmailProof.objects.latest("id"))
 
+    def invitation(self) -> str:
+        """The token of a mailed invitation to a site of the second account, for the one who is signed in."""
+        site = SiteFactory(owner=self.beside)
+        with tenancy.context(tenancy.SYSTEM):
+            made = services_of_sites.invite(
+                site, email=self.api.user.email, role="editor", actor=actors.user(self.beside), now=timezone.now()
+            )
+        return services_of_sites.token_of(made)
+
+    def member(self, role: str = "author") -> Any:
+        """The second account, with a role on the site."""
+        with tenancy.context(tenancy.SYSTEM):
+            Access.objects.create(site=self.site, user=self.beside, role=role)
+        return self.beside.pk
+
+    def of_site(self, what: str, body: Any = None) -> Any:
+        """Something that was made of the site over the API; its id."""
+        answer = self.api.post(f"sites/{self.site.pk}/{what}", body)
+        assert answer.status_code == 201, answer.content
+        return answer.json()["id"]
+
     def key(self) -> Any:
         return self.api.post("api-keys", {"label": "A key", "scopes": ["sites.read"]}).json()
 
@@ -92,14 +116,25 @@ def ready(method: str, path: str, world: World) -> tuple[str, Any]:
         world.api.post(f"sites/{world.site.pk}/publish")
     prepare = PREPARED.get((method, path))
     pk, body = prepare(world) if prepare else (world.site.pk, None)
+    made = {name: make(world) for name, make in MADE.items() if f"{{{name}}}" in path}
+    if path.endswith("/posts/{post_id}/restore"):
+        world.api.delete(f"sites/{world.site.pk}/posts/{made['post_id']}", if_match="*")
     with tenancy.context(tenancy.SYSTEM):
         inner = {
+            **made,
+            "host": f"{world.site.subdomain}.localhost",
+            "slug": "a-post",
             "id": pk,
             "block": "home-h",
             "revision": Revision.objects.filter(site=world.site).values_list("pk", flat=True).first(),
-            "release": Release.objects.filter(site=world.site).values_list("pk", flat=True).first(),
+            "release": Release.objects.filter(site=world.site).order_by("pk").values_list("pk", flat=True).first(),
         }
     return path.format(**inner), body
+
+
+def soon() -> str:
+    """A moment that a change may be planned for."""
+    return str((timezone.now() + timezone.timedelta(hours=1)).isoformat())
 
 
 def _of_site(body: Any = None, *, published: bool = False, deleted: bool = False) -> Any:
@@ -149,7 +184,27 @@ def _another_session(world: World) -> tuple[Any, Any]:
     return sign_in(world.api.user).session.pk, None
 
 
+def _public(world: World) -> tuple[Any, Any]:
+    world.of_site("posts", {"title": "A post", "published_at": "2020-01-01T00:00:00Z"})
+    world.api.post(f"sites/{world.site.pk}/publish")
+    return None, None
+
+
+def _roll_back(world: World) -> tuple[Any, Any]:
+    world.api.post(f"sites/{world.site.pk}/publish")  # so that the first release is not the live one
+    return world.site.pk, None
+
+
 V1 = "/api/v1"
+SITE = f"{V1}/sites/{{id}}"
+MADE: dict[str, Any] = {
+    "schedule": lambda w: w.of_site("schedules", {"at": soon()}),
+    "review": lambda w: w.of_site("reviews"),
+    "preview": lambda w: w.of_site("previews", {}),
+    "member": lambda w: w.member(),
+    "invitation": lambda w: w.of_site("invitations", {"email": "invited@example.com", "role": "author"}),
+    "post_id": lambda w: w.of_site("posts", {"title": "A post"}),
+}
 ACCOUNT = {"name": "Renamed", "age": 40, "is_active": True}
 PREPARED: dict[tuple[str, str], Any] = {
     ("post", f"{V1}/sites"): lambda w: (None, {"name": "x", "subdomain": f"made-{w.site.pk.hex[-10:]}"}),
@@ -161,6 +216,21 @@ PREPARED: dict[tuple[str, str], Any] = {
     ("patch", f"{V1}/sites/{{id}}/blocks/{{block}}"): _of_site({"props": {"text": "Patched"}}),
     ("post", f"{V1}/sites/{{id}}/unpublish"): _of_site(published=True),
     ("post", f"{V1}/sites/{{id}}/restore"): _of_site(deleted=True),
+    ("post", f"{SITE}/releases/{{release}}/publish"): _roll_back,
+    ("post", f"{SITE}/schedules"): lambda w: (w.site.pk, {"at": soon()}),
+    ("post", f"{SITE}/reviews/{{review}}/return"): _of_site({"comment": "Almost."}),
+    ("post", f"{SITE}/previews"): _of_site({}),
+    ("patch", f"{SITE}/members/{{member}}"): _of_site({"role": "viewer"}),
+    ("post", f"{SITE}/transfer"): lambda w: (w.site.pk, {"member": str(w.member())}),
+    ("post", f"{SITE}/invitations"): _of_site({"email": "invited@example.com", "role": "viewer"}),
+    ("post", f"{V1}/invitations/open"): lambda w: (None, {"token": w.invitation()}),
+    ("post", f"{V1}/invitations/accept"): lambda w: (None, {"token": w.invitation()}),
+    ("post", f"{SITE}/posts"): _of_site({"title": "A post", "published_at": "2020-01-01T00:00:00Z"}),
+    ("patch", f"{SITE}/posts/{{post_id}}"): _of_site({"title": "Renamed", "slug": "renamed"}),
+    ("get", f"{V1}/public/sites/{{host}}"): _public,
+    ("get", f"{V1}/public/sites/{{host}}/pages"): _public,
+    ("get", f"{V1}/public/sites/{{host}}/posts"): _public,
+    ("get", f"{V1}/public/sites/{{host}}/posts/{{slug}}"): _public,
     ("patch", f"{V1}/auth/me"): lambda w: (None, {"name": "Renamed"}),
     ("delete", f"{V1}/auth/me"): lambda w: (UserFactory(role="admin").pk, None),  # so that an admin is left
     ("post", f"{V1}/auth/register"): lambda w: (None, {"email": "recorded@example.com", "password": PASSWORD}),

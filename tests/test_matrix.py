@@ -15,7 +15,7 @@ from tests.operations import ALL, OPERATIONS, call, new_world, ready
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-OF_A_SITE = [(method, path) for method, path in OPERATIONS if "/sites/{" in path]
+OF_A_SITE = [(method, path) for method, path in OPERATIONS if "/sites/{id}" in path]
 
 
 def state():

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sites.blocks.fields import Action, Align, Line, Picture, Props, Rich, Text, Title
+from sites.blocks.fields import Action, Align, Line, Picture, Props, Rich, Tag, Text, Title
 from sites.blocks.registry import block
 
 
@@ -68,3 +68,14 @@ class Faq(Props):
 
     title: Line = ""
     items: Annotated[list[FaqItem], Field(min_length=1, max_length=100)]
+
+
+@block("posts")
+class Posts(Props):
+    """The newest posts of the site, or those with one tag. Where there are none it shows nothing."""
+
+    title: Line = ""
+    tag: Tag | None = None
+    limit: Annotated[int, Field(ge=1, le=24)] = 3
+    layout: Literal["cards", "list"] = "cards"
+    more: Annotated[str, Field(max_length=60, description="Label of a link to all posts; none where it is empty.")] = ""

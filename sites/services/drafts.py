@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 
 from audit.actors import Actor
 from audit.services import record
 from core.errors import FieldProblem, Invalid, NotFound
 from core.preconditions import IfMatch, IfMatchTag
 from sites import blueprint, patching
-from sites.models import Draft, Revision, Site
+from sites.models import Draft, Preview, Review, Revision, Schedule, Site
 
 # How far apart revisions are kept, by age; the newest of each span stays. Older than the last: none.
 SPANS = [
@@ -113,12 +114,16 @@ def tag_of(block: dict[str, Any]) -> str:
 
 
 def thin_revisions(*, now: datetime) -> int:
-    """Delete revisions that `SPANS` does not keep at `now`; return how many. The newest of a site stays at any age."""
+    """Delete revisions that `SPANS` does not keep at `now`; return how many. The newest of a site stays at any age,
+    and so does one that a plan, an open review or a preview link refers to."""
     gone = 0
+    pinned = Q(pk__in=Schedule.objects.filter(state=Schedule.State.WAITING).values("revision"))
+    pinned |= Q(pk__in=Review.objects.filter(state=Review.State.OPEN).values("revision"))
+    pinned |= Q(pk__in=Preview.objects.values("revision"))
     for site_id in Revision.objects.order_by("site_id").values_list("site_id", flat=True).distinct():
         times = list(Revision.objects.filter(site_id=site_id).order_by("-version").values_list("pk", "created_at"))
         kept = {times[0][0]} | _kept(times, now=now)
-        gone += Revision.objects.filter(site_id=site_id).exclude(pk__in=kept).delete()[0]
+        gone += Revision.objects.filter(site_id=site_id).exclude(Q(pk__in=kept) | pinned).delete()[0]
     return gone
 
 

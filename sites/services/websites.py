@@ -1,4 +1,4 @@
-"""Sites: made, changed, published, hidden, purged. Callers are in a tenancy context that sees the site."""
+"""Sites: made, changed, hidden, purged. Callers are in a tenancy context that sees the site."""
 
 from datetime import datetime
 from typing import Any
@@ -14,8 +14,8 @@ from core import gate, tenancy
 from core.errors import NotFound
 from core.preconditions import IfMatch
 from sites import announcements, blueprint
-from sites.errors import NotDeleted, NotPublished, SiteArchived, SiteEmpty, SubdomainTaken, TooManySites
-from sites.models import Access, Draft, Release, Site
+from sites.errors import NotDeleted, SubdomainTaken, TooManySites
+from sites.models import Access, Draft, Site
 from sites.services.drafts import keep_revision
 from sites.starters import empty_blueprint, site_templates
 from sites.subdomains import host_of
@@ -29,9 +29,8 @@ def create_site(*, actor: Actor, owner_id: UUID, name: str, subdomain: str, temp
 
     Raises SubdomainTaken, TooManySites.
     """
-    _lock_owner(owner_id)
-    if Access.objects.filter(user_id=owner_id, role=Access.Role.OWNER).count() >= MAX_SITES:
-        raise TooManySites
+    lock_owner(owner_id)
+    check_room(owner_id)
     site = Site(owner_id=owner_id, name=name, subdomain=subdomain)
     Access.objects.create(site_id=site.pk, user_id=owner_id, role=Access.Role.OWNER)
     try:
@@ -43,11 +42,17 @@ def create_site(*, actor: Actor, owner_id: UUID, name: str, subdomain: str, temp
     site.draft = Draft.objects.create(site=site, blueprint=blueprint.validate(document), author_id=owner_id)
     keep_revision(site.draft)
     record("site.created", actor=actor, subject=site, subdomain=subdomain, template=template)
-    _changed(site)
+    changed(site)
     return site
 
 
-def _lock_owner(owner_id: UUID) -> None:
+def check_room(owner_id: UUID) -> None:
+    """Whether a person, locked, may own one more. Raises TooManySites."""
+    if Access.objects.filter(user_id=owner_id, role=Access.Role.OWNER).count() >= MAX_SITES:
+        raise TooManySites
+
+
+def lock_owner(owner_id: UUID) -> None:
     """Hold the owner's row: two creations cannot step over the limit together, nor one slip behind a deletion.
 
     Raises NotFound when the account is closed.
@@ -59,7 +64,7 @@ def _lock_owner(owner_id: UUID) -> None:
 @transaction.atomic
 def change_site(site: Site, changes: dict[str, Any], *, actor: Actor, if_match: IfMatch) -> Site:
     """Change name or subdomain; a live site moves with its subdomain. Raises PreconditionFailed, SubdomainTaken."""
-    site = _locked(site)
+    site = locked(site)
     if_match.check(site.version)
     before, renamed = site.subdomain, {"name_before": site.name} if "name" in changes else {}
     for name, value in changes.items():
@@ -75,69 +80,34 @@ def change_site(site: Site, changes: dict[str, Any], *, actor: Actor, if_match: 
     if moved:
         announcements.announce(site, host_of(before))
         announcements.announce(site, host_of(site.subdomain))
-    _changed(site)
+    changed(site)
     return site
 
 
 @transaction.atomic
 def delete_site(site: Site, *, actor: Actor, now: datetime, if_match: IfMatch) -> None:
     """Hide a site at once everywhere; its names stay reserved. Raises PreconditionFailed."""
-    site = _locked(site)
+    site = locked(site)
     if_match.check(site.version)
     site.deleted_at, site.version = now, site.version + 1
     site.save(update_fields=["deleted_at", "version", "updated_at"])
     record("site.deleted", actor=actor, subject=site)
-    _announce_if_live(site)
-    _changed(site)
+    announce_if_live(site)
+    changed(site)
 
 
 @transaction.atomic
 def restore_site(site: Site, *, actor: Actor) -> Site:
     """Bring a hidden site back as it was, published if it was. Raises NotDeleted."""
-    site = _locked(site)
+    lock_owner(site.owner_id)
+    site = locked(site)
     if site.deleted_at is None:
         raise NotDeleted
-    _lock_owner(site.owner_id)
     site.deleted_at, site.version = None, site.version + 1
     site.save(update_fields=["deleted_at", "version", "updated_at"])
     record("site.restored", actor=actor, subject=site)
-    _announce_if_live(site)
-    _changed(site)
-    return site
-
-
-@transaction.atomic
-def publish_site(site: Site, *, actor: Actor, if_match: IfMatch) -> Release:
-    """Freeze the draft as the next release and show it to visitors. Raises SiteArchived, SiteEmpty, PreconditionFailed."""
-    site = _locked(site)
-    draft = Draft.objects.select_for_update().get(site=site)
-    if_match.check(draft.version)
-    if site.status == Site.Status.ARCHIVED:
-        raise SiteArchived
-    if not draft.blueprint.get("pages"):
-        raise SiteEmpty
-
-    release = Release.objects.create(site=site, number=site.next_release, blueprint=draft.blueprint, author_id=actor.id)
-    site.status, site.live_release, site.next_release = Site.Status.LIVE, release, release.number + 1
-    site.version += 1
-    site.save(update_fields=["status", "live_release", "next_release", "version", "updated_at"])
-    record("site.published", actor=actor, subject=site, release=release.number)
-    announcements.announce(site, host_of(site.subdomain))  # after commit: every process drops its pages of this site
-    _changed(site)
-    return release
-
-
-@transaction.atomic
-def unpublish_site(site: Site, *, actor: Actor) -> Site:
-    """Take a site off the web; releases stay. Raises NotPublished."""
-    site = _locked(site)
-    if site.status != Site.Status.LIVE:
-        raise NotPublished
-    site.status, site.live_release, site.version = Site.Status.DRAFT, None, site.version + 1
-    site.save(update_fields=["status", "live_release", "version", "updated_at"])
-    record("site.unpublished", actor=actor, subject=site)
-    announcements.announce(site, host_of(site.subdomain))
-    _changed(site)
+    announce_if_live(site)
+    changed(site)
     return site
 
 
@@ -157,8 +127,8 @@ def _move_sites_of(owner_id: UUID, found: dict[str, Any], change: dict[str, Any]
         Site.objects.filter(pk__in=[site.pk for site in sites]).update(**change, version=F("version") + 1)
         for site in sites:
             record(event, actor=SYSTEM, subject=site, because="owner")
-            _announce_if_live(site)
-            _changed(site)
+            announce_if_live(site)
+            changed(site)
 
 
 def purge_sites(before: datetime) -> int:
@@ -172,17 +142,18 @@ def purge_sites(before: datetime) -> int:
     return len(sites)
 
 
-def _locked(site: Site) -> Site:
+def locked(site: Site) -> Site:
+    """The site's row as it is now, held until the transaction ends. Raises Site.DoesNotExist."""
     found: Site = Site.objects.select_for_update(of=("self",), no_key=True).get(pk=site.pk)
     return found
 
 
-def _announce_if_live(site: Site) -> None:
+def announce_if_live(site: Site) -> None:
     if site.status == Site.Status.LIVE:
         announcements.announce(site, host_of(site.subdomain))
 
 
-def _changed(site: Site) -> None:
+def changed(site: Site) -> None:
     """What the gate keeps of this site and of its members' lists is stale after the commit."""
     members = list(Access.objects.filter(site=site).values_list("user_id", flat=True))
     stamps = [f"site:{site.pk}", *(f"sites-of:{member}" for member in members)]

@@ -1,7 +1,11 @@
 """What block templates are written with."""
 
+from datetime import datetime
+from functools import cache
 from typing import Any
 
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date
 from django import template
 from django.template.context import Context
 from django.template.loader import get_template
@@ -9,8 +13,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from sites import render
+from sites.articles import address as articles_address
 from sites.blocks import block_types
-from sites.blocks.fields import Link, Picture, sanitise
+from sites.blocks.fields import Link, Picture, clean
+from sites.models import Post
 from sites.pictures import shipped_pictures
 
 register = template.Library()
@@ -32,26 +38,54 @@ def blocks(context: Context, children: list[Any]) -> SafeString:
 @register.simple_tag(takes_context=True)
 def href(context: Context, link: Link) -> str:
     """The address a link leads to."""
-    return render.href(link, context["paths"])
+    return render.href(link, context["paths"], context["prefix"])
 
 
-@register.filter
-def rich(html: str) -> SafeString:
+@register.simple_tag(takes_context=True)
+def rich(context: Context, html: str) -> SafeString:
     """Rich text, sanitised once more on its way out."""
-    return mark_safe(sanitise(html))  # noqa: S308 - nh3 has just cleaned it
+    return mark_safe(clean(html, prefix=context["prefix"]))  # noqa: S308 - nh3 has just cleaned it
 
 
-@register.simple_tag
-def picture(image: Picture | None, sizes: str = "100vw", css: str = "", eager: bool = False) -> str:
+@register.simple_tag(takes_context=True)
+def posts(context: Context, limit: int, tag: str | None) -> list[Post]:
+    """The newest published posts."""
+    return context["shelf"].posts(limit=limit, tag=tag or "") if context["shelf"] else []
+
+
+@register.simple_tag(takes_context=True)
+def post_address(context: Context, **what: Any) -> str:
+    """Where a post (`slug=`), the archive of a tag (`tag=`) or the list is found."""
+    return str(context["prefix"]) + articles_address(context["posts_path"], **what)
+
+
+@register.simple_tag(takes_context=True)
+def day(context: Context, moment: datetime) -> str:
+    """A date in words of the site's language (CLDR), in UTC."""
+    return format_date(moment, "long", locale=date_locale(context["site"].locale))
+
+
+@cache
+def date_locale(tag: str) -> Locale:
+    """The CLDR locale for a BCP 47 tag, English where there is none."""
+    try:
+        return Locale.parse(tag, sep="-")
+    except (UnknownLocaleError, ValueError):
+        return Locale("en")
+
+
+@register.simple_tag(takes_context=True)
+def picture(context: Context, image: Picture | None, sizes: str = "100vw", css: str = "", eager: bool = False) -> str:
     """An `img` that lets the browser choose its width; nothing when the picture is not there."""
     known = shipped_pictures().get(image.asset) if image else None
     if image is None or known is None:
         return ""
+    prefix = context["prefix"]
     return format_html(
         '<img class="{}" src="{}" srcset="{}" sizes="{}" width="{}" height="{}" alt="{}" {}>',
         css,
-        known.src,
-        known.srcset,
+        render.within(known.src, prefix),
+        known.srcset.replace("/_/a/", f"{prefix}/_/a/"),
         sizes,
         known.width,
         known.height,

@@ -1,8 +1,21 @@
 import pytest
 
+from sites.tests.team import Team, new_team
 from sites.tests.visitor import Visitor
+
+
+@pytest.fixture(autouse=True)
+def mailbox(settings, tmp_path):
+    """Mails become files, as in development."""
+    settings.EMAIL_BACKEND, settings.MAIL_FOLDER = "core.mail.FolderBackend", str(tmp_path / "mail")
+    return tmp_path / "mail"
 
 
 @pytest.fixture
 def visitor() -> Visitor:
     return Visitor()
+
+
+@pytest.fixture
+def team(transactional_db: None) -> Team:
+    return new_team()

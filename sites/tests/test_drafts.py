@@ -106,6 +106,29 @@ def test_two_editors_on_two_blocks_both_survive_and_on_one_block_one(api, site):
     assert api.get(f"sites/{site.pk}/blueprint")["ETag"] == '"3"'
 
 
+def test_twenty_writers_on_one_draft_get_one_200_for_each_version_and_lose_nothing(api, site):
+    """Each adds a block of its own, reading again whenever somebody else was first."""
+
+    def write(number):
+        block = {"op": "add", "path": "/pages/0/blocks/-", "value": heading(f"by-{number}")}
+        try:
+            while True:
+                version = api.get(f"sites/{site.pk}/blueprint")["ETag"]
+                answer = patch(api, site, block, if_match=version)
+                if answer.status_code == 200:
+                    return answer["ETag"]
+                assert answer.status_code == 412
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as pool:
+        versions = list(pool.map(write, range(20)))
+
+    assert sorted(versions, key=lambda tag: int(tag.strip('"'))) == [f'"{number}"' for number in range(2, 22)]
+    blocks = {block["id"] for block in api.get(f"sites/{site.pk}/blueprint").json()["pages"][0]["blocks"]}
+    assert {f"by-{number}" for number in range(20)} <= blocks
+
+
 def test_twenty_editors_on_twenty_blocks_at_once_lose_nothing(api, site):
     def edit(number):
         try:

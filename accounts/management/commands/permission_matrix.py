@@ -22,18 +22,26 @@ A tick means: not refused for want of rights. Whose sites, keys or sessions they
 somebody else's is 404. `user` stands for everybody who signed up; buyer, seller, agent, tenant and manager have no rights of their own
 beside it yet. A role of this installation's own may hold any of the permissions below. Where `STAFF_MFA=required`, what needs a
 permission also needs a second factor.
+
+The role on the site is the least that somebody must be there: owner, editor, author, viewer, each of which may do what the next may. Whoever has
+none gets 404, whoever has less gets 403 `site_role_too_low`. Some rules look closer: authors change only posts of their own that were
+never published, anybody may leave a site, and whoever asked for a review may take it back.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`permissions` that the caller's roles must hold; `scope` that an API key must have, empty where keys are refused."""
+    """`permissions` that the caller's roles must hold; `scope` that an API key must have, empty where keys are refused.
+
+    `site_role` is the least that the caller must be on the site that the address names.
+    """
 
     method: str
     path: str
     anonymous: bool
     permissions: frozenset[str]
     scope: str
+    site_role: str
 
     def allows(self, role: str) -> bool:
         held = BUILT_IN[role]
@@ -47,7 +55,7 @@ def operations() -> Iterator[Operation]:
             continue
         view = callback.cls
         for method, action in [*callback.actions.items()]:
-            if method == "head":  # DRF adds it with the first request
+            if method in {"head", "options"}:  # DRF adds the one with the first request; the other is for browsers
                 continue
             scope = view.scopes.get(action)
             yield Operation(
@@ -56,6 +64,7 @@ def operations() -> Iterator[Operation]:
                 AllowAny in view.permission_classes,
                 frozenset(_needed(view, action)),
                 scope.code if scope else "",
+                getattr(view, "needs", {}).get(action, ""),
             )
 
 
@@ -80,15 +89,15 @@ def table() -> str:
     roles = list(BUILT_IN)
     lines = [
         HEAD,
-        f"| operation | permission | key scope | nobody | {' | '.join(roles)} |",
-        f"|---|---|---|{'---|' * (len(roles) + 1)}",
+        f"| operation | permission | role on the site | key scope | nobody | {' | '.join(roles)} |",
+        f"|---|---|---|---|{'---|' * (len(roles) + 1)}",
     ]
     for item in operations():
         ticks = ["✓" if item.anonymous else ""] + ["✓" if item.allows(role) else "" for role in roles]
         scope = "" if item.anonymous else item.scope or "refused"
         needed = ", ".join(sorted(item.permissions))
         lines.append(
-            f"| `{item.method} {item.path.removeprefix('/api/v1')}` | {needed} | {scope} | {' | '.join(ticks)} |"
+            f"| `{item.method} {item.path.removeprefix('/api/v1')}` | {needed} | {item.site_role} | {scope} | {' | '.join(ticks)} |"
         )
     lines += ["", "| permission | meaning |", "|---|---|"]
     lines += [f"| `{permission.code}` | {permission.meaning} |" for permission in all_permissions().values()]

@@ -1,0 +1,27 @@
+"""Delete for good, now, what was deleted long enough ago."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+from django.utils import timezone
+
+from core import lifecycle, tenancy
+
+
+class Command(BaseCommand):
+    help = "Delete for good what people deleted more than --days ago. It cannot be brought back but from a backup."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--days", type=int, default=settings.SOFT_DELETE_FOR.days, help="default: %(default)s")
+        parser.add_argument("--dry-run", action="store_true", help="count, and delete nothing")
+
+    def handle(self, *args: Any, days: int, dry_run: bool, **options: Any) -> None:
+        if days < 0:
+            raise CommandError("--days is 0 or more.")
+        with tenancy.context(tenancy.SYSTEM):
+            gone = lifecycle.purge(before=timezone.now() - timedelta(days=days))
+            transaction.set_rollback(dry_run)
+        self.stdout.write(f"purged={gone} dry_run={dry_run}")

@@ -1,0 +1,137 @@
+"""The shape of posts at the boundary, and of what is public."""
+
+import re
+from typing import Any
+
+from rest_framework import serializers
+
+from core.api import StrictSerializer
+from sites.models import Post
+
+SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+UNFIT_FOR_A_TAG = re.compile(r"[\x00-\x1f\x7f/\\]")
+MAX_TAGS = 20
+
+
+class BlocksField(serializers.JSONField):
+    """Blocks as pages have them; the service checks them, with pointers."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, list):
+            raise serializers.ValidationError("Send a list of blocks.", code="not_a_list")
+        return data
+
+
+class PostWriteSerializer(StrictSerializer):
+    title = serializers.CharField(max_length=200)
+    slug = serializers.CharField(
+        max_length=100, help_text="Its last part of the address; made from the title if absent."
+    )
+    excerpt = serializers.CharField(max_length=500, allow_blank=True)
+    blocks = BlocksField()
+    tags = serializers.ListField(child=serializers.CharField(max_length=40), max_length=MAX_TAGS)
+    author = serializers.UUIDField(allow_null=True, help_text="A member who writes here; you, if absent.")
+    published_at = serializers.DateTimeField(
+        allow_null=True, help_text="From when on visitors see it; null keeps it a draft."
+    )
+
+    def validate_slug(self, value: str) -> str:
+        if not SLUG.fullmatch(value):
+            raise serializers.ValidationError("Use lower-case letters, digits and single hyphens.", code="slug_refused")
+        return value
+
+    def validate_tags(self, value: list[str]) -> list[str]:
+        if any(UNFIT_FOR_A_TAG.search(tag) for tag in value):
+            raise serializers.ValidationError("A tag has no slash and no control character.", code="tag_refused")
+        return list(dict.fromkeys(value))
+
+
+class PostCreateSerializer(PostWriteSerializer):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            field.required = name == "title"
+
+
+class PostListSerializer(serializers.ModelSerializer[Post]):
+    author = serializers.UUIDField(source="author_id", allow_null=True, read_only=True)
+
+    class Meta:
+        model = Post
+        fields = [
+            "id",
+            "slug",
+            "title",
+            "excerpt",
+            "tags",
+            "author",
+            "published_at",
+            "live",
+            "version",
+            "created_at",
+            "updated_at",
+        ]
+        read_only_fields = fields
+
+
+class PostSerializer(PostListSerializer):
+    blocks = serializers.JSONField(read_only=True)
+
+    class Meta(PostListSerializer.Meta):
+        fields = [*PostListSerializer.Meta.fields, "blocks"]
+        read_only_fields = fields
+
+
+class PictureAddressSerializer(serializers.Serializer[Any]):
+    src = serializers.URLField()
+    srcset = serializers.CharField()
+    width = serializers.IntegerField()
+    height = serializers.IntegerField()
+
+
+class PublicReleaseSerializer(serializers.Serializer[Any]):
+    number = serializers.IntegerField()
+    published_at = serializers.DateTimeField()
+
+
+class PublicPageSummarySerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    path = serializers.CharField()
+    title = serializers.CharField()
+    seo = serializers.DictField()
+
+
+class PublicSiteSerializer(serializers.Serializer[Any]):
+    host = serializers.CharField()
+    url = serializers.URLField()
+    title = serializers.CharField()
+    locale = serializers.CharField(help_text="BCP 47.")
+    direction = serializers.ChoiceField(choices=["ltr", "rtl"])
+    settings = serializers.DictField()
+    theme = serializers.DictField()
+    navigation = serializers.ListField(child=serializers.DictField())
+    pages = PublicPageSummarySerializer(many=True)
+    posts_path = serializers.CharField(help_text="Where our own pages of posts are.")
+    release = PublicReleaseSerializer()
+    pictures = serializers.DictField(child=PictureAddressSerializer(), help_text="By asset id.")
+
+
+class PublicPageSerializer(PublicPageSummarySerializer):
+    blocks = serializers.ListField(child=serializers.DictField())
+    pictures = serializers.DictField(child=PictureAddressSerializer(), help_text="By asset id.")
+
+
+class PublicPostListSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    slug = serializers.CharField()
+    title = serializers.CharField()
+    excerpt = serializers.CharField()
+    tags = serializers.ListField(child=serializers.CharField())
+    author = serializers.CharField(help_text="The name of whoever wrote it; may be empty.")
+    published_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+
+
+class PublicPostSerializer(PublicPostListSerializer):
+    blocks = serializers.ListField(child=serializers.DictField())
+    pictures = serializers.DictField(child=PictureAddressSerializer(), help_text="By asset id.")

@@ -1,0 +1,200 @@
+"""Members: invited by mail, given a role, removed; and the handing over of a site.
+
+Locks come in one order: people, by id, then the site.
+"""
+
+import re
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from accounts.models import User, normalise_email
+from audit.actors import Actor
+from audit.services import record
+from core import keys, mail, tenancy
+from core.errors import NotFound
+from core.models import Job
+from sites.errors import (
+    AlreadyMember,
+    InvitationForOther,
+    InvitationRefused,
+    NotMember,
+    OwnerStays,
+    TooManyInvitations,
+    TooManyMembers,
+)
+from sites.models import Access, Invitation, Preview, Schedule, Site
+from sites.services.websites import changed, check_room, locked
+from sites.subdomains import host_of
+
+MAX_MEMBERS = 100  # of a site, open invitations among them
+INVITATIONS_A_DAY = 50  # by one person
+LIFETIME = timedelta(days=7)
+SIGNATURE = "site invitation"
+LIKE_A_LINK = re.compile(r"[/@:]|\w\.\w")
+
+
+@transaction.atomic
+def invite(site: Site, *, email: str, role: str, actor: Actor, now: datetime) -> Invitation:
+    """Mail a link that gives whoever reads this mailbox a role. One sent to it before does not work any more.
+
+    Raises AlreadyMember, TooManyMembers, TooManyInvitations.
+    """
+    site, email = locked(site), normalise_email(email)
+    if Access.objects.filter(site=site, user__email=email, user__deleted_at=None).exists():
+        raise AlreadyMember
+    Invitation.objects.filter(site=site, email=email, used_at=None).update(used_at=now)
+    _check_places(site, now=now)
+    if (
+        Invitation.objects.filter(author_id=actor.id, created_at__gt=now - timedelta(days=1)).count()
+        >= INVITATIONS_A_DAY
+    ):
+        raise TooManyInvitations
+    made = Invitation.objects.create(
+        site=site, email=email, role=role, author_id=actor.id, created_at=now, expires_at=now + LIFETIME
+    )
+    record("invitation.sent", actor=actor, subject=made, role=role)
+    link = f"{settings.FRONT_END_URL}/invitation#{token_of(made)}"
+    inviter = User.objects.filter(pk__in=[actor.id]).values_list("email", flat=True).first()
+    facts = {"site": mail_name(site), "role": role, "inviter": inviter or settings.APP_HOST, "link": link}
+    if not mail.post_sparingly(email, "invitation", until=made.expires_at, **facts):
+        raise TooManyInvitations
+    return made
+
+
+def _check_places(site: Site, *, now: datetime) -> None:
+    open_ones = Invitation.objects.filter(site=site, used_at=None, expires_at__gt=now).count()
+    if Access.objects.filter(site=site).count() + open_ones >= MAX_MEMBERS:
+        raise TooManyMembers
+
+
+@transaction.atomic
+def withdraw_invitation(invitation: Invitation, *, actor: Actor, now: datetime) -> None:
+    """The link in the mail does not work any more. Raises InvitationRefused when it was used."""
+    if not Invitation.objects.filter(pk=invitation.pk, used_at=None).update(used_at=now):
+        raise InvitationRefused
+    record("invitation.withdrawn", actor=actor, subject=invitation)
+
+
+def token_of(invitation: Invitation) -> str:
+    """`id.HMAC`: computed, never stored."""
+    return f"{invitation.pk.hex}.{keys.sign(SIGNATURE, invitation.pk.hex)}"
+
+
+def find_invitation(token: str, *, now: datetime) -> Invitation:
+    """What a mailed link invites to. In context `system`. Raises InvitationRefused."""
+    pk, _, mac = token.partition(".")
+    if len(token) > 200 or not token.isascii() or not keys.genuine(SIGNATURE, pk, mac):
+        raise InvitationRefused
+    open_ones = Invitation.objects.select_related("site", "author").filter(used_at=None, expires_at__gt=now)
+    found = open_ones.filter(pk=UUID(pk), site__deleted_at=None).first()
+    if found is None:
+        raise InvitationRefused
+    return found
+
+
+@transaction.atomic
+def accept_invitation(token: str, *, actor: Actor, now: datetime) -> tuple[Site, str]:
+    """Give whoever is signed in the role; the site and the role. In context `system`.
+
+    Raises InvitationRefused, InvitationForOther when it was sent to another address, AlreadyMember.
+    """
+    assert actor.id is not None
+    person = _held(actor.id)
+    found = find_invitation(token, now=now)
+    if person.email != found.email:
+        raise InvitationForOther
+    site = locked(found.site)
+    if not Invitation.objects.filter(pk=found.pk, used_at=None).update(used_at=now):
+        raise InvitationRefused
+    if Access.objects.filter(site=site, user=person).exists():
+        raise AlreadyMember
+    Access.objects.create(site=site, user=person, role=found.role)
+    record("member.joined", actor=actor, subject=site, member=person.pk, role=found.role, invited_by=found.author_id)
+    changed(site)
+    return site, found.role
+
+
+def _held(pk: UUID) -> User:
+    """The row of an open account, held. Raises NotFound."""
+    person = User.objects.alive().select_for_update(no_key=True, of=("self",)).filter(pk=pk, is_active=True).first()
+    if person is None:
+        raise NotFound
+    return person
+
+
+@transaction.atomic
+def change_role(site: Site, member: UUID, role: str, *, actor: Actor) -> None:
+    """Give a member another role. Raises NotFound, OwnerStays."""
+    site = locked(site)
+    access = _access(site, member)
+    before = access.role
+    access.role = role
+    access.save(update_fields=["role"])
+    record("member.changed", actor=actor, subject=site, member=member, changes={"role": [before, role]})
+    if role != Access.Role.EDITOR:
+        _end_what_they_started(site, member, keep_previews=role == Access.Role.AUTHOR)
+    changed(site)
+
+
+def remove_member(site: Site, member: UUID, *, actor: Actor) -> None:
+    """A member goes, or leaves. Preview links and planned changes of theirs go too. Raises NotFound, OwnerStays."""
+    with tenancy.context(tenancy.SYSTEM):  # viewers may leave, and write nothing else
+        site = locked(site)
+        access = _access(site, member)
+        changed(site)  # while they are still among those whose lists are stale
+        record("member.removed", actor=actor, subject=site, member=member, role=access.role)
+        _end_what_they_started(site, member, keep_previews=False)
+        access.delete()
+
+
+def _access(site: Site, member: UUID) -> Access:
+    access = Access.objects.select_for_update().filter(site=site, user_id=member).first()
+    if access is None:
+        raise NotFound
+    if access.role == Access.Role.OWNER:
+        raise OwnerStays
+    return access
+
+
+def _end_what_they_started(site: Site, member: UUID, *, keep_previews: bool) -> None:
+    """Links and plans of somebody who may not make them any more must not outlive their rights."""
+    Schedule.objects.filter(site=site, author_id=member, state=Job.State.WAITING).delete()
+    if not keep_previews:
+        Preview.objects.filter(site=site, author_id=member).delete()
+
+
+@transaction.atomic
+def transfer_site(site: Site, member: UUID, *, actor: Actor) -> Site:
+    """Make a member the owner; the owner becomes an editor. Both get a mail. Raises NotMember, TooManySites, NotFound."""
+    before = site.owner_id
+    people = {pk: _held(pk) for pk in sorted({before, member}, key=str)}
+    site = locked(site)
+    if site.owner_id != before:
+        raise NotFound
+    roles = {access.user_id: access for access in Access.objects.filter(site=site, user_id__in=people)}
+    if member == before or member not in roles:
+        raise NotMember
+    check_room(member)
+    for pk, role in ((before, Access.Role.EDITOR), (member, Access.Role.OWNER)):  # first down: there is one owner
+        roles[pk].role = role
+        roles[pk].save(update_fields=["role"])
+    site.owner_id, site.version = member, site.version + 1
+    site.save(update_fields=["owner", "version", "updated_at"])
+    record("site.transferred", actor=actor, subject=site, changes={"owner": [str(before), str(member)]})
+    for pk, template in ((before, "site_handed_over"), (member, "site_received")):
+        mail.post(people[pk].email, template, person=pk, site=mail_name(site), other=people[{before: member, member: before}[pk]].email)  # fmt: skip
+    changed(site)
+    return site
+
+
+def forget_invitations(*, before: datetime) -> int:
+    """Delete invitations that ended before then, and the addresses with them; return how many. In context `system`."""
+    return Invitation.objects.filter(expires_at__lt=before).delete()[0]
+
+
+def mail_name(site: Site) -> str:
+    """What a mail of ours calls a site: its name, unless a mail program could take it for a link."""
+    return host_of(site.subdomain) if LIKE_A_LINK.search(site.name) else site.name

@@ -1,0 +1,48 @@
+"""What the views of sites share: the fence, the site of a route, and the role that an action needs on it."""
+
+from typing import Any, ClassVar
+
+from django.shortcuts import get_object_or_404
+
+from audit import actors
+from audit.actors import Actor
+from core.api import ApiViewSet
+from sites.errors import RoleTooLow
+from sites.models import Access, Site, SiteQuerySet
+
+Role = Access.Role
+
+DOCUMENT = {
+    "type": "object",
+    "description": "A blueprint; its schema is at /api/v1/blueprint/schema.",
+    "additionalProperties": True,
+}
+
+
+class FencedViewSet(ApiViewSet):
+    """A view of customer content, for somebody who is signed in."""
+
+    fenced = True
+
+    @property
+    def actor(self) -> Actor:
+        return actors.user(self.caller)
+
+
+class OfSiteViewSet(FencedViewSet):
+    """What belongs to one site: found through the sites that the caller has a role on. `needs` says which role each action
+    takes; a site without the role is 403, one without any is 404.
+    """
+
+    needs: ClassVar[dict[str, Access.Role]] = {}
+
+    def sites(self) -> SiteQuerySet:
+        found: SiteQuerySet = Site.objects.alive().visible_to(self.caller)
+        return found
+
+    def site(self, needed: Access.Role | None = None) -> Any:
+        """The site, with the caller's `role` on it. Raises Http404, RoleTooLow."""
+        found: Any = get_object_or_404(self.sites(), pk=self.kwargs["pk"])
+        if not Role(found.role).reaches(needed or self.needs[self.action]):
+            raise RoleTooLow
+        return found

@@ -1,0 +1,151 @@
+"""What is published, as JSON, for front ends that render sites themselves. For anybody, from anywhere."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from django.db.models import F
+from django.http import HttpRequest, HttpResponse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from core import cache, tenancy
+from core.api import ApiViewSet
+from core.errors import NotFound
+from core.filters import parameter, short
+from core.pagination import KeysetPagination, Ordering
+from core.preconditions import none_match
+from sites import published
+from sites.models import Post, Site
+from sites.post_serializers import (
+    PublicPageSerializer,
+    PublicPostListSerializer,
+    PublicPostSerializer,
+    PublicSiteSerializer,
+)
+from sites.render import renderer_version
+from sites.selectors import Shelf
+from sites.subdomains import LABEL, address_of, host_of
+
+KEPT_SECONDS = 24 * 3600
+EVERYWHERE = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "ETag, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After",
+}
+PREFLIGHT = {
+    **EVERYWHERE,
+    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+    "Access-Control-Allow-Headers": "Accept, Authorization, If-None-Match",
+    "Access-Control-Max-Age": "86400",
+}
+PATH = OpenApiParameter("path", str, required=True, description="As visitors have it: `/about`.")
+Document = dict[str, Any]
+
+
+class PublicViewSet(ApiViewSet):
+    """Reads in context `public`: row-level security shows live sites, their live release and live posts, nothing else.
+
+    One query finds the site as it is now; what was made of its release before is kept.
+    """
+
+    permission_classes = (AllowAny,)
+    pagination_class = KeysetPagination
+    filters = ("tag",)
+    order = Ordering(F("published_at"), datetime)
+    serializer_class = PublicSiteSerializer
+
+    def scope(self) -> Any:
+        return tenancy.context(tenancy.PUBLIC)
+
+    def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        for name, value in EVERYWHERE.items():
+            answer[name] = value
+        return answer
+
+    def preflight(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return Response(status=204, headers=PREFLIGHT)
+
+    def found(self) -> Site:
+        """The live site of the host. Raises NotFound."""
+        subdomain = self.kwargs["host"].lower().removesuffix("." + host_of("").removeprefix("."))
+        if not LABEL.match(subdomain) or host_of(subdomain) != self.kwargs["host"].lower():
+            raise NotFound
+        live = Site.objects.routed().select_related("live_release").defer("live_release__blueprint")
+        site: Site | None = live.filter(subdomain=subdomain).first()
+        if site is None:
+            raise NotFound
+        return site
+
+    def kept(self, request: Request, site: Site, name: str, make: Callable[[Document], Document | None]) -> Response:
+        """`make(blueprint)`, made once for each release and state of the posts. Raises NotFound when it is None."""
+        seen = f"{renderer_version()}:{site.live_release_id}:{site.posts_version}:{site.subdomain}:{name}"
+        etag = f'"{hashlib.sha256(seen.encode()).hexdigest()[:32]}"'
+        headers = {"ETag": etag, "Cache-Control": "public, max-age=0, must-revalidate"}
+        place = f"public:{seen}"
+        body = cache.get_bytes(str(site.pk), place)
+        if body is None:
+            assert site.live_release is not None
+            made = make(site.live_release.blueprint)
+            if made is None:
+                raise NotFound
+            body = json.dumps(made, ensure_ascii=False, default=str).encode()
+            cache.set_bytes(str(site.pk), place, body, seconds=KEPT_SECONDS)
+        if none_match(request.headers.get("If-None-Match", ""), etag):
+            return Response(status=304, headers=headers)
+        return Response(json.loads(body), headers=headers)
+
+    @extend_schema(operation_id="public_site", responses=PublicSiteSerializer, auth=[])
+    def retrieve(self, request: Request, host: str) -> Response:
+        """A published site: settings, theme, navigation and its pages without their blocks."""
+        site = self.found()
+        return self.kept(request, site, "site", lambda blueprint: published.site(blueprint, site))
+
+    @extend_schema(operation_id="public_page", parameters=[PATH], responses=PublicPageSerializer, auth=[])
+    def page(self, request: Request, host: str) -> Response:
+        """One published page with its blocks, and where its pictures are."""
+        path = parameter(request, "path", short) or "/"
+        site = self.found()
+        base_url = address_of(site.subdomain)
+        return self.kept(request, site, f"page:{path}", lambda blueprint: published.page(blueprint, path, base_url))
+
+    @extend_schema(
+        operation_id="public_posts",
+        parameters=[OpenApiParameter("tag", str)],
+        responses=PublicPostListSerializer(many=True),
+        auth=[],
+    )
+    def list_posts(self, request: Request, host: str) -> Response:
+        """Published posts without their blocks, newest first."""
+        site, tag = self.found(), parameter(request, "tag", short)
+        shown = Shelf(site.pk).found(tag or "")
+        answer = self.get_paginated_response([published.summary(post) for post in self.paginate_queryset(shown) or []])
+        return self.conditional_answer(request, answer)
+
+    @extend_schema(operation_id="public_post", responses={200: PublicPostSerializer, 301: None}, auth=[])
+    def one_post(self, request: Request, host: str, slug: str) -> Response:
+        """One published post. One whose slug has changed is found where it is now."""
+        site = self.found()
+        shelf = Shelf(site.pk)
+        post: Post | None = shelf.post(slug)
+        if post is None and (moved := shelf.moved(slug)):
+            return Response(
+                status=301, headers={"Location": f"/api/v1/public/sites/{host_of(site.subdomain)}/posts/{moved}"}
+            )
+        if post is None:
+            raise NotFound
+        return self.conditional_answer(request, Response(published.post(post, address_of(site.subdomain))))
+
+    @staticmethod
+    def conditional_answer(request: Request, answer: Response) -> Response:
+        """With an ETag made of what it says."""
+        body = json.dumps(answer.data, sort_keys=True, default=str)
+        etag = f'"{hashlib.sha256(body.encode()).hexdigest()[:32]}"'
+        headers = {"ETag": etag, "Cache-Control": "public, max-age=0, must-revalidate"}
+        if none_match(request.headers.get("If-None-Match", ""), etag):
+            return Response(status=304, headers=headers)
+        return Response(answer.data, headers=headers)
