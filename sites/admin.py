@@ -1,4 +1,6 @@
-"""Sites and their releases in the admin. Buttons call the services that the API calls."""
+"""Sites, what was published, who works on them and what they write, in the admin. Buttons call the services that the API calls."""
+
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -11,14 +13,22 @@ from audit.admin import ReadOnlyAdmin, Watched
 from core.admin_site import each
 from core.preconditions import IfMatch
 from sites import services
-from sites.models import Release, Revision, Site
+from sites.models import Access, Invitation, Post, Preview, Release, Review, Revision, Schedule, Site
 from sites.subdomains import address_of
 
 ANY = IfMatch(None)
+OWNER = Access.Role.OWNER
+
+
+class Window(Watched, ReadOnlyAdmin):
+    """Buttons are for staff who may change what the window shows."""
+
+    def has_change_state_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(f"sites.change_{self.opts.model_name}")
 
 
 @admin.register(Site)
-class SiteAdmin(Watched, ReadOnlyAdmin):
+class SiteAdmin(Window):
     list_display = ("name", "address", "owner", "status", "release", "updated_at", "deleted_at")
     list_filter = ("status", ("deleted_at", admin.EmptyFieldListFilter), "created_at")
     list_select_related = ("owner", "live_release")
@@ -89,24 +99,31 @@ class SiteAdmin(Watched, ReadOnlyAdmin):
             "Restored",
         )
 
-    def has_change_state_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("sites.change_site")
-
 
 @admin.register(Release)
-class ReleaseAdmin(Watched, ReadOnlyAdmin):
-    list_display = ("site", "number", "author", "created_at")
+class ReleaseAdmin(Window):
+    list_display = ("site", "number", "note", "author", "seen", "created_at")
     list_filter = ("created_at",)
     list_select_related = ("site", "author")
     search_fields = ("site__name", "site__subdomain", "author__email")
-    fields = ("site", "number", "author", "created_at", "blueprint")
+    fields = ("site", "number", "note", "author", "seen", "created_at", "blueprint")
+    actions = ["show"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Release]:
         return super().get_queryset(request).defer("blueprint")
 
+    @admin.display(description="visitors see it", boolean=True)
+    def seen(self, release: Release) -> bool:
+        return release.site.live_release_id == release.pk
+
+    @admin.action(description="Show visitors this release again", permissions=["change_state"])
+    def show(self, request: HttpRequest, queryset: QuerySet[Release]) -> None:
+        actor = actors.staff(request.user)
+        each(self, request, queryset, lambda row: services.roll_back(row.site, row, actor=actor), "Rolled back to")
+
 
 @admin.register(Revision)
-class RevisionAdmin(Watched, ReadOnlyAdmin):
+class RevisionAdmin(Window):
     """Saves of drafts. Bringing one back makes a new save, so nothing is lost."""
 
     list_display = ("site", "version", "author", "size", "created_at")
@@ -118,9 +135,6 @@ class RevisionAdmin(Watched, ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Revision]:
         return Revision.objects.defer("blueprint")
-
-    def has_change_state_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("sites.change_revision")
 
     @admin.action(description="Make it the draft again", permissions=["change_state"])
     def make_draft(self, request: HttpRequest, queryset: QuerySet[Revision]) -> None:
@@ -137,3 +151,124 @@ class RevisionAdmin(Watched, ReadOnlyAdmin):
             ),
             "Brought back",
         )
+
+
+class OfSite(Window):
+    """What belongs to a site, newest first."""
+
+    list_select_related: Any = ("site", "author")
+    search_fields = ("site__name", "site__subdomain", "author__email")
+
+
+@admin.register(Access)
+class AccessAdmin(Window):
+    """Who works on which site."""
+
+    list_display = ("user", "role", "site", "created_at")
+    list_filter = ("role", "created_at")
+    list_select_related = ("site", "user")
+    search_fields = ("user__email", "site__name", "site__subdomain")
+    ordering = ("-id",)
+    fields = ("user", "role", "site", "created_at")
+    actions = ["remove"]
+
+    def subject_of(self, obj: Access) -> Site:
+        return obj.site
+
+    @admin.action(description="Remove from the site", permissions=["change_state"])
+    def remove(self, request: HttpRequest, queryset: QuerySet[Access]) -> None:
+        actor = actors.staff(request.user)
+        each(self, request, queryset, lambda row: services.remove_member(row.site, row.user_id, actor=actor), "Removed")
+
+
+@admin.register(Invitation)
+class InvitationAdmin(OfSite):
+    list_display = ("email", "role", "site", "author", "created_at", "expires_at", "used_at")
+    list_filter = ("role", ("used_at", admin.EmptyFieldListFilter), "created_at")
+    search_fields = ("email", "site__name", "site__subdomain")
+    fields = list_display
+    actions = ["withdraw"]
+
+    @admin.action(description="Withdraw", permissions=["change_state"])
+    def withdraw(self, request: HttpRequest, queryset: QuerySet[Invitation]) -> None:
+        how = {"actor": actors.staff(request.user), "now": timezone.now()}
+        each(self, request, queryset, lambda row: services.withdraw_invitation(row, **how), "Withdrew")
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(OfSite):
+    list_display = ("site", "act", "at", "state", "author", "note", "error")
+    list_filter = ("act", "state", "at")
+    fields = ("site", "act", "at", "revision", "note", "author", "state", "attempts", "error", "created_at")
+    actions = ["cancel"]
+
+    @admin.action(description="Cancel", permissions=["change_state"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
+        actor = actors.staff(request.user)
+        each(self, request, queryset, lambda row: services.cancel_schedule(row, actor=actor), "Cancelled")
+
+
+@admin.register(Review)
+class ReviewAdmin(OfSite):
+    list_display = ("site", "state", "author", "note", "editor", "answered_at")
+    list_filter = ("state", "created_at")
+    list_select_related = ("site", "author", "editor")
+    fields = ("site", "state", "revision", "author", "note", "editor", "comment", "created_at", "answered_at")
+    actions = ["approve", "withdraw"]
+
+    @admin.action(description="Approve and publish", permissions=["change_state"])
+    def approve(self, request: HttpRequest, queryset: QuerySet[Review]) -> None:
+        how = {"actor": actors.staff(request.user), "now": timezone.now()}
+        each(self, request, queryset, lambda row: services.approve_review(row, **how), "Approved")
+
+    @admin.action(description="Withdraw", permissions=["change_state"])
+    def withdraw(self, request: HttpRequest, queryset: QuerySet[Review]) -> None:
+        how = {"actor": actors.staff(request.user), "now": timezone.now()}
+        each(self, request, queryset, lambda row: services.withdraw_review(row, **how), "Withdrew")
+
+
+@admin.register(Preview)
+class PreviewAdmin(OfSite):
+    """Links to what is not published. The links themselves are not shown: they are keys."""
+
+    list_display = ("site", "author", "shows", "created_at", "expires_at")
+    list_filter = ("created_at", "expires_at")
+    list_select_related = ("site", "author", "revision", "post")
+    fields = ("site", "author", "shows", "created_at", "expires_at")
+    actions = ["revoke"]
+
+    @admin.display(description="shows")
+    def shows(self, preview: Preview) -> str:
+        return str(preview.post or preview.revision or "the draft")
+
+    @admin.action(description="Revoke", permissions=["change_state"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Preview]) -> None:
+        actor = actors.staff(request.user)
+        each(self, request, queryset, lambda row: services.revoke_preview(row, actor=actor), "Revoked")
+
+
+@admin.register(Post)
+class PostAdmin(OfSite):
+    list_display = ("title", "site", "author", "live", "published_at", "updated_at", "deleted_at")
+    list_filter = ("live", ("deleted_at", admin.EmptyFieldListFilter), "published_at")
+    search_fields = ("title", "slug", "site__name", "site__subdomain", "author__email")
+    fields = ("id", "title", "slug", "site", "author", "excerpt", "tags", "blocks", "live", "published_at", "version", "created_at", "updated_at", "deleted_at")  # fmt: skip
+    actions = ["take_off", "hide", "restore"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Post]:
+        return super().get_queryset(request).defer("blocks")
+
+    @admin.action(description="Take off the site (a draft again)", permissions=["change_state"])
+    def take_off(self, request: HttpRequest, queryset: QuerySet[Post]) -> None:
+        how: Any = {"actor": actors.staff(request.user), "role": OWNER, "if_match": ANY, "now": timezone.now()}
+        each(self, request, queryset, lambda row: services.change_post(row, {"published_at": None}, **how), "Took off")
+
+    @admin.action(description="Delete (restorable for 30 days)", permissions=["change_state"])
+    def hide(self, request: HttpRequest, queryset: QuerySet[Post]) -> None:
+        how: Any = {"actor": actors.staff(request.user), "role": OWNER, "if_match": ANY, "now": timezone.now()}
+        each(self, request, queryset.filter(deleted_at=None), lambda row: services.delete_post(row, **how), "Deleted")
+
+    @admin.action(description="Restore", permissions=["change_state"])
+    def restore(self, request: HttpRequest, queryset: QuerySet[Post]) -> None:
+        how: Any = {"actor": actors.staff(request.user), "role": OWNER}
+        each(self, request, queryset, lambda row: services.restore_post(row, **how), "Restored")
