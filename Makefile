@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test check lint types format soak bench lock clean
+.PHONY: run test check lint types format soak bench pictures lock clean
 
 run: $(READY)
 	@exec $(BIN)/python manage.py up
@@ -35,6 +35,9 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.audit
 	@$(BIN)/python -m benchmarks.accounts
+
+pictures: $(READY)
+	@DATABASE_URL=postgresql://none/none REDIS_URL=redis://none DJANGO_SETTINGS_MODULE=config.settings $(BIN)/python docs/pictures.py # renders only, and asks no store
 
 $(READY): requirements.txt requirements-dev.txt
 	@echo "· making the virtual environment"

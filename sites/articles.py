@@ -89,7 +89,9 @@ def render_post(blueprint: dict[str, Any], post: Post, scene: render.Scene) -> R
         blocks=page_model().model_validate(document).blocks,
     )
     earlier, later = scene.shelf.beside(post) if scene.shelf and post.live else (None, None)
-    return render.render("site/post.html", blueprint, page, scene, post=post, earlier=earlier, later=later)
+    return render.render(
+        "site/post.html", blueprint, page, scene, post=post, earlier=earlier, later=later, heading_block=""
+    )
 
 
 def _render_list(blueprint: dict[str, Any], wanted: Wanted, scene: render.Scene) -> Rendered | None:

@@ -113,7 +113,9 @@ def within(address: str, prefix: str) -> str:
 def _title(page: Page, site: SiteSettings) -> str:
     if page.seo.title:
         return page.seo.title
-    return site.title if page.path == "/" else f"{page.title} · {site.title}"
+    if page.path == "/":
+        return site.seo.title or site.title
+    return f"{page.title} · {site.title}"
 
 
 def _policy(style: str, script_hashes: list[str]) -> str:

@@ -19,6 +19,13 @@ SIZES = {"phone": (390, 844), "desktop": (1280, 900)}
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
 EVERY_BLOCK = json.loads((Path(__file__).parent.parent / "sites" / "tests" / "every_block.json").read_text())
 
+POSTS = [
+    {"title": "How our sourdough is made", "slug": "sourdough", "excerpt": "Flour, water, salt, and thirty-six hours.", "tags": ["bread & butter", "خبز"], "blocks": EVERY_BLOCK["pages"][0]["blocks"][:12]},
+    {"title": "A <b>title</b> that is so long that it needs several lines on a telephone, and an unbreakable-" + "word" * 20, "slug": "long", "tags": ["bread & butter"] + [f"tag {n}" for n in range(12)]},
+    *({"title": f"Note {n}", "slug": f"note-{n}"} for n in range(10)),
+]  # fmt: skip
+PATHS_OF_POSTS = ["/blog", "/blog/page/2", "/blog/tag/bread%20%26%20butter", "/blog/sourdough", "/blog/long"]
+
 
 @pytest.fixture(scope="module")
 def browser():
@@ -83,6 +90,9 @@ def publish(person, blueprint):
     made = person.call("POST", "sites", {"name": "Browser", "subdomain": f"b{person.email[:11]}"}).json()
     saved = person.call("PUT", f"sites/{made['id']}/blueprint", blueprint, **{"If-Match": '"1"'})
     assert saved.status_code == 200, saved.text
+    for post in POSTS:
+        written = person.call("POST", f"sites/{made['id']}/posts", {**post, "published_at": "2026-01-02T03:04:05Z"})
+        assert written.status_code == 201, written.text
     assert person.call("POST", f"sites/{made['id']}/publish").status_code == 201
     return f"http://{made['subdomain']}.localhost:{person.web.port}"
 
@@ -109,10 +119,11 @@ def test_every_block_holds_together_in_both_directions_and_schemes(person, look,
     blueprint = {**EVERY_BLOCK, "settings": {**EVERY_BLOCK["settings"], "locale": locale}}
     address = publish(person, blueprint)
 
-    for path in [page["path"] for page in blueprint["pages"]]:
+    for path in [*(page["path"] for page in blueprint["pages"]), *PATHS_OF_POSTS]:
         page = look(address + path, size, color_scheme=scheme)
         assert (page.troubles, overflow(page), broken_pictures(page)) == ([], 0, []), path
         assert page.evaluate("document.documentElement.dir") == ("rtl" if locale == "ar" else "ltr")
+        assert page.locator("h1").count() == 1
         picture(page, f"every-{path.strip('/').replace('/', '-') or 'home'}-{locale}-{scheme}-{size}")
 
 

@@ -1,0 +1,148 @@
+"""Teams, plans, previews and posts from outside: real processes, a worker, a browser."""
+
+import re
+import subprocess
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from tests.stack import PASSWORD, ROOT, Person, eventually
+from tests.test_accounts_outside import CHROMIUM, SIZES, certificate, office  # noqa: F401 - fixtures
+from tests.test_browser import browser, look, picture  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.stack
+needs_chromium = pytest.mark.skipif(
+    not CHROMIUM, reason="browser test: Chromium is not installed (apt-get install chromium)"
+)
+
+
+def invited(folder, address):
+    """The link of the last invitation that was mailed to `address`."""
+    paths = sorted(folder.glob(f"*-{address}.txt"))
+    return re.search(r"https?://\S+/account/invitation#\S+", paths[-1].read_text())[0] if paths else ""
+
+
+@needs_chromium
+@pytest.mark.browser
+@pytest.mark.parametrize("size", SIZES)
+def test_an_invited_person_joins_on_our_own_page(office, look, tmp_path, size):  # noqa: F811 - the fixtures
+    web = office(f"file://{tmp_path}", ACCOUNTS_EMAIL_VERIFICATION="optional")
+    owner, guest = Person(web), f"guest-{size}@example.com"
+    site, _ = owner.publish()
+    sent = owner.call("POST", f"sites/{site}/invitations", {"email": guest, "role": "editor"})
+    assert sent.status_code == 201
+    link = eventually(lambda: invited(tmp_path, guest), seconds=30)
+
+    page = look(link, size)
+    assert page.locator("#invited").inner_text() == f"{owner.email} invites you to work on “Outside” as editor."
+    assert page.url.endswith("/account/invitation"), "the token is not in the address any more"
+    picture(page, f"invitation-{size}")
+    page.fill("#password", "not the password")
+    page.click("button")
+    page.locator("#said.bad").wait_for()
+    page.check("#fresh")
+    assert page.locator("button").inner_text() == "Make an account and join"
+    page.fill("#password", PASSWORD)
+    page.click("button")
+    page.get_by_text("Welcome. You are now editor of “Outside”.").wait_for()
+    picture(page, f"invitation-{size}-joined")
+
+    members = owner.call("GET", f"sites/{site}/members").json()["results"]
+    assert {(row["email"], row["role"]) for row in members} == {(owner.email, "owner"), (guest, "editor")}
+    again = look(link, size)
+    assert "This invitation does not work" in again.locator("#said").inner_text()
+    assert not again.locator("#form").is_visible()
+    owner.browser.close()
+
+
+def test_a_plan_is_carried_out_by_two_beats_and_two_workers_once(stack, person):
+    site, host = person.publish(template="portfolio")
+    blueprint = person.call("GET", f"sites/{site}/blueprint").json()
+    blueprint["settings"]["title"] = "Planned by clock"
+    saved = person.call("PUT", f"sites/{site}/blueprint", blueprint, **{"If-Match": "*"})
+    at = datetime.now(UTC) + timedelta(seconds=3)
+    planned = person.call(
+        "POST", f"sites/{site}/schedules", {"at": at.isoformat()}, **{"If-Match": saved.headers["ETag"]}
+    )
+    assert planned.status_code == 201, planned.text
+    loop = "import time; from django.utils import timezone; from sites import services\nfor _ in range(60): services.publish_scheduled(now=timezone.now()); time.sleep(0.1)"
+    command = [str(ROOT / ".venv/bin/python"), "manage.py", "shell", "-v", "0", "-c", loop]
+    workers = [subprocess.Popen(command, cwd=ROOT, env=stack.environ) for _ in range(3)]
+
+    webs = [*stack.webs]
+    eventually(lambda: all(b"Planned by clock" in web.get("/", host).content for web in webs), seconds=30)
+    for worker in workers:
+        assert worker.wait(60) == 0
+
+    releases = person.call("GET", f"sites/{site}/releases").json()["results"]
+    assert [(row["number"], row["live"]) for row in releases] == [(2, True), (1, False)]
+    trail = person.call("GET", f"audit?event=site.published&site={site}")
+    assert trail.status_code == 200, trail.text
+    assert len(trail.json()["results"]) == 2
+
+
+def test_a_planned_publish_outlives_a_worker_that_is_killed(stack, person):
+    """Killed while it holds the row: whatever was not committed is as if it had not begun."""
+    site, _ = person.publish(template="portfolio")
+    at = datetime.now(UTC) + timedelta(seconds=1)
+    assert person.call("POST", f"sites/{site}/schedules", {"at": at.isoformat()}).status_code == 201
+    script = (
+        "import os, signal, time; from django.utils import timezone; from sites.services import publishing\n"
+        "publishing.announcements.announce = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "time.sleep(1.5); publishing.publish_scheduled(now=timezone.now())"
+    )
+    killed = subprocess.run(
+        [str(ROOT / ".venv/bin/python"), "manage.py", "shell", "-v", "0", "-c", script], cwd=ROOT, env=stack.environ, timeout=60
+    )  # fmt: skip
+    assert killed.returncode == -9
+    assert len(person.call("GET", f"sites/{site}/releases").json()["results"]) == 1
+
+    later = (
+        "from datetime import timedelta; from core.jobs import LEASE; from django.utils import timezone; from sites import services\n"
+        "later = timezone.now() + LEASE + timedelta(minutes=1)\n"
+        "print(services.publish_scheduled(now=later), services.publish_scheduled(now=later + LEASE))"
+    )
+    assert stack.manage("shell", "-v", "0", "-c", later).strip() == "1 0"
+    assert len(person.call("GET", f"sites/{site}/releases").json()["results"]) == 2
+
+
+@needs_chromium
+@pytest.mark.browser
+@pytest.mark.parametrize("size", SIZES)
+def test_a_preview_is_walked_through_in_a_browser(person, look, size):  # noqa: F811
+    made = person.call(
+        "POST", "sites", {"name": "P", "subdomain": f"p{person.email[:10]}", "template": "bakery"}
+    ).json()
+    url = person.call("POST", f"sites/{made['id']}/previews", {}).json()["url"]
+    url = re.sub(r":\d+/", f":{person.web.port}/", url)
+
+    page = look(url, size)
+    assert page.troubles == []
+    assert page.locator(".preview-bar").inner_text() == "Preview: not published yet"
+    picture(page, f"preview-{size}")
+    if size == "phone":
+        page.click(".nav-small summary")
+    page.locator("header nav a:visible").nth(1).click()
+    page.wait_for_load_state()
+    assert (page.url.startswith(url), page.url != url, page.troubles) == (True, True, [])
+    assert page.context.cookies() == []
+    outside = httpx.get(f"{person.web.url}/", headers={"Host": f"{made['subdomain']}.localhost"})
+    assert outside.status_code == 404
+
+
+@needs_chromium
+@pytest.mark.browser
+def test_the_sample_of_the_guide_runs_from_any_origin(person, look):  # noqa: F811
+    """In a page of another host, which no setting of ours names."""
+    _, host = person.publish(template="bakery")
+    sample = re.search(r"```js\n(.*?)```", (ROOT / "docs" / "sites.md").read_text(), re.DOTALL)[1]
+    ours = sample.replace("127.0.0.1:8000", f"localhost:{person.web.port}").replace("my-studio.localhost", host)
+    assert ours != sample
+
+    page = look(f"http://{host}:{person.web.port}/", bypass_csp=True)  # our own pages may fetch nothing
+    said = page.evaluate(
+        f"async () => {{ const said = []; const console = {{ log: (...words) => said.push(...words) }};\n{ours}\nreturn said; }}"
+    )
+
+    assert (said[0], said[1] > 0, said[2] > 0) == ("Marlow & Rye", True, True)
