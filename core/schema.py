@@ -65,7 +65,9 @@ class ProblemAutoSchema(AutoSchema):
             )
         if action in getattr(self.view, "also_conditional", ()):
             parameters.append(
-                OpenApiParameter("If-Match", str, OpenApiParameter.HEADER, description="Only if the draft is that version.")
+                OpenApiParameter(
+                    "If-Match", str, OpenApiParameter.HEADER, description="Only if the draft is that version."
+                )
             )
         if self.method == "POST" and self.get_auth() and "/auth/" not in self.path:
             parameters.append(

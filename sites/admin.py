@@ -18,6 +18,7 @@ from sites.subdomains import address_of
 
 ANY = IfMatch(None)
 OWNER = Access.Role.OWNER
+BY_SITE_OR_AUTHOR = ("site__name", "site__subdomain", "author__email")
 
 
 class Window(Watched, ReadOnlyAdmin):
@@ -153,13 +154,6 @@ class RevisionAdmin(Window):
         )
 
 
-class OfSite(Window):
-    """What belongs to a site, newest first."""
-
-    list_select_related: Any = ("site", "author")
-    search_fields = ("site__name", "site__subdomain", "author__email")
-
-
 @admin.register(Access)
 class AccessAdmin(Window):
     """Who works on which site."""
@@ -182,23 +176,26 @@ class AccessAdmin(Window):
 
 
 @admin.register(Invitation)
-class InvitationAdmin(OfSite):
+class InvitationAdmin(Window):
     list_display = ("email", "role", "site", "author", "created_at", "expires_at", "used_at")
     list_filter = ("role", ("used_at", admin.EmptyFieldListFilter), "created_at")
+    list_select_related = ("site", "author")
     search_fields = ("email", "site__name", "site__subdomain")
     fields = list_display
     actions = ["withdraw"]
 
     @admin.action(description="Withdraw", permissions=["change_state"])
     def withdraw(self, request: HttpRequest, queryset: QuerySet[Invitation]) -> None:
-        how = {"actor": actors.staff(request.user), "now": timezone.now()}
+        how: Any = {"actor": actors.staff(request.user), "now": timezone.now()}
         each(self, request, queryset, lambda row: services.withdraw_invitation(row, **how), "Withdrew")
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(OfSite):
+class ScheduleAdmin(Window):
     list_display = ("site", "act", "at", "state", "author", "note", "error")
     list_filter = ("act", "state", "at")
+    list_select_related = ("site", "author")
+    search_fields = BY_SITE_OR_AUTHOR
     fields = ("site", "act", "at", "revision", "note", "author", "state", "attempts", "error", "created_at")
     actions = ["cancel"]
 
@@ -209,30 +206,32 @@ class ScheduleAdmin(OfSite):
 
 
 @admin.register(Review)
-class ReviewAdmin(OfSite):
+class ReviewAdmin(Window):
     list_display = ("site", "state", "author", "note", "editor", "answered_at")
     list_filter = ("state", "created_at")
+    search_fields = BY_SITE_OR_AUTHOR
     list_select_related = ("site", "author", "editor")
     fields = ("site", "state", "revision", "author", "note", "editor", "comment", "created_at", "answered_at")
     actions = ["approve", "withdraw"]
 
     @admin.action(description="Approve and publish", permissions=["change_state"])
     def approve(self, request: HttpRequest, queryset: QuerySet[Review]) -> None:
-        how = {"actor": actors.staff(request.user), "now": timezone.now()}
+        how: Any = {"actor": actors.staff(request.user), "now": timezone.now()}
         each(self, request, queryset, lambda row: services.approve_review(row, **how), "Approved")
 
     @admin.action(description="Withdraw", permissions=["change_state"])
     def withdraw(self, request: HttpRequest, queryset: QuerySet[Review]) -> None:
-        how = {"actor": actors.staff(request.user), "now": timezone.now()}
+        how: Any = {"actor": actors.staff(request.user), "now": timezone.now()}
         each(self, request, queryset, lambda row: services.withdraw_review(row, **how), "Withdrew")
 
 
 @admin.register(Preview)
-class PreviewAdmin(OfSite):
+class PreviewAdmin(Window):
     """Links to what is not published. The links themselves are not shown: they are keys."""
 
     list_display = ("site", "author", "shows", "created_at", "expires_at")
     list_filter = ("created_at", "expires_at")
+    search_fields = BY_SITE_OR_AUTHOR
     list_select_related = ("site", "author", "revision", "post")
     fields = ("site", "author", "shows", "created_at", "expires_at")
     actions = ["revoke"]
@@ -248,9 +247,10 @@ class PreviewAdmin(OfSite):
 
 
 @admin.register(Post)
-class PostAdmin(OfSite):
+class PostAdmin(Window):
     list_display = ("title", "site", "author", "live", "published_at", "updated_at", "deleted_at")
     list_filter = ("live", ("deleted_at", admin.EmptyFieldListFilter), "published_at")
+    list_select_related = ("site", "author")
     search_fields = ("title", "slug", "site__name", "site__subdomain", "author__email")
     fields = ("id", "title", "slug", "site", "author", "excerpt", "tags", "blocks", "live", "published_at", "version", "created_at", "updated_at", "deleted_at")  # fmt: skip
     actions = ["take_off", "hide", "restore"]
