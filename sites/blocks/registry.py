@@ -46,11 +46,6 @@ def block(name: str, *, slots: Sequence[str] = (), upgrades: Sequence[Upgrade] =
     return register
 
 
-def forget_block_type(name: str) -> None:
-    """Take a type out again, as a test does with its own."""
-    del _types[name]
-
-
 def block_types() -> dict[str, BlockType]:
     """Every registered type by name. Call it after `django.setup()`."""
     return dict(_types)

@@ -52,8 +52,7 @@ def third_version(settings, tmp_path):
 
     forget()
     yield Sign
-    registry.forget_block_type("test-sign")
-    registry.forget_block_type("test-frame")
+    del registry._types["test-sign"], registry._types["test-frame"]
     forget()
 
 
