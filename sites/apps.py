@@ -13,6 +13,7 @@ class SitesConfig(AppConfig):
         gate.keep(r"/api/v1/sites/([0-9a-f-]{36})$", lambda found, who: f"site:{found[1]}")
         gate.keep(r"/api/v1/sites$", lambda found, who: f"sites-of:{who.user_id}")
         lifecycle.on_hide("person", services.hide_sites_of)
+        lifecycle.on_hide("person", services.end_work_of)
         lifecycle.on_restore("person", services.restore_sites_of)
         lifecycle.on_purge(services.purge_sites)
         lifecycle.on_purge(services.purge_posts)

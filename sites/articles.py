@@ -17,6 +17,7 @@ from sites.selectors import Shelf
 
 FEED_POSTS = 20
 MAX_PATH = 600  # bytes; a tag in percent encoding is shorter
+UNFIT_FOR_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 NUMBER = re.compile(r"[2-9]|[1-9][0-9]{1,4}")
 
 
@@ -120,25 +121,30 @@ def feed(blueprint: dict[str, Any], base_url: str, shelf: Shelf) -> str:
     """The newest posts as Atom (RFC 4287)."""
     chosen, site = _settings(blueprint), blueprint["settings"]
     made = Atom1Feed(
-        title=site["title"],
+        title=printable(site["title"]),
         link=base_url + chosen.path,
-        description=site.get("seo", {}).get("description", ""),
+        description=printable(site.get("seo", {}).get("description", "")),
         language=site.get("locale", "en"),
         feed_url=f"{base_url}{chosen.path}/feed.xml",
         feed_guid=f"{base_url}{chosen.path}",
     )
     for post in shelf.posts(limit=FEED_POSTS):
         made.add_item(
-            title=post.title,
+            title=printable(post.title),
             link=base_url + address(chosen.path, slug=post.slug),
-            description=post.excerpt,
-            author_name=post.byline or None,
+            description=printable(post.excerpt),
+            author_name=printable(post.byline) or None,
             pubdate=post.published_at,
             updateddate=max(post.updated_at, post.published_at or post.updated_at),
-            categories=post.tags,
+            categories=[printable(tag) for tag in post.tags],
             unique_id=f"urn:uuid:{post.pk}",
         )
     return made.writeString("utf-8")
+
+
+def printable(text: str) -> str:
+    """Without the characters that XML 1.0 cannot hold."""
+    return UNFIT_FOR_XML.sub("", text)
 
 
 def addresses(blueprint: dict[str, Any], shelf: Shelf, *, most: int) -> list[str]:

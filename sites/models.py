@@ -320,8 +320,8 @@ class Post(models.Model):
 
     @property
     def byline(self) -> str:
-        """Who wrote it, for visitors. Select `author` with it."""
-        return self.author.name if self.author else ""
+        """Who wrote it, for visitors; nobody once that account is closed. Select `author` with it."""
+        return self.author.name if self.author and self.author.deleted_at is None else ""
 
     def as_subject(self) -> Subject:
         return Subject("post", self.pk, self.title, site_id=self.site_id)

@@ -226,7 +226,7 @@ def robots(blueprint: dict[str, Any], base_url: str, shelf: Shelf) -> str:
 def icon(blueprint: dict[str, Any], base_url: str, shelf: Shelf) -> str:
     """The first letter of the site's title on its accent colour, as SVG."""
     accent, on_accent = icon_colors(Theme.model_validate(blueprint.get("theme", {})))
-    letter = escape(blueprint["settings"]["title"].strip()[:1].upper())
+    letter = escape(articles.printable(blueprint["settings"]["title"]).strip()[:1].upper())
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><rect width="64" height="64" rx="14" fill="{accent}"/>'
         f'<text x="32" y="45" font-family="sans-serif" font-size="38" font-weight="700" text-anchor="middle" fill="{on_accent}">'

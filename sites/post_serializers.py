@@ -1,6 +1,7 @@
 """The shape of posts at the boundary, and of what is public."""
 
 import re
+from datetime import datetime
 from typing import Any
 
 from rest_framework import serializers
@@ -11,6 +12,7 @@ from sites.models import Post
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 UNFIT_FOR_A_TAG = re.compile(r"[\x00-\x1f\x7f/\\]")
 MAX_TAGS = 20
+YEARS = (1970, 2200)
 
 
 class BlocksField(serializers.JSONField):
@@ -38,6 +40,11 @@ class PostWriteSerializer(StrictSerializer):
     def validate_slug(self, value: str) -> str:
         if not SLUG.fullmatch(value):
             raise serializers.ValidationError("Use lower-case letters, digits and single hyphens.", code="slug_refused")
+        return value
+
+    def validate_published_at(self, value: datetime | None) -> datetime | None:
+        if value is not None and not YEARS[0] <= value.year <= YEARS[1]:
+            raise serializers.ValidationError(f"Choose a year from {YEARS[0]} to {YEARS[1]}.", code="time_refused")
         return value
 
     def validate_tags(self, value: list[str]) -> list[str]:

@@ -5,13 +5,14 @@ from urllib.parse import quote
 
 from django.db import close_old_connections
 from django.utils import timezone
+from pydantic import ValidationError
 
 from core import tenancy
 from sites import articles, edge, pages, render
 from sites.blueprint import PostSettings
 from sites.edge import Environ, plain
 from sites.models import Draft, Preview, Release
-from sites.pages import SAFE, Headers
+from sites.pages import SAFE, Headers, RenderFailed
 from sites.routing import Route
 from sites.selectors import Shelf
 from sites.services.previews import PREFIX, find_preview
@@ -33,6 +34,8 @@ def serve(environ: Environ, route: Route) -> Answer:
             if rest.startswith("_/a/"):
                 return edge.serve_picture({**environ, "PATH_INFO": f"/{rest}"}, route)
             return _show(preview, f"/{rest}", f"{PREFIX}{token}") if slash else _to(f"{PREFIX}{token}/")
+    except ValidationError as error:  # stored by an older version of us, and not valid any more
+        raise RenderFailed from error
     finally:
         close_old_connections()
 

@@ -11,6 +11,7 @@ from sites.services.drafts import (
 from sites.services.members import (
     accept_invitation,
     change_role,
+    end_work_of,
     find_invitation,
     forget_invitations,
     invite,

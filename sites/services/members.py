@@ -25,7 +25,8 @@ from sites.errors import (
     TooManyInvitations,
     TooManyMembers,
 )
-from sites.models import Access, Invitation, Preview, Schedule, Site
+from sites.models import Access, Invitation, Post, Preview, Schedule, Site
+from sites.services.posts import show_posts
 from sites.services.websites import changed, check_room, locked
 from sites.subdomains import host_of
 
@@ -162,6 +163,15 @@ def _end_what_they_started(site: Site, member: UUID, *, keep_previews: bool) -> 
     Schedule.objects.filter(site=site, author_id=member, state=Job.State.WAITING).delete()
     if not keep_previews:
         Preview.objects.filter(site=site, author_id=member).delete()
+
+
+def end_work_of(person: UUID, moment: datetime) -> None:
+    """The part of members in hiding a person: what they started on the sites of others ends, and their name leaves the pages."""
+    with tenancy.context(tenancy.SYSTEM):
+        Schedule.objects.filter(author_id=person, state=Job.State.WAITING).exclude(site__owner_id=person).delete()
+        Preview.objects.filter(author_id=person).delete()
+        for site in Site.objects.alive().filter(posts__in=Post.objects.shown().filter(author_id=person)).distinct():
+            show_posts(locked(site))
 
 
 @transaction.atomic

@@ -40,7 +40,7 @@ def create_post(site: Site, facts: dict[str, Any], *, actor: Actor, role: Access
     record("post.created", actor=actor, subject=post)
     _record_showing(post, before=False, actor=actor)
     if post.live:
-        _show(site)
+        show_posts(site)
     return post
 
 
@@ -64,7 +64,7 @@ def change_post(
     record("post.changed", actor=actor, subject=post, fields=sorted(facts))
     _record_showing(post, before=before, actor=actor)
     if before or post.live:
-        _show(site)
+        show_posts(site)
     return post
 
 
@@ -78,7 +78,7 @@ def delete_post(post: Post, *, actor: Actor, role: Access.Role, if_match: IfMatc
     _save(post)
     record("post.deleted", actor=actor, subject=post)
     if post.live:
-        _show(site)
+        show_posts(site)
 
 
 @transaction.atomic
@@ -92,7 +92,7 @@ def restore_post(post: Post, *, actor: Actor, role: Access.Role) -> Post:
     _save(post)
     record("post.restored", actor=actor, subject=post)
     if post.live:
-        _show(site)
+        show_posts(site)
     return post
 
 
@@ -110,7 +110,7 @@ def publish_due_posts(*, now: datetime) -> int:
             for post in posts:
                 record("post.published", actor=SYSTEM, subject=post)
             if posts:
-                _show(site)
+                show_posts(site)
             shown += len(posts)
     return shown
 
@@ -186,7 +186,7 @@ def _record_showing(post: Post, *, before: bool, actor: Actor) -> None:
         record("post.published" if post.live else "post.unpublished", actor=actor, subject=post)
 
 
-def _show(site: Site) -> None:
+def show_posts(site: Site) -> None:
     """What visitors see of the posts changed; the site is locked."""
     site.posts_version += 1
     site.save(update_fields=["posts_version"])

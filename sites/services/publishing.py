@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
@@ -38,14 +39,16 @@ def publish_site(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "")
     site = locked(site)
     draft = Draft.objects.select_for_update().get(site=site)
     if_match.check(draft.version)
-    return release_blueprint(site, draft.blueprint, actor=actor, note=note)
+    return release_blueprint(site, draft.blueprint, actor=actor, author_id=actor.id, note=note)
 
 
-def release_blueprint(site: Site, document: dict[str, Any], *, actor: Actor, note: str, **facts: Any) -> Release:
+def release_blueprint(
+    site: Site, document: dict[str, Any], *, actor: Actor, author_id: UUID | None, note: str, **facts: Any
+) -> Release:
     """Show visitors `document`; the site is locked. `facts` go into the trail. Raises SiteArchived, SiteEmpty."""
     check_publishable(site, document)
     release = Release.objects.create(
-        site=site, number=site.next_release, blueprint=document, note=note, author_id=actor.id
+        site=site, number=site.next_release, blueprint=document, note=note, author_id=author_id
     )
     site.next_release = release.number + 1
     _show(site, release)
@@ -172,8 +175,8 @@ def _change(site: Site, held: Schedule) -> None:
         unpublish_site(site, actor=SYSTEM, schedule=held.pk)
         return
     assert held.revision is not None
-    release = release_blueprint(site, held.revision.blueprint, actor=SYSTEM, note=held.note, schedule=held.pk)
-    Release.objects.filter(pk=release.pk).update(author=held.author)
+    document, author = held.revision.blueprint, held.author_id
+    release_blueprint(site, document, actor=SYSTEM, author_id=author, note=held.note, schedule=held.pk)
 
 
 def forget_schedules(*, before: datetime) -> int:

@@ -47,7 +47,8 @@ def approve_review(review: Review, *, actor: Actor, now: datetime, comment: str 
     site = locked(review.site)
     held = _open(review)
     assert held.revision is not None
-    release = release_blueprint(site, held.revision.blueprint, actor=actor, note=held.note, review=held.pk)
+    document, author = held.revision.blueprint, actor.id
+    release = release_blueprint(site, document, actor=actor, author_id=author, note=held.note, review=held.pk)
     _answer(held, Review.State.APPROVED, actor=actor, now=now, comment=comment)
     _tell_author(held, site, actor=actor)
     return release

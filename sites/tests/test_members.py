@@ -244,6 +244,21 @@ def test_a_removed_member_is_out_at_once_with_their_links_and_plans(team):
         assert (Schedule.objects.count(), Preview.objects.count()) == (0, 0)
 
 
+def test_a_member_who_closes_the_account_leaves_no_link_and_no_plan(team):
+    team.editor.post(team.path("schedules"), {"at": (timezone.now() + timedelta(hours=1)).isoformat()})
+    team.editor.post(team.path("previews"), {})
+
+    assert team.editor.delete("auth/me", if_match="*").status_code == 204
+
+    with tenancy.context(tenancy.SYSTEM):
+        assert (Schedule.objects.count(), Preview.objects.count()) == (0, 0)
+    assert {row["role"] for row in team.owner.get(team.path("members")).json()["results"]} == {
+        "owner",
+        "author",
+        "viewer",
+    }
+
+
 def test_somebody_with_less_rights_loses_what_took_more(team):
     at = (timezone.now() + timedelta(hours=1)).isoformat()
     team.editor.post(team.path("schedules"), {"at": at})
@@ -276,7 +291,7 @@ def test_a_site_is_handed_over_to_a_member_who_then_owns_it_alone(team):
     assert team.owner.delete(team.path(), if_match="*").status_code == 403
     assert "You handed a website over" in mails_to(team.owner.user.email)[-1]
     assert "A website is yours now" in mails_to(team.viewer.user.email)[-1]
-    team.owner.delete("auth/me")
+    assert team.owner.delete("auth/me", if_match="*").status_code == 204
     assert team.viewer.get(team.path()).status_code == 200  # it is not theirs any more, so it stays
     assert team.viewer.delete(team.path(), if_match="*").status_code == 204
 

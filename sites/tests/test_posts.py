@@ -73,7 +73,7 @@ def test_a_post_is_written_read_changed_under_its_version_deleted_and_restored(t
         {}, {"title": ""}, {"title": "x" * 201}, {"title": "x", "slug": "Not OK"}, {"title": "x", "slug": "-a"}, {"title": "x", "slug": "a--b"},
         {"title": "x", "slug": "é"}, {"title": "x", "slug": "feed.xml"}, {"title": "x", "tags": "a"}, {"title": "x", "tags": ["a/b"]}, {"title": "x", "tags": ["x" * 41]},
         {"title": "x", "tags": [str(n) for n in range(21)]}, {"title": "x", "blocks": {}}, {"title": "x", "blocks": [5]}, {"title": "x", "blocks": [{"type": "evil"}]},
-        {"title": "x", "published_at": "soon"}, {"title": "x", "author": "me"}, {"title": "x", "live": True}, {"title": "x", "excerpt": "x" * 501},
+        {"title": "x", "published_at": "soon"}, {"title": "x", "published_at": "0001-01-01T00:00:00+14:00"}, {"title": "x", "published_at": "9999-12-31T23:59:59-14:00"}, {"title": "x", "author": "me"}, {"title": "x", "live": True}, {"title": "x", "excerpt": "x" * 501},
     ],
 )  # fmt: skip
 def test_a_post_of_the_wrong_shape_is_refused(team, body):
@@ -186,6 +186,24 @@ def test_strangers_who_guess_addresses_make_no_page_and_read_no_blueprint(live, 
         visitor.ask("/blog/guess", live.host)
 
     assert len(visitor.edge.pages._pages) == kept
+
+
+def test_a_feed_holds_whatever_people_write(live, visitor):
+    write(live, title="Bell \x07 and \ufffe & <b>", excerpt="\x0b\x1f", tags=["a\ufffeb"], published_at=PAST)
+
+    feed = visitor.ask("/blog/feed.xml", live.host)[2]
+
+    entry = ET.fromstring(feed).find("{http://www.w3.org/2005/Atom}entry")
+    assert entry.find("{http://www.w3.org/2005/Atom}title").text == "Bell  and  & <b>"
+
+
+def test_whoever_closes_an_account_is_named_no_more(live, visitor):
+    post = write(live, published_at=PAST)
+    assert b"The editor" in visitor.ask(f"/blog/{post['slug']}", live.host)[2]
+    assert live.editor.delete("auth/me", if_match="*").status_code == 204
+    visitor.edge.routes._routes.clear()
+
+    assert b"The editor" not in visitor.ask(f"/blog/{post['slug']}", live.host)[2]
 
 
 def test_a_long_list_has_pages(live, visitor):
