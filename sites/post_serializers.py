@@ -48,8 +48,10 @@ class PostWriteSerializer(StrictSerializer):
         return value
 
     def validate_tags(self, value: list[str]) -> list[str]:
-        if any(UNFIT_FOR_A_TAG.search(tag) for tag in value):
-            raise serializers.ValidationError("A tag has no slash and no control character.", code="tag_refused")
+        if any(UNFIT_FOR_A_TAG.search(tag) or tag in {".", ".."} for tag in value):
+            raise serializers.ValidationError(
+                "A tag has no slash and no control character, and is not made of dots alone.", code="tag_refused"
+            )
         return list(dict.fromkeys(value))
 
 

@@ -41,7 +41,9 @@ class Props(BaseModel):
 def clean(html: str, *, prefix: str = "") -> str:
     """Rich text reduced to `RICH_TAGS` and safe links. `prefix` goes before links within the site, as a preview wants it."""
 
-    def within(tag: str, name: str, value: str) -> str:
+    def within(tag: str, name: str, value: str) -> str | None:
+        if name == "href" and (value.startswith("//") or "\\" in value):  # another site, in the clothes of a path
+            return None
         return prefix + value if name == "href" and value.startswith("/") else value
 
     return nh3.clean(
@@ -51,7 +53,7 @@ def clean(html: str, *, prefix: str = "") -> str:
         url_schemes=LINK_SCHEMES,
         link_rel="noopener",
         strip_comments=True,
-        attribute_filter=within if prefix else None,
+        attribute_filter=within,
     )
 
 
@@ -85,6 +87,13 @@ def check_href(href: str) -> str:
     return href
 
 
+def check_tag(tag: str) -> str:
+    """A tag is a part of an address, and browsers take these two for directions."""
+    if tag in {".", ".."}:
+        raise ValueError("This cannot be a tag.")
+    return tag
+
+
 def sanitise_bounded(html: str) -> str:
     """As `sanitise`, refusing what grows beyond the bound: what we keep must be accepted again."""
     clean = sanitise(html)
@@ -103,7 +112,9 @@ Rich = Annotated[
     Field(json_schema_extra={"contentMediaType": "text/html"}),
 ]
 Href = Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(check_href)]
-Tag = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f/\\]+$")]
+Tag = Annotated[
+    str, StringConstraints(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f/\\]+$"), AfterValidator(check_tag)
+]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 AssetId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(/[a-z0-9][a-z0-9-]{0,62})?$")]
 Color = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
