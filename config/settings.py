@@ -49,6 +49,7 @@ MIDDLEWARE = [
     "core.headers.PolicyMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "sites.cors.PublicCorsMiddleware",
     "core.gate.GateMiddleware",
     "audit.middleware.OriginMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -1,7 +1,7 @@
 """Reading the query parameters of lists."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
@@ -14,7 +14,10 @@ def moment(text: str) -> datetime:
     found = parse_datetime(text)
     if found is None or found.tzinfo is None:
         raise ValueError
-    return found
+    try:
+        return found.astimezone(UTC)  # PostgreSQL knows fewer time zones than RFC 3339
+    except OverflowError:
+        raise ValueError from None
 
 
 def short(text: str) -> str:

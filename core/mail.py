@@ -20,7 +20,6 @@ from core.models import Mail
 BATCH = 20  # at 10 s a mail at worst, well within the lease
 KEPT_FOR = timedelta(days=7)  # who got which mail, and when; what it said goes at once
 NOTHING = "{}"
-MOST_AN_HOUR = 5  # mails of one kind to one address, where anybody can cause them
 
 log = structlog.get_logger(__name__)
 
@@ -36,15 +35,6 @@ def post(to: str, template: str, *, person: UUID | None = None, until: datetime 
     )
     jobs.nudge(deliver_mail)
     return mail
-
-
-def post_sparingly(to: str, template: str, **options: Any) -> bool:
-    """As `post`, unless this address got `MOST_AN_HOUR` of the same kind within the hour: then False."""
-    lately = Mail.objects.filter(to=to, template=template, created_at__gt=timezone.now() - timedelta(hours=1))
-    if lately.count() >= MOST_AN_HOUR:
-        return False
-    post(to, template, **options)
-    return True
 
 
 def deliver(*, now: datetime) -> int:

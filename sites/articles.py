@@ -16,7 +16,8 @@ from sites.render import Rendered
 from sites.selectors import Shelf
 
 FEED_POSTS = 20
-MAX_PATH = 600  # bytes; a tag in percent encoding is shorter
+MAX_PATH = 600  # characters
+MAX_TAG = 40  # the database would cut a longer one to this, and find it
 UNFIT_FOR_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 NUMBER = re.compile(r"[2-9]|[1-9][0-9]{1,4}")
 
@@ -43,11 +44,11 @@ def read(path: str, posts_path: str) -> Wanted | None:
     match rest.split("/"):
         case ["page", number] if NUMBER.fullmatch(number):
             return Wanted(number=int(number))
-        case ["tag", tag] if tag:
+        case ["tag", tag] if 0 < len(tag) <= MAX_TAG:
             return Wanted(tag=tag)
-        case ["tag", tag, "page", number] if tag and NUMBER.fullmatch(number):
+        case ["tag", tag, "page", number] if 0 < len(tag) <= MAX_TAG and NUMBER.fullmatch(number):
             return Wanted(tag=tag, number=int(number))
-        case [slug] if slug:
+        case [slug] if 0 < len(slug) <= 100:
             return Wanted(slug=slug)
     return None
 

@@ -17,6 +17,7 @@ from sites.themes import Theme
 
 MAX_DEPTH = 12
 MAX_BLOCKS = 2_000
+MAX_POST_LISTS = 10
 MAX_PAGE_BYTES = 1024 * 1024
 MAX_BYTES = 10 * 1024 * 1024
 MAX_PAGES = 500
@@ -156,6 +157,7 @@ def validate(document: Any) -> dict[str, Any]:
         raise Invalid([_problem(document, detail) for detail in error.errors(include_url=False)[:MAX_ERRORS]]) from None
     clean = blueprint.model_dump(mode="json", by_alias=True, exclude_unset=True)
     clean.setdefault("schema", 1)
+    clean.setdefault("pages", [])
     _refuse(_incoherences(clean))
     return clean
 
@@ -284,14 +286,17 @@ def _incoherences(document: dict[str, Any]) -> Iterator[FieldProblem]:
 def _faults_of_page(
     page: dict[str, Any], place: tuple[str | int, ...], ids: set[str], known: set[str] | None
 ) -> Iterator[FieldProblem]:
-    count = 0
+    count = lists = 0
     for here, block, depth in walk(page.get("blocks", []), (*place, "blocks")):
         count += 1
+        lists += block["type"] == "posts"
         block.setdefault("v", block_types()[block["type"]].v)
         yield from _repeated(block["id"], here, ids)
         yield from _dead_links(block.get("props", {}), (*here, "props"), known)
         if depth > MAX_DEPTH:
             yield FieldProblem(pointer(here), "too_deep", f"Blocks nest at most {MAX_DEPTH} deep.")
+    if lists > MAX_POST_LISTS:
+        yield FieldProblem(pointer(place), "too_many_lists", f"A page lists posts at most {MAX_POST_LISTS} times.")
     if count > MAX_BLOCKS:
         yield FieldProblem(pointer(place), "too_many_blocks", f"A page has at most {MAX_BLOCKS} blocks.")
     if len(json.dumps(page, ensure_ascii=False).encode()) > MAX_PAGE_BYTES:

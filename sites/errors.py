@@ -47,6 +47,14 @@ class ScheduleDone(DomainError):
     code, status, message = "schedule_done", 409, "This has happened already."
 
 
+class Overtaken(DomainError):
+    code, status, message = "overtaken", 409, "Something newer was published since the planned time."
+
+
+class AuthorGone(DomainError):
+    code, status, message = "author_gone", 409, "Whoever planned this has no open account any more."
+
+
 class ReviewOpen(DomainError):
     code, status, message = "review_open", 409, "A review of this site is open. Wait for it, or withdraw it."
 
@@ -65,6 +73,10 @@ class TooManyMembers(DomainError):
 
 class TooManyInvitations(DomainError):
     code, status, message = "too_many_invitations", 429, "You have sent many invitations today. Go on tomorrow."
+
+
+class InvitedOften(DomainError):
+    code, status, message = "invited_often", 429, "You have invited this address several times. Wait an hour."
 
 
 class AlreadyMember(DomainError):

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Func, Q
+from django.db.models import F, Func, Q, Value
 
 from audit.services import Subject
 from core.ids import uuid7
@@ -29,6 +29,23 @@ class EachAt(Func):
 
     def __init__(self, field: str, path: str) -> None:
         super().__init__(F(field), template=f"%(function)s(%(expressions)s, '{path}')")
+
+
+class WithOnePage(Func):
+    """A blueprint with the blocks of the page at `path` alone; the other pages keep the rest."""
+
+    function = "sites_with_one_page"
+    output_field = models.JSONField()
+
+    def __init__(self, field: str, path: str) -> None:
+        super().__init__(F(field), Value(path, output_field=models.TextField()))
+
+
+class PageCount(Func):
+    """How many pages a blueprint has."""
+
+    template = "coalesce(jsonb_array_length(%(expressions)s -> 'pages'), 0)"
+    output_field = models.IntegerField()
 
 
 class SiteQuerySet(AliveQuerySet["Site"]):
@@ -135,7 +152,7 @@ class Invitation(models.Model):
         return f"invitation as {self.role}"
 
     def as_subject(self) -> Subject:
-        return Subject("invitation", self.pk, self.email, site_id=self.site_id)
+        return Subject("invitation", self.pk, site_id=self.site_id)
 
 
 class Draft(models.Model):
@@ -205,6 +222,9 @@ class Schedule(Job):
     revision = models.ForeignKey(Revision, on_delete=models.CASCADE, null=True, related_name="+")
     note = models.CharField(max_length=500, blank=True, default="")
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    refused = models.CharField(
+        max_length=40, blank=True, default="", help_text="Why it was not done when its time came."
+    )
 
     class Meta:
         ordering = ["-id"]
@@ -324,7 +344,7 @@ class Post(models.Model):
         return self.author.name if self.author and self.author.deleted_at is None else ""
 
     def as_subject(self) -> Subject:
-        return Subject("post", self.pk, self.title, site_id=self.site_id)
+        return Subject("post", self.pk, self.title, site_id=self.site_id, owner_id=self.author_id)
 
 
 class FormerSlug(models.Model):

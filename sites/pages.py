@@ -1,6 +1,7 @@
 """The bytes of published pages: from this process's memory, else Redis, else rendered from the release.
 
-A release never changes, and what is shown of posts is counted: nothing here is ever stale, only forgotten.
+A release never changes, and changes of posts are counted, so what is here is never stale, only forgotten. One thing waits for the next
+change of a post: the new name of somebody who wrote one.
 """
 
 import gzip
@@ -21,7 +22,7 @@ from pydantic import ValidationError
 
 from core import cache, metrics, tenancy
 from sites import articles, render
-from sites.models import Release
+from sites.models import Release, WithOnePage
 from sites.routing import Route
 from sites.selectors import Shelf
 from sites.themes import Theme, icon_colors
@@ -30,6 +31,7 @@ MAX_ADDRESSES = 50_000  # of one sitemap (sitemaps.org)
 KEPT_SECONDS = 7 * 24 * 3600
 MISSING = ""  # the place of a release's "not found" page
 Headers = list[tuple[str, str]]
+Place = tuple[UUID, int, str, str]  # release, state of the posts, path, base address
 
 SAFE: Headers = [
     ("X-Content-Type-Options", "nosniff"),
@@ -88,7 +90,8 @@ class Pages:
     """The pages of one process, the longest unused forgotten first, at most `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
-        self._pages: OrderedDict[tuple[UUID, int, str, str], Page] = OrderedDict()
+        self._pages: OrderedDict[Place, Page] = OrderedDict()
+        self._making: dict[Place, threading.Lock] = {}
         self._limit = limit
         self._size = 0
         self._lock = threading.Lock()
@@ -96,18 +99,30 @@ class Pages:
 
     def find(self, route: Route, path: str) -> Page:
         """The page at `path`; the site's own 404 when it has none. Raises DatabaseError when it must be rendered and cannot."""
-        assert route.release_id is not None
+        release_id = route.release_id
+        assert release_id is not None
         shown = path if path in route.paths or path in GENERATED or _wanted(route, path) else MISSING
-        place = (route.release_id, route.posts_version, shown, route.base_url)
+        place = (release_id, route.posts_version, shown, route.base_url)
         page = self._pages.get(place)
         if page is not None:
             self._memory.inc()
             return page
-        page = self._fetch(route, route.release_id, shown)
+        page = self._made(place, lambda: self._fetch(route, release_id, shown))
         if page is None:  # below the posts' path, and no post: not kept, for there is no end of such addresses
             return self.find(route, MISSING)
+        return page
+
+    def _made(self, place: Place, make: Callable[[], Page | None]) -> Page | None:
+        """What `make` gives, kept. Of many threads that want the same page one makes it, and the others wait for it."""
         with self._lock:
-            if place not in self._pages:
+            making = self._making.setdefault(place, threading.Lock())
+        with making:
+            try:
+                page = self._pages.get(place) or make()
+            finally:
+                self._making.pop(place, None)
+        with self._lock:
+            if page is not None and place not in self._pages:
                 self._pages[place] = page
                 self._size += page.size
             while self._size > self._limit and len(self._pages) > 1:
@@ -136,11 +151,12 @@ class Pages:
 
 
 def decoded(path: str) -> str:
-    """PATH_INFO as visitors wrote it: WSGI gives its bytes as Latin-1. Empty when it is not UTF-8."""
+    """PATH_INFO as visitors wrote it: WSGI gives its bytes as Latin-1. Empty when it is not UTF-8, or holds NUL."""
     try:
-        return path.encode("latin-1").decode()
+        text = path.encode("latin-1").decode()
     except UnicodeError:
         return ""
+    return "" if "\x00" in text else text
 
 
 def _wanted(route: Route, path: str) -> articles.Wanted | None:
@@ -171,7 +187,7 @@ def _render(route: Route, release_id: UUID, path: str) -> tuple[str, str, bytes]
             wanted = None if path in route.paths or not path else _wanted(route, path)
             if wanted and not articles.is_there(Shelf(route.site_id), wanted):
                 return None
-            blueprint = Release.objects.values_list("blueprint", flat=True).get(pk=release_id)
+            blueprint = Release.objects.values_list(WithOnePage("blueprint", path), flat=True).get(pk=release_id)
             return produce(blueprint, path, wanted, scene)
     finally:
         close_old_connections()

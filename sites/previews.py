@@ -70,6 +70,10 @@ def _show(preview: Preview, path: str, prefix: str) -> Answer:
 
 
 def _blueprint(preview: Preview) -> dict[str, Any]:
+    return {"pages": [], **_stored(preview)}  # what an older version of us saved may have none
+
+
+def _stored(preview: Preview) -> dict[str, Any]:
     if preview.revision is not None:
         return dict(preview.revision.blueprint)
     if preview.post is not None and preview.site.live_release_id:

@@ -74,6 +74,7 @@ def render(template: str, blueprint: dict[str, Any], page: Page, scene: Scene, *
         "paths": paths,
         "prefix": scene.prefix,
         "shelf": scene.shelf,
+        "posts_seen": {},
         "posts_path": site.posts.path,
         "base_url": scene.base_url,
         "canonical": scene.base_url + page.path,

@@ -1,5 +1,6 @@
 """The shape of sites at the boundary."""
 
+import re
 from typing import Any
 
 from rest_framework import serializers
@@ -9,6 +10,9 @@ from sites.models import Access, Invitation, Preview, Release, Review, Revision,
 from sites.services.previews import link_to
 from sites.starters import site_templates
 from sites.subdomains import address_of, fault
+
+# No control, direction or line characters: a name stands in mails, lists and the trail.
+SEEN = re.compile("^[^\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]*\\Z")
 
 
 class SiteSerializer(serializers.ModelSerializer[Site]):
@@ -44,7 +48,7 @@ class SiteSerializer(serializers.ModelSerializer[Site]):
 
 
 class SiteChangeSerializer(StrictSerializer):
-    name = serializers.CharField(max_length=120)
+    name = serializers.RegexField(SEEN, max_length=120, error_messages={"invalid": "Use characters that can be seen."})
     subdomain = serializers.CharField(max_length=63)
 
     def validate_subdomain(self, value: str) -> str:
@@ -89,7 +93,7 @@ class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
 
     class Meta:
         model = Schedule
-        fields = ["id", "act", "at", "note", "author", "draft_version", "state", "created_at"]
+        fields = ["id", "act", "at", "note", "author", "draft_version", "state", "refused", "created_at"]
         read_only_fields = fields
 
 

@@ -28,6 +28,8 @@ RICH_TAGS = {
 }
 MAX_RICH = 50_000
 PASSES = 4
+MAX_OPEN = 200
+TAG = re.compile(r"<(/?)(?!br\b|hr\b|img\b)[A-Za-z]")
 LINK_SCHEMES = {"https", "mailto", "tel"}
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\\]")
 
@@ -64,8 +66,8 @@ def sanitise(html: str) -> str:
     """
     for _ in range(PASSES):
         cleaned = clean(html).strip()
-        if cleaned == html:
-            return html
+        if cleaned == html or len(cleaned) > MAX_RICH:
+            return cleaned
         html = cleaned
     return clean(nh3.clean(html, tags=set())).strip()
 
@@ -94,8 +96,18 @@ def check_tag(tag: str) -> str:
     return tag
 
 
+def check_depth(html: str) -> None:
+    """Refuse what is nested, or left open, so often that reading it takes quadratic time."""
+    depth = 0
+    for tag in TAG.finditer(html):
+        depth = max(depth - 1, 0) if tag[1] else depth + 1
+        if depth > MAX_OPEN:
+            raise ValueError(f"This text has more than {MAX_OPEN} open tags inside each other.")
+
+
 def sanitise_bounded(html: str) -> str:
     """As `sanitise`, refusing what grows beyond the bound: what we keep must be accepted again."""
+    check_depth(html)
     clean = sanitise(html)
     if len(clean) > MAX_RICH:
         raise ValueError(f"This text has more than {MAX_RICH} characters once it is cleaned.")

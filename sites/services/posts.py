@@ -29,12 +29,13 @@ def create_post(site: Site, facts: dict[str, Any], *, actor: Actor, role: Access
 
     Raises RoleTooLow when somebody below editor publishes, SlugTaken, TooManyPosts, Invalid with pointers.
     """
+    facts = _checked(site, facts)
     site = locked(site)
     if Post.objects.filter(site=site).count() >= MAX_POSTS:
         raise TooManyPosts
     post = Post(site=site, author_id=actor.id)
     _guard(post, facts, role=role, actor=actor)
-    facts.setdefault("slug", _free_slug(site, facts["title"]))
+    facts["slug"] = facts.get("slug") or _free_slug(site, facts["title"])
     _apply(post, facts, now=now)
     _save(post, force_insert=True)
     record("post.created", actor=actor, subject=post)
@@ -52,6 +53,7 @@ def change_post(
 
     Raises PreconditionFailed, RoleTooLow, SlugTaken, Invalid with pointers.
     """
+    facts = _checked(post.site, facts)
     site, post = _locked(post)
     if_match.check(post.version)
     _guard(post, facts, role=role, actor=actor)
@@ -84,7 +86,7 @@ def delete_post(post: Post, *, actor: Actor, role: Access.Role, if_match: IfMatc
 @transaction.atomic
 def restore_post(post: Post, *, actor: Actor, role: Access.Role) -> Post:
     """Bring a deleted post back as it was, published if it was. Raises NotDeleted, RoleTooLow."""
-    site, post = _locked(post)
+    site, post = _locked(post, deleted=True)
     _guard(post, {}, role=role, actor=actor)
     if post.deleted_at is None:
         raise NotDeleted
@@ -105,7 +107,7 @@ def publish_due_posts(*, now: datetime) -> int:
     for found in sites:
         with tenancy.context(tenancy.SYSTEM):
             site = locked(found)
-            posts = list(due.filter(site=site).select_for_update(of=("self",)))
+            posts = list(due.filter(site=site).defer("blocks").select_for_update(of=("self",))[:BATCH])
             Post.objects.filter(pk__in=[post.pk for post in posts]).update(live=True, version=F("version") + 1)
             for post in posts:
                 record("post.published", actor=SYSTEM, subject=post)
@@ -117,18 +119,24 @@ def publish_due_posts(*, now: datetime) -> int:
 
 def purge_posts(before: datetime) -> int:
     """Delete for good what was hidden before then; return how many. In context `system`."""
-    posts = list(Post.objects.filter(deleted_at__lt=before))
-    for post in posts:
+    old = Post.objects.filter(deleted_at__lt=before)
+    purged = 0
+    for pk in list(old.values_list("pk", flat=True)):
         with transaction.atomic():
+            post = old.select_for_update().defer("blocks").filter(pk=pk).first()
+            if post is None:  # restored since
+                continue
             record("post.purged", actor=SYSTEM, subject=post)
             post.delete()
-    return len(posts)
+            purged += 1
+    return purged
 
 
-def _locked(post: Post) -> tuple[Site, Post]:
-    """The site's row, then the post's, as they are now."""
+def _locked(post: Post, *, deleted: bool = False) -> tuple[Site, Post]:
+    """The site's row, then the post's, as they are now. Raises DoesNotExist, for a deleted post too unless that is wanted."""
     site = locked(post.site)
-    return site, Post.objects.select_for_update(of=("self",), no_key=True).get(pk=post.pk)
+    rows = Post.objects.get_queryset() if deleted else Post.objects.alive()
+    return site, rows.select_for_update(of=("self",), no_key=True).get(pk=post.pk)
 
 
 def _guard(post: Post, facts: dict[str, Any], *, role: Access.Role, actor: Actor) -> None:
@@ -140,11 +148,16 @@ def _guard(post: Post, facts: dict[str, Any], *, role: Access.Role, actor: Actor
         raise RoleTooLow
 
 
+def _checked(site: Site, facts: dict[str, Any]) -> dict[str, Any]:
+    """With validated blocks, before anything is held: that may take a while. Raises Invalid."""
+    if "blocks" not in facts:
+        return dict(facts)
+    return {**facts, "blocks": blueprint.validate_blocks(facts["blocks"], pages=_pages_of(site))}
+
+
 def _apply(post: Post, facts: dict[str, Any], *, now: datetime) -> None:
     for name, value in facts.items():
-        if name == "blocks":
-            post.blocks = blueprint.validate_blocks(value, pages=_pages_of(post.site))
-        elif name == "author":
+        if name == "author":
             post.author_id = _member(post.site, value)
         else:
             setattr(post, name, value)
@@ -158,7 +171,8 @@ def _pages_of(site: Site) -> set[str]:
 
 def _member(site: Site, person: Any) -> Any:
     """The id of somebody who may write here. Raises Invalid."""
-    if person is not None and not Access.objects.filter(site=site, user_id=person).exclude(role="viewer").exists():
+    writers = Access.objects.filter(site=site, user__deleted_at=None, user__is_active=True).exclude(role="viewer")
+    if person is not None and not writers.filter(user_id=person).exists():
         raise Invalid([FieldProblem("/author", "not_member", "This is no member who writes here.")])
     return person
 
@@ -169,15 +183,15 @@ def _save(post: Post, **options: Any) -> None:
             post.save(**options)
     except IntegrityError:
         raise SlugTaken from None
-    FormerSlug.objects.filter(
-        site=post.site, slug=post.slug
-    ).delete()  # the post itself comes before what was once there
 
 
 def _free_slug(site: Site, title: str) -> str:
     """A slug from the title; with a number where it is taken. A title without Latin letters gets `post`."""
     base = slugify(title)[: SLUG_LENGTH - 6].strip("-") or "post"
-    taken = set(Post.objects.filter(site=site, slug__startswith=base).values_list("slug", flat=True))
+    rows = (Post.objects, FormerSlug.objects)  # an address that leads somewhere is not given away by accident
+    taken = {
+        slug for found in rows for slug in found.filter(site=site, slug__startswith=base).values_list("slug", flat=True)
+    }
     return next(slug for slug in (base, *(f"{base}-{n}" for n in range(2, MAX_POSTS + 2))) if slug not in taken)
 
 

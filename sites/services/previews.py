@@ -59,13 +59,14 @@ def link_to(preview: Preview, site: Site) -> str:
 
 
 def find_preview(token: str, *, now: datetime) -> Preview | None:
-    """What a link shows, with site and draft; None unless it is ours and still good. In context `system`.
+    """What a link shows, with its site; None unless it is ours, still good, and made by an open account. In context `system`.
 
     A token that we did not sign costs no query.
     """
     if (pk := keys.read_token(SIGNATURE, token)) is None:
         return None
     wanted = Preview.objects.select_related("site", "revision", "post__author").filter(pk=pk, expires_at__gt=now)
+    wanted = wanted.filter(author__is_active=True, author__deleted_at=None)
     return wanted.filter(Q(post=None) | Q(post__deleted_at=None), site__deleted_at=None).first()
 
 

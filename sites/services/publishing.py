@@ -5,7 +5,8 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
+from django.utils import timezone
 
 from audit.actors import SYSTEM, Actor
 from audit.services import record
@@ -15,7 +16,9 @@ from core.models import Job
 from core.preconditions import IfMatch
 from sites import announcements
 from sites.errors import (
+    AuthorGone,
     NotPublished,
+    Overtaken,
     ReleaseLive,
     ScheduleDone,
     SiteArchived,
@@ -23,12 +26,16 @@ from sites.errors import (
     TimePassed,
     TooManySchedules,
 )
-from sites.models import Draft, Release, Revision, Schedule, Site
+from sites.models import Draft, PageCount, Release, Revision, Schedule, Site
 from sites.services.posts import publish_due_posts
 from sites.services.websites import changed, locked
 from sites.subdomains import host_of
 
 MAX_SCHEDULES = 20  # waiting ones of a site
+COPY = (
+    "INSERT INTO sites_release (id, site_id, number, note, author_id, created_at, blueprint) "
+    "SELECT %s, site_id, %s, %s, %s, %s, blueprint FROM {source} WHERE {key} = %s"
+)
 FARTHEST = timedelta(days=730)
 WAITING = [Job.State.WAITING, Job.State.RUNNING]
 
@@ -37,30 +44,40 @@ WAITING = [Job.State.WAITING, Job.State.RUNNING]
 def publish_site(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "") -> Release:
     """Freeze the draft as the next release and show it to visitors. Raises SiteArchived, SiteEmpty, PreconditionFailed."""
     site = locked(site)
-    draft = Draft.objects.select_for_update().get(site=site)
+    draft = _draft(site, if_match=if_match)
+    return release_copy(site, draft, actor=actor, author_id=actor.id, note=note)
+
+
+def _draft(site: Site, *, if_match: IfMatch) -> Draft:
+    """The draft without its blueprint, held. Raises PreconditionFailed."""
+    draft = Draft.objects.select_for_update().defer("blueprint").get(site=site)
     if_match.check(draft.version)
-    return release_blueprint(site, draft.blueprint, actor=actor, author_id=actor.id, note=note)
+    return draft
 
 
-def release_blueprint(
-    site: Site, document: dict[str, Any], *, actor: Actor, author_id: UUID | None, note: str, **facts: Any
+def release_copy(
+    site: Site, source: Draft | Revision, *, actor: Actor, author_id: UUID | None, note: str, **facts: Any
 ) -> Release:
-    """Show visitors `document`; the site is locked. `facts` go into the trail. Raises SiteArchived, SiteEmpty."""
-    check_publishable(site, document)
-    release = Release.objects.create(
-        site=site, number=site.next_release, blueprint=document, note=note, author_id=author_id
-    )
+    """Show visitors what `source` holds, copied within the database; the site is locked. `facts` go into the trail.
+
+    Raises SiteArchived, SiteEmpty.
+    """
+    check_publishable(site, source)
+    release = Release(site=site, number=site.next_release, note=note, author_id=author_id, created_at=timezone.now())
+    copy = COPY.format(source=source._meta.db_table, key=source._meta.pk.column)
+    with connection.cursor() as cursor:
+        cursor.execute(copy, [release.pk, release.number, note, author_id, release.created_at, source.pk])
     site.next_release = release.number + 1
     _show(site, release)
     record("site.published", actor=actor, subject=site, release=release.number, **facts)
     return release
 
 
-def check_publishable(site: Site, document: dict[str, Any]) -> None:
-    """Raise SiteArchived, SiteEmpty."""
+def check_publishable(site: Site, source: Draft | Revision) -> None:
+    """Raise SiteArchived, SiteEmpty. One query."""
     if site.status == Site.Status.ARCHIVED:
         raise SiteArchived
-    if not document.get("pages"):
+    if not type(source).objects.filter(pk=source.pk).values_list(PageCount("blueprint"), flat=True).get():
         raise SiteEmpty
 
 
@@ -114,7 +131,7 @@ def schedule_change(
     revision = None
     if act == Schedule.Act.PUBLISH:
         revision = revision_of_draft(site, if_match=if_match)
-        check_publishable(site, revision.blueprint)
+        check_publishable(site, revision)
     planned: Schedule = Schedule.objects.create(
         site=site, act=act, at=at, due_at=at, revision=revision, note=note, author_id=actor.id
     )
@@ -127,14 +144,13 @@ def revision_of_draft(site: Site, *, if_match: IfMatch) -> Revision:
 
     Raises PreconditionFailed.
     """
-    draft = Draft.objects.select_for_update().defer("blueprint").get(site=site)
-    if_match.check(draft.version)
-    return Revision.objects.get(site=site, version=draft.version)
+    draft = _draft(site, if_match=if_match)
+    return Revision.objects.defer("blueprint").get(site=site, version=draft.version)
 
 
 @transaction.atomic
 def cancel_schedule(schedule: Schedule, *, actor: Actor) -> None:
-    """Forget a planned change. Raises ScheduleDone when it happened or is happening, NotFound when it is gone."""
+    """Forget a planned change. Raises ScheduleDone when it happened, NotFound when it is gone."""
     held = Schedule.objects.select_for_update().filter(pk=schedule.pk).first()
     if held is None:
         raise NotFound
@@ -159,26 +175,35 @@ def _run(planned: Schedule) -> None:
     """In one transaction with the row's end, so that a worker killed here has done all of it or nothing."""
     with tenancy.context(tenancy.SYSTEM):
         site = Site.objects.alive().select_for_update(no_key=True).filter(pk=planned.site_id).first()
-        held = Schedule.objects.select_for_update().filter(pk=planned.pk, state=Job.State.RUNNING).first()
-        if site is None or held is None:  # deleted or cancelled since it was claimed
+        running = Schedule.objects.select_related("author", "revision").defer("revision__blueprint")
+        held = running.select_for_update(of=("self",)).filter(pk=planned.pk, state=Job.State.RUNNING).first()
+        if held is None:  # cancelled since it was claimed
             return
+        refused = ""
         try:
             with transaction.atomic():
                 _change(site, held)
         except DomainError as refusal:  # it will not become possible by trying again: say so in the trail
-            record("site.schedule_failed", actor=SYSTEM, subject=site, act=held.act, because=refusal.code)
-        Schedule.objects.filter(pk=held.pk).update(state=Job.State.DONE)
+            refused = refusal.code
+            record("site.schedule_failed", actor=SYSTEM, subject=held, act=held.act, because=refused)
+        Schedule.objects.filter(pk=held.pk).update(state=Job.State.DONE, refused=refused)
 
 
-def _change(site: Site, held: Schedule) -> None:
+def _change(site: Site | None, held: Schedule) -> None:
+    if site is None:
+        raise NotFound
+    if held.author is None or held.author.deleted_at or not held.author.is_active:
+        raise AuthorGone
+    if Release.objects.filter(site=site, created_at__gt=held.at).exists():  # it comes late, after somebody published
+        raise Overtaken
     if held.act == Schedule.Act.UNPUBLISH:
         unpublish_site(site, actor=SYSTEM, schedule=held.pk)
         return
     assert held.revision is not None
-    document, author = held.revision.blueprint, held.author_id
-    release_blueprint(site, document, actor=SYSTEM, author_id=author, note=held.note, schedule=held.pk)
+    author = held.author_id
+    release_copy(site, held.revision, actor=SYSTEM, author_id=author, note=held.note, schedule=held.pk)
 
 
 def forget_schedules(*, before: datetime) -> int:
-    """Delete planned changes that were done before then; return how many. In context `system`."""
+    """Delete planned changes of before then that do not wait any more; return how many. In context `system`."""
     return Schedule.objects.filter(at__lt=before).exclude(state__in=WAITING).delete()[0]

@@ -1,6 +1,6 @@
 """Reviews: an author asks for what the draft is now to be published; an editor answers."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -14,9 +14,10 @@ from core.preconditions import IfMatch
 from sites.errors import ReviewAnswered, ReviewOpen
 from sites.models import Access, Release, Review, Site
 from sites.services.members import mail_name
-from sites.services.publishing import check_publishable, release_blueprint, revision_of_draft
+from sites.services.publishing import check_publishable, release_copy, revision_of_draft
 from sites.services.websites import locked
 
+AN_HOUR = 5  # reviews of one site that are mailed about
 EDITORS = [Access.Role.OWNER, Access.Role.EDITOR]
 
 
@@ -28,13 +29,15 @@ def ask_for_review(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "
     """
     site = locked(site)
     revision = revision_of_draft(site, if_match=if_match)
-    check_publishable(site, revision.blueprint)
+    check_publishable(site, revision)
     try:
         with transaction.atomic():
             review = Review.objects.create(site=site, revision=revision, note=note, author_id=actor.id)
     except IntegrityError:
         raise ReviewOpen from None
     record("review.asked", actor=actor, subject=review, version=revision.version)
+    if Review.objects.filter(site=site, created_at__gt=review.created_at - timedelta(hours=1)).count() > AN_HOUR:
+        return review  # asking and withdrawing all day must not fill mailboxes
     editors = User.objects.alive().filter(site_access__site=site, site_access__role__in=EDITORS, is_active=True)
     for editor in editors.exclude(pk__in=[actor.id]):
         _tell(editor, "review_asked", site)
@@ -47,8 +50,8 @@ def approve_review(review: Review, *, actor: Actor, now: datetime, comment: str 
     site = locked(review.site)
     held = _open(review)
     assert held.revision is not None
-    document, author = held.revision.blueprint, actor.id
-    release = release_blueprint(site, document, actor=actor, author_id=author, note=held.note, review=held.pk)
+    author = actor.id
+    release = release_copy(site, held.revision, actor=actor, author_id=author, note=held.note, review=held.pk)
     _answer(held, Review.State.APPROVED, actor=actor, now=now, comment=comment)
     _tell_author(held, site, actor=actor)
     return release
@@ -72,7 +75,12 @@ def withdraw_review(review: Review, *, actor: Actor, now: datetime) -> None:
 
 
 def _open(review: Review) -> Review:
-    held = Review.objects.select_for_update(of=("self",)).select_related("revision").get(pk=review.pk)
+    held = (
+        Review.objects.select_for_update(of=("self",))
+        .select_related("revision")
+        .defer("revision__blueprint")
+        .get(pk=review.pk)
+    )
     if held.state != Review.State.OPEN:
         raise ReviewAnswered
     return held
@@ -94,6 +102,5 @@ def _tell_author(review: Review, site: Site, *, actor: Actor) -> None:
 
 
 def _tell(person: User, template: str, site: Site) -> None:
-    """At most a few an hour: asking and withdrawing all day must not fill a mailbox."""
     link = f"{settings.FRONT_END_URL}/sites/{site.pk}" if settings.ENV.front_end_url else ""  # we have no such page
-    mail.post_sparingly(person.email, template, person=person.pk, site=mail_name(site), link=link)
+    mail.post(person.email, template, person=person.pk, site=mail_name(site), link=link)

@@ -100,7 +100,7 @@ def delete_site(site: Site, *, actor: Actor, now: datetime, if_match: IfMatch) -
 def restore_site(site: Site, *, actor: Actor) -> Site:
     """Bring a hidden site back as it was, published if it was. Raises NotDeleted."""
     lock_owner(site.owner_id)
-    site = locked(site)
+    site = locked(site, deleted=True)
     if site.deleted_at is None:
         raise NotDeleted
     site.deleted_at, site.version = None, site.version + 1
@@ -133,18 +133,24 @@ def _move_sites_of(owner_id: UUID, found: dict[str, Any], change: dict[str, Any]
 
 def purge_sites(before: datetime) -> int:
     """Delete for good what was hidden before then; return how many. In context `system`."""
-    sites = list(Site.objects.filter(deleted_at__lt=before))
-    for site in sites:
+    old = Site.objects.filter(deleted_at__lt=before)
+    purged = 0
+    for pk in list(old.values_list("pk", flat=True)):
         with transaction.atomic():
-            Site.objects.filter(pk=site.pk).update(live_release=None, status=Site.Status.DRAFT)
+            site = old.select_for_update().filter(pk=pk).first()
+            if site is None:  # restored since
+                continue
+            Site.objects.filter(pk=pk).update(live_release=None, status=Site.Status.DRAFT)
             record("site.purged", actor=SYSTEM, subject=site)
             site.delete()
-    return len(sites)
+            purged += 1
+    return purged
 
 
-def locked(site: Site) -> Site:
-    """The site's row as it is now, held until the transaction ends. Raises Site.DoesNotExist."""
-    found: Site = Site.objects.select_for_update(of=("self",), no_key=True).get(pk=site.pk)
+def locked(site: Site, *, deleted: bool = False) -> Site:
+    """The site's row as it is now, held until the transaction ends. Raises DoesNotExist, for a deleted site too unless that is wanted."""
+    rows = Site.objects.get_queryset() if deleted else Site.objects.alive()
+    found: Site = rows.select_for_update(of=("self",), no_key=True).get(pk=site.pk)
     return found
 
 

@@ -49,8 +49,13 @@ def rich(context: Context, html: str) -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def posts(context: Context, limit: int, tag: str | None) -> list[Post]:
-    """The newest published posts."""
-    return context["shelf"].posts(limit=limit, tag=tag or "") if context["shelf"] else []
+    """The newest published posts; the same list is read once for a page."""
+    if not context["shelf"]:
+        return []
+    seen: dict[tuple[int, str | None], list[Post]] = context["posts_seen"]
+    if (limit, tag) not in seen:
+        seen[limit, tag] = context["shelf"].posts(limit=limit, tag=tag or "")
+    return seen[limit, tag]
 
 
 @register.simple_tag(takes_context=True)

@@ -3,12 +3,16 @@
 from typing import Any, ClassVar
 
 from django.shortcuts import get_object_or_404
+from rest_framework.permissions import SAFE_METHODS
 
 from audit import actors
 from audit.actors import Actor
 from core.api import ApiViewSet
+from core.filters import short
+from sites.articles import MAX_TAG
 from sites.errors import RoleTooLow
 from sites.models import Access, Site, SiteQuerySet
+from sites.services.members import hold_role
 
 Role = Access.Role
 
@@ -17,6 +21,13 @@ DOCUMENT = {
     "description": "A blueprint; its schema is at /api/v1/blueprint/schema.",
     "additionalProperties": True,
 }
+
+
+def tag(text: str) -> str:
+    """A tag of a post, for a filter. Raises ValueError."""
+    if len(text) > MAX_TAG:
+        raise ValueError
+    return short(text)
 
 
 class FencedViewSet(ApiViewSet):
@@ -31,10 +42,12 @@ class FencedViewSet(ApiViewSet):
 
 class OfSiteViewSet(FencedViewSet):
     """What belongs to one site: found through the sites that the caller has a role on. `needs` says which role each action
-    takes; a site without the role is 403, one without any is 404.
+    takes; a site without the role is 403, one without any is 404. A write holds the role until it is done, so that whoever takes it away
+    waits, and whoever lost it while waiting is refused; a view that changes roles holds it `alone`.
     """
 
     needs: ClassVar[dict[str, Access.Role]] = {}
+    alone: ClassVar[bool] = False
 
     def sites(self) -> SiteQuerySet:
         found: SiteQuerySet = Site.objects.alive().visible_to(self.caller)
@@ -43,6 +56,8 @@ class OfSiteViewSet(FencedViewSet):
     def site(self, needed: Access.Role | None = None) -> Any:
         """The site, with the caller's `role` on it. Raises Http404, RoleTooLow."""
         found: Any = get_object_or_404(self.sites(), pk=self.kwargs["pk"])
+        if self.request.method not in SAFE_METHODS:
+            found.role = hold_role(found.pk, self.caller.pk, alone=self.alone)
         if not Role(found.role).reaches(needed or self.needs[self.action]):
             raise RoleTooLow
         return found

@@ -42,6 +42,7 @@ class MemberViewSet(OfSiteViewSet):
     pagination_class = KeysetPagination
     permission_classes = (IsAuthenticated, RecentProof)
     sensitive = ("transfer",)
+    alone = True
     scopes = {"list": SITES_READ}
     needs = {"list": Role.VIEWER, "partial_update": Role.OWNER, "destroy": Role.VIEWER, "transfer": Role.OWNER}
 

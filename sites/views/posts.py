@@ -12,14 +12,14 @@ from rest_framework.response import Response
 
 from core.api import versioned
 from core.errors import ScopeMissing
-from core.filters import parameter, short
+from core.filters import parameter
 from core.pagination import KeysetPagination, Ordering
 from core.preconditions import if_match
 from sites import blueprint, services
 from sites.models import Post, PostQuerySet, Site
 from sites.permissions import SITES_PUBLISH, SITES_READ, SITES_WRITE
 from sites.post_serializers import PostCreateSerializer, PostListSerializer, PostSerializer, PostWriteSerializer
-from sites.views.common import OfSiteViewSet, Role
+from sites.views.common import OfSiteViewSet, Role, tag
 
 STATES = ["draft", "scheduled", "live", "deleted"]
 
@@ -79,8 +79,8 @@ class PostViewSet(OfSiteViewSet):
         if wanted in {"draft", "scheduled", "live"}:
             posts = posts.filter(live=wanted == "live")
             posts = posts if wanted == "live" else posts.filter(published_at__isnull=wanted == "draft")
-        if tag := parameter(request, "tag", short):
-            posts = posts.filter(tags__contains=[tag])
+        if wanted_tag := parameter(request, "tag", tag):
+            posts = posts.filter(tags__contains=[wanted_tag])
         if author := parameter(request, "author", UUID):
             posts = posts.filter(author=author)
         return self.get_paginated_response(PostListSerializer(self.paginate_queryset(posts), many=True).data)

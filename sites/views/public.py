@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import F
-from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -20,7 +19,7 @@ from core.filters import parameter, short
 from core.pagination import KeysetPagination, Ordering
 from core.preconditions import none_match
 from sites import published
-from sites.models import Post, Site
+from sites.models import Post, Release, Site, WithOnePage
 from sites.post_serializers import (
     PublicPageSerializer,
     PublicPostListSerializer,
@@ -30,18 +29,9 @@ from sites.post_serializers import (
 from sites.render import renderer_version
 from sites.selectors import Shelf
 from sites.subdomains import LABEL, address_of, host_of
+from sites.views.common import tag
 
 KEPT_SECONDS = 24 * 3600
-EVERYWHERE = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "ETag, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After",
-}
-PREFLIGHT = {
-    **EVERYWHERE,
-    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
-    "Access-Control-Allow-Headers": "Accept, Authorization, If-None-Match",
-    "Access-Control-Max-Age": "86400",
-}
 PATH = OpenApiParameter("path", str, required=True, description="As visitors have it: `/about`.")
 Document = dict[str, Any]
 
@@ -61,15 +51,6 @@ class PublicViewSet(ApiViewSet):
     def scope(self) -> Any:
         return tenancy.context(tenancy.PUBLIC)
 
-    def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
-        answer = super().finalize_response(request, response, *args, **kwargs)
-        for name, value in EVERYWHERE.items():
-            answer[name] = value
-        return answer
-
-    def preflight(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return Response(status=204, headers=PREFLIGHT)
-
     def found(self) -> Site:
         """The live site of the host. Raises NotFound."""
         subdomain = self.kwargs["host"].lower().removesuffix("." + host_of("").removeprefix("."))
@@ -81,16 +62,25 @@ class PublicViewSet(ApiViewSet):
             raise NotFound
         return site
 
-    def kept(self, request: Request, site: Site, name: str, make: Callable[[Document], Document | None]) -> Response:
-        """`make(blueprint)`, made once for each release and state of the posts. Raises NotFound when it is None."""
-        seen = f"{renderer_version()}:{site.live_release_id}:{site.posts_version}:{site.subdomain}:{name}"
+    def kept(
+        self, request: Request, site: Site, make: Callable[[Document], Document | None], path: str = ""
+    ) -> Response:
+        """`make(blueprint)`, made once for each release; the blueprint has the blocks of the page at `path` alone.
+
+        Raises NotFound when it is None.
+        """
+        seen = f"{renderer_version()}:{site.live_release_id}:{site.subdomain}:{path}"
         etag = f'"{hashlib.sha256(seen.encode()).hexdigest()[:32]}"'
         headers = {"ETag": etag, "Cache-Control": "public, max-age=0, must-revalidate"}
         place = f"public:{seen}"
         body = cache.get_bytes(str(site.pk), place)
         if body is None:
-            assert site.live_release is not None
-            made = make(site.live_release.blueprint)
+            if path and not Release.objects.filter(
+                pk=site.live_release_id, blueprint__contains={"pages": [{"path": path}]}
+            ):  # type: ignore[misc]
+                raise NotFound
+            blueprint = Release.objects.values_list(WithOnePage("blueprint", path), flat=True)
+            made = make(blueprint.get(pk=site.live_release_id))  # type: ignore[misc]  # live: it has one
             if made is None:
                 raise NotFound
             body = json.dumps(made, ensure_ascii=False, default=str).encode()
@@ -103,7 +93,7 @@ class PublicViewSet(ApiViewSet):
     def retrieve(self, request: Request, host: str) -> Response:
         """A published site: settings, theme, navigation and its pages without their blocks."""
         site = self.found()
-        return self.kept(request, site, "site", lambda blueprint: published.site(blueprint, site))
+        return self.kept(request, site, lambda blueprint: published.site(blueprint, site))
 
     @extend_schema(operation_id="public_page", parameters=[PATH], responses=PublicPageSerializer, auth=[])
     def page(self, request: Request, host: str) -> Response:
@@ -111,7 +101,7 @@ class PublicViewSet(ApiViewSet):
         path = parameter(request, "path", short) or "/"
         site = self.found()
         base_url = address_of(site.subdomain)
-        return self.kept(request, site, f"page:{path}", lambda blueprint: published.page(blueprint, path, base_url))
+        return self.kept(request, site, lambda blueprint: published.page(blueprint, path, base_url), path)
 
     @extend_schema(
         operation_id="public_posts",
@@ -121,8 +111,8 @@ class PublicViewSet(ApiViewSet):
     )
     def list_posts(self, request: Request, host: str) -> Response:
         """Published posts without their blocks, newest first."""
-        site, tag = self.found(), parameter(request, "tag", short)
-        shown = Shelf(site.pk).found(tag or "")
+        site, wanted = self.found(), parameter(request, "tag", tag)
+        shown = Shelf(site.pk).found(wanted or "")
         answer = self.get_paginated_response([published.summary(post) for post in self.paginate_queryset(shown) or []])
         return self.conditional_answer(request, answer)
 

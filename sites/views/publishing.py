@@ -30,6 +30,8 @@ from sites.serializers import (
 )
 from sites.views.common import DOCUMENT, OfSiteViewSet, Role
 
+HEAVY = "revision__blueprint"  # up to 10 MiB, and no list shows it
+
 
 class PublishingViewSet(OfSiteViewSet):
     serializer_class = ReleaseSerializer
@@ -100,7 +102,7 @@ class ScheduleViewSet(OfSiteViewSet):
     @extend_schema(operation_id="list_schedules", responses=ScheduleSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """Planned changes, and what became of those of the last month."""
-        page = self.paginate_queryset(Schedule.objects.filter(site=self.site()).select_related("revision"))
+        page = self.paginate_queryset(Schedule.objects.filter(site=self.site()).select_related("revision").defer(HEAVY))
         return self.get_paginated_response(ScheduleSerializer(page, many=True).data)
 
     @extend_schema(
@@ -144,7 +146,7 @@ class ReviewViewSet(OfSiteViewSet):
     @extend_schema(operation_id="list_reviews", responses=ReviewSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """What was asked and answered, newest first."""
-        page = self.paginate_queryset(Review.objects.filter(site=self.site()).select_related("revision"))
+        page = self.paginate_queryset(Review.objects.filter(site=self.site()).select_related("revision").defer(HEAVY))
         return self.get_paginated_response(ReviewSerializer(page, many=True).data)
 
     @extend_schema(operation_id="ask_for_review", request=NoteSerializer, responses={201: ReviewSerializer})
@@ -189,7 +191,7 @@ class PreviewViewSet(OfSiteViewSet):
     def list(self, request: Request, pk: Any) -> Response:
         """Preview links, newest first, expired ones for a day."""
         site = self.site()
-        page = self.paginate_queryset(Preview.objects.filter(site=site).select_related("revision"))
+        page = self.paginate_queryset(Preview.objects.filter(site=site))
         return self.get_paginated_response(PreviewSerializer(page, many=True, context={"site": site}).data)
 
     @extend_schema(operation_id="create_preview", request=PreviewCreateSerializer, responses={201: PreviewSerializer})

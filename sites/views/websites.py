@@ -40,7 +40,9 @@ class SiteViewSet(OfSiteViewSet):
     }
 
     def sites(self) -> SiteQuerySet:
-        found: SiteQuerySet = Site.objects.visible_to(self.caller).select_related("live_release")
+        found: SiteQuerySet = (
+            Site.objects.visible_to(self.caller).select_related("live_release").defer("live_release__blueprint")
+        )
         return found if self.action == "restore" else found.alive()
 
     @extend_schema(operation_id="list_sites", responses=SiteSerializer(many=True))
