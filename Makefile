@@ -35,6 +35,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.audit
 	@$(BIN)/python -m benchmarks.accounts
+	@$(BIN)/python -m benchmarks.content
 
 pictures: $(READY)
 	@DATABASE_URL=postgresql://none/none REDIS_URL=redis://none DJANGO_SETTINGS_MODULE=config.settings $(BIN)/python docs/pictures.py # renders only, and asks no store

@@ -17,7 +17,17 @@ from benchmarks.contestants import ROOT, YARDSTICK
 
 
 def facts(urls: dict[str, str]) -> dict[str, Any]:
-    """Machine and versions. The stores are asked for theirs."""
+    """Machine and versions of everything that is compared."""
+    return {
+        **stores_and_us(urls),
+        "node": _first_line("node", "--version").removeprefix("v"),
+        "wrk": " ".join(_first_line("wrk", "--version").split()[:2]),
+        "fastify": json.loads((YARDSTICK / "node_modules/fastify/package.json").read_text())["version"],
+    }
+
+
+def stores_and_us(urls: dict[str, str]) -> dict[str, Any]:
+    """Machine and versions without the yardstick's. The stores are asked for theirs."""
     with psycopg.connect(urls["DATABASE_URL"]) as connection:
         row = connection.execute("SHOW server_version").fetchone()
     with redis.Redis.from_url(urls["REDIS_URL"]) as client:
@@ -30,10 +40,7 @@ def facts(urls: dict[str, str]) -> dict[str, Any]:
         "memory_gib": round(int(memory.group(1)) / 1024**2, 1) if memory else None,
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "node": _first_line("node", "--version").removeprefix("v"),
-        "wrk": " ".join(_first_line("wrk", "--version").split()[:2]),
         **{name: version(name) for name in packages},
-        "fastify": json.loads((YARDSTICK / "node_modules/fastify/package.json").read_text())["version"],
         "postgres": row[0] if row else None,
         "redis": redis_version,
     }

@@ -92,9 +92,12 @@ def _finite(text: str) -> float:
     return number
 
 
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
 def storable(text: str) -> bool:
     """Whether PostgreSQL text can hold it: no NUL, no lone surrogate."""
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+    return not UNSTORABLE.search(text)
 
 
 def _check_text(value: Any) -> None:

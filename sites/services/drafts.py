@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import JSONField, Q, TextField, Value
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from audit.actors import Actor
@@ -33,8 +34,7 @@ SPANS = [
 @transaction.atomic
 def save_draft(site: Site, document: Any, *, actor: Actor, if_match: IfMatch) -> Draft:
     """Replace the draft's blueprint. Raises Invalid with pointers, PreconditionFailed."""
-    clean = blueprint.validate(document)
-    return _store(site, lambda _: clean, actor=actor, if_match=if_match)
+    return _store(site, blueprint.validate(document), actor=actor, if_match=if_match)
 
 
 @transaction.atomic
@@ -75,30 +75,45 @@ def patch_block(
 @transaction.atomic
 def restore_blueprint(site: Site, document: dict[str, Any], *, actor: Actor, if_match: IfMatch, source: str) -> Draft:
     """Make what a revision or a release had the draft. `source` names it for the trail. Raises PreconditionFailed."""
-    clean = blueprint.validate(document)
-    return _store(site, lambda _: clean, actor=actor, if_match=if_match, restored=source)
+    return _store(site, blueprint.validate(document), actor=actor, if_match=if_match, restored=source)
 
 
 def _store(
     site: Site,
-    change: Callable[[dict[str, Any]], dict[str, Any]],
+    change: dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]],
     *,
     actor: Actor,
     if_match: IfMatch,
     **facts: Any,
 ) -> Draft:
-    draft = Draft.objects.select_for_update().get(site=site)
+    """`change` is the new blueprint, or makes it out of the old one. It becomes JSON once, and is copied in the database."""
+    held = Draft.objects.select_for_update()
+    draft = (held if callable(change) else held.defer("blueprint")).get(site=site)
     if_match.check(draft.version)
-    draft.blueprint, draft.version, draft.author_id = change(draft.blueprint), draft.version + 1, actor.id
-    draft.save(update_fields=["blueprint", "version", "author", "updated_at"])
-    keep_revision(draft)
+    draft.blueprint = change(draft.blueprint) if callable(change) else change
+    draft.version, draft.author_id, draft.updated_at = draft.version + 1, actor.id, timezone.now()
+    text = compact(draft.blueprint)
+    Draft.objects.filter(pk=draft.pk).update(
+        blueprint=Cast(Value(text, output_field=TextField()), JSONField()),
+        version=draft.version,
+        author_id=draft.author_id,
+        updated_at=draft.updated_at,
+    )
+    keep_revision(draft, text)
     record("draft.saved", actor=actor, subject=site, version=draft.version, **facts)
     return draft
 
 
-def keep_revision(draft: Draft) -> None:
-    """The draft as it is stored now, for ever: a trigger refuses changes. Copied within the database, compressed as it is."""
-    size = len(json.dumps(draft.blueprint, ensure_ascii=False, separators=(",", ":")).encode())
+def compact(document: dict[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def keep_revision(draft: Draft, text: str) -> None:
+    """The draft as it is stored now, for ever: a trigger refuses changes. `text` is its blueprint as JSON, for the size.
+
+    Copied within the database, compressed as it is.
+    """
+    size = len(text.encode())
     with connection.cursor() as cursor:
         cursor.execute(KEEP, [uuid7(), size, timezone.now(), draft.pk])
 

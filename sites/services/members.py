@@ -81,7 +81,12 @@ def invite(site: Site, *, email: str, role: str, actor: Actor, now: datetime) ->
     record("invitation.sent", actor=actor, subject=made, role=role)
     link = f"{settings.FRONT_END_URL}/invitation#{token_of(made)}"
     inviter = User.objects.filter(pk__in=[actor.id]).values_list("email", flat=True).first()
-    facts: dict[str, Any] = {"site": mail_name(site), "role": role, "inviter": inviter or settings.APP_HOST, "link": link}
+    facts: dict[str, Any] = {
+        "site": mail_name(site),
+        "role": role,
+        "inviter": inviter or settings.APP_HOST,
+        "link": link,
+    }
     mail.post(email, "invitation", until=made.expires_at, **facts)
     return made
 

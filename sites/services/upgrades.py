@@ -11,7 +11,7 @@ from core import tenancy
 from core.errors import FieldProblem, Invalid
 from sites import blueprint
 from sites.models import Draft, Post, Release, Revision
-from sites.services.drafts import keep_revision
+from sites.services.drafts import compact, keep_revision
 
 CHUNK = 20  # documents of up to 10 MiB
 
@@ -53,7 +53,7 @@ def upgrade_blueprints(*, dry_run: bool) -> Iterator[Found]:
 def _keep_draft(draft: Draft, found: Found) -> None:
     draft.version, draft.author = draft.version + 1, None
     draft.save(update_fields=["blueprint", "version", "author", "updated_at"])
-    keep_revision(draft)
+    keep_revision(draft, compact(draft.blueprint))
     record("draft.upgraded", actor=SYSTEM, subject=draft.site, version=draft.version, blocks=found.older)
 
 

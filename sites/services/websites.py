@@ -16,7 +16,7 @@ from core.preconditions import IfMatch
 from sites import announcements, blueprint
 from sites.errors import NotDeleted, SubdomainTaken, TooManySites
 from sites.models import Access, Draft, Site
-from sites.services.drafts import keep_revision
+from sites.services.drafts import compact, keep_revision
 from sites.starters import empty_blueprint, site_templates
 from sites.subdomains import host_of
 
@@ -40,7 +40,7 @@ def create_site(*, actor: Actor, owner_id: UUID, name: str, subdomain: str, temp
         raise SubdomainTaken from None
     document = site_templates()[template].blueprint if template else empty_blueprint(name)
     site.draft = Draft.objects.create(site=site, blueprint=blueprint.validate(document), author_id=owner_id)
-    keep_revision(site.draft)
+    keep_revision(site.draft, compact(site.draft.blueprint))
     record("site.created", actor=actor, subject=site, subdomain=subdomain, template=template)
     changed(site)
     return site

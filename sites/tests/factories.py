@@ -6,7 +6,7 @@ from factory.django import DjangoModelFactory
 from accounts.tests.factories import UserFactory
 from core import tenancy
 from sites.models import Access, Draft, Site
-from sites.services.drafts import keep_revision
+from sites.services.drafts import compact, keep_revision
 
 
 def page(path="/", **overrides):
@@ -35,5 +35,6 @@ class SiteFactory(DjangoModelFactory):
         with tenancy.context(tenancy.SYSTEM):
             site = super()._create(model_class, *args, **kwargs)
             Access.objects.create(site=site, user=site.owner, role=Access.Role.OWNER)
-            keep_revision(Draft.objects.create(site=site, blueprint=blueprint or document(), author=site.owner))
+            draft = Draft.objects.create(site=site, blueprint=blueprint or document(), author=site.owner)
+            keep_revision(draft, compact(draft.blueprint))
         return site
