@@ -124,7 +124,9 @@ def test_axe_finds_nothing_grave_where_there_is_no_page(published, tab, site):
     assert grave(in_every_light_and_size(tab, published[site].address + "/nowhere")) == []
 
 
-@pytest.mark.parametrize("page", ["verify-email#token", "forgot-password", "reset-password", "reset-password#token", "invitation#token"])
+@pytest.mark.parametrize(
+    "page", ["verify-email#token", "forgot-password", "reset-password", "reset-password#token", "invitation#token"]
+)
 def test_axe_finds_nothing_grave_on_an_account_page(stack, tab, page):
     assert grave(in_every_light_and_size(tab, f"http://localhost:{stack.webs[0].port}/account/{page}")) == []
 
