@@ -12,7 +12,7 @@ class AccountsConfig(AppConfig):
 
         gate.use_authenticator(GateAuthenticator())
         gate.ignore_credential(
-            "auth/register", "auth/login", "auth/login/passkey", "auth/login/passkey/options", "auth/mfa/verify",
+            "auth/register", "auth/prelogin", "auth/login", "auth/login/passkey", "auth/login/passkey/options", "auth/mfa/verify",
             "auth/refresh", "auth/logout", "auth/email/verify", "auth/email/resend", "auth/password/forgot", "auth/password/reset",
         )  # fmt: skip
         lifecycle.on_purge(services.purge_users)

@@ -92,6 +92,44 @@ class LastFactor(DomainError):
     code, status, message = "last_factor", 409, "Staff keep at least one second factor. Set up another one first."
 
 
+class BlindForGood(DomainError):
+    code, status, message = (
+        "blind_for_good",
+        409,
+        "This account is blind: the server must not see its password. Send scheme, kdf, salt and auth_hash.",
+    )
+
+
+class BlindStaff(DomainError):
+    code, status, message = "blind_staff", 409, "A blind account cannot belong to staff."
+
+
+class KdfLowered(DomainError):
+    """`iterations` of the answer is the least that will do."""
+
+    code, status, message = (
+        "kdf_lowered",
+        409,
+        "A mailed link cannot make the password cheaper to guess: use as many iterations as before, or more.",
+    )
+
+    def __init__(self, iterations: int) -> None:
+        super().__init__()
+        self.iterations = iterations
+
+    @property
+    def members(self) -> dict[str, Any]:
+        return {"iterations": self.iterations}
+
+
+class VaultLossUnconfirmed(DomainError):
+    code, status, message = (
+        "vault_loss_unconfirmed",
+        409,
+        "What the old password encrypted can never be read again, by anybody. Repeat with accept_vault_loss: true.",
+    )
+
+
 class TooManyOfThese(DomainError):
     code, status, message = "too_many", 409, "There are as many of these as there may be. Remove one first."
 

@@ -2,14 +2,17 @@
 
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Length
+from django.db.models.lookups import Range
 from django.utils.crypto import salted_hmac
 
 from audit.services import Subject
@@ -64,8 +67,29 @@ class UserManager(BaseUserManager["User"]):
         return self.get_queryset().deleted()
 
 
+@dataclass(frozen=True, slots=True)
+class Kdf:
+    """How a client of a blind account makes a key of the password: PBKDF2-SHA256 with these iterations and this salt."""
+
+    ALGORITHM: ClassVar[str] = "PBKDF2-SHA256"
+    MIN_ITERATIONS: ClassVar[int] = 600_000  # OWASP Password Storage Cheat Sheet, for PBKDF2-HMAC-SHA256
+    MAX_ITERATIONS: ClassVar[int] = 10_000_000
+    MIN_SALT: ClassVar[int] = 16  # bytes
+    MAX_SALT: ClassVar[int] = 64
+
+    iterations: int
+    salt: bytes
+
+
 class User(AbstractBaseUser):
-    """A person. `epoch` rises when every access token minted before must end."""
+    """A person. `epoch` rises when every access token minted before must end.
+
+    The password of a `blind` account never comes here: `password` is the hash of what its client derived from it.
+    """
+
+    class Scheme(models.TextChoices):
+        PASSWORD = "password"  # noqa: S105 - a scheme, not a secret
+        BLIND = "blind"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     email = EmailKeyField(max_length=254, unique=True)
@@ -74,6 +98,9 @@ class User(AbstractBaseUser):
     roles = models.ManyToManyField(Role, related_name="users", blank=True)
     is_active = models.BooleanField(default=True)
     email_verified_at = models.DateTimeField(null=True, editable=False)
+    scheme = models.CharField(max_length=10, choices=Scheme, default=Scheme.PASSWORD, editable=False)
+    kdf_iterations = models.PositiveIntegerField(null=True, editable=False)
+    kdf_salt = models.BinaryField(null=True)
     epoch = models.PositiveIntegerField(default=0, editable=False)
     epoch_raised_at = models.DateTimeField(null=True, editable=False)
     epoch_mirrored_at = models.DateTimeField(null=True, editable=False)
@@ -88,7 +115,20 @@ class User(AbstractBaseUser):
 
     class Meta:
         ordering = ["-id"]
-        constraints = [models.CheckConstraint(name="user_age", condition=Q(age=None) | Q(age__range=(0, 150)))]
+        constraints = [
+            models.CheckConstraint(name="user_age", condition=Q(age=None) | Q(age__range=(0, 150))),
+            models.CheckConstraint(
+                name="user_kdf",
+                condition=Q(scheme="password", kdf_iterations=None, kdf_salt=None)
+                | Q(
+                    Range(Length("kdf_salt"), (Kdf.MIN_SALT, Kdf.MAX_SALT)),
+                    scheme="blind",
+                    kdf_iterations__range=(Kdf.MIN_ITERATIONS, Kdf.MAX_ITERATIONS),
+                    kdf_iterations__isnull=False,  # or an unknown would pass
+                    kdf_salt__isnull=False,
+                ),
+            ),
+        ]
         indexes = [
             models.Index(
                 "epoch_raised_at",
@@ -103,6 +143,16 @@ class User(AbstractBaseUser):
 
     def as_subject(self) -> Subject:
         return Subject("user", self.pk, self.email, owner_id=self.pk)
+
+    @property
+    def kdf(self) -> Kdf | None:
+        """None where the password itself is sent."""
+        return Kdf(self.kdf_iterations, bytes(self.kdf_salt or b"")) if self.kdf_iterations else None
+
+    @kdf.setter
+    def kdf(self, value: Kdf | None) -> None:
+        self.scheme = self.Scheme.BLIND if value else self.Scheme.PASSWORD
+        self.kdf_iterations, self.kdf_salt = (value.iterations, value.salt) if value else (None, None)
 
     def get_session_auth_hash(self) -> str:
         """Ends sessions of the admin, too, when the password or the epoch changes."""

@@ -1,5 +1,6 @@
 """The shape of accounts at the boundary."""
 
+import base64
 from ipaddress import ip_network
 from typing import Any
 
@@ -10,7 +11,8 @@ from django.core.validators import EmailValidator as DjangoEmailValidator
 from django.utils import timezone
 from rest_framework import serializers
 
-from accounts.models import ApiKey, Passkey, Role, Session, User, normalise_email
+from accounts.blind import HASH_BYTES
+from accounts.models import ApiKey, Kdf, Passkey, Role, Session, User, normalise_email
 from accounts.passwords import MAX_BYTES
 from accounts.services import describe
 from core.api import StrictSerializer
@@ -24,7 +26,9 @@ class UserSerializer(serializers.ModelSerializer[User]):
 
     class Meta:
         model = User
-        fields = ["id", "email", "email_verified", "name", "age", "roles", "version", "created_at", "updated_at"]
+        fields = [
+            "id", "email", "email_verified", "name", "age", "scheme", "roles", "version", "created_at", "updated_at",
+        ]  # fmt: skip
         read_only_fields = fields
 
     def get_email_verified(self, user: User) -> bool:
@@ -93,31 +97,126 @@ class EmailSerializer(StrictSerializer):
     email = EmailField()
 
 
-class RegisterSerializer(ProfileSerializer):
-    email = EmailField()
-    password = PasswordField()
+class Base64Field(serializers.CharField):
+    """Bytes in base64 (RFC 4648, section 4, with padding), `least` to `most` of them."""
+
+    def __init__(self, least: int, most: int, **options: Any) -> None:
+        self.least, self.most = least, most
+        super().__init__(max_length=(most + 2) // 3 * 4, **options)
+
+    def to_internal_value(self, data: Any) -> Any:
+        text = super().to_internal_value(data)
+        try:
+            found = base64.b64decode(text, validate=True)
+        except ValueError:
+            found = b""
+        if base64.b64encode(found).decode() != text or not self.least <= len(found) <= self.most:
+            size = str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
+            raise serializers.ValidationError(f"Send {size} bytes in base64.", code="base64")
+        return found
+
+    def to_representation(self, value: Any) -> str:
+        return base64.b64encode(value).decode()
+
+
+class AuthHashField(Base64Field):
+    """What a client derived from the password for signing in."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(HASH_BYTES, HASH_BYTES, write_only=True, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        return base64.b64encode(super().to_internal_value(data)).decode()
+
+
+class KdfSerializer(StrictSerializer):
+    algorithm = serializers.ChoiceField([Kdf.ALGORITHM])
+    iterations = serializers.IntegerField(min_value=Kdf.MIN_ITERATIONS, max_value=Kdf.MAX_ITERATIONS)
+
+
+class NewSecretSerializer(StrictSerializer):
+    """`password`; or for a blind account `scheme: "blind"` with `kdf`, `salt` and `auth_hash`. Validated data have the
+    `password` to hash, whichever it is, and `kdf`, which is None for the first.
+    """
+
+    scheme = serializers.ChoiceField(User.Scheme.choices, default=User.Scheme.PASSWORD)
+    password = PasswordField(required=False)
+    kdf = KdfSerializer(required=False)
+    salt = Base64Field(Kdf.MIN_SALT, Kdf.MAX_SALT, required=False)
+    auth_hash = AuthHashField(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        check_new_password(attrs["password"], User(email=attrs["email"], name=attrs.get("name", "")))
+        blind = attrs.pop("scheme") == User.Scheme.BLIND
+        wanted, others = {"kdf", "salt", "auth_hash"}, {"password"}
+        if not blind:
+            wanted, others = others, wanted
+        faults = {name: ["This field is required."] for name in sorted(wanted - attrs.keys())}
+        faults |= {name: ["This does not go with this scheme."] for name in sorted(others & attrs.keys())}
+        if faults:
+            raise serializers.ValidationError(faults)
+        if blind:
+            attrs["kdf"] = Kdf(attrs["kdf"]["iterations"], attrs.pop("salt"))
+            attrs["password"] = attrs.pop("auth_hash")
+        return {"kdf": None, **attrs}
+
+
+class RegisterSerializer(NewSecretSerializer, ProfileSerializer):
+    email = EmailField()
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs = super().validate(attrs)
+        if attrs["kdf"] is None:
+            check_new_password(attrs["password"], User(email=attrs["email"], name=attrs.get("name", "")))
         return attrs
 
 
-class LoginSerializer(StrictSerializer):
+class PreloginSerializer(StrictSerializer):
     email = serializers.CharField(max_length=254)
-    password = PasswordField()
+
+
+class ParametersSerializer(serializers.Serializer[Any]):
+    scheme = serializers.ChoiceField(User.Scheme.choices)
+    kdf = KdfSerializer()
+    salt = Base64Field(Kdf.MIN_SALT, Kdf.MAX_SALT)
+
+
+class LoginSerializer(StrictSerializer):
+    """`password` or `auth_hash`, as `prelogin` says."""
+
+    email = serializers.CharField(max_length=254)
+    password = PasswordField(required=False)
+    auth_hash = AuthHashField(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        return secret_of(attrs)
+
+
+def secret_of(attrs: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`attrs` with `secret` and `scheme` in place of `password` or `auth_hash`. Raises ValidationError without exactly one."""
+    names = {User.Scheme.PASSWORD: f"{prefix}password", User.Scheme.BLIND: f"{prefix}auth_hash"}
+    given = [scheme for scheme, name in names.items() if name in attrs]
+    if len(given) != 1:
+        raise serializers.ValidationError(f"Send exactly one of {', '.join(names.values())}.", code="exactly_one")
+    secret = attrs.pop(names[given[0]])
+    return {**attrs, "secret": secret, "scheme": given[0]}
 
 
 class TokenSerializer(StrictSerializer):
     token = serializers.CharField(max_length=200)
 
 
-class PasswordResetSerializer(TokenSerializer):
-    password = PasswordField()
+class PasswordResetSerializer(NewSecretSerializer, TokenSerializer):
+    accept_vault_loss = serializers.BooleanField(
+        default=False, help_text="For a blind account: what its old password encrypted can never be read again."
+    )
 
 
-class PasswordChangeSerializer(StrictSerializer):
-    current_password = PasswordField()
-    password = PasswordField()
+class PasswordChangeSerializer(NewSecretSerializer):
+    current_password = PasswordField(required=False)
+    current_auth_hash = AuthHashField(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        return secret_of(super().validate(attrs), prefix="current_")
 
 
 class FactorSerializer(StrictSerializer):
@@ -139,11 +238,12 @@ class MfaVerifySerializer(FactorSerializer):
 
 
 class ProofSerializer(FactorSerializer):
-    """A proof: `password` or a second factor, a `credential` with the `challenge` that it answers."""
+    """A proof: `password`, `auth_hash` or a second factor, a `credential` with the `challenge` that it answers."""
 
     password = PasswordField(required=False)
+    auth_hash = AuthHashField(required=False)
     challenge = serializers.CharField(max_length=1000, required=False)
-    one_of = ("password", "code", "recovery_code", "credential")
+    one_of = ("password", "auth_hash", "code", "recovery_code", "credential")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("credential" in attrs) != ("challenge" in attrs):

@@ -8,6 +8,7 @@ from core.routes import route
 urlpatterns = [
     route("config", ConfigViewSet, get="retrieve"),
     route("auth/register", SignInViewSet, post="register"),
+    route("auth/prelogin", SignInViewSet, post="prelogin"),
     route("auth/login", SignInViewSet, post="login"),
     route("auth/login/passkey", SignInViewSet, post="passkey_sign_in"),
     route("auth/login/passkey/options", SignInViewSet, post="passkey_options"),

@@ -33,12 +33,8 @@ class StrictSerializer(serializers.Serializer[Any]):
         if isinstance(data, dict):
             writable = {name for name, field in self.fields.items() if not field.read_only}
             if unknown := sorted(set(data) - writable):
-                raise Invalid(
-                    [
-                        FieldProblem(pointer([name]), "unknown_field", "This field is not known here.")
-                        for name in unknown
-                    ]
-                )
+                detail = exceptions.ErrorDetail("This field is not known here.", code="unknown_field")
+                raise serializers.ValidationError({name: [detail] for name in unknown})
         return super().to_internal_value(data)
 
 

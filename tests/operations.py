@@ -26,6 +26,7 @@ NEW_PASSWORD = "another long enough phrase"
 # POSTs that only hand out or read something: nothing is changed, so nothing is recorded.
 CHANGING_NOTHING = {
     ("post", "/api/v1/invitations/open"),
+    ("post", "/api/v1/auth/prelogin"),
     ("post", "/api/v1/auth/login/passkey/options"),
     ("post", "/api/v1/auth/passkeys/options"),
     ("post", "/api/v1/auth/reauthenticate/passkey/options"),
@@ -243,6 +244,7 @@ PREPARED: dict[tuple[str, str], Any] = {
     ("patch", f"{V1}/auth/me"): lambda w: (None, {"name": "Renamed"}),
     ("delete", f"{V1}/auth/me"): lambda w: (UserFactory(role="admin").pk, None),  # so that an admin is left
     ("post", f"{V1}/auth/register"): lambda w: (None, {"email": "recorded@example.com", "password": PASSWORD}),
+    ("post", f"{V1}/auth/prelogin"): lambda w: (None, {"email": w.api.user.email}),
     ("post", f"{V1}/auth/login"): lambda w: (None, {"email": w.api.user.email, "password": PASSWORD}),
     ("post", f"{V1}/auth/login/passkey"): _passkey_sign_in,
     ("post", f"{V1}/auth/mfa/verify"): _verify_mfa,

@@ -15,8 +15,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts import challenges
-from accounts.errors import EmailTaken, LinkRefused
-from accounts.models import EmailProof, User, normalise_email
+from accounts.errors import EmailTaken, KdfLowered, LinkRefused, VaultLossUnconfirmed
+from accounts.models import EmailProof, Kdf, User, normalise_email
 from accounts.services.people import add_user, end_links, set_password
 from accounts.services.roles import USER
 from audit import actors
@@ -29,11 +29,16 @@ LIFETIMES = {Purpose.RESET: timedelta(minutes=30), Purpose.CHANGE: timedelta(hou
 LIFETIME = timedelta(hours=24)
 MAILS_AT_ONCE = 5  # of one kind to one address, while their links live; whoever asks more often has those
 SIGNATURE = "mailed link"
+BLIND_RESET = ("reset_blind", "reset-password?scheme=blind")  # so that the page does not send the password itself
 
 
-def request_sign_up(*, email: str, password: str, name: str = "", age: int | None = None, now: datetime) -> None:
+def request_sign_up(
+    *, email: str, password: str, kdf: Kdf | None = None, name: str = "", age: int | None = None, now: datetime
+) -> None:
     """Somebody wants an account; it exists once they open the link. Costs one hash, account or not."""
-    details = {"password": make_password(password), "name": name, "age": age}
+    details: dict[str, Any] = {"password": make_password(password), "name": name, "age": age}
+    if kdf:
+        details["kdf"] = [kdf.iterations, kdf.salt.hex()]
     _request(Purpose.SIGN_UP, email, now=now, details=json.dumps(details))
 
 
@@ -119,7 +124,8 @@ def _answer_reset(proof: EmailProof, account: User | None) -> None:
     if account and account.is_active:
         proof.user = account
         proof.save(update_fields=["user"])
-        _mail_link(proof, "reset_password", "reset-password")
+        blind = account.scheme == User.Scheme.BLIND
+        _mail_link(proof, *BLIND_RESET if blind else ("reset_password", "reset-password"))
 
 
 def _answer_resend(proof: EmailProof, account: User | None) -> None:
@@ -221,6 +227,7 @@ def _finish_sign_up(proof: EmailProof, *, now: datetime) -> User:
         user = add_user(
             email=proof.email,
             encoded=details["password"] if alone else make_password(None),
+            kdf=Kdf(details["kdf"][0], bytes.fromhex(details["kdf"][1])) if alone and "kdf" in details else None,
             name=details["name"],
             age=details["age"],
             roles={USER},
@@ -234,19 +241,27 @@ def _finish_sign_up(proof: EmailProof, *, now: datetime) -> User:
     return user
 
 
-def reset_password(token: str, password: str, *, now: datetime) -> None:
+def reset_password(
+    token: str, password: str, *, now: datetime, kdf: Kdf | None = None, accept_vault_loss: bool = False
+) -> None:
     """Choose a new password by a mailed link. Ends every session; a second factor stays what it is.
 
-    Raises LinkRefused, and Django's ValidationError for a password that is too weak, which leaves the link good.
+    Raises LinkRefused, and what leaves the link good: Django's ValidationError for a password that is too weak,
+    VaultLossUnconfirmed, BlindForGood, KdfLowered.
     """
     with transaction.atomic():
         proof = _find_proof(token, {Purpose.RESET}, now=now)
         user = _owner(proof)
         if user.email != proof.email:
             raise LinkRefused
-        validate_password(password, user)
+        if kdf is None:
+            validate_password(password, user)
+        if user.kdf and not accept_vault_loss:
+            raise VaultLossUnconfirmed
+        if user.kdf and kdf and kdf.iterations < user.kdf.iterations:  # that takes the password itself
+            raise KdfLowered(user.kdf.iterations)
         _use(proof, now=now)
-        set_password(user.pk, password, actor=actors.user(user), now=now, verified_at=now)
+        set_password(user.pk, password, kdf=kdf, actor=actors.user(user), now=now, verified_at=now)
 
 
 def forget_proofs(*, now: datetime) -> int:

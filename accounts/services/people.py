@@ -9,8 +9,8 @@ from django.contrib.auth.hashers import make_password
 from django.db import IntegrityError, transaction
 from django.db.models import F, ProtectedError, Q
 
-from accounts.errors import EmailTaken
-from accounts.models import EmailProof, Role, User, normalise_email
+from accounts.errors import BlindForGood, BlindStaff, EmailTaken
+from accounts.models import EmailProof, Kdf, Role, User, normalise_email
 from accounts.selectors import factors_of
 from accounts.services.roles import USER, keep_an_admin, lock_admins, set_roles, within
 from accounts.services.sessions import close_all_sessions
@@ -22,6 +22,7 @@ from core.models import Mail
 from core.preconditions import IfMatch
 
 ANY = IfMatch(None)
+KEPT = ["password", "scheme", "kdf_iterations", "kdf_salt"]  # of a password, or of what stands for it
 log = structlog.get_logger(__name__)
 
 
@@ -29,6 +30,7 @@ def register_user(
     *,
     email: str,
     password: str,
+    kdf: Kdf | None = None,
     name: str = "",
     age: int | None = None,
     role: str = USER,
@@ -37,11 +39,12 @@ def register_user(
 ) -> User:
     """A new account, made by its owner when no `actor` is given. Raises EmailTaken, also when two try at once.
 
-    The password must have been checked.
+    The password must have been checked; with `kdf` it is what the client of a blind account derived.
     """
     return add_user(
         email=email,
         encoded=make_password(password),
+        kdf=kdf,
         name=name,
         age=age,
         roles={role},
@@ -59,18 +62,20 @@ def add_user(
     roles: set[str],
     actor: Actor | None,
     verified_at: datetime | None,
+    kdf: Kdf | None = None,
 ) -> User:
     """As `register_user`, with the password hashed already."""
+    user = User(email=normalise_email(email), password=encoded, name=name, age=age, email_verified_at=verified_at)
+    user.kdf = kdf
     with transaction.atomic():
         try:
             with transaction.atomic():
-                user = User.objects.create(
-                    email=normalise_email(email), password=encoded, name=name, age=age, email_verified_at=verified_at
-                )
+                user.save(force_insert=True)
         except IntegrityError:
             raise EmailTaken from None
         user.roles.set(Role.objects.filter(name__in=roles))
-        record("user.registered", actor=actor or actors.user(user), subject=user, roles=sorted(roles))
+        by = actor or actors.user(user)
+        record("user.registered", actor=by, subject=user, roles=sorted(roles), scheme=user.scheme)
     return user
 
 
@@ -162,23 +167,36 @@ def purge_users(before: datetime) -> int:
 
 
 def set_password(
-    user_id: UUID, password: str, *, actor: Actor, now: datetime, verified_at: datetime | None = None
+    user_id: UUID,
+    password: str,
+    *,
+    actor: Actor,
+    now: datetime,
+    kdf: Kdf | None = None,
+    verified_at: datetime | None = None,
 ) -> None:
     """Replace a password, end every session and every link that could replace it again, and tell the owner.
 
-    The password must have been checked. `verified_at`: this proved the address, too. If nobody had proved it before,
-    whoever made the account may have been a stranger: their factors and keys go.
+    The password must have been checked; with `kdf` it is what the client of a blind account derived. `verified_at`: this
+    proved the address, too. If nobody had proved it before, whoever made the account may have been a stranger: their
+    factors and keys go. Raises BlindForGood, BlindStaff.
     """
     encoded = make_password(password)
     with transaction.atomic():
         user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
         if verified_at and not user.email_verified_at:
             forget_strangers(user, actor=actor, now=now)
-        user.password, user.version = encoded, user.version + 1
+        if user.kdf and not kdf:
+            raise BlindForGood
+        if kdf and user.is_staff:
+            raise BlindStaff
+        before = user.kdf_iterations
+        user.password, user.kdf, user.version = encoded, kdf, user.version + 1
         user.email_verified_at = user.email_verified_at or verified_at
-        user.save(update_fields=["password", "version", "email_verified_at", "updated_at"])
+        user.save(update_fields=[*KEPT, "version", "email_verified_at", "updated_at"])
         end_links(user, now=now)
-        record("user.password_changed", actor=actor, subject=_subject(user_id))
+        moved = {"kdf_iterations": [before, user.kdf_iterations]} if before != user.kdf_iterations else {}
+        record("user.password_changed", actor=actor, subject=_subject(user_id), changes=moved)
         close_all_sessions(user_id, now=now, actor=actor)
         mail.post(user.email, "password_changed", person=user_id, time=f"{now:%Y-%m-%d %H:%M} UTC")
 

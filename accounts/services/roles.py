@@ -9,11 +9,11 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts import revocation
-from accounts.errors import BeyondYourRights, LastAdmin, RoleBuiltIn, RoleInUse, RoleTaken
+from accounts.errors import BeyondYourRights, BlindStaff, LastAdmin, RoleBuiltIn, RoleInUse, RoleTaken
 from accounts.models import Role, User, normalise_email
 from audit.actors import SYSTEM, Actor
 from audit.services import record
-from core.permissions import all_permissions
+from core.permissions import ADMIN_ACCESS, all_permissions
 from core.preconditions import IfMatch
 
 ANY = IfMatch(None)
@@ -42,7 +42,7 @@ def set_roles(
 ) -> None:
     """Give a user exactly these roles, from their next request on. Raises LastAdmin, PreconditionFailed.
 
-    `limit` is what the giver may do: roles beyond it are neither given nor taken. Raises BeyondYourRights.
+    `limit` is what the giver may do: roles beyond it are neither given nor taken. Raises BeyondYourRights, BlindStaff.
     """
     lock_admins()
     if ADMIN not in names:
@@ -54,6 +54,8 @@ def set_roles(
     after = {role.name: role for role in Role.objects.select_for_update(no_key=True).filter(name__in=names)}
     for name in before.keys() ^ after.keys():
         within((before.get(name) or after[name]).permissions, limit)
+    if user.kdf and any(ADMIN_ACCESS.code in role.permissions for role in after.values()):
+        raise BlindStaff
     user.roles.set(after.values())
     record("user.roles_changed", actor=actor, subject=user, changes={"roles": [sorted(before), sorted(after)]})
     User.objects.filter(pk=user_id).update(version=F("version") + 1)
@@ -97,10 +99,12 @@ def change_role(
     role_id: UUID, *, name: str, permissions: list[str], actor: Actor, limit: frozenset[str], if_match: IfMatch
 ) -> Role:
     """Replace name and permissions; whoever has it feels it on their next request. Raises RoleBuiltIn, RoleTaken,
-    BeyondYourRights, PreconditionFailed.
+    BeyondYourRights, PreconditionFailed, BlindStaff.
     """
     role = _own_role(role_id, limit, if_match)
     within(permissions, limit)
+    if ADMIN_ACCESS.code in permissions and role.users.filter(scheme=User.Scheme.BLIND).exists():
+        raise BlindStaff
     before = [role.name, role.permissions]
     role.name, role.permissions, role.version = name, sorted(permissions), role.version + 1
     try:

@@ -35,18 +35,21 @@ ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 SECOND, SIGN_IN, AGAIN = "second factor", "passkey sign-in", "passkey reauthentication"
 
 
-def check_credentials(email: str, password: str, *, device: Device) -> User:
-    """The user these belong to. Raises CredentialsRefused, TooManyAttempts; hashes exactly once whoever asks."""
+def check_credentials(email: str, secret: str, *, device: Device, scheme: str = User.Scheme.PASSWORD) -> User:
+    """The user these belong to. `secret` is the password or, for a blind account, what its client derived: one never
+    stands for the other. Raises CredentialsRefused, TooManyAttempts; hashes exactly once whoever asks.
+    """
     address = normalise_email(email)
     user = User.objects.alive().filter(email=address, is_active=True).first()
     buckets = _buckets("password", address, user, device)
     throttle.reserve(buckets)
+    expected = user.password if user and user.scheme == scheme else ""
     try:
-        right = check_password(password, user.password if user else NOBODY)
+        right = check_password(secret, expected or NOBODY)
     except HashingBusy:
         throttle.give_back(buckets, proved=False)
         raise
-    if not right or user is None:
+    if not right or not expected or user is None:
         about = user or Subject("user")
         tried = {"tried": address} if ADDRESS.fullmatch(address) else {}  # else it may be a password in the wrong field
         record("sign_in.failed", actor=ANONYMOUS, subject=about, personal=tried, factor="password")
@@ -181,8 +184,10 @@ def prove_again(session: Session, answer: dict[str, Any], *, device: Device, now
     Raises what a wrong proof at the door raises.
     """
     user = session.user
-    if "password" in answer:
-        if check_credentials(user.email, answer["password"], device=device) != user:
+    if "password" in answer or "auth_hash" in answer:
+        scheme = User.Scheme.PASSWORD if "password" in answer else User.Scheme.BLIND
+        secret = answer.get("password") or answer["auth_hash"]
+        if check_credentials(user.email, secret, device=device, scheme=scheme) != user:
             raise CredentialsRefused
     else:
         asked = challenges.read(answer["challenge"], AGAIN, now=now) if "challenge" in answer else None

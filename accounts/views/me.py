@@ -75,9 +75,10 @@ class MeViewSet(OwnViewSet):
         """Replace the password. Every session ends, and this device gets a new one."""
         given, device, now = self.validated(PasswordChangeSerializer), device_of(request), timezone.now()
         user: User = self.caller.row()
-        services.check_credentials(user.email, given["current_password"], device=device)
-        check_new_password(given["password"], user)
-        services.set_password(user.pk, given["password"], actor=actors.user(user), now=now)
+        services.check_credentials(user.email, given["secret"], scheme=given["scheme"], device=device)
+        if given["kdf"] is None:
+            check_new_password(given["password"], user)
+        services.set_password(user.pk, given["password"], kdf=given["kdf"], actor=actors.user(user), now=now)
         user.refresh_from_db()
         session = services.open_session(user, device=device, now=now, method="password change", quietly=True)
         return signed_in(request, session)

@@ -17,4 +17,5 @@ def account_page(request: HttpRequest, page: str) -> HttpResponse:
     if page not in PAGES:
         raise Http404
     title, action = PAGES[page]
-    return render(request, "account.html", {"page": page, "title": title, "action": action})
+    blind = page == "reset-password" and request.GET.get("scheme") == "blind"
+    return render(request, "account.html", {"page": page, "title": title, "action": action, "blind": blind})

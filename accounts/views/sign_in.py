@@ -10,7 +10,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import challenges, services
+from accounts import blind, challenges, services
 from accounts.errors import OriginRefused, RefreshRefused
 from accounts.passwords import MAX_BYTES, MIN_LENGTH
 from accounts.serializers import (
@@ -20,9 +20,11 @@ from accounts.serializers import (
     EmailSerializer,
     LoginSerializer,
     MfaVerifySerializer,
+    ParametersSerializer,
     PasskeyOptionsSerializer,
     PasskeySignInSerializer,
     PasswordResetSerializer,
+    PreloginSerializer,
     RegisterSerializer,
     SignedInSerializer,
     TokenSerializer,
@@ -98,6 +100,16 @@ class SignInViewSet(ApiViewSet):
         services.request_verification(user, now=now)
         return signed_in(request, services.open_session(user, device=device_of(request), now=now), status=201)
 
+    @extend_schema(operation_id="prelogin", request=PreloginSerializer, responses=ParametersSerializer, auth=[])
+    def prelogin(self, request: Request) -> Response:
+        """How an address signs in: send its `password`, or as `blind` an `auth_hash` made with this `kdf` and `salt`.
+        Addresses without an account get an answer like any other, the same each time.
+        """
+        found = blind.prelogin(self.validated(PreloginSerializer)["email"])
+        kdf = {"algorithm": found.kdf.ALGORITHM, "iterations": found.kdf.iterations}
+        facts = {"scheme": found.scheme, "kdf": kdf, "salt": found.kdf.salt}
+        return Response(ParametersSerializer(facts).data, headers=NO_STORE)
+
     @extend_schema(
         operation_id="login",
         request=LoginSerializer,
@@ -105,7 +117,7 @@ class SignInViewSet(ApiViewSet):
         auth=[],
     )
     def login(self, request: Request) -> Response:
-        """Sign in by e-mail address and password; the refresh token comes as a cookie. 401 `mfa_required` carries a
+        """Sign in by e-mail address and password (or `auth_hash`, see `prelogin`); the refresh token comes as a cookie. 401 `mfa_required` carries a
         `challenge` for `/auth/mfa/verify`.
         """
         device = device_of(request)

@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.validators import validate_email
 
+from accounts.errors import BlindStaff
 from accounts.services import ensure_admin
 
 
@@ -29,7 +30,10 @@ class Command(BaseCommand):
             validate_password(password)
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
-        user, created = ensure_admin(email=email, password=password, name=name)
+        try:
+            user, created = ensure_admin(email=email, password=password, name=name)
+        except BlindStaff as refusal:
+            raise CommandError(refusal.message) from None
         if options["json"]:
             self.stdout.write(json.dumps({"id": str(user.pk), "email": user.email, "created": created}))
         else:

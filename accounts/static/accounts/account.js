@@ -1,17 +1,29 @@
 // The pages behind mailed links: read the token after the #, call the API, say what happened.
-"use strict";
+import { newSecret } from "./blind.js";
+
 const form = document.getElementById("form");
 const said = document.getElementById("said");
 const button = form.querySelector("button");
-const page = form.dataset.page;
+const { page, blind } = form.dataset;
 const token = location.hash.slice(1);
 
 const value = (id) => document.getElementById(id).value;
 const routes = {
   "verify-email": ["email/verify", () => ({ token }), "Done. Your address is confirmed, and you can sign in."],
   "forgot-password": ["password/forgot", () => ({ email: value("email") }), "If there is an account with this address, a mail is on its way."],
-  "reset-password": ["password/reset", () => ({ token, password: value("password") }), "Done. Sign in with your new password."],
+  "reset-password": ["password/reset", newPassword, "Done. Sign in with your new password."],
 };
+
+/** Of a blind account the password itself stays here. */
+async function newPassword(iterations) {
+  const secret = blind ? { ...(await newSecret(value("password"), iterations)), accept_vault_loss: true } : { password: value("password") };
+  return { token, ...secret };
+}
+
+async function send([route, body], ...options) {
+  const content = JSON.stringify(await body(...options));
+  return fetch(`/api/v1/auth/${route}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: content });
+}
 
 function say(text, bad) {
   said.textContent = text;
@@ -27,15 +39,18 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   button.disabled = true;
   say("", false);
-  const [route, body, done] = routes[page];
   try {
-    const answer = await fetch(`/api/v1/auth/${route}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body()) });
-    if (answer.ok) {
-      say(done, false);
-      form.hidden = true;
-    } else {
-      const problem = await answer.json();
+    let answer = await send(routes[page]);
+    let problem = answer.ok ? null : await answer.json();
+    if (problem?.code === "kdf_lowered") {
+      answer = await send(routes[page], problem.iterations);
+      problem = answer.ok ? null : await answer.json();
+    }
+    if (problem) {
       say(problem.errors ? problem.errors.map((error) => error.detail).join(" ") : problem.detail, true);
+    } else {
+      say(routes[page][2], false);
+      form.hidden = true;
     }
   } catch {
     say("There was no answer. Are you online? Try again.", true);

@@ -1,5 +1,6 @@
 // The page behind an invitation when there is no front end: say what it is, sign in, join.
-"use strict";
+import { authHash } from "../accounts/blind.js";
+
 const byId = (id) => document.getElementById(id);
 const form = byId("form");
 const button = form.querySelector("button");
@@ -36,9 +37,12 @@ async function open() {
 }
 
 async function signIn() {
-  const who = { email: byId("email").value, password: byId("password").value };
+  const email = byId("email").value;
+  const password = byId("password").value;
   if (challenge) return call("auth/mfa/verify", { challenge, code: byId("code").value });
-  return call(byId("fresh").checked ? "auth/register" : "auth/login", who);
+  if (byId("fresh").checked) return call("auth/register", { email, password });
+  const known = await call("auth/prelogin", { email });
+  return call("auth/login", known.scheme === "blind" ? { email, auth_hash: await authHash(password, known) } : { email, password });
 }
 
 byId("fresh").addEventListener("change", () => {
