@@ -1,20 +1,25 @@
 """Users, sessions, keys and roles in the admin: a window and a few buttons."""
 
 from typing import Any, cast
+from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.forms import AdminPasswordChangeForm
 from django.contrib.auth.models import Group
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
-from django.forms import ModelForm
-from django.http import HttpRequest
+from django.forms import CharField, Form, ModelForm, Textarea
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import path
 from django.utils import timezone
 
 from accounts import admin_sign_in, services
 from accounts.devices import Device
 from accounts.errors import BeyondYourRights, CredentialsRefused, LastAdmin
-from accounts.models import ApiKey, Role, Session, User
+from accounts.models import ApiKey, Identity, Role, Session, User
+from accounts.permissions import USERS_IMPERSONATE
 from accounts.selectors import factors_of
 from audit import actors
 from audit.admin import ReadOnlyAdmin, Watched
@@ -55,9 +60,24 @@ class PasswordForm(AdminPasswordChangeForm):
 admin_sign_in.install(cast(PlatformAdminSite, admin.site), password_form=PasswordForm)
 
 
+class ReasonForm(Form):
+    reason = CharField(
+        max_length=300, widget=Textarea(attrs={"rows": 3}), help_text="The owner reads it, in a mail that goes out now."
+    )
+
+
 class SessionInline(admin.TabularInline):
     model = Session
-    fields = readonly_fields = ("created_at", "agent", "network", "rotated_at", "expires_at", "revoked_at")
+    fields = readonly_fields = (
+        "created_at",
+        "agent",
+        "network",
+        "rotated_at",
+        "expires_at",
+        "revoked_at",
+        "impersonator",
+    )
+    fk_name = "user"
     extra = 0
     can_delete = False
     verbose_name_plural = "sessions"
@@ -72,6 +92,17 @@ class ApiKeyInline(admin.TabularInline):
     extra = 0
     can_delete = False
     verbose_name_plural = "API keys"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class IdentityInline(admin.TabularInline):
+    model = Identity
+    fields = readonly_fields = ("provider", "issuer", "created_at", "last_used_at")
+    extra = 0
+    can_delete = False
+    verbose_name_plural = "sign-in providers"
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -96,12 +127,44 @@ class UserAdmin(Watched, admin.ModelAdmin):
     list_filter = ("is_active", "roles", ("deleted_at", admin.EmptyFieldListFilter), "created_at")
     search_fields = ("email", "name", "id")
     ordering = ("-id",)
-    fields = ("email", "email_verified_at", "name", "age", "is_active", "roles", "second_factors")
-    readonly_fields = ("email", "email_verified_at", "second_factors")
+    fields = ("email", "email_verified_at", "scheme", "name", "age", "is_active", "roles", "second_factors")
+    readonly_fields = ("email", "email_verified_at", "scheme", "second_factors")
     filter_horizontal = ("roles",)
     form = UserForm
-    inlines = [SessionInline, ApiKeyInline]
+    inlines = [SessionInline, ApiKeyInline, IdentityInline]
     actions = ["sign_out", "disable", "enable", "reset_factors", "hide", "restore"]
+    change_form_template = "admin/user.html"
+
+    def get_urls(self) -> list[Any]:
+        mine = path(
+            "<uuid:pk>/impersonate/", self.admin_site.admin_view(self.impersonate), name="accounts_user_impersonate"
+        )
+        return [mine, *super().get_urls()]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        may = cast(User, request.user).may(USERS_IMPERSONATE)
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "may_impersonate": may})
+
+    def impersonate(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """Ask for a reason, then show a link that opens a session as this user, once."""
+        staff = cast(User, request.user)
+        user = get_object_or_404(User.objects.alive(), pk=pk)
+        if not staff.may(USERS_IMPERSONATE):
+            raise PermissionDenied
+        form = ReasonForm(request.POST or None)
+        link = ""
+        if request.method == "POST" and form.is_valid():
+            link = services.begin_impersonation(pk, staff=staff, reason=form.cleaned_data["reason"], now=timezone.now())
+        page = {
+            **self.admin_site.each_context(request),
+            "title": f"Act as {user}",
+            "form": form,
+            "link": link,
+            "user_pk": pk,
+        }
+        return TemplateResponse(request, "admin/impersonate.html", {**page, "opts": self.opts, "original": user})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         users: QuerySet[User] = User.objects.get_queryset().prefetch_related("roles")
@@ -213,16 +276,20 @@ class UserAdmin(Watched, admin.ModelAdmin):
             self,
             request,
             queryset.exclude(deleted_at=None),
-            lambda user: services.restore_user(user.pk, actor=actors.staff(request.user)),
+            lambda user: services.restore_user(user.pk, actor=actors.staff(request.user), now=timezone.now()),
             "Restored",
         )
 
 
 @admin.register(Session)
 class SessionAdmin(Watched, ReadOnlyAdmin):
-    list_display = ("user", "agent", "network", "created_at", "rotated_at", "expires_at", "revoked_at")
-    list_filter = (("revoked_at", admin.EmptyFieldListFilter), "created_at")
-    list_select_related = ("user",)
+    list_display = ("user", "agent", "network", "created_at", "rotated_at", "expires_at", "revoked_at", "impersonator")
+    list_filter = (
+        ("revoked_at", admin.EmptyFieldListFilter),
+        ("impersonator", admin.EmptyFieldListFilter),
+        "created_at",
+    )
+    list_select_related = ("user", "impersonator")
     search_fields = ("user__email", "agent", "network")
     actions = ["revoke"]
 

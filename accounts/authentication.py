@@ -27,6 +27,7 @@ class Caller:
         self.session_id: UUID = principal.session_id
         self.role_names = principal.roles
         self.is_key = principal.scopes is not None
+        self.impersonator = principal.impersonator
 
     @property
     def id(self) -> UUID:

@@ -22,16 +22,19 @@ LIFETIME = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """For which `purpose`, for whom (None: whoever answers), at which epoch of theirs, and until when."""
+    """For which `purpose`, for whom (None: whoever answers), at which epoch of theirs, and until when. `after` says what
+    was proved before.
+    """
 
     purpose: str
     nonce: bytes
     expires: datetime
     user_id: UUID | None
     epoch: int
+    after: str
 
 
-def issue(purpose: str, *, user: User | None, now: datetime) -> tuple[str, bytes]:
+def issue(purpose: str, *, user: User | None, now: datetime, after: str = "") -> tuple[str, bytes]:
     """A token for the client, and its nonce."""
     nonce = secrets.token_bytes(32)
     facts = {
@@ -39,6 +42,7 @@ def issue(purpose: str, *, user: User | None, now: datetime) -> tuple[str, bytes
         "expires": (now + LIFETIME).timestamp(),
         "user": user.pk.hex if user else None,
         "epoch": user.epoch if user else 0,
+        "after": after,
     }
     body = base64.urlsafe_b64encode(json.dumps(facts).encode()).decode().rstrip("=")
     return f"{body}.{keys.sign(purpose, body)}", nonce
@@ -53,7 +57,7 @@ def read(token: str, purpose: str, *, now: datetime) -> Challenge:
         facts = json.loads(base64.urlsafe_b64decode(body + "=="))
         expires = datetime.fromtimestamp(facts["expires"], tz=now.tzinfo)
         user_id = UUID(facts["user"]) if facts["user"] else None
-        found = Challenge(purpose, bytes.fromhex(facts["nonce"]), expires, user_id, facts["epoch"])
+        found = Challenge(purpose, bytes.fromhex(facts["nonce"]), expires, user_id, facts["epoch"], facts["after"])
     except (ValueError, KeyError, TypeError, binascii.Error):
         raise ChallengeRefused from None
     if expires <= now:

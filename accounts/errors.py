@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from core.errors import DomainError
+from core.errors import DomainError, Unavailable
 
 
 class EmailTaken(DomainError):
@@ -78,6 +78,41 @@ class CodeRefused(DomainError):
 
 class PasskeyRefused(DomainError):
     code, status, message = "passkey_refused", 401, "This passkey did not prove who you are."
+
+
+class ProviderAway(Unavailable):
+    code, message = (
+        "provider_away",
+        "This sign-in provider does not answer. Try again in a moment, or sign in another way.",
+    )
+
+
+class ProviderRefused(DomainError):
+    code, status, message = "provider_refused", 401, "The sign-in provider did not prove who you are. Start again."
+
+
+class ProviderEmailUnverified(DomainError):
+    code, status, message = (
+        "provider_email_unverified",
+        403,
+        "The sign-in provider has not checked your e-mail address. Sign up by e-mail, then connect the provider.",
+    )
+
+
+class ConnectFirst(DomainError):
+    code, status, message = (
+        "connect_first",
+        409,
+        "There is an account with this e-mail address. Sign in to it another way, then connect the provider.",
+    )
+
+
+class IdentityTaken(DomainError):
+    code, status, message = "identity_taken", 409, "This account at the provider is connected to another account."
+
+
+class ImpersonationRefused(DomainError):
+    code, status, message = "impersonation_refused", 403, "This is for the owner of the account alone."
 
 
 class FactorExists(DomainError):

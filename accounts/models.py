@@ -210,6 +210,10 @@ class Session(models.Model):
     agent = models.CharField(max_length=200, blank=True, default="")
     network = models.CharField(max_length=60, blank=True, default="")
     proved_at = models.DateTimeField(help_text="When its owner last proved who they are.")
+    impersonator = models.ForeignKey(
+        User, null=True, on_delete=models.CASCADE, related_name="impersonations",
+        help_text="The member of staff who acts as the owner. Generation 0 until they have fetched it.",
+    )  # fmt: skip
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = SessionQuerySet.as_manager()
@@ -239,6 +243,7 @@ class EmailProof(Job):
         VERIFY = "verify"
         CHANGE = "change"  # `email` is the new address of `user`
         RESET = "reset"
+        RESTORE = "restore"  # of an account that its owner has closed
         RESEND = "resend"  # of whatever of the first two is open
 
     purpose = models.CharField(max_length=10, choices=Purpose)
@@ -304,6 +309,51 @@ class Passkey(models.Model):
 
     def as_subject(self) -> Subject:
         return Subject("passkey", self.pk, self.name, owner_id=self.user_id)
+
+
+class Identity(models.Model):
+    """An account at a sign-in provider that opens this one. Issuer and subject name it; its address names nobody."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="identities")
+    provider = models.CharField(max_length=20)
+    issuer = models.CharField(max_length=255)
+    subject = models.CharField(max_length=255)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "identities"
+        constraints = [models.UniqueConstraint("issuer", "subject", name="identity_once")]
+
+    def __str__(self) -> str:
+        return self.provider
+
+    def as_subject(self) -> Subject:
+        return Subject("identity", self.pk, self.provider, owner_id=self.user_id)
+
+
+class DataExport(Job):
+    """An archive of everything personal. Its parts are objects that only `key` opens, and the key goes with this row."""
+
+    max_attempts = 5
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="exports")
+    key = EncryptedTextField(help_text="AES-256, hexadecimal.")
+    parts = models.PositiveIntegerField(default=0)
+    size = models.BigIntegerField(default=0, help_text="Bytes of the archive.")
+    expires_at = models.DateTimeField(null=True, help_text="Its link is good until then.")
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index("due_at", name="data_export_due", condition=Q(state__in=["waiting", "running"]))]
+
+    def __str__(self) -> str:
+        return f"export of {self.created_at:%Y-%m-%d %H:%M}"
+
+    def as_subject(self) -> Subject:
+        return Subject("export", self.pk, owner_id=self.user_id)
 
 
 class SpentChallenge(models.Model):

@@ -35,8 +35,11 @@ def revoke_sessions(user_id: UUID, *, now: datetime, session_ids: list[UUID] | N
 
 
 def raise_epoch(user_id: UUID, *, now: datetime) -> None:
-    """End every access token of a user that was minted before this moment."""
+    """End every access token of a user that was minted before this moment, and what they do in the name of others."""
     with transaction.atomic():
+        as_others = Session.objects.filter(impersonator_id=user_id, revoked_at=None)
+        for session_id, owner in list(as_others.values_list("pk", "user_id")):
+            revoke_sessions(owner, now=now, session_ids=[session_id])
         User.objects.filter(pk=user_id).update(epoch=F("epoch") + 1, epoch_raised_at=now, epoch_mirrored_at=None)
         transaction.on_commit(lambda: mirror_epochs([user_id]), robust=True)
 

@@ -1,22 +1,17 @@
 """The shape of accounts at the boundary."""
 
-import base64
 from ipaddress import ip_network
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.password_validation import validate_password
-from django.core.exceptions import ValidationError as DjangoValidationError
-from django.core.validators import EmailValidator as DjangoEmailValidator
 from django.utils import timezone
 from rest_framework import serializers
 
-from accounts.blind import HASH_BYTES
-from accounts.models import ApiKey, Kdf, Passkey, Role, Session, User, normalise_email
-from accounts.passwords import MAX_BYTES
+from accounts.models import ApiKey, DataExport, Identity, Passkey, Role, Session, User
+from accounts.proof_serializers import EmailField, ProfileSerializer
 from accounts.services import describe
+from accounts.services.exports import token_of as export_token
 from core.api import StrictSerializer
-from core.errors import FieldProblem, Invalid
 from core.permissions import all_permissions, all_scopes
 
 
@@ -43,11 +38,6 @@ class AccountSerializer(UserSerializer):
         read_only_fields = fields
 
 
-class ProfileSerializer(StrictSerializer):
-    name = serializers.CharField(max_length=120, allow_blank=True, required=False)
-    age = serializers.IntegerField(min_value=0, max_value=150, allow_null=True, required=False)
-
-
 class AccountChangeSerializer(ProfileSerializer):
     is_active = serializers.BooleanField(required=False)
 
@@ -56,199 +46,6 @@ class AccountReplaceSerializer(StrictSerializer):
     name = serializers.CharField(max_length=120, allow_blank=True)
     age = serializers.IntegerField(min_value=0, max_value=150, allow_null=True)
     is_active = serializers.BooleanField()
-
-
-class EmailField(serializers.CharField):
-    """The one spelling of an address, which must be an address itself: normalising can add an `@` or a `/`."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(max_length=254, **options)
-
-    def to_internal_value(self, data: Any) -> str:
-        email = normalise_email(super().to_internal_value(data))
-        try:
-            DjangoEmailValidator()(email)
-        except DjangoValidationError as error:
-            raise serializers.ValidationError(error.messages[0], code="invalid") from None
-        if len(email) > 254:
-            raise serializers.ValidationError("Use at most 254 characters.", code="max_length")
-        return email
-
-
-class PasswordField(serializers.CharField):
-    def __init__(self, **options: Any) -> None:
-        super().__init__(max_length=MAX_BYTES, trim_whitespace=False, write_only=True, **options)
-
-
-def check_new_password(password: str, user: User) -> None:
-    """Raise Invalid, pointing at `password`, when it is too weak for this user."""
-    try:
-        validate_password(password, user)
-    except DjangoValidationError as error:
-        raise weak(error) from None
-
-
-def weak(error: DjangoValidationError) -> Invalid:
-    """What is wrong with a new password."""
-    return Invalid([FieldProblem("/password", item.code or "invalid", item.messages[0]) for item in error.error_list])
-
-
-class EmailSerializer(StrictSerializer):
-    email = EmailField()
-
-
-class Base64Field(serializers.CharField):
-    """Bytes in base64 (RFC 4648, section 4, with padding), `least` to `most` of them."""
-
-    def __init__(self, least: int, most: int, **options: Any) -> None:
-        self.least, self.most = least, most
-        super().__init__(max_length=(most + 2) // 3 * 4, **options)
-
-    def to_internal_value(self, data: Any) -> Any:
-        text = super().to_internal_value(data)
-        try:
-            found = base64.b64decode(text, validate=True)
-        except ValueError:
-            found = b""
-        if base64.b64encode(found).decode() != text or not self.least <= len(found) <= self.most:
-            size = str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
-            raise serializers.ValidationError(f"Send {size} bytes in base64.", code="base64")
-        return found
-
-    def to_representation(self, value: Any) -> str:
-        return base64.b64encode(value).decode()
-
-
-class AuthHashField(Base64Field):
-    """What a client derived from the password for signing in."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(HASH_BYTES, HASH_BYTES, write_only=True, **options)
-
-    def to_internal_value(self, data: Any) -> str:
-        return base64.b64encode(super().to_internal_value(data)).decode()
-
-
-class KdfSerializer(StrictSerializer):
-    algorithm = serializers.ChoiceField([Kdf.ALGORITHM])
-    iterations = serializers.IntegerField(min_value=Kdf.MIN_ITERATIONS, max_value=Kdf.MAX_ITERATIONS)
-
-
-class NewSecretSerializer(StrictSerializer):
-    """`password`; or for a blind account `scheme: "blind"` with `kdf`, `salt` and `auth_hash`. Validated data have the
-    `password` to hash, whichever it is, and `kdf`, which is None for the first.
-    """
-
-    scheme = serializers.ChoiceField(User.Scheme.choices, default=User.Scheme.PASSWORD)
-    password = PasswordField(required=False)
-    kdf = KdfSerializer(required=False)
-    salt = Base64Field(Kdf.MIN_SALT, Kdf.MAX_SALT, required=False)
-    auth_hash = AuthHashField(required=False)
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        blind = attrs.pop("scheme") == User.Scheme.BLIND
-        wanted, others = {"kdf", "salt", "auth_hash"}, {"password"}
-        if not blind:
-            wanted, others = others, wanted
-        faults = {name: ["This field is required."] for name in sorted(wanted - attrs.keys())}
-        faults |= {name: ["This does not go with this scheme."] for name in sorted(others & attrs.keys())}
-        if faults:
-            raise serializers.ValidationError(faults)
-        if blind:
-            attrs["kdf"] = Kdf(attrs["kdf"]["iterations"], attrs.pop("salt"))
-            attrs["password"] = attrs.pop("auth_hash")
-        return {"kdf": None, **attrs}
-
-
-class RegisterSerializer(NewSecretSerializer, ProfileSerializer):
-    email = EmailField()
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        attrs = super().validate(attrs)
-        if attrs["kdf"] is None:
-            check_new_password(attrs["password"], User(email=attrs["email"], name=attrs.get("name", "")))
-        return attrs
-
-
-class PreloginSerializer(StrictSerializer):
-    email = serializers.CharField(max_length=254)
-
-
-class ParametersSerializer(serializers.Serializer[Any]):
-    scheme = serializers.ChoiceField(User.Scheme.choices)
-    kdf = KdfSerializer()
-    salt = Base64Field(Kdf.MIN_SALT, Kdf.MAX_SALT)
-
-
-class LoginSerializer(StrictSerializer):
-    """`password` or `auth_hash`, as `prelogin` says."""
-
-    email = serializers.CharField(max_length=254)
-    password = PasswordField(required=False)
-    auth_hash = AuthHashField(required=False)
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        return secret_of(attrs)
-
-
-def secret_of(attrs: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`attrs` with `secret` and `scheme` in place of `password` or `auth_hash`. Raises ValidationError without exactly one."""
-    names = {User.Scheme.PASSWORD: f"{prefix}password", User.Scheme.BLIND: f"{prefix}auth_hash"}
-    given = [scheme for scheme, name in names.items() if name in attrs]
-    if len(given) != 1:
-        raise serializers.ValidationError(f"Send exactly one of {', '.join(names.values())}.", code="exactly_one")
-    secret = attrs.pop(names[given[0]])
-    return {**attrs, "secret": secret, "scheme": given[0]}
-
-
-class TokenSerializer(StrictSerializer):
-    token = serializers.CharField(max_length=200)
-
-
-class PasswordResetSerializer(NewSecretSerializer, TokenSerializer):
-    accept_vault_loss = serializers.BooleanField(
-        default=False, help_text="For a blind account: what its old password encrypted can never be read again."
-    )
-
-
-class PasswordChangeSerializer(NewSecretSerializer):
-    current_password = PasswordField(required=False)
-    current_auth_hash = AuthHashField(required=False)
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        return secret_of(super().validate(attrs), prefix="current_")
-
-
-class FactorSerializer(StrictSerializer):
-    """One second factor: `code`, `recovery_code`, or `credential` as `PublicKeyCredential.toJSON()` gives it."""
-
-    code = serializers.RegexField(r"^[0-9 ]{6,9}\Z", required=False)
-    recovery_code = serializers.CharField(max_length=40, required=False)
-    credential = serializers.DictField(required=False)
-    one_of: tuple[str, ...] = ("code", "recovery_code", "credential")
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if len(attrs.keys() & set(self.one_of)) != 1:
-            raise serializers.ValidationError(f"Send exactly one of {', '.join(self.one_of)}.", code="exactly_one")
-        return attrs
-
-
-class MfaVerifySerializer(FactorSerializer):
-    challenge = serializers.CharField(max_length=1000)
-
-
-class ProofSerializer(FactorSerializer):
-    """A proof: `password`, `auth_hash` or a second factor, a `credential` with the `challenge` that it answers."""
-
-    password = PasswordField(required=False)
-    auth_hash = AuthHashField(required=False)
-    challenge = serializers.CharField(max_length=1000, required=False)
-    one_of = ("password", "auth_hash", "code", "recovery_code", "credential")
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if ("credential" in attrs) != ("challenge" in attrs):
-            raise serializers.ValidationError("A credential comes with its challenge.", code="challenge")
-        return super().validate(attrs)
 
 
 class PasskeySignInSerializer(StrictSerializer):
@@ -314,17 +111,74 @@ class SessionSerializer(serializers.ModelSerializer[Session]):
     device: Any = serializers.SerializerMethodField()
     last_seen_at = serializers.DateTimeField(source="rotated_at")
     current: Any = serializers.SerializerMethodField()
+    impersonated: Any = serializers.SerializerMethodField(help_text="Staff act as you in it.")
 
     class Meta:
         model = Session
-        fields = ["id", "device", "agent", "network", "created_at", "last_seen_at", "expires_at", "current"]
+        fields = [
+            "id",
+            "device",
+            "agent",
+            "network",
+            "created_at",
+            "last_seen_at",
+            "expires_at",
+            "current",
+            "impersonated",
+        ]
         read_only_fields = fields
+
+    def get_impersonated(self, session: Session) -> bool:
+        return session.impersonator_id is not None
 
     def get_device(self, session: Session) -> str:
         return describe(session.agent)
 
     def get_current(self, session: Session) -> bool:
         return bool(session.pk == self.context["current"])
+
+
+class MeSerializer(UserSerializer):
+    impersonator = serializers.UUIDField(
+        read_only=True, allow_null=True, help_text="The member of staff who acts as you in this session."
+    )
+
+    class Meta(UserSerializer.Meta):
+        fields = [*UserSerializer.Meta.fields, "impersonator"]
+        read_only_fields = fields
+
+
+class IdentitySerializer(serializers.ModelSerializer[Identity]):
+    class Meta:
+        model = Identity
+        fields = ["id", "provider", "issuer", "created_at", "last_used_at"]
+        read_only_fields = fields
+
+
+class AuthorizationSerializer(serializers.Serializer[Any]):
+    authorization_url = serializers.URLField()
+    expires_in = serializers.IntegerField(help_text="Seconds.")
+
+
+class ReturnSerializer(StrictSerializer):
+    """What the provider put into the address that the browser came back to."""
+
+    code = serializers.RegexField(r"^[\x21-\x7e]+\Z", max_length=4096)
+    state = serializers.CharField(max_length=1000)
+    iss = serializers.CharField(max_length=255, required=False)
+
+
+class ExportSerializer(serializers.ModelSerializer[DataExport]):
+    link: Any = serializers.SerializerMethodField()
+
+    class Meta:
+        model = DataExport
+        fields = ["id", "state", "created_at", "expires_at", "size", "link"]
+        read_only_fields = fields
+
+    def get_link(self, export: DataExport) -> str | None:
+        good = export.expires_at and export.expires_at > timezone.now()
+        return f"{settings.APP_URL}/api/v1/exports/{export_token(export)}" if good else None
 
 
 class PasskeySerializer(serializers.ModelSerializer[Passkey]):
@@ -443,10 +297,16 @@ class LimitsSerializer(serializers.Serializer[Any]):
     blueprint_bytes = serializers.IntegerField()
 
 
+class OidcProviderSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # DRF takes declared fields out of the class
+
+
 class ConfigSerializer(serializers.Serializer[Any]):
     version = serializers.CharField()
     email_verification = serializers.ChoiceField(choices=["optional", "required"])
     sign_in_providers = serializers.ListField(child=serializers.CharField())
+    oidc_providers = OidcProviderSerializer(many=True)
     sites_domain = serializers.CharField()
     password = PasswordRulesSerializer()
     limits = LimitsSerializer()

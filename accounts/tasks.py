@@ -30,3 +30,21 @@ def forget_proofs() -> None:
     now = timezone.now()
     if jobs.claim_slot("forget_proofs", every=timedelta(hours=1), now=now):
         services.forget_proofs(now=now)
+
+
+@shared_task
+def make_exports() -> None:
+    """Make the archives of personal data that were asked for."""
+    from accounts import services
+
+    services.make_exports(now=timezone.now())
+
+
+@shared_task
+def forget_exports() -> None:
+    """Delete archives whose link has ended."""
+    from accounts import services
+
+    now = timezone.now()
+    if jobs.claim_slot("forget_exports", every=timedelta(hours=1), now=now):
+        services.forget_exports(now=now)

@@ -105,19 +105,23 @@ class KeyRing(TokenBackend):
 
 
 class PlatformAccessToken(AccessToken):
-    """Claims beside the registered ones: `sid`, `roles`, `epoch`."""
+    """Claims beside the registered ones: `sid`, `roles`, `epoch`, and for staff who act as the user `act`."""
 
     _token_backend = KeyRing([SigningKey.read(item) for item in settings.JWT_KEYS])
 
 
 def mint_access(user: User, session: Session) -> tuple[str, int]:
-    """An access token and its lifetime in seconds. One query for the roles."""
+    """An access token and its lifetime in seconds, which ends with its session. One query for the roles."""
     token = PlatformAccessToken()
+    left = min(token.lifetime, session.expires_at - token.current_time)
+    token.set_exp(lifetime=left)
+    if session.impersonator_id:
+        token["act"] = {"sub": str(session.impersonator_id)}
     token["sub"] = str(user.pk)
     token["sid"] = str(session.pk)
     token["epoch"] = user.epoch
     token["roles"] = sorted(role.name for role in user.roles.all())
-    return str(token), int(token.lifetime.total_seconds())
+    return str(token), int(left.total_seconds())
 
 
 class _Memo:
@@ -149,8 +153,13 @@ def read_access(token: str) -> Principal:
         return known
     try:
         claims = PlatformAccessToken(token)  # type: ignore[arg-type]
+        acting = claims.get("act")
         principal = Principal(
-            UUID(claims["sub"]), UUID(claims["sid"]), int(claims["epoch"]), frozenset(claims["roles"])
+            UUID(claims["sub"]),
+            UUID(claims["sid"]),
+            int(claims["epoch"]),
+            frozenset(claims["roles"]),
+            impersonator=UUID(acting["sub"]) if acting else None,
         )
     except (ExpiredTokenError, TokenBackendExpiredToken):
         raise TokenExpired from None

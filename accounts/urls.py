@@ -1,5 +1,7 @@
 from accounts.views.api_keys import ApiKeyViewSet
+from accounts.views.exports import ArchiveViewSet, ExportViewSet
 from accounts.views.factors import FactorViewSet, PasskeyViewSet
+from accounts.views.identities import IdentityViewSet, OidcViewSet
 from accounts.views.me import MeViewSet, SessionViewSet
 from accounts.views.people import RoleViewSet, UserViewSet
 from accounts.views.sign_in import ConfigViewSet, MailboxViewSet, SignInViewSet
@@ -12,6 +14,10 @@ urlpatterns = [
     route("auth/login", SignInViewSet, post="login"),
     route("auth/login/passkey", SignInViewSet, post="passkey_sign_in"),
     route("auth/login/passkey/options", SignInViewSet, post="passkey_options"),
+    route("auth/login/oidc/<slug:provider>/options", OidcViewSet, post="begin"),
+    route("auth/login/oidc/<slug:provider>", OidcViewSet, post="finish"),
+    route("auth/impersonate", SignInViewSet, post="impersonate"),
+    route("auth/restore", MailboxViewSet, post="restore"),
     route("auth/mfa/verify", SignInViewSet, post="verify_mfa"),
     route("auth/refresh", SignInViewSet, post="refresh"),
     route("auth/logout", SignInViewSet, post="logout"),
@@ -23,6 +29,12 @@ urlpatterns = [
     route("auth/password/reset", MailboxViewSet, post="reset"),
     route("auth/password/change", MeViewSet, post="change_password"),
     route("auth/me", MeViewSet, get="retrieve", patch="partial_update", delete="destroy"),
+    route("auth/me/export", ExportViewSet, get="retrieve", post="create"),
+    route("exports/<str:token>", ArchiveViewSet, get="retrieve"),
+    route("auth/identities", IdentityViewSet, get="list"),
+    route("auth/identities/<uuid:pk>", IdentityViewSet, delete="destroy"),
+    route("auth/identities/<slug:provider>/options", IdentityViewSet, post="begin"),
+    route("auth/identities/<slug:provider>", IdentityViewSet, post="create"),
     route("auth/sessions", SessionViewSet, get="list"),
     route("auth/sessions/<uuid:pk>", SessionViewSet, delete="destroy"),
     route("auth/reauthenticate", MeViewSet, post="reauthenticate"),

@@ -21,11 +21,14 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a change comes from. `session_id` may be an API key's. `network` is an IPv4 /24 or IPv6 /48, never a whole address."""
+    """Where a change comes from. `session_id` may be an API key's. `network` is an IPv4 /24 or IPv6 /48, never a whole
+    address. `impersonator_id` is the member of staff who acts as the actor.
+    """
 
     request_id: str = ""
     session_id: UUID | None = None
     network: str = ""
+    impersonator_id: UUID | None = None
 
 
 SYSTEM = Actor(Entry.ActorKind.SYSTEM)

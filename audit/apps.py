@@ -9,9 +9,10 @@ class AuditConfig(AppConfig):
     name = "audit"
 
     def ready(self) -> None:
-        from audit import counters, logs, permissions, services  # noqa: F401 - permissions register themselves
-        from core import refusals
+        from audit import counters, logs, permissions, selectors, services  # noqa: F401 - permissions register themselves
+        from core import lifecycle, refusals
 
+        lifecycle.on_export(selectors.personal_data)
         refusals.listen(counters.count_refusal)
         post_migrate.connect(services.make_partitions, sender=self)
         if settings.ENV.process != "command":

@@ -27,8 +27,9 @@ ROWS = f"""
 """  # noqa: S608 - our own columns
 
 
-def export(*, site: UUID | None = None, owner: UUID | None = None) -> Iterator[str]:
-    """Lines of the export: of one site, of what one person owns or did, or of everything. One snapshot.
+def export(*, site: UUID | None = None, owner: UUID | None = None, personal_values: bool = True) -> Iterator[str]:
+    """Lines of the export: of one site, of what one person owns or did, or of everything. One snapshot. Without personal
+    values a reader finds them erased.
 
     Only sealed entries that a checkpoint covers can be proven, so the export ends at the newest checkpoint.
     """
@@ -48,7 +49,9 @@ def export(*, site: UUID | None = None, owner: UUID | None = None) -> Iterator[s
             wanted_in_run |= wanted
             if wanted:
                 fields = dict(zip(chain.FIELDS, values, strict=True))
-                run.append(_line(kind="entry", number=number, fields=fields, personal=personal or {}))
+                run.append(
+                    _line(kind="entry", number=number, fields=fields, personal=(personal_values and personal) or {})
+                )
             else:
                 run.append(_line(kind="leaf", number=number, leaf=base64.b64encode(bytes(leaf)).decode()))
             previous = bytes(digest)

@@ -21,5 +21,6 @@ class OriginMiddleware:
             request_id=request.request_id,  # type: ignore[attr-defined]
             session_id=principal.session_id if principal else None,
             network=network_prefix(client_address(request)),
+            impersonator_id=principal.impersonator if principal else None,
         ):
             return self.get_response(request)

@@ -20,7 +20,8 @@ class NotYet(Exception):
 def drop_month(name: str, *, now: datetime) -> Stub:
     """Export everything to the object store, then drop the partition `name`. Raises NotYet, ObjectStoreAway.
 
-    The seals stay: they hold no personal value, and the chain runs through them.
+    Personal values are not in that export: it cannot be changed any more, and whoever they are about may ask to be
+    forgotten. The seals stay: they hold none either, and the chain runs through them.
     """
     months = partitions.existing()
     if name not in months or name >= partitions.name_of(now):
@@ -34,7 +35,7 @@ def drop_month(name: str, *, now: datetime) -> Stub:
         raise NotYet("it has entries that are not sealed")
     if numbers and not Checkpoint.objects.filter(number__gte=numbers[-1]).exclude(stored_at=None).exists():
         raise NotYet("no stored checkpoint covers it yet")
-    body = gzip.compress("".join(f"{line}\n" for line in export()).encode(), mtime=0)
+    body = gzip.compress("".join(f"{line}\n" for line in export(personal_values=False)).encode(), mtime=0)
     objects.object_store().create(f"audit/exports/{name}-{now:%Y%m%dT%H%M%SZ}.jsonl.gz", body)
     document = {
         "kind": "stub",

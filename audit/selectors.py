@@ -1,14 +1,19 @@
 """Reads of the trail."""
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import islice
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
 from audit.models import Entry, Personal
 from audit.partitions import bound
+
+BATCH = 500
 
 
 def entries_of(person_id: UUID) -> QuerySet[Entry]:
@@ -37,3 +42,29 @@ def mentioning(entries: QuerySet[Entry], text: str) -> QuerySet[Entry]:
     """Entries whose event, facts or personal values contain `text`."""
     named = Personal.objects.filter(value__icontains=text).values("entry_id")
     return entries.filter(Q(event__icontains=text) | Q(facts__icontains=text) | Q(id__in=named))
+
+
+def values_about(person_id: UUID, *, event: str, fields: Iterable[str]) -> set[str]:
+    """Personal values in these fields of entries about a person."""
+    about = Entry.objects.filter(owner_id=person_id, event=event).values("id")
+    return set(Personal.objects.filter(entry_id__in=about, field__in=fields).values_list("value", flat=True))
+
+
+def personal_data(person_id: UUID) -> Iterator[tuple[str, Any]]:
+    """What the trail knows of a person: every entry about them or by them, oldest first."""
+    yield "audit.jsonl", _lines(person_id)
+
+
+def _lines(person_id: UUID) -> Iterator[dict[str, Any]]:
+    wanted = entries_of(person_id).order_by("id").iterator(chunk_size=BATCH)
+    while batch := list(islice(wanted, BATCH)):
+        personal = personal_of(entry.pk for entry in batch)
+        for entry in batch:
+            yield {
+                "at": entry.created_at,
+                "event": entry.event,
+                "by": entry.actor_kind,
+                "about": entry.subject_type,
+                "facts": json.loads(entry.facts),
+                "personal": personal.get(entry.pk, {}),
+            }

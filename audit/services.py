@@ -51,6 +51,8 @@ def record(
     """
     about = subject if isinstance(subject, Subject) else subject.as_subject()
     origin = actors.origin()
+    if origin.impersonator_id:
+        facts["impersonator"] = origin.impersonator_id
     known = {"label": about.label, "actor": actor.label, "network": origin.network, **(personal or {})}
     known = {field: value for field, value in known.items() if value}
     salts = [os.urandom(16) for _ in known]
@@ -71,9 +73,9 @@ def make_partitions(**_: Any) -> int:
     return partitions.make_ahead(timezone.now())
 
 
-def erase_personal(*, owner_id: UUID, values: Sequence[str] = ()) -> int:
-    """Erase every personal value in entries about this person or by them, and `values` (their address) wherever they stand;
-    return how many. The chain stays valid.
+def erase_personal(*, owner_id: UUID | None, values: Sequence[str] = ()) -> int:
+    """Erase every personal value in entries about this person or by them, and `values` (their addresses) wherever they
+    stand; return how many. The chain stays valid.
     """
     with connection.cursor() as cursor:
         cursor.execute(

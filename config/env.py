@@ -18,6 +18,8 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
+from config import providers
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 ORIGIN = re.compile(r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$")
 HOST_NAME = re.compile(r"^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$")
@@ -121,13 +123,17 @@ class Environment(BaseSettings):
     mail_from: str = Field("", description="From address of our mails. Default: no-reply@APP_HOST.")
     front_end_url: str = Field(
         "",
-        description="Where links in mails lead: <FRONT_END_URL>/verify-email#<token>, /reset-password#<token>, /invitation#<token>, /sites/<id>. Default: our own pages.",
+        description="Where links in mails lead: <FRONT_END_URL>/verify-email#<token>, /reset-password#<token>, /invitation#<token>, /sites/<id>, /oidc/<provider>, /restore-account#<token>, /impersonate#<token>. Default: our own pages.",
     )
     accounts_email_verification: Literal["required", "optional"] = Field(
         "optional", description="required: an account exists once its address is confirmed. required in production."
     )
     staff_mfa: Literal["required", "optional"] = Field(
         "optional", description="Whether the admin needs a second factor. required in production."
+    )
+    oidc_providers: Annotated[dict[str, providers.Provider], NoDecode] = Field(
+        {},
+        description='Sign-in providers, as JSON: {"google": {"client_id": "...", "client_secret": "..."}}; see docs/accounts.md.',
     )
     passkey_domain: str = Field(
         "", description="Relying party id of passkeys: APP_HOST, or the domain it shares with the front ends."
@@ -140,6 +146,11 @@ class Environment(BaseSettings):
     @classmethod
     def split(cls, value: Any) -> Any:
         return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+    @field_validator("oidc_providers", mode="before")
+    @classmethod
+    def known_providers(cls, value: Any) -> Any:
+        return providers.read(value)
 
     @field_validator("cors_origins")
     @classmethod
@@ -311,6 +322,8 @@ def _production_faults() -> Iterator[str]:
     if os.environ.get("MAIL_URL", "").startswith("file:"):
         yield "MAIL_URL must be smtps:// or smtp:// in production: nobody would get a mail"
     origins = (origin.strip() for origin in os.environ.get("CORS_ORIGINS", "").split(","))
+    if '"http://' in os.environ.get("OIDC_PROVIDERS", ""):
+        yield "OIDC_PROVIDERS must be https in production"
     if wrong := [origin for origin in origins if origin.startswith("http://")]:
         yield f"CORS_ORIGINS must be https in production: {', '.join(wrong)}"
 

@@ -155,6 +155,7 @@ SOFT_DELETE_FOR = timedelta(days=30)
 EMAIL_VERIFICATION_REQUIRED = ENV.accounts_email_verification == "required"
 STAFF_MFA_REQUIRED = ENV.staff_mfa == "required"
 PASSKEY_DOMAIN = ENV.passkey_domain or APP_HOST
+OIDC_PROVIDERS = ENV.oidc_providers
 REAUTHENTICATION_AFTER = timedelta(minutes=5)
 
 _mail = urlsplit(ENV.mail_url.get_secret_value())
@@ -287,6 +288,8 @@ CELERY_BEAT_SCHEDULE = {
     "forget-mail": _every(3600, "core.tasks.forget_mail"),
     "mail-proofs": _every(60, "accounts.tasks.mail_proofs"),
     "forget-proofs": _every(3600, "accounts.tasks.forget_proofs"),
+    "make-exports": _every(60, "accounts.tasks.make_exports"),
+    "forget-exports": _every(3600, "accounts.tasks.forget_exports"),
 }
 
 USE_TZ = True

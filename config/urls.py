@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from accounts.views.pages import account_page
+from accounts.views.pages import account_page, provider_page
 from sites.views.pages import invitation_page
 
 urlpatterns = [
@@ -12,6 +12,7 @@ urlpatterns = [
     path("api/v1/", include("accounts.urls")),
     path("api/v1/", include("sites.urls")),
     path("account/invitation", invitation_page),
+    path("account/oidc/<slug:provider>", provider_page),
     path("account/<slug:page>", account_page),
     path("admin/", admin.site.urls),
 ]

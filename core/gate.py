@@ -35,7 +35,7 @@ class Principal:
     """Whom a verified credential speaks for. `epoch` is the user's at the time of minting.
 
     For an API key `session_id` is the key's id, and it has `scopes`, perhaps a limit of its own in requests a minute, and
-    perhaps the only networks that it may come from.
+    perhaps the only networks that it may come from. `impersonator` is the member of staff who acts as the user.
     """
 
     user_id: UUID
@@ -45,6 +45,7 @@ class Principal:
     scopes: frozenset[str] | None = None
     limit: int | None = None
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    impersonator: UUID | None = None
 
     @property
     def bucket(self) -> str:

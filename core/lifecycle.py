@@ -1,19 +1,26 @@
 """What happens to a person or a site as a whole. Apps add their part; the caller needs to know none of them."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from django.db import transaction
 
+from core import tenancy
+
 Subject = Literal["person", "site"]
 Hide = Callable[[UUID, datetime], None]
 Purge = Callable[[datetime], int]
+Export = Callable[[UUID], Iterator[tuple[str, Any]]]
+Erase = Callable[[UUID | None, frozenset[str]], dict[str, int]]
 
 _hide: dict[Subject, list[Hide]] = {"person": [], "site": []}
 _restore: dict[Subject, list[Hide]] = {"person": [], "site": []}
 _purge: list[Purge] = []
+_export: list[Export] = []
+_erase: list[Erase] = []
 
 
 def on_hide(subject: Subject, act: Hide) -> None:
@@ -29,6 +36,20 @@ def on_restore(subject: Subject, act: Hide) -> None:
 def on_purge(act: Purge) -> None:
     """`act(before)` deletes for good what was hidden before `before`, its dependants first; returns how many."""
     _purge.append(act)
+
+
+def on_export(act: Export) -> None:
+    """`act(id)` yields what is personal of a person: a path in the archive and a JSON value, or for a path that ends in
+    `.jsonl` an iterator of them.
+    """
+    _export.append(act)
+
+
+def on_erase(act: Erase) -> None:
+    """`act(id, addresses)` deletes for good what is personal of a person, in one transaction and context `system`, and
+    counts it by name. `addresses` are theirs now and before; without an id only they are known.
+    """
+    _erase.append(act)
 
 
 def hide(subject: Subject, pk: UUID, *, moment: datetime) -> None:
@@ -48,3 +69,18 @@ def purge(*, before: datetime) -> int:
         with transaction.atomic():
             gone += act(before)
     return gone
+
+
+def export(pk: UUID) -> Iterator[tuple[str, Any]]:
+    """Everything personal of a person, in the order of app registration."""
+    for act in _export:
+        yield from act(pk)
+
+
+def erase(pk: UUID | None, addresses: frozenset[str]) -> dict[str, int]:
+    """Everything personal of a person goes for good, in the order of app registration reversed; what was how many."""
+    gone: Counter[str] = Counter()
+    with tenancy.context(tenancy.SYSTEM):
+        for act in reversed(_erase):
+            gone.update(act(pk, addresses))
+    return dict(gone)

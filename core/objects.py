@@ -25,6 +25,9 @@ class ObjectStore(Protocol):
     def read(self, key: str) -> bytes | None:
         """The object, or None when there is none. Raises ObjectStoreAway."""
 
+    def delete(self, key: str) -> None:
+        """Delete an object, if it is there. Raises ObjectStoreAway, also where the store keeps what it has."""
+
     def keys(self, prefix: str) -> list[str]:
         """Keys that start with `prefix`, in order. Raises ObjectStoreAway."""
 
@@ -58,6 +61,12 @@ class FolderStore:
             return (self.folder / key).read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise ObjectStoreAway(type(error).__name__) from None
+
+    def delete(self, key: str) -> None:
+        try:
+            (self.folder / key).unlink(missing_ok=True)
         except OSError as error:
             raise ObjectStoreAway(type(error).__name__) from None
 
@@ -110,6 +119,14 @@ class S3Store:
         except BotoCoreError as error:
             raise ObjectStoreAway(type(error).__name__) from None
         return body
+
+    def delete(self, key: str) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+        except (BotoCoreError, ClientError) as error:
+            raise ObjectStoreAway(type(error).__name__) from None
 
     def keys(self, prefix: str) -> list[str]:
         from botocore.exceptions import BotoCoreError, ClientError

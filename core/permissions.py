@@ -57,6 +57,7 @@ class Caller(Protocol):
 
     pk: UUID
     is_key: bool
+    impersonator: UUID | None
 
     def row(self) -> Any: ...
 

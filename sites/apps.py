@@ -15,5 +15,7 @@ class SitesConfig(AppConfig):
         lifecycle.on_hide("person", services.hide_sites_of)
         lifecycle.on_hide("person", services.end_work_of)
         lifecycle.on_restore("person", services.restore_sites_of)
+        lifecycle.on_export(services.personal_data)
+        lifecycle.on_erase(services.erase_person)
         lifecycle.on_purge(services.purge_sites)
         lifecycle.on_purge(services.purge_posts)

@@ -20,6 +20,7 @@ from sites.models import Access, Release, Revision, Site
 from sites.services import members as services_of_sites
 from sites.tests.factories import SiteFactory, document
 from tests.authenticator import Authenticator
+from tests.issuer import MockIssuer
 
 FROM_PAGE = {"X-Requested-With": "fetch", "Origin": "http://localhost:3000"}
 NEW_PASSWORD = "another long enough phrase"
@@ -27,6 +28,8 @@ NEW_PASSWORD = "another long enough phrase"
 CHANGING_NOTHING = {
     ("post", "/api/v1/invitations/open"),
     ("post", "/api/v1/auth/prelogin"),
+    ("post", "/api/v1/auth/login/oidc/{provider}/options"),
+    ("post", "/api/v1/auth/identities/{provider}/options"),
     ("post", "/api/v1/auth/login/passkey/options"),
     ("post", "/api/v1/auth/passkeys/options"),
     ("post", "/api/v1/auth/reauthenticate/passkey/options"),
@@ -108,6 +111,32 @@ class World:
         assert answer.status_code == 201, answer.content
         return answer.json()["id"]
 
+    def provider(self, path: str) -> dict[str, str]:
+        """What a browser brings back from the sign-in provider of the tests."""
+        return MockIssuer.visit(self.api.post(f"{path}/mock/options").json()["authorization_url"])
+
+    def identity(self) -> Any:
+        """An account at the sign-in provider that opens the one who is signed in."""
+        return self.api.post("auth/identities/mock", self.provider("auth/identities")).json()["id"]
+
+    def closed(self) -> str:
+        """The token of the mailed link that opens the account again, which is closed."""
+        UserFactory(role="admin")  # so that an admin is left
+        services.close_account(self.api.user.pk, now=timezone.now(), if_match=services.ANY)
+        return token_of(EmailProof.objects.latest("id"))
+
+    def impersonation(self) -> str:
+        """The token of a session that staff have begun as the second account."""
+        staff = UserFactory(role="admin")
+        link = services.begin_impersonation(self.beside.pk, staff=staff, reason="They asked.", now=timezone.now())
+        return link.partition("#")[2]
+
+    def export(self) -> str:
+        """The token of an archive that is there."""
+        self.api.post("auth/me/export")
+        services.make_exports(now=timezone.now())
+        return self.api.get("auth/me/export").json()["link"].rpartition("/")[2]
+
     def key(self) -> Any:
         return self.api.post("api-keys", {"label": "A key", "scopes": ["sites.read"]}).json()
 
@@ -134,6 +163,7 @@ def ready(method: str, path: str, world: World) -> tuple[str, Any]:
             **made,
             "host": f"{world.site.subdomain}.localhost",
             "slug": "a-post",
+            "provider": "mock",
             "id": pk,
             "block": "home-h",
             "revision": Revision.objects.filter(site=world.site).values_list("pk", flat=True).first(),
@@ -214,6 +244,7 @@ MADE: dict[str, Any] = {
     "member": lambda w: w.member(),
     "invitation": lambda w: w.of_site("invitations", {"email": "invited@example.com", "role": "author"}),
     "post_id": lambda w: w.of_site("posts", {"title": "A post"}),
+    "token": lambda w: w.export(),
 }
 ACCOUNT = {"name": "Renamed", "age": 40, "is_active": True}
 PREPARED: dict[tuple[str, str], Any] = {
@@ -247,6 +278,12 @@ PREPARED: dict[tuple[str, str], Any] = {
     ("post", f"{V1}/auth/prelogin"): lambda w: (None, {"email": w.api.user.email}),
     ("post", f"{V1}/auth/login"): lambda w: (None, {"email": w.api.user.email, "password": PASSWORD}),
     ("post", f"{V1}/auth/login/passkey"): _passkey_sign_in,
+    ("post", f"{V1}/auth/login/oidc/{{provider}}"): lambda w: (None, w.provider("auth/login/oidc")),
+    ("post", f"{V1}/auth/identities/{{provider}}"): lambda w: (None, w.provider("auth/identities")),
+    ("delete", f"{V1}/auth/identities/{{id}}"): lambda w: (w.identity(), None),
+    ("post", f"{V1}/auth/restore"): lambda w: (None, {"token": w.closed()}),
+    ("post", f"{V1}/auth/impersonate"): lambda w: (None, {"token": w.impersonation()}),
+    ("get", f"{V1}/auth/me/export"): lambda w: (w.export() and None, None),
     ("post", f"{V1}/auth/mfa/verify"): _verify_mfa,
     ("post", f"{V1}/auth/email/verify"): lambda w: (None, {"token": w.proof("sign_up")}),
     ("post", f"{V1}/auth/email/resend"): lambda w: (None, {"email": w.api.user.email}),

@@ -3,6 +3,7 @@
 from accounts.devices import Device
 from accounts.services.api_keys import issue_api_key, revoke_api_key
 from accounts.services.emails import (
+    close_account,
     confirm_email,
     forget_proofs,
     mail_proofs,
@@ -12,6 +13,15 @@ from accounts.services.emails import (
     request_sign_up,
     request_verification,
     reset_password,
+    restore_account,
+)
+from accounts.services.erasure import close_and_erase, erase_account, erase_user, purge_users
+from accounts.services.exports import (
+    forget_exports,
+    make_exports,
+    open_export,
+    personal_data,
+    request_export,
 )
 from accounts.services.factors import (
     add_passkey,
@@ -25,12 +35,13 @@ from accounts.services.factors import (
     rename_passkey,
     reset_factors,
 )
+from accounts.services.identities import begin_oidc, connect_identity, disconnect_identity, sign_in_by_oidc
+from accounts.services.impersonation import begin_impersonation, fetch_impersonation
 from accounts.services.people import (
     change_account,
     change_user,
     create_user,
     delete_user,
-    purge_users,
     register_user,
     restore_user,
     set_active,
@@ -62,11 +73,11 @@ from accounts.services.sign_in import (
     begin_passkey_sign_in,
     check_credentials,
     check_factor,
+    finish_first_step,
     finish_mfa,
     passkey_user,
     prove_again,
     sign_in_by_passkey,
-    sign_in_by_password,
 )
 from core.preconditions import IfMatch
 

@@ -7,6 +7,7 @@ the answer nor its time tells who is a customer.
 import json
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
@@ -17,12 +18,13 @@ from django.utils import timezone
 from accounts import challenges
 from accounts.errors import EmailTaken, KdfLowered, LinkRefused, VaultLossUnconfirmed
 from accounts.models import EmailProof, Kdf, User, normalise_email
-from accounts.services.people import add_user, end_links, set_password
+from accounts.services.people import add_user, delete_user, end_links, restore_user, set_password
 from accounts.services.roles import USER
 from audit import actors
 from audit.services import Subject, record
 from core import jobs, keys, mail
 from core.models import Mail
+from core.preconditions import IfMatch
 
 Purpose = EmailProof.Purpose
 LIFETIMES = {Purpose.RESET: timedelta(minutes=30), Purpose.CHANGE: timedelta(hours=1)}
@@ -141,9 +143,9 @@ def _answer_resend(proof: EmailProof, account: User | None) -> None:
                 break
 
 
-def _mail_link(proof: EmailProof, template: str, page: str) -> None:
+def _mail_link(proof: EmailProof, template: str, page: str, **facts: Any) -> None:
     link = f"{settings.FRONT_END_URL}/{page}#{token_of(proof)}"  # after the #, so that no server log has it
-    _mail(proof, template, person=proof.user_id, until=proof.expires_at, link=link)
+    _mail(proof, template, person=proof.user_id, until=proof.expires_at, link=link, **facts)
 
 
 def _mail(proof: EmailProof, template: str, **facts: Any) -> None:
@@ -262,6 +264,32 @@ def reset_password(
             raise KdfLowered(user.kdf.iterations)
         _use(proof, now=now)
         set_password(user.pk, password, kdf=kdf, actor=actors.user(user), now=now, verified_at=now)
+
+
+@transaction.atomic
+def close_account(user_id: UUID, *, now: datetime, if_match: IfMatch) -> None:
+    """Close one's own account: hidden at once, erased after 30 days. Until then a mailed link opens it again."""
+    user = delete_user(user_id, actor=actors.user(User(pk=user_id)), now=now, if_match=if_match)
+    expires = now + settings.SOFT_DELETE_FOR
+    proof = EmailProof.objects.create(
+        purpose=Purpose.RESTORE,
+        email=user.email,
+        user=user,
+        due_at=now,
+        expires_at=expires,
+        state=EmailProof.State.DONE,
+    )
+    _mail_link(proof, "account_closed", "restore-account", day=f"{expires:%Y-%m-%d}")
+
+
+@transaction.atomic
+def restore_account(token: str, *, now: datetime) -> None:
+    """Open one's own account again by a mailed link. Raises LinkRefused."""
+    proof = _find_proof(token, {Purpose.RESTORE}, now=now)
+    user = User.objects.deleted().filter(email_proofs=proof).first()
+    if user is None:
+        raise LinkRefused
+    restore_user(user.pk, actor=actors.user(user), now=now)
 
 
 def forget_proofs(*, now: datetime) -> int:

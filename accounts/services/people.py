@@ -4,10 +4,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import structlog
 from django.contrib.auth.hashers import make_password
 from django.db import IntegrityError, transaction
-from django.db.models import F, ProtectedError, Q
+from django.db.models import F, Q
 
 from accounts.errors import BlindForGood, BlindStaff, EmailTaken
 from accounts.models import EmailProof, Kdf, Role, User, normalise_email
@@ -15,15 +14,13 @@ from accounts.selectors import factors_of
 from accounts.services.roles import USER, keep_an_admin, lock_admins, set_roles, within
 from accounts.services.sessions import close_all_sessions
 from audit import actors
-from audit.actors import SYSTEM, Actor
-from audit.services import Subject, erase_personal, record
+from audit.actors import Actor
+from audit.services import Subject, record
 from core import lifecycle, mail
-from core.models import Mail
 from core.preconditions import IfMatch
 
 ANY = IfMatch(None)
 KEPT = ["password", "scheme", "kdf_iterations", "kdf_salt"]  # of a password, or of what stands for it
-log = structlog.get_logger(__name__)
 
 
 def register_user(
@@ -123,7 +120,7 @@ def change_user(
 @transaction.atomic
 def delete_user(
     user_id: UUID, *, actor: Actor, now: datetime, if_match: IfMatch, limit: frozenset[str] | None = None
-) -> None:
+) -> User:
     """Hide an account with everything it owns, and sign it out. Raises PreconditionFailed, LastAdmin, BeyondYourRights."""
     keep_an_admin(user_id)
     user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
@@ -134,36 +131,20 @@ def delete_user(
     record("user.deleted", actor=actor, subject=user)
     lifecycle.hide("person", user_id, moment=now)
     close_all_sessions(user_id, now=now, actor=actor)
+    return user
 
 
 @transaction.atomic
-def restore_user(user_id: UUID, *, actor: Actor) -> None:
-    """Bring back a hidden account with what was hidden with it. The person signs in anew."""
+def restore_user(user_id: UUID, *, actor: Actor, now: datetime) -> None:
+    """Bring back a hidden account with what was hidden with it. The person signs in anew, and links of before are good
+    for nothing: what staff close next stays closed.
+    """
     user = User.objects.deleted().select_for_update(no_key=True).get(pk=user_id)
     assert user.deleted_at is not None
     lifecycle.restore("person", user_id, moment=user.deleted_at)
     User.objects.get_queryset().filter(pk=user_id).update(deleted_at=None, version=F("version") + 1)
+    end_links(user, now=now)
     record("user.restored", actor=actor, subject=user)
-
-
-def purge_users(before: datetime) -> int:
-    """Delete accounts hidden before then, and what is personal of them in the trail; return how many.
-
-    What they own must be gone already.
-    """
-    gone = 0
-    for user in User.objects.deleted().filter(deleted_at__lt=before):
-        try:
-            with transaction.atomic():
-                record("user.purged", actor=SYSTEM, subject=_subject(user.pk))
-                erase_personal(owner_id=user.pk, values=[user.email])
-                Mail.objects.filter(person=user.pk).delete()
-                EmailProof.objects.filter(email=user.email).delete()
-                user.delete()
-                gone += 1
-        except ProtectedError:  # something of theirs is still there: no reason to keep the others
-            log.warning("purge_waits", user=str(user.pk))
-    return gone
 
 
 def set_password(
@@ -210,6 +191,9 @@ def forget_strangers(user: User, *, actor: Actor, now: datetime) -> None:
         reset_factors(user.pk, actor=actor)
     for key_id in list(user.api_keys.filter(revoked_at=None).values_list("pk", flat=True)):
         revoke_api_key(key_id, actor=actor, now=now)
+    for identity in user.identities.all():
+        record("identity.disconnected", actor=actor, subject=identity)
+        identity.delete()
 
 
 def end_links(user: User, *, now: datetime) -> None:

@@ -1,5 +1,6 @@
 """Proving who one is: password, second factor, passkey; at the door and again later."""
 
+import hashlib
 import re
 from datetime import datetime
 from typing import Any
@@ -63,17 +64,18 @@ def _buckets(what: str, account: str, user: User | None, device: Device) -> list
     nonce = devices.known(user, device) if user else ""
     if nonce:
         return [Bucket(f"{what}:device:{nonce}", free=10, longest=900)]
+    who = hashlib.sha256(account.encode()).hexdigest()[:32]  # Redis keeps no address
     return [
-        Bucket(f"{what}:{device.client}:{account}", free=5, longest=900),
+        Bucket(f"{what}:{device.client}:{who}", free=5, longest=900),
         Bucket(f"{what}:{device.client}", free=30, longest=300, own=False),
     ]
 
 
-def sign_in_by_password(user: User, *, device: Device, now: datetime) -> Session:
-    """A session for who gave the right password. Raises EmailUnverified, MfaRequired."""
+def finish_first_step(user: User, *, method: str, device: Device, now: datetime) -> Session:
+    """A session for who proved who they are by `method`. Raises EmailUnverified, MfaRequired."""
     _demand_confirmed_address(user, now=now)
-    _demand_second_factor(user, now=now)
-    return open_session(user, device=device, now=now)
+    _demand_second_factor(user, after=method, now=now)
+    return open_session(user, device=device, now=now, method=method)
 
 
 def _demand_confirmed_address(user: User, *, now: datetime) -> None:
@@ -83,12 +85,12 @@ def _demand_confirmed_address(user: User, *, now: datetime) -> None:
         raise EmailUnverified
 
 
-def _demand_second_factor(user: User, *, now: datetime) -> None:
+def _demand_second_factor(user: User, *, after: str, now: datetime) -> None:
     """Raise MfaRequired when this user has one."""
     factors = factors_of(user.pk)
     if not factors.any:
         return
-    token, nonce = challenges.issue(SECOND, user=user, now=now)
+    token, nonce = challenges.issue(SECOND, user=user, now=now, after=after)
     members: dict[str, Any] = {
         "challenge": token,
         "expires_in": int(challenges.LIFETIME.total_seconds()),
@@ -110,7 +112,7 @@ def finish_mfa(challenge: str, answer: dict[str, Any], *, device: Device, now: d
     if user is None:
         raise ChallengeRefused
     method = check_factor(user, answer, asked=asked, device=device, now=now)
-    return open_session(user, device=device, now=now, method=f"password+{method}")
+    return open_session(user, device=device, now=now, method=f"{asked.after}+{method}")
 
 
 def check_factor(

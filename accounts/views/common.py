@@ -10,10 +10,10 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import devices
+from accounts import challenges, devices
 from accounts.devices import Device
 from accounts.models import Session
-from accounts.permissions import RecentProof
+from accounts.permissions import OwnerAlone, RecentProof
 from accounts.serializers import UserSerializer
 from accounts.tokens import mint_access, refresh_token
 from core.api import ApiViewSet
@@ -21,6 +21,7 @@ from core.limits import client_address, client_network, network_prefix
 
 COOKIE = "refresh" if settings.DEVELOPMENT else "__Host-refresh"
 DEVICE_COOKIE = "device" if settings.DEVELOPMENT else "__Host-device"
+SIGN_IN_COOKIE = "sign-in" if settings.DEVELOPMENT else "__Host-sign-in"
 DEVICE_SECONDS = 365 * 24 * 3600
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -52,6 +53,13 @@ def clear_refresh(response: Response) -> Response:
     return _set_cookie(response, COOKIE, "", 0)
 
 
+def sent_away(address: str, secret: str) -> Response:
+    """Where to send the browser that signs in by a provider; what it brings back is good in this browser only."""
+    seconds = int(challenges.LIFETIME.total_seconds())
+    answer = Response({"authorization_url": address, "expires_in": seconds}, headers=NO_STORE)
+    return _set_cookie(answer, SIGN_IN_COOKIE, secret, seconds)
+
+
 def signed_in(request: Request, session: Session, *, status: int = 200) -> Response:
     """Access token, user and both cookies for a session that was just opened."""
     user = session.user
@@ -59,12 +67,16 @@ def signed_in(request: Request, session: Session, *, status: int = 200) -> Respo
     access, expires_in = mint_access(user, session)
     body = {"user": UserSerializer(user).data, "access": access, "expires_in": expires_in}
     answer = Response(body, status=status, headers=NO_STORE)
-    _set_cookie(answer, DEVICE_COOKIE, devices.remember(user, device_of(request)), DEVICE_SECONDS)
+    if session.impersonator_id is None:
+        _set_cookie(answer, DEVICE_COOKIE, devices.remember(user, device_of(request)), DEVICE_SECONDS)
     return set_refresh(answer, session, refresh_token(session.pk, session.generation))
 
 
 class OwnViewSet(ApiViewSet):
-    """A view of one's own account. Actions in `sensitive` need a recent proof."""
+    """A view of one's own account. Actions in `sensitive` need a recent proof; those in `private` are for the owner alone,
+    like every change.
+    """
 
-    permission_classes = (IsAuthenticated, RecentProof)
+    permission_classes = (IsAuthenticated, OwnerAlone, RecentProof)
     sensitive: ClassVar[tuple[str, ...]] = ()
+    private: ClassVar[tuple[str, ...]] = ()

@@ -10,17 +10,20 @@ from rest_framework.response import Response
 from accounts import services
 from accounts.models import Session, User
 from accounts.permissions import ACCOUNT_READ
-from accounts.serializers import (
-    DetailSerializer,
+from accounts.proof_serializers import (
     EmailSerializer,
-    PasskeyOptionsSerializer,
     PasswordChangeSerializer,
     ProfileSerializer,
     ProofSerializer,
+    check_new_password,
+)
+from accounts.serializers import (
+    DetailSerializer,
+    MeSerializer,
+    PasskeyOptionsSerializer,
     SessionSerializer,
     SignedInSerializer,
     UserSerializer,
-    check_new_password,
 )
 from accounts.views.common import NO_STORE, OwnViewSet, clear_refresh, device_of, signed_in
 from accounts.views.sign_in import mailed, options
@@ -37,11 +40,12 @@ class MeViewSet(OwnViewSet):
     sensitive = ("destroy", "change_email")
     scopes = {"retrieve": ACCOUNT_READ}
 
-    @extend_schema(operation_id="me")
+    @extend_schema(operation_id="me", responses=MeSerializer)
     def retrieve(self, request: Request) -> Response:
         """The signed-in user."""
         user = self.caller.row()
-        return versioned(UserSerializer(user).data, user.version)
+        user.impersonator = self.caller.impersonator
+        return versioned(MeSerializer(user).data, user.version)
 
     @extend_schema(operation_id="change_me", request=ProfileSerializer, responses=UserSerializer)
     def partial_update(self, request: Request) -> Response:
@@ -52,10 +56,10 @@ class MeViewSet(OwnViewSet):
 
     @extend_schema(operation_id="delete_me", responses={204: None})
     def destroy(self, request: Request) -> Response:
-        """Close the account: everything of it is hidden at once and deleted after 30 days."""
-        services.delete_user(
-            self.caller.pk, actor=actors.user(self.caller), now=timezone.now(), if_match=if_match(request)
-        )
+        """Close the account: everything of it is hidden at once and erased after 30 days. Until then a mailed link opens it
+        again.
+        """
+        services.close_account(self.caller.pk, now=timezone.now(), if_match=if_match(request))
         return clear_refresh(Response(status=204, headers=NO_STORE))
 
     @extend_schema(operation_id="logout_all", request=None, responses={204: None})

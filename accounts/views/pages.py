@@ -1,5 +1,6 @@
 """Where links in mails lead when there is no front end: one small page over the API."""
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -8,6 +9,8 @@ PAGES = {
     "verify-email": ("Confirm your address", "Confirm"),
     "forgot-password": ("Forgot your password?", "Mail me a link"),
     "reset-password": ("Choose a new password", "Use this password"),
+    "restore-account": ("Open your account again", "Open it again"),
+    "impersonate": ("Act as a customer", "Begin"),
 }
 
 
@@ -19,3 +22,13 @@ def account_page(request: HttpRequest, page: str) -> HttpResponse:
     title, action = PAGES[page]
     blind = page == "reset-password" and request.GET.get("scheme") == "blind"
     return render(request, "account.html", {"page": page, "title": title, "action": action, "blind": blind})
+
+
+@require_safe
+def provider_page(request: HttpRequest, provider: str) -> HttpResponse:
+    """Where a provider sends the browser back to when there is no front end."""
+    known = settings.OIDC_PROVIDERS.get(provider)
+    if known is None:
+        raise Http404
+    facts = {"page": "oidc", "provider": provider, "title": f"Sign in with {known.label}", "action": "Go on"}
+    return render(request, "account.html", facts)

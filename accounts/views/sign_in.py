@@ -13,22 +13,24 @@ from rest_framework.response import Response
 from accounts import blind, challenges, services
 from accounts.errors import OriginRefused, RefreshRefused
 from accounts.passwords import MAX_BYTES, MIN_LENGTH
-from accounts.serializers import (
-    AccessSerializer,
-    ConfigSerializer,
-    DetailSerializer,
+from accounts.proof_serializers import (
     EmailSerializer,
     LoginSerializer,
     MfaVerifySerializer,
     ParametersSerializer,
-    PasskeyOptionsSerializer,
-    PasskeySignInSerializer,
     PasswordResetSerializer,
     PreloginSerializer,
     RegisterSerializer,
-    SignedInSerializer,
     TokenSerializer,
     weak,
+)
+from accounts.serializers import (
+    AccessSerializer,
+    ConfigSerializer,
+    DetailSerializer,
+    PasskeyOptionsSerializer,
+    PasskeySignInSerializer,
+    SignedInSerializer,
 )
 from accounts.tokens import mint_access
 from accounts.views.common import COOKIE, NO_STORE, clear_refresh, device_of, set_refresh, signed_in
@@ -64,7 +66,8 @@ class ConfigViewSet(ApiViewSet):
         facts = {
             "version": settings.VERSION,
             "email_verification": "required" if settings.EMAIL_VERIFICATION_REQUIRED else "optional",
-            "sign_in_providers": ["password", "passkey"],
+            "sign_in_providers": ["password", "passkey", *settings.OIDC_PROVIDERS],
+            "oidc_providers": [{"id": name, "label": item.label} for name, item in settings.OIDC_PROVIDERS.items()],
             "sites_domain": settings.SITES_DOMAIN,
             "password": {"min_length": MIN_LENGTH, "max_bytes": MAX_BYTES},
             "limits": {
@@ -122,7 +125,8 @@ class SignInViewSet(ApiViewSet):
         """
         device = device_of(request)
         user = services.check_credentials(**self.validated(LoginSerializer), device=device)
-        return signed_in(request, services.sign_in_by_password(user, device=device, now=timezone.now()))
+        session = services.finish_first_step(user, method="password", device=device, now=timezone.now())
+        return signed_in(request, session)
 
     @extend_schema(operation_id="verify_mfa", request=MfaVerifySerializer, responses=SignedInSerializer, auth=[])
     def verify_mfa(self, request: Request) -> Response:
@@ -145,6 +149,12 @@ class SignInViewSet(ApiViewSet):
         given = self.validated(PasskeySignInSerializer)
         session = services.sign_in_by_passkey(**given, device=device_of(request), now=timezone.now())
         return signed_in(request, session)
+
+    @extend_schema(operation_id="impersonate", request=TokenSerializer, responses=SignedInSerializer, auth=[])
+    def impersonate(self, request: Request) -> Response:
+        """Open a session that staff have begun in the admin: half an hour as somebody else."""
+        token = self.validated(TokenSerializer)["token"]
+        return signed_in(request, services.fetch_impersonation(token, device=device_of(request), now=timezone.now()))
 
     @extend_schema(operation_id="refresh", request=None, responses=AccessSerializer, auth=[])
     def refresh(self, request: Request) -> Response:
@@ -205,6 +215,12 @@ class MailboxViewSet(ApiViewSet):
         except DjangoValidationError as error:
             raise weak(error) from None
         return clear_refresh(Response(status=204, headers=NO_STORE))
+
+    @extend_schema(operation_id="restore_account", request=TokenSerializer, responses={204: None}, auth=[])
+    def restore(self, request: Request) -> Response:
+        """Open one's closed account again by the mailed link, with everything in it. Sign in afterwards."""
+        services.restore_account(self.validated(TokenSerializer)["token"], now=timezone.now())
+        return Response(status=204, headers=NO_STORE)
 
 
 def options(challenge: str, public_key: dict[str, Any]) -> Response:

@@ -20,6 +20,8 @@ FIRST_FENCE_ONLY = {
     "sites_access",  # ids only; the policies read it
     "accounts_session",
     "accounts_apikey",
+    "accounts_dataexport",
+    "accounts_identity",
     "accounts_emailproof",
     "accounts_passkey",
     "accounts_recoverycode",

@@ -19,6 +19,7 @@ from sites.services.members import (
     transfer_site,
     withdraw_invitation,
 )
+from sites.services.personal_data import erase_person, personal_data
 from sites.services.posts import (
     change_post,
     create_post,

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from accounts.models import User
 from audit.actors import SYSTEM, Actor
@@ -41,7 +41,7 @@ def create_site(*, actor: Actor, owner_id: UUID, name: str, subdomain: str, temp
     document = site_templates()[template].blueprint if template else empty_blueprint(name)
     site.draft = Draft.objects.create(site=site, blueprint=blueprint.validate(document), author_id=owner_id)
     keep_revision(site.draft, compact(site.draft.blueprint))
-    record("site.created", actor=actor, subject=site, subdomain=subdomain, template=template)
+    record("site.created", actor=actor, subject=site, personal={"subdomain": subdomain}, template=template)
     changed(site)
     return site
 
@@ -66,7 +66,7 @@ def change_site(site: Site, changes: dict[str, Any], *, actor: Actor, if_match: 
     """Change name or subdomain; a live site moves with its subdomain. Raises PreconditionFailed, SubdomainTaken."""
     site = locked(site)
     if_match.check(site.version)
-    before, renamed = site.subdomain, {"name_before": site.name} if "name" in changes else {}
+    before, told = site.subdomain, {"name_before": site.name} if "name" in changes else {}
     for name, value in changes.items():
         setattr(site, name, value)
     site.version += 1
@@ -75,8 +75,10 @@ def change_site(site: Site, changes: dict[str, Any], *, actor: Actor, if_match: 
             site.save(update_fields=[*changes, "version", "updated_at"])
     except IntegrityError:
         raise SubdomainTaken from None
-    moved = {"subdomain": [before, site.subdomain]} if before != site.subdomain else {}
-    record("site.changed", actor=actor, subject=site, personal=renamed, fields=sorted(changes), changes=moved)
+    moved = before != site.subdomain
+    if moved:
+        told |= {"subdomain_before": before, "subdomain_after": site.subdomain}
+    record("site.changed", actor=actor, subject=site, personal=told, fields=sorted(changes))
     if moved:
         announcements.announce(site, host_of(before))
         announcements.announce(site, host_of(site.subdomain))
@@ -133,11 +135,15 @@ def _move_sites_of(owner_id: UUID, found: dict[str, Any], change: dict[str, Any]
 
 def purge_sites(before: datetime) -> int:
     """Delete for good what was hidden before then; return how many. In context `system`."""
-    old = Site.objects.filter(deleted_at__lt=before)
+    return purge(Site.objects.filter(deleted_at__lt=before))
+
+
+def purge(sites: QuerySet[Site]) -> int:
+    """Delete these sites for good, with everything in them; return how many. In context `system`."""
     purged = 0
-    for pk in list(old.values_list("pk", flat=True)):
+    for pk in list(sites.values_list("pk", flat=True)):
         with transaction.atomic():
-            site = old.select_for_update().filter(pk=pk).first()
+            site = sites.select_for_update().filter(pk=pk).first()
             if site is None:  # restored since
                 continue
             Site.objects.filter(pk=pk).update(live_release=None, status=Site.Status.DRAFT)

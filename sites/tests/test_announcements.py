@@ -64,7 +64,7 @@ def test_a_process_that_showed_a_site_stops_within_two_seconds(visitor, change):
             lambda site: services.change_site(site, {"subdomain": "elsewhere"}, actor=SYSTEM, if_match=ANY),
             lambda site: services.change_site(site, {"subdomain": "come-back"}, actor=SYSTEM, if_match=ANY),
         ),
-        (close_account, lambda site: account_services.restore_user(site.owner_id, actor=SYSTEM)),
+        (close_account, lambda site: account_services.restore_user(site.owner_id, actor=SYSTEM, now=timezone.now())),
     ],
     ids=["published", "restored", "moved here", "account restored"],
 )

@@ -322,7 +322,7 @@ def test_closing_an_account_hides_its_sites_and_restoring_brings_back_only_those
     api.delete("auth/me", if_match=api.user.version)
     with tenancy.context(tenancy.SYSTEM):
         assert Site.objects.alive().count() == 0
-    restore_user(api.user.pk, actor=SYSTEM)
+    restore_user(api.user.pk, actor=SYSTEM, now=timezone.now())
 
     api.user.refresh_from_db()
     again = sign_in(api.user)

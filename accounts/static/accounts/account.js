@@ -4,14 +4,18 @@ import { newSecret } from "./blind.js";
 const form = document.getElementById("form");
 const said = document.getElementById("said");
 const button = form.querySelector("button");
-const { page, blind } = form.dataset;
+const { page, blind, provider } = form.dataset;
 const token = location.hash.slice(1);
+const returned = Object.fromEntries(new URLSearchParams(location.search)); // what a sign-in provider says
 
 const value = (id) => document.getElementById(id).value;
 const routes = {
   "verify-email": ["email/verify", () => ({ token }), "Done. Your address is confirmed, and you can sign in."],
   "forgot-password": ["password/forgot", () => ({ email: value("email") }), "If there is an account with this address, a mail is on its way."],
   "reset-password": ["password/reset", newPassword, "Done. Sign in with your new password."],
+  "restore-account": ["restore", () => ({ token }), "Done. Your account is open again, and you can sign in."],
+  impersonate: ["impersonate", () => ({ token }), "Begun. Sign out when you are done; it ends by itself after half an hour."],
+  oidc: [`login/oidc/${provider}`, () => ({ code: returned.code, state: returned.state, iss: returned.iss }), "Done. You are signed in."],
 };
 
 /** Of a blind account the password itself stays here. */
@@ -30,7 +34,11 @@ function say(text, bad) {
   said.className = bad ? "bad" : "";
 }
 
-if (page !== "forgot-password") {
+if (page === "oidc") {
+  history.replaceState(null, "", location.pathname);
+  if (returned.error) say("The provider did not sign you in. Go back and try again.", true);
+  form.hidden = Boolean(returned.error);
+} else if (page !== "forgot-password") {
   history.replaceState(null, "", location.pathname); // the token is not for the history
   if (!token) say("This address is not complete. Open the link in your mail, or copy all of it.", true);
 }

@@ -1,0 +1,78 @@
+"""Forgetting a person: what they own goes, and what is personal of them in the trail. The chain stays verifiable."""
+
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+from django.contrib.admin.models import LogEntry
+from django.db import transaction
+from django.db.models import ProtectedError
+
+from accounts.models import DataExport, EmailProof, User
+from accounts.services.exports import drop_parts
+from accounts.services.people import delete_user
+from accounts.services.roles import ANY
+from audit.actors import SYSTEM, Actor
+from audit.selectors import values_about
+from audit.services import Subject, erase_personal, record
+from core import lifecycle
+from core.models import Mail, StoredAnswer
+
+log = structlog.get_logger(__name__)
+
+
+def purge_users(before: datetime) -> int:
+    """Erase everybody whose account was closed before then; return how many."""
+    gone = 0
+    for user in User.objects.deleted().filter(deleted_at__lt=before):
+        try:
+            erase_user(user, actor=SYSTEM)
+            gone += 1
+        except ProtectedError:  # something of theirs is still there: no reason to keep the others
+            log.warning("purge_waits", user=str(user.pk))
+    return gone
+
+
+@transaction.atomic
+def close_and_erase(email: str, *, actor: Actor, now: datetime) -> dict[str, int]:
+    """Erase whoever has this address, at once and for good; what was how many. Where there is no account, what is left of
+    the address goes. Raises LastAdmin.
+    """
+    user = User.objects.get_queryset().filter(email=email).first()
+    if user is None:
+        return lifecycle.erase(None, frozenset({email}))
+    if user.deleted_at is None:
+        delete_user(user.pk, actor=actor, now=now, if_match=ANY)
+    return erase_user(user, actor=actor)
+
+
+@transaction.atomic
+def erase_user(user: User, *, actor: Actor) -> dict[str, int]:
+    """Everything personal of a closed account. Raises ProtectedError when an app has left something."""
+    record("user.purged", actor=actor, subject=Subject("user", user.pk, owner_id=user.pk))
+    return lifecycle.erase(user.pk, _addresses(user))
+
+
+def _addresses(user: User) -> frozenset[str]:
+    """Addresses that were the user's and are nobody else's now."""
+    former = values_about(user.pk, event="user.email_changed", fields=("email_before", "email_after"))
+    others = User.objects.get_queryset().filter(email__in=former).exclude(pk=user.pk).values_list("email", flat=True)
+    return frozenset({user.email, *former} - set(others))
+
+
+def erase_account(person: UUID | None, addresses: frozenset[str]) -> dict[str, int]:
+    """The part of accounts in erasing a person: last, because others refer to them."""
+    exports = list(DataExport.objects.filter(user_id=person).values_list("pk", flat=True)) if person else []
+    transaction.on_commit(lambda: drop_parts(exports), robust=True)
+    gone = {
+        "audit_values": erase_personal(owner_id=person, values=sorted(addresses)),
+        "mails": Mail.objects.filter(person=person).delete()[0] if person else 0,
+        "mailed_links": EmailProof.objects.filter(email__in=addresses).delete()[0],
+        "exports": len(exports),
+    }
+    gone["mails"] += Mail.objects.filter(to__in=addresses).delete()[0]
+    if person:
+        StoredAnswer.objects.filter(principal=person).delete()
+        LogEntry.objects.filter(object_id=str(person)).delete()
+        gone["accounts"] = User.objects.get_queryset().filter(pk=person).delete()[1].get("accounts.User", 0)
+    return gone

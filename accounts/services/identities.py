@@ -1,0 +1,161 @@
+"""Sign-in by a provider (OpenID Connect), and which accounts there open which accounts here."""
+
+from datetime import datetime
+
+from django.contrib.auth.hashers import make_password
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import connection, transaction
+
+from accounts import challenges, oidc
+from accounts.devices import Device
+from accounts.errors import (
+    ChallengeRefused,
+    ConnectFirst,
+    CredentialsRefused,
+    IdentityTaken,
+    ProviderEmailUnverified,
+    ProviderRefused,
+)
+from accounts.models import Identity, Session, User, normalise_email
+from accounts.oidc import Claims
+from accounts.services.people import add_user
+from accounts.services.roles import USER
+from accounts.services.sign_in import finish_first_step
+from audit import actors
+from audit.actors import ANONYMOUS
+from audit.services import Subject, record
+from core import keys, mail
+
+BROWSER, NONCE, VERIFIER = "oidc browser", "oidc nonce", "oidc verifier"
+
+
+def begin_oidc(provider: str, *, user: User | None, now: datetime) -> tuple[str, str]:
+    """The address to send a browser to, and a secret for it to keep in a cookie. `user` connects; nobody signs in.
+
+    Nonce and PKCE verifier are computed from the state's random part: nothing is stored until somebody comes back.
+    Raises NotFound, ProviderAway.
+    """
+    state, random = challenges.issue(_purpose(provider, user), user=user, now=now)
+    text = random.hex()
+    address = oidc.authorization_url(
+        provider, state=state, nonce=keys.sign(NONCE, text), verifier=keys.sign(VERIFIER, text)
+    )
+    return address, keys.sign(BROWSER, text)
+
+
+def sign_in_by_oidc(
+    provider: str, *, code: str, state: str, iss: str = "", cookie: str, device: Device, now: datetime
+) -> Session:
+    """A session for whoever the provider says it is; an account is made where there is none.
+
+    Raises ChallengeRefused (state of another browser, too old, or used), ProviderAway, ProviderRefused, ConnectFirst,
+    ProviderEmailUnverified, CredentialsRefused, EmailTaken, EmailUnverified, MfaRequired.
+    """
+    try:
+        asked, claims = _come_back(provider, None, code=code, state=state, iss=iss, cookie=cookie, now=now)
+        with transaction.atomic():
+            challenges.spend(asked)
+            user = _account_of(provider, claims, now=now)
+    except (ChallengeRefused, ProviderRefused, CredentialsRefused, ConnectFirst, ProviderEmailUnverified) as refusal:
+        record("sign_in.failed", actor=ANONYMOUS, subject=Subject("user"), factor=provider, code=refusal.code)
+        raise
+    return finish_first_step(user, method=provider, device=device, now=now)
+
+
+def connect_identity(
+    user: User, provider: str, *, code: str, state: str, iss: str = "", cookie: str, now: datetime
+) -> Identity:
+    """Let an account at a provider open this one too. Raises what a sign-in raises, and IdentityTaken."""
+    asked, claims = _come_back(provider, user, code=code, state=state, iss=iss, cookie=cookie, now=now)
+    with transaction.atomic():
+        challenges.spend(asked)
+        _one_at_a_time(claims)
+        found = Identity.objects.filter(issuer=claims.issuer, subject=claims.subject).first()
+        if found and found.user_id != user.pk:
+            raise IdentityTaken
+        return found or _connect(user, provider, claims, now=None)
+
+
+@transaction.atomic
+def disconnect_identity(identity: Identity) -> None:
+    """The owner can sign in by what is left, or by a link to choose a password."""
+    user = identity.user
+    record("identity.disconnected", actor=actors.user(user), subject=identity)
+    mail.post(user.email, "identities_changed", person=user.pk, added=False, provider=identity.provider)
+    identity.delete()
+
+
+def _purpose(provider: str, user: User | None) -> str:
+    return f"oidc connect {provider}" if user else f"oidc sign-in {provider}"
+
+
+def _come_back(
+    provider: str, user: User | None, *, code: str, state: str, iss: str, cookie: str, now: datetime
+) -> tuple[challenges.Challenge, Claims]:
+    """What the browser that was sent away brings back. `iss` is the issuer's answer parameter (RFC 9207)."""
+    asked = challenges.read(state, _purpose(provider, user), now=now)
+    text = asked.nonce.hex()
+    same_user = asked.user_id == (user.pk if user else None) and asked.epoch == (user.epoch if user else 0)
+    if not same_user or not cookie.isascii() or not keys.genuine(BROWSER, text, cookie):
+        raise ChallengeRefused
+    if iss and iss != oidc.provider(provider).issuer:
+        raise ProviderRefused
+    return asked, oidc.redeem(provider, code, nonce=keys.sign(NONCE, text), verifier=keys.sign(VERIFIER, text))
+
+
+def _account_of(provider: str, claims: Claims, *, now: datetime) -> User:
+    """The account that these claims open. By address only where both sides have checked it, and never one of staff."""
+    _one_at_a_time(claims)
+    identity = Identity.objects.select_related("user").filter(issuer=claims.issuer, subject=claims.subject).first()
+    if identity:
+        if identity.user.deleted_at or not identity.user.is_active:
+            raise CredentialsRefused
+        Identity.objects.filter(pk=identity.pk).update(last_used_at=now)
+        return identity.user
+    email = _checked_address(claims)
+    user = User.objects.alive().select_for_update(no_key=True).filter(email=email).first()
+    if user is None:
+        user = add_user(
+            email=email,
+            encoded=make_password(None),
+            name=claims.name,
+            age=None,
+            roles={USER},
+            actor=None,
+            verified_at=now,
+        )
+        _connect(user, provider, claims, now=now, quietly=True)
+    elif not user.email_verified_at or not user.is_active or user.is_staff:
+        raise ConnectFirst
+    else:
+        _connect(user, provider, claims, now=now)
+    return user
+
+
+def _checked_address(claims: Claims) -> str:
+    """Raises ProviderEmailUnverified."""
+    email = normalise_email(claims.email)
+    try:
+        validate_email(email)
+    except ValidationError:
+        raise ProviderEmailUnverified from None
+    if not claims.verified or len(email) > 254:
+        raise ProviderEmailUnverified
+    return email
+
+
+def _connect(user: User, provider: str, claims: Claims, *, now: datetime | None, quietly: bool = False) -> Identity:
+    made = Identity.objects.create(
+        user=user, provider=provider, issuer=claims.issuer, subject=claims.subject, last_used_at=now
+    )
+    record("identity.connected", actor=actors.user(user), subject=made)
+    if not quietly:
+        mail.post(user.email, "identities_changed", person=user.pk, added=True, provider=provider)
+    return made
+
+
+def _one_at_a_time(claims: Claims) -> None:
+    """Two first sign-ins of one person at once make one account: the second waits and finds it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{claims.issuer} {claims.subject}"])

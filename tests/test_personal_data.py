@@ -1,0 +1,380 @@
+"""One's data: the archive of it, changing one's mind, and being forgotten, over every app."""
+
+import io
+import json
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection, connections
+from django.test import Client
+from django.utils import timezone
+
+from accounts import services
+from accounts.models import DataExport, User
+from accounts.services.exports import token_of
+from accounts.tests.calls import link_token, mails_to, post, subject
+from accounts.tests.conftest import mailbox  # noqa: F401 - a fixture
+from accounts.tests.factories import UserFactory
+from audit import checkpoints, sealing
+from audit.actors import SYSTEM
+from audit.models import Entry
+from audit.tests.conftest import superuser, trail  # noqa: F401 - fixtures
+from audit.verify import verify
+from conftest import PASSWORD, sign_in
+from core import lifecycle, objects, tenancy
+from core.models import Mail
+from sites.models import Site
+from sites.tests.team import new_team
+
+pytestmark = pytest.mark.django_db(transaction=True)
+NAME, OLD, NEW = "Zebulon Quartermain", "zebulon.before@example.com", "zebulon.after@example.com"
+
+
+@pytest.fixture(autouse=True)
+def store(settings, tmp_path, mailbox):  # noqa: F811
+    """An object store of this test alone."""
+    settings.OBJECT_STORE_URL = f"file://{tmp_path}/objects"
+    objects.object_store.cache_clear()
+    yield objects.object_store()
+    objects.object_store.cache_clear()
+
+
+def everything():
+    """Every row of every table as text, whoever may see it."""
+    rows = []
+    with tenancy.context(tenancy.SYSTEM), connection.cursor() as cursor:
+        cursor.execute("SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND n.nspname = 'public'")  # fmt: skip
+        for (table,) in cursor.fetchall():
+            cursor.execute(f"SELECT t::text FROM {table} t")
+            rows += [f"{table}: {row[0]}" for row in cursor.fetchall()]
+    return rows
+
+
+def where(needle):
+    return [row[:200] for row in everything() if needle.lower() in row.lower()]
+
+
+@pytest.fixture
+def zebulon(password_hash, issuer):
+    """Somebody who has left traces in every app: on sites of their own and of others, under two addresses."""
+    user = services.register_user(email=OLD, password=PASSWORD, name=NAME)
+    issuer.say(claims={"email": OLD})
+    api = sign_in(user)
+    begun = api.post("auth/identities/mock/options").json()
+    api.post("auth/identities/mock", issuer.visit(begun["authorization_url"]))
+    post(Client(), "login", {"email": OLD, "password": "wrong password"})
+    post(Client(), "password/forgot", {"email": OLD})
+    api.post("auth/email/change", {"email": NEW})
+    post(Client(), "email/verify", {"token": link_token(mails_to(NEW)[-1])})
+    api.patch("auth/me", {"name": NAME}, if_match="*")
+    api.post("api-keys", {"label": f"Key of {NAME}", "scopes": ["sites.read"]}, Idempotency_Key="k1")
+    site = api.post("sites", {"name": f"Site of {NAME}", "subdomain": "zebulons", "template": "bakery"}).json()["id"]
+    api.post(f"sites/{site}/publish")
+    api.post(f"sites/{site}/posts", {"title": f"By {NAME}", "published_at": "2020-01-01T00:00:00Z"})
+    team = new_team()
+    for address in (OLD, NEW):
+        team.owner.post(team.path("invitations"), {"email": address, "role": "editor"})
+    (invited,) = [text for text in mails_to(NEW) if "/invitation#" in text]
+    api.post("invitations/accept", {"token": link_token(invited)})
+    api.post(team.path("posts"), {"title": "Elsewhere", "published_at": "2020-01-01T00:00:00Z"})
+    api.post(f"sites/{site}/invitations", {"email": "friend@example.com", "role": "viewer"})
+    api.post("auth/me/export")
+    services.make_exports(now=timezone.now())
+    admin = sign_in(UserFactory(email="admin@example.com", role="admin", password=password_hash))
+    admin.patch(f"users/{user.pk}", {"age": 40}, if_match="*")
+    browser = Client()
+    browser.post("/admin/login/?next=/admin/", {"username": "admin@example.com", "password": PASSWORD})
+    assert browser.get(f"/admin/accounts/user/{user.pk}/change/").status_code == 200
+    fields = {"name": NAME, "age": "41", "is_active": "on", "roles": [str(role.pk) for role in user.roles.all()]}
+    inlines = {
+        f"{name}-{part}": "0"
+        for name in ("sessions", "api_keys", "identities")
+        for part in ("TOTAL_FORMS", "INITIAL_FORMS")
+    }
+    assert browser.post(f"/admin/accounts/user/{user.pk}/change/", {**fields, **inlines}).status_code == 302
+    user.refresh_from_db()
+    return sign_in(user)
+
+
+# --- the archive -----------------------------------------------------------------------------------------------------
+
+
+def fetch(api):
+    """The newest archive's files, by name."""
+    link = api.get("auth/me/export").json()["link"]
+    answer = Client().get(link.partition("8000")[2])
+    body = b"".join(answer.streaming_content)
+    assert (answer.status_code, answer["Content-Type"], len(body)) == (
+        200,
+        "application/zip",
+        int(answer["Content-Length"]),
+    )
+    assert answer["Content-Disposition"].startswith('attachment; filename="my-data-')
+    archive = zipfile.ZipFile(io.BytesIO(body))
+    assert archive.testzip() is None
+    return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
+def test_the_archive_has_everything_of_ones_own_and_nothing_secret(zebulon):
+    files = fetch(zebulon)
+
+    account = json.loads(files["account.json"])
+    assert (account["name"], account["email"], account["roles"]) == (NAME, NEW, ["user"])
+    assert sorted(files) == sorted(
+        [
+            "README.txt", "account.json", "api_keys.json", "audit.jsonl", "exports.json", "invitations.json", "mailed_links.json",
+            "mails.json", "memberships.json", "passkeys.json", "posts_elsewhere.jsonl", "providers.json", "reviews.json",
+            "second_factors.json", "sessions.json",
+            *(f"sites/zebulons/{part}" for part in ("draft.json", "members.json", "posts.jsonl", "previews.json", "releases.jsonl", "revisions.jsonl", "schedules.json", "site.json")),
+        ]
+    )  # fmt: skip
+    assert json.loads(files["providers.json"])[0]["provider"] == "mock"
+    assert "Elsewhere" in files["posts_elsewhere.jsonl"]
+    assert json.loads(files["sites/zebulons/draft.json"])["pages"]
+    assert len(files["sites/zebulons/releases.jsonl"].splitlines()) == 1
+    trail_lines = [json.loads(line) for line in files["audit.jsonl"].splitlines()]
+    assert {"user.registered", "user.email_changed", "site.published"} <= {line["event"] for line in trail_lines}
+    together = "\n".join(files.values())
+    assert not [secret for secret in ("argon2", PASSWORD, "digest", "public_key", "The owner") if secret in together]
+
+
+def test_the_archive_of_a_newcomer_is_small_and_of_a_blind_account_no_secret(api):
+    api.post("auth/me/export")
+    services.make_exports(now=timezone.now())
+
+    assert json.loads(fetch(api)["sessions.json"])[0]["network"] == ""
+
+
+def test_the_store_holds_noise_and_only_until_the_link_ends(zebulon, store):
+    (part,) = store.keys("exports/")
+    sealed = store.read(part)
+    export = DataExport.objects.get()
+    token = token_of(export)
+
+    assert not [word for word in (NAME, NEW, "PK\x03\x04", "account.json") if word.encode() in sealed]
+    assert where(export.key) == []  # encrypted at rest
+    assert Client().get(f"/api/v1/exports/{token}").status_code == 200
+    for bad in (token[:-1], token[:-1] + ("0" if token[-1] != "0" else "1"), "x", "é" * 40):
+        assert Client().get(f"/api/v1/exports/{bad}").status_code == 400
+    DataExport.objects.update(expires_at=timezone.now())
+    assert Client().get(f"/api/v1/exports/{token}").json()["code"] == "link_refused"
+    assert zebulon.get("auth/me/export").json()["link"] is None
+    assert services.forget_exports(now=timezone.now()) == 1
+    assert store.keys("exports/") == []
+
+
+def test_a_link_ends_with_its_account(zebulon):
+    token = token_of(DataExport.objects.get())
+    services.set_active(zebulon.user.pk, False, actor=SYSTEM, now=timezone.now())
+
+    assert Client().get(f"/api/v1/exports/{token}").status_code == 400
+
+
+def test_one_archive_at_a_time_and_five_a_day(api):
+    def ask(_):
+        try:
+            return api.post("auth/me/export").json()["id"]
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(ask, range(8)))) == 1
+    for _ in range(4):
+        services.make_exports(now=timezone.now())
+        assert api.post("auth/me/export").status_code == 202
+    services.make_exports(now=timezone.now())
+
+    refused = api.post("auth/me/export")
+    assert (refused.status_code, refused.json()["code"]) == (409, "too_many")
+    assert "Your data are ready" in [subject(text) for text in mails_to(api.user.email)]
+
+
+def test_an_archive_that_was_interrupted_is_made_again_whole(api, store, settings, tmp_path):
+    api.post("auth/me/export")
+    (tmp_path / "a-file").write_text("in the way")
+    settings.OBJECT_STORE_URL = f"file://{tmp_path}/a-file"
+    objects.object_store.cache_clear()
+    assert services.make_exports(now=timezone.now()) == 0
+    assert api.get("auth/me/export").json()["link"] is None
+    settings.OBJECT_STORE_URL = f"file://{tmp_path}/objects"
+    objects.object_store.cache_clear()
+
+    assert services.make_exports(now=timezone.now() + timedelta(minutes=1)) == 1
+
+    assert "account.json" in fetch(api)
+
+
+def test_two_workers_make_one_archive(api):
+    api.post("auth/me/export")
+
+    def work(_):
+        try:
+            return services.make_exports(now=timezone.now())
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(work, range(4))) == 1
+    assert Mail.objects.filter(template="export_ready").count() == 1
+
+
+def test_a_large_archive_comes_back_in_parts_from_s3(api, settings, s3, monkeypatch):
+    from accounts.services import exports
+
+    monkeypatch.setattr(exports, "PART_BYTES", 1000)
+    settings.OBJECT_STORE_URL = s3
+    objects.object_store.cache_clear()
+    for number in range(3):
+        api.post("sites", {"name": "S", "subdomain": f"large-{number}", "template": "bakery"})
+    api.post("auth/me/export")
+    services.make_exports(now=timezone.now())
+
+    assert DataExport.objects.get().parts > 10
+    assert "sites/large-2/draft.json" in fetch(api)
+    DataExport.objects.update(expires_at=timezone.now())
+    services.forget_exports(now=timezone.now())
+    assert objects.object_store().keys("exports/") == []
+
+
+def test_a_part_that_is_gone_is_said_before_the_answer_begins(api, store):
+    api.post("auth/me/export")
+    services.make_exports(now=timezone.now())
+    store.delete(store.keys("exports/")[0])
+
+    assert Client().get(f"/api/v1/exports/{token_of(DataExport.objects.get())}").status_code == 503
+
+
+# --- changing one's mind ---------------------------------------------------------------------------------------------
+
+
+def close(api):
+    assert api.delete("auth/me", if_match="*").status_code == 204
+    return link_token(mails_to(api.user.email)[-1])
+
+
+def test_who_closes_an_account_may_open_it_again_for_30_days(api):
+    site = api.post("sites", {"name": "S", "subdomain": "comes-back", "template": "bakery"}).json()["id"]
+    token = close(api)
+    with tenancy.context(tenancy.SYSTEM):
+        assert not Site.objects.alive().filter(pk=site).exists()
+    late = timezone.now() + timedelta(days=30, seconds=1)
+    with pytest.raises(services.emails.LinkRefused):
+        services.restore_account(token, now=late)
+
+    opened = post(Client(), "restore", {"token": token})
+
+    assert (opened.status_code, post(Client(), "restore", {"token": token}).status_code) == (204, 400)
+    assert sign_in(User.objects.alive().get(pk=api.user.pk)).get(f"sites/{site}").status_code == 200
+
+
+def test_what_staff_close_stays_closed(api):
+    token = close(api)
+    services.restore_user(api.user.pk, actor=SYSTEM, now=timezone.now())
+    services.delete_user(api.user.pk, actor=SYSTEM, now=timezone.now(), if_match=services.ANY)
+
+    assert post(Client(), "restore", {"token": token}).status_code == 400
+
+
+def test_a_link_of_another_kind_opens_nothing(api):
+    post(Client(), "password/forgot", {"email": api.user.email})
+    token = link_token(mails_to(api.user.email)[-1])
+    close(api)
+
+    assert post(Client(), "restore", {"token": token}).status_code == 400
+
+
+# --- being forgotten -------------------------------------------------------------------------------------------------
+
+
+def seal():
+    while sealing.seal_pending():
+        pass
+    checkpoints.make_checkpoint(now=timezone.now())
+    checkpoints.store_checkpoints(now=timezone.now())
+
+
+@pytest.mark.parametrize("way", ["after 30 days", "by command"])
+def test_nothing_of_an_erased_person_is_found_anywhere(trail, zebulon, way):  # noqa: F811
+    store = objects.object_store()  # the one of `trail`
+    seal()
+    assert all(where(word) for word in (OLD, NEW, NAME))
+    assert store.keys("exports/")
+
+    if way == "by command":
+        call_command("erase_user", NEW.upper())
+    else:
+        zebulon.delete("auth/me", if_match="*")
+        mails_to(NEW)
+        with tenancy.context(tenancy.SYSTEM):
+            lifecycle.purge(before=timezone.now() - timedelta(days=30))
+            assert User.objects.deleted().filter(pk=zebulon.user.pk).exists()
+            User.objects.deleted().update(deleted_at=timezone.now() - timedelta(days=31))
+            Site.objects.deleted().update(deleted_at=timezone.now() - timedelta(days=31))
+            lifecycle.purge(before=timezone.now() - timedelta(days=30))
+
+    seal()
+    assert [found for word in (OLD, NEW, NAME, "zebulon") for found in where(word)] == []
+    assert store.keys("exports/") == []
+    for key in store.keys(""):
+        body = store.read(key).decode(errors="replace").lower()
+        assert "zebulon" not in body, key
+    verdict = verify(now=timezone.now())
+    assert (verdict.fault, verdict.erased > 10) == (None, True)
+    # what others made is as it was
+    assert where("Elsewhere")
+    assert [row for row in where("friend@example.com") if not row.startswith("core_mail")] == []  # their site is gone
+
+
+def test_an_address_that_became_somebody_elses_is_not_erased_with_its_former_owner(zebulon):
+    heir = UserFactory(email=OLD, name="Heir")
+    Entry.objects.count()
+    sign_in(heir).patch("auth/me", {"name": "The Heir"}, if_match="*")
+
+    call_command("erase_user", NEW)
+
+    assert User.objects.alive().filter(email=OLD).exists()
+    assert where(OLD)
+    assert where(NEW) == []
+
+
+def test_the_command_counts_first_and_may_be_repeated(zebulon, capsys):
+    call_command("erase_user", NEW, "--dry-run", "--json")
+    would = json.loads(capsys.readouterr().out)
+    assert where(NEW)
+    call_command("erase_user", NEW, "--json")
+    did = json.loads(capsys.readouterr().out)
+    call_command("erase_user", NEW, "--json")
+    again = json.loads(capsys.readouterr().out)
+
+    assert {**would, "dry_run": False} == did
+    assert (did["accounts"], did["sites"], did["exports"]) == (1, 1, 1)
+    assert not any(again.values())
+    call_command("erase_user", "never-seen@example.com")
+    assert "erased 0 audit values" in capsys.readouterr().out
+
+
+def test_a_dry_run_leaves_the_archive_where_it_is(zebulon, store):
+    call_command("erase_user", NEW, "--dry-run")
+
+    assert store.keys("exports/")
+
+
+def test_the_last_administrator_is_not_erased():
+    UserFactory(email="only@example.com", role="admin")
+
+    with pytest.raises(CommandError, match="last administrator"):
+        call_command("erase_user", "only@example.com")
+
+
+def test_an_address_without_an_account_is_erased_from_the_trail():
+    post(Client(), "login", {"email": "stranger@example.com", "password": "x"})
+    post(Client(), "password/forgot", {"email": "stranger@example.com"})
+    mails_to("stranger@example.com")
+    assert where("stranger@example.com")
+
+    call_command("erase_user", "stranger@example.com")
+
+    assert where("stranger@example.com") == []
