@@ -1,0 +1,238 @@
+"""Accounts in Chromium: the samples of docs/accounts.md, the pages behind mailed links, and the door of the admin."""
+
+import json
+import re
+import secrets
+from pathlib import Path
+
+import httpx
+import pyotp
+import pytest
+
+from accounts.tests.calls import auth_hash
+from tests.oidc_issuer import CLIENT, SECRET
+from tests.stack import PASSWORD, ROOT, eventually
+from tests.test_accounts_outside import certificate, office, sign_up  # noqa: F401 - fixtures
+from tests.test_browser import CHROMIUM, SIZES, browser, look, picture  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.stack
+needs_chromium = pytest.mark.skipif(
+    not CHROMIUM, reason="browser test: Chromium is not installed (apt-get install chromium)"
+)
+
+
+def mailed_tokens(folder: Path, address: str) -> list[str]:
+    texts = [path.read_text() for path in sorted(folder.glob(f"*-{address}.txt"))]
+    return [found[1] for text in texts if (found := re.search(r"#(\S+)", text))]
+
+
+def give_finger(page):
+    """A virtual authenticator that verifies its user."""
+    tools = page.context.new_cdp_session(page)
+    tools.send("WebAuthn.enable")
+    finger = {
+        "protocol": "ctap2",
+        "transport": "internal",
+        "hasResidentKey": True,
+        "hasUserVerification": True,
+        "isUserVerified": True,
+    }
+    tools.send("WebAuthn.addVirtualAuthenticator", {"options": finger})
+
+
+VECTOR = """"correct horse battery staple", { kdf: { algorithm: "PBKDF2-SHA256", iterations: 600000 }, salt: "AAECAwQFBgcICQoLDA0ODw==" }"""
+MAKE_PASSKEY = """async ([email, password, recovery_code]) => {
+  const call = async (path, body, access) => (await fetch(`/api/v1/auth/${path}`, { method: "POST", body: JSON.stringify(body),
+    headers: { "Content-Type": "application/json", ...(access && { Authorization: `Bearer ${access}` }) } }));
+  const { challenge } = await (await call("login", { email, password })).json();
+  const { access } = await (await call("mfa/verify", { challenge, recovery_code })).json();
+  const asked = await (await call("passkeys/options", {}, access)).json();
+  const made = await navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(asked.public_key) });
+  const kept = await call("passkeys", { challenge: asked.challenge, credential: made.toJSON(), name: "Laptop" }, access);
+  await kept.json();
+  return kept.status;
+}"""
+
+
+@needs_chromium
+@pytest.mark.browser
+def test_every_sample_of_the_guide_runs_in_a_browser(office, look, tmp_path, issuer):  # noqa: F811 - the fixture
+    known = {"issuer": issuer.url, "client_id": CLIENT, "client_secret": SECRET}
+    web = office(f"file://{tmp_path}", OIDC_PROVIDERS=json.dumps({"work": known}))
+    page = look(f"http://localhost:{web.port}/account/forgot-password")
+    seen: list[str] = []
+
+    def mailed_token(address: str) -> str:
+        (*_, token) = eventually(lambda: [t for t in mailed_tokens(tmp_path, address) if t not in seen], seconds=30)
+        seen.append(token)
+        return token
+
+    page.expose_function("mailedToken", mailed_token)
+    page.expose_function("codeOf", lambda secret: pyotp.TOTP(secret).now())
+    page.expose_function("comeBack", issuer.visit)
+    give_finger(page)
+    guide = (ROOT / "docs" / "accounts.md").read_text()
+    script = "\n".join(re.findall(r"(?ms)^```js\n(.*?)^```", guide))
+
+    statuses = page.evaluate(
+        f"(async () => {{ {script}\n return {{signUp, login, refreshed, me, confirmed, first, second, passkey, byPasskey, again, moved, changed, forgot, reset, sessions, revoked, byKey: {{status: byKey.status}}, byProvider, blindSignUp, known, blindLogin, asked, archive, zip: {{status: zip.status}}, closed, reopened, vector: await authHash({VECTOR})}}; }})()"
+    )
+
+    vector = statuses.pop("vector")
+    assert vector in guide
+    assert vector == auth_hash("correct horse battery staple", bytes(range(16)))
+    assert {name: answer["status"] for name, answer in statuses.items()} == {
+        "signUp": 202, "login": 200, "refreshed": 200, "me": 200, "confirmed": 200, "first": 401, "second": 200, "passkey": 201,
+        "byPasskey": 200, "again": 204, "moved": 202, "changed": 200, "forgot": 202, "reset": 204, "sessions": 200, "byKey": 200, "revoked": 204,
+        "byProvider": 200, "blindSignUp": 202, "known": 200, "blindLogin": 200, "asked": 202, "archive": 200, "zip": 200, "closed": 204, "reopened": 204,
+    }  # fmt: skip
+    assert statuses["me"]["data"]["email"] == "ada@example.com"
+
+
+@needs_chromium
+@pytest.mark.browser
+@pytest.mark.parametrize("size", SIZES)
+def test_mailed_links_work_on_our_own_pages(office, look, tmp_path, size):  # noqa: F811
+    web = office(f"file://{tmp_path}")
+    address = sign_up(web)
+    link = eventually(lambda: mailed_tokens(tmp_path, address), seconds=30)
+    base = f"http://localhost:{web.port}/account"
+
+    page = look(f"{base}/verify-email#{link[0]}", size)
+    picture(page, f"account-verify-{size}")
+    assert "#" not in page.url
+    page.get_by_role("button", name="Confirm").click()
+    page.get_by_text("Your address is confirmed").wait_for()
+    page = look(f"{base}/forgot-password", size)
+    page.get_by_label("E-mail address").fill(address)
+    page.keyboard.press("Enter")
+    page.get_by_text("a mail is on its way").wait_for()
+    tokens = eventually(lambda: [t for t in mailed_tokens(tmp_path, address) if t != link[0]], seconds=30)
+    page = look(f"{base}/reset-password#{tokens[0]}", size)
+    page.get_by_label("New password").fill("password")
+    page.keyboard.press("Enter")
+    page.get_by_text("too common").wait_for()
+    picture(page, f"account-reset-{size}")
+    page.get_by_label("New password").fill("an entirely new phrase")
+    page.keyboard.press("Enter")
+    page.get_by_text("Sign in with your new password").wait_for()
+    page = look(f"{base}/reset-password", size)
+    assert "not complete" in page.get_by_role("status").inner_text()
+
+
+REFRESH = """async () => (await (await fetch("/api/v1/auth/refresh", {
+  method: "POST", body: "{}", headers: { "Content-Type": "application/json", "X-Requested-With": "fetch" } })).json()).access"""
+SIGN_UP_BLIND = """async (email) => {
+  const { newSecret } = await import("/static/accounts/blind.js");
+  const body = JSON.stringify({ email, ...(await newSecret("the first long phrase", 700000)) });
+  return (await fetch("/api/v1/auth/register", { method: "POST", headers: { "Content-Type": "application/json" }, body })).status;
+}"""
+
+
+@needs_chromium
+@pytest.mark.browser
+@pytest.mark.parametrize("size", SIZES)
+def test_a_blind_account_is_reset_on_our_own_page_without_showing_the_password(office, look, tmp_path, size):  # noqa: F811
+    web = office(f"file://{tmp_path}")
+    address = f"{secrets.token_hex(6)}@example.com"
+    base = f"http://localhost:{web.port}/account"
+    page = look(f"{base}/forgot-password", size)
+    assert page.evaluate(SIGN_UP_BLIND, address) == 202
+    (token,) = eventually(lambda: mailed_tokens(tmp_path, address), seconds=30)
+    page = look(f"{base}/verify-email#{token}", size)
+    page.get_by_role("button", name="Confirm").click()
+    page.get_by_text("Your address is confirmed").wait_for()
+    page = look(f"{base}/forgot-password", size)
+    page.get_by_label("E-mail address").fill(address)
+    page.keyboard.press("Enter")
+    page.get_by_text("a mail is on its way").wait_for()
+    (_, token) = eventually(lambda: (found := mailed_tokens(tmp_path, address))[1:] and found, seconds=30)
+
+    page = look(f"{base}/reset-password?scheme=blind#{token}", size)
+    sent = []
+    page.on("request", lambda request: sent.append(request.post_data or ""))
+    picture(page, f"account-reset-blind-{size}")
+    page.get_by_label("New password").fill("the second long phrase")
+    page.get_by_role("button", name="Use this password").click()
+    assert not sent  # the box is not ticked
+    page.get_by_label("I know that my vault is lost").check()
+    page.get_by_role("button", name="Use this password").click()
+    page.get_by_text("Sign in with your new password").wait_for()
+    assert len([body for body in sent if body]) == 2  # the second time with as many iterations as before
+    assert not [body for body in sent if "phrase" in body]
+    told = httpx.post(f"{web.url}/api/v1/auth/prelogin", json={"email": address}, headers={"Host": "localhost"}).json()
+    assert (told["scheme"], told["kdf"]["iterations"]) == ("blind", 700_000)
+
+
+@needs_chromium
+@pytest.mark.browser
+@pytest.mark.parametrize("size", SIZES)
+def test_our_own_pages_take_who_comes_from_a_provider_and_open_what_was_closed(office, look, tmp_path, issuer, size):  # noqa: F811
+    known = {"issuer": issuer.url, "client_id": CLIENT, "client_secret": SECRET}
+    address = f"{secrets.token_hex(6)}@example.com"
+    issuer.say(claims={"email": address, "sub": address})
+    web = office(f"file://{tmp_path}", OIDC_PROVIDERS=json.dumps({"work": known}), APP_HOST="localhost")
+    base = f"http://localhost:{web.port}"
+    page = look(f"{base}/account/forgot-password", size)
+    begun = page.evaluate(
+        """async () => (await (await fetch("/api/v1/auth/login/oidc/work/options", { method: "POST" })).json())"""
+    )
+    page.goto(begun["authorization_url"])  # and back
+    page.get_by_text("confirm that it is you").wait_for()
+    picture(page, f"account-oidc-{size}")
+    assert "code=" not in page.url
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_text("You are signed in").wait_for()
+    bearer = {"Host": "localhost", "Authorization": f"Bearer {page.evaluate(REFRESH)}"}
+    closed = httpx.delete(f"{web.url}/api/v1/auth/me", headers={**bearer, "If-Match": "*"})
+    assert closed.status_code == 204
+    (token,) = eventually(lambda: mailed_tokens(tmp_path, address), seconds=30)
+    page = look(f"{base}/account/restore-account#{token}", size)
+    picture(page, f"account-restore-{size}")
+    page.get_by_role("button", name="Open it again").click()
+    page.get_by_text("Your account is open again").wait_for()
+
+
+@needs_chromium
+@pytest.mark.browser
+@pytest.mark.parametrize("size", SIZES)
+def test_staff_set_up_a_factor_and_enter_with_it_and_with_a_passkey(stack, look, size):  # noqa: F811
+    web = stack.start_web(workers=1, STAFF_MFA="required")
+    address = f"{secrets.token_hex(6)}@example.com"
+    stack.manage("create_admin", address, ADMIN_PASSWORD=PASSWORD)
+    try:
+        page = look(f"http://localhost:{web.port}/admin/", size)
+        picture(page, f"admin-door-{size}")
+        page.get_by_label("E").first.fill(address)
+        page.get_by_label("Password:").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        secret = page.locator("code").inner_text()
+        picture(page, f"admin-second-factor-{size}")
+        page.get_by_label("Code").fill(pyotp.TOTP(secret).now())
+        page.get_by_role("button", name="Set up").click()
+        page.get_by_text("Keep these recovery codes").wait_for()
+        code, second_code = page.locator("#content-main li").all_inner_texts()[:2]
+        picture(page, f"admin-recovery-codes-{size}")
+        page.get_by_role("link", name="Continue").click()
+        page.get_by_role("heading", name="Administration").wait_for()
+        page.locator("#logout-form button").click()
+        page.get_by_text("Logged out").wait_for()
+
+        page.goto(f"http://localhost:{web.port}/admin/")
+        page.locator("#id_username").fill(address)
+        page.locator("#id_password").fill(PASSWORD)
+        page.locator("#id_code").fill(code)
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="Administration").wait_for()
+        give_finger(page)
+        assert page.evaluate(MAKE_PASSKEY, [address, PASSWORD, second_code]) == 201
+        page.locator("#logout-form button").click()
+        page.get_by_text("Logged out").wait_for()
+
+        page.goto(f"http://localhost:{web.port}/admin/")
+        page.get_by_role("button", name="Use a passkey").click()
+        page.get_by_role("heading", name="Administration").wait_for()
+        assert [trouble for trouble in page.troubles if "401" not in trouble] == []
+    finally:
+        web.process.terminate()
+        web.process.wait(40)
