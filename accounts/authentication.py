@@ -43,10 +43,10 @@ class Caller:
         return self._row
 
     def may(self, permission: Permission) -> bool:
-        """Whether a role of theirs says so. Raises MfaEnrolmentRequired for staff without a second factor, where this
+        """Whether a role of theirs says so; no right is used in somebody else's name. Raises MfaEnrolmentRequired for staff without a second factor, where this
         installation asks for one.
         """
-        allowed = self.row().may(permission)
+        allowed = self.impersonator is None and self.row().may(permission)
         if allowed and settings.STAFF_MFA_REQUIRED and not factors_of(self.pk).any:
             raise MfaEnrolmentRequired
         return allowed

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Count
 from django.db.models.functions import Length
 
@@ -21,6 +22,8 @@ from core import cache, keys
 HASH_BYTES = 32
 USUAL_SALT = 16
 MIX_SECONDS = 60  # how long the shares of the accounts are remembered
+MOST_LOOKS = 8
+RAREST = 0.01  # of the accounts; who has a rarer look can be told from an invented one
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +49,33 @@ PLAIN = Look(User.Scheme.PASSWORD, Kdf.MIN_ITERATIONS, USUAL_SALT)
 def prelogin(email: str) -> Parameters:
     """One query, and the same work whether there is an account or not."""
     address = normalise_email(email)
-    look = _choose(address, cache.get_or_set("shared", "prelogin", _mix, seconds=MIX_SECONDS))
-    invented = Parameters(look.scheme, Kdf(look.iterations, _mac(address, "salt")[: look.salt]))
+    look = _choose(address, cache.get_or_set("shared", "prelogin", mix, seconds=MIX_SECONDS))
+    invented = Parameters(look.scheme, Kdf(look.iterations, _salt(address, look)))
     found = User.objects.get_queryset().filter(email=address).first()  # closed ones too: closing must not show
     if found is None:
         return invented
-    return Parameters(found.scheme, found.kdf or Kdf(PLAIN.iterations, _mac(address, "salt")[: PLAIN.salt]))
+    return Parameters(found.scheme, found.kdf or Kdf(PLAIN.iterations, _salt(address, PLAIN)))
 
 
-def _mix() -> list[list[Any]]:
-    """How common each look is among the accounts: `[scheme, iterations, salt, weight]`. The weights are rounded to half
-    powers of two, so that a few more accounts of one kind move no answer.
+def mix() -> list[list[Any]]:
+    """How often an address without an account is to have each look: `[scheme, iterations, salt, weight]`, as
+    PRELOGIN_BLIND_PERCENT says, else as the accounts are. Where addresses are verified only those count that were, and
+    only common looks, so that nobody brings a few of their own; the weights are rounded to half powers of two, so that a
+    few more accounts of one kind move no answer.
     """
-    counted = User.objects.get_queryset().values_list("scheme", "kdf_iterations", Length("kdf_salt"))
-    rows = list(counted.annotate(count=Count("pk")).order_by())
+    if (percent := settings.PRELOGIN_BLIND_PERCENT) is not None:
+        looks = [(PLAIN, 100 - percent), (Look(User.Scheme.BLIND, PLAIN.iterations, PLAIN.salt), percent)]
+        return [[look.scheme, look.iterations, look.salt, weight] for look, weight in looks if weight]
+    users = User.objects.get_queryset()
+    if settings.EMAIL_VERIFICATION_REQUIRED:
+        users = users.exclude(email_verified_at=None)
+    counted = users.values_list("scheme", "kdf_iterations", Length("kdf_salt")).annotate(count=Count("pk"))
+    rows = list(counted.order_by("-count")[:MOST_LOOKS])
     total = sum(count for *_, count in rows)
     return [
         [scheme, iterations or PLAIN.iterations, salt or PLAIN.salt, 2 ** (round(2 * math.log2(count / total)) / 2)]
         for scheme, iterations, salt, count in rows
+        if count >= total * RAREST
     ]
 
 
@@ -78,6 +90,10 @@ def _choose(address: str, mix: list[list[Any]]) -> Look:
         return float(-math.log(drawn / (2**64 + 1)) / weight)
 
     return Look(*min(mix, key=lot)[:3]) if mix else PLAIN
+
+
+def _salt(address: str, look: Look) -> bytes:
+    return _mac(address, repr(look))[: look.salt]
 
 
 def _mac(address: str, what: str) -> bytes:

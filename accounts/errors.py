@@ -111,10 +111,6 @@ class IdentityTaken(DomainError):
     code, status, message = "identity_taken", 409, "This account at the provider is connected to another account."
 
 
-class ImpersonationRefused(DomainError):
-    code, status, message = "impersonation_refused", 403, "This is for the owner of the account alone."
-
-
 class FactorExists(DomainError):
     code, status, message = "factor_exists", 409, "An authenticator app is set up already. Remove it first."
 

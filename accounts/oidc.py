@@ -5,24 +5,31 @@ says, by keys that the issuer publishes.
 """
 
 import json
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 from django.conf import settings
+from joserfc.errors import JoseError
 
 from accounts.errors import ProviderAway, ProviderRefused
 from config.providers import Provider
 from core.errors import NotFound
 
-ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"]
+ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "Ed25519"]
 TIMEOUT = 5  # seconds, to connect and between bytes
 MOST_BYTES = 1024 * 1024
 KEPT_SECONDS = 3600
 KEYS_AGAIN_SECONDS = 60  # an unknown key makes us look again, not more often
 PAUSE_SECONDS = 5  # after it did not answer, nobody waits for it again so soon
+KINDS = {"RSA", "EC", "OKP"}
 LEEWAY = 30
+WHOLE_SECONDS = 10  # for a whole answer, however slowly it comes
+SUBJECT = re.compile(r"[\x20-\x7e]{1,255}")  # OpenID Connect Core, 2: ASCII
+# What libraries raise over tokens and keys that are none; JoseError is among them.
+NONSENSE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, JoseError)
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +85,6 @@ def authorization_url(name: str, *, state: str, nonce: str, verifier: str) -> st
 def redeem(name: str, code: str, *, nonce: str, verifier: str) -> Claims:
     """What the code that came back proves. Raises NotFound, ProviderAway, ProviderRefused."""
     from authlib.integrations.base_client import OAuthError
-    from joserfc.errors import JoseError
 
     chosen = provider(name)
     document = _discover(chosen)
@@ -94,7 +100,7 @@ def redeem(name: str, code: str, *, nonce: str, verifier: str) -> Claims:
             )  # fmt: skip
         claims = _judge(chosen, document, tokens, nonce)
         about = claims if claims.get("email") else _userinfo(chosen, document, tokens, claims["sub"])
-    except (OAuthError, JoseError, KeyError, TypeError) as error:
+    except (OAuthError, *NONSENSE) as error:
         log.warning("oidc_refused", provider=name, reason=type(error).__name__, detail=str(error)[:200])
         raise ProviderRefused from None
     checked = about.get("email_verified")
@@ -116,7 +122,7 @@ def _judge(chosen: Provider, document: dict[str, Any], tokens: dict[str, Any], n
     params = {"nonce": nonce, "client_id": chosen.client_id, "access_token": tokens.get("access_token")}
     claims = CodeIDToken(token.claims, token.header, wanted, params)
     claims.validate(leeway=LEEWAY)
-    if not isinstance(claims["sub"], str) or not 0 < len(claims["sub"]) <= 255:
+    if not isinstance(claims["sub"], str) or not SUBJECT.fullmatch(claims["sub"]):
         raise InvalidClaimError("sub")
     return dict(claims)
 
@@ -131,7 +137,8 @@ def _keys(chosen: Provider, document: dict[str, Any], token: str) -> Any:
     fresh = time.monotonic() - known.keys_at < (KEPT_SECONDS if known.keys else 0)
     missing = known.keys is not None and kid and all(key.kid != kid for key in known.keys.keys)
     if not fresh or (missing and time.monotonic() - known.keys_at > KEYS_AGAIN_SECONDS):
-        known.keys = KeySet.import_key_set(_fetch(chosen, document["jwks_uri"]))  # type: ignore[arg-type]
+        published = _fetch(chosen, document["jwks_uri"])["keys"]  # kinds that we do not know are skipped (RFC 7517, 5)
+        known.keys = KeySet.import_key_set({"keys": [key for key in published if key["kty"] in KINDS]})
         known.keys_at = time.monotonic()
     return known.keys
 
@@ -149,9 +156,10 @@ def _client(name: str, document: dict[str, Any]) -> Any:
     from authlib.integrations.requests_client import OAuth2Session
 
     chosen = provider(name)
-    offered = document.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
-    usual = "client_secret_basic" if "client_secret_basic" in offered else "client_secret_post"
-    return OAuth2Session(
+    offered = document.get("token_endpoint_auth_methods_supported")
+    only_post = isinstance(offered, list) and "client_secret_basic" not in offered
+    usual = "client_secret_post" if only_post else "client_secret_basic"
+    client = OAuth2Session(
         chosen.client_id,
         chosen.client_secret.get_secret_value(),
         token_endpoint_auth_method=chosen.token_auth or usual,
@@ -159,6 +167,34 @@ def _client(name: str, document: dict[str, Any]) -> Any:
         redirect_uri=return_url(name),
         code_challenge_method="S256",
     )
+    for scheme in ("https://", "http://"):
+        client.mount(scheme, _bounded())
+    return client
+
+
+def _bounded() -> Any:
+    """An adapter of `requests` that reads a whole answer in bounded time and memory."""
+    import requests
+    import urllib3
+    from requests.adapters import HTTPAdapter
+
+    class Bounded(HTTPAdapter):
+        def send(self, request: Any, **options: Any) -> Any:  # type: ignore[override]
+            begun, body = time.monotonic(), b""
+            answer = super().send(request, **{**options, "stream": True})
+            try:
+                while chunk := answer.raw.read1(64 * 1024, decode_content=True):
+                    body += chunk
+                    if len(body) > MOST_BYTES or time.monotonic() - begun > WHOLE_SECONDS:
+                        raise requests.ConnectionError("too much, or too slow")
+            except urllib3.exceptions.HTTPError as error:
+                raise requests.ConnectionError(type(error).__name__) from None
+            finally:
+                answer.close()
+            answer._content = body
+            return answer
+
+    return Bounded()
 
 
 def _discover(chosen: Provider) -> dict[str, Any]:
@@ -166,15 +202,21 @@ def _discover(chosen: Provider) -> dict[str, Any]:
     known = _known.setdefault(chosen.issuer, _Known())
     if time.monotonic() > known.document_until:
         document = _fetch(chosen, f"{chosen.issuer.rstrip('/')}/.well-known/openid-configuration")
-        needed = {"issuer", "authorization_endpoint", "jwks_uri"} | (
-            set() if chosen.token_endpoint else {"token_endpoint"}
-        )
-        secure = all(str(document.get(name, "")).startswith(("https://", "http://localhost:")) for name in needed)
-        if document.get("issuer") != chosen.issuer or not secure:
+        needed = {"authorization_endpoint", "jwks_uri"} | (set() if chosen.token_endpoint else {"token_endpoint"})
+        given = needed | ({"userinfo_endpoint"} & document.keys())
+        if document.get("issuer") != chosen.issuer or not all(_is_address(document.get(name)) for name in given):
             log.error("oidc_metadata_wrong", issuer=chosen.issuer, says=str(document.get("issuer"))[:200])
             raise ProviderAway
         known.document, known.document_until = document, time.monotonic() + KEPT_SECONDS
     return known.document
+
+
+def _is_address(value: Any) -> bool:
+    """Whether it can be asked: over TLS, or on this machine."""
+    return (
+        isinstance(value, str)
+        and re.fullmatch(r"https://[\w.-]+(:\d+)?(/\S*)?|http://localhost:\d+(/\S*)?", value) is not None
+    )
 
 
 def _fetch(chosen: Provider, address: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
@@ -182,12 +224,13 @@ def _fetch(chosen: Provider, address: str, headers: dict[str, str] | None = None
     import requests
 
     def ask() -> dict[str, Any]:
-        with requests.get(address, headers=headers, timeout=TIMEOUT, allow_redirects=False, stream=True) as answer:
-            answer.raise_for_status()
-            body = answer.raw.read(MOST_BYTES + 1, decode_content=True)
-        if answer.status_code != 200 or len(body) > MOST_BYTES:
-            raise ValueError("not an answer")
-        return dict(json.loads(body))
+        with requests.Session() as session:
+            session.mount("https://", _bounded())
+            session.mount("http://", _bounded())
+            answer = session.get(address, headers=headers, timeout=TIMEOUT, allow_redirects=False)
+        if answer.status_code != 200:
+            raise requests.ConnectionError(f"it answered {answer.status_code}")
+        return dict(json.loads(answer.content))
 
     return _asking(chosen, ask)
 
@@ -197,15 +240,14 @@ def _asking(chosen: Provider, ask: Any) -> dict[str, Any]:
     must not hold every thread. Raises ProviderAway.
     """
     import requests
-    import urllib3
 
     known = _known[chosen.issuer]
     if time.monotonic() < known.away_until:
         raise ProviderAway
     try:
         found: dict[str, Any] = ask()
-    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, TypeError, OSError) as error:
-        if not isinstance(error, ValueError | TypeError):  # it answered, if only nonsense
+    except (requests.RequestException, ValueError, TypeError, RecursionError, OverflowError) as error:
+        if isinstance(error, requests.ConnectionError | requests.Timeout):  # else it answered, if only nonsense
             known.away_until = time.monotonic() + PAUSE_SECONDS
         log.warning("oidc_away", issuer=chosen.issuer, reason=type(error).__name__)
         raise ProviderAway from None

@@ -3,10 +3,10 @@
 from typing import Any
 
 from django.utils import timezone
-from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from accounts.errors import ImpersonationRefused, ReauthenticationRequired
+from accounts.errors import ReauthenticationRequired
 from accounts.selectors import proved_lately
 from core.permissions import also_for_keys, permission, scope
 
@@ -21,25 +21,12 @@ ACCOUNT_READ = scope("account.read", "Read your own account")
 
 class RecentProof(BasePermission):
     """For the actions in the view's `sensitive`: who is signed in proved it within the last minutes. A key has nobody to
-    ask; its scopes are its bounds. Whoever acts as somebody else never does these. Raises ReauthenticationRequired,
-    ImpersonationRefused.
+    ask; its scopes are its bounds. Raises ReauthenticationRequired.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
         if request.user.is_key or getattr(view, "action", None) not in view.sensitive:  # type: ignore[union-attr]
             return True
-        if request.user.impersonator:  # type: ignore[union-attr]
-            raise ImpersonationRefused
         if not proved_lately(request.user.session_id, now=timezone.now()):  # type: ignore[union-attr]
             raise ReauthenticationRequired
-        return True
-
-
-class OwnerAlone(BasePermission):
-    """Whoever acts as somebody else sees their account and changes nothing of it. Raises ImpersonationRefused."""
-
-    def has_permission(self, request: Request, view: Any) -> bool:
-        private = request.method not in SAFE_METHODS or view.action in view.private
-        if private and request.user.impersonator:  # type: ignore[union-attr]
-            raise ImpersonationRefused
         return True

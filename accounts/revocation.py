@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from redis import Redis
 
@@ -34,12 +34,18 @@ def revoke_sessions(user_id: UUID, *, now: datetime, session_ids: list[UUID] | N
     return ended
 
 
+def end_impersonations(sessions: QuerySet[Session], *, now: datetime) -> None:
+    """Staff act as nobody any more in these sessions."""
+    for pk, owner in list(sessions.filter(revoked_at=None).values_list("pk", "user_id")):
+        revoke_sessions(owner, now=now, session_ids=[pk])
+
+
 def raise_epoch(user_id: UUID, *, now: datetime) -> None:
     """End every access token of a user that was minted before this moment, and what they do in the name of others."""
     with transaction.atomic():
-        as_others = Session.objects.filter(impersonator_id=user_id, revoked_at=None)
-        for session_id, owner in list(as_others.values_list("pk", "user_id")):
-            revoke_sessions(owner, now=now, session_ids=[session_id])
+        end_impersonations(
+            Session.objects.filter(Q(impersonator=user_id) | Q(user=user_id, impersonator__isnull=False)), now=now
+        )
         User.objects.filter(pk=user_id).update(epoch=F("epoch") + 1, epoch_raised_at=now, epoch_mirrored_at=None)
         transaction.on_commit(lambda: mirror_epochs([user_id]), robust=True)
 

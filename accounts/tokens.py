@@ -114,9 +114,10 @@ def mint_access(user: User, session: Session) -> tuple[str, int]:
     """An access token and its lifetime in seconds, which ends with its session. One query for the roles."""
     token = PlatformAccessToken()
     left = min(token.lifetime, session.expires_at - token.current_time)
-    token.set_exp(lifetime=left)
     if session.impersonator_id:
+        left -= token.get_token_backend().get_leeway()  # which readers grant again
         token["act"] = {"sub": str(session.impersonator_id)}
+    token.set_exp(lifetime=left)
     token["sub"] = str(user.pk)
     token["sid"] = str(session.pk)
     token["epoch"] = user.epoch

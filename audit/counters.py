@@ -26,7 +26,8 @@ def count_refusal(request: HttpRequest, refusal: DomainError) -> None:
     match = request.resolver_match
     route = match.route if match and match.route else "unresolved"
     key = _key(datetime.now(UTC))
-    field = json.dumps([who, route, refusal.code])
+    acting = getattr(principal, "impersonator", None)
+    field = json.dumps([who, route, refusal.code, *([str(acting)] if acting else [])])
 
     def count(client: Redis) -> None:
         with client.pipeline(transaction=False) as pipe:
@@ -55,11 +56,12 @@ def settle(*, now: datetime) -> int:
         except redis.RedisAway:
             return 0
         rows = sorted(((int(count), *json.loads(field)) for field, count in counted.items()), reverse=True)
-        for count, who, route, code in rows[:MAX_KINDS]:
+        for count, who, route, code, *acting in rows[:MAX_KINDS]:
             kind, _, name = who.partition(":")
             actor = Actor(Entry.ActorKind.USER, UUID(name)) if kind == "user" else ANONYMOUS
             personal = {"from": name} if kind == "net" and name else None
             facts = {"route": route, "code": code, "minute": minute.isoformat(), "count": count}
+            facts |= {"impersonator": acting[0]} if acting else {}
             record("request.refused", actor=actor, subject=Subject("route"), personal=personal, **facts)
         if rest := rows[MAX_KINDS:]:
             facts = {"minute": minute.isoformat(), "count": sum(row[0] for row in rest), "kinds": len(rest)}

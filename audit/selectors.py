@@ -14,6 +14,7 @@ from audit.models import Entry, Personal
 from audit.partitions import bound
 
 BATCH = 500
+OF_ACTOR = {"actor", "network"}  # personal values of who did it; the others are of whose it is
 
 
 def entries_of(person_id: UUID) -> QuerySet[Entry]:
@@ -66,5 +67,9 @@ def _lines(person_id: UUID) -> Iterator[dict[str, Any]]:
                 "by": entry.actor_kind,
                 "about": entry.subject_type,
                 "facts": json.loads(entry.facts),
-                "personal": personal.get(entry.pk, {}),
+                "personal": {
+                    field: value
+                    for field, value in personal.get(entry.pk, {}).items()
+                    if person_id in ({entry.actor_id} if field in OF_ACTOR else {entry.owner_id})
+                },
             }

@@ -74,13 +74,14 @@ def make_partitions(**_: Any) -> int:
 
 
 def erase_personal(*, owner_id: UUID | None, values: Sequence[str] = ()) -> int:
-    """Erase every personal value in entries about this person or by them, and `values` (their addresses) wherever they
-    stand; return how many. The chain stays valid.
+    """Erase what entries tell about this person: as the actor who they were and where they came from, as the owner all the
+    rest, and `values` (their addresses) wherever they stand. Return how many; the chain stays valid.
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            "DELETE FROM audit_personal p USING audit_entry e WHERE e.id = p.entry_id "
-            "AND (e.owner_id = %s OR e.actor_id = %s OR p.value = ANY(%s))",
-            [owner_id, owner_id, list(values)],
+            "DELETE FROM audit_personal p USING audit_entry e WHERE e.id = p.entry_id AND (p.value = ANY(%(values)s) "
+            "OR (e.actor_id = %(person)s AND (p.field IN ('actor', 'network') OR coalesce(e.owner_id, %(person)s) = %(person)s)) "
+            "OR (e.owner_id = %(person)s AND (p.field NOT IN ('actor', 'network') OR e.actor_id IS NULL)))",
+            {"person": owner_id, "values": list(values)},
         )
         return int(cursor.rowcount)

@@ -135,6 +135,12 @@ class Environment(BaseSettings):
         {},
         description='Sign-in providers, as JSON: {"google": {"client_id": "...", "client_secret": "..."}}; see docs/accounts.md.',
     )
+    prelogin_blind_percent: int | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="How many of a hundred addresses without an account are said to sign in blind. Default: as many as accounts do.",
+    )
     passkey_domain: str = Field(
         "", description="Relying party id of passkeys: APP_HOST, or the domain it shares with the front ends."
     )

@@ -37,7 +37,7 @@ class Provider(BaseModel):
     @classmethod
     def over_tls(cls, value: str) -> str:
         """The issuer as its tokens say it, to the letter. Plain HTTP is for one's own machine."""
-        if value and not re.fullmatch(r"https://[^\s?#]+|http://localhost:[0-9]{1,5}[^\s?#]*", value):
+        if value and not re.fullmatch(r"https://[^\s?#]+|http://localhost:[0-9]{1,5}(/[^\s?#]*)?", value):
             raise ValueError("must be an address such as https://login.example.com")
         return value
 

@@ -155,6 +155,7 @@ SOFT_DELETE_FOR = timedelta(days=30)
 EMAIL_VERIFICATION_REQUIRED = ENV.accounts_email_verification == "required"
 STAFF_MFA_REQUIRED = ENV.staff_mfa == "required"
 PASSKEY_DOMAIN = ENV.passkey_domain or APP_HOST
+PRELOGIN_BLIND_PERCENT = ENV.prelogin_blind_percent
 OIDC_PROVIDERS = ENV.oidc_providers
 REAUTHENTICATION_AFTER = timedelta(minutes=5)
 

@@ -17,7 +17,16 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 from core import idempotency, refusals, tenancy
 from core.database import is_away
-from core.errors import DomainError, FieldProblem, Invalid, KeyNotAllowed, NotFound, ScopeMissing, Unavailable
+from core.errors import (
+    DomainError,
+    FieldProblem,
+    ImpersonationRefused,
+    Invalid,
+    KeyNotAllowed,
+    NotFound,
+    ScopeMissing,
+    Unavailable,
+)
 from core.parsing import DEFAULT_LIMIT
 from core.permissions import Caller, Permission
 from core.pointers import pointer
@@ -41,10 +50,13 @@ class StrictSerializer(serializers.Serializer[Any]):
 class ApiViewSet(viewsets.GenericViewSet[Any]):
     """A viewset whose handlers may run inside the caller's tenancy context and are safe to repeat with a key.
 
+    Nobody does what is in `private` or `sensitive` in somebody else's name; the latter needs a recent proof too, where the view asks for one.
     `scopes` says which scope an API key needs for an action; without one keys are refused. Actions in `without_body` take none, those in `with_list` a list. `body_limit` is in bytes. `fenced` views run in the context of the signed-in user, in one transaction.
     """
 
     scopes: ClassVar[dict[str, Permission]] = {}
+    private: ClassVar[tuple[str, ...]] = ()
+    sensitive: ClassVar[tuple[str, ...]] = ()
     without_body: ClassVar[tuple[str, ...]] = ()
     with_list: ClassVar[tuple[str, ...]] = ()
     body_limit: ClassVar[int] = DEFAULT_LIMIT
@@ -73,7 +85,11 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
         return self.response
 
     def check_permissions(self, request: Request) -> None:
-        """First whether the credential is a key that may not do this (KeyNotAllowed, ScopeMissing), then as DRF's."""
+        """First whether the credential is a key that may not do this (KeyNotAllowed, ScopeMissing) or staff in somebody
+        else's name (ImpersonationRefused), then as DRF's.
+        """
+        if getattr(request.auth, "impersonator", None) and self.is_private():
+            raise ImpersonationRefused
         scopes = getattr(request.auth, "scopes", None)
         if scopes is not None and AllowAny not in self.permission_classes:
             needed = self.scopes.get(self.action or "")
@@ -82,6 +98,10 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
             if needed.code not in scopes:
                 raise ScopeMissing
         super().check_permissions(request)
+
+    def is_private(self) -> bool:
+        """Whether nobody does this action in somebody else's name."""
+        return self.action in self.private or self.action in self.sensitive
 
     @property
     def caller(self) -> Caller:

@@ -69,6 +69,10 @@ class Unavailable(DomainError):
         return {"Retry-After": "2"}
 
 
+class ImpersonationRefused(DomainError):
+    code, status, message = "impersonation_refused", 403, "Nobody does this in the name of somebody else."
+
+
 class KeyNotAllowed(DomainError):
     code, status, message = "api_key_not_allowed", 403, "This cannot be done with an API key. Sign in."
 

@@ -43,6 +43,9 @@ def claim(kind: type[J], *, now: datetime, limit: int = 100) -> list[J]:
     """Take up to `limit` due jobs, oldest first; nobody else gets them until the lease ends."""
     waiting = kind._default_manager.filter(state__in=[Job.State.WAITING, Job.State.RUNNING], due_at__lte=now)
     with tenancy.context(tenancy.SYSTEM):
+        killed = waiting.filter(attempts__gte=kind.max_attempts)  # whoever did it was killed each time
+        if dead := killed.update(state=Job.State.DEAD, error="killed"):
+            metrics.jobs.labels(kind.__name__, "dead").inc(dead)
         jobs = list(waiting.select_for_update(skip_locked=True, of=("self",)).order_by("due_at")[:limit])
         for job in jobs:
             job.state, job.attempts, job.due_at = Job.State.RUNNING, job.attempts + 1, now + LEASE

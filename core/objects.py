@@ -71,7 +71,8 @@ class FolderStore:
             raise ObjectStoreAway(type(error).__name__) from None
 
     def keys(self, prefix: str) -> list[str]:
-        found = (path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
+        below = self.folder / prefix.rpartition("/")[0]
+        found = (path.relative_to(self.folder).as_posix() for path in below.rglob("*") if path.is_file())
         return sorted(key for key in found if key.startswith(prefix) and "/." not in f"/{key}")
 
 

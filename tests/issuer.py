@@ -35,6 +35,10 @@ class MockIssuer:
         """The last authorization request."""
         return httpx.get(f"{self.url}/seen").json()
 
+    def keys(self) -> Any:
+        """The keys that it publishes."""
+        return httpx.get(f"{self.url}/jwks").json()
+
     @staticmethod
     def visit(authorization_url: str) -> dict[str, str]:
         """Go there as a browser does; what it puts into the address to come back to."""

@@ -5,6 +5,7 @@ once, as the claims say that were last sent to `/control`; the other fields ther
 """
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -28,7 +29,8 @@ def _text(part: bytes) -> str:
 
 class Issuer(BaseHTTPRequestHandler):
     """`said` is what `/control` was sent: `claims` over the usual ones (null removes one), `key`, `userinfo`, `metadata`,
-    `token` (status and body of the token endpoint), `wait` (seconds before any answer).
+    `token` (status and body of the token endpoint), `jwks` (its keys), `wait` (seconds before any answer), `drip` (seconds
+    before each byte).
     """
 
     codes: dict[str, dict[str, Any]] = {}
@@ -50,7 +52,7 @@ class Issuer(BaseHTTPRequestHandler):
             metadata = {"issuer": self.url, **{name: f"{self.url}/{value}" for name, value in names.items()}}
             self.answer(200, {**metadata, "userinfo_endpoint": f"{self.url}/userinfo", **self.said.get("metadata", {})})
         elif path == "/jwks":
-            self.answer(200, {"keys": [PUBLISHED.as_dict(private=False)]})
+            self.answer(200, self.said.get("jwks", {"keys": [PUBLISHED.as_dict(private=False)]}))
         elif path == "/userinfo":
             self.answer(200, self.said.get("userinfo", {}))
         elif path == "/seen":
@@ -135,7 +137,14 @@ class Issuer(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        if "drip" in self.said and not self.path.startswith("/control"):
+            with contextlib.suppress(OSError):
+                for byte in content:
+                    time.sleep(self.said["drip"])
+                    self.wfile.write(bytes([byte]))
+            return
+        with contextlib.suppress(OSError):  # whoever asked has heard enough
+            self.wfile.write(content)
 
     def log_message(self, *_: Any) -> None:
         pass

@@ -1,5 +1,7 @@
 """One's data: the archive of it, changing one's mind, and being forgotten, over every app."""
 
+# ruff: noqa: F811 - fixtures are imported by name
+
 import io
 import json
 import zipfile
@@ -7,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
 from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
@@ -18,13 +20,10 @@ from accounts.services.exports import token_of
 from accounts.tests.calls import link_token, mails_to, post, subject
 from accounts.tests.conftest import mailbox  # noqa: F401 - a fixture
 from accounts.tests.factories import UserFactory
-from audit import checkpoints, sealing
 from audit.actors import SYSTEM
-from audit.models import Entry
 from audit.tests.conftest import superuser, trail  # noqa: F401 - fixtures
-from audit.verify import verify
 from conftest import PASSWORD, sign_in
-from core import lifecycle, objects, tenancy
+from core import objects, tenancy
 from core.models import Mail
 from sites.models import Site
 from sites.tests.team import new_team
@@ -34,7 +33,7 @@ NAME, OLD, NEW = "Zebulon Quartermain", "zebulon.before@example.com", "zebulon.a
 
 
 @pytest.fixture(autouse=True)
-def store(settings, tmp_path, mailbox):  # noqa: F811
+def store(settings, tmp_path, mailbox):
     """An object store of this test alone."""
     settings.OBJECT_STORE_URL = f"file://{tmp_path}/objects"
     objects.object_store.cache_clear()
@@ -286,95 +285,60 @@ def test_a_link_of_another_kind_opens_nothing(api):
     assert post(Client(), "restore", {"token": token}).status_code == 400
 
 
-# --- being forgotten -------------------------------------------------------------------------------------------------
+def test_an_archive_tells_nothing_of_others(password_hash):
+    team = new_team()
+    team.editor.client.defaults["REMOTE_ADDR"] = "203.0.113.77"
+    assert team.save("hello", who="editor").status_code == 200
+    team.owner.post(team.path("invitations"), {"email": "third@example.com", "role": "viewer"})
+    staff = sign_in(UserFactory(email="staff@example.com", role="admin"))
+    staff.patch(f"users/{team.owner.user.pk}", {"name": "Secretname"}, if_match="*")
+    archives = []
+    for api in (team.owner, staff):
+        api.post("auth/me/export")
+        services.make_exports(now=timezone.now())
+        archives.append("\n".join(fetch(api).values()))
+
+    assert [word for word in ("203.0.113", "staff@example.com", "third@example.com") if word in archives[0]] == []
+    assert [word for word in ("Secretname", team.owner.user.email) if word in archives[1]] == []
 
 
-def seal():
-    while sealing.seal_pending():
-        pass
-    checkpoints.make_checkpoint(now=timezone.now())
-    checkpoints.store_checkpoints(now=timezone.now())
+def test_an_archive_of_somebody_erased_meanwhile_leaves_no_part(api, store, monkeypatch):
+    from accounts.services import exports
 
+    api.post("auth/me/export")
+    real = exports._seal
 
-@pytest.mark.parametrize("way", ["after 30 days", "by command"])
-def test_nothing_of_an_erased_person_is_found_anywhere(trail, zebulon, way):  # noqa: F811
-    store = objects.object_store()  # the one of `trail`
-    seal()
-    assert all(where(word) for word in (OLD, NEW, NAME))
-    assert store.keys("exports/")
+    def seal(*given):
+        monkeypatch.setattr(exports, "_seal", real)
+        call_command("erase_user", api.user.email)
+        return real(*given)
 
-    if way == "by command":
-        call_command("erase_user", NEW.upper())
-    else:
-        zebulon.delete("auth/me", if_match="*")
-        mails_to(NEW)
-        with tenancy.context(tenancy.SYSTEM):
-            lifecycle.purge(before=timezone.now() - timedelta(days=30))
-            assert User.objects.deleted().filter(pk=zebulon.user.pk).exists()
-            User.objects.deleted().update(deleted_at=timezone.now() - timedelta(days=31))
-            Site.objects.deleted().update(deleted_at=timezone.now() - timedelta(days=31))
-            lifecycle.purge(before=timezone.now() - timedelta(days=30))
+    monkeypatch.setattr(exports, "_seal", seal)
+    services.make_exports(now=timezone.now())
 
-    seal()
-    assert [found for word in (OLD, NEW, NAME, "zebulon") for found in where(word)] == []
     assert store.keys("exports/") == []
-    for key in store.keys(""):
-        body = store.read(key).decode(errors="replace").lower()
-        assert "zebulon" not in body, key
-    verdict = verify(now=timezone.now())
-    assert (verdict.fault, verdict.erased > 10) == (None, True)
-    # what others made is as it was
-    assert where("Elsewhere")
-    assert [row for row in where("friend@example.com") if not row.startswith("core_mail")] == []  # their site is gone
 
 
-def test_an_address_that_became_somebody_elses_is_not_erased_with_its_former_owner(zebulon):
-    heir = UserFactory(email=OLD, name="Heir")
-    Entry.objects.count()
-    sign_in(heir).patch("auth/me", {"name": "The Heir"}, if_match="*")
+def test_a_worker_that_is_killed_each_time_gives_up(api):
+    api.post("auth/me/export")
+    DataExport.objects.update(state="running", attempts=5, due_at=timezone.now() - timedelta(minutes=1))
 
-    call_command("erase_user", NEW)
-
-    assert User.objects.alive().filter(email=OLD).exists()
-    assert where(OLD)
-    assert where(NEW) == []
+    assert services.make_exports(now=timezone.now()) == 0
+    assert (DataExport.objects.get().state, DataExport.objects.get().error) == ("dead", "killed")
+    assert api.post("auth/me/export").json()["state"] == "waiting"
 
 
-def test_the_command_counts_first_and_may_be_repeated(zebulon, capsys):
-    call_command("erase_user", NEW, "--dry-run", "--json")
-    would = json.loads(capsys.readouterr().out)
-    assert where(NEW)
-    call_command("erase_user", NEW, "--json")
-    did = json.loads(capsys.readouterr().out)
-    call_command("erase_user", NEW, "--json")
-    again = json.loads(capsys.readouterr().out)
+def test_staff_keep_a_closed_account_closed_by_disabling_it(api):
+    token = close(api)
+    services.set_active(api.user.pk, False, actor=SYSTEM, now=timezone.now())
 
-    assert {**would, "dry_run": False} == did
-    assert (did["accounts"], did["sites"], did["exports"]) == (1, 1, 1)
-    assert not any(again.values())
-    call_command("erase_user", "never-seen@example.com")
-    assert "erased 0 audit values" in capsys.readouterr().out
+    assert post(Client(), "restore", {"token": token}).status_code == 400
 
 
-def test_a_dry_run_leaves_the_archive_where_it_is(zebulon, store):
-    call_command("erase_user", NEW, "--dry-run")
+def test_every_closing_has_a_way_back(api):
+    for _ in range(7):
+        again = sign_in(User.objects.alive().get(pk=api.user.pk))
+        assert again.delete("auth/me", if_match="*").status_code == 204
+        services.restore_user(api.user.pk, actor=SYSTEM, now=timezone.now())
 
-    assert store.keys("exports/")
-
-
-def test_the_last_administrator_is_not_erased():
-    UserFactory(email="only@example.com", role="admin")
-
-    with pytest.raises(CommandError, match="last administrator"):
-        call_command("erase_user", "only@example.com")
-
-
-def test_an_address_without_an_account_is_erased_from_the_trail():
-    post(Client(), "login", {"email": "stranger@example.com", "password": "x"})
-    post(Client(), "password/forgot", {"email": "stranger@example.com"})
-    mails_to("stranger@example.com")
-    assert where("stranger@example.com")
-
-    call_command("erase_user", "stranger@example.com")
-
-    assert where("stranger@example.com") == []
+    assert Mail.objects.filter(template="account_closed").count() == 7

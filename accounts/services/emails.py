@@ -143,9 +143,13 @@ def _answer_resend(proof: EmailProof, account: User | None) -> None:
                 break
 
 
-def _mail_link(proof: EmailProof, template: str, page: str, **facts: Any) -> None:
-    link = f"{settings.FRONT_END_URL}/{page}#{token_of(proof)}"  # after the #, so that no server log has it
-    _mail(proof, template, person=proof.user_id, until=proof.expires_at, link=link, **facts)
+def _mail_link(proof: EmailProof, template: str, page: str) -> None:
+    _mail(proof, template, person=proof.user_id, until=proof.expires_at, link=link_of(proof, page))
+
+
+def link_of(proof: EmailProof, page: str) -> str:
+    """Where a mail leads. The token comes after the #, so that no server log has it."""
+    return f"{settings.FRONT_END_URL}/{page}#{token_of(proof)}"
 
 
 def _mail(proof: EmailProof, template: str, **facts: Any) -> None:
@@ -279,14 +283,15 @@ def close_account(user_id: UUID, *, now: datetime, if_match: IfMatch) -> None:
         expires_at=expires,
         state=EmailProof.State.DONE,
     )
-    _mail_link(proof, "account_closed", "restore-account", day=f"{expires:%Y-%m-%d}")
+    day, link = f"{expires:%Y-%m-%d}", link_of(proof, "restore-account")
+    mail.post(proof.email, "account_closed", person=user.pk, until=expires, link=link, day=day)
 
 
 @transaction.atomic
 def restore_account(token: str, *, now: datetime) -> None:
     """Open one's own account again by a mailed link. Raises LinkRefused."""
     proof = _find_proof(token, {Purpose.RESTORE}, now=now)
-    user = User.objects.deleted().filter(email_proofs=proof).first()
+    user = User.objects.deleted().filter(email_proofs=proof, is_active=True).first()
     if user is None:
         raise LinkRefused
     restore_user(user.pk, actor=actors.user(user), now=now)

@@ -26,8 +26,7 @@ def purge_users(before: datetime) -> int:
     gone = 0
     for user in User.objects.deleted().filter(deleted_at__lt=before):
         try:
-            erase_user(user, actor=SYSTEM)
-            gone += 1
+            gone += bool(erase_user(user, actor=SYSTEM))
         except ProtectedError:  # something of theirs is still there: no reason to keep the others
             log.warning("purge_waits", user=str(user.pk))
     return gone
@@ -42,13 +41,18 @@ def close_and_erase(email: str, *, actor: Actor, now: datetime) -> dict[str, int
     if user is None:
         return lifecycle.erase(None, frozenset({email}))
     if user.deleted_at is None:
-        delete_user(user.pk, actor=actor, now=now, if_match=ANY)
+        user = delete_user(user.pk, actor=actor, now=now, if_match=ANY)
     return erase_user(user, actor=actor)
 
 
 @transaction.atomic
 def erase_user(user: User, *, actor: Actor) -> dict[str, int]:
-    """Everything personal of a closed account. Raises ProtectedError when an app has left something."""
+    """Everything personal of a closed account; nothing when it was opened again meanwhile. The person is locked before
+    what they own, as everywhere. Raises ProtectedError when an app has left something.
+    """
+    closed = User.objects.deleted().select_for_update().filter(pk=user.pk, deleted_at=user.deleted_at)
+    if not closed.exists():
+        return {}
     record("user.purged", actor=actor, subject=Subject("user", user.pk, owner_id=user.pk))
     return lifecycle.erase(user.pk, _addresses(user))
 
@@ -71,8 +75,16 @@ def erase_account(person: UUID | None, addresses: frozenset[str]) -> dict[str, i
         "exports": len(exports),
     }
     gone["mails"] += Mail.objects.filter(to__in=addresses).delete()[0]
+    gone["mails"] += _withdraw_mails(addresses)
     if person:
         StoredAnswer.objects.filter(principal=person).delete()
         LogEntry.objects.filter(object_id=str(person)).delete()
         gone["accounts"] = User.objects.get_queryset().filter(pk=person).delete()[1].get("accounts.User", 0)
     return gone
+
+
+def _withdraw_mails(addresses: frozenset[str]) -> int:
+    """Delete mails to others that would still tell one of these addresses. What was sent has forgotten what it said."""
+    unsent = Mail.objects.exclude(state=Mail.State.DONE)
+    telling = [mail.pk for mail in unsent.iterator() if any(address in mail.facts.lower() for address in addresses)]
+    return Mail.objects.filter(pk__in=telling).delete()[0]

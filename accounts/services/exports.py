@@ -77,6 +77,8 @@ def _make(export: DataExport, *, now: datetime) -> None:
         if rows.update(parts=parts, size=size, expires_at=now + LIFETIME):
             record("export.made", actor=actors.SYSTEM, subject=export, bytes=size)
             mail.post(export.user.email, "export_ready", person=export.user_id)
+        else:
+            drop_parts([export.pk])
 
 
 def _write(file: Any, person: UUID, *, now: datetime) -> None:
@@ -112,8 +114,8 @@ def open_export(token: str, *, now: datetime) -> tuple[DataExport, Iterator[byte
     export = good.filter(pk=pk).first() if pk else None
     if export is None:
         raise LinkRefused
-    record("export.downloaded", actor=ANONYMOUS, subject=export)
     first = _open(export, 0)  # before the answer begins: a store that is away is still a refusal then
+    record("export.downloaded", actor=ANONYMOUS, subject=export)
     return export, _parts(export, first)
 
 

@@ -16,6 +16,7 @@ from accounts import challenges, passkeys
 from accounts.errors import CodeRefused, FactorExists, FactorMissing, LastFactor, PasskeyRefused, TooManyOfThese
 from accounts.models import Passkey, RecoveryCode, Totp, User
 from accounts.selectors import factors_of
+from accounts.services.people import hold
 from accounts.services.roles import within
 from audit import actors
 from audit.actors import Actor
@@ -33,7 +34,7 @@ def begin_totp(user: User) -> str:
     """A fresh secret (base32, 160 bits) that guards nothing until a code of it came back. Raises FactorExists."""
     secret = pyotp.random_base32()
     with transaction.atomic():
-        User.objects.select_for_update(no_key=True).get(pk=user.pk)
+        hold(user)
         if Totp.objects.filter(user=user).exclude(confirmed_at=None).exists():
             raise FactorExists
         Totp.objects.update_or_create(user=user, defaults={"secret": secret, "last_step": 0, "confirmed_at": None})
@@ -49,7 +50,7 @@ def provisioning_uri(user: User, secret: str) -> str:
 @transaction.atomic
 def confirm_totp(user: User, code: str, *, now: datetime) -> list[str]:
     """Set the authenticator app in force; return recovery codes if there were none. Raises CodeRefused, FactorMissing."""
-    User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    hold(user)
     totp = Totp.objects.filter(user=user, confirmed_at=None).first()
     if totp is None:
         raise FactorMissing
@@ -132,7 +133,7 @@ def add_passkey(
         raise PasskeyRefused
     found = passkeys.verify_creation(credential, asked.nonce)
     challenges.spend(asked)
-    User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    hold(user)
     if user.passkeys.count() >= MOST_PASSKEYS:
         raise TooManyOfThese
     try:

@@ -19,7 +19,7 @@ from accounts.errors import (
 )
 from accounts.models import Identity, Session, User, normalise_email
 from accounts.oidc import Claims
-from accounts.services.people import add_user
+from accounts.services.people import add_user, hold
 from accounts.services.roles import USER
 from accounts.services.sign_in import finish_first_step
 from audit import actors
@@ -69,6 +69,7 @@ def connect_identity(
     """Let an account at a provider open this one too. Raises what a sign-in raises, and IdentityTaken."""
     asked, claims = _come_back(provider, user, code=code, state=state, iss=iss, cookie=cookie, now=now)
     with transaction.atomic():
+        hold(user)
         challenges.spend(asked)
         _one_at_a_time(claims)
         found = Identity.objects.filter(issuer=claims.issuer, subject=claims.subject).first()
@@ -80,10 +81,10 @@ def connect_identity(
 @transaction.atomic
 def disconnect_identity(identity: Identity) -> None:
     """The owner can sign in by what is left, or by a link to choose a password."""
-    user = identity.user
-    record("identity.disconnected", actor=actors.user(user), subject=identity)
-    mail.post(user.email, "identities_changed", person=user.pk, added=False, provider=identity.provider)
-    identity.delete()
+    user, subject = identity.user, identity.as_subject()
+    if Identity.objects.filter(pk=identity.pk).delete()[0]:
+        record("identity.disconnected", actor=actors.user(user), subject=subject)
+        mail.post(user.email, "identities_changed", person=user.pk, added=False, provider=identity.provider)
 
 
 def _purpose(provider: str, user: User | None) -> str:
@@ -105,7 +106,9 @@ def _come_back(
 
 
 def _account_of(provider: str, claims: Claims, *, now: datetime) -> User:
-    """The account that these claims open. By address only where both sides have checked it, and never one of staff."""
+    """The account that these claims open. It is connected by address only where both sides have checked that, and never
+    while it is one of staff.
+    """
     _one_at_a_time(claims)
     identity = Identity.objects.select_related("user").filter(issuer=claims.issuer, subject=claims.subject).first()
     if identity:
@@ -134,13 +137,13 @@ def _account_of(provider: str, claims: Claims, *, now: datetime) -> User:
 
 
 def _checked_address(claims: Claims) -> str:
-    """Raises ProviderEmailUnverified."""
+    """Raises ProviderEmailUnverified, also for an address that our spelling would make another one of."""
     email = normalise_email(claims.email)
     try:
         validate_email(email)
     except ValidationError:
         raise ProviderEmailUnverified from None
-    if not claims.verified or len(email) > 254:
+    if not claims.verified or len(email) > 254 or claims.email.strip().lower() != email:
         raise ProviderEmailUnverified
     return email
 

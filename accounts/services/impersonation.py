@@ -14,6 +14,7 @@ from accounts.devices import Device
 from accounts.errors import BeyondYourRights, LinkRefused
 from accounts.models import Session, User
 from accounts.permissions import USERS_IMPERSONATE
+from accounts.services.sessions import still_right
 from audit import actors
 from audit.services import record
 from core import keys, mail
@@ -54,8 +55,7 @@ def fetch_impersonation(token: str, *, device: Device, now: datetime) -> Session
     if not waiting.update(generation=1, rotated_at=now, agent=device.agent, network=device.network):
         raise LinkRefused
     session = Session.objects.select_related("user", "impersonator").get(pk=pk)
-    staff = session.impersonator
-    if staff is None or staff.deleted_at or not staff.may(USERS_IMPERSONATE) or not session.user.is_active:
+    if not still_right(session):
         raise LinkRefused
-    record("impersonation.opened", actor=actors.staff(staff), subject=session)
+    record("impersonation.opened", actor=actors.staff(session.impersonator), subject=session)
     return session

@@ -8,7 +8,7 @@ from django.contrib.auth.hashers import make_password
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
-from accounts.errors import BlindForGood, BlindStaff, EmailTaken
+from accounts.errors import BlindForGood, BlindStaff, CredentialsRefused, EmailTaken
 from accounts.models import EmailProof, Kdf, Role, User, normalise_email
 from accounts.selectors import factors_of
 from accounts.services.roles import USER, keep_an_admin, lock_admins, set_roles, within
@@ -164,6 +164,8 @@ def set_password(
     """
     encoded = make_password(password)
     with transaction.atomic():
+        if kdf:  # roles before people, as everywhere: none of theirs becomes one of staff meanwhile
+            list(Role.objects.select_for_update(no_key=True).filter(users=user_id).order_by("pk").values("pk"))
         user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
         if verified_at and not user.email_verified_at:
             forget_strangers(user, actor=actor, now=now)
@@ -202,14 +204,23 @@ def end_links(user: User, *, now: datetime) -> None:
     EmailProof.objects.filter(Q(user=user) | waiting, used_at=None).update(used_at=now)
 
 
+def hold(user: User) -> None:
+    """Lock the row of a user who is about to get another way in. Raises CredentialsRefused when what they had proved has
+    ended meanwhile: a password that was reset must not let in what was begun before.
+    """
+    rows = User.objects.alive().select_for_update(no_key=True).filter(pk=user.pk, is_active=True, epoch=user.epoch)
+    if not rows.exists():
+        raise CredentialsRefused
+
+
 @transaction.atomic
 def set_active(
     user_id: UUID, active: bool, *, actor: Actor, now: datetime, limit: frozenset[str] | None = None
 ) -> None:
-    """Enable an account, or disable it and sign it out. Raises LastAdmin, BeyondYourRights."""
+    """Enable an account, or disable it and sign it out; a closed one then stays closed. Raises LastAdmin, BeyondYourRights."""
     if not active:
         keep_an_admin(user_id)
-    user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
+    user = User.objects.get_queryset().select_for_update(no_key=True).get(pk=user_id)
     within(user.permission_codes(), limit)
     User.objects.filter(pk=user_id).update(is_active=active, version=F("version") + 1)
     record("user.enabled" if active else "user.disabled", actor=actor, subject=_subject(user_id))

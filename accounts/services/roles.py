@@ -5,12 +5,12 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts import revocation
 from accounts.errors import BeyondYourRights, BlindStaff, LastAdmin, RoleBuiltIn, RoleInUse, RoleTaken
-from accounts.models import Role, User, normalise_email
+from accounts.models import Role, Session, User, normalise_email
 from audit.actors import SYSTEM, Actor
 from audit.services import record
 from core.permissions import ADMIN_ACCESS, all_permissions
@@ -106,6 +106,13 @@ def change_role(
     if ADMIN_ACCESS.code in permissions and role.users.filter(scheme=User.Scheme.BLIND).exists():
         raise BlindStaff
     before = [role.name, role.permissions]
+    if role.permissions != sorted(
+        permissions
+    ):  # whoever acts as a holder, or as somebody else by this role, begins anew
+        concerned = Session.objects.filter(
+            Q(impersonator__roles=role) | Q(user__roles=role, impersonator__isnull=False)
+        )
+        revocation.end_impersonations(concerned, now=timezone.now())
     role.name, role.permissions, role.version = name, sorted(permissions), role.version + 1
     try:
         with transaction.atomic():

@@ -12,6 +12,7 @@ from accounts import devices, revocation
 from accounts.devices import Device
 from accounts.errors import CredentialsRefused, RefreshRefused
 from accounts.models import Session, User
+from accounts.permissions import USERS_IMPERSONATE
 from accounts.tokens import read_refresh, refresh_token
 from audit import actors
 from audit.actors import ANONYMOUS, Actor
@@ -77,23 +78,34 @@ def rotate_session(token: str, *, now: datetime) -> tuple[Session, str]:
     moved = usable.filter(pk=pk, generation=generation).update(
         generation=generation + 1, rotated_at=now, idle_at=now + settings.SESSION_IDLE
     )
-    session = usable.select_related("user").filter(pk=pk).first()
-    if session is None:
+    session = usable.select_related("user", "impersonator").filter(pk=pk).first()
+    if session is None or not still_right(session):
         raise RefreshRefused
     repeated = session.generation == generation + 1 and now - session.rotated_at <= settings.REFRESH_GRACE
     if not moved and not repeated:
         _end_reused(session, generation, now=now)
         raise RefreshRefused
     if moved:
-        record("session.refreshed", actor=actors.user(session.user), subject=session, generation=generation + 1)
+        with actors.coming_from(impersonator_id=session.impersonator_id):
+            record("session.refreshed", actor=actors.user(session.user), subject=session, generation=generation + 1)
     return session, refresh_token(session.pk, generation + 1)
+
+
+def still_right(session: Session) -> bool:
+    """Whether a session is its owner's, or staff may go on acting as somebody who has no rights. Two queries for staff."""
+    staff = session.impersonator
+    if staff is None:
+        return True
+    able = staff.deleted_at is None and staff.may(USERS_IMPERSONATE)
+    return able and session.user.is_active and not session.user.permission_codes()
 
 
 @transaction.atomic  # committed before the refusal is raised
 def _end_reused(session: Session, generation: int, *, now: datetime) -> None:
     log.warning("refresh_reused", session=str(session.pk), user=str(session.user_id))
     revocation.revoke_sessions(session.user_id, now=now, session_ids=[session.pk])
-    record("session.reuse_detected", actor=ANONYMOUS, subject=session, generation=generation)
+    with actors.coming_from(impersonator_id=session.impersonator_id):
+        record("session.reuse_detected", actor=ANONYMOUS, subject=session, generation=generation)
     tell("session_reused", session.user, device=Device(session.agent, session.network), now=now)
 
 
@@ -102,7 +114,8 @@ def close_session(token: str, *, now: datetime) -> None:
     read = read_refresh(token)
     if read is not None:
         for session in Session.objects.filter(pk=read[0]).select_related("user"):
-            end_sessions(session.user_id, [session.pk], now=now, actor=actors.user(session.user))
+            with actors.coming_from(impersonator_id=session.impersonator_id):
+                end_sessions(session.user_id, [session.pk], now=now, actor=actors.user(session.user))
 
 
 @transaction.atomic

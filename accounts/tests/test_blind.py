@@ -212,6 +212,51 @@ def test_more_accounts_of_the_same_kinds_move_few_invented_answers():
     assert before == after
 
 
+def test_where_addresses_are_verified_nobody_moves_answers_with_accounts_that_are_not(settings):
+    settings.EMAIL_VERIFICATION_REQUIRED = True
+    people(50)
+    User.objects.get_queryset().update(email_verified_at=timezone.now())
+    before = [ask(f"unknown{number}@example.com").json() for number in range(50)]
+    people(500, start=50)
+
+    assert [ask(f"unknown{number}@example.com").json() for number in range(50)] == before
+
+
+def test_rare_looks_are_not_invented(account):
+    people(300)
+    User.objects.filter(email=EMAIL).update(kdf_iterations=654_321)
+
+    assert ask().json()["kdf"]["iterations"] == 654_321
+    cache.clear("shared", "prelogin")
+    assert 654_321 not in {row[1] for row in server.mix()}
+    User.objects.bulk_create(
+        User(
+            email=f"l{n}@example.com", password="!", scheme="blind", kdf_iterations=600_001 + n % 40, kdf_salt=b"s" * 16
+        )
+        for n in range(4000)
+    )
+    assert len(server.mix()) <= server.MOST_LOOKS
+
+
+@pytest.mark.parametrize(("percent", "share"), [(0, 0), (100, 200), (40, 80)])
+def test_an_operator_may_fix_the_share(settings, account, percent, share):
+    settings.PRELOGIN_BLIND_PERCENT = percent
+    cache.clear("shared", "prelogin")
+    answers = [post(Client(), "prelogin", {"email": f"unknown{n}@example.com"}).json() for n in range(200)]
+
+    assert abs(sum(told["scheme"] == "blind" for told in answers) - share) <= (0 if percent in {0, 100} else 28)
+
+
+def test_an_answer_that_moves_brings_a_salt_of_its_own(account):
+    settled = {email: ask(email).json() for email in (f"unknown{n}@example.com" for n in range(20))}
+    for number in range(100):
+        UserFactory(email=f"more{number}@example.com")
+    moved = {email: ask(email).json() for email in settled if ask(email).json()["scheme"] != settled[email]["scheme"]}
+
+    assert moved
+    assert not [email for email, told in moved.items() if told["salt"] == settled[email]["salt"]]
+
+
 def test_prelogin_asks_the_database_once_for_anybody(account, django_assert_num_queries):
     ask()
     for email in (EMAIL, "nobody@example.com"):

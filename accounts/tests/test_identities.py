@@ -11,11 +11,10 @@ from django.utils import timezone
 
 from accounts import oidc, services
 from accounts.models import Identity, Session, SpentChallenge, User
-from accounts.tests.calls import link_token, mails_to, post, subject
+from accounts.tests.calls import mails_to, post, subject
 from accounts.tests.factories import UserFactory
 from audit.models import Entry
-from conftest import PASSWORD, sign_in
-from core.errors import NotFound
+from conftest import sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EMAIL = "ada@example.com"
@@ -328,75 +327,3 @@ def test_a_disabled_or_closed_account_stays_shut(issuer):
     for change in ({"is_active": False}, {"deleted_at": timezone.now()}):
         User.objects.get_queryset().filter(pk=came).update(**change)
         assert come(issuer).json()["code"] == "invalid_credentials"
-
-
-# --- connecting by hand ----------------------------------------------------------------------------------------------
-
-
-def connect(issuer, api):
-    begun = api.post("auth/identities/mock/options")
-    return api.post("auth/identities/mock", issuer.visit(begun.json()["authorization_url"]))
-
-
-def test_one_connects_lists_and_disconnects_providers(issuer, member):
-    api = sign_in(member)
-    issuer.say(claims={"email": "elsewhere@example.com", "email_verified": False})
-
-    made = connect(issuer, api)
-    listed = api.get("auth/identities").json()["results"]
-    came = come(issuer)
-    gone = api.delete(f"auth/identities/{made.json()['id']}")
-
-    assert (made.status_code, [item["provider"] for item in listed]) == (201, ["mock"])
-    assert (came.status_code, came.json()["user"]["id"]) == (200, str(member.pk))
-    assert (gone.status_code, come(issuer).status_code) == (204, 403)
-    assert [subject(text) for text in mails_to(member.email)].count("Your ways to sign in were changed") == 2
-
-
-def test_connecting_twice_is_once_and_never_takes_what_is_somebody_elses(issuer, member):
-    mine, theirs = sign_in(member), sign_in(UserFactory())
-
-    assert [connect(issuer, mine).status_code for _ in range(2)] == [201, 201]
-    taken = connect(issuer, theirs)
-    assert (taken.status_code, taken.json()["code"]) == (409, "identity_taken")
-    assert [row.user_id for row in Identity.objects.all()] == [member.pk]
-
-
-def test_a_connection_begun_by_one_is_not_finished_by_another(issuer, member):
-    """An attacker who signs in as themselves and makes a victim's browser finish connects nothing."""
-    mine, theirs = sign_in(member), sign_in(UserFactory())
-    begun = mine.post("auth/identities/mock/options")
-    brought = issuer.visit(begun.json()["authorization_url"])
-    theirs.client.cookies["sign-in"] = mine.client.cookies["sign-in"].value
-
-    refused = theirs.post("auth/identities/mock", brought)
-
-    assert (refused.status_code, refused.json()["code"]) == (401, "challenge_refused")
-    assert Identity.objects.count() == 0
-
-
-def test_somebody_elses_connection_cannot_be_removed(issuer, member):
-    made = connect(issuer, sign_in(member)).json()["id"]
-
-    assert sign_in(UserFactory()).delete(f"auth/identities/{made}").status_code == 404
-
-
-def test_a_reset_before_the_address_was_checked_takes_connections_of_strangers_away(issuer, password_hash):
-    user = UserFactory(email="pre@example.com", password=password_hash)
-    connect(issuer, sign_in(user))
-    post(Client(), "password/forgot", {"email": user.email})
-    post(Client(), "password/reset", {"token": link_token(mails_to(user.email)[-1]), "password": PASSWORD + "!"})
-
-    assert Identity.objects.count() == 0
-
-
-def test_providers_are_told_and_unknown_ones_are_not_there(issuer):
-    told = Client().get("/api/v1/config").json()
-
-    assert told["sign_in_providers"] == ["password", "passkey", "mock"]
-    assert told["oidc_providers"] == [{"id": "mock", "label": "Mock"}]
-    assert post(Client(), "login/oidc/none/options").status_code == 404
-    assert Client().get("/account/oidc/none").status_code == 404
-    assert Client().get("/account/oidc/mock").status_code == 200
-    with pytest.raises(NotFound):
-        oidc.provider("none")

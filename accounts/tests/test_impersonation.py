@@ -17,6 +17,7 @@ from accounts.models import Role, Session, User
 from accounts.services.impersonation import NEVER
 from accounts.tests.calls import FROM_PAGE, mails_to, post
 from accounts.tests.factories import UserFactory
+from audit import counters
 from audit.actors import SYSTEM
 from audit.models import Entry, Personal
 from conftest import PASSWORD, Api, sign_in
@@ -101,12 +102,73 @@ def test_nothing_of_the_account_is_changed_and_no_credential_seen(staff, member,
     assert (refused.status_code, refused.json()["code"]) == (403, "impersonation_refused")
 
 
-def test_a_site_is_not_handed_over(staff):
+def test_nothing_is_done_to_a_site_that_would_outlive_it(staff):
     team = new_team()
     api = acting(staff, team.owner.user)
+    member, soon = str(team.editor.user.pk), (timezone.now() + timedelta(days=1)).isoformat()
+    calls = [
+        ("POST", "transfer", {"member": member}), ("POST", "invitations", {"email": staff.email, "role": "editor"}), ("DELETE", "", None),
+        ("PATCH", f"members/{member}", {"role": "viewer"}), ("DELETE", f"members/{member}", None), ("POST", "previews", {}), ("GET", "previews", None),
+        ("POST", "schedules", {"at": soon}),
+    ]  # fmt: skip
 
-    refused = api.post(f"sites/{team.site.pk}/transfer", {"member": str(team.editor.user.pk)})
-    assert refused.json()["code"] == "impersonation_refused"
+    refused = [api.call(method, team.path(what), body, if_match="*").json()["code"] for method, what, body in calls]
+
+    assert refused == ["impersonation_refused"] * len(calls)
+    assert api.post(team.path("publish")).status_code == 201
+
+
+@pytest.fixture
+def helper():
+    """A member of staff who may impersonate and nothing else."""
+    made = UserFactory(email="helper@example.com")
+    made.roles.add(Role.objects.create(name="helper", permissions=[ADMIN_ACCESS.code, "users.impersonate"]))
+    return User.objects.get_queryset().get(pk=made.pk)
+
+
+def test_rights_that_the_customer_gets_are_not_the_impersonators(helper, member):
+    api, waiting = acting(helper, member), begin(helper, member)
+    services.set_roles(member.pk, {"admin"}, actor=SYSTEM, now=timezone.now())
+
+    assert post(api.client, "refresh", **FROM_PAGE).status_code == 401
+    assert api.get("users").status_code == 401
+    assert post(Client(), "impersonate", {"token": waiting}).status_code == 400
+
+
+def test_no_right_is_used_in_somebody_elses_name_even_before_it_ends(helper, member):
+    """A session whose tombstone has not come yet."""
+    own = Role.objects.create(name="readers", permissions=[])
+    member.roles.add(own)
+    api = acting(helper, member)
+    Role.objects.filter(pk=own.pk).update(permissions=["users.read"])
+
+    assert api.get("users").status_code == 403
+
+
+@pytest.mark.parametrize("whose", ["helper", "readers"])
+def test_a_changed_role_ends_it_too(helper, member, whose):
+    readers = Role.objects.create(name="readers", permissions=[])
+    member.roles.add(readers)
+    api = acting(helper, member)
+    changed = Role.objects.get(name=whose)
+    permissions = [] if whose == "helper" else ["users.read"]
+    services.change_role(
+        changed.pk, name=whose, permissions=permissions, actor=SYSTEM, limit=None, if_match=services.ANY
+    )
+
+    assert api.get("auth/me").json()["code"] == "token_revoked"
+    assert post(api.client, "refresh", **FROM_PAGE).status_code == 401
+
+
+def test_what_the_cookie_does_is_recorded_with_both_too(staff, member):
+    api = acting(staff, member)
+    post(api.client, "refresh", **FROM_PAGE)
+    api.patch("auth/me", {"name": "x"}, if_match="*")
+    post(api.client, "logout", **FROM_PAGE)
+    counters.settle(now=timezone.now() + timedelta(minutes=2))
+
+    made = Entry.objects.filter(facts__contains=str(staff.pk)).values_list("event", flat=True)
+    assert {"session.refreshed", "session.ended", "request.refused"} <= set(made)
 
 
 def test_sessions_are_not_ended_by_an_impersonator_but_by_the_owner_they_are(staff, member):

@@ -143,6 +143,7 @@ def test_config_tells_a_front_end_what_it_needs():
         "version": settings.VERSION,
         "email_verification": "optional",
         "sign_in_providers": ["password", "passkey"],
+        "oidc_providers": [],
         "sites_domain": "localhost",
         "password": {"min_length": 8, "max_bytes": 1024},
         "limits": {"requests_per_minute": 100_000, "body_bytes": 65536, "blueprint_bytes": 10485760},

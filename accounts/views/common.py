@@ -1,19 +1,17 @@
 """What the views of accounts share: cookies, where a request comes from, and the answer to a sign-in."""
 
-from typing import ClassVar
-
 from django.conf import settings
 from django.db.models import prefetch_related_objects
 from django.http import HttpRequest
 from django.utils import timezone
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import challenges, devices
 from accounts.devices import Device
 from accounts.models import Session
-from accounts.permissions import OwnerAlone, RecentProof
+from accounts.permissions import RecentProof
 from accounts.serializers import UserSerializer
 from accounts.tokens import mint_access, refresh_token
 from core.api import ApiViewSet
@@ -73,10 +71,9 @@ def signed_in(request: Request, session: Session, *, status: int = 200) -> Respo
 
 
 class OwnViewSet(ApiViewSet):
-    """A view of one's own account. Actions in `sensitive` need a recent proof; those in `private` are for the owner alone,
-    like every change.
-    """
+    """A view of one's own account. Actions in `sensitive` need a recent proof; every change is the owner's alone."""
 
-    permission_classes = (IsAuthenticated, OwnerAlone, RecentProof)
-    sensitive: ClassVar[tuple[str, ...]] = ()
-    private: ClassVar[tuple[str, ...]] = ()
+    permission_classes = (IsAuthenticated, RecentProof)
+
+    def is_private(self) -> bool:
+        return self.request.method not in SAFE_METHODS or super().is_private()

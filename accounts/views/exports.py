@@ -23,7 +23,6 @@ class ExportViewSet(OwnViewSet):
     serializer_class = ExportSerializer
     without_body = ("create",)
     sensitive = ("create", "retrieve")
-    private = ("retrieve",)
 
     @extend_schema(operation_id="request_export", request=None, responses={202: ExportSerializer})
     def create(self, request: Request) -> Response:

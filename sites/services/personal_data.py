@@ -17,7 +17,7 @@ def personal_data(person: UUID) -> Iterator[tuple[str, Any]]:
     user = User.objects.get_queryset().get(pk=person)
     memberships = Access.objects.filter(user_id=person).exclude(role=Access.Role.OWNER)
     yield "memberships.json", list(memberships.values("site_id", "site__name", "role", "created_at"))
-    invitations = Invitation.objects.filter(email=user.email) | Invitation.objects.filter(author_id=person)
+    invitations = Invitation.objects.filter(email=user.email)
     yield (
         "invitations.json",
         list(invitations.values("site_id", "email", "role", "created_at", "expires_at", "used_at")),

@@ -42,6 +42,7 @@ class MemberViewSet(OfSiteViewSet):
     pagination_class = KeysetPagination
     permission_classes = (IsAuthenticated, RecentProof)
     sensitive = ("transfer",)
+    private = ("partial_update", "destroy")
     alone = True
     scopes = {"list": SITES_READ}
     needs = {"list": Role.VIEWER, "partial_update": Role.OWNER, "destroy": Role.VIEWER, "transfer": Role.OWNER}
@@ -83,6 +84,7 @@ class InvitationViewSet(OfSiteViewSet):
     serializer_class = InvitationSerializer
     pagination_class = KeysetPagination
     needs = {"list": Role.OWNER, "create": Role.OWNER, "destroy": Role.OWNER}
+    private = ("create", "destroy")
 
     def open_ones(self) -> Any:
         return Invitation.objects.filter(site=self.site(), used_at=None, expires_at__gt=timezone.now())

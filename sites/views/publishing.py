@@ -98,6 +98,7 @@ class ScheduleViewSet(OfSiteViewSet):
     also_conditional = ("create",)
     scopes = {"list": SITES_READ, "create": SITES_PUBLISH, "destroy": SITES_PUBLISH}
     needs = {"list": Role.VIEWER, "create": Role.EDITOR, "destroy": Role.EDITOR}
+    private = ("create",)  # it would happen when nobody acts as the author any more
 
     @extend_schema(operation_id="list_schedules", responses=ScheduleSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
@@ -186,6 +187,7 @@ class PreviewViewSet(OfSiteViewSet):
     pagination_class = KeysetPagination
     scopes = {"list": SITES_READ, "create": SITES_WRITE, "destroy": SITES_WRITE}
     needs = {"list": Role.AUTHOR, "create": Role.AUTHOR, "destroy": Role.AUTHOR}
+    private = ("list", "create")  # whoever has a link needs no account
 
     @extend_schema(operation_id="list_previews", responses=PreviewSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:

@@ -24,6 +24,7 @@ class SiteViewSet(OfSiteViewSet):
     pagination_class = KeysetPagination
     conditional = ("partial_update", "destroy")
     without_body = ("restore",)
+    private = ("destroy",)
     needs = {
         "retrieve": Role.VIEWER,
         "partial_update": Role.OWNER,
