@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from django.db import connections
+from django.db.models import ProtectedError
 from django.test import Client
 from django.utils import timezone
 
@@ -14,7 +15,7 @@ from accounts.models import Role, User
 from accounts.tests.factories import UserFactory
 from audit.actors import SYSTEM
 from conftest import PASSWORD, sign_in
-from core import redis, tenancy
+from core import lifecycle, redis, tenancy
 from core.parsing import loads
 from core.tasks import purge_deleted
 from sites.models import Site
@@ -90,11 +91,16 @@ def test_closing_an_account_while_it_makes_sites_leaves_none_and_the_purge_goes_
         assert Site.objects.alive().count() == 0
 
 
-def test_one_account_that_cannot_be_purged_keeps_no_other(api, other):
+def test_one_account_that_cannot_be_purged_keeps_no_other(api, other, monkeypatch):
     long_ago = timezone.now() - timezone.timedelta(days=40)
-    SiteFactory(owner=api.user)  # stays alive: nobody should have managed this
     User.objects.filter(pk__in=[api.user.pk, other.user.pk]).update(deleted_at=long_ago)
 
+    def left_something(person, addresses):  # as an app does that others refer to
+        if person == api.user.pk:
+            raise ProtectedError("referred to", set())
+        return {}
+
+    monkeypatch.setattr(lifecycle, "_erase", [*lifecycle._erase, left_something])
     purge_deleted.apply().get()
 
     assert list(User.objects.deleted().values_list("pk", flat=True)) == [api.user.pk]
