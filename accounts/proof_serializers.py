@@ -13,6 +13,7 @@ from accounts.models import Kdf, User, normalise_email
 from accounts.passwords import MAX_BYTES
 from core.api import StrictSerializer
 from core.errors import FieldProblem, Invalid
+from core.fields import Base64Field
 
 
 class ProfileSerializer(StrictSerializer):
@@ -57,28 +58,6 @@ def weak(error: DjangoValidationError) -> Invalid:
 
 class EmailSerializer(StrictSerializer):
     email = EmailField()
-
-
-class Base64Field(serializers.CharField):
-    """Bytes in base64 (RFC 4648, section 4, with padding), `least` to `most` of them."""
-
-    def __init__(self, least: int, most: int, **options: Any) -> None:
-        self.least, self.most = least, most
-        super().__init__(max_length=(most + 2) // 3 * 4, **options)
-
-    def to_internal_value(self, data: Any) -> Any:
-        text = super().to_internal_value(data)
-        try:
-            found = base64.b64decode(text, validate=True)
-        except ValueError:
-            found = b""
-        if base64.b64encode(found).decode() != text or not self.least <= len(found) <= self.most:
-            size = str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
-            raise serializers.ValidationError(f"Send {size} bytes in base64.", code="base64")
-        return found
-
-    def to_representation(self, value: Any) -> str:
-        return base64.b64encode(value).decode()
 
 
 class AuthHashField(Base64Field):

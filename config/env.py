@@ -135,6 +135,10 @@ class Environment(BaseSettings):
         {},
         description='Sign-in providers, as JSON: {"google": {"client_id": "...", "client_secret": "..."}}; see docs/accounts.md.',
     )
+    vault_mib: int = Field(
+        100, ge=1, description="MiB of ciphertext that one person's vaults may take, history and trash included."
+    )
+    vault_items: int = Field(20_000, ge=1, description="Items that one person may keep in vaults, trash included.")
     prelogin_blind_percent: int | None = Field(
         None,
         ge=0,

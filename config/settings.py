@@ -31,6 +31,7 @@ INSTALLED_APPS = [
     "audit",
     "accounts",
     "sites",
+    "vault",
     "django.contrib.sessions",
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
@@ -155,6 +156,7 @@ SOFT_DELETE_FOR = timedelta(days=30)
 EMAIL_VERIFICATION_REQUIRED = ENV.accounts_email_verification == "required"
 STAFF_MFA_REQUIRED = ENV.staff_mfa == "required"
 PASSKEY_DOMAIN = ENV.passkey_domain or APP_HOST
+VAULT_BYTES, VAULT_ITEMS = ENV.vault_mib * 1024 * 1024, ENV.vault_items
 PRELOGIN_BLIND_PERCENT = ENV.prelogin_blind_percent
 OIDC_PROVIDERS = ENV.oidc_providers
 REAUTHENTICATION_AFTER = timedelta(minutes=5)

@@ -41,7 +41,7 @@ def nudge(task: "Task[..., None]", *arguments: str) -> None:
 
 def claim(kind: type[J], *, now: datetime, limit: int = 100) -> list[J]:
     """Take up to `limit` due jobs, oldest first; nobody else gets them until the lease ends."""
-    waiting = kind._default_manager.filter(state__in=[Job.State.WAITING, Job.State.RUNNING], due_at__lte=now)
+    waiting = kind._default_manager.filter(state__in=Job.OPEN, due_at__lte=now)
     with tenancy.context(tenancy.SYSTEM):
         killed = waiting.filter(attempts__gte=kind.max_attempts)  # whoever did it was killed each time
         if dead := killed.update(state=Job.State.DEAD, error="killed"):

@@ -39,7 +39,7 @@ def post(to: str, template: str, *, person: UUID | None = None, until: datetime 
 
 def deliver(*, now: datetime) -> int:
     """Send what is due, over one connection; return how many were sent."""
-    late = Mail.objects.filter(state__in=[Mail.State.WAITING, Mail.State.RUNNING], until__lt=now)
+    late = Mail.objects.filter(state__in=Mail.OPEN, until__lt=now)
     late.update(state=Mail.State.DEAD, error="too late", facts=NOTHING)
     mails = jobs.claim(Mail, now=now, limit=BATCH)
     if not mails:

@@ -55,6 +55,7 @@ class Job(models.Model):
     """
 
     max_attempts: ClassVar[int] = 8
+    OPEN: ClassVar[list[str]] = ["waiting", "running"]
 
     class State(models.TextChoices):
         WAITING = "waiting"

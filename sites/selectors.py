@@ -19,9 +19,6 @@ class Shelf:
         """Without their blocks. One query."""
         return list(self._order(self.found(tag))[offset : offset + limit])
 
-    def count(self, *, tag: str = "") -> int:
-        return int(self.found(tag).count())
-
     def post(self, slug: str) -> Post | None:
         """The whole post."""
         found: Post | None = self.found("").filter(slug=slug).defer(None).first()

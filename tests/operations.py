@@ -1,6 +1,8 @@
 """Every operation of the OpenAPI document, and what it takes for each to succeed."""
 
+import base64
 import time
+import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +31,7 @@ CHANGING_NOTHING = {
     ("post", "/api/v1/invitations/open"),
     ("post", "/api/v1/auth/prelogin"),
     ("post", "/api/v1/auth/login/oidc/{provider}/options"),
-    ("post", "/api/v1/auth/identities/{provider}/options"),
+    ("post", "/api/v1/auth/providers/{provider}/options"),
     ("post", "/api/v1/auth/login/passkey/options"),
     ("post", "/api/v1/auth/passkeys/options"),
     ("post", "/api/v1/auth/reauthenticate/passkey/options"),
@@ -63,6 +65,7 @@ class World:
     beside: User
     role: Role
     authenticator: Authenticator = field(default_factory=Authenticator)
+    vault_id: str = ""
 
     def passkey(self) -> Any:
         """A passkey of the one who is signed in."""
@@ -117,7 +120,7 @@ class World:
 
     def identity(self) -> Any:
         """An account at the sign-in provider that opens the one who is signed in."""
-        return self.api.post("auth/identities/mock", self.provider("auth/identities")).json()["id"]
+        return self.api.post("auth/providers/mock", self.provider("auth/providers")).json()["id"]
 
     def closed(self) -> str:
         """The token of the mailed link that opens the account again, which is closed."""
@@ -136,6 +139,19 @@ class World:
         self.api.post("auth/me/export")
         services.make_exports(now=timezone.now())
         return self.api.get("auth/me/export").json()["link"].rpartition("/")[2]
+
+    def vault(self) -> str:
+        """The id of a vault of the one who is signed in, made when it is first asked for."""
+        if not self.vault_id:
+            self.vault_id = str(uuid.uuid4())
+            assert self.api.post("vault", {"vault_id": self.vault_id, **envelope(1)}).status_code == 201
+        return self.vault_id
+
+    def item(self) -> str:
+        """The id of something in that vault."""
+        made = self.api.post(f"vault/{self.vault()}/items", {"item_id": str(uuid.uuid4()), **envelope(1)})
+        assert made.status_code == 201, made.content
+        return str(made.json()["item_id"])
 
     def key(self) -> Any:
         return self.api.post("api-keys", {"label": "A key", "scopes": ["sites.read"]}).json()
@@ -156,6 +172,8 @@ def ready(method: str, path: str, world: World) -> tuple[str, Any]:
     prepare = PREPARED.get((method, path))
     pk, body = prepare(world) if prepare else (world.site.pk, None)
     made = {name: make(world) for name, make in MADE.items() if f"{{{name}}}" in path}
+    if "{vault_id}" in path and path.endswith("/restore"):
+        world.api.delete(path.removesuffix("/restore").format(**made), if_match="*")
     if path.endswith("/posts/{post_id}/restore"):
         world.api.delete(f"sites/{world.site.pk}/posts/{made['post_id']}", if_match="*")
     with tenancy.context(tenancy.SYSTEM):
@@ -170,6 +188,12 @@ def ready(method: str, path: str, world: World) -> tuple[str, Any]:
             "release": Release.objects.filter(site=world.site).order_by("pk").values_list("pk", flat=True).first(),
         }
     return path.format(**inner), body
+
+
+def envelope(version: int) -> dict[str, Any]:
+    """What a client of the vault might send."""
+    text = base64.b64encode(bytes(range(32))).decode()
+    return {"ciphertext": text, "iv": base64.b64encode(bytes(12)).decode(), "salt": text, "version": version}
 
 
 def soon() -> str:
@@ -245,6 +269,8 @@ MADE: dict[str, Any] = {
     "invitation": lambda w: w.of_site("invitations", {"email": "invited@example.com", "role": "author"}),
     "post_id": lambda w: w.of_site("posts", {"title": "A post"}),
     "token": lambda w: w.export(),
+    "vault_id": lambda w: w.vault(),
+    "item_id": lambda w: w.item(),
 }
 ACCOUNT = {"name": "Renamed", "age": 40, "is_active": True}
 PREPARED: dict[tuple[str, str], Any] = {
@@ -279,7 +305,7 @@ PREPARED: dict[tuple[str, str], Any] = {
     ("post", f"{V1}/auth/login"): lambda w: (None, {"email": w.api.user.email, "password": PASSWORD}),
     ("post", f"{V1}/auth/login/passkey"): _passkey_sign_in,
     ("post", f"{V1}/auth/login/oidc/{{provider}}"): lambda w: (None, w.provider("auth/login/oidc")),
-    ("post", f"{V1}/auth/identities/{{provider}}"): lambda w: (None, w.provider("auth/identities")),
+    ("post", f"{V1}/auth/providers/{{provider}}"): lambda w: (None, w.provider("auth/providers")),
     ("delete", f"{V1}/auth/identities/{{id}}"): lambda w: (w.identity(), None),
     ("post", f"{V1}/auth/restore"): lambda w: (None, {"token": w.closed()}),
     ("post", f"{V1}/auth/impersonate"): lambda w: (None, {"token": w.impersonation()}),
@@ -303,6 +329,11 @@ PREPARED: dict[tuple[str, str], Any] = {
     ("delete", f"{V1}/auth/passkeys/{{id}}"): _with_two_factors,
     ("post", f"{V1}/api-keys"): lambda w: (None, {"label": "x", "scopes": ["sites.read"]}),
     ("delete", f"{V1}/api-keys/{{id}}"): lambda w: (w.key()["id"], None),
+    ("post", f"{V1}/vault"): lambda w: (None, {"vault_id": str(uuid.uuid4()), **envelope(1)}),
+    ("put", f"{V1}/vault/{{vault_id}}"): lambda w: (None, envelope(2)),
+    ("post", f"{V1}/vault/{{vault_id}}/rotate"): lambda w: (None, {**envelope(2), "items": []}),
+    ("post", f"{V1}/vault/{{vault_id}}/items"): lambda w: (None, {"item_id": str(uuid.uuid4()), **envelope(1)}),
+    ("put", f"{V1}/vault/{{vault_id}}/items/{{item_id}}"): lambda w: (None, envelope(2)),
     ("post", f"{V1}/users"): lambda w: (None, {"email": "made@example.com", "name": "Made", "roles": ["user"]}),
     ("get", f"{V1}/users/{{id}}"): lambda w: (w.beside.pk, None),
     ("put", f"{V1}/users/{{id}}"): lambda w: (w.beside.pk, ACCOUNT),

@@ -126,7 +126,9 @@ def test_roles_changed_in_the_form_act_on_the_next_request(staff):
     person = sign_in(UserFactory())
     assert person.get("auth/me").status_code == 200
     form = {"name": "Renamed", "age": "", "is_active": "on", "roles": [str(Role.objects.get(name="admin").pk)]}
-    form |= {f"{part}-{name}_FORMS": 0 for part in ("sessions", "api_keys") for name in ("TOTAL", "INITIAL")}
+    form |= {
+        f"{part}-{name}_FORMS": 0 for part in ("sessions", "api_keys", "identities") for name in ("TOTAL", "INITIAL")
+    }
 
     answer = staff.post(f"/admin/accounts/user/{person.user.pk}/change/", form)
 
@@ -138,7 +140,9 @@ def test_roles_changed_in_the_form_act_on_the_next_request(staff):
 
 def test_the_form_keeps_the_last_administrator(staff):
     form = {"name": "x", "age": "", "is_active": "on"}
-    form |= {f"{part}-{name}_FORMS": 0 for part in ("sessions", "api_keys") for name in ("TOTAL", "INITIAL")}
+    form |= {
+        f"{part}-{name}_FORMS": 0 for part in ("sessions", "api_keys", "identities") for name in ("TOTAL", "INITIAL")
+    }
 
     answer = staff.post(f"/admin/accounts/user/{staff.user.pk}/change/", form)
 

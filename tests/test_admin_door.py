@@ -228,7 +228,9 @@ def test_who_may_write_in_the_admin_gives_and_touches_no_more_than_their_own_rig
     client.post("/admin/login/", {"username": clerk.email, "password": PASSWORD})
     victim = world.api.user
     form = {"name": "x", "age": "", "is_active": "on", "roles": [str(role.pk), str(admin_role.pk)]}
-    form |= {f"{part}-{name}_FORMS": 0 for part in ("sessions", "api_keys") for name in ("TOTAL", "INITIAL")}
+    form |= {
+        f"{part}-{name}_FORMS": 0 for part in ("sessions", "api_keys", "identities") for name in ("TOTAL", "INITIAL")
+    }
 
     assert client.post(f"/admin/accounts/user/{clerk.pk}/change/", form).status_code == 200, "no such choice"
     assert client.post(f"/admin/accounts/user/{victim.pk}/change/", form).status_code == 403

@@ -27,7 +27,7 @@ def fuzz(web, person, *arguments, of=None):
     scratch.mkdir(parents=True)
     environ = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.fuzz_hooks", "FUZZ_ID": known, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, env=environ, timeout=1500)
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-2000:]
     return done.stdout
 
 

@@ -61,6 +61,7 @@ from accounts.services.roles import (
 )
 from accounts.services.sessions import (
     close_all_sessions,
+    close_other_sessions,
     close_session,
     describe,
     end_sessions,

@@ -46,7 +46,7 @@ def request_export(user: User, *, now: datetime) -> DataExport:
     from accounts.tasks import make_exports
 
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    if going := user.exports.filter(state__in=[DataExport.State.WAITING, DataExport.State.RUNNING]).first():
+    if going := user.exports.filter(state__in=DataExport.OPEN).first():
         return going
     if user.exports.filter(created_at__gt=now - timedelta(days=1)).count() >= MOST_A_DAY:
         raise TooManyOfThese

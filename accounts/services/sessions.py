@@ -127,6 +127,12 @@ def close_all_sessions(user_id: UUID, *, now: datetime, actor: Actor) -> int:
     return ended
 
 
+def close_other_sessions(user_id: UUID, *, keep: UUID, actor: Actor, now: datetime) -> list[UUID]:
+    """Sign out everywhere else; return the sessions that ended."""
+    others = Session.objects.live(now=now).filter(user_id=user_id).exclude(pk=keep)
+    return end_sessions(user_id, list(others.values_list("pk", flat=True)), actor=actor, now=now)
+
+
 @transaction.atomic
 def end_sessions(user_id: UUID, session_ids: list[UUID], *, actor: Actor, now: datetime) -> list[UUID]:
     """End these sessions of a user; return those that were live."""

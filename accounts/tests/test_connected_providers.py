@@ -19,8 +19,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def connect(issuer, api):
-    begun = api.post("auth/identities/mock/options")
-    return api.post("auth/identities/mock", issuer.visit(begun.json()["authorization_url"]))
+    begun = api.post("auth/providers/mock/options")
+    return api.post("auth/providers/mock", issuer.visit(begun.json()["authorization_url"]))
 
 
 def test_one_connects_lists_and_disconnects_providers(issuer, member):
@@ -50,11 +50,11 @@ def test_connecting_twice_is_once_and_never_takes_what_is_somebody_elses(issuer,
 def test_a_connection_begun_by_one_is_not_finished_by_another(issuer, member):
     """An attacker who signs in as themselves and makes a victim's browser finish connects nothing."""
     mine, theirs = sign_in(member), sign_in(UserFactory())
-    begun = mine.post("auth/identities/mock/options")
+    begun = mine.post("auth/providers/mock/options")
     brought = issuer.visit(begun.json()["authorization_url"])
     theirs.client.cookies["sign-in"] = mine.client.cookies["sign-in"].value
 
-    refused = theirs.post("auth/identities/mock", brought)
+    refused = theirs.post("auth/providers/mock", brought)
 
     assert (refused.status_code, refused.json()["code"]) == (401, "challenge_refused")
     assert Identity.objects.count() == 0
@@ -90,14 +90,14 @@ def test_providers_are_told_and_unknown_ones_are_not_there(issuer):
 def test_a_connection_begun_before_a_reset_is_not_made_after_it(issuer):
     """A squatter's unverified account at somebody's address; its owner takes it while the provider is being asked."""
     squatter = sign_in(UserFactory(email="owner@example.com"))
-    brought = issuer.visit(squatter.post("auth/identities/mock/options").json()["authorization_url"])
+    brought = issuer.visit(squatter.post("auth/providers/mock/options").json()["authorization_url"])
     post(Client(), "password/forgot", {"email": "owner@example.com"})
     token = link_token(mails_to("owner@example.com")[-1])
     issuer.say(wait=2)
 
     def connecting():
         try:
-            return squatter.post("auth/identities/mock", brought).status_code
+            return squatter.post("auth/providers/mock", brought).status_code
         finally:
             connections.close_all()
 

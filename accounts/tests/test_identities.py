@@ -196,7 +196,7 @@ def test_state_is_good_in_the_browser_that_began_and_once(issuer):
 def test_a_state_of_another_purpose_or_too_old_is_refused(issuer, member):
     connecting = sign_in(member)
     client = connecting.client
-    begun = connecting.post("auth/identities/mock/options").json()
+    begun = connecting.post("auth/providers/mock/options").json()
     brought = issuer.visit(begun["authorization_url"])
 
     assert post(client, LOGIN, brought).json()["code"] == "challenge_refused"

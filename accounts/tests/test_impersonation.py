@@ -93,7 +93,7 @@ def test_what_is_done_is_recorded_with_both_and_told_to_the_front_end(staff, mem
         ("PATCH", "auth/me", {"name": "x"}), ("DELETE", "auth/me", None), ("POST", "auth/me/export", None), ("GET", "auth/me/export", None),
         ("POST", "auth/reauthenticate", {"password": PASSWORD}), ("POST", "auth/password/change", {}), ("POST", "auth/email/change", {}),
         ("POST", "auth/totp", None), ("POST", "auth/recovery-codes", None), ("POST", "auth/passkeys/options", None), ("POST", "api-keys", {}),
-        ("POST", "auth/identities/mock/options", None), ("POST", "auth/logout-all", None), ("POST", "auth/reauthenticate/passkey/options", None),
+        ("POST", "auth/providers/mock/options", None), ("POST", "auth/logout-all", None), ("POST", "auth/reauthenticate/passkey/options", None),
     ],
 )  # fmt: skip
 def test_nothing_of_the_account_is_changed_and_no_credential_seen(staff, member, method, path, body):

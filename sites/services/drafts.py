@@ -137,7 +137,7 @@ def thin_revisions(*, now: datetime) -> int:
     and so does one that a plan, an open review or a preview link refers to."""
     gone = 0
     # Without the rows that name none: one NULL in a list makes NOT IN keep everything.
-    planned = Schedule.objects.filter(state__in=[Schedule.State.WAITING, Schedule.State.RUNNING])
+    planned = Schedule.objects.filter(state__in=Schedule.OPEN)
     asked = Review.objects.filter(state=Review.State.OPEN)
     pinned = Q()
     for rows in (planned, asked, Preview.objects.all()):

@@ -10,14 +10,12 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q
 
 from accounts.models import User, normalise_email
 from audit.actors import SYSTEM, Actor
 from audit.services import record
 from core import keys, mail, tenancy
 from core.errors import NotFound
-from core.models import Job
 from sites.errors import (
     AlreadyMember,
     InvitationForOther,
@@ -40,7 +38,6 @@ LIFETIME = timedelta(days=7)
 SIGNATURE = "site invitation"
 ROLE_OF = "SELECT role FROM sites_access WHERE site_id = %s AND user_id = %s"
 PLAIN = re.compile(r"(?:[\w &'’,!?()+–-]|\.(?= |$))+")  # what no mail program takes for a link, in one line
-PLANNED = Q(state__in=[Job.State.WAITING, Job.State.RUNNING])
 
 
 def hold_role(site_id: UUID, person: UUID, *, alone: bool) -> str:
@@ -186,7 +183,9 @@ def _access(site: Site, member: UUID) -> Access:
 
 def _end_what_they_started(site: Site, member: UUID, *, actor: Actor, keep_previews: bool) -> None:
     """Links and plans of somebody who may not make them any more must not outlive their rights."""
-    _end(Schedule.objects.filter(PLANNED, site=site, author_id=member), "site.schedule_cancelled", actor)
+    _end(
+        Schedule.objects.filter(state__in=Schedule.OPEN, site=site, author_id=member), "site.schedule_cancelled", actor
+    )
     if not keep_previews:
         _end(Preview.objects.filter(site=site, author_id=member), "preview.revoked", actor)
 
@@ -200,7 +199,7 @@ def _end(rows: Any, event: str, actor: Actor) -> None:
 def end_work_of(person: UUID, moment: datetime) -> None:
     """The part of members in hiding a person: what they started on the sites of others ends, and their name leaves the pages."""
     with tenancy.context(tenancy.SYSTEM):
-        plans = Schedule.objects.filter(PLANNED, author_id=person).exclude(site__owner_id=person)
+        plans = Schedule.objects.filter(state__in=Schedule.OPEN, author_id=person).exclude(site__owner_id=person)
         _end(plans, "site.schedule_cancelled", SYSTEM)
         _end(Preview.objects.filter(author_id=person), "preview.revoked", SYSTEM)
         for site in Site.objects.alive().filter(posts__in=Post.objects.shown().filter(author_id=person)).distinct():

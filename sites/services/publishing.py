@@ -37,7 +37,6 @@ COPY = (
     "SELECT %s, site_id, %s, %s, %s, %s, blueprint FROM {source} WHERE {key} = %s"
 )
 FARTHEST = timedelta(days=730)
-WAITING = [Job.State.WAITING, Job.State.RUNNING]
 
 
 @transaction.atomic
@@ -126,7 +125,7 @@ def schedule_change(
     site = locked(site)
     if not now < at <= now + FARTHEST:
         raise TimePassed
-    if site.schedules.filter(state__in=WAITING).count() >= MAX_SCHEDULES:
+    if site.schedules.filter(state__in=Schedule.OPEN).count() >= MAX_SCHEDULES:
         raise TooManySchedules
     revision = None
     if act == Schedule.Act.PUBLISH:
@@ -206,4 +205,4 @@ def _change(site: Site | None, held: Schedule) -> None:
 
 def forget_schedules(*, before: datetime) -> int:
     """Delete planned changes of before then that do not wait any more; return how many. In context `system`."""
-    return Schedule.objects.filter(at__lt=before).exclude(state__in=WAITING).delete()[0]
+    return Schedule.objects.filter(at__lt=before).exclude(state__in=Schedule.OPEN).delete()[0]

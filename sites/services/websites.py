@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.contrib.admin.models import LogEntry
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 
@@ -148,6 +149,7 @@ def purge(sites: QuerySet[Site]) -> int:
                 continue
             Site.objects.filter(pk=pk).update(live_release=None, status=Site.Status.DRAFT)
             record("site.purged", actor=SYSTEM, subject=site)
+            LogEntry.objects.filter(object_id=str(pk)).delete()  # Django's admin keeps names there
             site.delete()
             purged += 1
     return purged

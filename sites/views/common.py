@@ -30,24 +30,19 @@ def tag(text: str) -> str:
     return short(text)
 
 
-class FencedViewSet(ApiViewSet):
-    """A view of customer content, for somebody who is signed in."""
-
-    fenced = True
-
-    @property
-    def actor(self) -> Actor:
-        return actors.user(self.caller)
-
-
-class OfSiteViewSet(FencedViewSet):
+class OfSiteViewSet(ApiViewSet):
     """What belongs to one site: found through the sites that the caller has a role on. `needs` says which role each action
     takes; a site without the role is 403, one without any is 404. A write holds the role until it is done, so that whoever takes it away
     waits, and whoever lost it while waiting is refused; a view that changes roles holds it `alone`.
     """
 
+    fenced = True
     needs: ClassVar[dict[str, Access.Role]] = {}
     alone: ClassVar[bool] = False
+
+    @property
+    def actor(self) -> Actor:
+        return actors.user(self.caller)
 
     def sites(self) -> SiteQuerySet:
         found: SiteQuerySet = Site.objects.alive().visible_to(self.caller)

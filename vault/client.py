@@ -1,0 +1,313 @@
+"""The reference client of the vault, for people at a terminal: `python -m vault.client login|list|get|put|rotate`.
+
+It needs `cryptography` and Python alone, no Django, and follows docs/vault.md; vault/vectors.json checks it and the one in
+JavaScript by the same examples. What the server says is not believed: envelopes open only in their place and version, a
+version that was seen before never comes back older, and a server that asks for a weaker key than before is refused.
+"""
+
+import argparse
+import base64
+import getpass
+import hashlib
+import json
+import os
+import struct
+import sys
+import unicodedata
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+LEAST_ITERATIONS = 600_000
+NO_ITEM = UUID(int=0)  # in the place of a vault's own record
+
+
+class Refused(Exception):
+    """The server said no, or what it said cannot be believed. The message is for people."""
+
+
+def hkdf(key: bytes, *, salt: bytes, info: str) -> bytes:
+    """HKDF-SHA256 (RFC 5869), 32 bytes; `info` begins with `getyousite/v1/`."""
+    return HKDF(hashes.SHA256(), 32, salt, f"getyousite/v1/{info}".encode()).derive(key)
+
+
+def master_key(password: str, *, salt: bytes, iterations: int) -> bytes:
+    """PBKDF2-HMAC-SHA256 of the password in NFKC. Raises Refused below 600,000 iterations."""
+    if iterations < LEAST_ITERATIONS:
+        raise Refused("This server asks for too weak a key. Do not sign in.")
+    return hashlib.pbkdf2_hmac("sha256", unicodedata.normalize("NFKC", password).encode(), salt, iterations)
+
+
+def auth_hash(master: bytes) -> bytes:
+    """What is sent in place of the password."""
+    return hkdf(master, salt=b"", info="auth")
+
+
+def account_key(master: bytes) -> bytes:
+    """What seals the vaults' own records. It never leaves the client."""
+    return hkdf(master, salt=b"", info="enc")
+
+
+def place(vault_id: UUID, item_id: UUID, version: int) -> bytes:
+    """The associated data: label, NUL, both ids (16 bytes each), version (4 bytes, big-endian)."""
+    return b"getyousite/v1\0" + vault_id.bytes + item_id.bytes + struct.pack(">I", version)
+
+
+def seal(
+    key: bytes,
+    plain: bytes,
+    *,
+    vault_id: UUID,
+    item_id: UUID,
+    version: int,
+    iv: bytes | None = None,
+    salt: bytes | None = None,
+) -> dict[str, Any]:
+    """An envelope under a key of its own. `iv` and `salt` are given by tests alone."""
+    iv, salt = iv or os.urandom(12), salt or os.urandom(16)
+    sealed = AESGCM(hkdf(key, salt=salt, info="envelope")).encrypt(iv, plain, place(vault_id, item_id, version))
+    return {"ciphertext": b64(sealed), "iv": b64(iv), "salt": b64(salt), "version": version, "alg": "A256GCM"}
+
+
+def unseal(key: bytes, envelope: dict[str, Any], *, vault_id: UUID, item_id: UUID) -> bytes:
+    """What an envelope holds. Raises Refused for one that was changed, or belongs elsewhere."""
+    if envelope["alg"] != "A256GCM":
+        raise Refused("An envelope names an algorithm that is not ours.")
+    opened = AESGCM(hkdf(key, salt=raw(envelope["salt"]), info="envelope"))
+    try:
+        aad = place(vault_id, item_id, envelope["version"])
+        return opened.decrypt(raw(envelope["iv"]), raw(envelope["ciphertext"]), aad)
+    except InvalidTag:
+        raise Refused("An envelope does not open: it was changed, or belongs elsewhere.") from None
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def raw(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
+
+
+@dataclass
+class Memory:
+    """What the client remembers between runs, so that the server cannot take it back. Nothing secret is in it but the
+    access token, which lives for 15 minutes; the key never is.
+    """
+
+    url: str
+    email: str
+    iterations: int = LEAST_ITERATIONS
+    cursor: str = ""
+    access: str = ""
+    seen: dict[str, int] = field(default_factory=dict)  # `vault/item` to the highest version
+
+    def check(self, vault_id: UUID, item_id: UUID, version: int) -> None:
+        """Raise Refused for a version older than one seen before."""
+        name = f"{vault_id}/{item_id}"
+        if version < self.seen.get(name, 0):
+            raise Refused(f"The server shows {name} in version {version}, after {self.seen[name]}: it was rolled back.")
+        self.seen[name] = version
+
+
+class Client:
+    """A signed-in person's vaults. `vaults` has the key of each, by id."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self.master = b""
+        self.vaults: dict[UUID, bytes] = {}
+        self.heads: dict[UUID, int] = {}
+        self.items: dict[tuple[UUID, UUID], dict[str, Any]] = {}
+
+    def call(self, method: str, path: str, body: Any = None, *, if_match: int | None = None) -> Any:
+        """One request. Raises Refused with what the server said."""
+        sent = {"Content-Type": "application/json"}
+        if self.memory.access:
+            sent["Authorization"] = f"Bearer {self.memory.access}"
+        if if_match is not None:
+            sent["If-Match"] = f'"{if_match}"'
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.memory.url}/api/v1/{path}", content, sent, method=method)  # noqa: S310 - https, or this machine; see `main`
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+                text = answer.read()
+        except urllib.error.HTTPError as error:
+            told = json.loads(error.read() or b"{}")
+            raise Refused(f"{error.code} {told.get('code')}: {told.get('detail')}") from None
+        return json.loads(text) if text else None
+
+    def parameters(self) -> dict[str, Any]:
+        """How this account signs in. Raises Refused for a weaker key than it had before."""
+        told: dict[str, Any] = self.call("POST", "auth/prelogin", {"email": self.memory.email})
+        if told["scheme"] != "blind":
+            raise Refused("This account is not blind: the server would see its password.")
+        if told["kdf"]["iterations"] < self.memory.iterations:
+            raise Refused("This server asks for a weaker key than before. Do not sign in.")
+        return told
+
+    def sign_in(self, password: str) -> None:
+        told = self.parameters()
+        self.master = master_key(password, salt=raw(told["salt"]), iterations=told["kdf"]["iterations"])
+        self.memory.access = ""
+        body = {"email": self.memory.email, "auth_hash": b64(auth_hash(self.master))}
+        self.memory.access = self.call("POST", "auth/login", body)["access"]
+        self.memory.iterations = told["kdf"]["iterations"]
+
+    def sync(self) -> None:
+        """Read everything anew, and believe none of it before it opens in its place and version."""
+        self.vaults, self.heads, self.items = {}, {}, {}
+        since, more = "", True
+        while more:
+            told = self.call("GET", f"vault/changes?since={since}")
+            for row in told["results"]:
+                self._take(row)
+            since, more = told["cursor"], told["more"]
+        missing = [
+            name
+            for name in self.memory.seen
+            if UUID(name.split("/")[0]) in self.vaults and not self._has(*map(UUID, name.split("/")))
+        ]
+        if missing:
+            raise Refused(f"The server has lost {missing[0]}, and does not say that it was deleted.")
+
+    def _has(self, vault_id: UUID, item_id: UUID) -> bool:
+        return item_id == NO_ITEM or (vault_id, item_id) in self.items
+
+    def _take(self, row: dict[str, Any]) -> None:
+        vault_id = UUID(row["vault_id"])
+        item_id = UUID(row["item_id"]) if row["item_id"] else NO_ITEM
+        if row["deleted"]:
+            self.items.pop((vault_id, item_id), None)
+            self.memory.seen.pop(f"{vault_id}/{item_id}", None)
+            return
+        self.memory.check(vault_id, item_id, row["version"])
+        if item_id == NO_ITEM:
+            record = json.loads(unseal(account_key(self.master), row, vault_id=vault_id, item_id=NO_ITEM))
+            self.vaults[vault_id], self.heads[vault_id] = raw(record["key"]), row["version"]
+        else:
+            self.items[vault_id, item_id] = row
+
+    def opened(self) -> dict[tuple[UUID, UUID], dict[str, Any]]:
+        """Every item, in the clear."""
+        return {
+            (vault_id, item_id): json.loads(unseal(self.vaults[vault_id], row, vault_id=vault_id, item_id=item_id))
+            for (vault_id, item_id), row in self.items.items()
+            if vault_id in self.vaults
+        }
+
+    def make_vault(self) -> UUID:
+        vault_id, key = uuid4(), os.urandom(32)
+        self.call("POST", "vault", {"vault_id": str(vault_id), **self._record(vault_id, key, 1)})
+        self.vaults[vault_id], self.heads[vault_id] = key, 1
+        return vault_id
+
+    def _record(self, vault_id: UUID, key: bytes, version: int) -> dict[str, Any]:
+        """A vault's own record: its key, sealed with the account's."""
+        plain = json.dumps({"key": b64(key)}).encode()
+        return seal(account_key(self.master), plain, vault_id=vault_id, item_id=NO_ITEM, version=version)
+
+    def put(self, vault_id: UUID, item_id: UUID, value: dict[str, Any]) -> None:
+        """Write an item, new or over the version that was read last. Raises Refused when somebody was faster."""
+        row = self.items.get((vault_id, item_id))
+        version = row["version"] + 1 if row else 1
+        plain = json.dumps(value).encode()
+        sealed = seal(self.vaults[vault_id], plain, vault_id=vault_id, item_id=item_id, version=version)
+        if row:
+            self.call("PUT", f"vault/{vault_id}/items/{item_id}", sealed, if_match=version - 1)
+        else:
+            self.call("POST", f"vault/{vault_id}/items", {"item_id": str(item_id), **sealed})
+        self.items[vault_id, item_id] = sealed
+        self.memory.check(vault_id, item_id, version)
+
+    def rotate(self, vault_id: UUID) -> None:
+        """Give a vault a new key and seal everything anew: all of it or nothing."""
+        key, version, items = os.urandom(32), self.heads[vault_id] + 1, []
+        for (in_vault, item_id), value in self.opened().items():
+            if in_vault == vault_id:
+                after = self.items[in_vault, item_id]["version"] + 1
+                sealed = seal(key, json.dumps(value).encode(), vault_id=vault_id, item_id=item_id, version=after)
+                items.append({"item_id": str(item_id), **sealed})
+        body = {**self._record(vault_id, key, version), "items": items}
+        self.call("POST", f"vault/{vault_id}/rotate", body, if_match=version - 1)
+
+
+def main(arguments: list[str]) -> int:
+    """0 when it was done; 1 with a sentence on standard error when not."""
+    parser = argparse.ArgumentParser(prog="python -m vault.client", description="Your vaults, from a terminal.")
+    parser.add_argument("--state", type=Path, default=Path.home() / ".getyousite-vault.json", help="What it remembers.")
+    acts = parser.add_subparsers(dest="act", required=True)
+    login = acts.add_parser("login", help="Say where and who; asks for the password.")
+    login.add_argument("url")
+    login.add_argument("email")
+    acts.add_parser("list", help="Names of everything.")
+    get = acts.add_parser("get", help="Print one thing.")
+    get.add_argument("name")
+    put = acts.add_parser("put", help="Keep one thing; the secret is read from standard input.")
+    put.add_argument("name")
+    acts.add_parser("rotate", help="Give every vault a new key.")
+    chosen = parser.parse_args(arguments)
+    try:
+        run(chosen)
+    except Refused as refusal:
+        print(refusal, file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Do one command. The password comes from VAULT_PASSWORD or a question, each time: nothing that opens is kept."""
+    if chosen.act == "login":
+        if not chosen.url.startswith(("https://", "http://localhost:", "http://127.0.0.1:")):
+            raise Refused("The address must be https://.")
+        memory = Memory(chosen.url.rstrip("/"), chosen.email)
+        if chosen.state.exists():
+            before = Memory(**json.loads(chosen.state.read_text()))
+            memory = before if (before.url, before.email) == (memory.url, memory.email) else memory
+    elif chosen.state.exists():
+        memory = Memory(**json.loads(chosen.state.read_text()))
+    else:
+        raise Refused("Sign in first: python -m vault.client login URL EMAIL")
+    client = Client(memory)
+    client.sign_in(os.environ.get("VAULT_PASSWORD") or getpass.getpass("Password: "))
+    client.sync()
+    act(client, chosen)
+    save(chosen.state, memory)
+
+
+def act(client: Client, chosen: argparse.Namespace) -> None:
+    named = {value.get("name", ""): (ids, value) for ids, value in client.opened().items()}
+    if chosen.act == "list":
+        print("\n".join(sorted(named)) or "Nothing yet.")
+    elif chosen.act == "get":
+        if chosen.name not in named:
+            raise Refused(f"There is no {chosen.name}.")
+        print(named[chosen.name][1]["secret"])
+    elif chosen.act == "put":
+        value = {"name": chosen.name, "secret": sys.stdin.read().rstrip("\n")}
+        vault_id = next(iter(client.vaults), None) or client.make_vault()
+        ids = named[chosen.name][0] if chosen.name in named else (vault_id, uuid4())
+        client.put(*ids, value)
+    elif chosen.act == "rotate":
+        for vault_id in client.vaults:
+            client.rotate(vault_id)
+        client.sync()
+
+
+def save(path: Path, memory: Memory) -> None:
+    draft = path.with_suffix(".draft")
+    draft.touch(mode=0o600)
+    draft.write_text(json.dumps({**memory.__dict__, "access": ""}))
+    draft.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,132 @@
+"""The shape of envelopes at the boundary: base64, strict sizes."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from core.api import StrictSerializer
+from core.fields import Base64Field
+from vault.models import ALGORITHM, IV_BYTES, MAX_CIPHERTEXT, MAX_SALT, MIN_SALT, FormerVersion, Item, Vault
+from vault.services import Sealed
+
+MAX_VERSION = 2**31 - 1
+
+
+class SealedSerializer(StrictSerializer):
+    """An envelope. `version` is the one before plus one: it is authenticated together with the ids."""
+
+    ciphertext = Base64Field(16, MAX_CIPHERTEXT, help_text="With the 16 bytes of the tag at its end.")
+    iv = Base64Field(IV_BYTES, IV_BYTES)
+    salt = Base64Field(MIN_SALT, MAX_SALT)
+    version = serializers.IntegerField(min_value=1, max_value=MAX_VERSION)
+    alg = serializers.ChoiceField([ALGORITHM], default=ALGORITHM)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        names = Sealed.__slots__
+        rest = {name: value for name, value in attrs.items() if name not in names}
+        return {**rest, "sealed": Sealed(**{name: attrs[name] for name in names})}
+
+
+class NewVaultSerializer(SealedSerializer):
+    vault_id = serializers.UUIDField()
+
+
+class NewItemSerializer(SealedSerializer):
+    item_id = serializers.UUIDField()
+
+
+class RotationSerializer(SealedSerializer):
+    """The vault's own record and every item, sealed with the new key."""
+
+    items = NewItemSerializer(many=True)
+
+
+ENVELOPE = ["ciphertext", "iv", "salt", "alg", "version"]
+
+
+class EnvelopeSerializer(serializers.ModelSerializer[Any]):
+    ciphertext = Base64Field(0, MAX_CIPHERTEXT)
+    iv = Base64Field(IV_BYTES, IV_BYTES)
+    salt = Base64Field(MIN_SALT, MAX_SALT)
+
+
+class HeadSerializer(serializers.ModelSerializer[Any]):
+    """What lists show: everything but the envelope, which may be large."""
+
+    size = serializers.IntegerField(help_text="Bytes of ciphertext.")
+
+
+class VaultHeadSerializer(HeadSerializer):
+    class Meta:
+        model = Vault
+        fields = ["vault_id", "version", "size", "created_at", "updated_at", "deleted_at"]
+        read_only_fields = fields
+
+
+class ItemHeadSerializer(HeadSerializer):
+    class Meta:
+        model = Item
+        fields = ["item_id", "version", "size", "created_at", "updated_at", "deleted_at"]
+        read_only_fields = fields
+
+
+class VaultSerializer(EnvelopeSerializer):
+    class Meta:
+        model = Vault
+        fields = ["vault_id", *ENVELOPE, "created_at", "updated_at"]
+        read_only_fields = fields
+
+
+class CreatedVaultSerializer(serializers.ModelSerializer[Vault]):
+    class Meta:
+        model = Vault
+        fields = ["vault_id", "created_at", "version"]
+        read_only_fields = fields
+
+
+class ItemSerializer(EnvelopeSerializer):
+    class Meta:
+        model = Item
+        fields = ["item_id", *ENVELOPE, "created_at", "updated_at", "deleted_at"]
+        read_only_fields = fields
+
+
+class FormerVersionSerializer(EnvelopeSerializer):
+    class Meta:
+        model = FormerVersion
+        fields = [*ENVELOPE, "created_at"]
+        read_only_fields = fields
+
+
+class ChangeSerializer(EnvelopeSerializer):
+    """A vault, or an item where there is an `item_id`. What is `deleted` has no ciphertext here."""
+
+    vault_id = serializers.UUIDField()
+    item_id = serializers.UUIDField(allow_null=True)
+    deleted = serializers.BooleanField()
+
+    class Meta:
+        model = Item
+        fields = ["vault_id", "item_id", "deleted", *ENVELOPE, "updated_at"]
+        read_only_fields = fields
+
+    def to_representation(self, row: Any) -> dict[str, Any]:
+        row.deleted = row.deleted_at is not None
+        if isinstance(row, Item):
+            row.vault_id = row.in_vault  # type: ignore[attr-defined]  # annotated: the id that its client knows
+        else:
+            row.item_id = None
+        shown = super().to_representation(row)
+        return {**shown, "ciphertext": ""} if row.deleted else shown
+
+
+class VectorsSerializer(serializers.Serializer[Any]):
+    about = serializers.CharField()
+    derivation = serializers.ListField(child=serializers.DictField())
+    envelopes = serializers.ListField(child=serializers.DictField())
+
+
+class ChangesSerializer(serializers.Serializer[Any]):
+    results = ChangeSerializer(many=True)
+    cursor = serializers.CharField(help_text="Send it as `since` next time.")
+    more = serializers.BooleanField(help_text="There is more: ask again at once.")

@@ -1,0 +1,16 @@
+from core.routes import route
+from vault.views import ItemViewSet, RotationViewSet, VaultViewSet, VectorsViewSet
+
+VAULT, ITEM = "vault/<uuid:vault_id>", "vault/<uuid:vault_id>/items/<uuid:item_id>"
+urlpatterns = [
+    route("vault", VaultViewSet, get="list", post="create"),
+    route("vault/changes", VaultViewSet, get="changes"),
+    route("vault/vectors", VectorsViewSet, get="retrieve"),
+    route(VAULT, VaultViewSet, get="retrieve", put="update", delete="destroy"),
+    route(f"{VAULT}/restore", VaultViewSet, post="restore"),
+    route(f"{VAULT}/rotate", RotationViewSet, post="rotate"),
+    route(f"{VAULT}/items", ItemViewSet, get="list", post="create"),
+    route(ITEM, ItemViewSet, get="retrieve", put="update", delete="destroy"),
+    route(f"{ITEM}/restore", ItemViewSet, post="restore"),
+    route(f"{ITEM}/versions", ItemViewSet, get="versions"),
+]

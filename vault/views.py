@@ -1,0 +1,252 @@
+"""The vault's API: envelopes in, envelopes out. Nobody sees them in somebody else's name."""
+
+import base64
+import binascii
+import json
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.db.models.functions import Length
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from audit import actors
+from audit.actors import Actor
+from core.api import ApiViewSet, versioned
+from core.errors import FieldProblem, Invalid
+from core.filters import parameter, truth
+from core.pagination import KeysetPagination
+from core.preconditions import if_match
+from vault import selectors, services
+from vault.models import FormerVersion, Item, Vault
+from vault.permissions import VAULT_READ, VAULT_WRITE
+from vault.serializers import (
+    ChangesSerializer,
+    CreatedVaultSerializer,
+    FormerVersionSerializer,
+    ItemHeadSerializer,
+    ItemSerializer,
+    NewItemSerializer,
+    NewVaultSerializer,
+    RotationSerializer,
+    SealedSerializer,
+    VaultHeadSerializer,
+    VaultSerializer,
+    VectorsSerializer,
+)
+
+VECTORS = Path(__file__).parent / "vectors.json"
+NO_STORE = {"Cache-Control": "no-store"}
+ITEM_BYTES = 3 * 512 * 1024  # of a request with one envelope: 1 MiB in base64 and what is around it
+TRASH = OpenApiParameter("deleted", bool, description="What lies in the trash, in place of what does not.")
+
+
+class VaultApiViewSet(ApiViewSet):
+    """What is the caller's own and theirs alone."""
+
+    fenced = True
+    pagination_class = KeysetPagination
+    body_limit = ITEM_BYTES
+    filters = ("deleted",)
+
+    def is_private(self) -> bool:
+        return True
+
+    @property
+    def actor(self) -> Actor:
+        return actors.user(self.caller)
+
+    def trash(self) -> bool:
+        """Whether the trash is asked for."""
+        return bool(parameter(self.request, "deleted", truth))
+
+    def vaults(self) -> Any:
+        return Vault.objects.filter(owner_id=self.caller.pk)
+
+    def vault(self) -> Vault:
+        found: Vault = get_object_or_404(self.vaults(), vault_id=self.kwargs["vault_id"], deleted_at=None)
+        return found
+
+    def shown(self, serializer: Any, row: Vault | Item, *, status: int = 200) -> Response:
+        return versioned(serializer(row).data, row.version, status=status, headers=NO_STORE)
+
+    def page(self, rows: Any, serializer: Any) -> Response:
+        answer: Response = self.get_paginated_response(serializer(self.paginate_queryset(rows), many=True).data)
+        answer["Cache-Control"] = "no-store"
+        return answer
+
+
+class VaultViewSet(VaultApiViewSet):
+    serializer_class = VaultSerializer
+    conditional = ("update", "destroy")
+    without_body = ("restore",)
+    scopes = {
+        "list": VAULT_READ, "create": VAULT_WRITE, "retrieve": VAULT_READ, "update": VAULT_WRITE, "destroy": VAULT_WRITE,
+        "restore": VAULT_WRITE, "changes": VAULT_READ,
+    }  # fmt: skip
+
+    @extend_schema(operation_id="list_vaults", parameters=[TRASH], responses=VaultHeadSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """Your vaults without what is in them, newest first."""
+        found = self.vaults().filter(deleted_at__isnull=not self.trash()).annotate(size=Length("ciphertext"))
+        return self.page(found.defer("ciphertext"), VaultHeadSerializer)
+
+    @extend_schema(operation_id="create_vault", request=NewVaultSerializer, responses={201: CreatedVaultSerializer})
+    def create(self, request: Request) -> Response:
+        """Make a vault under an id of your choice. The same one sent again is the same one."""
+        given = self.validated(NewVaultSerializer)
+        made, _ = services.create_vault(self.caller.pk, given["vault_id"], given["sealed"], actor=self.actor)
+        return self.shown(CreatedVaultSerializer, made, status=201)
+
+    @extend_schema(operation_id="vault", responses=VaultSerializer)
+    def retrieve(self, request: Request, vault_id: UUID) -> Response:
+        """A vault's own record."""
+        return self.shown(VaultSerializer, self.vault())
+
+    @extend_schema(operation_id="change_vault", request=SealedSerializer, responses=VaultSerializer)
+    def update(self, request: Request, vault_id: UUID) -> Response:
+        """Replace a vault's own record by its next version."""
+        sealed = self.validated(SealedSerializer)["sealed"]
+        vault = services.change_vault(self.vault(), sealed, actor=self.actor, if_match=if_match(request))
+        return self.shown(VaultSerializer, vault)
+
+    @extend_schema(operation_id="delete_vault", responses={204: None})
+    def destroy(self, request: Request, vault_id: UUID) -> Response:
+        """Put a vault into the trash, with everything in it. It is purged after 30 days."""
+        services.delete_vault(self.vault(), actor=self.actor, now=timezone.now(), if_match=if_match(request))
+        return Response(status=204, headers=NO_STORE)
+
+    @extend_schema(operation_id="restore_vault", request=None, responses=VaultSerializer)
+    def restore(self, request: Request, vault_id: UUID) -> Response:
+        """Take a vault out of the trash."""
+        found = get_object_or_404(self.vaults().exclude(deleted_at=None), vault_id=vault_id)
+        return self.shown(VaultSerializer, services.restore_vault(found, actor=self.actor))
+
+    @extend_schema(
+        operation_id="vault_changes",
+        parameters=[
+            OpenApiParameter("since", str, description="The `cursor` of the last answer; none begins from zero.")
+        ],
+        responses=ChangesSerializer,
+    )
+    def changes(self, request: Request) -> Response:
+        """What changed since last time in all your vaults, deletions too, in the order it happened. Applying all of it from zero
+        gives what is there now.
+        """
+        found = selectors.changes_since(self.caller.pk, self.since())
+        facts = {"results": found.rows, "cursor": _cursor(found.until), "more": found.more}
+        return Response(ChangesSerializer(facts).data, headers=NO_STORE)
+
+    def since(self) -> int:
+        """The number in the cursor. Raises Invalid."""
+        if unknown := sorted(set(self.request.query_params) - {"since"}):
+            raise Invalid([FieldProblem("", "query_unknown", f"Not a parameter here: {unknown[0][:40]}.")])
+        text = self.request.query_params.get("since", "")
+        try:
+            number = int(base64.urlsafe_b64decode(text + "==").decode("ascii")) if text else 0
+        except (ValueError, binascii.Error):
+            number = -1
+        if not 0 <= number < 2**62 or (text and _cursor(number) != text):
+            raise Invalid([FieldProblem("", "query_since", "This is not a cursor of ours.")])
+        return number
+
+
+def _cursor(number: int) -> str:
+    return base64.urlsafe_b64encode(str(number).encode()).decode().rstrip("=")
+
+
+class VectorsViewSet(ApiViewSet):
+    permission_classes = (AllowAny,)
+    serializer_class = VectorsSerializer
+
+    @extend_schema(operation_id="vault_vectors", responses=VectorsSerializer, auth=[])
+    def retrieve(self, request: Request) -> Response:
+        """Examples to hold a client to: what is derived from passwords, and envelopes with their keys."""
+        return Response(json.loads(VECTORS.read_text()), headers={"Cache-Control": "public, max-age=3600"})
+
+
+class RotationViewSet(VaultApiViewSet):
+    serializer_class = RotationSerializer
+    conditional = ("rotate",)
+    body_limit = services.BODY_BYTES
+    scopes = {}
+
+    @extend_schema(operation_id="rotate_vault", request=RotationSerializer, responses=VaultSerializer)
+    def rotate(self, request: Request, vault_id: UUID) -> Response:
+        """Replace the key of a vault: its own record and every item sealed anew, or nothing at all. Former versions and what
+        lies in its trash go, because the old key opened them; your other sessions end.
+        """
+        given = self.validated(RotationSerializer)
+        items = {item["item_id"]: item["sealed"] for item in given["items"]}
+        if len(items) != len(given["items"]):
+            raise Invalid([FieldProblem("/items", "twice", "An item comes twice.")])
+        vault = services.rotate(
+            self.vault(), given["sealed"], items, actor=self.actor, session_id=request.auth.session_id,  # type: ignore[union-attr]
+            now=timezone.now(), if_match=if_match(request),
+        )  # fmt: skip
+        return self.shown(VaultSerializer, vault)
+
+
+class ItemViewSet(VaultApiViewSet):
+    serializer_class = ItemSerializer
+    conditional = ("update", "destroy")
+    without_body = ("restore",)
+    scopes = {
+        "list": VAULT_READ, "create": VAULT_WRITE, "retrieve": VAULT_READ, "update": VAULT_WRITE, "destroy": VAULT_WRITE,
+        "restore": VAULT_WRITE, "versions": VAULT_READ,
+    }  # fmt: skip
+
+    def items(self) -> Any:
+        return Item.objects.filter(vault=self.vault(), purged_at=None)
+
+    def item(self) -> Item:
+        found: Item = get_object_or_404(self.items(), item_id=self.kwargs["item_id"], deleted_at=None)
+        return found
+
+    @extend_schema(operation_id="list_vault_items", parameters=[TRASH], responses=ItemHeadSerializer(many=True))
+    def list(self, request: Request, vault_id: UUID) -> Response:
+        """The items of a vault without their envelopes, newest first."""
+        found = self.items().filter(deleted_at__isnull=not self.trash()).annotate(size=Length("ciphertext"))
+        return self.page(found.defer("ciphertext"), ItemHeadSerializer)
+
+    @extend_schema(operation_id="create_vault_item", request=NewItemSerializer, responses={201: ItemSerializer})
+    def create(self, request: Request, vault_id: UUID) -> Response:
+        """Put something into a vault under an id of your choice. The same one sent again is the same one."""
+        given = self.validated(NewItemSerializer)
+        made, _ = services.create_item(self.vault(), given["item_id"], given["sealed"], actor=self.actor)
+        return self.shown(ItemSerializer, made, status=201)
+
+    @extend_schema(operation_id="vault_item", responses=ItemSerializer)
+    def retrieve(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
+        """An item."""
+        return self.shown(ItemSerializer, self.item())
+
+    @extend_schema(operation_id="change_vault_item", request=SealedSerializer, responses=ItemSerializer)
+    def update(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
+        """Replace an item by its next version. The last ten are kept."""
+        sealed = self.validated(SealedSerializer)["sealed"]
+        item = services.change_item(self.item(), sealed, actor=self.actor, if_match=if_match(request))
+        return self.shown(ItemSerializer, item)
+
+    @extend_schema(operation_id="delete_vault_item", responses={204: None})
+    def destroy(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
+        """Put an item into the trash. It is purged after 30 days."""
+        services.delete_item(self.item(), actor=self.actor, now=timezone.now(), if_match=if_match(request))
+        return Response(status=204, headers=NO_STORE)
+
+    @extend_schema(operation_id="restore_vault_item", request=None, responses=ItemSerializer)
+    def restore(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
+        """Take an item out of the trash, as it was."""
+        found = get_object_or_404(self.items().exclude(deleted_at=None), item_id=item_id)
+        return self.shown(ItemSerializer, services.restore_item(found, actor=self.actor))
+
+    @extend_schema(operation_id="vault_item_versions", responses=FormerVersionSerializer(many=True))
+    def versions(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
+        """What an item was before, newest first: at most ten."""
+        former = FormerVersion.objects.filter(item=self.item())
+        return Response({"results": FormerVersionSerializer(former, many=True).data}, headers=NO_STORE)
