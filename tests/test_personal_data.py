@@ -126,7 +126,7 @@ def test_the_archive_has_everything_of_ones_own_and_nothing_secret(zebulon):
         [
             "README.txt", "account.json", "api_keys.json", "audit.jsonl", "exports.json", "invitations.json", "mailed_links.json",
             "mails.json", "memberships.json", "passkeys.json", "posts_elsewhere.jsonl", "providers.json", "reviews.json",
-            "second_factors.json", "sessions.json",
+            "second_factors.json", "sessions.json", "vaults.json", "vault_items.jsonl",
             *(f"sites/zebulons/{part}" for part in ("draft.json", "members.json", "posts.jsonl", "previews.json", "releases.jsonl", "revisions.jsonl", "schedules.json", "site.json")),
         ]
     )  # fmt: skip

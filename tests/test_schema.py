@@ -26,7 +26,12 @@ def fuzz(web, person, *arguments, of=None):
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     environ = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.fuzz_hooks", "FUZZ_ID": known, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, env=environ, timeout=1500)
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, env=environ, timeout=1500)
+        if (
+            "AST constructor recursion depth mismatch" not in done.stdout
+        ):  # CPython gh-106905, in schemathesis's own threads
+            break
     assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-2000:]
     return done.stdout
 

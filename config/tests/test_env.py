@@ -1,6 +1,7 @@
 """The environment stops the boot and names everything that is wrong with it, at once."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -87,6 +88,21 @@ def test_every_missing_variable_is_named_at_once(given):
         ({"MAIL_URL": "file:///tmp/mail"}, "MAIL_URL"),
         ({"FRONT_END_URL": "app.example.com"}, "FRONT_END_URL"),
         ({"ACCOUNTS_EMAIL_VERIFICATION": "maybe"}, "ACCOUNTS_EMAIL_VERIFICATION"),
+        ({"OIDC_PROVIDERS": "google"}, "OIDC_PROVIDERS"),
+        ({"OIDC_PROVIDERS": '["google"]'}, "OIDC_PROVIDERS"),
+        ({"OIDC_PROVIDERS": '{"google": {"client_id": "x"}}'}, "OIDC_PROVIDERS"),
+        ({"OIDC_PROVIDERS": '{"work": {"client_id": "x", "client_secret": "x"}}'}, "OIDC_PROVIDERS"),
+        ({"OIDC_PROVIDERS": '{"Go/ogle": {"client_id": "x", "client_secret": "x"}}'}, "OIDC_PROVIDERS"),
+        ({"OIDC_PROVIDERS": '{"passkey": {"client_id": "x", "client_secret": "x"}}'}, "OIDC_PROVIDERS"),
+        (
+            {"OIDC_PROVIDERS": '{"work": {"issuer": "http://localhost:80", "client_id": "x", "client_secret": "x"}}'},
+            "OIDC_PROVIDERS",
+        ),
+        (
+            {"OIDC_PROVIDERS": '{"work": {"issuer": "http://localhost:80@x", "client_id": "x", "client_secret": "x"}}'},
+            "OIDC_PROVIDERS",
+        ),
+        ({"PRELOGIN_BLIND_PERCENT": "101"}, "PRELOGIN_BLIND_PERCENT"),
         ({"PORT": "0"}, "PORT"),
         ({"PORT": "http"}, "PORT"),
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL"),
@@ -99,6 +115,19 @@ def test_every_missing_variable_is_named_at_once(given):
 )
 def test_a_weak_or_wrong_value_is_named(faults, changes, named):
     assert f"  {named}" in faults(**changes)
+
+
+def test_the_providers_of_the_guide_are_read_with_their_presets(given):
+    (sample,) = re.findall(r"(?ms)^```json\n(.*?)^```", (BASE_DIR / "docs" / "accounts.md").read_text())
+    found = given(**GOOD, OIDC_PROVIDERS=sample).oidc_providers
+
+    assert {name: (item.issuer, item.label) for name, item in found.items()} == {
+        "google": ("https://accounts.google.com", "Google"),
+        "work": ("https://login.example.com", "Example Ltd"),
+    }
+    facebook = given(**GOOD, OIDC_PROVIDERS='{"facebook": {"client_id": "x", "client_secret": "a secret"}}')
+    assert facebook.oidc_providers["facebook"].token_auth == "client_secret_post"
+    assert "a secret" not in repr(facebook)
 
 
 def test_faults_of_every_kind_are_named_together_and_no_value_is_shown(faults):
