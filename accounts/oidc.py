@@ -167,13 +167,11 @@ def _client(name: str, document: dict[str, Any]) -> Any:
         redirect_uri=return_url(name),
         code_challenge_method="S256",
     )
-    for scheme in ("https://", "http://"):
-        client.mount(scheme, _bounded())
-    return client
+    return _bounded(client)
 
 
-def _bounded() -> Any:
-    """An adapter of `requests` that reads a whole answer in bounded time and memory."""
+def _bounded(session: Any) -> Any:
+    """The same session of `requests`, which now reads every answer whole, in bounded time and memory."""
     import requests
     import urllib3
     from requests.adapters import HTTPAdapter
@@ -194,7 +192,9 @@ def _bounded() -> Any:
             answer._content = body
             return answer
 
-    return Bounded()
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, Bounded())
+    return session
 
 
 def _discover(chosen: Provider) -> dict[str, Any]:
@@ -224,9 +224,7 @@ def _fetch(chosen: Provider, address: str, headers: dict[str, str] | None = None
     import requests
 
     def ask() -> dict[str, Any]:
-        with requests.Session() as session:
-            session.mount("https://", _bounded())
-            session.mount("http://", _bounded())
+        with _bounded(requests.Session()) as session:
             answer = session.get(address, headers=headers, timeout=TIMEOUT, allow_redirects=False)
         if answer.status_code != 200:
             raise requests.ConnectionError(f"it answered {answer.status_code}")

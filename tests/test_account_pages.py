@@ -58,7 +58,7 @@ MAKE_PASSKEY = """async ([email, password, recovery_code]) => {
 @pytest.mark.browser
 def test_every_sample_of_the_guide_runs_in_a_browser(office, look, tmp_path, issuer):  # noqa: F811 - the fixture
     known = {"issuer": issuer.url, "client_id": CLIENT, "client_secret": SECRET}
-    web = office(f"file://{tmp_path}", OIDC_PROVIDERS=json.dumps({"work": known}))
+    web = office(f"file://{tmp_path}", OIDC_PROVIDERS=json.dumps({"acme": known}))
     page = look(f"http://localhost:{web.port}/account/forgot-password")
     seen: list[str] = []
 
@@ -171,11 +171,11 @@ def test_our_own_pages_take_who_comes_from_a_provider_and_open_what_was_closed(o
     known = {"issuer": issuer.url, "client_id": CLIENT, "client_secret": SECRET}
     address = f"{secrets.token_hex(6)}@example.com"
     issuer.say(claims={"email": address, "sub": address})
-    web = office(f"file://{tmp_path}", OIDC_PROVIDERS=json.dumps({"work": known}), APP_HOST="localhost")
+    web = office(f"file://{tmp_path}", OIDC_PROVIDERS=json.dumps({"acme": known}), APP_HOST="localhost")
     base = f"http://localhost:{web.port}"
     page = look(f"{base}/account/forgot-password", size)
     begun = page.evaluate(
-        """async () => (await (await fetch("/api/v1/auth/login/oidc/work/options", { method: "POST" })).json())"""
+        """async () => (await (await fetch("/api/v1/auth/login/oidc/acme/options", { method: "POST" })).json())"""
     )
     page.goto(begun["authorization_url"])  # and back
     page.get_by_text("confirm that it is you").wait_for()

@@ -160,6 +160,6 @@ def test_a_worker_that_is_killed_comes_back_and_readers_notice_nothing(environ):
             except httpx.HTTPError:
                 return False
 
-        eventually(lambda: all(answers() for _ in range(20)), seconds=20)
+        assert eventually(lambda: all(answers() for _ in range(20)), seconds=20)
     finally:
         running.interrupt()

@@ -104,6 +104,7 @@ class ChangeSerializer(EnvelopeSerializer):
     vault_id = serializers.UUIDField()
     item_id = serializers.UUIDField(allow_null=True)
     deleted = serializers.BooleanField()
+    ciphertext = Base64Field(0, MAX_CIPHERTEXT, source="shown")
 
     class Meta:
         model = Item
@@ -116,8 +117,7 @@ class ChangeSerializer(EnvelopeSerializer):
             row.vault_id = row.in_vault  # type: ignore[attr-defined]  # annotated: the id that its client knows
         else:
             row.item_id = None
-        shown = super().to_representation(row)
-        return {**shown, "ciphertext": ""} if row.deleted else shown
+        return super().to_representation(row)
 
 
 class VectorsSerializer(serializers.Serializer[Any]):

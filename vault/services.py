@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Sum
 from django.db.models.functions import Length
+from django.utils import timezone
 
 from accounts.services import close_other_sessions
 from audit.actors import Actor
@@ -240,7 +241,7 @@ def purge(before: datetime) -> int:
     for owner_id in sorted(owners):
         with transaction.atomic():
             holder = _hold(owner_id)
-            size, count = _empty(items.filter(owner_id=owner_id), holder, now=before)
+            size, count = _empty(items.filter(owner_id=owner_id), holder, now=timezone.now())
             for vault in vaults.filter(owner_id=owner_id):
                 held = Item.objects.filter(vault=vault, purged_at=None)
                 size += len(vault.ciphertext) + _drop_former(FormerVersion.objects.filter(item__vault=vault))

@@ -46,7 +46,7 @@ def test_a_process_that_showed_a_site_stops_within_two_seconds(visitor, change):
     with tenancy.context(tenancy.SYSTEM):
         change(site)
 
-    eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
+    assert eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_change_whose_announcement_went_with_the_stream_shows_within_two_secon
         services.unpublish_site(site, actor=SYSTEM)
     redis.client().delete(announcements.STREAM)
 
-    eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
+    assert eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
 
 
 def test_a_change_behind_thousands_of_others_shows_within_two_seconds(visitor):
@@ -102,7 +102,7 @@ def test_a_change_behind_thousands_of_others_shows_within_two_seconds(visitor):
     with tenancy.context(tenancy.SYSTEM):
         services.unpublish_site(site, actor=SYSTEM)
 
-    eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
+    assert eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
 
 
 def test_a_process_that_was_idle_asks_the_database_again(visitor, monkeypatch):
