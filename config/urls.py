@@ -5,6 +5,7 @@ from django.urls import include, path
 
 from accounts.views.pages import account_page, provider_page
 from sites.views.pages import invitation_page
+from vault.page import vault_page
 
 urlpatterns = [
     path("", include("core.urls")),
@@ -15,6 +16,7 @@ urlpatterns = [
     path("account/invitation", invitation_page),
     path("account/oidc/<slug:provider>", provider_page),
     path("account/<slug:page>", account_page),
+    path("vault/", vault_page),
     path("admin/", admin.site.urls),
 ]
 handler400 = "core.api.bad_request"

@@ -15,12 +15,14 @@ Hide = Callable[[UUID, datetime], None]
 Purge = Callable[[datetime], int]
 Export = Callable[[UUID], Iterator[tuple[str, Any]]]
 Erase = Callable[[UUID | None, frozenset[str]], dict[str, int]]
+NewSecret = Callable[[UUID, datetime, bool], None]
 
 _hide: dict[Subject, list[Hide]] = {"person": [], "site": []}
 _restore: dict[Subject, list[Hide]] = {"person": [], "site": []}
 _purge: list[Purge] = []
 _export: list[Export] = []
 _erase: list[Erase] = []
+_new_secret: list[NewSecret] = []
 
 
 def on_hide(subject: Subject, act: Hide) -> None:
@@ -52,6 +54,13 @@ def on_erase(act: Erase) -> None:
     _erase.append(act)
 
 
+def on_new_secret(act: NewSecret) -> None:
+    """`act(id, moment, lost)` is told that the password of a blind account is being replaced, in that transaction. It raises
+    what stands against it; or when the old one is `lost`, gives up what only that could open.
+    """
+    _new_secret.append(act)
+
+
 def hide(subject: Subject, pk: UUID, *, moment: datetime) -> None:
     for act in _hide[subject]:
         act(pk, moment)
@@ -75,6 +84,11 @@ def export(pk: UUID) -> Iterator[tuple[str, Any]]:
     """Everything personal of a person, in the order of app registration."""
     for act in _export:
         yield from act(pk)
+
+
+def new_secret(pk: UUID, *, moment: datetime, lost: bool) -> None:
+    for act in _new_secret:
+        act(pk, moment, lost)
 
 
 def erase(pk: UUID | None, addresses: frozenset[str]) -> dict[str, int]:

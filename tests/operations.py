@@ -11,7 +11,7 @@ from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
 
 from accounts import services
-from accounts.models import EmailProof, Role, User
+from accounts.models import EmailProof, Kdf, Role, User
 from accounts.services.emails import token_of
 from accounts.tests.factories import UserFactory
 from accounts.tokens import refresh_token
@@ -152,6 +152,14 @@ class World:
         made = self.api.post(f"vault/{self.vault()}/items", {"item_id": str(uuid.uuid4()), **envelope(1)})
         assert made.status_code == 201, made.content
         return str(made.json()["item_id"])
+
+    def blind(self) -> dict[str, Any]:
+        """What makes the one who is signed in blind. They are nobody of staff any more."""
+        self.api.user.roles.set(Role.objects.filter(name="user"))
+        secret = base64.b64encode(bytes(range(32))).decode()
+        kdf = {"algorithm": Kdf.ALGORITHM, "iterations": Kdf.MIN_ITERATIONS}
+        parts = {"scheme": "blind", "kdf": kdf, "salt": secret, "auth_hash": secret}
+        return {"current_password": PASSWORD, **parts, "vaults": []}
 
     def key(self) -> Any:
         return self.api.post("api-keys", {"label": "A key", "scopes": ["sites.read"]}).json()
@@ -330,6 +338,7 @@ PREPARED: dict[tuple[str, str], Any] = {
     ("post", f"{V1}/api-keys"): lambda w: (None, {"label": "x", "scopes": ["sites.read"]}),
     ("delete", f"{V1}/api-keys/{{id}}"): lambda w: (w.key()["id"], None),
     ("post", f"{V1}/vault"): lambda w: (None, {"vault_id": str(uuid.uuid4()), **envelope(1)}),
+    ("post", f"{V1}/vault/password"): lambda w: (None, w.blind()),
     ("put", f"{V1}/vault/{{vault_id}}"): lambda w: (None, envelope(2)),
     ("post", f"{V1}/vault/{{vault_id}}/rotate"): lambda w: (None, {**envelope(2), "items": []}),
     ("post", f"{V1}/vault/{{vault_id}}/items"): lambda w: (None, {"item_id": str(uuid.uuid4()), **envelope(1)}),

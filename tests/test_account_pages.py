@@ -75,7 +75,7 @@ def test_every_sample_of_the_guide_runs_in_a_browser(office, look, tmp_path, iss
     script = "\n".join(re.findall(r"(?ms)^```js\n(.*?)^```", guide))
 
     statuses = page.evaluate(
-        f"(async () => {{ {script}\n return {{signUp, login, refreshed, me, confirmed, first, second, passkey, byPasskey, again, moved, changed, forgot, reset, sessions, revoked, byKey: {{status: byKey.status}}, byProvider, blindSignUp, known, blindLogin, asked, archive, zip: {{status: zip.status}}, closed, reopened, vector: await authHash({VECTOR})}}; }})()"
+        f"(async () => {{ {script}\n return {{signUp, login, refreshed, me, confirmed, first, second, passkey, byPasskey, again, moved, changed, forgot, reset, sessions, revoked, byKey: {{status: byKey.status}}, byProvider, blindSignUp, known, blindLogin, asked, archive, zip: {{status: zip.status}}, closed, reopened, vector: (await derive({VECTOR})).auth_hash}}; }})()"
     )
 
     vector = statuses.pop("vector")
@@ -123,8 +123,8 @@ def test_mailed_links_work_on_our_own_pages(office, look, tmp_path, size):  # no
 REFRESH = """async () => (await (await fetch("/api/v1/auth/refresh", {
   method: "POST", body: "{}", headers: { "Content-Type": "application/json", "X-Requested-With": "fetch" } })).json()).access"""
 SIGN_UP_BLIND = """async (email) => {
-  const { newSecret } = await import("/static/accounts/blind.js");
-  const body = JSON.stringify({ email, ...(await newSecret("the first long phrase", 700000)) });
+  const { newSecret } = await import("/static/vault/client.js");
+  const body = JSON.stringify({ email, ...(await newSecret("the first long phrase", 700000)).fields });
   return (await fetch("/api/v1/auth/register", { method: "POST", headers: { "Content-Type": "application/json" }, body })).status;
 }"""
 

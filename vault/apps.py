@@ -6,7 +6,8 @@ class VaultConfig(AppConfig):
 
     def ready(self) -> None:
         from core import lifecycle
-        from vault import permissions, services  # noqa: F401 - permissions register themselves
+        from vault import passwords, permissions, services  # noqa: F401 - permissions register themselves
 
         lifecycle.on_export(services.personal_data)
         lifecycle.on_purge(services.purge)
+        lifecycle.on_new_secret(passwords.before_new_secret)

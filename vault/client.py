@@ -1,4 +1,4 @@
-"""The reference client of the vault, for people at a terminal: `python -m vault.client login|list|get|put|rotate`.
+"""The reference client of the vault, for people at a terminal: `python -m vault.client login|list|get|put|rotate|password`.
 
 It needs `cryptography` and Python alone, no Django, and follows docs/vault.md; vault/vectors.json checks it and the one in
 JavaScript by the same examples. What the server says is not believed: envelopes open only in their place and version, a
@@ -191,8 +191,7 @@ class Client:
             return
         self.memory.check(vault_id, item_id, row["version"])
         if item_id == NO_ITEM:
-            record = json.loads(unseal(account_key(self.master), row, vault_id=vault_id, item_id=NO_ITEM))
-            self.vaults[vault_id], self.heads[vault_id] = raw(record["key"]), row["version"]
+            self.vaults[vault_id], self.heads[vault_id] = self._key_in(row), row["version"]
         else:
             self.items[vault_id, item_id] = row
 
@@ -203,6 +202,30 @@ class Client:
             for (vault_id, item_id), row in self.items.items()
             if vault_id in self.vaults
         }
+
+    def change_password(self, password: str) -> None:
+        """Replace the password: every vault's own record, in the trash too, is sealed anew in the same request."""
+        salt, iterations = os.urandom(16), self.memory.iterations
+        before, after = auth_hash(self.master), master_key(password, salt=salt, iterations=iterations)
+        rows = [self.call("GET", f"vault/{vault_id}") for vault_id in self.vaults]
+        trash = self.call("GET", "vault?deleted=true&limit=100")["results"]  # nobody has more
+        rows += [self.call("GET", f"vault/{head['vault_id']}?deleted=true") for head in trash]
+        keys = [(UUID(row["vault_id"]), self._key_in(row), row["version"] + 1) for row in rows]
+        self.master = after
+        vaults = [{"vault_id": str(pk), **self._record(pk, key, version)} for pk, key, version in keys]
+        new = {
+            "kdf": {"algorithm": "PBKDF2-SHA256", "iterations": iterations},
+            "salt": b64(salt),
+            "auth_hash": b64(auth_hash(after)),
+        }
+        body = {"scheme": "blind", "current_auth_hash": b64(before), **new, "vaults": vaults}
+        self.memory.access = self.call("POST", "vault/password", body)["access"]
+        self.sync()
+
+    def _key_in(self, record: dict[str, Any]) -> bytes:
+        """The key in a vault's own record."""
+        plain = unseal(account_key(self.master), record, vault_id=UUID(record["vault_id"]), item_id=NO_ITEM)
+        return raw(json.loads(plain)["key"])
 
     def make_vault(self) -> UUID:
         vault_id, key = uuid4(), os.urandom(32)
@@ -254,6 +277,7 @@ def main(arguments: list[str]) -> int:
     put = acts.add_parser("put", help="Keep one thing; the secret is read from standard input.")
     put.add_argument("name")
     acts.add_parser("rotate", help="Give every vault a new key.")
+    acts.add_parser("password", help="Replace the password, from VAULT_NEW_PASSWORD or by asking.")
     chosen = parser.parse_args(arguments)
     try:
         run(chosen)
@@ -277,7 +301,7 @@ def run(chosen: argparse.Namespace) -> None:
     else:
         raise Refused("Sign in first: python -m vault.client login URL EMAIL")
     client = Client(memory)
-    client.sign_in(os.environ.get("VAULT_PASSWORD") or getpass.getpass("Password: "))
+    client.sign_in(ask("VAULT_PASSWORD", "Password: "))
     client.sync()
     act(client, chosen)
     save(chosen.state, memory)
@@ -292,14 +316,20 @@ def act(client: Client, chosen: argparse.Namespace) -> None:
             raise Refused(f"There is no {chosen.name}.")
         print(named[chosen.name][1]["secret"])
     elif chosen.act == "put":
-        value = {"name": chosen.name, "secret": sys.stdin.read().rstrip("\n")}
         vault_id = next(iter(client.vaults), None) or client.make_vault()
-        ids = named[chosen.name][0] if chosen.name in named else (vault_id, uuid4())
-        client.put(*ids, value)
+        ids, value = named.get(chosen.name, ((vault_id, uuid4()), {}))
+        client.put(*ids, {**value, "name": chosen.name, "secret": sys.stdin.read().rstrip("\n")})
     elif chosen.act == "rotate":
         for vault_id in client.vaults:
             client.rotate(vault_id)
         client.sync()
+    elif chosen.act == "password":
+        client.change_password(ask("VAULT_NEW_PASSWORD", "New password: "))
+
+
+def ask(variable: str, question: str) -> str:
+    """A password, from the environment or by asking."""
+    return os.environ.get(variable) or getpass.getpass(question)
 
 
 def save(path: Path, memory: Memory) -> None:

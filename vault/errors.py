@@ -43,5 +43,21 @@ class ItemsDiffer(DomainError):
     )
 
 
+class VaultsDiffer(DomainError):
+    code, status, message = (
+        "vaults_differ",
+        409,
+        "These are not all your vaults as they are now, those in the trash included. Read them again.",
+    )
+
+
+class VaultsSealed(DomainError):
+    code, status, message = (
+        "vaults_sealed",
+        409,
+        "Your vaults open with the old password alone. Send them sealed anew together with the new one: POST /vault/password.",
+    )
+
+
 class CursorUnknown(DomainError):
     code, status, message = "cursor_unknown", 409, "This cursor is not one of these changes. Begin again without one."

@@ -12,6 +12,7 @@ from core.ids import uuid7
 IV_BYTES = 12  # AES-GCM (NIST SP 800-38D, 5.2.1.1)
 MIN_SALT, MAX_SALT = 16, 64
 MAX_CIPHERTEXT = 1024 * 1024
+MAX_VAULTS, MAX_RECORD = 100, 16 * 1024  # of one person, all records together fit a request
 HISTORY = 10  # former versions of an item that are kept
 ALGORITHM = "A256GCM"  # RFC 7518, 5.3
 
@@ -42,12 +43,12 @@ class Envelope(models.Model):
         abstract = True
 
 
-def sizes(name: str, *, least: int = 16) -> models.CheckConstraint:
-    """What the database knows of envelopes: `least` bytes of ciphertext are the tag alone, none is a tombstone."""
+def sizes(name: str, *, least: int = 16, most: int = MAX_CIPHERTEXT) -> models.CheckConstraint:
+    """What the database knows of envelopes: 16 bytes of ciphertext are the tag alone, none are a tombstone."""
     return models.CheckConstraint(
         name=name,
         condition=Q(
-            Range(Length("ciphertext"), (least, MAX_CIPHERTEXT)),
+            Range(Length("ciphertext"), (least, most)),
             Range(Length("salt"), (MIN_SALT, MAX_SALT)),
             Range(Length("iv"), (IV_BYTES, IV_BYTES)),
             alg=ALGORITHM,
@@ -71,7 +72,7 @@ class Vault(Envelope):
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint("owner", "vault_id", name="vault_once"),
-            sizes("vault_sizes"),
+            sizes("vault_sizes", most=MAX_RECORD),
         ]
         indexes = [
             models.Index("owner", "sequence", name="vault_changes"),

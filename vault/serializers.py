@@ -4,9 +4,10 @@ from typing import Any
 
 from rest_framework import serializers
 
+from accounts.proof_serializers import PasswordChangeSerializer
 from core.api import StrictSerializer
 from core.fields import Base64Field
-from vault.models import ALGORITHM, IV_BYTES, MAX_CIPHERTEXT, MAX_SALT, MIN_SALT, FormerVersion, Item, Vault
+from vault.models import ALGORITHM, IV_BYTES, MAX_CIPHERTEXT, MAX_RECORD, MAX_SALT, MIN_SALT, FormerVersion, Item, Vault
 from vault.services import Sealed
 
 MAX_VERSION = 2**31 - 1
@@ -27,7 +28,13 @@ class SealedSerializer(StrictSerializer):
         return {**rest, "sealed": Sealed(**{name: attrs[name] for name in names})}
 
 
-class NewVaultSerializer(SealedSerializer):
+class RecordSerializer(SealedSerializer):
+    """A vault's own record."""
+
+    ciphertext = Base64Field(16, MAX_RECORD)
+
+
+class NewVaultSerializer(RecordSerializer):
     vault_id = serializers.UUIDField()
 
 
@@ -35,10 +42,22 @@ class NewItemSerializer(SealedSerializer):
     item_id = serializers.UUIDField()
 
 
-class RotationSerializer(SealedSerializer):
+class RotationSerializer(RecordSerializer):
     """The vault's own record and every item, sealed with the new key."""
 
     items = NewItemSerializer(many=True)
+
+
+class NewPasswordSerializer(PasswordChangeSerializer):
+    """The new secret of a blind account, and its vaults' own records sealed anew."""
+
+    vaults = NewVaultSerializer(many=True)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs = super().validate(attrs)
+        if attrs["kdf"] is None:
+            raise serializers.ValidationError({"scheme": ["Vaults need a blind account."]})
+        return attrs
 
 
 ENVELOPE = ["ciphertext", "iv", "salt", "alg", "version"]

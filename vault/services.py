@@ -19,7 +19,7 @@ from audit.actors import Actor
 from audit.services import record
 from core.preconditions import IfMatch
 from vault.errors import ItemExists, ItemsDiffer, QuotaReached, VaultExists, VaultFull, VersionSkipped
-from vault.models import HISTORY, FormerVersion, Holder, Item, Vault
+from vault.models import HISTORY, MAX_VAULTS, FormerVersion, Holder, Item, Vault
 
 BODY_BYTES = 10 * 1024 * 1024  # of a request that has a whole vault
 OVERHEAD = 320  # bytes of JSON around one envelope at most
@@ -39,7 +39,7 @@ class Sealed:
 
     @property
     def weight(self) -> int:
-        return _weight(self.ciphertext)
+        return weight_of(self.ciphertext)
 
     def facts(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in FIELDS}
@@ -51,18 +51,19 @@ class Sealed:
         )
 
 
-def _hold(owner_id: UUID) -> Holder:
+def hold(owner_id: UUID) -> Holder:
     """The owner's row, held until the transaction ends."""
     Holder.objects.get_or_create(owner_id=owner_id)
     return Holder.objects.select_for_update(no_key=True).get(owner_id=owner_id)
 
 
-def _next(holder: Holder) -> int:
+def next_number(holder: Holder) -> int:
+    """The number of the next change, for all that changes at once."""
     holder.sequence += 1
     return holder.sequence
 
 
-def _keep(holder: Holder, *, size: int = 0, items: int = 0) -> None:
+def keep(holder: Holder, *, size: int = 0, items: int = 0) -> None:
     """Write the owner's row back. Raises QuotaReached when it grew past what one may have."""
     holder.size, holder.items = holder.size + size, holder.items + items
     grown = (size > 0 and holder.size > settings.VAULT_BYTES) or (items > 0 and holder.items > settings.VAULT_ITEMS)
@@ -73,18 +74,22 @@ def _keep(holder: Holder, *, size: int = 0, items: int = 0) -> None:
 
 @transaction.atomic
 def create_vault(owner_id: UUID, vault_id: UUID, sealed: Sealed, *, actor: Actor) -> tuple[Vault, bool]:
-    """The vault, and whether it is new: the same one sent again is the same one. Raises VaultExists, VersionSkipped."""
-    holder = _hold(owner_id)
+    """The vault, and whether it is new: the same one sent again is the same one. Raises VaultExists, VersionSkipped,
+    QuotaReached.
+    """
+    holder = hold(owner_id)
     found = Vault.objects.filter(owner_id=owner_id, vault_id=vault_id).first()
     if found:
         if found.deleted_at or not sealed.same(found):
             raise VaultExists
         return found, False
     _first(sealed)
+    if Vault.objects.filter(owner_id=owner_id).count() >= MAX_VAULTS:
+        raise QuotaReached
     made = Vault.objects.create(
-        owner_id=owner_id, vault_id=vault_id, sequence=_next(holder), weight=sealed.weight, **sealed.facts()
+        owner_id=owner_id, vault_id=vault_id, sequence=next_number(holder), weight=sealed.weight, **sealed.facts()
     )
-    _keep(holder, size=len(sealed.ciphertext))
+    keep(holder, size=len(sealed.ciphertext))
     record("vault.created", actor=actor, subject=made)
     return made, True
 
@@ -92,14 +97,14 @@ def create_vault(owner_id: UUID, vault_id: UUID, sealed: Sealed, *, actor: Actor
 @transaction.atomic
 def change_vault(vault: Vault, sealed: Sealed, *, actor: Actor, if_match: IfMatch) -> Vault:
     """Replace a vault's own record. Raises PreconditionFailed, VersionSkipped, VaultFull, QuotaReached."""
-    holder = _hold(vault.owner_id)
+    holder = hold(vault.owner_id)
     vault = Vault.objects.filter(deleted_at=None).get(pk=vault.pk)
     if_match.check(vault.version)
     _follows(sealed, vault.version)
     size = len(sealed.ciphertext) - len(vault.ciphertext)
-    _weigh(vault, sealed.weight - _weight(vault.ciphertext))
-    _seal(vault, sealed, sequence=_next(holder))
-    _keep(holder, size=size)
+    weigh(vault, sealed.weight - weight_of(vault.ciphertext))
+    seal(vault, sealed, sequence=next_number(holder))
+    keep(holder, size=size)
     record("vault.changed", actor=actor, subject=vault, version=vault.version)
     return vault
 
@@ -107,23 +112,23 @@ def change_vault(vault: Vault, sealed: Sealed, *, actor: Actor, if_match: IfMatc
 @transaction.atomic
 def delete_vault(vault: Vault, *, actor: Actor, now: datetime, if_match: IfMatch) -> None:
     """Into the trash, with everything in it, for 30 days. Raises PreconditionFailed."""
-    holder = _hold(vault.owner_id)
+    holder = hold(vault.owner_id)
     vault = Vault.objects.filter(deleted_at=None).get(pk=vault.pk)
     if_match.check(vault.version)
-    Vault.objects.filter(pk=vault.pk).update(deleted_at=now, sequence=_next(holder), updated_at=now)
-    _keep(holder)
+    Vault.objects.filter(pk=vault.pk).update(deleted_at=now, sequence=next_number(holder), updated_at=now)
+    keep(holder)
     record("vault.deleted", actor=actor, subject=vault)
 
 
 @transaction.atomic
 def restore_vault(vault: Vault, *, actor: Actor) -> Vault:
     """Back from the trash; all its items count as changed, for clients that have dropped them."""
-    holder = _hold(vault.owner_id)
+    holder = hold(vault.owner_id)
     vault = Vault.objects.exclude(deleted_at=None).get(pk=vault.pk)
-    vault.deleted_at, vault.sequence = None, _next(holder)
+    vault.deleted_at, vault.sequence = None, next_number(holder)
     vault.save(update_fields=["deleted_at", "sequence", "updated_at"])
     vault.items.update(sequence=vault.sequence)
-    _keep(holder)
+    keep(holder)
     record("vault.restored", actor=actor, subject=vault)
     return vault
 
@@ -131,7 +136,7 @@ def restore_vault(vault: Vault, *, actor: Actor) -> Vault:
 @transaction.atomic
 def create_item(vault: Vault, item_id: UUID, sealed: Sealed, *, actor: Actor) -> tuple[Item, bool]:
     """The item, and whether it is new. Raises ItemExists, VersionSkipped, VaultFull, QuotaReached."""
-    holder = _hold(vault.owner_id)
+    holder = hold(vault.owner_id)
     vault = Vault.objects.filter(deleted_at=None).get(pk=vault.pk)
     found = Item.objects.filter(vault=vault, item_id=item_id).first()
     if found:
@@ -139,11 +144,11 @@ def create_item(vault: Vault, item_id: UUID, sealed: Sealed, *, actor: Actor) ->
             raise ItemExists
         return found, False
     _first(sealed)
-    _weigh(vault, sealed.weight)
+    weigh(vault, sealed.weight)
     made = Item.objects.create(
-        owner_id=vault.owner_id, vault=vault, item_id=item_id, sequence=_next(holder), **sealed.facts()
+        owner_id=vault.owner_id, vault=vault, item_id=item_id, sequence=next_number(holder), **sealed.facts()
     )
-    _keep(holder, size=len(sealed.ciphertext), items=1)
+    keep(holder, size=len(sealed.ciphertext), items=1)
     record("vault_item.created", actor=actor, subject=made)
     return made, True
 
@@ -153,15 +158,15 @@ def change_item(item: Item, sealed: Sealed, *, actor: Actor, if_match: IfMatch) 
     """Replace an item; what it was is kept among its last ten versions. Raises PreconditionFailed, VersionSkipped,
     VaultFull, QuotaReached.
     """
-    holder = _hold(item.owner_id)
+    holder = hold(item.owner_id)
     item = _open_items().select_related("vault").get(pk=item.pk)
     if_match.check(item.version)
     _follows(sealed, item.version)
-    _weigh(item.vault, sealed.weight - _weight(item.ciphertext))
+    weigh(item.vault, sealed.weight - weight_of(item.ciphertext))
     FormerVersion.objects.create(owner_id=item.owner_id, item=item, **{name: getattr(item, name) for name in FIELDS})
     dropped = _drop_former(item.former.filter(version__lte=item.version - HISTORY))
-    _seal(item, sealed, sequence=_next(holder))
-    _keep(holder, size=len(sealed.ciphertext) - dropped)
+    seal(item, sealed, sequence=next_number(holder))
+    keep(holder, size=len(sealed.ciphertext) - dropped)
     record("vault_item.changed", actor=actor, subject=item, version=item.version)
     return item
 
@@ -169,25 +174,25 @@ def change_item(item: Item, sealed: Sealed, *, actor: Actor, if_match: IfMatch) 
 @transaction.atomic
 def delete_item(item: Item, *, actor: Actor, now: datetime, if_match: IfMatch) -> None:
     """Into the trash for 30 days. Raises PreconditionFailed."""
-    holder = _hold(item.owner_id)
+    holder = hold(item.owner_id)
     item = _open_items().select_related("vault").get(pk=item.pk)
     if_match.check(item.version)
-    Item.objects.filter(pk=item.pk).update(deleted_at=now, sequence=_next(holder), updated_at=now)
-    _weigh(item.vault, -_weight(item.ciphertext))
-    _keep(holder)
+    Item.objects.filter(pk=item.pk).update(deleted_at=now, sequence=next_number(holder), updated_at=now)
+    weigh(item.vault, -weight_of(item.ciphertext))
+    keep(holder)
     record("vault_item.deleted", actor=actor, subject=item)
 
 
 @transaction.atomic
 def restore_item(item: Item, *, actor: Actor) -> Item:
     """Back from the trash, as it was. Raises VaultFull."""
-    holder = _hold(item.owner_id)
+    holder = hold(item.owner_id)
     trash = Item.objects.filter(purged_at=None, vault__deleted_at=None).exclude(deleted_at=None)
     item = trash.select_related("vault").get(pk=item.pk)
-    _weigh(item.vault, _weight(item.ciphertext))
-    item.deleted_at, item.sequence = None, _next(holder)
+    weigh(item.vault, weight_of(item.ciphertext))
+    item.deleted_at, item.sequence = None, next_number(holder)
     item.save(update_fields=["deleted_at", "sequence", "updated_at"])
-    _keep(holder)
+    keep(holder)
     record("vault_item.restored", actor=actor, subject=item)
     return item
 
@@ -206,7 +211,7 @@ def rotate(
     """Replace a vault's key: its own record and every item anew, or nothing. What the old key encrypted goes: former versions
     and the trash. Other sessions of the owner end. Raises PreconditionFailed, ItemsDiffer, VersionSkipped, QuotaReached.
     """
-    holder = _hold(vault.owner_id)
+    holder = hold(vault.owner_id)
     vault = Vault.objects.filter(deleted_at=None).get(pk=vault.pk)
     if_match.check(vault.version)
     _follows(sealed, vault.version)
@@ -216,14 +221,14 @@ def rotate(
     before = len(vault.ciphertext) + sum(len(item.ciphertext) for item in there.values())
     dropped = _drop_former(FormerVersion.objects.filter(item__vault=vault))
     trashed, count = _empty(Item.objects.filter(vault=vault, purged_at=None).exclude(deleted_at=None), holder, now=now)
-    sequence = _next(holder)
+    sequence = next_number(holder)
     vault.weight = sealed.weight + sum(item.weight for item in items.values())
-    _seal(vault, sealed, sequence=sequence)
+    seal(vault, sealed, sequence=sequence)
     for pk, item in there.items():
-        _seal(item, items[pk], sequence=sequence, save=False)
+        seal(item, items[pk], sequence=sequence, save=False)
     Item.objects.bulk_update(there.values(), [*FIELDS, "sequence", "updated_at"], batch_size=500)
     after = len(sealed.ciphertext) + sum(len(item.ciphertext) for item in items.values())
-    _keep(holder, size=after - before - dropped - trashed, items=-count)
+    keep(holder, size=after - before - dropped - trashed, items=-count)
     record("vault.rotated", actor=actor, subject=vault, items=len(items), version=vault.version)
     if session_id:
         close_other_sessions(vault.owner_id, keep=session_id, actor=actor, now=now)
@@ -240,7 +245,7 @@ def purge(before: datetime) -> int:
     owners = {*vaults.values_list("owner_id", flat=True), *items.values_list("owner_id", flat=True)}
     for owner_id in sorted(owners):
         with transaction.atomic():
-            holder = _hold(owner_id)
+            holder = hold(owner_id)
             size, count = _empty(items.filter(owner_id=owner_id), holder, now=timezone.now())
             for vault in vaults.filter(owner_id=owner_id):
                 held = Item.objects.filter(vault=vault, purged_at=None)
@@ -249,7 +254,7 @@ def purge(before: datetime) -> int:
                 count += held.count()
                 vault.delete()
                 gone += 1
-            _keep(holder, size=-size, items=-count)
+            keep(holder, size=-size, items=-count)
             gone += count
     return gone
 
@@ -277,7 +282,7 @@ def personal_data(person: UUID) -> Iterator[tuple[str, Any]]:
     )
 
 
-def _weight(ciphertext: bytes | memoryview) -> int:
+def weight_of(ciphertext: bytes | memoryview) -> int:
     """Bytes of JSON that an envelope takes at most."""
     return len(ciphertext) * 4 // 3 + OVERHEAD
 
@@ -296,7 +301,7 @@ def _follows(sealed: Sealed, version: int) -> None:
         raise VersionSkipped
 
 
-def _weigh(vault: Vault, more: int) -> None:
+def weigh(vault: Vault, more: int) -> None:
     """Count what a request with the whole vault grows by. Raises VaultFull: its key could not be changed any more."""
     if more > 0 and vault.weight + more > BODY_BYTES - 64 * 1024:
         raise VaultFull
@@ -304,7 +309,7 @@ def _weigh(vault: Vault, more: int) -> None:
     Vault.objects.filter(pk=vault.pk).update(weight=F("weight") + more)
 
 
-def _seal(row: Vault | Item, sealed: Sealed, *, sequence: int, save: bool = True) -> None:
+def seal(row: Vault | Item, sealed: Sealed, *, sequence: int, save: bool = True) -> None:
     for name, value in sealed.facts().items():
         setattr(row, name, value)
     row.sequence = sequence
@@ -323,5 +328,5 @@ def _empty(trash: Any, holder: Holder, *, now: datetime) -> tuple[int, int]:
     """Turn items into tombstones; return how many bytes and items that frees."""
     facts = trash.aggregate(size=Sum(Length("ciphertext"), default=0))
     former = _drop_former(FormerVersion.objects.filter(item__in=trash))
-    count = trash.update(purged_at=now, sequence=_next(holder), **TOMBSTONE)
+    count = trash.update(purged_at=now, sequence=next_number(holder), **TOMBSTONE)
     return facts["size"] + former, count

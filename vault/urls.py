@@ -1,9 +1,10 @@
 from core.routes import route
-from vault.views import ItemViewSet, RotationViewSet, VaultViewSet, VectorsViewSet
+from vault.views import ItemViewSet, PasswordViewSet, RotationViewSet, VaultViewSet, VectorsViewSet
 
 VAULT, ITEM = "vault/<uuid:vault_id>", "vault/<uuid:vault_id>/items/<uuid:item_id>"
 urlpatterns = [
     route("vault", VaultViewSet, get="list", post="create"),
+    route("vault/password", PasswordViewSet, post="update"),
     route("vault/changes", VaultViewSet, get="changes"),
     route("vault/vectors", VectorsViewSet, get="retrieve"),
     route(VAULT, VaultViewSet, get="retrieve", put="update", delete="destroy"),

@@ -15,6 +15,9 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.serializers import SignedInSerializer
+from accounts.services import check_credentials, open_session
+from accounts.views.common import NO_STORE, OwnViewSet, device_of, signed_in
 from audit import actors
 from audit.actors import Actor
 from core.api import ApiViewSet, versioned
@@ -22,7 +25,7 @@ from core.errors import FieldProblem, Invalid
 from core.filters import parameter, truth
 from core.pagination import KeysetPagination
 from core.preconditions import if_match
-from vault import selectors, services
+from vault import passwords, selectors, services
 from vault.models import FormerVersion, Item, Vault
 from vault.permissions import VAULT_READ, VAULT_WRITE
 from vault.serializers import (
@@ -32,7 +35,9 @@ from vault.serializers import (
     ItemHeadSerializer,
     ItemSerializer,
     NewItemSerializer,
+    NewPasswordSerializer,
     NewVaultSerializer,
+    RecordSerializer,
     RotationSerializer,
     SealedSerializer,
     VaultHeadSerializer,
@@ -41,7 +46,6 @@ from vault.serializers import (
 )
 
 VECTORS = Path(__file__).parent / "vectors.json"
-NO_STORE = {"Cache-Control": "no-store"}
 ITEM_BYTES = 3 * 512 * 1024  # of a request with one envelope: 1 MiB in base64 and what is around it
 TRASH = OpenApiParameter("deleted", bool, description="What lies in the trash, in place of what does not.")
 
@@ -68,8 +72,9 @@ class VaultApiViewSet(ApiViewSet):
     def vaults(self) -> Any:
         return Vault.objects.filter(owner_id=self.caller.pk)
 
-    def vault(self) -> Vault:
-        found: Vault = get_object_or_404(self.vaults(), vault_id=self.kwargs["vault_id"], deleted_at=None)
+    def vault(self, *, deleted: bool = False) -> Vault:
+        rows = self.vaults().filter(deleted_at__isnull=not deleted)
+        found: Vault = get_object_or_404(rows, vault_id=self.kwargs["vault_id"])
         return found
 
     def shown(self, serializer: Any, row: Vault | Item, *, status: int = 200) -> Response:
@@ -103,15 +108,15 @@ class VaultViewSet(VaultApiViewSet):
         made, _ = services.create_vault(self.caller.pk, given["vault_id"], given["sealed"], actor=self.actor)
         return self.shown(CreatedVaultSerializer, made, status=201)
 
-    @extend_schema(operation_id="vault", responses=VaultSerializer)
+    @extend_schema(operation_id="vault", parameters=[TRASH], responses=VaultSerializer)
     def retrieve(self, request: Request, vault_id: UUID) -> Response:
         """A vault's own record."""
-        return self.shown(VaultSerializer, self.vault())
+        return self.shown(VaultSerializer, self.vault(deleted=self.trash()))
 
-    @extend_schema(operation_id="change_vault", request=SealedSerializer, responses=VaultSerializer)
+    @extend_schema(operation_id="change_vault", request=RecordSerializer, responses=VaultSerializer)
     def update(self, request: Request, vault_id: UUID) -> Response:
         """Replace a vault's own record by its next version."""
-        sealed = self.validated(SealedSerializer)["sealed"]
+        sealed = self.validated(RecordSerializer)["sealed"]
         vault = services.change_vault(self.vault(), sealed, actor=self.actor, if_match=if_match(request))
         return self.shown(VaultSerializer, vault)
 
@@ -192,6 +197,28 @@ class RotationViewSet(VaultApiViewSet):
         return self.shown(VaultSerializer, vault)
 
 
+class PasswordViewSet(OwnViewSet):
+    fenced = True
+    serializer_class = NewPasswordSerializer
+    body_limit = services.BODY_BYTES
+
+    @extend_schema(operation_id="change_vault_password", request=NewPasswordSerializer, responses=SignedInSerializer)
+    def update(self, request: Request) -> Response:
+        """Replace the password of a blind account that has vaults: as `POST /auth/password/change`, with each vault's own record
+        sealed anew, those in the trash too. Every session ends, and this device gets a new one.
+        """
+        given, device, now = self.validated(NewPasswordSerializer), device_of(request), timezone.now()
+        records = {vault["vault_id"]: vault["sealed"] for vault in given["vaults"]}
+        if len(records) != len(given["vaults"]):
+            raise Invalid([FieldProblem("/vaults", "twice", "A vault comes twice.")])
+        user = self.caller.row()
+        check_credentials(user.email, given["secret"], scheme=given["scheme"], device=device)
+        actor = actors.user(user)
+        passwords.change_password(user.pk, given["password"], given["kdf"], records, actor=actor, now=now)
+        user.refresh_from_db()
+        return signed_in(request, open_session(user, device=device, now=now, method="password change", quietly=True))
+
+
 class ItemViewSet(VaultApiViewSet):
     serializer_class = ItemSerializer
     conditional = ("update", "destroy")
@@ -204,8 +231,9 @@ class ItemViewSet(VaultApiViewSet):
     def items(self) -> Any:
         return Item.objects.filter(vault=self.vault(), purged_at=None)
 
-    def item(self) -> Item:
-        found: Item = get_object_or_404(self.items(), item_id=self.kwargs["item_id"], deleted_at=None)
+    def item(self, *, deleted: bool = False) -> Item:
+        rows = self.items().filter(deleted_at__isnull=not deleted)
+        found: Item = get_object_or_404(rows, item_id=self.kwargs["item_id"])
         return found
 
     @extend_schema(operation_id="list_vault_items", parameters=[TRASH], responses=ItemHeadSerializer(many=True))
@@ -221,10 +249,10 @@ class ItemViewSet(VaultApiViewSet):
         made, _ = services.create_item(self.vault(), given["item_id"], given["sealed"], actor=self.actor)
         return self.shown(ItemSerializer, made, status=201)
 
-    @extend_schema(operation_id="vault_item", responses=ItemSerializer)
+    @extend_schema(operation_id="vault_item", parameters=[TRASH], responses=ItemSerializer)
     def retrieve(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
         """An item."""
-        return self.shown(ItemSerializer, self.item())
+        return self.shown(ItemSerializer, self.item(deleted=self.trash()))
 
     @extend_schema(operation_id="change_vault_item", request=SealedSerializer, responses=ItemSerializer)
     def update(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:

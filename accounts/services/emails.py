@@ -267,7 +267,7 @@ def reset_password(
         if user.kdf and kdf and kdf.iterations < user.kdf.iterations:  # that takes the password itself
             raise KdfLowered(user.kdf.iterations)
         _use(proof, now=now)
-        set_password(user.pk, password, kdf=kdf, actor=actors.user(user), now=now, verified_at=now)
+        set_password(user.pk, password, kdf=kdf, actor=actors.user(user), now=now, verified_at=now, lost=True)
 
 
 @transaction.atomic

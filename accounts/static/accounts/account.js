@@ -1,5 +1,5 @@
 // The pages behind mailed links: read the token after the #, call the API, say what happened.
-import { newSecret } from "./blind.js";
+import { newSecret } from "../vault/client.js"; // one derivation for every page
 
 const form = document.getElementById("form");
 const said = document.getElementById("said");
@@ -20,7 +20,7 @@ const routes = {
 
 /** Of a blind account the password itself stays here. */
 async function newPassword(iterations) {
-  const secret = blind ? { ...(await newSecret(value("password"), iterations)), accept_vault_loss: true } : { password: value("password") };
+  const secret = blind ? { ...(await newSecret(value("password"), iterations)).fields, accept_vault_loss: true } : { password: value("password") };
   return { token, ...secret };
 }
 

@@ -1,5 +1,5 @@
 // The page behind an invitation when there is no front end: say what it is, sign in, join.
-import { authHash } from "../accounts/blind.js";
+import { derive } from "../vault/client.js";
 
 const byId = (id) => document.getElementById(id);
 const form = byId("form");
@@ -42,7 +42,7 @@ async function signIn() {
   if (challenge) return call("auth/mfa/verify", { challenge, code: byId("code").value });
   if (byId("fresh").checked) return call("auth/register", { email, password });
   const known = await call("auth/prelogin", { email });
-  return call("auth/login", known.scheme === "blind" ? { email, auth_hash: await authHash(password, known) } : { email, password });
+  return call("auth/login", known.scheme === "blind" ? { email, auth_hash: (await derive(password, known)).auth_hash } : { email, password });
 }
 
 byId("fresh").addEventListener("change", () => {

@@ -1,0 +1,299 @@
+"""The page at `/vault/`, in Chromium, as a person uses it: two devices, a conflict, a new key, a lock, and coming back."""
+
+import secrets
+
+import pyotp
+import pytest
+
+from tests.test_accessibility import faults, grave
+from tests.test_browser import CHROMIUM, SIZES, browser, look, overflow, picture  # noqa: F401 - fixtures
+
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM, reason="browser test: Chromium is not installed (apt-get install chromium)"),
+]
+PASSWORD, NEW_PASSWORD = "correct horse battery staple", "an entirely new phrase"
+REFUSED = ("412", "401")  # what a browser's console says of answers that the page expects
+
+
+@pytest.fixture
+def device(stack, look):  # noqa: F811
+    """The page in a browser of its own, whose clock the test may turn."""
+
+    def opened(size="desktop"):
+        page = look(
+            f"http://localhost:{stack.webs[0].port}/vault/", size, permissions=["clipboard-read", "clipboard-write"]
+        )
+        page.clock.install()
+        return page
+
+    return opened
+
+
+def address():
+    return f"{secrets.token_hex(6)}@example.com"
+
+
+def enter(page, email, password=PASSWORD, *, button="Open"):
+    page.get_by_label("E-mail address").fill(email)
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_role("button", name=button).click()
+    page.get_by_role("button", name="Add").wait_for()
+    return page
+
+
+def press(page, name):
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def write(page, **fields):
+    for label, text in fields.items():
+        page.get_by_label(label.replace("_", " "), exact=True).fill(text)
+    press(page, "Save")
+
+
+def saved(page):
+    page.locator("#editor").wait_for(state="hidden")
+    assert page.get_by_role("status").inner_text() == "Saved."
+
+
+def add(page, **fields):
+    press(page, "Add")
+    write(page, **fields)
+    saved(page)
+
+
+def item(page, name):
+    return page.get_by_role("listitem").filter(has_text=name)
+
+
+def secret_of(page, name):
+    item(page, name).locator(".item").click()
+    found = page.get_by_label("Secret", exact=True).input_value()
+    press(page, "Cancel")
+    return found
+
+
+def surprises(page):
+    return [trouble for trouble in page.troubles if not any(code in trouble for code in REFUSED)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_person_keeps_things_on_two_devices(device, size):
+    email = address()
+    laptop = device(size)
+    picture(laptop, f"vault-door-{size}")
+    enter(laptop, email, button="I am new here")
+    picture(laptop, f"vault-empty-{size}")
+    add(laptop, Name="Mail", User_name="ada", Secret="tide-pool-77")
+    add(laptop, Name="Bank <b>&amp; Sons</b>", Secret="over the sea", Note="Ask for Grace.")
+    item(laptop, "Mail").get_by_role("button", name="Copy").click()
+    laptop.get_by_text("Copied the secret of Mail.").wait_for()
+    assert laptop.evaluate("navigator.clipboard.readText()") == "tide-pool-77"
+    picture(laptop, f"vault-list-{size}")
+    phone = enter(device(size), email)
+
+    item(phone, "Mail").locator(".item").click()
+    item(laptop, "Mail").locator(".item").click()
+    write(phone, Secret="changed on the phone")
+    saved(phone)
+    write(laptop, Secret="changed on the laptop")  # and somebody was faster
+    laptop.get_by_text("changed on another device").wait_for()
+    assert laptop.locator("#theirs").inner_text().split("\n") == ["Secret", "changed on the phone"]
+    picture(laptop, f"vault-conflict-{size}")
+    assert grave(faults(laptop, "conflict")) == []
+    press(laptop, "Save mine over it")
+    saved(laptop)
+    item(phone, "Mail").locator(".item").click()
+    write(phone, Note="Written late.")
+    press(phone, "Take that one")
+    assert phone.get_by_label("Secret", exact=True).input_value() == "changed on the laptop"
+    press(phone, "Cancel")
+
+    press(laptop, "Settings")
+    picture(laptop, f"vault-settings-{size}")
+    press(laptop, "Make a new key")
+    laptop.get_by_text("sealed with a new key").wait_for()
+    press(phone, "Add")
+    write(phone, Name="Written by a lost phone")
+    phone.get_by_role("alert").filter(has_text="signed out").wait_for()
+    assert secret_of(laptop, "Mail") == "changed on the laptop"
+
+    laptop.clock.fast_forward("05:01")
+    laptop.get_by_role("heading", name="Locked").wait_for()
+    assert not any(word in laptop.content() for word in ("Mail", "changed on the laptop", "Grace"))
+    picture(laptop, f"vault-locked-{size}")
+    laptop.get_by_label("Password", exact=True).fill("not the password")
+    press(laptop, "Open")
+    laptop.get_by_text("This is not the password.").wait_for()
+    laptop.get_by_label("Password", exact=True).fill(PASSWORD)
+    laptop.keyboard.press("Enter")
+    item(laptop, "Mail").wait_for()
+    assert secret_of(laptop, "Bank") == "over the sea"
+    laptop.reload()
+    assert laptop.get_by_label("E-mail address").input_value() == email
+    assert item(enter(laptop, email), "Mail").count() == 1
+    assert (surprises(laptop), surprises(phone), overflow(laptop)) == ([], [], 0)
+
+
+def test_what_is_deleted_comes_back_and_a_new_password_opens_everything(device):
+    email = address()
+    page = enter(device(), email, button="I am new here")
+    add(page, Name="Mail", Secret="kept")
+    item(page, "Mail").locator(".item").click()
+    press(page, "Delete")
+    page.get_by_text("Nothing is in here yet").wait_for()
+    press(page, "Undo")
+    item(page, "Mail").wait_for()
+
+    press(page, "Settings")
+    page.get_by_label("Password now").fill("not the password")
+    page.get_by_label("New password").fill(NEW_PASSWORD)
+    press(page, "Change the password")
+    page.locator("#more .said").filter(has_text="not").wait_for()
+    page.get_by_label("Password now").fill(PASSWORD)
+    press(page, "Change the password")
+    page.get_by_text("The password is changed.").wait_for()
+    assert secret_of(page, "Mail") == "kept"
+    press(page, "Settings")
+    press(page, "Sign out")
+    page.get_by_text("You are signed out.").wait_for()
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    press(page, "Open")
+    page.get_by_role("alert").filter(has_text="password").wait_for()
+    assert secret_of(enter(page, email, NEW_PASSWORD), "Mail") == "kept"
+
+
+def changes(page):
+    """What the server says when the page opens again."""
+    press(page, "Lock")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    with page.expect_response(lambda answer: "changes?since=" in answer.url) as answer:
+        press(page, "Open")
+    page.get_by_role("button", name="Add").wait_for()
+    return answer.value.json()
+
+
+def test_a_server_that_lies_is_not_believed(device):
+    email = address()
+    page = enter(device(), email, button="I am new here")
+    add(page, Name="Mail", Secret="first")
+    add(page, Name="Bank", Secret="other")
+    old = changes(page)
+    item(page, "Mail").locator(".item").click()
+    write(page, Secret="second")
+    saved(page)
+    new = changes(page)
+    *rest, last = new["results"]
+    lost = {**new, "results": rest}
+    swapped = {**new, "results": [*rest, {**last, "ciphertext": rest[-1]["ciphertext"]}]}
+    weak = {
+        "scheme": "blind",
+        "kdf": {"algorithm": "PBKDF2-SHA256", "iterations": 599_999},
+        "salt": "AAECAwQFBgcICQoLDA0ODw==",
+    }
+    open_kind = {**weak, "scheme": "password"}
+
+    for path, lie, said in [
+        ("changes?since=", old, "rolled back from version 2 to 1"),
+        ("changes?since=", lost, "The server has lost"),
+        ("changes?since=", swapped, "An envelope does not open"),
+        ("auth/prelogin", weak, "too weak a key"),
+        ("auth/prelogin", open_kind, "the server would see its password"),
+    ]:
+        page.reload()
+        page.route(lambda url, path=path: path in url, lambda route, _request, lie=lie: route.fulfill(json=lie))
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
+        sent = []
+        page.on("request", lambda request, sent=sent: sent.append(request.url))
+        press(page, "Open")
+        page.get_by_role("alert").filter(has_text=said).wait_for()
+        assert "auth/prelogin" not in path or not any("auth/login" in url for url in sent)
+        page.unroute_all()
+    page.reload()
+    assert secret_of(enter(page, email), "Mail") == "second"
+
+
+def test_a_second_factor_is_asked_for(device):
+    email = address()
+    page = enter(device(), email, button="I am new here")
+    app = pyotp.TOTP(page.evaluate(BEGIN_TOTP))
+    assert page.evaluate(CONFIRM_TOTP, app.at(int(page.evaluate("Date.now() / 1000")) - 30)) == 200
+    page.reload()
+    page.get_by_label("E-mail address").fill(email)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    press(page, "Open")
+    page.get_by_label("Code of your app").fill("000000")
+    press(page, "Open")
+    page.get_by_role("alert").filter(has_text="code").wait_for()
+    press(page, "Open")
+    page.get_by_label("Code of your app").fill(app.now())
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Add").wait_for()
+
+
+TOTP = """async () => (await (await fetch("/api/v1/auth/refresh", { method: "POST", body: "{}",
+  headers: { "Content-Type": "application/json", "X-Requested-With": "fetch" } })).json()).access"""
+CALL = f"""async (path, body) => fetch(`/api/v1/auth/${{path}}`, {{ method: "POST", body: JSON.stringify(body),
+  headers: {{ "Content-Type": "application/json", Authorization: `Bearer ${{await ({TOTP})()}}` }} }})"""
+BEGIN_TOTP = f"""async () => (await (await ({CALL})("totp", {{}})).json()).secret"""
+CONFIRM_TOTP = f"""async (code) => (await ({CALL})("totp/confirm", {{ code }})).status"""
+
+
+def test_the_keyboard_alone_is_enough_and_axe_finds_nothing_grave(device):
+    email, page = address(), device()
+    found = faults(page, "door")
+    for text in (email, PASSWORD):  # the first field has the focus
+        page.keyboard.type(text)
+        page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Add").wait_for()
+    page.keyboard.press("Enter")  # "Add" has the focus where there is nothing to search
+    for text in ("Mail", "ada", "tide-pool-77"):
+        page.keyboard.type(text)
+        page.keyboard.press("Tab")
+    found += faults(page, "editor")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    item(page, "Mail").wait_for()
+    found += faults(page, "list")
+    assert page.evaluate("document.activeElement.textContent") == "Add"
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_text("Copied").wait_for()
+    page.emulate_media(color_scheme="dark")
+    press(page, "Settings")
+    found += faults(page, "settings, dark")
+    page.keyboard.press("Escape")
+    page.emulate_media(color_scheme="light")
+    assert grave(found) == []
+
+
+def test_nothing_but_the_page_itself_runs_or_is_asked(device, stack):
+    answer = stack.webs[0].get("/vault/")
+    page = device()
+    hosts = set()
+    page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    enter(page, address(), button="I am new here")
+    add(page, Name="<img src=x onerror=alert(1)>", User_name="<script>alert(2)</script>", Secret="x")
+    policy = answer.headers["Content-Security-Policy"]
+
+    assert hosts == {f"localhost:{stack.webs[0].port}"}
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "'self'" not in policy.replace("connect-src 'self'", "")
+    assert "unsafe" not in policy
+    with pytest.raises(Exception, match="TrustedHTML"):
+        page.evaluate("() => { document.body.innerHTML = '<b>x</b>' }")
+    assert page.evaluate(INJECT) == "blocked"
+
+
+INJECT = """() => new Promise((resolve) => {
+  window.ran = () => resolve("ran");
+  addEventListener("securitypolicyviolation", () => resolve("blocked"));
+  document.body.append(Object.assign(document.createElement("button"), { id: "x" }));
+  document.getElementById("x").setAttribute("style", "color: red");
+})"""
