@@ -36,6 +36,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.audit
 	@$(BIN)/python -m benchmarks.accounts
 	@$(BIN)/python -m benchmarks.content
+	@$(BIN)/python -m benchmarks.vault
 
 pictures: $(READY)
 	@DATABASE_URL=postgresql://none/none REDIS_URL=redis://none DJANGO_SETTINGS_MODULE=config.settings $(BIN)/python docs/pictures.py # renders only, and asks no store

@@ -27,6 +27,9 @@ class Holder(models.Model):
     items = models.PositiveIntegerField(default=0)
     size = models.BigIntegerField(default=0, help_text="Bytes of ciphertext, former versions and trash included.")
 
+    def __str__(self) -> str:
+        return f"{self.items} items in vaults"
+
 
 class Envelope(models.Model):
     """AES-256-GCM ciphertext with its tag. Vault id, item id and version are its associated data, so that it opens nowhere

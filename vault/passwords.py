@@ -31,7 +31,7 @@ def change_password(
     sequence, grown = next_number(holder), 0
     for pk, vault in there.items():
         grown += len(records[pk].ciphertext) - len(vault.ciphertext)
-        weigh(vault, records[pk].weight - weight_of(vault.ciphertext))
+        weigh(vault, records[pk].weight - weight_of(len(vault.ciphertext)))
         seal(vault, records[pk], sequence=sequence)
         record("vault.changed", actor=actor, subject=vault, version=vault.version)
     keep(holder, size=grown)

@@ -236,6 +236,13 @@ class ItemViewSet(VaultApiViewSet):
         found: Item = get_object_or_404(rows, item_id=self.kwargs["item_id"])
         return found
 
+    def bare(self) -> Item:
+        """The item without its ciphertext, for what does not read that."""
+        found: Item = get_object_or_404(
+            self.items().defer("ciphertext"), item_id=self.kwargs["item_id"], deleted_at=None
+        )
+        return found
+
     @extend_schema(operation_id="list_vault_items", parameters=[TRASH], responses=ItemHeadSerializer(many=True))
     def list(self, request: Request, vault_id: UUID) -> Response:
         """The items of a vault without their envelopes, newest first."""
@@ -258,13 +265,13 @@ class ItemViewSet(VaultApiViewSet):
     def update(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
         """Replace an item by its next version. The last ten are kept."""
         sealed = self.validated(SealedSerializer)["sealed"]
-        item = services.change_item(self.item(), sealed, actor=self.actor, if_match=if_match(request))
+        item = services.change_item(self.bare(), sealed, actor=self.actor, if_match=if_match(request))
         return self.shown(ItemSerializer, item)
 
     @extend_schema(operation_id="delete_vault_item", responses={204: None})
     def destroy(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
         """Put an item into the trash. It is purged after 30 days."""
-        services.delete_item(self.item(), actor=self.actor, now=timezone.now(), if_match=if_match(request))
+        services.delete_item(self.bare(), actor=self.actor, now=timezone.now(), if_match=if_match(request))
         return Response(status=204, headers=NO_STORE)
 
     @extend_schema(operation_id="restore_vault_item", request=None, responses=ItemSerializer)
@@ -276,5 +283,5 @@ class ItemViewSet(VaultApiViewSet):
     @extend_schema(operation_id="vault_item_versions", responses=FormerVersionSerializer(many=True))
     def versions(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
         """What an item was before, newest first: at most ten."""
-        former = FormerVersion.objects.filter(item=self.item())
+        former = FormerVersion.objects.filter(item=self.bare())
         return Response({"results": FormerVersionSerializer(former, many=True).data}, headers=NO_STORE)
