@@ -18,7 +18,7 @@ from accounts.tests.factories import UserFactory
 from accounts.tokens import mint_access
 from core import redis
 
-pytest_plugins = ["tests.stack", "tests.issuer", "tests.s3"]
+pytest_plugins = ["tests.stack", "tests.issuer", "tests.nursery", "tests.s3"]
 
 
 @pytest.fixture(autouse=True)

@@ -47,6 +47,27 @@ class StrictSerializer(serializers.Serializer[Any]):
         return super().to_internal_value(data)
 
 
+class BoundedListSerializer(serializers.ListSerializer[Any]):
+    """A list whose answer to nonsense stays small: after some faults it says so and looks no further."""
+
+    most_faults = 20
+
+    def to_internal_value(self, data: Any) -> Any:
+        self._faults = 0
+        return super().to_internal_value(data)
+
+    def run_child_validation(self, data: Any) -> Any:
+        try:
+            return super().run_child_validation(data)
+        except exceptions.ValidationError:
+            self._faults += 1
+            if self._faults > self.most_faults:
+                raise Invalid(
+                    [FieldProblem("", "many_faults", f"More than {self.most_faults} are not valid.")]
+                ) from None
+            raise
+
+
 class ApiViewSet(viewsets.GenericViewSet[Any]):
     """A viewset whose handlers may run inside the caller's tenancy context and are safe to repeat with a key.
 

@@ -15,7 +15,7 @@ Hide = Callable[[UUID, datetime], None]
 Purge = Callable[[datetime], int]
 Export = Callable[[UUID], Iterator[tuple[str, Any]]]
 Erase = Callable[[UUID | None, frozenset[str]], dict[str, int]]
-NewSecret = Callable[[UUID, datetime, bool], None]
+NewSecret = Callable[[UUID, datetime, bool, Any], None]
 
 _hide: dict[Subject, list[Hide]] = {"person": [], "site": []}
 _restore: dict[Subject, list[Hide]] = {"person": [], "site": []}
@@ -55,8 +55,9 @@ def on_erase(act: Erase) -> None:
 
 
 def on_new_secret(act: NewSecret) -> None:
-    """`act(id, moment, lost)` is told that the password of a blind account is being replaced, in that transaction. It raises
-    what stands against it; or when the old one is `lost`, gives up what only that could open.
+    """`act(id, moment, lost, brought)` is told that the password of a blind account is being replaced, in that transaction, with its row
+    held. It raises what stands against it; takes what was `brought` for the new one; or when the old one is `lost`, gives up what
+    only that could open.
     """
     _new_secret.append(act)
 
@@ -86,9 +87,9 @@ def export(pk: UUID) -> Iterator[tuple[str, Any]]:
         yield from act(pk)
 
 
-def new_secret(pk: UUID, *, moment: datetime, lost: bool) -> None:
+def new_secret(pk: UUID, *, moment: datetime, lost: bool, brought: Any) -> None:
     for act in _new_secret:
-        act(pk, moment, lost)
+        act(pk, moment, lost, brought)
 
 
 def erase(pk: UUID | None, addresses: frozenset[str]) -> dict[str, int]:

@@ -28,6 +28,7 @@ FROM_PAGE = {"X-Requested-With": "fetch", "Origin": "http://localhost:3000"}
 NEW_PASSWORD = "another long enough phrase"
 # POSTs that only hand out or read something: nothing is changed, so nothing is recorded.
 CHANGING_NOTHING = {
+    ("post", "/api/v1/sites/{id}/events"),  # thousands a second, and each is a row of its own
     ("post", "/api/v1/invitations/open"),
     ("post", "/api/v1/auth/prelogin"),
     ("post", "/api/v1/auth/login/oidc/{provider}/options"),
@@ -149,7 +150,7 @@ class World:
 
     def item(self) -> str:
         """The id of something in that vault."""
-        made = self.api.post(f"vault/{self.vault()}/items", {"item_id": str(uuid.uuid4()), **envelope(1)})
+        made = self.api.post(f"vault/{self.vault()}/items", {"item_id": str(uuid.uuid4()), **envelope(1)}, if_match="*")
         assert made.status_code == 201, made.content
         return str(made.json()["item_id"])
 
@@ -337,8 +338,13 @@ PREPARED: dict[tuple[str, str], Any] = {
     ("delete", f"{V1}/auth/passkeys/{{id}}"): _with_two_factors,
     ("post", f"{V1}/api-keys"): lambda w: (None, {"label": "x", "scopes": ["sites.read"]}),
     ("delete", f"{V1}/api-keys/{{id}}"): lambda w: (w.key()["id"], None),
+    ("patch", f"{SITE}/analytics/settings"): _of_site({"timezone": "Europe/Berlin"}),
+    ("post", f"{SITE}/events"): lambda w: (
+        w.site.pk,
+        [{"name": "pageview", "url": f"http://{w.site.subdomain}.localhost/"}],
+    ),
     ("post", f"{V1}/vault"): lambda w: (None, {"vault_id": str(uuid.uuid4()), **envelope(1)}),
-    ("post", f"{V1}/vault/password"): lambda w: (None, w.blind()),
+    ("post", f"{V1}/auth/password/vaults"): lambda w: (None, w.blind()),
     ("put", f"{V1}/vault/{{vault_id}}"): lambda w: (None, envelope(2)),
     ("post", f"{V1}/vault/{{vault_id}}/rotate"): lambda w: (None, {**envelope(2), "items": []}),
     ("post", f"{V1}/vault/{{vault_id}}/items"): lambda w: (None, {"item_id": str(uuid.uuid4()), **envelope(1)}),

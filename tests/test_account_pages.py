@@ -123,7 +123,7 @@ def test_mailed_links_work_on_our_own_pages(office, look, tmp_path, size):  # no
 REFRESH = """async () => (await (await fetch("/api/v1/auth/refresh", {
   method: "POST", body: "{}", headers: { "Content-Type": "application/json", "X-Requested-With": "fetch" } })).json()).access"""
 SIGN_UP_BLIND = """async (email) => {
-  const { newSecret } = await import("/static/vault/client.js");
+  const { newSecret } = await import("/static/vault/keys.js");
   const body = JSON.stringify({ email, ...(await newSecret("the first long phrase", 700000)).fields });
   return (await fetch("/api/v1/auth/register", { method: "POST", headers: { "Content-Type": "application/json" }, body })).status;
 }"""

@@ -26,12 +26,17 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-LEAST_ITERATIONS = 600_000
+LEAST_ITERATIONS, MOST_ITERATIONS = 600_000, 10_000_000
+MIN_PASSWORD = 8  # characters
 NO_ITEM = UUID(int=0)  # in the place of a vault's own record
 
 
 class Refused(Exception):
-    """The server said no, or what it said cannot be believed. The message is for people."""
+    """The server said no, or what it said cannot be believed. The message is for people; `told` is the server's problem."""
+
+    def __init__(self, message: str, told: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.told = told or {}
 
 
 def hkdf(key: bytes, *, salt: bytes, info: str) -> bytes:
@@ -40,8 +45,8 @@ def hkdf(key: bytes, *, salt: bytes, info: str) -> bytes:
 
 
 def master_key(password: str, *, salt: bytes, iterations: int) -> bytes:
-    """PBKDF2-HMAC-SHA256 of the password in NFKC. Raises Refused below 600,000 iterations."""
-    if iterations < LEAST_ITERATIONS:
+    """PBKDF2-HMAC-SHA256 of the password in NFKC. Raises Refused below 600,000 iterations, and for absurdly many."""
+    if not LEAST_ITERATIONS <= iterations <= MOST_ITERATIONS:
         raise Refused("This server asks for too weak a key. Do not sign in.")
     return hashlib.pbkdf2_hmac("sha256", unicodedata.normalize("NFKC", password).encode(), salt, iterations)
 
@@ -89,12 +94,26 @@ def unseal(key: bytes, envelope: dict[str, Any], *, vault_id: UUID, item_id: UUI
         raise Refused("An envelope does not open: it was changed, or belongs elsewhere.") from None
 
 
+def compact(value: Any) -> bytes:
+    """JSON as short as the client in JavaScript writes it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
 def raw(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
+
+
+def problem(body: bytes) -> dict[str, Any]:
+    """What a refusal says, if it is JSON."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass
@@ -108,25 +127,25 @@ class Memory:
     iterations: int = LEAST_ITERATIONS
     cursor: str = ""
     access: str = ""
-    seen: dict[str, int] = field(default_factory=dict)  # `vault/item` to the highest version
+    seen: dict[str, int] = field(default_factory=dict)  # `vault/item` to the highest version, negative once deleted
 
-    def check(self, vault_id: UUID, item_id: UUID, version: int) -> None:
-        """Raise Refused for a version older than one seen before."""
-        name = f"{vault_id}/{item_id}"
-        if version < self.seen.get(name, 0):
-            raise Refused(f"The server shows {name} in version {version}, after {self.seen[name]}: it was rolled back.")
-        self.seen[name] = version
+    def check(self, name: str, version: Any) -> None:
+        """Raise Refused for a version that is none, or older than one seen before."""
+        if type(version) is not int or not abs(self.seen.get(name, 0)) <= version < 2**31 or not version:
+            raise Refused(f"{name} was rolled back to version {version}.")
 
 
 class Client:
-    """A signed-in person's vaults. `vaults` has the key of each, by id."""
+    """A signed-in person's vaults. `vaults` has what is in each one's own record, by id; `broken` names what does not open."""
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
         self.master = b""
-        self.vaults: dict[UUID, bytes] = {}
+        self.vaults: dict[UUID, dict[str, Any]] = {}
         self.heads: dict[UUID, int] = {}
         self.items: dict[tuple[UUID, UUID], dict[str, Any]] = {}
+        self.values: dict[tuple[UUID, UUID], dict[str, Any]] = {}
+        self.broken: list[str] = []
 
     def call(self, method: str, path: str, body: Any = None, *, if_match: int | None = None) -> Any:
         """One request. Raises Refused with what the server said."""
@@ -140,10 +159,12 @@ class Client:
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
                 text = answer.read()
+            return json.loads(text) if text else None
         except urllib.error.HTTPError as error:
-            told = json.loads(error.read() or b"{}")
-            raise Refused(f"{error.code} {told.get('code')}: {told.get('detail')}") from None
-        return json.loads(text) if text else None
+            told = problem(error.read())
+            raise Refused(f"{error.code} {told.get('code')}: {told.get('detail')}", told) from None
+        except (OSError, ValueError) as error:
+            raise Refused(f"There was no answer that makes sense: {error}") from None
 
     def parameters(self) -> dict[str, Any]:
         """How this account signs in. Raises Refused for a weaker key than it had before."""
@@ -159,107 +180,118 @@ class Client:
         self.master = master_key(password, salt=raw(told["salt"]), iterations=told["kdf"]["iterations"])
         self.memory.access = ""
         body = {"email": self.memory.email, "auth_hash": b64(auth_hash(self.master))}
-        self.memory.access = self.call("POST", "auth/login", body)["access"]
+        try:
+            done = self.call("POST", "auth/login", body)
+        except Refused as refused:
+            if refused.told.get("code") != "mfa_required":
+                raise
+            code = ask("VAULT_CODE", "Code of your app, or a recovery code: ")
+            factor = {"code" if code.replace(" ", "").isdecimal() else "recovery_code": code}
+            done = self.call("POST", "auth/mfa/verify", {"challenge": refused.told["challenge"], **factor})
+        self.memory.access = done["access"]
         self.memory.iterations = told["kdf"]["iterations"]
 
     def sync(self) -> None:
-        """Read everything anew, and believe none of it before it opens in its place and version."""
-        self.vaults, self.heads, self.items = {}, {}, {}
+        """Read everything anew, and believe nothing that is older than it was. What does not open is set aside in `broken`."""
+        rows: dict[str, dict[str, Any]] = {}
         since, more = "", True
         while more:
             told = self.call("GET", f"vault/changes?since={since}")
             for row in told["results"]:
-                self._take(row)
+                rows[f"{UUID(row['vault_id'])}/{UUID(row['item_id']) if row['item_id'] else NO_ITEM}"] = row
             since, more = told["cursor"], told["more"]
-        missing = [
-            name
-            for name in self.memory.seen
-            if UUID(name.split("/")[0]) in self.vaults and not self._has(*map(UUID, name.split("/")))
-        ]
-        if missing:
-            raise Refused(f"The server has lost {missing[0]}, and does not say that it was deleted.")
+        for name, row in rows.items():
+            self.memory.check(name, row["version"])
+        self.vaults, self.heads, self.items, self.values, self.broken = {}, {}, {}, {}, []
+        for name, row in sorted(rows.items(), key=lambda named: bool(named[1]["item_id"])):  # vaults first
+            self._take(name, row)
+        lost = [name for name, version in self.memory.seen.items() if version > 0 and self._missing(name, rows)]
+        if lost:
+            raise Refused(f"The server has lost {lost[0]}, and does not say that it was deleted.")
 
-    def _has(self, vault_id: UUID, item_id: UUID) -> bool:
-        return item_id == NO_ITEM or (vault_id, item_id) in self.items
+    def _missing(self, name: str, rows: dict[str, Any]) -> bool:
+        """Whether something is not there whose vault is."""
+        vault_id, _, item_id = name.partition("/")
+        return UUID(vault_id) in self.vaults and UUID(item_id) != NO_ITEM and name not in rows
 
-    def _take(self, row: dict[str, Any]) -> None:
-        vault_id = UUID(row["vault_id"])
-        item_id = UUID(row["item_id"]) if row["item_id"] else NO_ITEM
+    def _take(self, name: str, row: dict[str, Any]) -> None:
+        vault_id, item_id = UUID(row["vault_id"]), UUID(row["item_id"]) if row["item_id"] else NO_ITEM
         if row["deleted"]:
-            self.items.pop((vault_id, item_id), None)
-            self.memory.seen.pop(f"{vault_id}/{item_id}", None)
+            self.memory.seen[name] = -row["version"]
             return
-        self.memory.check(vault_id, item_id, row["version"])
-        if item_id == NO_ITEM:
-            self.vaults[vault_id], self.heads[vault_id] = self._key_in(row), row["version"]
-        else:
-            self.items[vault_id, item_id] = row
+        try:
+            if not row["item_id"]:
+                self.vaults[vault_id], self.heads[vault_id] = self._record_in(row), row["version"]
+            elif vault_id in self.vaults:
+                plain = unseal(self._key_of(vault_id), row, vault_id=vault_id, item_id=item_id)
+                self.items[vault_id, item_id], self.values[vault_id, item_id] = row, json.loads(plain)
+            else:
+                return
+        except (Refused, ValueError, KeyError):
+            self.broken.append(name)
+            return
+        self.memory.seen[name] = row["version"]
 
-    def opened(self) -> dict[tuple[UUID, UUID], dict[str, Any]]:
-        """Every item, in the clear."""
-        return {
-            (vault_id, item_id): json.loads(unseal(self.vaults[vault_id], row, vault_id=vault_id, item_id=item_id))
-            for (vault_id, item_id), row in self.items.items()
-            if vault_id in self.vaults
-        }
+    def _key_of(self, vault_id: UUID) -> bytes:
+        return raw(self.vaults[vault_id]["key"])
+
+    def _record_in(self, row: dict[str, Any]) -> dict[str, Any]:
+        """What a vault's own record says, its key first of all."""
+        plain = unseal(account_key(self.master), row, vault_id=UUID(row["vault_id"]), item_id=NO_ITEM)
+        record: dict[str, Any] = json.loads(plain)
+        raw(record["key"])
+        return record
 
     def change_password(self, password: str) -> None:
         """Replace the password: every vault's own record, in the trash too, is sealed anew in the same request."""
+        if self.broken:
+            raise Refused(f"First delete what does not open: {', '.join(self.broken)}")
         salt, iterations = os.urandom(16), self.memory.iterations
         before, after = auth_hash(self.master), master_key(password, salt=salt, iterations=iterations)
-        rows = [self.call("GET", f"vault/{vault_id}") for vault_id in self.vaults]
         trash = self.call("GET", "vault?deleted=true&limit=100")["results"]  # nobody has more
-        rows += [self.call("GET", f"vault/{head['vault_id']}?deleted=true") for head in trash]
-        keys = [(UUID(row["vault_id"]), self._key_in(row), row["version"] + 1) for row in rows]
+        rows = [self.call("GET", f"vault/{head['vault_id']}?deleted=true") for head in trash]
+        records = [(pk, record, self.heads[pk] + 1) for pk, record in self.vaults.items()]
+        records += [(UUID(row["vault_id"]), self._record_in(row), row["version"] + 1) for row in rows]
         self.master = after
-        vaults = [{"vault_id": str(pk), **self._record(pk, key, version)} for pk, key, version in keys]
-        new = {
-            "kdf": {"algorithm": "PBKDF2-SHA256", "iterations": iterations},
-            "salt": b64(salt),
-            "auth_hash": b64(auth_hash(after)),
-        }
-        body = {"scheme": "blind", "current_auth_hash": b64(before), **new, "vaults": vaults}
-        self.memory.access = self.call("POST", "vault/password", body)["access"]
+        vaults = [{"vault_id": str(pk), **self._sealed(pk, record, version)} for pk, record, version in records]
+        kdf = {"algorithm": "PBKDF2-SHA256", "iterations": iterations}
+        secret = {"scheme": "blind", "kdf": kdf, "salt": b64(salt), "auth_hash": b64(auth_hash(after))}
+        body = {"current_auth_hash": b64(before), **secret, "vaults": vaults}
+        self.memory.access = self.call("POST", "auth/password/vaults", body)["access"]
         self.sync()
 
-    def _key_in(self, record: dict[str, Any]) -> bytes:
-        """The key in a vault's own record."""
-        plain = unseal(account_key(self.master), record, vault_id=UUID(record["vault_id"]), item_id=NO_ITEM)
-        return raw(json.loads(plain)["key"])
-
     def make_vault(self) -> UUID:
-        vault_id, key = uuid4(), os.urandom(32)
-        self.call("POST", "vault", {"vault_id": str(vault_id), **self._record(vault_id, key, 1)})
-        self.vaults[vault_id], self.heads[vault_id] = key, 1
+        vault_id, record = uuid4(), {"key": b64(os.urandom(32))}
+        self.call("POST", "vault", {"vault_id": str(vault_id), **self._sealed(vault_id, record, 1)})
+        self.vaults[vault_id], self.heads[vault_id] = record, 1
         return vault_id
 
-    def _record(self, vault_id: UUID, key: bytes, version: int) -> dict[str, Any]:
-        """A vault's own record: its key, sealed with the account's."""
-        plain = json.dumps({"key": b64(key)}).encode()
-        return seal(account_key(self.master), plain, vault_id=vault_id, item_id=NO_ITEM, version=version)
+    def _sealed(self, vault_id: UUID, record: dict[str, Any], version: int) -> dict[str, Any]:
+        """A vault's own record, sealed with the account's key."""
+        return seal(account_key(self.master), compact(record), vault_id=vault_id, item_id=NO_ITEM, version=version)
 
     def put(self, vault_id: UUID, item_id: UUID, value: dict[str, Any]) -> None:
         """Write an item, new or over the version that was read last. Raises Refused when somebody was faster."""
         row = self.items.get((vault_id, item_id))
         version = row["version"] + 1 if row else 1
-        plain = json.dumps(value).encode()
-        sealed = seal(self.vaults[vault_id], plain, vault_id=vault_id, item_id=item_id, version=version)
+        sealed = seal(self._key_of(vault_id), compact(value), vault_id=vault_id, item_id=item_id, version=version)
         if row:
             self.call("PUT", f"vault/{vault_id}/items/{item_id}", sealed, if_match=version - 1)
         else:
-            self.call("POST", f"vault/{vault_id}/items", {"item_id": str(item_id), **sealed})
-        self.items[vault_id, item_id] = sealed
-        self.memory.check(vault_id, item_id, version)
+            body = {"item_id": str(item_id), **sealed}
+            self.call("POST", f"vault/{vault_id}/items", body, if_match=self.heads[vault_id])
+        self.memory.seen[f"{vault_id}/{item_id}"] = version
 
     def rotate(self, vault_id: UUID) -> None:
-        """Give a vault a new key and seal everything anew: all of it or nothing."""
+        """Give a vault a new key and seal everything anew: all of it or nothing. Former versions and its trash go."""
         key, version, items = os.urandom(32), self.heads[vault_id] + 1, []
-        for (in_vault, item_id), value in self.opened().items():
+        for (in_vault, item_id), value in self.values.items():
             if in_vault == vault_id:
                 after = self.items[in_vault, item_id]["version"] + 1
-                sealed = seal(key, json.dumps(value).encode(), vault_id=vault_id, item_id=item_id, version=after)
+                sealed = seal(key, compact(value), vault_id=vault_id, item_id=item_id, version=after)
                 items.append({"item_id": str(item_id), **sealed})
-        body = {**self._record(vault_id, key, version), "items": items}
+        record = {**self.vaults[vault_id], "key": b64(key)}
+        body = {**self._sealed(vault_id, record, version), "items": items}
         self.call("POST", f"vault/{vault_id}/rotate", body, if_match=version - 1)
 
 
@@ -308,13 +340,15 @@ def run(chosen: argparse.Namespace) -> None:
 
 
 def act(client: Client, chosen: argparse.Namespace) -> None:
-    named = {value.get("name", ""): (ids, value) for ids, value in client.opened().items()}
+    named = {value.get("name", ""): (ids, value) for ids, value in client.values.items()}
+    if client.broken:
+        print(f"These do not open: {', '.join(client.broken)}", file=sys.stderr)
     if chosen.act == "list":
         print("\n".join(sorted(named)) or "Nothing yet.")
     elif chosen.act == "get":
         if chosen.name not in named:
             raise Refused(f"There is no {chosen.name}.")
-        print(named[chosen.name][1]["secret"])
+        print(named[chosen.name][1].get("secret", ""))
     elif chosen.act == "put":
         vault_id = next(iter(client.vaults), None) or client.make_vault()
         ids, value = named.get(chosen.name, ((vault_id, uuid4()), {}))
@@ -324,12 +358,22 @@ def act(client: Client, chosen: argparse.Namespace) -> None:
             client.rotate(vault_id)
         client.sync()
     elif chosen.act == "password":
-        client.change_password(ask("VAULT_NEW_PASSWORD", "New password: "))
+        client.change_password(new_password())
 
 
 def ask(variable: str, question: str) -> str:
     """A password, from the environment or by asking."""
     return os.environ.get(variable) or getpass.getpass(question)
+
+
+def new_password() -> str:
+    """From the environment, or typed twice: nobody can replace it. Raises Refused for a short one, and when the two differ."""
+    found = ask("VAULT_NEW_PASSWORD", "New password: ")
+    if len(found) < MIN_PASSWORD:
+        raise Refused(f"Use at least {MIN_PASSWORD} characters.")
+    if "VAULT_NEW_PASSWORD" not in os.environ and found != getpass.getpass("New password again: "):
+        raise Refused("The two passwords differ.")
+    return found
 
 
 def save(path: Path, memory: Memory) -> None:

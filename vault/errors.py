@@ -3,6 +3,12 @@
 from core.errors import DomainError
 
 
+class SessionOver(DomainError):
+    """Signed out while the request waited."""
+
+    code, status, message = "token_revoked", 401, "This session has ended. Sign in again."
+
+
 class VaultExists(DomainError):
     code, status, message = "vault_exists", 409, "There is another vault with this id already."
 
@@ -55,7 +61,7 @@ class VaultsSealed(DomainError):
     code, status, message = (
         "vaults_sealed",
         409,
-        "Your vaults open with the old password alone. Send them sealed anew together with the new one: POST /vault/password.",
+        "Your vaults open with the old password alone. Send them sealed anew together with the new one: POST /auth/password/vaults.",
     )
 
 

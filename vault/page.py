@@ -15,7 +15,7 @@ from django.shortcuts import render
 from django.utils.safestring import mark_safe
 from django.views.decorators.http import require_safe
 
-MODULES = ("vault/client.js", "vault/password.js", "vault/page.js")  # in the order in which they need each other
+MODULES = ("vault/client.js", "vault/keys.js", "vault/page.js")  # in the order in which they need each other
 
 
 @require_safe

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import BinaryField, Case, F, Value, When
 from django.db.models.functions import Length
 
 from vault.errors import CursorUnknown
-from vault.models import Holder, Item, Vault
+from vault.models import Item, Vault
 
 PAGE_BYTES = 4 * 1024 * 1024
 PAGE_ROWS = 500
@@ -28,9 +29,9 @@ def changes_since(owner_id: UUID, since: int) -> Changes:
     number, which stay together). Five queries, and no ciphertext is read that is not in the answer: rows have it as `shown`.
     Raises CursorUnknown for a number that is not reached yet: a backup was restored.
 
-    The owner's number is read first. Writes hold it until they are committed, so whatever has a lower one is there.
+    The owner's row is held against writes until the transaction ends: what is read belongs to one moment.
     """
-    reached = Holder.objects.filter(owner_id=owner_id).values_list("sequence", flat=True).first() or 0
+    reached = _reached(owner_id)
     if since > reached:
         raise CursorUnknown
     new: dict[str, Any] = {"owner_id": owner_id, "sequence__gt": since, "sequence__lte": reached}
@@ -43,6 +44,14 @@ def changes_since(owner_id: UUID, since: int) -> Changes:
         *_whole(items.filter(**page).annotate(in_vault=F("vault__vault_id"))),
     ]
     return Changes(sorted(rows, key=lambda row: row.sequence), until, bool(heads) and heads[-1][0] > until)
+
+
+def _reached(owner_id: UUID) -> int:
+    """The number of the last change. Writers of this person wait until the transaction ends, other readers do not."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT sequence FROM vault_holder WHERE owner_id = %s FOR SHARE", [owner_id])
+        found = cursor.fetchone()
+    return found[0] if found else 0
 
 
 def _heads(rows: Any) -> list[tuple[int, int]]:

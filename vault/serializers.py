@@ -1,16 +1,35 @@
 """The shape of envelopes at the boundary: base64, strict sizes."""
 
 from typing import Any
+from uuid import UUID
 
+from django.conf import settings
 from rest_framework import serializers
 
 from accounts.proof_serializers import PasswordChangeSerializer
-from core.api import StrictSerializer
+from core.api import BoundedListSerializer, StrictSerializer
 from core.fields import Base64Field
-from vault.models import ALGORITHM, IV_BYTES, MAX_CIPHERTEXT, MAX_RECORD, MAX_SALT, MIN_SALT, FormerVersion, Item, Vault
+from vault.models import (
+    ALGORITHM,
+    IV_BYTES,
+    MAX_CIPHERTEXT,
+    MAX_RECORD,
+    MAX_SALT,
+    MAX_VAULTS,
+    MIN_SALT,
+    FormerVersion,
+    Item,
+    Vault,
+)
 from vault.services import Sealed
 
 MAX_VERSION = 2**31 - 1
+
+
+def no_nil(found: UUID) -> None:
+    """Raise ValidationError for the id of 128 zeros: it stands for a vault's own record in the associated data."""
+    if not found.int:
+        raise serializers.ValidationError("This id has a meaning of its own.", code="nil")
 
 
 class SealedSerializer(StrictSerializer):
@@ -35,23 +54,29 @@ class RecordSerializer(SealedSerializer):
 
 
 class NewVaultSerializer(RecordSerializer):
-    vault_id = serializers.UUIDField()
+    vault_id = serializers.UUIDField(validators=[no_nil])
+
+    class Meta:
+        list_serializer_class = BoundedListSerializer
 
 
 class NewItemSerializer(SealedSerializer):
-    item_id = serializers.UUIDField()
+    item_id = serializers.UUIDField(validators=[no_nil])
+
+    class Meta:
+        list_serializer_class = BoundedListSerializer
 
 
 class RotationSerializer(RecordSerializer):
     """The vault's own record and every item, sealed with the new key."""
 
-    items = NewItemSerializer(many=True)
+    items = NewItemSerializer(many=True, max_length=settings.VAULT_ITEMS)  # type: ignore[call-arg]  # of the list that it makes
 
 
 class NewPasswordSerializer(PasswordChangeSerializer):
     """The new secret of a blind account, and its vaults' own records sealed anew."""
 
-    vaults = NewVaultSerializer(many=True)
+    vaults = NewVaultSerializer(many=True, max_length=MAX_VAULTS)  # type: ignore[call-arg]  # the same
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs = super().validate(attrs)

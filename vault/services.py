@@ -2,6 +2,7 @@
 hold, and whoever reads changes up to a number has seen all of them.
 """
 
+import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,11 +15,12 @@ from django.db.models import F, Sum
 from django.db.models.functions import Length
 from django.utils import timezone
 
+from accounts.models import Session
 from accounts.services import close_other_sessions
 from audit.actors import Actor
 from audit.services import record
 from core.preconditions import IfMatch
-from vault.errors import ItemExists, ItemsDiffer, QuotaReached, VaultExists, VaultFull, VersionSkipped
+from vault.errors import ItemExists, ItemsDiffer, QuotaReached, SessionOver, VaultExists, VaultFull, VersionSkipped
 from vault.models import HISTORY, MAX_VAULTS, FormerVersion, Holder, Item, Vault
 
 BODY_BYTES = 10 * 1024 * 1024  # of a request that has a whole vault
@@ -79,11 +81,15 @@ def keep(holder: Holder, *, size: int = 0, items: int = 0) -> None:
 
 
 @transaction.atomic
-def create_vault(owner_id: UUID, vault_id: UUID, sealed: Sealed, *, actor: Actor) -> tuple[Vault, bool]:
+def create_vault(
+    owner_id: UUID, vault_id: UUID, sealed: Sealed, *, actor: Actor, session_id: UUID | None
+) -> tuple[Vault, bool]:
     """The vault, and whether it is new: the same one sent again is the same one. Raises VaultExists, VersionSkipped,
-    QuotaReached.
+    QuotaReached; and SessionOver when another password ended the session meanwhile, because that would not open it.
     """
     holder = hold(owner_id)
+    if session_id and Session.objects.filter(pk=session_id).exclude(revoked_at=None).exists():
+        raise SessionOver
     found = Vault.objects.filter(owner_id=owner_id, vault_id=vault_id).first()
     if found:
         if found.deleted_at or not sealed.same(found):
@@ -133,15 +139,17 @@ def restore_vault(vault: Vault, *, actor: Actor) -> Vault:
     vault = Vault.objects.exclude(deleted_at=None).get(pk=vault.pk)
     vault.deleted_at, vault.sequence = None, next_number(holder)
     vault.save(update_fields=["deleted_at", "sequence", "updated_at"])
-    vault.items.update(sequence=vault.sequence)
+    vault.items.filter(purged_at=None).update(sequence=vault.sequence)
     keep(holder)
     record("vault.restored", actor=actor, subject=vault)
     return vault
 
 
 @transaction.atomic
-def create_item(vault: Vault, item_id: UUID, sealed: Sealed, *, actor: Actor) -> tuple[Item, bool]:
-    """The item, and whether it is new. Raises ItemExists, VersionSkipped, VaultFull, QuotaReached."""
+def create_item(vault: Vault, item_id: UUID, sealed: Sealed, *, actor: Actor, if_match: IfMatch) -> tuple[Item, bool]:
+    """The item, and whether it is new. Raises ItemExists, PreconditionFailed when the vault is another version by now,
+    VersionSkipped, VaultFull, QuotaReached.
+    """
     holder = hold(vault.owner_id)
     vault = Vault.objects.filter(deleted_at=None).get(pk=vault.pk)
     found = Item.objects.filter(vault=vault, item_id=item_id).first()
@@ -149,6 +157,7 @@ def create_item(vault: Vault, item_id: UUID, sealed: Sealed, *, actor: Actor) ->
         if found.deleted_at or not sealed.same(found):
             raise ItemExists
         return found, False
+    if_match.check(vault.version)
     _first(sealed)
     weigh(vault, sealed.weight)
     made = Item.objects.create(
@@ -206,6 +215,28 @@ def restore_item(item: Item, *, actor: Actor) -> Item:
 
 
 @transaction.atomic
+def purge_vault(vault: Vault, *, actor: Actor, if_match: IfMatch) -> None:
+    """Out of the trash for good, with everything in it. Raises PreconditionFailed."""
+    holder = hold(vault.owner_id)
+    vault = Vault.objects.exclude(deleted_at=None).get(pk=vault.pk)
+    if_match.check(vault.version)
+    record("vault.purged", actor=actor, subject=vault)
+    size, count = _remove(vault)
+    keep(holder, size=-size, items=-count)
+
+
+@transaction.atomic
+def purge_item(item: Item, *, actor: Actor, now: datetime, if_match: IfMatch) -> None:
+    """Out of the trash for good; a tombstone stays. Raises PreconditionFailed."""
+    holder = hold(item.owner_id)
+    trash = Item.objects.filter(pk=item.pk, purged_at=None).exclude(deleted_at=None)
+    if_match.check(trash.get().version)
+    record("vault_item.purged", actor=actor, subject=item)
+    size, count = _empty(trash, holder, now=now)
+    keep(holder, size=-size, items=-count)
+
+
+@transaction.atomic
 def rotate(
     vault: Vault,
     sealed: Sealed,
@@ -256,38 +287,46 @@ def purge(before: datetime) -> int:
             holder = hold(owner_id)
             size, count = _empty(items.filter(owner_id=owner_id), holder, now=timezone.now())
             for vault in vaults.filter(owner_id=owner_id):
-                held = Item.objects.filter(vault=vault, purged_at=None)
-                size += len(vault.ciphertext) + _drop_former(FormerVersion.objects.filter(item__vault=vault))
-                size += held.aggregate(size=Sum(Length("ciphertext"), default=0))["size"]
-                count += held.count()
-                vault.delete()
-                gone += 1
+                more, items_too = _remove(vault)
+                size, count, gone = size + more, count + items_too, gone + 1
             keep(holder, size=-size, items=-count)
             gone += count
     return gone
 
 
+def _remove(vault: Vault) -> tuple[int, int]:
+    """Delete a vault; return how many bytes and items that frees."""
+    held = Item.objects.filter(vault=vault, purged_at=None)
+    size = len(vault.ciphertext) + _drop_former(FormerVersion.objects.filter(item__vault=vault))
+    size += held.aggregate(size=Sum(Length("ciphertext"), default=0))["size"]
+    count = held.count()
+    vault.delete()
+    return size, count
+
+
 def personal_data(person: UUID) -> Iterator[tuple[str, Any]]:
-    """Vaults as they are stored: nobody here can say more. In context `system`."""
-    vaults = Vault.objects.filter(owner_id=person).values(
-        "vault_id", "created_at", "updated_at", "deleted_at", "version"
-    )
-    yield "vaults.json", list(vaults)
-    items = Item.objects.filter(owner_id=person).order_by("id").iterator(chunk_size=100)
+    """Vaults as they are stored, everything that it takes to open them with the password. In context `system`."""
+    rows = Vault.objects.filter(owner_id=person).order_by("id")
+    yield "vaults.json", [{"vault_id": vault.vault_id, **_exported(vault)} for vault in rows]
+    items = Item.objects.filter(owner_id=person, purged_at=None).select_related("vault").order_by("id")
     yield (
         "vault_items.jsonl",
         (
-            {
-                "vault_id": item.vault_id,
-                "item_id": item.item_id,
-                "version": item.version,
-                "ciphertext": bytes(item.ciphertext).hex(),
-                "iv": bytes(item.iv).hex(),
-                "salt": bytes(item.salt).hex(),
-            }
-            for item in items
+            {"vault_id": item.vault.vault_id, "item_id": item.item_id, **_exported(item)}
+            for item in items.iterator(chunk_size=100)
         ),
     )
+
+
+def _exported(row: Vault | Item) -> dict[str, Any]:
+    encoded = {name: base64.b64encode(getattr(row, name)).decode() for name in ("ciphertext", "iv", "salt")}
+    return {
+        **encoded,
+        "version": row.version,
+        "alg": row.alg,
+        "created_at": row.created_at,
+        "deleted_at": row.deleted_at,
+    }
 
 
 def weight_of(size: int) -> int:

@@ -4,7 +4,7 @@ from vault.views import ItemViewSet, PasswordViewSet, RotationViewSet, VaultView
 VAULT, ITEM = "vault/<uuid:vault_id>", "vault/<uuid:vault_id>/items/<uuid:item_id>"
 urlpatterns = [
     route("vault", VaultViewSet, get="list", post="create"),
-    route("vault/password", PasswordViewSet, post="update"),
+    route("auth/password/vaults", PasswordViewSet, post="update"),
     route("vault/changes", VaultViewSet, get="changes"),
     route("vault/vectors", VectorsViewSet, get="retrieve"),
     route(VAULT, VaultViewSet, get="retrieve", put="update", delete="destroy"),

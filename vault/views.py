@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.serializers import SignedInSerializer
-from accounts.services import check_credentials, open_session
+from accounts.services import check_credentials, open_session, set_password
 from accounts.views.common import NO_STORE, OwnViewSet, device_of, signed_in
 from audit import actors
 from audit.actors import Actor
@@ -25,7 +25,7 @@ from core.errors import FieldProblem, Invalid
 from core.filters import parameter, truth
 from core.pagination import KeysetPagination
 from core.preconditions import if_match
-from vault import passwords, selectors, services
+from vault import selectors, services
 from vault.models import FormerVersion, Item, Vault
 from vault.permissions import VAULT_READ, VAULT_WRITE
 from vault.serializers import (
@@ -64,6 +64,12 @@ class VaultApiViewSet(ApiViewSet):
     @property
     def actor(self) -> Actor:
         return actors.user(self.caller)
+
+    @property
+    def session_id(self) -> UUID | None:
+        """The caller's session; none where a program calls with a key."""
+        principal: Any = self.request.auth
+        return None if principal.scopes is not None else principal.session_id
 
     def trash(self) -> bool:
         """Whether the trash is asked for."""
@@ -105,7 +111,9 @@ class VaultViewSet(VaultApiViewSet):
     def create(self, request: Request) -> Response:
         """Make a vault under an id of your choice. The same one sent again is the same one."""
         given = self.validated(NewVaultSerializer)
-        made, _ = services.create_vault(self.caller.pk, given["vault_id"], given["sealed"], actor=self.actor)
+        made, _ = services.create_vault(
+            self.caller.pk, given["vault_id"], given["sealed"], actor=self.actor, session_id=self.session_id
+        )
         return self.shown(CreatedVaultSerializer, made, status=201)
 
     @extend_schema(operation_id="vault", parameters=[TRASH], responses=VaultSerializer)
@@ -120,10 +128,15 @@ class VaultViewSet(VaultApiViewSet):
         vault = services.change_vault(self.vault(), sealed, actor=self.actor, if_match=if_match(request))
         return self.shown(VaultSerializer, vault)
 
-    @extend_schema(operation_id="delete_vault", responses={204: None})
+    @extend_schema(operation_id="delete_vault", parameters=[TRASH], responses={204: None})
     def destroy(self, request: Request, vault_id: UUID) -> Response:
-        """Put a vault into the trash, with everything in it. It is purged after 30 days."""
-        services.delete_vault(self.vault(), actor=self.actor, now=timezone.now(), if_match=if_match(request))
+        """Put a vault into the trash, with everything in it. It is purged after 30 days; or now, if it is in the trash and
+        `deleted=true` says so.
+        """
+        if self.trash():
+            services.purge_vault(self.vault(deleted=True), actor=self.actor, if_match=if_match(request))
+        else:
+            services.delete_vault(self.vault(), actor=self.actor, now=timezone.now(), if_match=if_match(request))
         return Response(status=204, headers=NO_STORE)
 
     @extend_schema(operation_id="restore_vault", request=None, responses=VaultSerializer)
@@ -191,16 +204,15 @@ class RotationViewSet(VaultApiViewSet):
         if len(items) != len(given["items"]):
             raise Invalid([FieldProblem("/items", "twice", "An item comes twice.")])
         vault = services.rotate(
-            self.vault(), given["sealed"], items, actor=self.actor, session_id=request.auth.session_id,  # type: ignore[union-attr]
+            self.vault(), given["sealed"], items, actor=self.actor, session_id=self.session_id,
             now=timezone.now(), if_match=if_match(request),
         )  # fmt: skip
         return self.shown(VaultSerializer, vault)
 
 
 class PasswordViewSet(OwnViewSet):
-    fenced = True
     serializer_class = NewPasswordSerializer
-    body_limit = services.BODY_BYTES
+    body_limit = 3 * 1024 * 1024  # 100 records in base64
 
     @extend_schema(operation_id="change_vault_password", request=NewPasswordSerializer, responses=SignedInSerializer)
     def update(self, request: Request) -> Response:
@@ -213,15 +225,14 @@ class PasswordViewSet(OwnViewSet):
             raise Invalid([FieldProblem("/vaults", "twice", "A vault comes twice.")])
         user = self.caller.row()
         check_credentials(user.email, given["secret"], scheme=given["scheme"], device=device)
-        actor = actors.user(user)
-        passwords.change_password(user.pk, given["password"], given["kdf"], records, actor=actor, now=now)
+        set_password(user.pk, given["password"], kdf=given["kdf"], actor=actors.user(user), now=now, brought=records)
         user.refresh_from_db()
         return signed_in(request, open_session(user, device=device, now=now, method="password change", quietly=True))
 
 
 class ItemViewSet(VaultApiViewSet):
     serializer_class = ItemSerializer
-    conditional = ("update", "destroy")
+    conditional = ("create", "update", "destroy")
     without_body = ("restore",)
     scopes = {
         "list": VAULT_READ, "create": VAULT_WRITE, "retrieve": VAULT_READ, "update": VAULT_WRITE, "destroy": VAULT_WRITE,
@@ -251,9 +262,13 @@ class ItemViewSet(VaultApiViewSet):
 
     @extend_schema(operation_id="create_vault_item", request=NewItemSerializer, responses={201: ItemSerializer})
     def create(self, request: Request, vault_id: UUID) -> Response:
-        """Put something into a vault under an id of your choice. The same one sent again is the same one."""
+        """Put something into a vault under an id of your choice. The same one sent again is the same one. If-Match has the version
+        of the vault whose key sealed it: after a change of the key it is refused.
+        """
         given = self.validated(NewItemSerializer)
-        made, _ = services.create_item(self.vault(), given["item_id"], given["sealed"], actor=self.actor)
+        made, _ = services.create_item(
+            self.vault(), given["item_id"], given["sealed"], actor=self.actor, if_match=if_match(request)
+        )
         return self.shown(ItemSerializer, made, status=201)
 
     @extend_schema(operation_id="vault_item", parameters=[TRASH], responses=ItemSerializer)
@@ -268,10 +283,14 @@ class ItemViewSet(VaultApiViewSet):
         item = services.change_item(self.bare(), sealed, actor=self.actor, if_match=if_match(request))
         return self.shown(ItemSerializer, item)
 
-    @extend_schema(operation_id="delete_vault_item", responses={204: None})
+    @extend_schema(operation_id="delete_vault_item", parameters=[TRASH], responses={204: None})
     def destroy(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
-        """Put an item into the trash. It is purged after 30 days."""
-        services.delete_item(self.bare(), actor=self.actor, now=timezone.now(), if_match=if_match(request))
+        """Put an item into the trash. It is purged after 30 days; or now, if it is in the trash and `deleted=true` says so."""
+        now, wanted = timezone.now(), if_match(request)
+        if self.trash():
+            services.purge_item(self.item(deleted=True), actor=self.actor, now=now, if_match=wanted)
+        else:
+            services.delete_item(self.bare(), actor=self.actor, now=now, if_match=wanted)
         return Response(status=204, headers=NO_STORE)
 
     @extend_schema(operation_id="restore_vault_item", request=None, responses=ItemSerializer)

@@ -4,6 +4,7 @@ The archive is a ZIP file, kept in encrypted parts in the object store. The key 
 parts are noise, also where a bucket lets nobody delete them.
 """
 
+import base64
 import json
 import os
 import secrets
@@ -169,7 +170,8 @@ def personal_data(person: UUID) -> Iterator[tuple[str, Any]]:
         "deleted_at",
     ]
     roles = sorted(role.name for role in user.roles.all())
-    yield "account.json", {**{name: getattr(user, name) for name in named}, "roles": roles}
+    kdf = {"iterations": user.kdf.iterations, "salt": base64.b64encode(user.kdf.salt).decode()} if user.kdf else None
+    yield "account.json", {**{name: getattr(user, name) for name in named}, "kdf": kdf, "roles": roles}
     kept: dict[str, tuple[Any, list[str]]] = {
         "sessions": (user.sessions, ["created_at", "rotated_at", "expires_at", "revoked_at", "agent", "network", "impersonator_id"]),
         "passkeys": (user.passkeys, ["name", "created_at", "last_used_at"]),

@@ -156,14 +156,14 @@ def set_password(
     kdf: Kdf | None = None,
     verified_at: datetime | None = None,
     lost: bool = False,
-    sealed_anew: bool = False,
+    brought: Any = None,
 ) -> None:
     """Replace a password, end every session and every link that could replace it again, and tell the owner.
 
     The password must have been checked; with `kdf` it is what the client of a blind account derived. `verified_at`: this
     proved the address, too. If nobody had proved it before, whoever made the account may have been a stranger: their
-    factors and keys go. What the old password of a blind account opened stands against a new one, unless the old one is
-    `lost` or the caller has `sealed_anew`. Raises BlindForGood, BlindStaff, and what stands against it.
+    factors and keys go. What the old password of a blind account opens stands against a new one, unless the old one is
+    `lost` or it was `brought` sealed anew (`core.lifecycle.on_new_secret`). Raises BlindForGood, BlindStaff, and what stands against it.
     """
     encoded = make_password(password)
     with transaction.atomic():
@@ -176,8 +176,8 @@ def set_password(
             raise BlindForGood
         if kdf and user.is_staff:
             raise BlindStaff
-        if user.kdf and not sealed_anew:
-            lifecycle.new_secret(user_id, moment=now, lost=lost)
+        if user.kdf or brought is not None:
+            lifecycle.new_secret(user_id, moment=now, lost=lost, brought=brought)
         before = user.kdf_iterations
         user.password, user.kdf, user.version = encoded, kdf, user.version + 1
         user.email_verified_at = user.email_verified_at or verified_at

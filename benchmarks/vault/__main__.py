@@ -79,7 +79,12 @@ def make_vault(client: Any) -> str:
 
 def put_and_get(client: Any, vault: str, size: int, rounds: int) -> dict[str, Any]:
     item, stored = str(uuid4()), size - 16 if size == 1024 * 1024 else size
-    made = client.post(f"{vault}/items", {"item_id": item, **envelope(stored)}, content_type="application/json")
+    made = client.post(
+        f"{vault}/items",
+        {"item_id": item, **envelope(stored)},
+        content_type="application/json",
+        headers={"If-Match": '"1"'},
+    )
     assert made.status_code == 201, made.content
     bodies = [json.dumps(envelope(stored, version + 2)).encode() for version in range(rounds)]
 

@@ -26,7 +26,7 @@ def vault_of(api, **facts):
 
 def item_of(api, vault, **facts):
     body = {"item_id": new_id(), **sealed(), **facts}
-    made = api.post(f"vault/{vault}/items", body)
+    made = api.post(f"vault/{vault}/items", body, if_match="*")
     assert made.status_code == 201, made.content
     return body["item_id"]
 

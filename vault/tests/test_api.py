@@ -73,8 +73,8 @@ def test_an_item_keeps_its_last_ten_versions(api, vault):
 
 def test_the_same_creation_sent_again_is_the_same_and_another_is_refused(api, vault):
     body = {"item_id": new_id(), **sealed()}
-    answers = [api.post(f"vault/{vault}/items", body) for _ in range(2)]
-    other = api.post(f"vault/{vault}/items", {**body, **sealed()})
+    answers = [api.post(f"vault/{vault}/items", body, if_match="*") for _ in range(2)]
+    other = api.post(f"vault/{vault}/items", {**body, **sealed()}, if_match="*")
 
     assert [answer.status_code for answer in answers] == [201, 201]
     assert answers[0].json() == answers[1].json()
@@ -93,7 +93,7 @@ def test_the_same_creation_sent_again_is_the_same_and_another_is_refused(api, va
     ],
 )  # fmt: skip
 def test_anything_else_than_an_envelope_is_refused_with_its_place(api, vault, change, pointer):
-    refused = api.post(f"vault/{vault}/items", {"item_id": new_id(), **sealed(), **change})
+    refused = api.post(f"vault/{vault}/items", {"item_id": new_id(), **sealed(), **change}, if_match="*")
 
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (400, pointer)
 
@@ -102,7 +102,7 @@ def test_a_version_is_never_skipped_or_repeated(api, vault):
     item = item_of(api, vault)
     path = f"vault/{vault}/items/{item}"
     answers = [api.put(path, sealed(version), if_match="*") for version in (1, 3)]
-    first = api.post(f"vault/{vault}/items", {"item_id": new_id(), **sealed(2)})
+    first = api.post(f"vault/{vault}/items", {"item_id": new_id(), **sealed(2)}, if_match="*")
 
     assert [answer.json()["code"] for answer in (*answers, first)] == ["version_skipped"] * 3
 

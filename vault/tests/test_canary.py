@@ -12,7 +12,7 @@ import redis
 from tests.test_browser import CHROMIUM, browser, look  # noqa: F401 - fixtures
 from vault import client as reference
 from vault.tests.test_clients import DUMP, run, sign_up
-from vault.tests.test_page import add, enter, item, press, saved, write
+from vault.tests.test_page import NEW, add, enter, item, press, saved, write
 
 pytestmark = pytest.mark.stack
 
@@ -69,7 +69,7 @@ def by_terminal(canaries, folder):
 def by_page(canaries, page):
     """The same on the page."""
     first, second = canaries.passwords
-    enter(page, canaries.email, first, button="I am new here")
+    enter(page, canaries.email, first, button=NEW)
     canaries.derived(first)
     add(page, Name="Mail", Secret=canaries.former, Note=canaries.kept)
     item(page, "Mail").locator(".item").click()
@@ -80,7 +80,8 @@ def by_page(canaries, page):
     page.get_by_text("sealed with a new key").wait_for()
     press(page, "Settings")
     page.get_by_label("Password now").fill(first)
-    page.get_by_label("New password").fill(second)
+    page.get_by_label("New password", exact=True).fill(second)
+    page.get_by_label("New password again").fill(second)
     press(page, "Change the password")
     page.get_by_text("The password is changed.").wait_for()
     press(page, "Lock")

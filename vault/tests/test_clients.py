@@ -143,6 +143,29 @@ def test_what_was_seen_newer_or_at_all_is_not_taken_back():
     Liar(memory, page(row(sealed(3), item=ITEM), gone)).sync()
 
 
+def test_what_was_deleted_or_makes_no_sense_is_not_shown_again_older():
+    memory = Memory("https://x", "a@example.com")
+    Liar(memory, page(row(sealed(3), item=ITEM))).sync()
+    Liar(memory, page(row({**sealed(3), "ciphertext": ""}, item=ITEM, deleted=True))).sync()
+    for version in (2, 0, -3, 2**32 + 3, 2**31, "3", 3.5, None, True):
+        with pytest.raises(Refused, match="rolled back"):
+            Liar(memory, page(row({**sealed(3), "version": version}, item=ITEM))).sync()
+    Liar(memory, page(row(sealed(3), item=ITEM))).sync()  # out of the trash
+
+
+def test_what_does_not_open_is_set_aside_and_the_rest_stays_in_use():
+    memory = Memory("https://x", "a@example.com")
+    client = Liar(memory, page(row(sealed(1), item=ITEM), row(sealed(9, item=OTHER, key=bytes(32)), item=OTHER)))
+    client.sync()
+
+    assert client.broken == [f"{VAULT}/{OTHER}"]
+    assert client.values == {(VAULT, ITEM): {"name": "a"}}
+    assert memory.seen[f"{VAULT}/{ITEM}"] == 1
+    assert f"{VAULT}/{OTHER}" not in memory.seen, "a version that nobody proved is not remembered"
+    with pytest.raises(Refused, match="does not open"):
+        client.change_password("a new password")
+
+
 @pytest.mark.parametrize(
     ("told", "match"),
     [

@@ -14,6 +14,7 @@ pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="browser test: Chromium is not installed (apt-get install chromium)"),
 ]
 PASSWORD, NEW_PASSWORD = "correct horse battery staple", "an entirely new phrase"
+NEW = "I am new here"
 REFUSED = ("412", "401")  # what a browser's console says of answers that the page expects
 
 
@@ -39,6 +40,9 @@ def enter(page, email, password=PASSWORD, *, button="Open"):
     page.get_by_label("E-mail address").fill(email)
     page.get_by_label("Password", exact=True).fill(password)
     page.get_by_role("button", name=button).click()
+    if button == NEW:
+        page.get_by_label("Password again", exact=True).fill(password)
+        press(page, "Make my vault")
     page.get_by_role("button", name="Add").wait_for()
     return page
 
@@ -84,7 +88,7 @@ def test_a_person_keeps_things_on_two_devices(device, size):
     email = address()
     laptop = device(size)
     picture(laptop, f"vault-door-{size}")
-    enter(laptop, email, button="I am new here")
+    enter(laptop, email, button=NEW)
     picture(laptop, f"vault-empty-{size}")
     add(laptop, Name="Mail", User_name="ada", Secret="tide-pool-77")
     add(laptop, Name="Bank <b>&amp; Sons</b>", Secret="over the sea", Note="Ask for Grace.")
@@ -139,7 +143,7 @@ def test_a_person_keeps_things_on_two_devices(device, size):
 
 def test_what_is_deleted_comes_back_and_a_new_password_opens_everything(device):
     email = address()
-    page = enter(device(), email, button="I am new here")
+    page = enter(device(), email, button=NEW)
     add(page, Name="Mail", Secret="kept")
     item(page, "Mail").locator(".item").click()
     press(page, "Delete")
@@ -149,9 +153,13 @@ def test_what_is_deleted_comes_back_and_a_new_password_opens_everything(device):
 
     press(page, "Settings")
     page.get_by_label("Password now").fill("not the password")
-    page.get_by_label("New password").fill(NEW_PASSWORD)
+    page.get_by_label("New password", exact=True).fill(NEW_PASSWORD)
+    page.get_by_label("New password again").fill("another")
     press(page, "Change the password")
-    page.locator("#more .said").filter(has_text="not").wait_for()
+    page.locator("#more .said").filter(has_text="differ").wait_for()
+    page.get_by_label("New password again").fill(NEW_PASSWORD)
+    press(page, "Change the password")
+    page.locator("#more .said").filter(has_text="not the password").wait_for()
     page.get_by_label("Password now").fill(PASSWORD)
     press(page, "Change the password")
     page.get_by_text("The password is changed.").wait_for()
@@ -177,7 +185,7 @@ def changes(page):
 
 def test_a_server_that_lies_is_not_believed(device):
     email = address()
-    page = enter(device(), email, button="I am new here")
+    page = enter(device(), email, button=NEW)
     add(page, Name="Mail", Secret="first")
     add(page, Name="Bank", Secret="other")
     old = changes(page)
@@ -187,6 +195,8 @@ def test_a_server_that_lies_is_not_believed(device):
     new = changes(page)
     *rest, last = new["results"]
     lost = {**new, "results": rest}
+    absurd = {**new, "results": [*rest, {**last, "version": 2**32 + 2}]}
+    spelled = {**new, "results": [*rest, {**last, "item_id": last["item_id"].upper()}]}
     swapped = {**new, "results": [*rest, {**last, "ciphertext": rest[-1]["ciphertext"]}]}
     weak = {
         "scheme": "blind",
@@ -196,9 +206,10 @@ def test_a_server_that_lies_is_not_believed(device):
     open_kind = {**weak, "scheme": "password"}
 
     for path, lie, said in [
-        ("changes?since=", old, "rolled back from version 2 to 1"),
+        ("changes?since=", old, "was rolled back to version 1"),
+        ("changes?since=", absurd, "was rolled back to version 4294967298"),
+        ("changes?since=", spelled, "was rolled back to version"),
         ("changes?since=", lost, "The server has lost"),
-        ("changes?since=", swapped, "An envelope does not open"),
         ("auth/prelogin", weak, "too weak a key"),
         ("auth/prelogin", open_kind, "the server would see its password"),
     ]:
@@ -212,12 +223,19 @@ def test_a_server_that_lies_is_not_believed(device):
         assert "auth/prelogin" not in path or not any("auth/login" in url for url in sent)
         page.unroute_all()
     page.reload()
+    page.route(lambda url: "changes?since=" in url, lambda route: route.fulfill(json=swapped))
+    enter(page, email)
+    page.get_by_text("One thing does not open").wait_for()
+    picture(page, "vault-broken")
+    page.unroute_all()
+    page.reload()
     assert secret_of(enter(page, email), "Mail") == "second"
+    assert page.locator("#broken").is_hidden()
 
 
 def test_a_second_factor_is_asked_for(device):
     email = address()
-    page = enter(device(), email, button="I am new here")
+    page = enter(device(), email, button=NEW)
     app = pyotp.TOTP(page.evaluate(BEGIN_TOTP))
     assert page.evaluate(CONFIRM_TOTP, app.at(int(page.evaluate("Date.now() / 1000")) - 30)) == 200
     page.reload()
@@ -248,6 +266,10 @@ def test_the_keyboard_alone_is_enough_and_axe_finds_nothing_grave(device):
         page.keyboard.type(text)
         page.keyboard.press("Tab")
     page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # "I am new here" leads back to the password
+    found += faults(page, "new")
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Add").wait_for()
     page.keyboard.press("Enter")  # "Add" has the focus where there is nothing to search
@@ -255,7 +277,8 @@ def test_the_keyboard_alone_is_enough_and_axe_finds_nothing_grave(device):
         page.keyboard.type(text)
         page.keyboard.press("Tab")
     found += faults(page, "editor")
-    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")  # past the note
+    page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     item(page, "Mail").wait_for()
     found += faults(page, "list")
@@ -278,7 +301,7 @@ def test_nothing_but_the_page_itself_runs_or_is_asked(device, stack):
     hosts = set()
     page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
-    enter(page, address(), button="I am new here")
+    enter(page, address(), button=NEW)
     add(page, Name="<img src=x onerror=alert(1)>", User_name="<script>alert(2)</script>", Secret="x")
     policy = answer.headers["Content-Security-Policy"]
 
@@ -297,3 +320,75 @@ INJECT = """() => new Promise((resolve) => {
   document.body.append(Object.assign(document.createElement("button"), { id: "x" }));
   document.getElementById("x").setAttribute("style", "color: red");
 })"""
+
+
+def test_a_tab_whose_session_another_one_replaced_writes_nothing(device):
+    """Two tabs of one browser: in the second somebody else signs in."""
+    ada, bob = address(), address()
+    first = enter(device(), ada, button=NEW)
+    add(first, Name="Mail", Secret="of Ada")
+    second = first.context.new_page()
+    second.goto(first.url)
+    second.evaluate("localStorage.clear()")
+    enter(second, bob, button=NEW)
+    first.route(lambda url: url.endswith("/items") or "/vault" in url, expire, times=1)
+    press(first, "Add")
+    first.get_by_label("Name", exact=True).fill("Written into whose vault?")
+    press(first, "Save")
+    first.locator("#editor .said").filter(has_text="signed out").wait_for()
+    second.reload()
+    enter(second, bob)
+    assert second.get_by_text("Nothing is in here yet").is_visible()
+
+
+def expire(route):
+    route.fulfill(status=401, json={"code": "token_expired", "detail": "Expired.", "status": 401})
+
+
+def test_a_field_that_was_not_touched_stays_as_another_client_wrote_it(device):
+    email = address()
+    page = enter(device(), email, button=NEW)
+    key = "-----BEGIN KEY-----\nAAAA\nBBBB\n-----END KEY-----"
+    add(page, Name="Server", Secret=key)
+    item(page, "Server").locator(".item").click()
+    write(page, Note="Only the note.")
+    saved(page)
+    assert secret_of(page, "Server") == key
+    item(page, "Server").locator(".item").click()
+    press(page, "Show")
+    picture(page, "vault-key-shown")
+
+
+def test_nothing_that_was_opened_is_there_or_works_once_it_is_locked(device):
+    page = enter(device(), address(), button=NEW)
+    add(page, Name="Doomed", Secret="x")
+    item(page, "Doomed").locator(".item").click()
+    press(page, "Delete")
+    page.get_by_role("button", name="Undo").wait_for()
+    press(page, "Lock")
+    assert "Doomed" not in page.content()
+    assert page.get_by_role("button", name="Undo").count() == 0
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    press(page, "Open")
+    page.get_by_role("button", name="Add").wait_for()
+    page.route(lambda url: "logout" in url, lambda route: route.abort())
+    press(page, "Settings")
+    press(page, "Sign out")
+    page.get_by_text("has forgotten everything").wait_for()
+    assert page.get_by_role("button", name="Add").count() == 0
+
+
+def test_what_another_device_deleted_can_be_added_again(device):
+    email = address()
+    laptop = enter(device(), email, button=NEW)
+    add(laptop, Name="Mail", Secret="x")
+    phone = enter(device("phone"), email)
+    item(phone, "Mail").locator(".item").click()
+    item(laptop, "Mail").locator(".item").click()
+    press(laptop, "Delete")
+    laptop.get_by_role("button", name="Undo").wait_for()
+    write(phone, Secret="still wanted")
+    phone.get_by_text("This was deleted on another device").wait_for()
+    press(phone, "Add mine again")
+    saved(phone)
+    assert secret_of(phone, "Mail") == "still wanted"

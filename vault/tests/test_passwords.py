@@ -1,18 +1,29 @@
 """A new password never shuts a vault: its records come sealed anew with it, or nothing happens, or its loss was accepted."""
 
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
+from uuid import uuid4
+
 import pytest
 from django.contrib.auth.hashers import make_password
+from django.db import connections, transaction
 from django.test import Client
 from django.utils import timezone
 
 from accounts import services as accounts
-from accounts.models import EmailProof, Kdf, User
+from accounts.models import EmailProof, Kdf, Session, User
 from accounts.services.emails import token_of
 from accounts.tests.calls import auth_hash, blind, post
 from accounts.tests.factories import UserFactory
 from audit.models import Entry
 from conftest import PASSWORD, sign_in
-from core import tenancy
+from core import lifecycle, tenancy
+from core.models import StoredAnswer
+from vault import client as reference
+from vault import services
 from vault.models import Holder, Item, Vault
 from vault.tests.calls import item_of, new_id, sealed, vault_of
 
@@ -34,7 +45,7 @@ def person(transactional_db):
     return api, kept, trashed
 
 
-def change(api, vaults, *, path="vault/password", **body):
+def change(api, vaults, *, path="auth/password/vaults", **body):
     body = {"current_auth_hash": auth_hash(PASSWORD, SALT), **blind(NEW, salt=NEW_SALT), **body}
     return api.post(path, body if vaults is None else {**body, "vaults": vaults})
 
@@ -96,7 +107,7 @@ def test_without_vaults_either_way_of_changing_works(person):
 def test_an_account_whose_password_the_server_sees_has_no_records_to_seal(api):
     body = {"current_password": PASSWORD, "password": NEW, "vaults": []}
 
-    assert api.post("vault/password", body).json()["errors"][0]["pointer"] == "/scheme"
+    assert api.post("auth/password/vaults", body).json()["errors"][0]["pointer"] == "/scheme"
 
 
 def test_a_reset_gives_up_what_nobody_can_open_and_its_quota(person):
@@ -117,3 +128,97 @@ def test_a_reset_gives_up_what_nobody_can_open_and_its_quota(person):
     assert (holder.size, holder.items) == (0, 0)
     assert Entry.objects.filter(event="vault.lost", owner_id=api.user.pk).count() == 2
     assert vault_of(sign_in(User.objects.get(pk=api.user.pk)))
+
+
+def test_a_vault_that_waited_for_a_new_password_is_refused(person):
+    """Sealed with the old account key it would never open, and stand against every later password."""
+    api, kept, trashed = person
+    body = {"vault_id": new_id(), **sealed()}
+
+    with ThreadPoolExecutor(1) as pool, transaction.atomic(), tenancy.context(tenancy.SYSTEM):
+        Holder.objects.select_for_update().get(owner=api.user)
+        waiting = pool.submit(closing, lambda: api.post("vault", body))
+        time.sleep(0.5)
+        Session.objects.filter(pk=api.session.pk).update(revoked_at=timezone.now())
+
+    assert waiting.result().json()["code"] == "token_revoked"
+    assert set(state()) == {kept, trashed}
+
+
+def closing(act):
+    try:
+        return act()
+    finally:
+        connections.close_all()
+
+
+def test_a_rotation_and_a_new_password_never_wait_for_each_other_for_ever(person):
+    api, kept, trashed = person
+    (item,) = api.get(f"vault/{kept}/items").json()["results"]
+    body = {**sealed(2), "items": [{"item_id": item["item_id"], **sealed(2)}]}
+    sign_in(api.user)  # so that a rotation has a session to end
+    original, entered = services.close_other_sessions, threading.Event()
+
+    def slowly(*args, **kwargs):
+        entered.set()
+        time.sleep(0.5)
+        return original(*args, **kwargs)
+
+    with mock.patch.object(services, "close_other_sessions", slowly), ThreadPoolExecutor(2) as pool:
+        rotating = pool.submit(closing, lambda: api.post(f"vault/{kept}/rotate", body, if_match=1))
+        entered.wait(10)
+        changing = pool.submit(closing, lambda: change(api, records(kept, trashed)))
+        answers = {rotating.result().status_code, changing.result().status_code}
+
+    assert answers in ({200, 409}, {200, 401})
+
+
+def test_guesses_are_recorded_and_nothing_of_a_new_password_is_kept_for_a_repetition(person):
+    api, kept, trashed = person
+    wrong = {"current_auth_hash": auth_hash("wrong", SALT)}
+    assert change(api, records(kept, trashed), **wrong).status_code == 401
+    assert Entry.objects.filter(event="sign_in.failed", owner_id=api.user.pk).exists()
+    body = {
+        "current_auth_hash": auth_hash(PASSWORD, SALT),
+        **blind(NEW, salt=NEW_SALT),
+        "vaults": records(kept, trashed),
+    }
+    done = api.post("auth/password/vaults", body, Idempotency_Key="once")
+    assert done.status_code == 200
+    assert StoredAnswer.objects.count() == 0
+
+
+def test_nonsense_gets_a_small_answer(person):
+    api, *_ = person
+    many = change(api, [{}] * 90)
+    assert many.status_code == 400
+    assert len(many.content) < 1_000
+    too_many = change(api, [{}] * 30_000)
+    assert (too_many.status_code, len(too_many.content) < 1_000) == (400, True)
+
+
+def test_the_archive_has_all_that_it_takes_to_open_what_is_kept():
+    """As somebody would, years later, with the archive, the password and the reference client alone."""
+    user = UserFactory(password=make_password(auth_hash(PASSWORD, SALT)))
+    user.kdf = Kdf(600_000, SALT)
+    user.save()
+    api, ids = sign_in(user), (uuid4(), uuid4())
+    master = reference.master_key(PASSWORD, salt=SALT, iterations=600_000)
+    where, record = {"vault_id": ids[0], "item_id": reference.NO_ITEM}, {"key": reference.b64(bytes(32))}
+    own = reference.seal(reference.account_key(master), reference.compact(record), **where, version=1)
+    assert api.post("vault", {"vault_id": str(ids[0]), **own}).status_code == 201
+    item = reference.seal(bytes(32), b'{"name": "Mail"}', vault_id=ids[0], item_id=ids[1], version=1)
+    assert api.post(f"vault/{ids[0]}/items", {"item_id": str(ids[1]), **item}, if_match=1).status_code == 201
+
+    with tenancy.context(tenancy.SYSTEM):
+        archive = {name: list(found) if name.endswith("l") else found for name, found in lifecycle.export(user.pk)}
+    kdf = archive["account.json"]["kdf"]
+    (vault,), (kept,) = archive["vaults.json"], archive["vault_items.jsonl"]
+    again = reference.master_key(PASSWORD, salt=reference.raw(kdf["salt"]), iterations=kdf["iterations"])
+    key = json.loads(
+        reference.unseal(reference.account_key(again), vault, vault_id=vault["vault_id"], item_id=reference.NO_ITEM)
+    )["key"]
+    assert (
+        reference.unseal(reference.raw(key), kept, vault_id=kept["vault_id"], item_id=kept["item_id"])
+        == b'{"name": "Mail"}'
+    )

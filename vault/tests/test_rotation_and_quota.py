@@ -146,7 +146,7 @@ def test_quotas_hold_under_parallel_requests(api, vault, settings):
 
     def add(_):
         try:
-            return api.post(f"vault/{vault}/items", {"item_id": new_id(), **sealed()}).status_code
+            return api.post(f"vault/{vault}/items", {"item_id": new_id(), **sealed()}, if_match="*").status_code
         finally:
             connections.close_all()
 
@@ -162,7 +162,7 @@ def test_quotas_hold_under_parallel_requests(api, vault, settings):
 
 def closing_post(api, vault, size):
     try:
-        return api.post(f"vault/{vault}/items", {"item_id": new_id(), **sealed(size=size)}).status_code
+        return api.post(f"vault/{vault}/items", {"item_id": new_id(), **sealed(size=size)}, if_match="*").status_code
     finally:
         connections.close_all()
 
@@ -178,4 +178,50 @@ def test_a_full_vault_takes_no_more_than_its_key_could_be_changed_for(api, vault
 def test_too_large_a_body_is_refused_before_it_is_read(api, vault):
     body = {"item_id": new_id(), **sealed(size=2 * 1024 * 1024)}
 
-    assert api.post(f"vault/{vault}/items", body).status_code == 413
+    assert api.post(f"vault/{vault}/items", body, if_match="*").status_code == 413
+
+
+def test_what_was_sealed_with_the_key_before_is_not_taken(api, vault):
+    body = {"item_id": new_id(), **sealed()}
+    assert api.post(f"vault/{vault}/items", body).status_code == 428
+    assert api.post(f"vault/{vault}/rotate", rotation(api, vault), if_match=1).status_code == 200
+    assert api.post(f"vault/{vault}/items", body, if_match=1).status_code == 412
+    assert api.post(f"vault/{vault}/items", body, if_match=2).status_code == 201
+    assert api.post(f"vault/{vault}/items", body, if_match=1).status_code == 201, "the same one is the same one"
+
+
+def test_the_trash_can_be_seen_and_emptied_at_once(api, vault):
+    item = item_of(api, vault, ciphertext=b64(1000))
+    path = f"vault/{vault}/items/{item}"
+    assert api.delete(f"{path}?deleted=true", if_match=1).status_code == 404
+    api.delete(path, if_match=1)
+    assert api.get(path).status_code == 404
+    assert api.get(f"{path}?deleted=true").json()["version"] == 1
+    before = holder(api).size
+    assert api.delete(f"{path}?deleted=true", if_match=2).status_code == 412
+    assert api.delete(f"{path}?deleted=true", if_match=1).status_code == 204
+    assert (before - holder(api).size, holder(api).items) == (1000, 0)
+    assert api.get(f"{path}?deleted=true").status_code == 404
+    (tombstone,) = [row for row in changes(api)[0] if row["item_id"] == item]
+    assert (tombstone["deleted"], tombstone["ciphertext"]) == (True, "")
+
+    item_of(api, vault)
+    api.delete(f"vault/{vault}", if_match=1)
+    assert api.get(f"vault/{vault}?deleted=true").status_code == 200
+    assert api.delete(f"vault/{vault}?deleted=true", if_match=1).status_code == 204
+    assert (holder(api).size, holder(api).items) == (0, 0)
+    assert api.get("vault?deleted=true").json()["results"] == []
+
+
+def holder(api):
+    with tenancy.context(tenancy.SYSTEM):
+        return Holder.objects.get(owner=api.user)
+
+
+def test_ids_of_zeros_and_more_than_a_hundred_vaults_are_refused(api, vault):
+    zeros = "00000000-0000-0000-0000-000000000000"
+    assert api.post(f"vault/{vault}/items", {"item_id": zeros, **sealed()}, if_match=1).status_code == 400
+    assert api.post("vault", {"vault_id": zeros, **sealed()}).status_code == 400
+    for _ in range(99):
+        vault_of(api)
+    assert api.post("vault", {"vault_id": new_id(), **sealed()}).json()["code"] == "quota_reached"

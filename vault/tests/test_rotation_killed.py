@@ -1,87 +1,32 @@
 """A rotation whose process is killed at any moment leaves everything old or everything new."""
 
-import contextlib
-import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
-from django.db import connections
+from django.test import Client
 
 from core import tenancy
-from tests.stack import ROOT
 from vault.models import FormerVersion, Holder, Item, Vault
 from vault.tests.calls import item_of, sealed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KILLS, ITEMS = 100, 60
 
-# A process that has Django loaded and no connection: each line it reads becomes a child that rotates once over the API.
-NURSERY = """
-import json, os, sys
-import django
-django.setup()
-from django.db import connection
-connection.settings_dict["NAME"] = sys.argv[1]
-from django.test import Client
-client = Client(headers={"Host": "localhost"})
-client.get("/api/v1/vault/vectors")  # loads what a first request loads
-connection.close()
-connection.close_pool()
-for line in sys.stdin:
-    asked = json.loads(line)
-    if not (child := os.fork()):
-        print(os.getpid(), flush=True)
-        answer = client.post(asked["path"], asked["body"], content_type="application/json", headers=asked["headers"])
-        print(answer.status_code, answer.content[:500] if answer.status_code != 200 else "", flush=True)
-        os._exit(0)
-    os.waitpid(child, 0)
-    print("ended", flush=True)
-"""
+
+def send(path, body, headers):
+    """One request in this process; its status."""
+    client = Client(headers={"Host": "localhost", **headers})
+    return client.post(path, body, content_type="application/json").status_code
 
 
-@pytest.fixture
-def nursery():
-    name = connections["default"].settings_dict["NAME"]
-    command = [sys.executable, "-c", NURSERY, name]
-    running = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"},
-    )
-    yield running
-    running.stdin.close()
-    running.stdout.close()
-    assert running.wait(30) == 0
-
-
-def rotate(nursery, api, vault, version, item_versions, *, kill_after=None):
+def rotate(nursery, api, vault, version, item_versions, **kill):
     """Rotate once in a child; seconds that took, and whether the answer came before the kill."""
     items = [{"item_id": pk, **sealed(number + 1)} for pk, number in item_versions.items()]
-    asked = {
-        "path": f"/api/v1/vault/{vault}/rotate",
-        "body": {**sealed(version + 1), "items": items},
-        "headers": {"Authorization": f"Bearer {api.access}", "If-Match": f'"{version}"'},
-    }
-    nursery.stdin.write(json.dumps(asked) + "\n")
-    nursery.stdin.flush()
-    child, started = int(nursery.stdout.readline()), time.monotonic()
-    if kill_after is not None:
-        time.sleep(kill_after)
-        with contextlib.suppress(ProcessLookupError):  # it was done
-            os.kill(child, signal.SIGKILL)
-    said = []
-    while (line := nursery.stdout.readline().strip()) != "ended":
-        said.append(line)
-    assert said in ([], ["200"]), said
-    return time.monotonic() - started, bool(said)
+    body = {**sealed(version + 1), "items": items}
+    headers = {"Authorization": f"Bearer {api.access}", "If-Match": f'"{version}"'}
+    took, said = nursery.run(send, f"/api/v1/vault/{vault}/rotate", body, headers, **kill)
+    assert said in ([], [200]), said
+    return took, bool(said)
 
 
 def state(vault):

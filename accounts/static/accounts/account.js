@@ -1,5 +1,5 @@
 // The pages behind mailed links: read the token after the #, call the API, say what happened.
-import { newSecret } from "../vault/client.js"; // one derivation for every page
+import { newSecret } from "../vault/keys.js"; // one derivation for every page
 
 const form = document.getElementById("form");
 const said = document.getElementById("said");

@@ -4,11 +4,10 @@ export const NO_ITEM = "00000000-0000-0000-0000-000000000000"; // in the place o
 
 /** The server said no (`status`, `code`), or cannot be believed. The message is for people. */
 export class Refused extends Error {}
-const weaker = () => new Refused("This server asks for too weak a key. Do not sign in.");
 
 const utf8 = new TextEncoder();
 const { subtle } = crypto;
-const random = (count) => crypto.getRandomValues(new Uint8Array(count));
+export const random = (count) => crypto.getRandomValues(new Uint8Array(count));
 export const base64 = (bytes) => btoa(Array.from(new Uint8Array(bytes), (byte) => String.fromCharCode(byte)).join(""));
 export const raw = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 
@@ -19,24 +18,17 @@ async function bits(secret, options) {
 
 const hkdf = (key, salt, info) => bits(key, { name: "HKDF", salt, info: utf8.encode(`getyousite/v1/${info}`) });
 
-/** PBKDF2-HMAC-SHA256 of the password in NFKC. Throws Refused below 600,000 iterations. */
-async function masterKey(password, salt, iterations) {
-  if (!(iterations >= LEAST_ITERATIONS)) throw weaker();
+/** PBKDF2-HMAC-SHA256 of the password in NFKC. Throws Refused. */
+async function masterKey(password, salt, iterations, least) {
+  if (!(iterations >= least && iterations <= 10_000_000)) throw new Refused("This server asks for too weak a key. Do not sign in.");
   return bits(utf8.encode(password.normalize("NFKC")), { name: "PBKDF2", salt, iterations });
 }
 
-/** Of a password, as `auth/prelogin` says: `auth_hash` to send, and `key`, which stays. */
-export async function derive(password, { kdf, salt }) {
-  const master = await masterKey(password, raw(salt), kdf.iterations);
+/** By what `auth/prelogin` says: `auth_hash` to send, and `key`, which stays. */
+export async function derive(password, { kdf, salt }, least = LEAST_ITERATIONS) {
+  const master = await masterKey(password, raw(salt), kdf.iterations, least);
   const [hash, key] = await Promise.all(["auth", "enc"].map((info) => hkdf(master, new Uint8Array(), info)));
   return { auth_hash: base64(hash), key };
-}
-
-/** A new secret: `fields` for sign-up, change or reset, and `key`. */
-export async function newSecret(password, iterations = LEAST_ITERATIONS) {
-  const parameters = { kdf: { algorithm: "PBKDF2-SHA256", iterations }, salt: base64(random(16)) };
-  const { auth_hash, key } = await derive(password, parameters);
-  return { fields: { scheme: "blind", ...parameters, auth_hash }, key };
 }
 
 const idBytes = (id) => id.replaceAll("-", "").match(/../g).map((pair) => parseInt(pair, 16));
@@ -68,12 +60,22 @@ export async function unseal(key, { alg, iv, salt, version, ciphertext }, where)
   }
 }
 
-const own = (vaultId, version) => ({ vaultId, itemId: NO_ITEM, version });
-export const sealRecord = (account, vaultId, key, version) => seal(account, JSON.stringify({ key: base64(key) }), own(vaultId, version));
-export const openRecord = async (account, row) => raw(JSON.parse(await unseal(account, row, own(row.vault_id))).key);
+export const own = (vaultId, version) => ({ vaultId, itemId: NO_ITEM, version });
 
-/** One person's vaults: `{ key, version }` by id, and `items`, `{ vaultId, itemId, version, value }` by `vault/item`.
- * Keep `memory`, which is not secret: it shows when the server takes something back. */
+/** A vault's own record: its key, and what else a client keeps there. */
+export async function openRecord(account, row) {
+  const record = JSON.parse(await unseal(account, row, own(row.vault_id)));
+  return { key: raw(record.key), record, version: row.version };
+}
+
+export const sealRecord = (account, vaultId, { record, key }, version) =>
+  seal(account, JSON.stringify({ ...record, key: base64(key) }), own(vaultId, version));
+
+const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const claims = (token) => JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
+
+/** One person's vaults: `{ key, record, version }` by id; `items`, `{ vaultId, itemId, version, value }` by `vault/item`; `broken`, rows
+ * that do not open. Keep `memory`, which is not secret: it shows when the server takes something back. */
 export class Client {
   #key; // the account's; none while locked
   #access;
@@ -81,32 +83,36 @@ export class Client {
 
   constructor(memory = {}) {
     this.lock();
-    this.memory = { iterations: LEAST_ITERATIONS, seen: {}, ...memory };
+    this.memory = { iterations: LEAST_ITERATIONS, seen: {}, ...memory }; // versions by name, negative once deleted
   }
 
-  /** One request. Throws Refused with what the server said. */
   async call(method, path, body, ifMatch, again) {
     const headers = { "Content-Type": "application/json", "X-Requested-With": "vault" };
     if (this.#access) headers.Authorization = `Bearer ${this.#access}`;
     if (ifMatch) headers["If-Match"] = `"${ifMatch}"`;
     const answer = await fetch(`/api/v1/${path}`, { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
-    const told = answer.status === 204 ? null : await answer.json();
+    const told = answer.status === 204 ? null : await answer.json().catch(() => ({ detail: `The server answered ${answer.status}.` }));
     if (told?.code?.startsWith("token_") && !again) {
+      const { sid } = claims(this.#access);
       this.#access = "";
-      this.#access = (await this.call("POST", "auth/refresh", {}, 0, true)).access;
+      const { access } = await this.call("POST", "auth/refresh", {}, 0, true);
+      if (claims(access).sid !== sid) { // of another tab, perhaps of somebody else
+        this.lock();
+        throw Object.assign(new Refused(), { code: "refresh_refused" });
+      }
+      this.#access = access;
       return this.call(method, path, body, ifMatch, true);
     }
     if (!answer.ok) throw Object.assign(new Refused(told.errors?.map((error) => error.detail).join(" ") || told.detail), told);
     return told;
   }
 
-  /** Sign in and read everything. `secondFactor(asked)` gives `{ code }` or the like. */
+  /** `secondFactor(asked)` gives `{ code }` or the like. */
   async signIn(email, password, secondFactor) {
     this.#access = "";
     const told = await this.call("POST", "auth/prelogin", { email });
     if (told.scheme !== "blind") throw new Refused("This account is not blind: the server would see its password.");
-    if (told.kdf.iterations < this.memory.iterations) throw weaker();
-    const { auth_hash, key } = await derive(password, told);
+    const { auth_hash, key } = await derive(password, told, this.memory.iterations);
     const { access } = await this.call("POST", "auth/login", { email, auth_hash }).catch(async (refused) => {
       if (refused.code !== "mfa_required") throw refused;
       return this.call("POST", "auth/mfa/verify", { challenge: refused.challenge, ...(await secondFactor(refused)) });
@@ -124,73 +130,67 @@ export class Client {
   async #open(key) {
     this.lock();
     this.#key = key;
-    await this.sync();
+    await this.sync().catch((error) => { this.lock(); throw error; });
   }
 
   /** Forget every key and everything that was opened. */
   lock() {
-    [this.#key, this.#cursor, this.vaults, this.items] = [undefined, "", new Map(), new Map()];
+    [this.#key, this.#cursor, this.vaults, this.items, this.broken] = [undefined, "", new Map(), new Map(), new Map()];
+  }
+
+  async prove(password) {
+    const found = await derive(password, this.check);
+    await unseal(found.key, this.check.envelope, own(NO_ITEM)).catch(() => { throw new Refused("This is not the password."); });
+    return found;
   }
 
   async unlock(password) {
-    const { key } = await derive(password, this.check);
-    await unseal(key, this.check.envelope, own(NO_ITEM)).catch(() => { throw new Refused("This is not the password."); });
-    await this.#open(key);
+    await this.#open((await this.prove(password)).key);
   }
 
-  /** Read what changed. */
+  /** Read what changed, and believe nothing that is older than it was. */
   async sync() {
-    const [key, rows, vaults, items, { seen }] = [this.#key, new Map(), new Map(this.vaults), new Map(this.items), this.memory];
+    const key = this.#key;
+    const [rows, vaults, items, broken] = [[], this.vaults, this.items, this.broken].map((old) => new Map(old));
+    const seen = { ...this.memory.seen };
     let told = { cursor: this.#cursor, more: true };
     while (told.more) {
       told = await this.call("GET", `vault/changes?since=${told.cursor}`);
       for (const row of told.results) rows.set(`${row.vault_id}/${row.item_id ?? NO_ITEM}`, row);
     }
-    for (const [name, { deleted, version }] of rows) deleted ? delete seen[name] : this.#saw(name, version);
-    await Promise.all([...rows.values()].filter((row) => !row.item_id).map(async (row) => {
-      if (row.deleted) vaults.delete(row.vault_id);
-      else vaults.set(row.vault_id, { key: await openRecord(key, row), version: row.version });
+    for (const [name, { vault_id, item_id, version }] of rows) {
+      const sound = [vault_id, item_id ?? vault_id].every((id) => ID.test(id) && id !== NO_ITEM) && Number.isInteger(version) && version > 0 && version < 2 ** 31;
+      if (!sound || version < Math.abs(seen[name] ?? 0)) throw new Refused(`${name} was rolled back to version ${version}.`);
+    }
+    const settle = (wanted, map, open) => Promise.all([...rows].filter(([, row]) => !row.item_id === wanted).map(async ([name, row]) => {
+      const id = wanted ? row.vault_id : name;
+      map.delete(id);
+      broken.delete(name);
+      if (row.deleted) seen[name] = -row.version;
+      else await open(row).then((it) => it && map.set(id, it) && (seen[name] = row.version), () => broken.set(name, row));
     }));
-    await Promise.all([...rows].map(async ([name, row]) => {
-      const where = { vaultId: row.vault_id, itemId: row.item_id, version: row.version };
-      if (row.deleted || !vaults.has(where.vaultId)) items.delete(name);
-      else if (where.itemId) items.set(name, { ...where, value: JSON.parse(await unseal(vaults.get(where.vaultId).key, row, where)) });
-    }));
+    await settle(true, vaults, (row) => openRecord(key, row));
+    await settle(false, items, async (row) => {
+      const [vault, where] = [vaults.get(row.vault_id), { vaultId: row.vault_id, itemId: row.item_id, version: row.version }];
+      return vault && { ...where, value: JSON.parse(await unseal(vault.key, row, where)) };
+    });
     for (const [name, { vaultId }] of items) if (!vaults.has(vaultId)) items.delete(name);
-    const lost = Object.keys(seen).find((name) => vaults.has(name.slice(0, 36)) && !name.endsWith(NO_ITEM) && !items.has(name));
+    const lost = Object.keys(seen).find((name) => seen[name] > 0 && vaults.has(name.slice(0, 36)) && !name.endsWith(NO_ITEM) && !items.has(name) && !broken.has(name));
     if (lost) throw new Refused(`The server has lost ${lost}.`);
-    if (key === this.#key) [this.vaults, this.items, this.#cursor] = [vaults, items, told.cursor]; // not locked meanwhile
+    if (key !== this.#key) return; // locked meanwhile
+    [this.vaults, this.items, this.broken, this.memory.seen, this.#cursor] = [vaults, items, broken, seen, told.cursor];
   }
 
-  #saw(name, version) {
-    const before = this.memory.seen[name];
-    if (version < before) throw new Refused(`${name} was rolled back from version ${before} to ${version}.`);
-    this.memory.seen[name] = version;
+  record(vaultId, vault, version) {
+    return sealRecord(this.#key, vaultId, vault, version);
   }
 
-  async makeVault() {
-    const id = crypto.randomUUID();
-    await this.call("POST", "vault", { vault_id: id, ...(await sealRecord(this.#key, id, random(32), 1)) });
-    await this.sync();
-    return id;
-  }
-
-  /** Write an item, new or over `version`. Throws Refused with status 412 when somebody was faster. */
-  async put(value, { vaultId, itemId = crypto.randomUUID(), version = 0 }) {
-    const sealed = await seal(this.vaults.get(vaultId).key, JSON.stringify(value), { vaultId, itemId, version: version + 1 });
+  /** Write an item, new or over `version`; Refused has status 412 when somebody was faster. */
+  async put(value, { vaultId, itemId, version = 0 }) {
+    const vault = this.vaults.get(vaultId);
+    const sealed = await seal(vault.key, JSON.stringify(value), { vaultId, itemId, version: version + 1 });
     if (version) await this.call("PUT", `vault/${vaultId}/items/${itemId}`, sealed, version);
-    else await this.call("POST", `vault/${vaultId}/items`, { item_id: itemId, ...sealed });
-    this.#saw(`${vaultId}/${itemId}`, version + 1);
-    await this.sync();
-  }
-
-  /** Seal a whole vault with a new key, or nothing. */
-  async rotate(vaultId) {
-    const [key, { version }] = [random(32), this.vaults.get(vaultId)];
-    const mine = [...this.items.values()].filter((item) => item.vaultId === vaultId);
-    const items = await Promise.all(mine.map(async ({ itemId, version: last, value }) =>
-      ({ item_id: itemId, ...(await seal(key, JSON.stringify(value), { vaultId, itemId, version: last + 1 })) })));
-    await this.call("POST", `vault/${vaultId}/rotate`, { ...(await sealRecord(this.#key, vaultId, key, version + 1)), items }, version);
+    else await this.call("POST", `vault/${vaultId}/items`, { item_id: itemId, ...sealed }, vault.version);
     await this.sync();
   }
 }
