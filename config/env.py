@@ -138,6 +138,11 @@ class Environment(BaseSettings):
     vault_mib: int = Field(
         100, ge=1, description="MiB of ciphertext that one person's vaults may take, history and trash included."
     )
+    geoip_path: str = Field(
+        "",
+        description="A file in MaxMind's format (GeoLite2 City, DB-IP); without one countries of visits are unknown.",
+    )
+    analytics_keep_days: int = Field(760, ge=1, description="Days that events of visits are kept; sums stay.")
     vault_items: int = Field(20_000, ge=1, description="Items that one person may keep in vaults, trash included.")
     prelogin_blind_percent: int | None = Field(
         None,

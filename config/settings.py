@@ -32,6 +32,7 @@ INSTALLED_APPS = [
     "accounts",
     "sites",
     "vault",
+    "analytics",
     "django.contrib.sessions",
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
@@ -156,6 +157,8 @@ SOFT_DELETE_FOR = timedelta(days=30)
 EMAIL_VERIFICATION_REQUIRED = ENV.accounts_email_verification == "required"
 STAFF_MFA_REQUIRED = ENV.staff_mfa == "required"
 PASSKEY_DOMAIN = ENV.passkey_domain or APP_HOST
+GEOIP_PATH = ENV.geoip_path
+ANALYTICS_KEEP_FOR = timedelta(days=ENV.analytics_keep_days)
 VAULT_BYTES, VAULT_ITEMS = ENV.vault_mib * 1024 * 1024, ENV.vault_items
 PRELOGIN_BLIND_PERCENT = ENV.prelogin_blind_percent
 OIDC_PROVIDERS = ENV.oidc_providers
@@ -292,6 +295,10 @@ CELERY_BEAT_SCHEDULE = {
     "mail-proofs": _every(60, "accounts.tasks.mail_proofs"),
     "forget-proofs": _every(3600, "accounts.tasks.forget_proofs"),
     "make-exports": _every(60, "accounts.tasks.make_exports"),
+    "write-events": _every(2, "analytics.tasks.write_events"),
+    "recount-events": _every(300, "analytics.tasks.recount"),
+    "keep-analytics": _every(60, "analytics.tasks.keep_house"),
+    "forget-events": _every(86400, "analytics.tasks.forget_events"),
     "forget-exports": _every(3600, "accounts.tasks.forget_exports"),
 }
 

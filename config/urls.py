@@ -13,6 +13,7 @@ urlpatterns = [
     path("api/v1/", include("accounts.urls")),
     path("api/v1/", include("sites.urls")),
     path("api/v1/", include("vault.urls")),
+    path("api/v1/", include("analytics.urls")),
     path("account/invitation", invitation_page),
     path("account/oidc/<slug:provider>", provider_page),
     path("account/<slug:page>", account_page),

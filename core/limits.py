@@ -4,8 +4,10 @@ import ipaddress
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -68,15 +70,20 @@ class LocalBuckets:
 
 
 def client_address(request: HttpRequest) -> str:
+    """As `peer_of` says."""
+    return peer_of(request.META)
+
+
+def peer_of(environ: Mapping[str, Any]) -> str:
     """The client's address: the right-most hop of X-Forwarded-For that no proxy of ours wrote, else the peer's.
 
     With TRUSTED_PROXY_COUNT 0 the header is ignored. Never raises: what is not an address becomes the peer's.
     """
-    peer = str(request.META.get("REMOTE_ADDR", ""))
+    peer = str(environ.get("REMOTE_ADDR", ""))
     trusted: int = settings.TRUSTED_PROXY_COUNT
     if not trusted:
         return peer
-    hops = [hop.strip() for hop in str(request.META.get("HTTP_X_FORWARDED_FOR", "")).split(",") if hop.strip()]
+    hops = [hop.strip() for hop in str(environ.get("HTTP_X_FORWARDED_FOR", "")).split(",") if hop.strip()]
     candidate = hops[-trusted] if len(hops) >= trusted else peer
     try:
         return str(ipaddress.ip_address(candidate))

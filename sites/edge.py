@@ -34,19 +34,19 @@ Handler = Callable[[Environ, Route], tuple[str, Headers, bytes]]
 MAX_HOST = 260  # bytes: a name of 253 and a port; what strangers send longer is not kept in memory
 
 log = structlog.get_logger(__name__)
-_mounted: dict[str, tuple[Handler, bool]] = {}
+_mounted: dict[str, tuple[Handler, bool, int]] = {}
 _NO_SITE = b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><title>No site here</title><h1>There is no site here</h1><p>Check the address, or come back later.</p>\n"  # fmt: skip
 _AWAY = b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><title>One moment</title><h1>One moment, please</h1><p>This page cannot be shown right now. Try again in a few seconds.</p>\n"  # fmt: skip
 
 
-def mount(prefix: str, handler: Handler, *, unpublished: bool = False) -> None:
+def mount(prefix: str, handler: Handler, *, unpublished: bool = False, body: int = 0) -> None:
     """Answer paths below `/_/` that start with `prefix` on every published site, or on any host that a site could have.
 
-    For `AppConfig.ready()`.
+    Of a POST the handler reads up to `body` bytes and one, so that it can tell when there were more. For `AppConfig.ready()`.
     """
     if not prefix.startswith("/_/"):
         raise ValueError("a mount lives below /_/")
-    _mounted[prefix] = (handler, unpublished)
+    _mounted[prefix] = (handler, unpublished, body)
 
 
 class Edge:
@@ -83,21 +83,24 @@ class Edge:
         """
         if environ.get("CONTENT_LENGTH", "") in {"", "0"} and "HTTP_TRANSFER_ENCODING" not in environ:
             return self.app(environ, start_response)
-        if not self.readers.acquire(blocking=False):
+        body = self._read(environ, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        if body is None:
             refusal = problem(
                 Unavailable.status, code=Unavailable.code, detail=Unavailable.message, headers=Unavailable().headers
             )
             start_response(f"{refusal.status_code} {refusal.reason_phrase}", list(refusal.items()))
             return [refusal.content]
+        return self.app({**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}, start_response)
+
+    def _read(self, environ: Environ, limit: int) -> bytes | None:
+        """The body, of which at most `limit` bytes; None while as many threads read bodies as may."""
+        if not self.readers.acquire(blocking=False):
+            return None
         try:
-            wanted = min(
-                int(environ.get("CONTENT_LENGTH") or settings.DATA_UPLOAD_MAX_MEMORY_SIZE),
-                settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
-            )
-            body = environ["wsgi.input"].read(wanted)
+            body: bytes = environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or limit), limit))
+            return body
         finally:
             self.readers.release()
-        return self.app({**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}, start_response)
 
     def answer(self, environ: Environ, host: str) -> tuple[str, Headers, bytes]:
         subdomain = host.removesuffix(self.suffix)
@@ -133,10 +136,14 @@ class Edge:
             return "304 Not Modified", kept, b""
         return page.status, variant.headers, variant.body
 
-    @staticmethod
-    def _mounted(environ: Environ, route: Route, path: str) -> tuple[str, Headers, bytes]:
-        for prefix, (handler, unpublished) in _mounted.items():
+    def _mounted(self, environ: Environ, route: Route, path: str) -> tuple[str, Headers, bytes]:
+        for prefix, (handler, unpublished, limit) in _mounted.items():
             if path.startswith(prefix) and (unpublished or route.release_id):
+                if limit and environ["REQUEST_METHOD"] == "POST":
+                    body = self._read(environ, limit + 1)
+                    if body is None:
+                        return plain("503 Service Unavailable", b"", ("Retry-After", "2"))
+                    environ = {**environ, "wsgi.input": io.BytesIO(body)}
                 return handler(environ, route)
         return plain("404 Not Found", b"" if route.release_id else _NO_SITE)
 

@@ -1,4 +1,4 @@
-"""What other apps put into the head of a published page (an analytics script, say), with its place in the CSP."""
+"""What other apps put into a published page (an analytics script, say), with its place in the CSP."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,10 +8,13 @@ from django.utils.safestring import SafeString, mark_safe
 
 @dataclass(frozen=True, slots=True)
 class HeadPart:
-    """`html` is trusted markup of ours; `script_hashes` are base64 SHA-256 digests for the page's `script-src`."""
+    """`html` is trusted markup of ours for the head, `body` for the end of the body; `script_hashes` are base64 SHA-256 digests for the
+    page's `script-src`.
+    """
 
     html: SafeString
     script_hashes: list[str] = field(default_factory=list)
+    body: SafeString = field(default_factory=SafeString)
 
 
 _contributors: list[Callable[[str], HeadPart]] = []
@@ -25,4 +28,5 @@ def contribute(make: Callable[[str], HeadPart]) -> None:
 def collect(*, base_url: str) -> HeadPart:
     parts = [make(base_url) for make in _contributors]
     html = mark_safe("".join(part.html for part in parts))  # noqa: S308 - parts are SafeStrings of our own apps
-    return HeadPart(html, [digest for part in parts for digest in part.script_hashes])
+    body = mark_safe("".join(part.body for part in parts))  # noqa: S308 - the same
+    return HeadPart(html, [digest for part in parts for digest in part.script_hashes], body)

@@ -88,6 +88,7 @@ def render(template: str, blueprint: dict[str, Any], page: Page, scene: Scene, *
         "style": mark_safe(style),  # noqa: S308 - made of our own CSS and of colours that match #rrggbb
         "heading_block": first.id if first is not None and first.type in {"hero", "heading"} else "",
         "extra_head": extra.html,
+        "extra_body": extra.body,
         **more,
     }  # fmt: skip
     html = get_template(template).render(context)
@@ -160,4 +161,6 @@ def renderer_version() -> str:
     ]
     for path in sorted([*made_of, code / "site_templates" / "pictures.json"]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    extra = head.collect(base_url="")
+    digest.update(extra.html.encode() + b"\0" + extra.body.encode())
     return digest.hexdigest()[:16]

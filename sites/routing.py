@@ -50,6 +50,7 @@ class Route:
     paths: frozenset[str] = frozenset()
     posts_path: str = ""
     posts_version: int = 0
+    number: int = 0
 
 
 class Routes:
@@ -108,16 +109,17 @@ class Routes:
                 found = (
                     Site.objects.routed()
                     .filter(subdomain=subdomain)
-                    .values_list("pk", "live_release_id", paths, posts, "posts_version")
+                    .values_list("pk", "live_release_id", paths, posts, "posts_version", "number")
                     .first()
                 )
         finally:
             close_old_connections()
         if found is None:
             return Route(0)
-        site_id, release_id, pages, posts_path, posts_version = found
+        site_id, release_id, pages, posts_path, posts_version, number = found
         posts_path = posts_path[0] if posts_path else PostSettings().path
-        return Route(0, site_id, release_id, address_of(subdomain), frozenset(pages), posts_path, posts_version)
+        address = address_of(subdomain)
+        return Route(0, site_id, release_id, address, frozenset(pages), posts_path, posts_version, number)
 
     def _refresh(self) -> None:
         now = time.monotonic()

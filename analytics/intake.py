@@ -1,0 +1,183 @@
+"""Where browsers say what they saw: below /_/ on each published site, before Django, without DRF and without SQL on the way.
+
+The answer is 202 whatever came, with `X-Drop: reason` when it was not counted, so that nobody learns more than the owner does, who sees the
+reasons added up. 413, 429 and 503 are the exceptions: the script tries once more after the last.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from django.db import DatabaseError
+from rest_framework.exceptions import ParseError
+
+from analytics import agents, places, sources, stream, visitors
+from analytics.events import Dropped, Given, read_event
+from analytics.models import Kind, Settings
+from analytics.profiles import Profile, profile_of
+from analytics.stream import Event
+from core import keys, redis
+from core.limits import LocalBuckets, client_network, peer_of
+from core.parsing import loads
+from sites.edge import Environ
+from sites.pages import SAFE, Headers
+from sites.routing import Route
+
+ALIAS = "/_/event"
+MAX_BODY = 8 * 1024
+MAX_EVENTS = 20
+NETWORK_RATE, NETWORK_BURST = 20, 200  # requests a second of one network in one process
+DROPS = "drops"  # Redis: one hash an hour, `site:reason` to how many
+GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c000000000100010000020144003b")
+
+log = structlog.get_logger(__name__)
+_buckets = LocalBuckets()
+
+
+def private_path() -> str:
+    """This installation's own path, which no list of trackers knows."""
+    return f"/_/{keys.sign('analytics path', 'intake')[:10]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who asks, for as long as the request lasts."""
+
+    address: str
+    agent: str
+    host: str
+    language: str = ""
+    signal: bool = False
+    prefetch: bool = False
+
+
+def serve(environ: Environ, route: Route) -> tuple[str, Headers, bytes]:
+    """Take what a browser sends: JSON by POST, or the picture that a browser without scripts asks for."""
+    method = environ["REQUEST_METHOD"]
+    address = peer_of(environ)
+    if not _buckets.take(client_network(address), interval=1 / NETWORK_RATE, burst=NETWORK_BURST).allowed:
+        return answer("429 Too Many Requests", ("Retry-After", "10"))
+    visitor = Visitor(
+        address=address,
+        agent=environ.get("HTTP_USER_AGENT", ""),
+        host=environ.get("HTTP_HOST", "").partition(":")[0].lower(),
+        language=environ.get("HTTP_ACCEPT_LANGUAGE", "")[:2].lower(),
+        signal=environ.get("HTTP_SEC_GPC") == "1" or environ.get("HTTP_DNT") == "1",
+        prefetch="prefetch" in environ.get("HTTP_SEC_PURPOSE", "") or "prefetch" in environ.get("HTTP_PURPOSE", ""),
+    )
+    if method == "GET":
+        return _picture(environ, route, visitor)
+    if method != "POST":
+        return answer("405 Method Not Allowed", ("Allow", "GET, POST"))
+    body = environ["wsgi.input"].read(MAX_BODY + 1)
+    if len(body) > MAX_BODY:
+        return answer("413 Content Too Large")
+    try:
+        told = loads(body)
+    except ParseError:
+        told = None
+    batch = told if isinstance(told, list) else [told]
+    return _take(route, visitor, batch[:MAX_EVENTS], beyond=len(batch) - MAX_EVENTS)
+
+
+def _picture(environ: Environ, route: Route, visitor: Visitor) -> tuple[str, Headers, bytes]:
+    """A page view of the page that shows the picture."""
+    status, headers, _ = _take(route, visitor, [{"n": "pageview", "u": environ.get("HTTP_REFERER", "")}])
+    status = "200 OK" if status.startswith("202") else status
+    kept = [header for header in headers if header[0] != "Content-Length"]
+    return status, [*kept, ("Content-Type", "image/gif"), ("Content-Length", str(len(GIF)))], GIF
+
+
+def _take(route: Route, visitor: Visitor, batch: list[Any], *, beyond: int = 0) -> tuple[str, Headers, bytes]:
+    drops: Counter[str] = Counter({"too_many": beyond} if beyond > 0 else {})
+    assert route.site_id is not None
+    try:
+        profile = profile_of(route.site_id)
+        events = []
+        for item in batch:
+            try:
+                events.append(make_event(route.number, profile, visitor, read_event(item, host=visitor.host)))
+            except Dropped as drop:
+                drops[drop.reason] += 1
+        if events:
+            drops.update(state for state in keep(events) if state != "ok")
+    except (redis.RedisAway, DatabaseError) as error:
+        log.warning("event_refused", error=type(error).__name__)
+        return answer("503 Service Unavailable", ("Retry-After", "2"))
+    if drops["full"]:
+        return answer("503 Service Unavailable", ("Retry-After", "10"))
+    count_drops(route.number, drops)
+    reasons = ",".join(sorted(drops))
+    return answer("202 Accepted", *([("X-Drop", reasons)] if reasons else []))
+
+
+def make_event(
+    number: int, profile: Profile, visitor: Visitor, given: Given, *, at: datetime | None = None, person: bool = True
+) -> Event:
+    """The event that a visitor's word becomes. `person` is False where a server speaks for nobody. Raises Dropped."""
+    if not profile.enabled:
+        raise Dropped("disabled")
+    if visitor.prefetch:
+        raise Dropped("prefetch")
+    if visitor.signal and profile.signals == Settings.Signals.DROP:
+        raise Dropped("signal")
+    agent = agents.read(visitor.agent[: agents.MAX_AGENT]) if person else agents.Agent()
+    if agent.bot or given.automated:
+        raise Dropped("bot")
+    country, region = places.find(visitor.address) if visitor.address else ("", "")
+    origin = sources.read(given.query, given.referrer, visitor.host)
+    event = Event(
+        number, given.kind, given.page, id=given.id, at=at, name=given.name, referrer=origin.referrer, source=origin.source, utm=origin.utm,
+        country=country, engaged=given.engaged, value=given.value, currency=given.currency, props=given.props,
+    )  # fmt: skip
+    if not person or (visitor.signal and profile.signals == Settings.Signals.COUNT):
+        if given.kind == Kind.ENGAGEMENT:
+            raise Dropped("signal")
+        return event
+    event.region, event.browser, event.os, event.device = region, agent.browser, agent.os, agent.device
+    event.language = visitor.language if visitor.language.isascii() and visitor.language.isalpha() else ""
+    event.visitor = visitors.visitor_id(
+        number,
+        profile.timezone,
+        address=visitor.address,
+        agent=visitor.agent,
+        host=visitor.host,
+        now=at or datetime.now(UTC),
+    )
+    return event
+
+
+def keep(events: list[Event]) -> list[str]:
+    """What became of each event. While Redis is away a few go straight into PostgreSQL. Raises RedisAway, DatabaseError."""
+    try:
+        return stream.append(events)
+    except redis.RedisAway:
+        from analytics import writer  # it needs PostgreSQL alone, and is needed when Redis is gone
+
+        writer.write_now(events)
+        return ["ok"] * len(events)
+
+
+def count_drops(number: int, drops: Counter[str]) -> None:
+    """Add to the hour's counters. They may be lost with Redis; nothing else is."""
+    if not drops:
+        return
+    name = f"{DROPS}:{datetime.now(UTC):%Y%m%d%H}"
+
+    def add(client: Any) -> None:
+        with client.pipeline(transaction=False) as pipe:
+            for reason, count in drops.items():
+                pipe.hincrby(name, f"{number}:{reason}", count)
+            pipe.expire(name, 48 * 3600)
+            pipe.execute()
+
+    try:
+        redis.call(add)
+    except redis.RedisAway:
+        log.warning("drops_not_counted", site=number)
+
+
+def answer(status: str, *extra: tuple[str, str]) -> tuple[str, Headers, bytes]:
+    return status, [("Content-Length", "0"), ("Cache-Control", "no-store"), *SAFE, *extra], b""

@@ -1,0 +1,6 @@
+"""What API keys may be given of analytics."""
+
+from core.permissions import scope
+
+ANALYTICS_READ = scope("analytics.read", "Read the analytics of your sites")
+EVENTS_WRITE = scope("events.write", "Send events of your sites' visitors")

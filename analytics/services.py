@@ -1,0 +1,88 @@
+"""What owners change, and what servers send."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from analytics import intake, profiles, store
+from analytics.events import Dropped, read_event
+from analytics.models import Drop, Settings
+from analytics.zones import day_bounds
+from audit.actors import Actor
+from audit.services import record
+from sites.models import Site
+from sites.subdomains import host_of
+
+LATEST = timedelta(days=7)
+EARLY = timedelta(minutes=5)  # a clock may be ahead by that much
+
+
+def settings_of(site: Site) -> Settings:
+    """What the owner chose, or the defaults."""
+    return Settings.objects.filter(site=site).first() or Settings(site=site)
+
+
+@transaction.atomic
+def change_settings(site: Site, changes: dict[str, Any], *, actor: Actor) -> Settings:
+    """Choose anew, from now on; every process follows within a minute."""
+    Settings.objects.get_or_create(site=site)
+    row = Settings.objects.select_for_update().get(site=site)
+    moved = {name: [getattr(row, name), value] for name, value in changes.items() if getattr(row, name) != value}
+    for name, value in changes.items():
+        setattr(row, name, value)
+    row.save()
+    record("analytics.settings_changed", actor=actor, subject=site, changes=moved)
+    transaction.on_commit(lambda: profiles.forget(site.pk))
+    return row
+
+
+def take_events(site: Any, given: list[dict[str, Any]], *, now: datetime) -> Counter[str]:
+    """What became of events that a server sent: `ok`, or why not. Raises RedisAway."""
+    profile = profiles.Profile(*(getattr(settings_of(site), name) for name in ("enabled", "timezone", "signals")))
+    host, outcome, events = host_of(site.subdomain), Counter[str](), []
+    for item in given:
+        try:
+            at = item.get("timestamp")
+            if at is not None and not now - LATEST <= at <= now + EARLY:
+                raise Dropped("too_old" if at < now else "too_new")
+            said = {"n": item["name"], "u": item["url"], "r": item.get("referrer"), "i": item.get("id")}
+            event = read_event({**said, "p": item.get("properties"), "v": item.get("revenue")}, host=host)
+            agent, address = item.get("user_agent", ""), item.get("address", "")
+            visitor = intake.Visitor(address=address, agent=agent, host=host)
+            person = bool(agent and address)
+            events.append(intake.make_event(site.number, profile, visitor, event, at=at, person=person))
+        except Dropped as drop:
+            outcome[drop.reason] += 1
+    if events:
+        outcome.update(intake.keep(events))
+    intake.count_drops(site.number, Counter({reason: count for reason, count in outcome.items() if reason != "ok"}))
+    return outcome
+
+
+def purge(before: datetime) -> int:
+    """Everything of sites that go for good now. In context `system`; how many sites that was is counted where they go."""
+    for number in Site.objects.filter(deleted_at__lt=before).values_list("number", flat=True):
+        store.forget_site(number)
+    return 0
+
+
+def erase_person(person: UUID | None, addresses: frozenset[str]) -> dict[str, int]:
+    """What was counted of a person's sites. Of visitors there is nothing that could be erased: nobody knows whose it is."""
+    gone: Counter[str] = Counter()
+    for number in Site.objects.filter(owner_id=person).values_list("number", flat=True):
+        gone.update({f"analytics_{name}": count for name, count in store.forget_site(number).items()})
+    return dict(gone)
+
+
+def drops_of(span: store.Span) -> list[dict[str, Any]]:
+    """What was not counted, by reason, most first. Up to a minute old."""
+    since, until = day_bounds(span.first, span.last, span.zone)
+    counted: Counter[str] = Counter()
+    for reason, count in Drop.objects.filter(site_number=span.site, hour__gte=since, hour__lt=until).values_list(
+        "reason", "count"
+    ):
+        counted[reason] += count
+    return [{"reason": reason, "count": count} for reason, count in counted.most_common()]

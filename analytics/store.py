@@ -1,0 +1,243 @@
+"""All SQL over events: what a report asks, and what the roll-ups are made of. Another store would have to answer these functions.
+
+A site is always named. A visitor's id ends with the site's day and a visit does not go on past it, so sums over days are exact: somebody
+who comes on two days is two daily visitors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from django.db import connection
+
+from analytics.models import Kind, Term
+from analytics.zones import day_bounds
+
+Sort = Term.Sort
+UNKNOWN, BEYOND = -1, 0  # terms of roll-ups that are no texts
+LARGEST = 1_000  # terms of a dimension and day that a roll-up names; the rest are one
+METRICS = ("visitors", "visits", "pageviews", "events", "bounces", "seconds", "engaged")
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """What a report can be broken down by. `column` is of `seen`: an event's own, or one of its visit."""
+
+    number: int
+    column: str
+    sort: int
+
+
+DIMENSIONS = {
+    "page": Dimension(1, "page", Sort.PAGE), "entry_page": Dimension(2, "entry", Sort.PAGE), "exit_page": Dimension(3, "leave", Sort.PAGE),
+    "referrer": Dimension(4, "referrer", Sort.REFERRER), "source": Dimension(5, "source", Sort.SOURCE),
+    "utm_source": Dimension(6, "utm_source", Sort.UTM_SOURCE), "utm_medium": Dimension(7, "utm_medium", Sort.UTM_MEDIUM),
+    "utm_campaign": Dimension(8, "utm_campaign", Sort.UTM_CAMPAIGN), "utm_content": Dimension(9, "utm_content", Sort.UTM_CONTENT),
+    "utm_term": Dimension(10, "utm_term", Sort.UTM_TERM), "country": Dimension(11, "country", Sort.COUNTRY),
+    "region": Dimension(12, "region", Sort.REGION), "browser": Dimension(13, "browser", Sort.BROWSER), "os": Dimension(14, "os", Sort.OS),
+    "device": Dimension(15, "device", Sort.DEVICE), "language": Dimension(16, "language", Sort.LANGUAGE), "event": Dimension(17, "name", Sort.EVENT),
+}  # fmt: skip
+
+OF_SOME = {"event", "entry_page", "exit_page", "property"}  # what not every event has: those without are not "unknown"
+
+# The events of a site between two moments, each with what is known of its visit as a whole. Visits do not cross days, so whole days know all of them.
+SEEN = f"""
+    those AS (SELECT * FROM analytics_event WHERE site_number = %(site)s AND created_at >= %(since)s AND created_at < %(until)s),
+    visits AS (
+        SELECT session, extract(epoch FROM max(created_at) - min(created_at))::bigint AS lasted,
+            count(*) FILTER (WHERE kind = {Kind.PAGEVIEW}) = 1 AND count(*) FILTER (WHERE kind IN ({Kind.CUSTOM}, {Kind.OUTBOUND}, {Kind.DOWNLOAD})) = 0 AS bounced,
+            (array_agg(page ORDER BY created_at, event_id) FILTER (WHERE kind = {Kind.PAGEVIEW}))[1] AS entry,
+            (array_agg(page ORDER BY created_at DESC, event_id DESC) FILTER (WHERE kind = {Kind.PAGEVIEW}))[1] AS leave
+        FROM those WHERE session IS NOT NULL GROUP BY session),
+    seen AS (SELECT those.*, lasted, bounced, entry, leave FROM those LEFT JOIN visits USING (session))"""
+# Of `parts`, which has one row for each key and visit: the metrics of each key.
+SUMS = """count(DISTINCT visitor)::int, count(session)::int, sum(pageviews)::int, sum(events)::int,
+    count(*) FILTER (WHERE bounced)::int, coalesce(sum(lasted), 0)::bigint, coalesce(sum(engaged), 0)::bigint"""
+
+
+def _parts(key: str, *, condition: str = "true", source: str = "seen", wide: bool = False) -> str:
+    """One row for each key and visit, and one for each key and all events of no visit. A `wide` key has two columns."""
+    return f"""SELECT {key}, session, visitor, bounced, lasted,
+        count(*) FILTER (WHERE kind = {Kind.PAGEVIEW}) AS pageviews,
+        count(*) FILTER (WHERE kind IN ({Kind.CUSTOM}, {Kind.OUTBOUND}, {Kind.DOWNLOAD})) AS events, sum(engaged) AS engaged
+        FROM {source} WHERE {condition} GROUP BY {"1, 2" if wide else "1"}, session, visitor, bounced, lasted"""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Whole local days of one site."""
+
+    site: int
+    zone: str
+    first: date
+    last: date
+
+    @property
+    def bounds(self) -> dict[str, Any]:
+        since, until = day_bounds(self.first, self.last, self.zone)
+        return {"site": self.site, "since": since, "until": until, "zone": self.zone}
+
+
+def raw_sums(
+    span: Span, *, where: "Where", bucket: str = "", dimension: str = "", prop: str = ""
+) -> dict[Any, list[int]]:
+    """Metrics from events, in one statement: by `bucket` (minute, hour, day, week, month; its first instant), by the terms of a
+    `dimension` (None for unknown), by the texts of a property, or as one whole under None.
+    """
+    key = "NULL::int"
+    if bucket:
+        key = "date_trunc(%(bucket)s, created_at, %(zone)s)"
+    elif prop:
+        key = "(props ->> %(property)s)"
+    elif dimension:
+        key = DIMENSIONS[dimension].column
+    parts = _parts(f"{key} AS slice", condition=f"{where.sql} AND ({key} IS NOT NULL OR {dimension not in OF_SOME})")
+    statement = f"WITH {SEEN}, parts AS ({parts}) SELECT slice, {SUMS} FROM parts GROUP BY slice"
+    return _sums(statement, {**span.bounds, "bucket": bucket, "property": prop, **where.values})
+
+
+def _sums(statement: str, values: dict[str, Any]) -> dict[Any, list[int]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return {row[0]: list(row[1:]) for row in cursor.fetchall()}
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A condition over `seen`, with its values."""
+
+    sql: str = "true"
+    values: Any = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", self.values or {})
+
+
+# --- roll-ups ---
+
+
+def count_day(site: int, day: date, zone: str) -> None:
+    """Make the roll-ups of one local day anew from its events. In the caller's transaction; the same events give the same rows."""
+    values = {**Span(site, zone, day, day).bounds, "day": day, "largest": LARGEST}
+    columns = ", ".join(METRICS)
+    keys = ", ".join(f"({dimension.number}, {dimension.column})" for dimension in DIMENSIONS.values())
+    some = ", ".join(str(DIMENSIONS[name].number) for name in DIMENSIONS if name in OF_SOME)
+    hours = _parts("date_trunc('hour', created_at, %(zone)s) AS hour")
+    whole, named = (
+        _parts("0 AS dimension, 0 AS term", wide=True),
+        _parts("dimension, shown AS term", source="named", wide=True),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM analytics_day WHERE site_number = %(site)s AND day = %(day)s", values)
+        cursor.execute(
+            "DELETE FROM analytics_hour WHERE site_number = %(site)s AND hour >= %(since)s AND hour < %(until)s", values
+        )
+        cursor.execute(
+            f"""INSERT INTO analytics_hour (site_number, hour, {columns})
+            WITH {SEEN}, parts AS ({hours}) SELECT %(site)s, hour, {SUMS} FROM parts GROUP BY hour""",
+            values,
+        )
+        cursor.execute(
+            f"""INSERT INTO analytics_day (site_number, day, dimension, term, {columns})
+            WITH {SEEN},
+            spread AS MATERIALIZED (
+                SELECT seen.*, slice.dimension, coalesce(slice.term, {UNKNOWN}) AS term FROM seen, LATERAL (VALUES {keys}) AS slice (dimension, term)
+                WHERE slice.term IS NOT NULL OR slice.dimension NOT IN ({some})),
+            ranked AS (
+                SELECT dimension, term, row_number() OVER (PARTITION BY dimension ORDER BY count(*) DESC, term) AS rank
+                FROM spread GROUP BY dimension, term),
+            named AS (
+                SELECT spread.*, CASE WHEN rank <= %(largest)s THEN term ELSE {BEYOND} END AS shown
+                FROM spread JOIN ranked USING (dimension, term))
+            SELECT %(site)s, %(day)s, dimension, term, {SUMS} FROM ({named}) AS parts GROUP BY dimension, term
+            UNION ALL
+            SELECT %(site)s, %(day)s, dimension, term, {SUMS} FROM ({whole}) AS parts GROUP BY dimension, term""",
+            values,
+        )
+
+
+def rolled_sums(span: Span, days: Sequence[date], *, bucket: str = "", dimension: str = "") -> dict[Any, list[int]]:
+    """The same as `raw_sums` without a condition, from the roll-ups of these days. Term 0 is what they do not name."""
+    key = {
+        "": "NULL::int",
+        "day": "day",
+        "week": "date_trunc('week', day)::date",
+        "month": "date_trunc('month', day)::date",
+    }[bucket]
+    number = DIMENSIONS[dimension].number if dimension else 0
+    if dimension:
+        key = f"nullif(term, {UNKNOWN})"
+    sums = ", ".join(f"sum({name})::bigint" for name in METRICS)
+    return _sums(
+        f"SELECT {key} AS slice, {sums} FROM analytics_day WHERE site_number = %(site)s AND dimension = %(dimension)s AND day = ANY(%(days)s) GROUP BY slice",
+        {"site": span.site, "dimension": number, "days": list(days)},
+    )
+
+
+def rolled_hours(span: Span, days: Sequence[date]) -> dict[Any, list[int]]:
+    """Metrics of each hour, from the roll-ups of these days."""
+    since, until = day_bounds(min(days), max(days), span.zone)
+    found = _sums(
+        f"SELECT hour, {', '.join(METRICS)} FROM analytics_hour WHERE site_number = %(site)s AND hour >= %(since)s AND hour < %(until)s",
+        {"site": span.site, "since": since, "until": until},
+    )
+    wanted = [day_bounds(day, day, span.zone) for day in days]
+    return {hour: sums for hour, sums in found.items() if any(since <= hour < until for since, until in wanted)}
+
+
+def dirty_days(span: Span) -> list[date]:
+    """Days whose roll-ups are older than their events."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT day FROM analytics_dirty WHERE site_number = %s AND day BETWEEN %s AND %s ORDER BY day",
+            [span.site, span.first, span.last],
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def take_dirty(limit: int) -> list[tuple[int, date]]:
+    """Site numbers and days to count anew, those that wait longest in the table first."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT site_number, day FROM analytics_dirty GROUP BY 1, 2 ORDER BY min(ctid) LIMIT %s", [limit]
+        )
+        return [(site, day) for site, day in cursor.fetchall()]
+
+
+def clean(site: int, day: date) -> bool:
+    """Forget that a day must be counted anew. What is marked after this statement stays marked. False when somebody else was faster."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM analytics_dirty WHERE site_number = %s AND day = %s", [site, day])
+        return bool(cursor.rowcount)
+
+
+def names_of(terms: Sequence[int]) -> dict[int, str]:
+    """The texts of terms."""
+    return dict(Term.objects.filter(pk__in=terms).values_list("pk", "text"))
+
+
+def present(site: int, *, since: datetime) -> tuple[int, list[list[Any]]]:
+    """Visitors since a moment, and the pages that most of them look at: text and visitors."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(DISTINCT visitor) FROM analytics_event WHERE site_number = %s AND created_at >= %s",
+            [site, since],
+        )
+        visitors = cursor.fetchone()[0]
+        cursor.execute(
+            """SELECT t.text, count(DISTINCT e.visitor) FROM analytics_event e JOIN analytics_term t ON t.id = e.page
+            WHERE e.site_number = %s AND e.created_at >= %s AND e.kind = 0 GROUP BY t.text ORDER BY 2 DESC, 1 LIMIT 10""",
+            [site, since],
+        )
+        return visitors, [list(row) for row in cursor.fetchall()]
+
+
+def forget_site(site: int) -> dict[str, int]:
+    """Delete everything of a site; what was how many."""
+    gone = {}
+    with connection.cursor() as cursor:
+        for table in ("event", "day", "hour", "dirty", "term", "drop", "salt"):
+            cursor.execute(f"DELETE FROM analytics_{table} WHERE site_number = %s", [site])
+            gone[table] = cursor.rowcount
+    return gone

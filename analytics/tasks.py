@@ -1,0 +1,44 @@
+"""The writers and the keeping of house, for Celery. All are safe to run twice, and to be killed."""
+
+from datetime import timedelta
+
+from celery import shared_task
+from django.utils import timezone
+
+from core import jobs
+
+
+@shared_task
+def write_events() -> None:
+    """Whatever waits in the streams. Each writer takes the shards that no other has."""
+    from analytics import stream, writer
+
+    for shard in range(stream.SHARDS):
+        writer.drain(shard)
+
+
+@shared_task
+def recount() -> None:
+    from analytics import rollups
+
+    rollups.recount()
+
+
+@shared_task
+def keep_house() -> None:
+    """Make partitions ahead, forget salts, copy the counters of drops."""
+    from analytics import upkeep
+
+    now = timezone.now()
+    if jobs.claim_slot("analytics_upkeep", every=timedelta(minutes=1), now=now):
+        upkeep.keep_house(now=now)
+
+
+@shared_task
+def forget_events() -> None:
+    """Drop what is older than it may be."""
+    from analytics import upkeep
+
+    now = timezone.now()
+    if jobs.claim_slot("analytics_forget", every=timedelta(days=1), now=now):
+        upkeep.forget_events(now=now)

@@ -1,0 +1,22 @@
+import pytest
+
+from analytics import partitions, profiles, terms, visitors
+from core import tenancy
+from sites.tests.factories import SiteFactory
+
+
+@pytest.fixture(autouse=True)
+def nothing_known():
+    """Tables are emptied between tests; what this process remembers of them goes, too."""
+    terms.forget_known()
+    partitions.forget_known()
+    profiles._known.clear()
+    visitors._salts.clear()
+
+
+@pytest.fixture
+def site(transactional_db):
+    made = SiteFactory()
+    with tenancy.context(tenancy.SYSTEM):
+        made.refresh_from_db()
+    return made
