@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import DatabaseError
 from rest_framework.exceptions import ParseError
 
@@ -28,7 +29,8 @@ from sites.routing import Route
 ALIAS = "/_/event"
 MAX_BODY = 8 * 1024
 MAX_EVENTS = 20
-NETWORK_RATE, NETWORK_BURST = 20, 200  # requests a second of one network in one process
+LEAST_RATE = 20  # requests a second of one network in one process; RATE_LIMIT may say more
+BURST_SECONDS = 10
 DROPS = "drops"  # Redis: one hash an hour, `site:reason` to how many
 GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c000000000100010000020144003b")
 
@@ -57,7 +59,8 @@ def serve(environ: Environ, route: Route) -> tuple[str, Headers, bytes]:
     """Take what a browser sends: JSON by POST, or the picture that a browser without scripts asks for."""
     method = environ["REQUEST_METHOD"]
     address = peer_of(environ)
-    if not _buckets.take(client_network(address), interval=1 / NETWORK_RATE, burst=NETWORK_BURST).allowed:
+    rate = max(LEAST_RATE, settings.RATE_LIMIT // 60)
+    if not _buckets.take(client_network(address), interval=1 / rate, burst=rate * BURST_SECONDS).allowed:
         return answer("429 Too Many Requests", ("Retry-After", "10"))
     visitor = Visitor(
         address=address,

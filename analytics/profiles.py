@@ -5,12 +5,12 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
 
 from analytics.models import Settings
 from core import tenancy
 
-KEPT_SECONDS = 60.0
+KEPT_SECONDS, PAUSE_SECONDS = 60.0, 5.0
 MOST = 50_000
 
 
@@ -25,7 +25,7 @@ _known: OrderedDict[UUID, tuple[float, Profile]] = OrderedDict()
 
 
 def profile_of(site_id: UUID) -> Profile:
-    """The choices for a site. One query a minute. Raises DatabaseError when nothing is known and nobody can be asked."""
+    """The choices for a site. One query a minute. Raises DatabaseError when nothing is known and PostgreSQL is away."""
     now = time.monotonic()
     found = _known.get(site_id)
     if found is not None and now - found[0] < KEPT_SECONDS:
@@ -33,6 +33,11 @@ def profile_of(site_id: UUID) -> Profile:
     try:
         with tenancy.context(tenancy.SYSTEM):
             row = Settings.objects.filter(site_id=site_id).values_list("enabled", "timezone", "signals").first()
+    except DatabaseError:
+        if found is None:
+            raise
+        _known[site_id] = (now - KEPT_SECONDS + PAUSE_SECONDS, found[1])  # what is known holds, and nobody waits
+        return found[1]
     finally:
         close_old_connections()
     profile = Profile(*row) if row else Profile()

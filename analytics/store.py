@@ -42,15 +42,29 @@ DIMENSIONS = {
 OF_SOME = {"event", "entry_page", "exit_page", "property"}  # what not every event has: those without are not "unknown"
 
 # The events of a site between two moments, each with what is known of its visit as a whole. Visits do not cross days, so whole days know all of them.
+OF_VISITS = (
+    "source",
+    "referrer",
+    "utm_source",
+    "utm_medium",
+    "utm_campaign",
+    "utm_content",
+    "utm_term",
+)  # as its first event had them
 SEEN = f"""
     those AS (SELECT * FROM analytics_event WHERE site_number = %(site)s AND created_at >= %(since)s AND created_at < %(until)s),
     visits AS (
         SELECT session, extract(epoch FROM max(created_at) - min(created_at))::bigint AS lasted,
             count(*) FILTER (WHERE kind = {Kind.PAGEVIEW}) = 1 AND count(*) FILTER (WHERE kind IN ({Kind.CUSTOM}, {Kind.OUTBOUND}, {Kind.DOWNLOAD})) = 0 AS bounced,
             (array_agg(page ORDER BY created_at, event_id) FILTER (WHERE kind = {Kind.PAGEVIEW}))[1] AS entry,
-            (array_agg(page ORDER BY created_at DESC, event_id DESC) FILTER (WHERE kind = {Kind.PAGEVIEW}))[1] AS leave
+            (array_agg(page ORDER BY created_at DESC, event_id DESC) FILTER (WHERE kind = {Kind.PAGEVIEW}))[1] AS leave,
+            array_agg(ARRAY[{", ".join(OF_VISITS)}] ORDER BY created_at, event_id) AS came
         FROM those WHERE session IS NOT NULL GROUP BY session),
-    seen AS (SELECT those.*, lasted, bounced, entry, leave FROM those LEFT JOIN visits USING (session))"""
+    seen AS (
+        SELECT those.created_at, those.visitor, those.session, kind, page, name, country, region, browser, os, device, language, engaged, props,
+            {", ".join(f"CASE WHEN came IS NULL THEN those.{name} ELSE came[1][{place}] END AS {name}" for place, name in enumerate(OF_VISITS, 1))},
+            lasted, bounced, entry, leave
+        FROM those LEFT JOIN visits USING (session))"""
 # Of `parts`, which has one row for each key and visit: the metrics of each key.
 SUMS = """count(DISTINCT visitor)::int, count(session)::int, sum(pageviews)::int, sum(events)::int,
     count(*) FILTER (WHERE bounced)::int, coalesce(sum(lasted), 0)::bigint, coalesce(sum(engaged), 0)::bigint"""

@@ -10,12 +10,13 @@ import secrets
 import threading
 from datetime import date, datetime, timedelta
 
-from django.db import connection
+from django.db import close_old_connections, connection, transaction
 
 from analytics.zones import day_bounds, local_day
 
 SALT_BYTES = 16
 LIVES_ON = timedelta(hours=26)  # after its day, for what was late
+DAYS = timedelta(days=2)  # no salt lives longer, in any time zone, than it takes to be this old
 MOST = 100_000  # salts in memory
 
 _salts: dict[tuple[int, date], bytes] = {}
@@ -34,27 +35,34 @@ def _salt(site_number: int, day: date, zone: str) -> bytes:
     if known is not None:
         return known
     dies_at = day_bounds(day, day, zone)[1] + LIVES_ON
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO analytics_salt VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
-            [site_number, day, secrets.token_bytes(SALT_BYTES), dies_at],
-        )
-        cursor.execute("SELECT salt FROM analytics_salt WHERE site_number = %s AND day = %s", [site_number, day])
-        salt = bytes(cursor.fetchone()[0])
-    with _lock:
-        for old in [key for key in _salts if key[0] == site_number and key[1] < day]:
-            del _salts[old]  # in memory it lives no longer than anybody asks for it
-        if len(_salts) >= MOST:
-            _salts.clear()
-        _salts[site_number, day] = salt
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO analytics_salt VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                [site_number, day, secrets.token_bytes(SALT_BYTES), dies_at],
+            )
+            cursor.execute("SELECT salt FROM analytics_salt WHERE site_number = %s AND day = %s", [site_number, day])
+            salt = bytes(cursor.fetchone()[0])
+        transaction.on_commit(lambda: _remember((site_number, day), salt))  # a salt that was rolled back is nobody's
+    finally:
+        close_old_connections()
     return salt
 
 
-def forget_salts(*, now: datetime) -> int:
-    """Delete the salts whose time is over; return how many. Those in memory go too, even where nobody visits any more."""
+def _remember(key: tuple[int, date], salt: bytes) -> None:
+    """With it go those of this site's days before, and all that are older than any salt may be."""
     with _lock:
-        for old in [key for key in _salts if key[1] < now.date() - timedelta(days=2)]:
+        for old in [
+            there for there in _salts if there[1] < key[1] and (there[0] == key[0] or key[1] - there[1] > DAYS)
+        ]:
             del _salts[old]
+        if len(_salts) >= MOST:
+            _salts.clear()
+        _salts[key] = salt
+
+
+def forget_salts(*, now: datetime) -> int:
+    """Delete the salts whose time is over; return how many. Web processes forget theirs with the next visitor of a new day."""
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM analytics_salt WHERE dies_at < %s", [now])
         return int(cursor.rowcount)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from django.db import connection, transaction
+from django.db import close_old_connections, connection, transaction
 from django.utils import timezone
 from redis import Redis
 
@@ -99,8 +99,11 @@ def write_now(events: list[Event]) -> None:
     for event in events:
         visit = None if event.visitor is None else event.visitor ^ int(now.timestamp() // 1800)
         rows.append((event.at or now, visit, json.loads(event.packed())))
-    with transaction.atomic():
-        write(rows)
+    try:
+        with transaction.atomic():
+            write(rows)
+    finally:
+        close_old_connections()
 
 
 def write(rows: list[Row]) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import contestants, health, login, machine, page, site, sites
+from benchmarks import contestants, health, intake, login, machine, page, site, sites
 from benchmarks.contestants import BenchRefused
 from benchmarks.measure import THREADS, Result, measure
 
-WORKLOADS = {module.WORKLOAD.name: module.WORKLOAD for module in (page, health, site, sites, login)}
+WORKLOADS = {module.WORKLOAD.name: module.WORKLOAD for module in (page, health, site, sites, intake, login)}
 VAR = contestants.ROOT / "var" / "bench"
 RESULTS = contestants.FOLDER / "results"
 BUSY = 0.15  # a share of the processors that other programs may take before we say so

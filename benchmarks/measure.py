@@ -137,10 +137,17 @@ def load(contestant: Contestant, ask: Ask, workload: Workload, *, seconds: int) 
     options = [f"-t{THREADS}", f"-c{workload.connections}", f"-d{seconds}s", "--timeout", "5s"]
     script = ["-s", str(FOLDER / workload.script)]
     sent = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
+    body = json.dumps(contestant.body(ask), separators=(",", ":"))
     used = machine.cpu_seconds(contestant.child.process.pid)
     done = subprocess.run(
         ["wrk", *options, *script, *sent, f"{contestant.url}{path}"],
-        env={**os.environ, "BENCH_FOLDER": str(FOLDER), "BENCH_EMAIL": EMAIL, "BENCH_PASSWORD": PASSWORD},
+        env={
+            **os.environ,
+            "BENCH_FOLDER": str(FOLDER),
+            "BENCH_EMAIL": EMAIL,
+            "BENCH_PASSWORD": PASSWORD,
+            "BENCH_BODY": body,
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -15,6 +15,7 @@ class Ask:
     method: str = "GET"
     headers: dict[str, str] = field(default_factory=dict)
     signed_in: bool = False
+    body: dict[str, str] = field(default_factory=dict)  # of a POST; nothing stands for signing in
     contains: str = ""  # what the answer's body must hold, so that the right thing is measured
     answers_with: dict[str, str] = field(default_factory=dict)  # headers the answer must have
 

@@ -5,7 +5,7 @@ hold, and whoever reads changes up to a number has seen all of them.
 import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +27,7 @@ BODY_BYTES = 10 * 1024 * 1024  # of a request that has a whole vault
 OVERHEAD = 320  # bytes of JSON around one envelope at most
 FIELDS = ("ciphertext", "iv", "salt", "alg", "version")
 TOMBSTONE = {"ciphertext": b""}
+TOMBSTONES_KEPT = timedelta(days=365)
 KEEP_FORMER = """
     INSERT INTO vault_formerversion (owner_id, item_id, created_at, ciphertext, iv, salt, alg, version)
     SELECT owner_id, id, now(), ciphertext, iv, salt, alg, version FROM vault_item WHERE id = %s"""
@@ -276,8 +277,9 @@ def rotate(
 
 def purge(before: datetime) -> int:
     """Empty the trash of what was deleted before then; return how many. Items leave a tombstone for clients that have not
-    heard. In context `system`.
+    heard, for a year. In context `system`.
     """
+    Item.objects.filter(purged_at__lt=before - TOMBSTONES_KEPT).delete()
     gone = 0
     vaults = Vault.objects.filter(deleted_at__lt=before)
     items = Item.objects.filter(deleted_at__lt=before, purged_at=None)

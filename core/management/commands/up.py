@@ -1,10 +1,12 @@
 """The development stack in one command: migrations, demo data, web, worker and beat, one log stream."""
 
 import http.client
+import io
 import json
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -39,8 +41,7 @@ class Command(BaseCommand):
             boot.check_redis_url()
             self.say("applying migrations")
             call_command("migrate", verbosity=0, interactive=False)
-            self.say("looking for demo data")
-            call_command("demo")
+            self.make_demo()
             self.say("starting web, worker and beat")
             children = start_all()
             wait_until_ready(children)
@@ -58,15 +59,28 @@ class Command(BaseCommand):
         self.stdout.write(f"· {line}")
         self.stdout.flush()
 
+    def make_demo(self) -> None:
+        """Accounts, a site and, with the first of them, visits of the last 90 days."""
+        self.say("looking for demo data")
+        fresh = not self.facts_path.exists()
+        call_command("demo")
+        if fresh and json.loads(self.facts_path.read_text())["owner"]:
+            self.say("inventing visits")
+            call_command("analytics_simulate", "--sites", "bakery", stdout=io.StringIO())
+
+    @property
+    def facts_path(self) -> Path:
+        path: Path = settings.VAR_DIR / "demo.json"
+        return path
+
     def panel(self) -> None:
-        path = settings.VAR_DIR / "demo.json"
-        demo = json.loads(path.read_text())
+        demo = json.loads(self.facts_path.read_text())
         base = demo["base_url"]
         lines = [
             f"Demo site    {demo['site_url']}",
             f"API docs     {base}/api/docs",
             f"Admin        {base}/admin/",
-            f"Accounts     {path}",
+            f"Accounts     {self.facts_path}",
             f"Mails        {settings.MAIL_FOLDER}",
             f"Metrics      http://{settings.ENV.internal_host}:{settings.ENV.internal_port}/metrics",
         ]
