@@ -8,7 +8,7 @@ now = () => Date.now(),
 send = (n, m) => {
 let body = JSON.stringify({ n, u, i: [...crypto.getRandomValues(new Uint8Array(8))].map(b => (b + 256).toString(16).slice(1)).join(""), w: navigator.webdriver || undefined, ...m }),
 go = () => fetch("PATH", { method: "POST", body, keepalive: true });
-go().then(a => a.status == 503 && setTimeout(go, 3e3)).catch(() => {});
+go().then(a => (a.status == 503 && setTimeout(go, 3e3), a.text())).catch(() => {});
 },
 // the page is not looked at any more
 rest = () => {

@@ -34,6 +34,7 @@ from analytics.serializers import (
     BreakdownSerializer,
     DropsSerializer,
     EventSerializer,
+    MetricsSerializer,
     RealtimeSerializer,
     SettingsSerializer,
     SummarySerializer,
@@ -49,18 +50,22 @@ MAX_BATCH = 100
 PRESENT = timedelta(minutes=5)
 
 
+COLUMNS = {"breakdown": ["value", *MetricsSerializer().fields], "drops": ["reason", "count"]}  # of a file without rows
+
+
 class CsvRenderer(renderers.BaseRenderer):
     """Rows of a report as RFC 4180 says. What a spreadsheet would take for a formula begins with an apostrophe."""
 
     media_type, format, charset = "text/csv", "csv", "utf-8"
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
-        rows = data.get("results", [data.get("metrics", {})]) if isinstance(data, dict) else []
+        rows = data.get("results", [data.get("metrics") or {}])
+        view = (renderer_context or {}).get("view")
+        columns = [*rows[0]] if rows else COLUMNS.get(getattr(view, "action", ""), [])
         text = io.StringIO()
-        if rows:
-            writer = csv.DictWriter(text, [*rows[0]])
-            writer.writeheader()
-            writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+        writer = csv.DictWriter(text, columns or ["nothing"])
+        writer.writeheader()
+        writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
         return text.getvalue().encode()
 
 

@@ -31,6 +31,7 @@ StartResponse = Callable[..., Any]
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
 Handler = Callable[[Environ, Route], tuple[str, Headers, bytes]]
 
+BURST_SECONDS = 0.05  # a body that is there already is read in less than a millisecond
 MAX_HOST = 260  # bytes: a name of 253 and a port; what strangers send longer is not kept in memory
 
 log = structlog.get_logger(__name__)
@@ -93,8 +94,8 @@ class Edge:
         return self.app({**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}, start_response)
 
     def _read(self, environ: Environ, limit: int) -> bytes | None:
-        """The body, of which at most `limit` bytes; None while as many threads read bodies as may."""
-        if not self.readers.acquire(blocking=False):
+        """The body, of which at most `limit` bytes; None while as many threads read bodies as may, for longer than a burst takes."""
+        if not self.readers.acquire(timeout=BURST_SECONDS):
             return None
         try:
             body: bytes = environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or limit), limit))

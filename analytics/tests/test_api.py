@@ -140,6 +140,14 @@ def test_a_report_is_a_file_that_no_spreadsheet_runs(site, owner):
     assert (row["value"], row["visitors"]) == ("'=cmd|' /C calc'!A0", "1")
 
 
+@pytest.mark.parametrize("path", ["summary", "timeseries", "breakdown", "drops", "realtime"])
+def test_a_file_of_nothing_has_its_columns(site, owner, path):
+    answer = owner.get(f"sites/{site.pk}/analytics/{path}?format=csv")
+
+    assert (answer.status_code, answer["Content-Type"]) == (200, "text/csv; charset=utf-8")
+    assert answer.content.strip()
+
+
 def test_nobody_reads_of_another_site(site, owner, march):
     mine = SiteFactory()
     with tenancy.context(tenancy.SYSTEM):
