@@ -25,7 +25,7 @@ def text() -> str:
 def head_part(base_url: str) -> HeadPart:
     script = text()
     picture = format_html(
-        '<noscript><img src="{}" alt="" width="1" height="1" style="position:absolute"></noscript>',
+        '<noscript><img src="{}" alt="" width="1" height="1" hidden></noscript>',
         intake.private_path(),
     )
     html = mark_safe(f"<script>{script}</script>")  # noqa: S308 - our own file

@@ -149,7 +149,7 @@ def test_every_table_of_customer_content_is_fenced_and_forced():
             SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity
                 AND EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid)
             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
-            WHERE c.relkind IN ('r', 'p') AND c.relname NOT LIKE 'audit\\_%' AND (c.relname LIKE 'sites\\_%' OR EXISTS (
+            WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname NOT LIKE 'audit\\_%' AND (c.relname LIKE 'sites\\_%' OR EXISTS (
                 SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
                 AND a.attname IN ('site_id', 'site_number', 'owner_id', 'user_id', 'author_id')))
             """
