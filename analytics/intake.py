@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, close_old_connections
 from rest_framework.exceptions import ParseError
 
 from analytics import agents, places, sources, stream, visitors
@@ -31,11 +31,12 @@ MAX_BODY = 8 * 1024
 MAX_EVENTS = 20
 LEAST_RATE = 20  # requests a second of one network in one process; RATE_LIMIT may say more
 BURST_SECONDS = 10
+DIRECT_RATE = 50  # requests a second of one process whose events PostgreSQL takes while Redis is away
 DROPS = "drops"  # Redis: one hash an hour, `site:reason` to how many
 GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c000000000100010000020144003b")
 
 log = structlog.get_logger(__name__)
-_buckets = LocalBuckets()
+_buckets, _direct = LocalBuckets(), LocalBuckets()
 
 
 def private_path() -> str:
@@ -109,6 +110,8 @@ def _take(route: Route, visitor: Visitor, batch: list[Any], *, beyond: int = 0) 
     except (redis.RedisAway, DatabaseError) as error:
         log.warning("event_refused", error=type(error).__name__)
         return answer("503 Service Unavailable", ("Retry-After", "2"))
+    finally:
+        close_old_connections()  # nobody does it for us here, before Django
     if drops["full"]:
         return answer("503 Service Unavailable", ("Retry-After", "10"))
     count_drops(route.number, drops)
@@ -135,7 +138,8 @@ def make_event(
         number, given.kind, given.page, id=given.id, at=at, name=given.name, referrer=origin.referrer, source=origin.source, utm=origin.utm,
         country=country, engaged=given.engaged, value=given.value, currency=given.currency, props=given.props,
     )  # fmt: skip
-    if not person or (visitor.signal and profile.signals == Settings.Signals.COUNT):
+    nobody = at is not None and not visitors.salt_lives(at, profile.timezone, now=datetime.now(UTC))
+    if not person or nobody or (visitor.signal and profile.signals == Settings.Signals.COUNT):
         if given.kind == Kind.ENGAGEMENT:
             raise Dropped("signal")
         return event
@@ -153,10 +157,14 @@ def make_event(
 
 
 def keep(events: list[Event]) -> list[str]:
-    """What became of each event. While Redis is away a few go straight into PostgreSQL. Raises RedisAway, DatabaseError."""
+    """What became of each event. While Redis is away a few go straight into PostgreSQL. Raises RedisAway beyond those,
+    DatabaseError.
+    """
     try:
         return stream.append(events)
     except redis.RedisAway:
+        if not _direct.take("all", interval=1 / DIRECT_RATE, burst=DIRECT_RATE).allowed:
+            raise
         from analytics import writer  # it needs PostgreSQL alone, and is needed when Redis is gone
 
         writer.write_now(events)

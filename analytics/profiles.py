@@ -5,7 +5,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError
 
 from analytics.models import Settings
 from core import tenancy
@@ -38,8 +38,6 @@ def profile_of(site_id: UUID) -> Profile:
             raise
         _known[site_id] = (now - KEPT_SECONDS + PAUSE_SECONDS, found[1])  # what is known holds, and nobody waits
         return found[1]
-    finally:
-        close_old_connections()
     profile = Profile(*row) if row else Profile()
     _known[site_id] = (now, profile)
     if len(_known) > MOST:

@@ -40,7 +40,7 @@ def change_settings(site: Site, changes: dict[str, Any], *, actor: Actor) -> Set
 
 
 def take_events(site: Any, given: list[dict[str, Any]], *, now: datetime) -> Counter[str]:
-    """What became of events that a server sent: `ok`, or why not. Raises RedisAway."""
+    """What became of events that a server sent: `ok`, or why not. Raises RedisAway, DatabaseError."""
     profile = profiles.Profile(*(getattr(settings_of(site), name) for name in ("enabled", "timezone", "signals")))
     host, outcome, events = host_of(site.subdomain), Counter[str](), []
     for item in given:

@@ -5,7 +5,7 @@ who comes on two days is two daily visitors.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -41,16 +41,9 @@ DIMENSIONS = {
 
 OF_SOME = {"event", "entry_page", "exit_page", "property"}  # what not every event has: those without are not "unknown"
 
+# What a visit began with belongs to all of its events.
+OF_VISITS = ("source", "referrer", "utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
 # The events of a site between two moments, each with what is known of its visit as a whole. Visits do not cross days, so whole days know all of them.
-OF_VISITS = (
-    "source",
-    "referrer",
-    "utm_source",
-    "utm_medium",
-    "utm_campaign",
-    "utm_content",
-    "utm_term",
-)  # as its first event had them
 SEEN = f"""
     those AS (SELECT * FROM analytics_event WHERE site_number = %(site)s AND created_at >= %(since)s AND created_at < %(until)s),
     visits AS (
@@ -122,10 +115,7 @@ class Where:
     """A condition over `seen`, with its values."""
 
     sql: str = "true"
-    values: Any = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "values", self.values or {})
+    values: dict[str, Any] = field(default_factory=dict)
 
 
 # --- roll-ups ---

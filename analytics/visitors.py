@@ -10,7 +10,7 @@ import secrets
 import threading
 from datetime import date, datetime, timedelta
 
-from django.db import close_old_connections, connection, transaction
+from django.db import connection, transaction
 
 from analytics.zones import day_bounds, local_day
 
@@ -30,22 +30,25 @@ def visitor_id(site_number: int, zone: str, *, address: str, agent: str, host: s
     return int.from_bytes(hashlib.blake2b(text, key=salt, digest_size=8).digest(), "big") >> 1
 
 
+def salt_lives(moment: datetime, zone: str, *, now: datetime) -> bool:
+    """Whether a visitor of that moment can still be told from others: a dead salt is not made again."""
+    day = local_day(moment, zone)
+    return now < day_bounds(day, day, zone)[1] + LIVES_ON
+
+
 def _salt(site_number: int, day: date, zone: str) -> bytes:
     known = _salts.get((site_number, day))
     if known is not None:
         return known
     dies_at = day_bounds(day, day, zone)[1] + LIVES_ON
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "INSERT INTO analytics_salt VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                [site_number, day, secrets.token_bytes(SALT_BYTES), dies_at],
-            )
-            cursor.execute("SELECT salt FROM analytics_salt WHERE site_number = %s AND day = %s", [site_number, day])
-            salt = bytes(cursor.fetchone()[0])
-        transaction.on_commit(lambda: _remember((site_number, day), salt))  # a salt that was rolled back is nobody's
-    finally:
-        close_old_connections()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO analytics_salt VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            [site_number, day, secrets.token_bytes(SALT_BYTES), dies_at],
+        )
+        cursor.execute("SELECT salt FROM analytics_salt WHERE site_number = %s AND day = %s", [site_number, day])
+        salt = bytes(cursor.fetchone()[0])
+    transaction.on_commit(lambda: _remember((site_number, day), salt))  # a salt that was rolled back is nobody's
     return salt
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from django.db import close_old_connections, connection, transaction
+from django.db import connection, transaction
 from django.utils import timezone
 from redis import Redis
 
@@ -54,8 +54,11 @@ def drain(shard: int) -> int:
 def write_batch(shard: int) -> tuple[int, bool]:
     """Write the next entries of a stream; how many, and whether there may be more."""
     with transaction.atomic():
-        Cursor.objects.bulk_create([Cursor(shard=shard)], ignore_conflicts=True)
-        cursor = Cursor.objects.select_for_update(skip_locked=True).filter(shard=shard).first()
+        rows = Cursor.objects.select_for_update(skip_locked=True).filter(shard=shard)
+        cursor = rows.first()
+        if cursor is None:  # another writer has it; or nobody ever had
+            Cursor.objects.bulk_create([Cursor(shard=shard)], ignore_conflicts=True)
+            cursor = rows.first()
         if cursor is None:
             return 0, False
         epoch, entries = _read(shard, cursor)
@@ -99,11 +102,8 @@ def write_now(events: list[Event]) -> None:
     for event in events:
         visit = None if event.visitor is None else event.visitor ^ int(now.timestamp() // 1800)
         rows.append((event.at or now, visit, json.loads(event.packed())))
-    try:
-        with transaction.atomic():
-            write(rows)
-    finally:
-        close_old_connections()
+    with transaction.atomic():
+        write(rows)
 
 
 def write(rows: list[Row]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 
 import pytest
 from django.db import transaction
@@ -13,7 +14,7 @@ from analytics import rollups, services, store, stream, writer
 from analytics.models import Kind, Settings, Term
 from analytics.stream import Event
 from conftest import sign_in
-from core import tenancy
+from core import redis, tenancy
 from sites.models import Access
 from sites.tests.factories import SiteFactory
 
@@ -174,7 +175,7 @@ def test_viewers_read_and_editors_choose(site, owner):
         assert Settings.objects.get(site=site).keep_days == 30
 
 
-def test_servers_send_what_they_saw(site, owner):
+def test_servers_send_what_they_saw(site, owner, monkeypatch):
     now = timezone.now()
     url = f"http://{site.subdomain}.localhost/paid"
     said = [
@@ -192,8 +193,17 @@ def test_servers_send_what_they_saw(site, owner):
     )
     for shard in range(stream.SHARDS):
         writer.drain(shard)
+    late = owner.get(f"sites/{site.pk}/analytics/summary?period=7d").json()["metrics"]
+    assert (late["pageviews"], late["events"], late["visitors"]) == (1, 1, 0), "that day's salt is dead, and stays so"
+    seen = {**said[2], "timestamp": now.isoformat()}
+    assert owner.post(f"sites/{site.pk}/events", [seen, seen]).json()["accepted"] == 2
+    for shard in range(stream.SHARDS):
+        writer.drain(shard)
     found = owner.get(f"sites/{site.pk}/analytics/summary?period=7d").json()["metrics"]
-    assert (found["pageviews"], found["events"], found["visitors"]) == (1, 1, 1)
+    assert (found["pageviews"], found["events"], found["visitors"], found["visits"]) == (3, 1, 1, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(stream, "append", Mock(side_effect=redis.RedisAway))
+        assert owner.post(f"sites/{site.pk}/events", [seen]).json()["accepted"] == 1, "written without Redis"
     assert owner.post(f"sites/{site.pk}/events", []).status_code == 400
     assert owner.post(f"sites/{site.pk}/events", said[:1] * 101).status_code == 400
 

@@ -3,6 +3,7 @@
 import os
 import random
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 
 import pytest
 from django.db import connection
@@ -179,10 +180,12 @@ def test_numbers_of_a_transaction_that_failed_are_not_remembered(site):
 
 
 def test_while_redis_is_away_events_go_straight_into_the_database(site, monkeypatch):
-    def away(*_):
-        raise redis.RedisAway
-
-    monkeypatch.setattr(stream, "append", away)
+    monkeypatch.setattr(stream, "append", Mock(side_effect=redis.RedisAway))
+    monkeypatch.setattr(intake, "_direct", intake.LocalBuckets())
 
     assert intake.keep([view(site.number, 1, visitor=8), view(site.number, 2, visitor=8)]) == ["ok", "ok"]
     assert rows(site) == (2, 2, 1)
+    many = [[view(site.number, count, visitor=8)] for count in range(3, 2 * intake.DIRECT_RATE)]
+    monkeypatch.setattr(writer, "write_now", Mock())
+    with pytest.raises(redis.RedisAway):
+        list(map(intake.keep, many))

@@ -289,7 +289,10 @@ function showConflict() {
   byId("conflict-what").textContent = theirs ? "This was changed on another device" : "This was deleted on another device";
   byId("conflict-now").textContent = theirs ? "while you had it open. It now says:" : "while you had it open.";
   const different = FIELDS.filter((field) => theirs && (theirs.value[field] ?? "") !== byId(field).value);
-  if (theirs && !different.length) return false;
+  if (theirs && !different.length) {
+    edited = theirs;
+    return false;
+  }
   byId("theirs").replaceChildren(...different.flatMap((field) => [
     Object.assign(document.createElement("dt"), { textContent: LABELS[field] }),
     Object.assign(document.createElement("dd"), { textContent: theirs.value[field] || "(empty)" }),
@@ -327,19 +330,17 @@ byId("delete").addEventListener("click", () => editing(async () => {
     if (![404, 412].includes(error.status)) throw error;
   });
   await client.sync();
-  if (!gone) return void showConflict();
+  if (!gone && showConflict()) return;
+  if (!gone) throw new Error("Another device has just saved the same. Press Delete again if you still want to.");
   byId("editor").close();
   showList();
-  say(`${value.name} is in the trash for 30 days.`, async () => {
-    try {
-      await client.call("POST", `${path}/restore`, {});
-      await client.sync();
-      showList();
-      say("It is back.");
-    } catch (error) {
-      complain(error);
-    }
-  }, "Undo");
+  const undo = async () => {
+    await client.call("POST", `${path}/restore`, {});
+    await client.sync();
+    showList();
+    say("It is back.");
+  };
+  say(`${value.name} is in the trash for 30 days.`, () => undo().catch(complain), "Undo");
 }));
 
 // --- settings ---
