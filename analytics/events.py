@@ -13,6 +13,7 @@ MAX_NAME = 60
 MAX_PROPS, MAX_PROP, MAX_PROPS_BYTES = 30, 300, 2048
 MAX_VALUE = 10**9
 MAX_ENGAGED = 6 * 3600 * 1000  # milliseconds
+NAMELESS = {Kind.PAGEVIEW, Kind.ENGAGEMENT}
 KINDS = {"pageview": Kind.PAGEVIEW, "engagement": Kind.ENGAGEMENT, "outbound": Kind.OUTBOUND, "download": Kind.DOWNLOAD}
 FIELDS = {"n", "u", "r", "i", "p", "v", "d", "w"}
 
@@ -55,7 +56,7 @@ def read_event(item: Any, *, host: str) -> Given:
     value, currency = _money(item.get("v"))
     return Given(
         kind, page, query,
-        referrer=_text(item.get("r")), name=name if kind == Kind.CUSTOM else "", id=_id(item.get("i")), props=_props(item.get("p")),
+        referrer=_text(item.get("r")), name="" if kind in NAMELESS else name, id=_id(item.get("i")), props=_props(item.get("p")),
         value=value, currency=currency, engaged=_engaged(item.get("d"), kind), automated=bool(item.get("w")),
     )  # fmt: skip
 

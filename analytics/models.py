@@ -4,10 +4,13 @@
 `analytics.store` reads and writes events.
 """
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
 from analytics.zones import valid_zone
+from audit.services import Subject
+from core.ids import uuid7
 from sites.models import Site
 
 
@@ -41,6 +44,95 @@ class Settings(models.Model):
 
     def __str__(self) -> str:
         return f"analytics of {self.site_id}"
+
+
+class Definition(models.Model):
+    """What a site's people saved under a name: a goal, a segment, or the steps of a funnel. `conditions` are filters as reports take them;
+    those of a goal and of a segment all hold, those of a funnel follow each other.
+    """
+
+    class Kind(models.TextChoices):
+        GOAL = "goal"
+        SEGMENT = "segment"
+        FUNNEL = "funnel"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=10, choices=Kind)
+    name = models.CharField(max_length=80)
+    conditions = models.JSONField(default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint("site", "kind", "name", name="definition_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def as_subject(self) -> Subject:
+        return Subject(self.kind, self.pk, self.name, site_id=self.site_id)
+
+
+class Annotation(models.Model):
+    """What happened on a day, beside its numbers. Publishes need none: they show themselves."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="+")
+    day = models.DateField()
+    text = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index("site", "day", name="annotation_day")]
+
+    def __str__(self) -> str:
+        return self.text
+
+    def as_subject(self) -> Subject:
+        return Subject("annotation", self.pk, site_id=self.site_id)
+
+
+class Share(models.Model):
+    """A link to a site's numbers for whoever has it. The token in it is computed, never stored: this row alone opens nothing."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="+")
+    name = models.CharField(max_length=80)
+    conditions = models.JSONField(default=list, help_text="Filters that hold whatever is looked at.")
+    password = models.CharField(max_length=200, blank=True, default="", help_text="A hash; empty for none.")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def as_subject(self) -> Subject:
+        return Subject("share", self.pk, self.name, site_id=self.site_id)
+
+
+class Subscription(models.Model):
+    """Somebody gets a mail about a site on Mondays. `last` is the Monday of the last one."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    last = models.DateField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint("user", "site", name="subscription_once")]
+
+    def __str__(self) -> str:
+        return f"weekly mail to {self.user_id}"
+
+    def as_subject(self) -> Subject:
+        return Subject("subscription", self.pk, site_id=self.site_id)
 
 
 class Term(models.Model):
@@ -131,3 +223,12 @@ class Drop(models.Model):
     hour = models.DateTimeField()
     reason = models.CharField(max_length=20)
     count = models.BigIntegerField()
+
+
+class Board(Site):
+    """A site as its numbers: what the admin lists."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "site analytics"
+        verbose_name_plural = "site analytics"

@@ -2,20 +2,20 @@
 
 from datetime import date, datetime, timedelta
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
-from analytics.query import FINEST, INTERVALS, OPERATORS, Filter, Query
+from analytics.filters import MAX_FILTERS, PROPERTY, SHAPE, read_filter
+from analytics.query import FINEST, INTERVALS, Query
 from analytics.store import DIMENSIONS, Span
 from core.errors import FieldProblem, Invalid
 from core.filters import parameter, short, whole
 
 MAX_DAYS = 2_000
-MAX_FILTERS, MAX_VALUES = 10, 50
 PERIODS = {"today": 1, "7d": 7, "28d": 28, "30d": 30, "90d": 90, "12m": 365}
-PROPERTY = "property:"
 
 RANGE = [
     OpenApiParameter("period", str, enum=[*PERIODS], description="Days that end today, in the site's time zone; `30d` unless told."),
@@ -23,6 +23,10 @@ RANGE = [
     OpenApiParameter("to", date, description="The last day."),
     OpenApiParameter("filter", str, many=True, description="`dimension:operator:value`, more values after `|`; the operators are is, is_not, contains, contains_not. All filters hold. A property is `property:name:operator:value`."),
 ]  # fmt: skip
+NARROWED = [
+    OpenApiParameter("segment", UUID, description="Filters that were saved; they hold beside those of `filter`."),
+    OpenApiParameter("goal", UUID, description="Also say who reached this goal, and what that brought."),
+]
 COMPARE = OpenApiParameter(
     "compare", str, enum=["previous", "year"], description="The same for as many days before, or a year ago."
 )
@@ -33,6 +37,10 @@ DIMENSION = OpenApiParameter(
     "dimension", str, description=f"`page` unless told; one of {', '.join(DIMENSIONS)}, or `property:name`."
 )
 LIMIT = OpenApiParameter("limit", int, description="1 to 1000; 20 unless told.")
+BEFORE = OpenApiParameter("before", datetime, description="Only what came before then: from `next`.")
+EVENTS_LIMIT = OpenApiParameter(
+    "limit", int, description="1 to 1000; 100 unless told. All that came at the same instant as the last stay together."
+)
 CSV = OpenApiParameter("format", str, enum=["json", "csv"])
 
 
@@ -56,7 +64,10 @@ def read_query(request: Request, *, site: int, zone: str, now: datetime) -> Quer
     given = request.query_params.getlist("filter")
     if len(given) > MAX_FILTERS:
         raise _refused("filter", f"At most {MAX_FILTERS} filters.")
-    return Query(Span(site, zone, first, last), tuple(_filter(text) for text in given))
+    try:
+        return Query(Span(site, zone, first, last), tuple(read_filter(text) for text in given))
+    except ValueError:
+        raise _refused("filter", SHAPE) from None
 
 
 def read_interval(request: Request, query: Query) -> str:
@@ -82,23 +93,6 @@ def read_limit(request: Request) -> int:
 
 def read_compare(request: Request) -> str:
     return str(parameter(request, "compare", _one_of(("previous", "year"))) or "")
-
-
-def _filter(text: str) -> Filter:
-    prop = ""
-    rest = text
-    if text.startswith(PROPERTY):
-        prop, _, rest = text.removeprefix(PROPERTY).partition(":")
-        rest = f"property:{rest}"
-    dimension, _, rest = rest.partition(":")
-    operator, _, values = rest.partition(":")
-    found = tuple(values.split("|"))
-    sound = (
-        len(text) <= 2000 and "\x00" not in text and operator in OPERATORS and len(found) <= MAX_VALUES and all(found)
-    )
-    if not sound or (dimension not in DIMENSIONS and not (dimension == "property" and prop)):
-        raise _refused("filter", "A filter is `dimension:operator:value`.")
-    return Filter(dimension, operator, found, prop)
 
 
 def _one_of(names: Any) -> Any:

@@ -1,43 +1,36 @@
 """One question about the visits of a site, and its answer: for the API, files, charts and links that are shared.
 
 Whole days without a filter come from roll-ups; days whose events are newer than their roll-up, and everything with a filter, from the events
-themselves. Both are exact, and days add up, so an answer may be made of both.
+themselves. Both are exact, and days add up, so an answer may be made of both. Beyond `MANY` events that must be read one by one, an answer is
+made of a sample of visitors, and `share` says which part they are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from math import ceil, log2
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db import connection
-
-from analytics import store
-from analytics.models import Term
-from analytics.store import DIMENSIONS, METRICS, Span, Where
+from analytics import filters, store
+from analytics.filters import Filter
+from analytics.store import METRICS, Conversions, Span, Where
 from analytics.zones import day_starts
 
 Sums = dict[Any, list[int]]
 INTERVALS = ("minute", "hour", "day", "week", "month")
-OPERATORS = {"is", "is_not", "contains", "contains_not"}
 SLOWEST = 5_000  # milliseconds that a report may take in the database
+MANY = 1_000_000  # events beyond which a report from events is made of a sample
 FINEST = {"minute": 2, "hour": 62}  # days that may be asked for at this interval
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
-    """Events whose `dimension` is (or is not) one of `values`, or contains one. `prop` names the property of a dimension `property`."""
-
-    dimension: str
-    operator: str
-    values: tuple[str, ...]
-    prop: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Query:
+    """With a `goal` the metrics also say who reached it."""
+
     span: Span
     filters: tuple[Filter, ...] = ()
+    goal: tuple[Filter, ...] = ()
 
 
 def metrics(sums: list[int]) -> dict[str, Any]:
@@ -57,19 +50,32 @@ def metrics(sums: list[int]) -> dict[str, Any]:
 
 
 NOTHING = [0] * len(METRICS)
+NOBODY = Conversions()
+
+
+def converted(found: Conversions, visitors: int) -> dict[str, Any]:
+    """Who reached a goal, of so many; revenue as decimal text by ISO 4217 currency."""
+    return {
+        "conversions": found.count,
+        "converted": found.visitors,
+        "conversion_rate": round(found.visitors / visitors, 4) if visitors else None,
+        "revenue": {currency: f"{value:.2f}" for currency, value in sorted(found.revenue.items())},
+    }
 
 
 def summary(query: Query) -> dict[str, Any]:
     """The metrics of the whole range."""
-    return metrics(_ask(query).get(None, NOTHING))
+    return _answers(query, _ask(query), [None])[0]
 
 
 def timeseries(query: Query, interval: str) -> list[dict[str, Any]]:
     """Metrics of each interval of the range, empty ones too: `at` is its first instant in the site's time zone."""
-    found = {_instant(key, query.span.zone): sums for key, sums in _ask(query, bucket=interval).items()}
+    zone = query.span.zone
+    found = {_instant(key, zone): sums for key, sums in _ask(query, bucket=interval).items()}
+    moments = _instants(query.span, interval)
+    answers = _answers(query, found, moments, bucket=interval)
     return [
-        {"at": at.astimezone(ZoneInfo(query.span.zone)).isoformat(), **metrics(found.get(at, NOTHING))}
-        for at in _instants(query.span, interval)
+        {"at": at.astimezone(ZoneInfo(zone)).isoformat(), **answer} for at, answer in zip(moments, answers, strict=True)
     ]
 
 
@@ -77,9 +83,64 @@ def breakdown(query: Query, dimension: str, *, prop: str = "", limit: int) -> tu
     """The largest slices by visitors, then page views and name; and how many there are."""
     found = _ask(query, dimension=dimension, prop=prop)
     names = store.names_of([key for key in found if isinstance(key, int) and key > 0])
-    rows = [{"value": _shown(key, names), **metrics(sums)} for key, sums in found.items()]
+    answers = _answers(query, found, list(found), dimension=dimension, prop=prop)
+    rows = [{"value": _shown(key, names), **answer} for key, answer in zip(found, answers, strict=True)]
     rows.sort(key=lambda row: (-row["visitors"], -row["pageviews"], -row["events"], row["value"] or ""))
     return rows[:limit], len(rows)
+
+
+def goals(query: Query, asked: Sequence[tuple[Filter, ...]]) -> list[dict[str, Any]]:
+    """How often each of some goals was reached, and by which part of the visitors. One statement each."""
+    visitors = summary(replace(query, goal=()))["visitors"]
+    return [converted(_conversions(replace(query, goal=goal)).get(None, NOBODY), visitors) for goal in asked]
+
+
+def funnel(query: Query, steps: Sequence[Filter]) -> list[dict[str, Any]]:
+    """Visitors of each step who took all before it, in order and on the same day; rates from 0 to 1."""
+    site, span = query.span.site, _sampled(query.span)
+    reached = [filters.reached(site, [step], name=f"s{number}_") for number, step in enumerate(steps)]
+    store.prepare(slowest=SLOWEST)
+    counts = store.funnel(span, where=filters.visits(site, query.filters), steps=reached)
+    return [
+        {
+            "step": str(step),
+            "visitors": count,
+            "rate": round(count / counts[0], 4) if counts[0] else None,
+            "step_rate": round(count / before, 4) if before else None,
+        }
+        for step, count, before in zip(steps, counts, [counts[0], *counts], strict=False)
+    ]
+
+
+def share(query: Query, *, raw: bool = False) -> float:
+    """The part of the visitors that an answer is made of: 1, or less where there are so many events that only a sample is in time."""
+    return 1 / _sampled(query.span).sample if raw or query.filters or query.goal else 1.0
+
+
+def _answers(query: Query, found: Sums, keys: Sequence[Any], **cut: str) -> list[dict[str, Any]]:
+    """The metrics of some slices, with conversions where a goal is asked for."""
+    answers = [metrics(found.get(key, NOTHING)) for key in keys]
+    if query.goal:
+        zone, bucket = query.span.zone, cut.get("bucket")
+        reached = {_instant(key, zone) if bucket else key: one for key, one in _conversions(query, **cut).items()}
+        for key, answer in zip(keys, answers, strict=True):
+            answer.update(converted(reached.get(key, NOBODY), answer["visitors"]))
+    return answers
+
+
+def _conversions(query: Query, **cut: str) -> dict[Any, Conversions]:
+    """In the visits that are filtered for, the events that reach the goal."""
+    site = query.span.site
+    one, other = filters.visits(site, query.filters), filters.reached(site, query.goal)
+    both = Where(f"{one.sql} AND {other.sql}", one.values | other.values)
+    store.prepare(slowest=SLOWEST)
+    return store.conversions(_sampled(query.span), where=both, **cut)
+
+
+def _sampled(span: Span) -> Span:
+    """The span, or a sample of it where there are many events."""
+    count = store.size(span)
+    return span if count <= MANY else replace(span, sample=min(256, 2 ** ceil(log2(count / MANY))))
 
 
 def before(query: Query, compare: str) -> Query:
@@ -103,15 +164,14 @@ def _shown(key: Any, names: dict[int, str]) -> str | None:
 
 
 def _ask(query: Query, *, bucket: str = "", dimension: str = "", prop: str = "") -> Sums:
-    where = _where(query)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(SLOWEST)])
+    where = filters.where(query.span.site, query.filters)
+    store.prepare(slowest=SLOWEST)
 
     def raw(span: Span) -> Sums:
         return store.raw_sums(span, where=where, bucket=bucket, dimension=dimension, prop=prop)
 
     if query.filters or prop or bucket == "minute":
-        return raw(query.span)
+        return raw(_sampled(query.span))
     if bucket == "hour":
         return _mixed(query.span, lambda days: store.rolled_hours(query.span, days), raw)
     return _mixed(query.span, lambda days: store.rolled_sums(query.span, days, bucket=bucket, dimension=dimension), raw)
@@ -161,36 +221,3 @@ def _instants(span: Span, interval: str) -> list[datetime]:
         "month": lambda day: day.replace(day=1),
     }
     return [day_starts(day, span.zone) for day in dict.fromkeys(starts[interval](day) for day in days)]
-
-
-def _where(query: Query) -> Where:
-    """Filters as a condition over events. Texts become numbers first, so that no row is compared by text."""
-    parts: list[str] = ["true"]
-    values: dict[str, Any] = {}
-    for number, item in enumerate(query.filters):
-        name, negative = f"f{number}", item.operator in {"is_not", "contains_not"}
-        if item.dimension == "property":
-            values[f"{name}_property"] = item.prop
-            expression = f"(props ->> %({name}_property)s)"
-            values[name] = _patterns(item.values) if item.operator.startswith("contains") else list(item.values)
-            found = f"{expression} {'ILIKE' if item.operator.startswith('contains') else '='} ANY(%({name})s)"
-        else:
-            expression = DIMENSIONS[item.dimension].column
-            values[name] = _terms(query.span.site, item)
-            found = f"{expression} = ANY(%({name})s)"
-        parts.append(f"coalesce(NOT ({found}), true)" if negative else f"({found})")
-    return Where(" AND ".join(parts), values)
-
-
-def _patterns(values: tuple[str, ...]) -> list[str]:
-    escaped = [value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for value in values]
-    return [f"%{value}%" for value in escaped]
-
-
-def _terms(site: int, item: Filter) -> list[int]:
-    rows = Term.objects.filter(site_number=site, sort=DIMENSIONS[item.dimension].sort)
-    if item.operator.startswith("contains"):
-        rows = rows.extra(where=["text ILIKE ANY(%s)"], params=[_patterns(item.values)])
-    else:
-        rows = rows.filter(text__in=item.values)
-    return list(rows.values_list("pk", flat=True))

@@ -7,6 +7,8 @@ from rest_framework import serializers
 from analytics.models import Settings
 from core.api import BoundedListSerializer, StrictSerializer
 
+SAMPLE = "The part of the visitors that this is made of; below 1 the numbers are estimates."
+
 
 class MetricsSerializer(serializers.Serializer[Any]):
     visitors = serializers.IntegerField(help_text="Daily visitors, summed: who comes on two days counts twice.")
@@ -19,6 +21,21 @@ class MetricsSerializer(serializers.Serializer[Any]):
     time_on_page = serializers.IntegerField(allow_null=True, help_text="Seconds that a page view was looked at.")
 
 
+class ConversionSerializer(serializers.Serializer[Any]):
+    """Beside metrics where a goal is asked for."""
+
+    conversions = serializers.IntegerField(required=False, help_text="How often the goal was reached.")
+    converted = serializers.IntegerField(required=False, help_text="Daily visitors who reached it.")
+    conversion_rate = serializers.FloatField(required=False, allow_null=True, help_text="Of all visitors, 0 to 1.")
+    revenue = serializers.DictField(
+        required=False, child=serializers.CharField(), help_text="Decimal text by ISO 4217 currency."
+    )
+
+
+class AnswerSerializer(MetricsSerializer, ConversionSerializer):
+    pass
+
+
 class RangeSerializer(serializers.Serializer[Any]):
     first = serializers.DateField()
     last = serializers.DateField()
@@ -27,30 +44,72 @@ class RangeSerializer(serializers.Serializer[Any]):
 
 class SummarySerializer(serializers.Serializer[Any]):
     range = RangeSerializer()
-    metrics = MetricsSerializer()
-    compared = MetricsSerializer(allow_null=True)
+    sample = serializers.FloatField(help_text=SAMPLE)
+    metrics = AnswerSerializer()
+    compared = AnswerSerializer(allow_null=True)
 
 
-class PointSerializer(MetricsSerializer):
+class PointSerializer(AnswerSerializer):
     at = serializers.CharField(help_text="The first instant, in the site's time zone.")
 
 
 class TimeseriesSerializer(serializers.Serializer[Any]):
     range = RangeSerializer()
+    sample = serializers.FloatField(help_text=SAMPLE)
     interval = serializers.CharField()
     results = PointSerializer(many=True)
     compared = PointSerializer(many=True, allow_null=True)
 
 
-class SliceSerializer(MetricsSerializer):
+class SliceSerializer(AnswerSerializer):
     value = serializers.CharField(allow_null=True, help_text="null is unknown.")
 
 
 class BreakdownSerializer(serializers.Serializer[Any]):
     range = RangeSerializer()
+    sample = serializers.FloatField(help_text=SAMPLE)
     dimension = serializers.CharField()
     count = serializers.IntegerField(help_text="How many values there are.")
     results = SliceSerializer(many=True)
+
+
+class GoalReportSerializer(ConversionSerializer):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+
+
+class ConversionsSerializer(serializers.Serializer[Any]):
+    range = RangeSerializer()
+    sample = serializers.FloatField(help_text=SAMPLE)
+    results = GoalReportSerializer(many=True)
+
+
+class StepSerializer(serializers.Serializer[Any]):
+    step = serializers.CharField()
+    visitors = serializers.IntegerField()
+    rate = serializers.FloatField(allow_null=True, help_text="Of those at the first step, 0 to 1.")
+    step_rate = serializers.FloatField(allow_null=True, help_text="Of those at the step before.")
+
+
+class FunnelReportSerializer(serializers.Serializer[Any]):
+    range = RangeSerializer()
+    sample = serializers.FloatField(help_text=SAMPLE)
+    name = serializers.CharField()
+    results = StepSerializer(many=True)
+
+
+class RawEventSerializer(serializers.Serializer[Any]):
+    at = serializers.DateTimeField()
+    kind = serializers.CharField()
+    page = serializers.CharField()
+    visitor = serializers.CharField(allow_null=True, help_text="The same until the site's midnight.")
+    visit = serializers.CharField(allow_null=True)
+    properties = serializers.DictField(allow_null=True)
+
+
+class RawEventsSerializer(serializers.Serializer[Any]):
+    results = RawEventSerializer(many=True, help_text="With all that is known of each; texts are empty where unknown.")
+    next = serializers.URLField(allow_null=True)
 
 
 class PresentPageSerializer(serializers.Serializer[Any]):

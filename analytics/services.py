@@ -1,23 +1,28 @@
-"""What owners change, and what servers send."""
+"""What a site's people choose and save, and what servers send."""
 
 from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from analytics import intake, profiles, store
+from analytics.errors import NameTaken, TooManySaved
 from analytics.events import Dropped, read_event
-from analytics.models import Drop, Settings
-from analytics.zones import day_bounds
+from analytics.models import Annotation, Definition, Drop, Settings
+from analytics.zones import day_bounds, local_day
 from audit.actors import Actor
 from audit.services import record
-from sites.models import Site
+from sites.models import Release, Site
 from sites.subdomains import host_of
 
 LATEST = timedelta(days=7)
 EARLY = timedelta(minutes=5)  # a clock may be ahead by that much
+MOST_SAVED = 100  # goals of a site, and as many segments, funnels and links
+MOST_ANNOTATIONS = 2_000
+MOST_NOTES = 200  # of each sort beside one report
 
 
 def settings_of(site: Site) -> Settings:
@@ -37,6 +42,70 @@ def change_settings(site: Site, changes: dict[str, Any], *, actor: Actor) -> Set
     record("analytics.settings_changed", actor=actor, subject=site, changes=moved)
     transaction.on_commit(lambda: profiles.forget(site.pk))
     return row
+
+
+@transaction.atomic
+def save_definition(site: Site, kind: str, given: dict[str, Any], *, actor: Actor) -> Definition:
+    """A goal, segment or funnel under a name. Raises NameTaken, TooManySaved."""
+    bounded(Definition.objects.filter(site=site, kind=kind))
+    try:
+        with transaction.atomic():
+            made = Definition.objects.create(site=site, kind=kind, **given)
+    except IntegrityError:
+        raise NameTaken from None
+    record(f"{kind}.created", actor=actor, subject=made, conditions=made.conditions)
+    return made
+
+
+@transaction.atomic
+def change_definition(row: Definition, changes: dict[str, Any], *, actor: Actor) -> Definition:
+    """Another name or other conditions: reports of days before follow them. Raises NameTaken, Definition.DoesNotExist."""
+    row = Definition.objects.select_for_update().get(pk=row.pk)
+    moved = {name: [getattr(row, name), value] for name, value in changes.items() if getattr(row, name) != value}
+    for name, value in changes.items():
+        setattr(row, name, value)
+    try:
+        with transaction.atomic():
+            row.save()
+    except IntegrityError:
+        raise NameTaken from None
+    record(f"{row.kind}.changed", actor=actor, subject=row, changes=moved)
+    return row
+
+
+@transaction.atomic
+def annotate(site: Site, given: dict[str, Any], *, actor: Actor) -> Annotation:
+    """Write beside a day what happened. Raises TooManySaved."""
+    bounded(Annotation.objects.filter(site=site), most=MOST_ANNOTATIONS)
+    made = Annotation.objects.create(site=site, **given)
+    record("annotation.created", actor=actor, subject=made, day=made.day.isoformat())
+    return made
+
+
+@transaction.atomic
+def remove(row: Definition | Annotation, *, actor: Actor) -> None:
+    record(f"{row.as_subject().type}.deleted", actor=actor, subject=row)
+    row.delete()
+
+
+def bounded(rows: QuerySet[Any], *, most: int = MOST_SAVED) -> None:
+    """Raises TooManySaved."""
+    if rows.count() >= most:
+        raise TooManySaved
+
+
+def notes(site: Site, span: store.Span) -> list[dict[str, Any]]:
+    """What happened on the days of a span, oldest first: what people wrote, and publishes by themselves. Two queries."""
+    since, until = day_bounds(span.first, span.last, span.zone)
+    written = Annotation.objects.filter(site=site, day__gte=span.first, day__lte=span.last).order_by("-day", "-id")[
+        :MOST_NOTES
+    ]
+    published = Release.objects.filter(site=site, created_at__gte=since, created_at__lt=until)[:MOST_NOTES]
+    found = [{"id": row.pk, "kind": "note", "day": row.day, "text": row.text} for row in written]
+    for number, note, at in published.values_list("number", "note", "created_at"):
+        text = f"Release {number}: {note}" if note else f"Release {number}"
+        found.append({"id": None, "kind": "publish", "day": local_day(at, span.zone), "text": text})
+    return sorted(found, key=lambda one: (one["day"], one["kind"]))
 
 
 def take_events(site: Any, given: list[dict[str, Any]], *, now: datetime) -> Counter[str]:

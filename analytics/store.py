@@ -7,6 +7,7 @@ who comes on two days is two daily visitors.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db import connection
@@ -45,7 +46,9 @@ OF_SOME = {"event", "entry_page", "exit_page", "property"}  # what not every eve
 OF_VISITS = ("source", "referrer", "utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
 # The events of a site between two moments, each with what is known of its visit as a whole. Visits do not cross days, so whole days know all of them.
 SEEN = f"""
-    those AS (SELECT * FROM analytics_event WHERE site_number = %(site)s AND created_at >= %(since)s AND created_at < %(until)s),
+    those AS NOT MATERIALIZED (
+        SELECT * FROM analytics_event WHERE site_number = %(site)s AND created_at >= %(since)s AND created_at < %(until)s
+            AND (%(sample)s = 1 OR coalesce(visitor, nullif(event_id, 0), (extract(epoch FROM created_at) * 1000)::bigint) %% %(sample)s = 0)),
     visits AS (
         SELECT session, extract(epoch FROM max(created_at) - min(created_at))::bigint AS lasted,
             count(*) FILTER (WHERE kind = {Kind.PAGEVIEW}) = 1 AND count(*) FILTER (WHERE kind IN ({Kind.CUSTOM}, {Kind.OUTBOUND}, {Kind.DOWNLOAD})) = 0 AS bounced,
@@ -54,7 +57,7 @@ SEEN = f"""
             array_agg(ARRAY[{", ".join(OF_VISITS)}] ORDER BY created_at, event_id) AS came
         FROM those WHERE session IS NOT NULL GROUP BY session),
     seen AS (
-        SELECT those.created_at, those.visitor, those.session, kind, page, name, country, region, browser, os, device, language, engaged, props,
+        SELECT those.created_at, those.visitor, those.session, kind, page, name, country, region, browser, os, device, language, engaged, value, currency, props,
             {", ".join(f"CASE WHEN came IS NULL THEN those.{name} ELSE came[1][{place}] END AS {name}" for place, name in enumerate(OF_VISITS, 1))},
             lasted, bounced, entry, leave
         FROM those LEFT JOIN visits USING (session))"""
@@ -73,41 +76,18 @@ def _parts(key: str, *, condition: str = "true", source: str = "seen", wide: boo
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Whole local days of one site."""
+    """Whole local days of one site; with a `sample`, one visitor of that many."""
 
     site: int
     zone: str
     first: date
     last: date
+    sample: int = 1
 
     @property
     def bounds(self) -> dict[str, Any]:
         since, until = day_bounds(self.first, self.last, self.zone)
-        return {"site": self.site, "since": since, "until": until, "zone": self.zone}
-
-
-def raw_sums(
-    span: Span, *, where: "Where", bucket: str = "", dimension: str = "", prop: str = ""
-) -> dict[Any, list[int]]:
-    """Metrics from events, in one statement: by `bucket` (minute, hour, day, week, month; its first instant), by the terms of a
-    `dimension` (None for unknown), by the texts of a property, or as one whole under None.
-    """
-    key = "NULL::int"
-    if bucket:
-        key = "date_trunc(%(bucket)s, created_at, %(zone)s)"
-    elif prop:
-        key = "(props ->> %(property)s)"
-    elif dimension:
-        key = DIMENSIONS[dimension].column
-    parts = _parts(f"{key} AS slice", condition=f"{where.sql} AND ({key} IS NOT NULL OR {dimension not in OF_SOME})")
-    statement = f"WITH {SEEN}, parts AS ({parts}) SELECT slice, {SUMS} FROM parts GROUP BY slice"
-    return _sums(statement, {**span.bounds, "bucket": bucket, "property": prop, **where.values})
-
-
-def _sums(statement: str, values: dict[str, Any]) -> dict[Any, list[int]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return {row[0]: list(row[1:]) for row in cursor.fetchall()}
+        return {"site": self.site, "since": since, "until": until, "zone": self.zone, "sample": self.sample}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +96,136 @@ class Where:
 
     sql: str = "true"
     values: dict[str, Any] = field(default_factory=dict)
+
+
+def prepare(*, slowest: int = 0) -> None:
+    """Until the end of the transaction, statements end after `slowest` milliseconds (0: never) and join by hash. Of a month that is new the
+    planner knows nothing, and would take loops of loops: minutes in place of milliseconds.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('enable_nestloop', 'off', true), set_config('statement_timeout', %s, true)",
+            [str(slowest)],
+        )
+
+
+def raw_sums(
+    span: Span, *, where: Where, bucket: str = "", dimension: str = "", prop: str = ""
+) -> dict[Any, list[int]]:
+    """Metrics from events, those of a sample times its size, in one statement: by `bucket` (minute, hour, day, week, month; its first instant), by the terms of a
+    `dimension` (None for unknown), by the texts of a property, or as one whole under None.
+    """
+    key, condition = _slices(bucket, dimension, prop)
+    parts = _parts(f"{key} AS slice", condition=f"{where.sql} AND {condition}")
+    statement = f"WITH {SEEN}, parts AS ({parts}) SELECT slice, {SUMS} FROM parts GROUP BY slice"
+    found = _sums(statement, {**span.bounds, "bucket": bucket, "property": prop, **where.values})
+    return {key: [span.sample * value for value in sums] for key, sums in found.items()}
+
+
+def _slices(bucket: str, dimension: str, prop: str) -> tuple[str, str]:
+    """What a report is cut into, and which events have it."""
+    key = "NULL::int"
+    if bucket:
+        key = "date_trunc(%(bucket)s, created_at, %(zone)s)"
+    elif prop:
+        key = "(props ->> %(property)s)"
+    elif dimension:
+        key = DIMENSIONS[dimension].column
+    return key, f"({key} IS NOT NULL OR {dimension not in OF_SOME})"
+
+
+def _sums(statement: str, values: dict[str, Any]) -> dict[Any, list[int]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return {row[0]: list(row[1:]) for row in cursor.fetchall()}
+
+
+@dataclass(slots=True)
+class Conversions:
+    """Who reached a goal, how often, and what that brought by currency."""
+
+    visitors: int = 0
+    count: int = 0
+    revenue: dict[str, Decimal] = field(default_factory=dict)
+
+
+def conversions(
+    span: Span, *, where: Where, bucket: str = "", dimension: str = "", prop: str = ""
+) -> dict[Any, Conversions]:
+    """Conversions by slices as `raw_sums` makes them, of events that the condition is true for. A visitor counts once in a day."""
+    key, condition = _slices(bucket, dimension, prop)
+    statement = f"""WITH {SEEN},
+        reached AS (SELECT {key} AS slice, currency, visitor, count(*) AS times, sum(value) AS value FROM seen
+            WHERE {where.sql} AND {condition} GROUP BY slice, currency, visitor)
+        SELECT slice, NULL, count(DISTINCT visitor), sum(times)::bigint, NULL FROM reached GROUP BY slice
+        UNION ALL SELECT slice, currency, NULL, NULL, sum(value) FROM reached WHERE currency IS NOT NULL GROUP BY slice, currency"""
+    found: dict[Any, Conversions] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {**span.bounds, "bucket": bucket, "property": prop, **where.values})
+        for slice_, currency, visitors, count, value in cursor.fetchall():
+            one = found.setdefault(slice_, Conversions())
+            if currency is None:
+                one.visitors, one.count = span.sample * visitors, span.sample * count
+            else:
+                one.revenue[currency] = span.sample * value
+    return found
+
+
+def funnel(span: Span, *, where: Where, steps: Sequence[Where]) -> list[int]:
+    """Visitors who took each step after the one before it, within one day. One statement, and one pass over events."""
+    at = [f"CASE WHEN {step.sql} THEN 1 END AS step{number}" for number, step in enumerate(steps)]
+    some = " OR ".join(f"({step.sql})" for step in steps)
+    taken = ["took0 AS (SELECT visitor, min(created_at) AS at FROM hits WHERE step0 = 1 GROUP BY visitor)"]
+    taken += [
+        f"""took{number} AS (SELECT hits.visitor, min(created_at) AS at FROM hits JOIN took{number - 1} USING (visitor)
+            WHERE step{number} = 1 AND created_at > at GROUP BY hits.visitor)"""
+        for number in range(1, len(steps))
+    ]
+    counts = ", ".join(f"(SELECT count(*) FROM took{number})" for number in range(len(steps)))
+    statement = f"""WITH {SEEN},
+        hits AS MATERIALIZED (SELECT visitor, created_at, {", ".join(at)} FROM seen WHERE visitor IS NOT NULL AND {where.sql} AND ({some})),
+        {", ".join(taken)} SELECT {counts}"""
+    values = {name: value for step in steps for name, value in step.values.items()}
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {**span.bounds, **where.values, **values})
+        return [span.sample * count for count in cursor.fetchone()]
+
+
+# What a stored event is given out as, and its column.
+EVENT = {"at": "created_at", "kind": "kind", "visitor": "visitor", "visit": "session", "page": "page", "name": "name"} | {
+    name: name for name in ("referrer", "source", *OF_VISITS[2:], "country", "region", "browser", "os", "device", "language",
+    "engaged", "value", "currency")
+} | {"properties": "props"}  # fmt: skip
+NAMED = [name for name in EVENT if name == "name" or name in DIMENSIONS]  # those that are numbers of texts
+
+
+def events(
+    site: int, since: datetime, until: datetime, *, limit: int, newest_first: bool = False
+) -> list[dict[str, Any]]:
+    """Events of [since, until) as they are stored, in order: `limit` of them and all that came at the same instant as the last."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""SELECT {", ".join(EVENT.values())} FROM analytics_event WHERE site_number = %s AND created_at >= %s AND created_at < %s
+            ORDER BY created_at {"DESC" if newest_first else "ASC"} FETCH FIRST %s ROWS WITH TIES""",
+            [site, since, until, limit],
+        )
+        found = [dict(zip(EVENT, row, strict=True)) for row in cursor.fetchall()]
+    names = names_of(list({event[name] for event in found for name in NAMED if event[name]}))
+    for event in found:
+        event |= {name: names.get(event[name], "") for name in NAMED}
+        event |= {name: f"{event[name]:016x}" if event[name] else None for name in ("visitor", "visit")}
+        event["kind"] = Kind(event["kind"]).name.lower()
+    return found
+
+
+def size(span: Span) -> int:
+    """About how many events there are, from roll-ups."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(sum(pageviews + events), 0) FROM analytics_day WHERE site_number = %s AND dimension = 0 AND day BETWEEN %s AND %s",
+            [span.site, span.first, span.last],
+        )
+        return int(cursor.fetchone()[0])
 
 
 # --- roll-ups ---
@@ -132,6 +242,7 @@ def count_day(site: int, day: date, zone: str) -> None:
         _parts("0 AS dimension, 0 AS term", wide=True),
         _parts("dimension, shown AS term", source="named", wide=True),
     )
+    prepare()
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM analytics_day WHERE site_number = %(site)s AND day = %(day)s", values)
         cursor.execute(

@@ -42,3 +42,11 @@ def forget_events() -> None:
     now = timezone.now()
     if jobs.claim_slot("analytics_forget", every=timedelta(days=1), now=now):
         upkeep.forget_events(now=now)
+
+
+@shared_task
+def mail_week() -> None:
+    """Mails about the week before, wherever it is Monday morning."""
+    from analytics import sharing
+
+    sharing.mail_week(now=timezone.now())

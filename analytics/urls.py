@@ -1,7 +1,29 @@
-from analytics.views import EventsViewSet, ReportViewSet, SettingsViewSet
+from django.urls import URLPattern
+
+from analytics.saved_views import (
+    AnnotationViewSet,
+    DefinitionViewSet,
+    FunnelViewSet,
+    GoalViewSet,
+    SegmentViewSet,
+    ShareViewSet,
+    SubscriptionViewSet,
+)
+from analytics.views import EventsViewSet, RawEventsViewSet, ReportViewSet, SettingsViewSet
 from core.routes import route
 
 ANALYTICS = "sites/<uuid:pk>/analytics"
+
+
+def saved(name: str, viewset: type[DefinitionViewSet]) -> list[URLPattern]:
+    """`goals`, and one `goal`."""
+    one = f"{ANALYTICS}/{name}/<uuid:{viewset.kind.value}>"
+    return [
+        route(f"{ANALYTICS}/{name}", viewset, get="list", post="create"),
+        route(one, viewset, get="retrieve", patch="partial_update", delete="destroy"),
+    ]
+
+
 urlpatterns = [
     route(f"{ANALYTICS}/summary", ReportViewSet, get="summary"),
     route(f"{ANALYTICS}/timeseries", ReportViewSet, get="timeseries"),
@@ -10,4 +32,15 @@ urlpatterns = [
     route(f"{ANALYTICS}/drops", ReportViewSet, get="drops"),
     route(f"{ANALYTICS}/settings", SettingsViewSet, get="retrieve", patch="partial_update"),
     route("sites/<uuid:pk>/events", EventsViewSet, post="create"),
+    route(f"{ANALYTICS}/events", RawEventsViewSet, get="list"),
+    route(f"{ANALYTICS}/conversions", ReportViewSet, get="conversions"),
+    route(f"{ANALYTICS}/funnels/<uuid:funnel>/report", ReportViewSet, get="funnel"),
+    *saved("goals", GoalViewSet),
+    *saved("segments", SegmentViewSet),
+    *saved("funnels", FunnelViewSet),
+    route(f"{ANALYTICS}/annotations", AnnotationViewSet, get="list", post="create"),
+    route(f"{ANALYTICS}/annotations/<uuid:annotation>", AnnotationViewSet, delete="destroy"),
+    route(f"{ANALYTICS}/shares", ShareViewSet, get="list", post="create"),
+    route(f"{ANALYTICS}/shares/<uuid:share>", ShareViewSet, delete="destroy"),
+    route(f"{ANALYTICS}/weekly-mail", SubscriptionViewSet, get="retrieve", put="create", delete="destroy"),
 ]

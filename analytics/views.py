@@ -2,23 +2,34 @@
 
 import csv
 import io
-from datetime import timedelta
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
+from django.http import StreamingHttpResponse
+from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import renderers
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
 
 from analytics import query, services, store
-from analytics.models import Settings
+from analytics.filters import Filter, conditions_of
+from analytics.models import Definition, Settings
 from analytics.parameters import (
+    BEFORE,
     COMPARE,
     CSV,
     DIMENSION,
+    EVENTS_LIMIT,
     INTERVAL,
     LIMIT,
+    NARROWED,
     RANGE,
     known,
     read_compare,
@@ -32,25 +43,35 @@ from analytics.query import Query
 from analytics.serializers import (
     AcceptedSerializer,
     BreakdownSerializer,
+    ConversionSerializer,
+    ConversionsSerializer,
     DropsSerializer,
     EventSerializer,
+    FunnelReportSerializer,
     MetricsSerializer,
+    RawEventsSerializer,
     RealtimeSerializer,
     SettingsSerializer,
     SummarySerializer,
     TimeseriesSerializer,
 )
 from core.errors import FieldProblem, Invalid
+from core.filters import moment, parameter, whole
 from core.rendering import JSONRenderer
 from sites.views.common import OfSiteViewSet, Role
 
 PRIVATE = {"Cache-Control": "private, no-cache"}
-ASKED = {"period", "from", "to", "filter"}
+ASKED = {"period", "from", "to", "filter", "segment"}
 MAX_BATCH = 100
 PRESENT = timedelta(minutes=5)
+BATCH = 5_000
 
 
-COLUMNS = {"breakdown": ["value", *MetricsSerializer().fields], "drops": ["reason", "count"]}  # of a file without rows
+# Of a file without rows.
+COLUMNS = {
+    "breakdown": ["value", *MetricsSerializer().fields], "drops": ["reason", "count"], "list": [*store.EVENT],
+    "conversions": ["id", "name", *ConversionSerializer().fields],
+}  # fmt: skip
 
 
 class CsvRenderer(renderers.BaseRenderer):
@@ -73,52 +94,94 @@ def _harmless(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
 
 
+REPORTS = ("summary", "timeseries", "breakdown", "conversions", "funnel", "realtime", "drops")
+
+
 class ReportViewSet(OfSiteViewSet):
     renderer_classes = [JSONRenderer, CsvRenderer]
-    scopes = dict.fromkeys(("summary", "timeseries", "breakdown", "realtime", "drops"), ANALYTICS_READ)
-    needs = dict.fromkeys(("summary", "timeseries", "breakdown", "realtime", "drops"), Role.VIEWER)
+    scopes = dict.fromkeys(REPORTS, ANALYTICS_READ)
+    needs = dict.fromkeys(REPORTS, Role.VIEWER)
 
     def query(self, *more: str) -> Query:
+        """What is asked for, with what was saved under the names of a segment and a goal."""
         known(self.request, ASKED | set(more))
         site = self.site()
         zone = services.settings_of(site).timezone
-        return read_query(self.request, site=site.number, zone=zone, now=timezone.now())
+        asked = read_query(self.request, site=site.number, zone=zone, now=timezone.now())
+        segment = self.saved(site, "segment") if "segment" in self.request.query_params else ()
+        goal = self.saved(site, "goal") if "goal" in more and "goal" in self.request.query_params else ()
+        return replace(asked, filters=asked.filters + segment, goal=goal)
+
+    def saved(self, site: Any, kind: str) -> tuple[Filter, ...]:
+        """Raises Invalid, Http404."""
+        row = get_object_or_404(Definition, site=site, kind=kind, pk=parameter(self.request, kind, UUID))
+        return conditions_of(row)
 
     def compared(self, asked: Query) -> Query | None:
         wanted = read_compare(self.request)
         return query.before(asked, wanted) if wanted else None
 
-    @extend_schema(operation_id="analytics_summary", parameters=[*RANGE, COMPARE, CSV], responses=SummarySerializer)
+    @extend_schema(
+        operation_id="analytics_summary", parameters=[*RANGE, *NARROWED, COMPARE, CSV], responses=SummarySerializer
+    )
     def summary(self, request: Request, pk: Any) -> Response:
         """The metrics of a range of days."""
-        asked = self.query("compare")
+        asked = self.query("compare", "goal")
         other = self.compared(asked)
         compared = query.summary(other) if other else None
-        return Response(
-            {"range": _range(asked), "metrics": query.summary(asked), "compared": compared}, headers=PRIVATE
-        )
-
-    @extend_schema(
-        operation_id="analytics_timeseries", parameters=[*RANGE, INTERVAL, COMPARE, CSV], responses=TimeseriesSerializer
-    )
-    def timeseries(self, request: Request, pk: Any) -> Response:
-        """The metrics of each interval, empty ones too."""
-        asked = self.query("compare", "interval")
-        interval, other = read_interval(request, asked), self.compared(asked)
-        compared = query.timeseries(other, interval) if other else None
-        facts = {"range": _range(asked), "interval": interval, "results": query.timeseries(asked, interval)}
+        facts = {"range": _range(asked), "sample": query.share(asked), "metrics": query.summary(asked)}
         return Response({**facts, "compared": compared}, headers=PRIVATE)
 
     @extend_schema(
-        operation_id="analytics_breakdown", parameters=[*RANGE, DIMENSION, LIMIT, CSV], responses=BreakdownSerializer
+        operation_id="analytics_timeseries",
+        parameters=[*RANGE, *NARROWED, INTERVAL, COMPARE, CSV],
+        responses=TimeseriesSerializer,
+    )
+    def timeseries(self, request: Request, pk: Any) -> Response:
+        """The metrics of each interval, empty ones too."""
+        asked = self.query("compare", "interval", "goal")
+        interval, other = read_interval(request, asked), self.compared(asked)
+        compared = query.timeseries(other, interval) if other else None
+        facts = {"range": _range(asked), "sample": query.share(asked, raw=interval == "minute"), "interval": interval}
+        facts["results"] = query.timeseries(asked, interval)
+        return Response({**facts, "compared": compared}, headers=PRIVATE)
+
+    @extend_schema(
+        operation_id="analytics_breakdown",
+        parameters=[*RANGE, *NARROWED, DIMENSION, LIMIT, CSV],
+        responses=BreakdownSerializer,
     )
     def breakdown(self, request: Request, pk: Any) -> Response:
         """The metrics by page, source, country and so on, largest first."""
-        asked = self.query("dimension", "limit")
+        asked = self.query("dimension", "limit", "goal")
         dimension, prop = read_dimension(request)
         rows, count = query.breakdown(asked, dimension, prop=prop, limit=read_limit(request))
         name = f"{dimension}:{prop}" if prop else dimension
-        return Response({"range": _range(asked), "dimension": name, "count": count, "results": rows}, headers=PRIVATE)
+        facts = {"range": _range(asked), "sample": query.share(asked, raw=bool(prop)), "dimension": name}
+        return Response({**facts, "count": count, "results": rows}, headers=PRIVATE)
+
+    @extend_schema(
+        operation_id="analytics_conversions", parameters=[*RANGE, NARROWED[0], CSV], responses=ConversionsSerializer
+    )
+    def conversions(self, request: Request, pk: Any) -> Response:
+        """How often each goal was reached, and what that brought."""
+        asked = self.query()
+        rows = list(Definition.objects.filter(site=self.site(), kind="goal").order_by("name"))
+        found = query.goals(asked, [conditions_of(row) for row in rows])
+        results = [{"id": row.pk, "name": row.name, **one} for row, one in zip(rows, found, strict=True)]
+        facts = {"range": _range(asked), "sample": query.share(asked, raw=True), "results": results}
+        return Response(facts, headers=PRIVATE)
+
+    @extend_schema(
+        operation_id="analytics_funnel", parameters=[*RANGE, NARROWED[0], CSV], responses=FunnelReportSerializer
+    )
+    def funnel(self, request: Request, pk: Any, funnel: Any) -> Response:
+        """Who took all steps of a funnel in order, within a day."""
+        asked = self.query()
+        row = get_object_or_404(Definition, site=self.site(), kind="funnel", pk=funnel)
+        steps = query.funnel(asked, conditions_of(row))
+        facts = {"range": _range(asked), "sample": query.share(asked, raw=True), "name": row.name, "results": steps}
+        return Response(facts, headers=PRIVATE)
 
     @extend_schema(operation_id="analytics_realtime", responses=RealtimeSerializer)
     def realtime(self, request: Request, pk: Any) -> Response:
@@ -157,6 +220,52 @@ class SettingsViewSet(OfSiteViewSet):
             site, self.validated(SettingsSerializer, partial=True), actor=self.actor
         )
         return Response(SettingsSerializer(row).data, headers=PRIVATE)
+
+
+class RawEventsViewSet(OfSiteViewSet):
+    renderer_classes = [JSONRenderer, CsvRenderer]
+    scopes = {"list": ANALYTICS_READ}
+    needs = {"list": Role.VIEWER}
+
+    @extend_schema(
+        operation_id="analytics_events",
+        parameters=[*RANGE[:3], BEFORE, EVENTS_LIMIT, CSV],
+        responses=RawEventsSerializer,
+    )
+    def list(self, request: Request, pk: Any) -> Response | StreamingHttpResponse:
+        """Events as they are stored, newest first, `next` of them older; as CSV all of the range, oldest first."""
+        known(request, {"period", "from", "to", "before", "limit"})
+        site = self.site()
+        zone = services.settings_of(site).timezone
+        span = read_query(request, site=site.number, zone=zone, now=timezone.now()).span
+        since, until = span.bounds["since"], span.bounds["until"]
+        if request.accepted_renderer.format == "csv":
+            lines = (line.encode() for line in _lines(site.number, since, until))
+            headers = {**PRIVATE, "Content-Disposition": f'attachment; filename="events-{span.first}-{span.last}.csv"'}
+            return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers=headers)
+        until = min(until, parameter(request, "before", moment) or until)
+        limit = int(parameter(request, "limit", whole(1, 1000)) or 100)
+        rows = store.events(site.number, since, until, limit=limit, newest_first=True)
+        older = None
+        if len(rows) >= limit:
+            older = replace_query_param(request.build_absolute_uri(), "before", rows[-1]["at"].isoformat())
+        return Response({"results": rows, "next": older}, headers=PRIVATE)
+
+
+def _lines(site: int, since: datetime, until: datetime) -> Iterator[str]:
+    """A file of all events, read in batches, so that neither memory nor a transaction grows with it."""
+    yield ",".join(store.EVENT) + "\r\n"
+    while True:
+        rows = store.events(site, since, until, limit=BATCH)
+        text = io.StringIO()
+        written = csv.writer(text)
+        for row in rows:
+            row["properties"] = json.dumps(row["properties"]) if row["properties"] else ""
+            written.writerow([_harmless(value) for value in row.values()])
+        yield text.getvalue()
+        if len(rows) < BATCH:
+            return
+        since = rows[-1]["at"] + timedelta(microseconds=1)
 
 
 class EventsViewSet(OfSiteViewSet):

@@ -90,9 +90,13 @@ def _read(shard: int, cursor: Cursor) -> tuple[str, list[tuple[bytes, dict[bytes
 
 def _row(entry_id: bytes, fields: dict[bytes, bytes]) -> Row:
     packed = json.loads(fields[b"e"])
-    milliseconds = packed[4] if packed[4] is not None else int(entry_id.partition(b"-")[0])
+    milliseconds, _, place = entry_id.partition(b"-")
     visit = int(fields[b"v"]) if fields[b"v"] else None
-    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC), visit, packed
+    if packed[4] is not None:
+        return datetime.fromtimestamp(packed[4] / 1000, tz=UTC), visit, packed
+    # What came within the same millisecond stays in order: the steps of a funnel have one.
+    at = datetime.fromtimestamp(int(milliseconds) / 1000, tz=UTC) + timedelta(microseconds=min(int(place), 999))
+    return at, visit, packed
 
 
 def write_now(events: list[Event]) -> None:

@@ -299,6 +299,7 @@ CELERY_BEAT_SCHEDULE = {
     "recount-events": _every(300, "analytics.tasks.recount"),
     "keep-analytics": _every(60, "analytics.tasks.keep_house"),
     "forget-events": _every(86400, "analytics.tasks.forget_events"),
+    "mail-weeks": _every(900, "analytics.tasks.mail_week"),
     "forget-exports": _every(3600, "accounts.tasks.forget_exports"),
 }
 

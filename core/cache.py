@@ -53,13 +53,15 @@ def get_or_set(tenant: str, name: str, make: Callable[[], Any], *, seconds: int)
                 return make()
             time.sleep(0.02)
             value = _cache.get(full, _MISSING)
+        if value is not _MISSING:
+            return value
+        value = _cache.get(full, _MISSING)  # whoever had the lock a moment ago may have made it since we looked
     except RedisError:
         return make()
-    if value is not _MISSING:
-        return value
     try:
-        value = make()
-        set(tenant, name, value, seconds=seconds)
+        if value is _MISSING:
+            value = make()
+            set(tenant, name, value, seconds=seconds)
     finally:
         delete(tenant, f"{name}:making")
     return value

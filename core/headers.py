@@ -28,5 +28,7 @@ class PolicyMiddleware:
 
 def policy(path: str) -> str:
     return (
-        HTML_POLICY if path.startswith(("/admin", "/account/", "/static/", "/api/docs")) or path == "/" else API_POLICY
+        HTML_POLICY
+        if path.startswith(("/admin", "/account/", "/shared/", "/static/", "/api/docs")) or path == "/"
+        else API_POLICY
     )

@@ -26,7 +26,8 @@ log = structlog.get_logger(__name__)
 
 def post(to: str, template: str, *, person: UUID | None = None, until: datetime | None = None, **facts: Any) -> Mail:
     """Write a mail in the caller's transaction and hurry it after the commit. `templates/mail/<template>.txt` and `.html`
-    show `facts` (JSON values); the first line of the text is the subject. It is not sent after `until`.
+    show `facts` (JSON values; `unsubscribe` is an address that ends mails like it); the first line of the text is the subject. It is not
+    sent after `until`.
     """
     from core.tasks import deliver_mail
 
@@ -52,11 +53,15 @@ def deliver(*, now: datetime) -> int:
 
 
 def _send(mail: Mail, connection: Any) -> None:
-    subject, text, html = render(mail.template, json.loads(mail.facts))
+    facts = json.loads(mail.facts)
+    subject, text, html = render(mail.template, facts)
     message = EmailMultiAlternatives(subject, text, settings.MAIL_FROM, [mail.to], connection=connection)
     message.attach_alternative(html, "text/html")
     # The same id on every try: a mail server or client that sees it twice can tell (RFC 5322, 3.6.4).
     message.extra_headers = {"Message-ID": f"<{mail.pk}@{settings.APP_HOST}>", "Auto-Submitted": "auto-generated"}
+    if "unsubscribe" in facts:  # RFC 2369 and 8058: the button of a mail client
+        stop = {"List-Unsubscribe": f"<{facts['unsubscribe']}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+        message.extra_headers |= stop
     message.send()
 
 

@@ -263,6 +263,11 @@ def _public(world: World) -> tuple[Any, Any]:
     return None, None
 
 
+def _subscribed(world: World) -> tuple[Any, Any]:
+    world.api.call("PUT", f"/api/v1/sites/{world.site.pk}/analytics/weekly-mail")
+    return world.site.pk, None
+
+
 def _roll_back(world: World) -> tuple[Any, Any]:
     world.api.post(f"sites/{world.site.pk}/publish")  # so that the first release is not the live one
     return world.site.pk, None
@@ -270,6 +275,9 @@ def _roll_back(world: World) -> tuple[Any, Any]:
 
 V1 = "/api/v1"
 SITE = f"{V1}/sites/{{id}}"
+GOAL = {"name": "Thanks", "conditions": ["page:is:/thanks"]}
+FUNNEL = {"name": "To the menu", "conditions": ["page:is:/", "page:is:/menu"]}
+NOTE = {"day": "2026-03-01", "text": "A feast"}
 MADE: dict[str, Any] = {
     "schedule": lambda w: w.of_site("schedules", {"at": soon()}),
     "review": lambda w: w.of_site("reviews"),
@@ -277,6 +285,11 @@ MADE: dict[str, Any] = {
     "member": lambda w: w.member(),
     "invitation": lambda w: w.of_site("invitations", {"email": "invited@example.com", "role": "author"}),
     "post_id": lambda w: w.of_site("posts", {"title": "A post"}),
+    "goal": lambda w: w.of_site("analytics/goals", GOAL),
+    "segment": lambda w: w.of_site("analytics/segments", GOAL),
+    "funnel": lambda w: w.of_site("analytics/funnels", FUNNEL),
+    "annotation": lambda w: w.of_site("analytics/annotations", NOTE),
+    "share": lambda w: w.of_site("analytics/shares", {"name": "For the board"}),
     "token": lambda w: w.export(),
     "vault_id": lambda w: w.vault(),
     "item_id": lambda w: w.item(),
@@ -339,6 +352,17 @@ PREPARED: dict[tuple[str, str], Any] = {
     ("post", f"{V1}/api-keys"): lambda w: (None, {"label": "x", "scopes": ["sites.read"]}),
     ("delete", f"{V1}/api-keys/{{id}}"): lambda w: (w.key()["id"], None),
     ("patch", f"{SITE}/analytics/settings"): _of_site({"timezone": "Europe/Berlin"}),
+    ("post", f"{SITE}/analytics/goals"): _of_site(GOAL),
+    ("post", f"{SITE}/analytics/segments"): _of_site(GOAL),
+    ("post", f"{SITE}/analytics/funnels"): _of_site(FUNNEL),
+    ("post", f"{SITE}/analytics/annotations"): _of_site(NOTE),
+    ("post", f"{SITE}/analytics/shares"): _of_site({"name": "For the board", "password": PASSWORD}),
+    **{
+        ("patch", f"{SITE}/analytics/{kind}s/{{{kind}}}"): _of_site({"name": "Renamed"})
+        for kind in ("goal", "segment", "funnel")
+    },
+    ("get", f"{SITE}/analytics/weekly-mail"): _subscribed,
+    ("delete", f"{SITE}/analytics/weekly-mail"): _subscribed,
     ("post", f"{SITE}/events"): lambda w: (
         w.site.pk,
         [{"name": "pageview", "url": f"http://{w.site.subdomain}.localhost/"}],

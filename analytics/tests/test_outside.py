@@ -60,7 +60,7 @@ def test_a_visit_in_a_browser_becomes_a_report(person, stack, browser):  # noqa:
     stack.manage("shell", "-c", WRITE)
     assert breakdown(person, site, "page") == {"/": (1, 1), "/somewhere": (1, 1)}
     assert breakdown(person, site, "source") == {"newsletter": (2, 2)}
-    assert breakdown(person, site, "event") == {"Order": (0, 1)}
+    assert breakdown(person, site, "event") == {"Order": (0, 1), "outbound": (0, 1)}
     assert breakdown(person, site, "language") == {"de": (2, 2)}
     found = person.call("GET", f"sites/{site}/analytics/summary?period=today").json()["metrics"]
     assert (found["visitors"], found["visits"], found["bounce_rate"]) == (1, 1, 0.0)

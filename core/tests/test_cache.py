@@ -42,6 +42,19 @@ def test_of_many_callers_one_makes_the_value_and_all_get_it():
     assert (values, len(made)) == ({1}, 1)
 
 
+def test_whoever_looked_before_it_was_made_and_locks_after_makes_it_no_second_time(monkeypatch):
+    """The first look misses; until the lock is taken another caller has made the value."""
+    genuine = django_cache.add
+
+    def slow(*arguments, **options):
+        cache.set("one", "raced", "theirs", seconds=60)
+        return genuine(*arguments, **options)
+
+    monkeypatch.setattr(cache._cache, "add", slow)
+
+    assert cache.get_or_set("one", "raced", lambda: "ours", seconds=60) == "theirs"
+
+
 def test_a_maker_that_fails_leaves_the_way_free_for_the_next():
     def fail():
         raise RuntimeError
