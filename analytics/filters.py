@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from analytics.dimensions import DIMENSIONS
 from analytics.models import Definition, Kind, Share, Term
-from analytics.store import DIMENSIONS, Where
+from analytics.store import Where
 
 OPERATORS = {"is", "is_not", "contains", "contains_not"}
 PROPERTY = "property:"

@@ -13,8 +13,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from analytics import filters, store
+from analytics.dimensions import METRICS
 from analytics.filters import Filter
-from analytics.store import METRICS, Conversions, Span, Where
+from analytics.store import Conversions, Span, Where
 from analytics.zones import day_starts
 
 Sums = dict[Any, list[int]]

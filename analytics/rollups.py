@@ -13,7 +13,7 @@ def recount(*, limit: int = 1_000) -> int:
     zones = zones_of({site for site, _ in waiting})
     for site, day in waiting:
         with transaction.atomic():
-            if store.clean(site, day):
+            if store.clean(site, day) and day not in store.imported_days(site):
                 store.count_day(site, day, zones.get(site, "UTC"))
                 done += 1
     return done

@@ -12,38 +12,14 @@ from typing import Any
 
 from django.db import connection
 
+from analytics.dimensions import DIMENSIONS, METRICS, OF_SOME, OF_VISITS
 from analytics.models import Kind, Term
 from analytics.zones import day_bounds
 
-Sort = Term.Sort
 UNKNOWN, BEYOND = -1, 0  # terms of roll-ups that are no texts
+IMPORTED = 99  # no dimension: marks a day whose sums came from elsewhere
 LARGEST = 1_000  # terms of a dimension and day that a roll-up names; the rest are one
-METRICS = ("visitors", "visits", "pageviews", "events", "bounces", "seconds", "engaged")
 
-
-@dataclass(frozen=True, slots=True)
-class Dimension:
-    """What a report can be broken down by. `column` is of `seen`: an event's own, or one of its visit."""
-
-    number: int
-    column: str
-    sort: int
-
-
-DIMENSIONS = {
-    "page": Dimension(1, "page", Sort.PAGE), "entry_page": Dimension(2, "entry", Sort.PAGE), "exit_page": Dimension(3, "leave", Sort.PAGE),
-    "referrer": Dimension(4, "referrer", Sort.REFERRER), "source": Dimension(5, "source", Sort.SOURCE),
-    "utm_source": Dimension(6, "utm_source", Sort.UTM_SOURCE), "utm_medium": Dimension(7, "utm_medium", Sort.UTM_MEDIUM),
-    "utm_campaign": Dimension(8, "utm_campaign", Sort.UTM_CAMPAIGN), "utm_content": Dimension(9, "utm_content", Sort.UTM_CONTENT),
-    "utm_term": Dimension(10, "utm_term", Sort.UTM_TERM), "country": Dimension(11, "country", Sort.COUNTRY),
-    "region": Dimension(12, "region", Sort.REGION), "browser": Dimension(13, "browser", Sort.BROWSER), "os": Dimension(14, "os", Sort.OS),
-    "device": Dimension(15, "device", Sort.DEVICE), "language": Dimension(16, "language", Sort.LANGUAGE), "event": Dimension(17, "name", Sort.EVENT),
-}  # fmt: skip
-
-OF_SOME = {"event", "entry_page", "exit_page", "property"}  # what not every event has: those without are not "unknown"
-
-# What a visit began with belongs to all of its events.
-OF_VISITS = ("source", "referrer", "utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
 # The events of a site between two moments, each with what is known of its visit as a whole. Visits do not cross days, so whole days know all of them.
 SEEN = f"""
     those AS NOT MATERIALIZED (
@@ -299,6 +275,54 @@ def rolled_hours(span: Span, days: Sequence[date]) -> dict[Any, list[int]]:
     )
     wanted = [day_bounds(day, day, span.zone) for day in days]
     return {hour: sums for hour, sums in found.items() if any(since <= hour < until for since, until in wanted)}
+
+
+def imported_days(site: int) -> set[date]:
+    """Days whose sums came from elsewhere. They have no events, and are not counted anew."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT day FROM analytics_day WHERE site_number = %s AND dimension = %s", [site, IMPORTED])
+        return {row[0] for row in cursor.fetchall()}
+
+
+def put_days(site: int, rows: Sequence[tuple[date, int, int, Sequence[int]]]) -> None:
+    """Sums from elsewhere in place of what there is of their days: day, dimension's number, term, values of METRICS. In the caller's transaction."""
+    days = sorted({row[0] for row in rows})
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM analytics_day WHERE site_number = %s AND day = ANY(%s)", [site, days])
+        columns = f"site_number, day, dimension, term, {', '.join(METRICS)}"
+        with cursor.copy(f"COPY analytics_day ({columns}) FROM STDIN") as copy:
+            for day, dimension, term, values in rows:
+                copy.write_row([site, day, dimension, term, *values])
+            for day in days:
+                copy.write_row([site, day, IMPORTED, BEYOND, *[0] * len(METRICS)])
+
+
+def days_with_events(site: int, days: set[date], zone: str) -> set[date]:
+    """Those of some days that have events of their own, or sums of such."""
+    if not days:
+        return set()
+    span = Span(site, zone, min(days), max(days))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT DISTINCT (created_at AT TIME ZONE %(zone)s)::date FROM analytics_event
+            WHERE site_number = %(site)s AND created_at >= %(since)s AND created_at < %(until)s
+            UNION SELECT day FROM analytics_day WHERE site_number = %(site)s AND dimension = 0 AND day NOT IN
+                (SELECT day FROM analytics_day WHERE site_number = %(site)s AND dimension = %(imported)s)""",
+            {**span.bounds, "imported": IMPORTED},
+        )
+        return {row[0] for row in cursor.fetchall()} & days
+
+
+def known_events(site: int, wanted: set[tuple[datetime, int]]) -> set[tuple[datetime, int]]:
+    """Those of some events, by moment and id, that are there."""
+    moments, ids = [at for at, _ in wanted], [number for _, number in wanted]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT created_at, event_id FROM analytics_event
+            WHERE site_number = %s AND created_at BETWEEN %s AND %s AND event_id = ANY(%s)""",
+            [site, min(moments), max(moments), ids],
+        )
+        return set(cursor.fetchall())
 
 
 def dirty_days(span: Span) -> list[date]:

@@ -25,9 +25,14 @@ _lock = threading.Lock()
 
 def visitor_id(site_number: int, zone: str, *, address: str, agent: str, host: str, now: datetime) -> int:
     """63 bits that stand for a visitor until the site's midnight. One query for a site's first visitor of the day in this process."""
-    salt = _salt(site_number, local_day(now, zone), zone)
+    day = local_day(now, zone)
+    key = key_of(site_number, day, dies_at=day_bounds(day, day, zone)[1] + LIVES_ON)
+    return id_of(key, site_number, address=address, agent=agent, host=host)
+
+
+def id_of(key: bytes, site_number: int, *, address: str, agent: str, host: str) -> int:
     text = f"{site_number}|{address}|{agent}|{host}".encode()
-    return int.from_bytes(hashlib.blake2b(text, key=salt, digest_size=8).digest(), "big") >> 1
+    return int.from_bytes(hashlib.blake2b(text, key=key, digest_size=8).digest(), "big") >> 1
 
 
 def salt_lives(moment: datetime, zone: str, *, now: datetime) -> bool:
@@ -36,11 +41,11 @@ def salt_lives(moment: datetime, zone: str, *, now: datetime) -> bool:
     return now < day_bounds(day, day, zone)[1] + LIVES_ON
 
 
-def _salt(site_number: int, day: date, zone: str) -> bytes:
+def key_of(site_number: int, day: date, *, dies_at: datetime) -> bytes:
+    """The salt of a day; one that is not there yet lives until `dies_at`."""
     known = _salts.get((site_number, day))
     if known is not None:
         return known
-    dies_at = day_bounds(day, day, zone)[1] + LIVES_ON
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO analytics_salt VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",

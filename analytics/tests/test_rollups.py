@@ -7,8 +7,9 @@ import pytest
 from django.db import transaction
 
 from analytics import rollups, store, writer
+from analytics.dimensions import DIMENSIONS, METRICS
 from analytics.models import Kind, Settings
-from analytics.store import DIMENSIONS, METRICS, Span, Where
+from analytics.store import Span, Where
 from analytics.stream import Event
 from analytics.zones import day_bounds, local_day
 from core import tenancy

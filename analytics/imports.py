@@ -1,0 +1,254 @@
+"""What was counted elsewhere, added once: events of Umami and lines of access logs as events, Plausible's daily sums as sums.
+
+An imported event's id is made of what the file says, never of an address, so a second run knows what the first one added, wherever that was
+killed. Whole addresses and agents live as long as the run.
+"""
+
+import csv
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.db import transaction
+
+from analytics import agents, places, sources, store, terms, visitors, writer
+from analytics.dimensions import DIMENSIONS, METRICS, OF_SOME
+from analytics.models import Kind
+from analytics.stream import Event
+from analytics.zones import local_day
+
+BATCH = 5_000
+VISIT_ENDS = timedelta(minutes=30)
+# NCSA combined, as Apache and nginx write it, with the host before it or not.
+LINE = re.compile(
+    r'^(?:\S+ )?(?P<address>[0-9A-Fa-f.:]+) \S+ \S+ \[(?P<at>[^\]]+)\] "(?P<method>[A-Z]+) (?P<target>\S+)[^"]*" (?P<status>\d{3}) (?P<size>\S+)'
+    r' "(?P<referrer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)"'
+)
+FILE = re.compile(r"\.(?!html?$)[a-z0-9]{1,5}$", re.IGNORECASE)  # a picture, a style, a font: no page
+BROWSERS = {"chrome": "Chrome", "crios": "Chrome", "safari": "Safari", "ios": "Safari", "firefox": "Firefox", "fxios": "Firefox", "edge": "Edge", "edge-chromium": "Edge", "opera": "Opera", "samsung": "Samsung Internet"}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Target:
+    """Where it goes: a site by number, its time zone and its host."""
+
+    number: int
+    zone: str
+    host: str
+    now: datetime
+    counted: Counter[str] = field(default_factory=Counter)  # added, known, and why others were left out
+
+
+Found = tuple[datetime, int | None, Event]  # when, visit, event
+
+
+def add(target: Target, found: Iterable[Found]) -> None:
+    """Write what is not there yet, a batch in a transaction; `target.counted` says what became of all."""
+    sums = store.imported_days(target.number)
+    oldest = target.now - settings.ANALYTICS_KEEP_FOR
+    rest = iter(found)
+    while batch := list(islice(rest, BATCH)):
+        rows: list[writer.Row] = []
+        with transaction.atomic():
+            known = store.known_events(target.number, {(at, event.id) for at, _, event in batch})
+            for at, visit, event in batch:
+                if (at, event.id) in known:
+                    target.counted["known"] += 1
+                elif not oldest < at <= target.now:
+                    target.counted["too_old" if at <= oldest else "too_new"] += 1
+                elif local_day(at, target.zone) in sums:
+                    target.counted["day_has_sums"] += 1
+                else:
+                    known.add((at, event.id))
+                    rows.append((at, visit, json.loads(event.packed())))
+            if rows:
+                writer.write(rows)
+        target.counted["added"] += len(rows)
+
+
+def number_of(*parts: object) -> int:
+    """63 bits of these texts, the same each time."""
+    text = "|".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+# --- Umami ---
+
+
+def umami(target: Target, lines: Iterable[str]) -> Iterator[Found]:
+    """Rows of Umami's `website_event.csv`. Its month-long sessions become visitors of one day, as ours are."""
+    for row in csv.DictReader(lines):
+        try:
+            at = datetime.fromisoformat(row["created_at"].strip().replace(" UTC", "+00:00"))
+            at = at if at.tzinfo else at.replace(tzinfo=UTC)
+            yield _of_umami(target, row, at.astimezone(UTC))
+        except (KeyError, ValueError, AttributeError, TypeError):
+            target.counted["unreadable"] += 1
+
+
+def _of_umami(target: Target, row: dict[str, str], at: datetime) -> Found:
+    day = local_day(at, target.zone)
+    domain = row.get("referrer_domain") or ""
+    origin = sources.read(
+        row.get("url_query") or "", f"https://{domain}{row.get('referrer_path') or ''}" if domain else "", target.host
+    )
+    custom = row.get("event_type") == "2"
+    country, region = (row.get("country") or "").upper()[:2], row.get("region") or ""
+    visitor = number_of(target.number, row["session_id"], day)
+    event = Event(
+        target.number, Kind.CUSTOM if custom else Kind.PAGEVIEW, _page(row["url_path"]), id=int(row["event_id"].replace("-", ""), 16) >> 65, at=at,
+        name=(row.get("event_name") or "")[:60] if custom else "", visitor=visitor, referrer=origin.referrer, source=origin.source, utm=origin.utm, country=country,
+        region=region if "-" in region or not region else f"{country}-{region}", browser=BROWSERS.get(row.get("browser") or "", row.get("browser") or ""),
+        os=row.get("os") or "", device={"laptop": "desktop"}.get(row.get("device") or "", row.get("device") or ""), language=(row.get("language") or "")[:2].lower(),
+    )  # fmt: skip
+    if not event.id or (custom and not event.name):
+        raise ValueError
+    return at, number_of(row.get("visit_id") or row["session_id"], day), event
+
+
+def _page(path: str) -> str:
+    page = path.partition("?")[0].rstrip("/") or "/"
+    if not page.startswith("/") or not page.isprintable():
+        raise ValueError
+    return page[: terms.MAX_TEXT]
+
+
+# --- access logs ---
+
+
+def log(target: Target, lines: Iterable[str]) -> Iterator[Found]:
+    """Page views of an access log: what browsers asked for and got, no files, no crawlers. A visit ends with 30 quiet minutes."""
+    same: Counter[tuple[str, ...]] = Counter()
+    last: dict[int, tuple[datetime, int]] = {}
+    for line in lines:
+        found = LINE.match(line)
+        try:
+            event = _of_log(target, found) if found else None
+        except ValueError:
+            event = None
+        if found is None or event is None:
+            target.counted["unreadable"] += 1
+        elif isinstance(event, str):
+            target.counted[event] += 1
+        else:
+            assert event.at is not None
+            assert event.visitor is not None
+            said = found.group("at", "target", "status", "size", "referrer")
+            same[said] += 1  # those of one second that say the same are told apart by their order
+            event.id = number_of(target.number, *said, same[said])
+            before, visit = last.get(event.visitor, (None, 0))
+            if before is None or event.at - before > VISIT_ENDS:
+                visit = number_of(event.visitor, event.at)
+            last[event.visitor] = (event.at, visit)
+            yield event.at, visit, event
+
+
+def _of_log(target: Target, found: re.Match[str]) -> Event | str:
+    """The page view of a line, or why it is none. Raises ValueError."""
+    at = datetime.strptime(found["at"], "%d/%b/%Y:%H:%M:%S %z").astimezone(UTC)
+    parts = urlsplit(found["target"])
+    page, agent = _page(parts.path), agents.read(found["agent"][: agents.MAX_AGENT])
+    if reason := _no_view(found, page, bot=agent.bot):
+        return reason
+    key = visitors.key_of(target.number, local_day(at, target.zone), dies_at=target.now + visitors.LIVES_ON)
+    visitor = visitors.id_of(key, target.number, address=found["address"], agent=found["agent"], host=target.host)
+    country, region = places.find(found["address"])
+    origin = sources.read(parts.query, found["referrer"] if found["referrer"] != "-" else "", target.host)
+    return Event(
+        target.number, Kind.PAGEVIEW, page, at=at, visitor=visitor, referrer=origin.referrer, source=origin.source, utm=origin.utm, country=country,
+        region=region, browser=agent.browser, os=agent.os, device=agent.device,
+    )  # fmt: skip
+
+
+def _no_view(found: re.Match[str], page: str, *, bot: bool) -> str:
+    """Why a line is no page view; empty where it is one."""
+    if found["method"] != "GET" or found["status"] not in {"200", "304"} or FILE.search(page) or page.startswith("/_/"):
+        return "no_page"
+    return "bot" if bot else ""
+
+
+# --- Plausible ---
+
+# Which table of an export has which of our dimensions, by column.
+TABLES = {
+    "imported_visitors": {}, "imported_pages": {"page": "page"}, "imported_entry_pages": {"entry_page": "entry_page"},
+    "imported_exit_pages": {"exit_page": "exit_page"}, "imported_browsers": {"browser": "browser"}, "imported_operating_systems": {"operating_system": "os"},
+    "imported_devices": {"device": "device"}, "imported_locations": {"country": "country", "region": "region"}, "imported_custom_events": {"name": "event"},
+    "imported_sources": {
+        "source": "source", "referrer": "referrer", "utm_source": "utm_source", "utm_medium": "utm_medium", "utm_campaign": "utm_campaign",
+        "utm_content": "utm_content", "utm_term": "utm_term",
+    },
+}  # fmt: skip
+Sums = dict[tuple[date, str, str], list[int]]
+
+
+def table_of(name: str) -> str:
+    """Which table a file is, by its name: `imported_pages_20240101_20240131.csv`; empty for another file."""
+    found = re.fullmatch(r"(imported_[a-z_]+?)(_\d{8}_\d{8})?\.csv", name.rpartition("/")[2])
+    return found[1] if found and found[1] in TABLES else ""
+
+
+def plausible(table: str, lines: Iterable[str], sums: Sums) -> None:
+    """Add up one table by day and value. Raises ValueError for a file that is not such a table."""
+    reader = csv.DictReader(lines)
+    if "date" not in (reader.fieldnames or []):
+        raise ValueError(f"{table} has no column `date`.")
+    for row in reader:
+        day = date.fromisoformat(row["date"])
+        for column, dimension in TABLES[table].items() if TABLES[table] else [("", "")]:
+            value = row.get(column, "") if column else ""
+            if column and not value and dimension in OF_SOME:
+                continue
+            total = sums.setdefault((day, dimension, _text(dimension, value)), [0] * len(METRICS))
+            for place, count in enumerate(_metrics(row)):
+                total[place] += count
+
+
+def _text(dimension: str, value: str) -> str:
+    if dimension == "device":
+        return {"laptop": "desktop"}.get(value.lower(), value.lower())
+    return (value.rstrip("/") or "/" if dimension in {"page", "entry_page", "exit_page"} else value)[
+        : terms.MAX_TEXT
+    ].replace("\x00", "")
+
+
+def _metrics(row: dict[str, str]) -> list[int]:
+    """In the order of `METRICS`."""
+
+    def read(*names: str) -> int:
+        return next((int(row[name]) for name in names if row.get(name)), 0)
+
+    visits = read("visits", "entrances", "exits")
+    seconds, engaged = read("visit_duration"), 1000 * read("total_time_on_page", "time_on_page")
+    return [read("visitors"), visits, read("pageviews"), read("events"), read("bounces"), seconds, engaged]
+
+
+def add_sums(target: Target, sums: Sums) -> None:
+    """Keep Plausible's days as they are, in one transaction; a second run puts the same in their place. Days with events of their own stay."""
+    days = {day for day, _, _ in sums}
+    with transaction.atomic():
+        taken = store.days_with_events(target.number, days, target.zone)
+        wanted = {(target.number, DIMENSIONS[name].sort, text) for _, name, text in sums if name and text}
+        numbers = terms.resolve(wanted, today=target.now.date())
+        rows = []
+        for (day, name, text), values in sums.items():
+            if day in taken:
+                continue
+            term = (
+                numbers[target.number, DIMENSIONS[name].sort, text]
+                if name and text
+                else store.UNKNOWN
+                if name
+                else store.BEYOND
+            )
+            rows.append((day, DIMENSIONS[name].number if name else 0, term, values))
+        store.put_days(target.number, rows)
+    target.counted["days"] = len(days - taken)
+    target.counted["days_with_events"] = len(taken)

@@ -1,0 +1,101 @@
+"""`manage.py analytics_import`: what was counted elsewhere, added once."""
+
+import gzip
+import io
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+from rich.console import Console
+from rich.progress import Progress
+
+from analytics import imports, rollups
+from analytics.imports import Target
+from analytics.profiles import zones_of
+from audit import actors
+from audit.services import record
+from core import tenancy
+from sites.models import Site
+from sites.subdomains import host_of
+
+TOLD = {
+    "added": "events added", "known": "there already", "days": "days of sums kept", "days_with_events": "days left out: they have events of their own",
+    "day_has_sums": "left out: sums of that day were imported", "too_old": "left out: older than events are kept here (ANALYTICS_KEEP_DAYS)", "too_new": "left out: from the future",
+    "unreadable": "lines that were not understood", "no_page": "lines that are no page view", "bot": "lines of crawlers",
+}  # fmt: skip
+
+
+class Command(BaseCommand):
+    help = "Import visits of one site. Killed half-way it goes on when it is run again; a second run adds nothing."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("subdomain")
+        parser.add_argument("files", nargs="+", type=Path, help="CSV or log files, also .gz, and .zip of an export.")
+        parser.add_argument("--from", dest="source", required=True, choices=["plausible", "umami", "log"])
+        parser.add_argument(
+            "--host", default="", help="The host that the site had there: links within it are no source."
+        )
+
+    def handle(self, *args: Any, subdomain: str, files: list[Path], source: str, host: str, **options: Any) -> None:
+        with tenancy.context(tenancy.SYSTEM):
+            site = Site.objects.alive().filter(subdomain=subdomain).first()
+        if site is None:
+            raise CommandError(f"There is no site {subdomain!r}.")
+        if missing := [str(path) for path in files if not path.is_file()]:
+            raise CommandError(f"Not a file: {', '.join(missing)}")
+        zone = zones_of({site.number}).get(site.number, "UTC")
+        target = Target(site.number, zone, host or host_of(subdomain), timezone.now())
+        self._read(target, source, files, quiet=options["verbosity"] == 0)
+        while rollups.recount():
+            pass
+        counted: dict[str, Any] = dict(target.counted)
+        with tenancy.context(tenancy.SYSTEM):
+            record("analytics.imported", actor=actors.SYSTEM, subject=site, source=source, **counted)
+        for name, count in target.counted.most_common():
+            self.stdout.write(f"{count:>10,} {TOLD[name]}")
+
+    def _read(self, target: Target, source: str, files: list[Path], *, quiet: bool) -> None:
+        sums: imports.Sums = {}
+        parts = [part for path in files for part in _parts(path)]
+        with Progress(console=Console(stderr=True), disable=quiet) as progress:
+            for path, name in parts:
+                with _opened(path, name, progress) as lines:
+                    if source == "plausible":
+                        if table := imports.table_of(name or path.name):
+                            self._table(table, lines, sums)
+                    else:
+                        imports.add(target, {"umami": imports.umami, "log": imports.log}[source](target, lines))
+        if source == "plausible":
+            if not any(name == "" for _, name, _ in sums):
+                raise CommandError("No file is named imported_visitors….csv, so there are no days to keep.")
+            imports.add_sums(target, sums)
+
+    def _table(self, table: str, lines: IO[str], sums: imports.Sums) -> None:
+        try:
+            imports.plausible(table, lines, sums)
+        except ValueError as error:
+            raise CommandError(f"{table} is not a table of a Plausible export: {error}") from None
+
+
+def _parts(path: Path) -> list[tuple[Path, str]]:
+    """A file, or each file of an archive."""
+    if path.suffix != ".zip":
+        return [(path, "")]
+    with zipfile.ZipFile(path) as archive:
+        return [(path, name) for name in archive.namelist() if name.endswith((".csv", ".log"))]
+
+
+@contextmanager
+def _opened(path: Path, name: str, progress: Progress) -> Iterator[IO[str]]:
+    """The lines of a file, with a bar that follows its bytes."""
+    with progress.open(path, "rb", description=name or path.name) as raw:
+        if name:
+            with zipfile.ZipFile(raw) as archive, archive.open(name) as part:  # type: ignore[arg-type]
+                yield io.TextIOWrapper(part, "utf-8", errors="replace", newline="")
+        else:
+            plain: Any = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw  # type: ignore[arg-type]
+            yield io.TextIOWrapper(plain, "utf-8", errors="replace", newline="")
