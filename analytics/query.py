@@ -81,13 +81,13 @@ def timeseries(query: Query, interval: str) -> list[dict[str, Any]]:
 
 
 def breakdown(query: Query, dimension: str, *, prop: str = "", limit: int) -> tuple[list[dict[str, Any]], int]:
-    """The largest slices by visitors, then page views and name; and how many there are."""
+    """The largest slices by visitors, then page views and events; and how many there are."""
     found = _ask(query, dimension=dimension, prop=prop)
-    names = store.names_of([key for key in found if isinstance(key, int) and key > 0])
-    answers = _answers(query, found, list(found), dimension=dimension, prop=prop)
-    rows = [{"value": _shown(key, names), **answer} for key, answer in zip(found, answers, strict=True)]
-    rows.sort(key=lambda row: (-row["visitors"], -row["pageviews"], -row["events"], row["value"] or ""))
-    return rows[:limit], len(rows)
+    place = [METRICS.index(name) for name in ("visitors", "pageviews", "events")]
+    largest = sorted(found, key=lambda key: ([-found[key][one] for one in place], str(key)))[:limit]
+    names = store.names_of([key for key in largest if isinstance(key, int) and key > 0])
+    answers = _answers(query, found, largest, dimension=dimension, prop=prop)
+    return [{"value": _shown(key, names), **answer} for key, answer in zip(largest, answers, strict=True)], len(found)
 
 
 def goals(query: Query, asked: Sequence[tuple[Filter, ...]]) -> list[dict[str, Any]]:

@@ -42,12 +42,15 @@ SUMS = """count(DISTINCT visitor)::int, count(session)::int, sum(pageviews)::int
     count(*) FILTER (WHERE bounced)::int, coalesce(sum(lasted), 0)::bigint, coalesce(sum(engaged), 0)::bigint"""
 
 
+VISIT = "session, visitor, bounced, lasted"
+
+
 def _parts(key: str, *, condition: str = "true", source: str = "seen", wide: bool = False) -> str:
     """One row for each key and visit, and one for each key and all events of no visit. A `wide` key has two columns."""
-    return f"""SELECT {key}, session, visitor, bounced, lasted,
+    return f"""SELECT {key}, {VISIT},
         count(*) FILTER (WHERE kind = {Kind.PAGEVIEW}) AS pageviews,
         count(*) FILTER (WHERE kind IN ({Kind.CUSTOM}, {Kind.OUTBOUND}, {Kind.DOWNLOAD})) AS events, sum(engaged) AS engaged
-        FROM {source} WHERE {condition} GROUP BY {"1, 2" if wide else "1"}, session, visitor, bounced, lasted"""
+        FROM {source} WHERE {condition} GROUP BY {"1, 2" if wide else "1"}, {VISIT}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +78,14 @@ class Where:
 
 
 def prepare(*, slowest: int = 0) -> None:
-    """Until the end of the transaction, statements end after `slowest` milliseconds (0: never) and join by hash. Of a month that is new the
-    planner knows nothing, and would take loops of loops: minutes in place of milliseconds.
+    """Until the end of the transaction, statements end after `slowest` milliseconds (0: never), join by hash, and are not compiled. Of a month
+    that is new the planner knows nothing, and would take loops of loops: minutes in place of milliseconds.
     """
+    chosen = {"enable_nestloop": "off", "jit": "off", "statement_timeout": str(slowest)}
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT set_config('enable_nestloop', 'off', true), set_config('statement_timeout', %s, true)",
-            [str(slowest)],
+            "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS chosen(name, value)",
+            [list(chosen), list(chosen.values())],
         )
 
 
@@ -214,12 +218,16 @@ def count_day(site: int, day: date, zone: str) -> None:
     keys = ", ".join(f"({dimension.number}, {dimension.column})" for dimension in DIMENSIONS.values())
     some = ", ".join(str(DIMENSIONS[name].number) for name in DIMENSIONS if name in OF_SOME)
     hours = _parts("date_trunc('hour', created_at, %(zone)s) AS hour")
-    whole, named = (
-        _parts("0 AS dimension, 0 AS term", wide=True),
-        _parts("dimension, shown AS term", source="named", wide=True),
+    each = _parts(
+        f"dimension, coalesce(term, {UNKNOWN}) AS term",
+        source=f"seen, LATERAL (VALUES {keys}) AS slice (dimension, term)",
+        condition=f"term IS NOT NULL OR dimension NOT IN ({some})",
+        wide=True,
     )
+    of_all = DIMENSIONS["device"].number  # every event has one, if only "unknown": so the whole is its sum
     prepare()
     with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('work_mem', '64MB', true)")
         cursor.execute("DELETE FROM analytics_day WHERE site_number = %(site)s AND day = %(day)s", values)
         cursor.execute(
             "DELETE FROM analytics_hour WHERE site_number = %(site)s AND hour >= %(since)s AND hour < %(until)s", values
@@ -232,18 +240,18 @@ def count_day(site: int, day: date, zone: str) -> None:
         cursor.execute(
             f"""INSERT INTO analytics_day (site_number, day, dimension, term, {columns})
             WITH {SEEN},
-            spread AS MATERIALIZED (
-                SELECT seen.*, slice.dimension, coalesce(slice.term, {UNKNOWN}) AS term FROM seen, LATERAL (VALUES {keys}) AS slice (dimension, term)
-                WHERE slice.term IS NOT NULL OR slice.dimension NOT IN ({some})),
+            each AS MATERIALIZED ({each}),
             ranked AS (
-                SELECT dimension, term, row_number() OVER (PARTITION BY dimension ORDER BY count(*) DESC, term) AS rank
-                FROM spread GROUP BY dimension, term),
-            named AS (
-                SELECT spread.*, CASE WHEN rank <= %(largest)s THEN term ELSE {BEYOND} END AS shown
-                FROM spread JOIN ranked USING (dimension, term))
-            SELECT %(site)s, %(day)s, dimension, term, {SUMS} FROM ({named}) AS parts GROUP BY dimension, term
-            UNION ALL
-            SELECT %(site)s, %(day)s, dimension, term, {SUMS} FROM ({whole}) AS parts GROUP BY dimension, term""",
+                SELECT dimension, term, row_number() OVER (PARTITION BY dimension ORDER BY sum(pageviews + events) DESC, term) AS rank
+                FROM each GROUP BY dimension, term),
+            parts AS (
+                SELECT dimension, term, {VISIT}, pageviews, events, engaged FROM each JOIN ranked USING (dimension, term) WHERE rank <= %(largest)s
+                UNION ALL
+                SELECT dimension, {BEYOND}, {VISIT}, sum(pageviews), sum(events), sum(engaged) FROM each JOIN ranked USING (dimension, term)
+                WHERE rank > %(largest)s GROUP BY dimension, {VISIT}
+                UNION ALL
+                SELECT 0, {BEYOND}, {VISIT}, sum(pageviews), sum(events), sum(engaged) FROM each WHERE dimension = {of_all} GROUP BY {VISIT})
+            SELECT %(site)s, %(day)s, dimension, term, {SUMS} FROM parts GROUP BY dimension, term""",
             values,
         )
 

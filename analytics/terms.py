@@ -1,6 +1,5 @@
 """Texts as numbers. A writer asks the database for the texts of a batch that it does not know, once for all of them."""
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import date
 
@@ -14,24 +13,35 @@ MAX_TEXT = 500
 KEPT = 200_000  # in memory
 Key = tuple[int, int, str]  # site number, sort, text
 
-_known: OrderedDict[Key, int] = OrderedDict()
+Book = tuple[dict[str, str], ...]
+
+_books: dict[
+    int, Book
+] = {}  # by site: for each sort, the number of each known text as COPY writes it; no text is no number
+_kept = 0
+
+
+def book_of(site: int) -> Book:
+    """The texts of a site that this process knows."""
+    book = _books.get(site)
+    if book is None:
+        book = _books[site] = tuple({"": "\\N"} for _ in range(len(Term.Sort) + 1))
+    return book
 
 
 def resolve(wanted: set[Key], *, today: date) -> dict[Key, int]:
-    """The number of each text. Three queries when some are new, none when all are known. In the writer's transaction."""
-    found = {key: _known[key] for key in wanted if key in _known}
-    missing = wanted - found.keys()
-    if not missing:
-        return found
-    there = _read(missing)
-    new = missing - there.keys()
+    """The number of each text. Four queries when some are new. In the writer's transaction."""
+    if not wanted:
+        return {}
+    there = _read(wanted)
+    new = wanted - there.keys()
     capped = _beyond_the_cap(new, today) if new else set()
     there |= _add((new - capped) | {(site, sort, OTHER) for site, sort, _ in capped}, today)
     for key in capped:
         there[key] = there[key[0], key[1], OTHER]
     kept = {key: number for key, number in there.items() if key not in capped}
     transaction.on_commit(lambda: _remember(kept))  # not before: a number that was rolled back is nobody's
-    return found | there
+    return there
 
 
 def _read(keys: Iterable[Key]) -> dict[Key, int]:
@@ -56,20 +66,28 @@ def _add(keys: set[Key], today: date) -> dict[Key, int]:
 
 def _beyond_the_cap(keys: set[Key], today: date) -> set[Key]:
     """Those that would make too many new texts today. A flood of invented paths must not fill the disk."""
-    pairs = {(site, sort) for site, sort, _ in keys}
-    beyond: set[Key] = set()
-    for site, sort in pairs:
-        mine = sorted(key for key in keys if key[:2] == (site, sort))
-        there = Term.objects.filter(site_number=site, sort=sort, since=today).count()
-        beyond.update(mine[max(0, MOST_A_DAY - there) :])
-    return beyond
+    new: dict[tuple[int, int], list[Key]] = {}
+    for key in sorted(keys):
+        new.setdefault(key[:2], []).append(key)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT w.site, w.sort, count(t.id) FROM unnest(%s::int[], %s::smallint[]) AS w(site, sort) "
+            "LEFT JOIN analytics_term t ON t.site_number = w.site AND t.sort = w.sort AND t.since = %s GROUP BY 1, 2",
+            [*(list(column) for column in zip(*new, strict=True)), today],
+        )
+        there = {(site, sort): count for site, sort, count in cursor.fetchall()}
+    return {key for pair, mine in new.items() for key in mine[max(0, MOST_A_DAY - there[pair]) :]}
 
 
 def _remember(numbers: dict[Key, int]) -> None:
-    _known.update(numbers)
-    while len(_known) > KEPT:
-        _known.popitem(last=False)
+    global _kept
+    _kept += len(numbers)
+    if _kept > KEPT:
+        forget_known()
+        _kept = len(numbers)
+    for (site, sort, text), number in numbers.items():
+        book_of(site)[sort][text] = str(number)
 
 
 def forget_known() -> None:
-    _known.clear()
+    _books.clear()

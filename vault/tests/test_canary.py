@@ -90,11 +90,30 @@ def by_page(canaries, page):
     canaries.derived(second)
 
 
+def value(cache, key):
+    """What a key holds, as it was sent: a dump may be compressed."""
+    kind = cache.type(key).decode()
+    read = {"string": cache.get, "hash": cache.hgetall, "set": cache.smembers, "stream": cache.xrange, "list": lambda k: cache.lrange(k, 0, -1),
+            "zset": lambda k: cache.zrange(k, 0, -1), "none": lambda k: b""}  # fmt: skip
+    return b" ".join(_flat(read[kind](key)))
+
+
+def _flat(found):
+    """The bytes in what a client made of an answer."""
+    if isinstance(found, bytes):
+        yield found
+    elif isinstance(found, dict):
+        yield from _flat([*found.items()])
+    elif isinstance(found, list | tuple | set):
+        for one in found:
+            yield from _flat(one)
+
+
 def everything(stack, web):
     """All that the server has, by where it lies."""
     cache = redis.Redis.from_url(stack.redis_url)
     keys = list(cache.scan_iter(count=1000))
-    held = b"\n".join(key + b" " + (cache.dump(key) or b"") for key in keys)
+    held = b"\n".join(key + b" " + value(cache, key) for key in keys)
     files = [path for path in stack.home.rglob("*") if path.is_file()]
     return {
         "tables": stack.manage("shell", "-c", DUMP).encode(),
