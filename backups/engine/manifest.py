@@ -1,0 +1,115 @@
+"""What a run is: everything that a restore needs to know, and the next run to find what changed. Sealed like a pack, published last."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import zstandard
+
+from backups.engine.errors import Damaged
+from backups.engine.packs import Chunk
+
+FORMAT = 1
+
+
+@dataclass(slots=True)
+class Part:
+    """Row versions that one run shipped of a range: their rows as COPY text, and in the same order their ctids (6 bytes each)."""
+
+    rows: Chunk
+    ids: Chunk
+    count: int
+
+
+@dataclass(slots=True)
+class Range:
+    """1,024 blocks of a table. `mark` is what its versions looked like; `live` lists the ctids that are there, where older parts have more."""
+
+    mark: tuple[int, int, int]  # count, and two hashes over (ctid, xmin)
+    parts: list[Part]
+    live: Chunk | None = None
+
+
+@dataclass(slots=True)
+class Table:
+    schema: str
+    name: str
+    columns: list[str]
+    shape: str  # whatever, when it changes, makes (ctid, xmin) say nothing of the content
+    ranges: list[Range] = field(default_factory=list)
+    sums: tuple[int, int] | None = None  # count and sum of row hashes, where they were taken
+
+    @property
+    def key(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def rows(self) -> int:
+        return sum(one.mark[0] for one in self.ranges)
+
+
+@dataclass(slots=True)
+class Manifest:
+    run: str
+    parent: str
+    at: str  # ISO 8601, UTC: when the snapshot was taken
+    cluster: dict[str, Any]
+    xmin: int  # of the snapshot, 64 bits: older transactions were over
+    xid: int
+    lsn: str
+    schema: dict[str, Any]
+    tables: list[Table]
+    sequences: list[list[Any]]
+    packs: dict[str, tuple[str, int]]  # of this run and of all that it builds on
+    facts: dict[str, Any] = field(default_factory=dict)  # of whoever takes it, such as the version of the application
+
+    def sealed_form(self) -> bytes:
+        text = json.dumps(_plain(self), separators=(",", ":"), ensure_ascii=False).encode()
+        return zstandard.ZstdCompressor(level=6).compress(text)
+
+    @staticmethod
+    def read(packed: bytes) -> "Manifest":
+        """Raises Damaged."""
+        try:
+            found = json.loads(zstandard.ZstdDecompressor().decompress(packed))
+            if found["format"] != FORMAT:
+                raise Damaged(f"This manifest has format {found['format']}; this program reads {FORMAT}.")
+            tables = [_table(one) for one in found.pop("tables")]
+            packs = {name: (str(digest), int(size)) for name, (digest, size) in found.pop("packs").items()}
+            del found["format"]
+            return Manifest(tables=tables, packs=packs, **found)
+        except (zstandard.ZstdError, ValueError, KeyError, TypeError, IndexError) as error:
+            raise Damaged(f"A manifest cannot be read: {type(error).__name__}.") from None
+
+    def used(self) -> set[str]:
+        """The packs that a restore of this run reads."""
+        chunks = [
+            chunk
+            for table in self.tables
+            for one in table.ranges
+            for chunk in [*(c for part in one.parts for c in (part.rows, part.ids)), *([one.live] if one.live else [])]
+        ]
+        return {piece[0] for chunk in chunks for piece in chunk.pieces}
+
+
+def _plain(manifest: Manifest) -> dict[str, Any]:
+    plain = {name: getattr(manifest, name) for name in Manifest.__slots__ if name != "tables"}
+    tables = [
+        [table.schema, table.name, table.columns, table.shape, table.sums,
+         [[one.mark, [[part.rows.packed(), part.ids.packed(), part.count] for part in one.parts], one.live and one.live.packed()] for one in table.ranges]]
+        for table in manifest.tables
+    ]  # fmt: skip
+    return {"format": FORMAT, **plain, "tables": tables}
+
+
+def _table(found: list[Any]) -> Table:
+    schema, name, columns, shape, sums, ranges = found
+    read = [
+        Range(
+            (int(mark[0]), int(mark[1]), int(mark[2])),
+            [Part(Chunk.read(rows), Chunk.read(ids), int(count)) for rows, ids, count in parts],
+            Chunk.read(live) if live else None,
+        )
+        for mark, parts, live in ranges
+    ]
+    return Table(schema, name, columns, shape, read, (sums[0], sums[1]) if sums else None)

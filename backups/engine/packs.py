@@ -1,0 +1,172 @@
+"""Packs: objects of up to 64 MiB that hold the chunks of a run one after the other. Never overwritten, and read a piece at a time."""
+
+import hashlib
+import hmac
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import zstandard
+
+from backups.engine.errors import Damaged
+from backups.engine.sealed import Sealer, open_part
+
+PACK = 64 << 20
+LEVEL = 1  # of zstd: faster than any network, and as small as gzip
+
+
+class Store(Protocol):
+    """Where packs and manifests go; `core.objects` has a folder and S3."""
+
+    def create(self, key: str, body: bytes) -> None: ...
+    def read(self, key: str) -> bytes | None: ...
+    def delete(self, key: str) -> None: ...
+    def keys(self, prefix: str) -> list[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Something that was stored: its id (HMAC-SHA-256 of what it says), its size, and its pieces: pack, offset and length within it."""
+
+    id: str
+    size: int
+    pieces: tuple[tuple[str, int, int], ...]
+
+    def packed(self) -> list[Any]:
+        return [self.id, self.size, [list(piece) for piece in self.pieces]]
+
+    @staticmethod
+    def read(found: list[Any]) -> "Chunk":
+        pieces = tuple((str(pack), int(offset), int(length)) for pack, offset, length in found[2])
+        return Chunk(str(found[0]), int(found[1]), pieces)
+
+
+@dataclass
+class PackWriter:
+    """Takes chunks of a run, from several threads; a pack is sent when it is full. `sent` has the SHA-256 and size of each."""
+
+    store: Store
+    run: str
+    key: bytes
+    id_key: bytes
+    sent: dict[str, tuple[str, int]] = field(default_factory=dict)
+    _parts: list[bytes] = field(default_factory=list)
+    _filled: int = 0
+    _opened: int = 0
+    _sealer: Sealer | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def put(self, blocks: Iterable[bytes]) -> Chunk:
+        """Compress and store what these say together. A chunk's pieces follow each other, so one thread writes at a time what another compressed."""
+        digest, size, compressor = (
+            hmac.new(self.id_key, digestmod=hashlib.sha256),
+            0,
+            zstandard.ZstdCompressor(level=LEVEL).compressobj(),
+        )
+        pieces: list[tuple[str, int, int]] = []
+        pending: list[bytes] = []
+        waiting = 0
+        for block in blocks:
+            digest.update(block)
+            size += len(block)
+            pending.append(compressor.compress(block))
+            waiting += len(pending[-1])
+            if waiting > PACK // 8:  # a range with large values must not fill the memory
+                pieces += self._write(b"".join(pending))
+                pending, waiting = [], 0
+        pending.append(compressor.flush())
+        pieces += self._write(b"".join(pending))
+        return Chunk(digest.hexdigest(), size, tuple(pieces))
+
+    def _write(self, packed: bytes) -> list[tuple[str, int, int]]:
+        pieces = []
+        with self._lock:
+            while packed:
+                if self._sealer is None:
+                    self._open()
+                assert self._sealer is not None
+                part = packed[: PACK - self._filled]
+                pieces.append((self._name, self._filled, len(part)))
+                self._parts.append(self._sealer.add(part))
+                self._filled += len(part)
+                packed = packed[len(part) :]
+                if self._filled == PACK:
+                    self._send()
+        return pieces
+
+    @property
+    def _name(self) -> str:
+        return f"packs/{self.run}/{self._opened:06d}"
+
+    def _open(self) -> None:
+        self._opened += 1
+        self._sealer, self._filled = Sealer(self.key, self._name), 0
+        self._parts = [self._sealer.header()]
+
+    def _send(self) -> None:
+        assert self._sealer is not None
+        blob = b"".join([*self._parts, self._sealer.finish()])
+        self.store.create(self._name, blob)
+        self.sent[self._name] = (hashlib.sha256(blob).hexdigest(), len(blob))
+        self._sealer, self._parts = None, []
+
+    def finish(self) -> None:
+        with self._lock:
+            if self._sealer is not None:
+                self._send()
+
+
+@dataclass
+class PackReader:
+    """Gives chunks back. `key_of` knows the data key of a run, `sums` the SHA-256 of packs. Keeps a few packs; for several threads."""
+
+    store: Store
+    key_of: Callable[[str], bytes]
+    sums: dict[str, str]
+    kept: int = 2
+    _packs: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def blocks(self, chunk: Chunk) -> Iterator[bytes]:
+        """What was stored, a block at a time. Raises Damaged, KeyMissing; at the latest after the last block, so use nothing before that
+        cannot be undone.
+        """
+        decompressor, size = zstandard.ZstdDecompressor().decompressobj(), 0
+        try:
+            for name, offset, length in chunk.pieces:
+                for start in range(0, length, 4 << 20):
+                    part = open_part(
+                        self._key(name), name, self.pack(name), offset + start, min(4 << 20, length - start)
+                    )
+                    block = decompressor.decompress(part)
+                    size += len(block)
+                    yield block
+        except zstandard.ZstdError:
+            raise Damaged(f"A chunk in {chunk.pieces[0][0]} does not decompress.") from None
+        if size != chunk.size:
+            raise Damaged(f"A chunk in {chunk.pieces[0][0]} has {size} bytes where {chunk.size} were stored.")
+
+    def whole(self, chunk: Chunk) -> bytes:
+        return b"".join(self.blocks(chunk))
+
+    def _key(self, name: str) -> bytes:
+        return self.key_of(name.split("/")[1])
+
+    def pack(self, name: str) -> bytes:
+        """A pack, as it was stored. Raises Damaged."""
+        with self._lock:
+            if name in self._packs:
+                self._packs.move_to_end(name)
+                return self._packs[name]
+        blob = self.store.read(name)
+        if blob is None:
+            raise Damaged(f"{name} is missing.")
+        if name not in self.sums or hashlib.sha256(blob).hexdigest() != self.sums[name]:
+            raise Damaged(f"{name} is not what was stored.")
+        with self._lock:
+            self._packs[name] = blob
+            while len(self._packs) > self.kept:
+                self._packs.popitem(last=False)
+        return blob
