@@ -9,11 +9,11 @@ from django.http import HttpRequest, QueryDict
 from rest_framework.request import Request
 
 from analytics import charts, query, services, store
-from analytics.filters import Filter, conditions_of
+from analytics.filters import OF_EVENTS, Filter, conditions_of
 from analytics.models import Definition
 from analytics.parameters import PERIODS, read_compare, read_query
 from analytics.query import Query
-from core.errors import Invalid
+from core.errors import FieldProblem, Invalid
 from sites.models import Site
 
 PRESENT = timedelta(minutes=5)
@@ -33,6 +33,8 @@ PANELS = {
 NAMES = {name: label[:-1] for tabs in PANELS.values() for name, label in tabs.items()} | {
     "entry_page": "Entry page", "exit_page": "Exit page", "country": "Country", "utm_medium": "Medium",
 }  # fmt: skip
+SHOWN = {name for tabs in PANELS.values() for name in tabs}
+MOST = 10  # goals and funnels on the page: each is a question of its own
 CHOICES = {"period", "from", "to", "filter", "compare", "measure", *PANELS}
 DROPPED = {
     "bot": "crawlers and browsers without a screen", "prefetch": "pages that were only fetched ahead", "duplicate": "sent twice", "other_host": "sent from another host",
@@ -50,6 +52,7 @@ class Asked:
     compare: str
     measure: str
     wrong: str = ""
+    shared: bool = False
 
     def link(self, **changes: str | None) -> str:
         """The same page with other choices; None takes one away. Filters stay."""
@@ -70,20 +73,26 @@ class Asked:
         return replace(self, given=left).link()
 
 
-def read(request: HttpRequest, site: Site, *, frozen: tuple[Filter, ...] = (), now: datetime) -> Asked:
-    """What an address asks for. One that makes no sense shows the last 30 days, and says so."""
+def read(request: HttpRequest, site: Site, *, frozen: tuple[Filter, ...] | None = None, now: datetime) -> Asked:
+    """What an address asks for. One that makes no sense shows the last 30 days, and says so. Behind a link, which has what is `frozen`, nobody
+    filters by what the page does not show.
+    """
     zone = services.settings_of(site).timezone
     given: QueryDict = request.GET
     wrong = ""
     try:
         asked, compare = _read(request, site, zone, now)
+        if frozen is not None and any(one.dimension not in SHOWN for one in asked.filters):
+            raise Invalid([FieldProblem("", "query_filter", "This page has no such filter.")])
     except Invalid as refusal:
         wrong = refusal.errors[0].detail
         given = QueryDict()
         asked, compare = _read(HttpRequest(), site, zone, now)
     measure = given.get("measure", "")
-    narrowed = replace(asked, filters=asked.filters + frozen)
-    return Asked(narrowed, given, compare, measure if measure in MEASURES else "visitors", wrong)
+    narrowed = replace(asked, frozen=frozen or ())
+    return Asked(
+        narrowed, given, compare, measure if measure in MEASURES else "visitors", wrong, shared=frozen is not None
+    )
 
 
 def _read(request: HttpRequest, site: Site, zone: str, now: datetime) -> tuple[Query, str]:
@@ -97,16 +106,17 @@ def board(asked: Asked, site: Site, *, now: datetime) -> dict[str, Any]:
     other = query.before(given, asked.compare)
     days = (given.span.last - given.span.first).days + 1
     interval = "hour" if days <= 2 else "day" if days <= 92 else "week" if days <= 366 else "month"
-    notes = services.notes(site, given.span)
-    goals = list(Definition.objects.filter(site=site, kind="goal").order_by("name"))
+    notes = [] if asked.shared else services.notes(site, given.span)  # what people write for each other
+    goals = list(Definition.objects.filter(site=site, kind="goal").order_by("name")[:MOST])
+    funnels = list(Definition.objects.filter(site=site, kind="funnel").order_by("name")[:MOST])
     reached = query.goals(given, [conditions_of(row) for row in goals])
-    whole = not given.filters  # what is not by visit cannot be filtered, and must not show what a link keeps back
+    whole = not given.narrow  # what is not by visit cannot be filtered, and must not show what a link keeps back
     present, pages = store.present(site.number, since=now - PRESENT) if whole else (None, [])
     return {
         "site": site,
         "asked": asked,
         "span": given.span,
-        "sample": query.share(given),
+        "sample": query.share(given, raw=bool(goals or funnels)),
         "spans": [{"label": label, "link": asked.link(period=name, **{"from": None, "to": None}), "chosen": _chosen(asked, name)} for name, label in SPANS.items()],
         "compares": [
             {"label": label, "link": asked.link(compare=name), "chosen": asked.compare == name}
@@ -117,11 +127,11 @@ def board(asked: Asked, site: Site, *, now: datetime) -> dict[str, Any]:
         ],
         "tiles": _tiles(asked, query.summary(given), query.summary(other)),
         "chart": charts.lines(query.timeseries(given, interval), query.timeseries(other, interval), measure=asked.measure, label=MEASURES[asked.measure], interval=interval, notes=notes, now=now),
-        "panels": [_panel(asked, name, tabs) for name, tabs in PANELS.items()],
+        "panels": [_panel(asked, name, _tabs(asked, tabs)) for name, tabs in PANELS.items()],
         "goals": [{"name": row.name, "rate": charts.percent(one["conversion_rate"]), **one} for row, one in zip(goals, reached, strict=True)],
         "funnels": [
             {"name": row.name, "steps": _steps(given, conditions_of(row))}
-            for row in Definition.objects.filter(site=site, kind="funnel").order_by("name")
+            for row in funnels
         ],
         "present": present,
         "present_pages": pages,
@@ -175,6 +185,13 @@ def _panel(asked: Asked, name: str, tabs: dict[str, str]) -> dict[str, Any]:
             for row in rows
         ],
     }
+
+
+def _tabs(asked: Asked, tabs: dict[str, str]) -> dict[str, str]:
+    """Without the first and last pages of visits where a link shows some pages only."""
+    if any(one.dimension in OF_EVENTS for one in asked.query.frozen):
+        return {name: label for name, label in tabs.items() if name not in {"entry_page", "exit_page"}}
+    return tabs
 
 
 def _filterable(value: str | None) -> bool:

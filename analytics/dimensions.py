@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from analytics.models import Term
 
 Sort = Term.Sort
-METRICS = ("visitors", "visits", "pageviews", "events", "bounces", "seconds", "engaged")
+METRICS = ("visitors", "visits", "pageviews", "events", "bounces", "seconds", "engaged", "views")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ MAX_VALUE = 10**9
 MAX_ENGAGED = 6 * 3600 * 1000  # milliseconds
 NAMELESS = {Kind.PAGEVIEW, Kind.ENGAGEMENT}
 KINDS = {"pageview": Kind.PAGEVIEW, "engagement": Kind.ENGAGEMENT, "outbound": Kind.OUTBOUND, "download": Kind.DOWNLOAD}
+CURRENCY = re.compile(r"^[A-Z]{3}\Z")  # ISO 4217
 FIELDS = {"n", "u", "r", "i", "p", "v", "d", "w"}
 
 
@@ -130,7 +132,7 @@ def _money(found: Any) -> tuple[str | None, str | None]:
         or not 0 <= amount < MAX_VALUE
     ):
         raise Dropped("invalid")
-    if not isinstance(currency, str) or len(currency) != 3 or not (currency.isascii() and currency.isupper()):
+    if not isinstance(currency, str) or not CURRENCY.match(currency):
         raise Dropped("invalid")
     return f"{amount:.3f}", currency
 

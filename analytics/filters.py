@@ -9,6 +9,7 @@ from analytics.models import Definition, Kind, Share, Term
 from analytics.store import Where
 
 OPERATORS = {"is", "is_not", "contains", "contains_not"}
+NEGATIVE = {"is_not", "contains_not"}
 PROPERTY = "property:"
 MAX_FILTERS, MAX_VALUES, MAX_TEXT = 10, 50, 2000
 OF_EVENTS = {"page", "event", "property"}  # the other dimensions are the same for all events of a visit
@@ -67,17 +68,27 @@ def where(site: int, filters: Sequence[Filter], *, name: str = "f") -> Where:
         else:
             values[key] = _terms(site, item)
             found = f"{DIMENSIONS[item.dimension].column} = ANY(%({key})s)"
-        negative = item.operator in {"is_not", "contains_not"}
-        parts.append(f"coalesce(NOT ({found}), true)" if negative else f"({found})")
+        parts.append(f"coalesce(NOT ({found}), true)" if item.operator in NEGATIVE else f"({found})")
     return Where(" AND ".join(parts), values)
 
 
 def visits(site: int, filters: Sequence[Filter]) -> Where:
-    """The visits that have an event for which all filters hold: whoever saw a page is followed to what they did on another."""
-    found = where(site, filters)
-    if not any(item.dimension in OF_EVENTS for item in filters):
-        return found
-    return Where(f"session IN (SELECT session FROM seen WHERE {found.sql})", found.values)
+    """The visits that have an event for which all filters hold, and none for which one of the negative does not: whoever saw a page is followed
+    to what they did on another.
+    """
+    never = [item for item in filters if item.dimension in OF_EVENTS and item.operator in NEGATIVE]
+    once = [item for item in filters if item not in never]
+    found = where(site, once)
+    parts, values = [found.sql], found.values
+    if any(item.dimension in OF_EVENTS for item in once):
+        parts = [f"session IN (SELECT session FROM seen WHERE {found.sql})"]
+    for number, item in enumerate(never):
+        one = where(site, [item], name=f"n{number}_")
+        parts.append(
+            f"{one.sql} AND (session IS NULL OR session NOT IN (SELECT session FROM seen WHERE session IS NOT NULL AND NOT ({one.sql})))"
+        )
+        values |= one.values
+    return Where(" AND ".join(parts), values)
 
 
 def reached(site: int, filters: Sequence[Filter], *, name: str = "g") -> Where:

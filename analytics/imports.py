@@ -15,20 +15,20 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from urllib.parse import urlsplit
 
-from django.conf import settings
 from django.db import transaction
 
 from analytics import agents, places, sources, store, terms, visitors, writer
 from analytics.dimensions import DIMENSIONS, METRICS, OF_SOME
 from analytics.models import Kind
 from analytics.stream import Event
-from analytics.zones import local_day
+from analytics.zones import day_bounds, local_day
 
 BATCH = 5_000
+MAX_LINE, MOST = 16_384, 500_000
 VISIT_ENDS = timedelta(minutes=30)
 # NCSA combined, as Apache and nginx write it, with the host before it or not.
 LINE = re.compile(
-    r'^(?:\S+ )?(?P<address>[0-9A-Fa-f.:]+) \S+ \S+ \[(?P<at>[^\]]+)\] "(?P<method>[A-Z]+) (?P<target>\S+)[^"]*" (?P<status>\d{3}) (?P<size>\S+)'
+    r'^(?:(?P<host>\S+) )?(?P<address>[0-9A-Fa-f.:]+) \S+ \S+ \[(?P<at>[^\]]+)\] "(?P<method>[A-Z]+) (?P<target>\S+)[^"]*" (?P<status>\d{3}) (?P<size>\S+)'
     r' "(?P<referrer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)"'
 )
 FILE = re.compile(r"\.(?!html?$)[a-z0-9]{1,5}$", re.IGNORECASE)  # a picture, a style, a font: no page
@@ -37,12 +37,20 @@ BROWSERS = {"chrome": "Chrome", "crios": "Chrome", "safari": "Safari", "ios": "S
 
 @dataclass(slots=True)
 class Target:
-    """Where it goes: a site by number, its time zone and its host."""
+    """Where it goes: a site by number, its time zone and its host. `host` is what the site was called there, `own` whether somebody said so;
+    `name` tells the logs of several servers apart; `until` is the first day that is left out.
+    """
 
     number: int
     zone: str
     host: str
     now: datetime
+    keep: timedelta
+    own: bool = False
+    name: str = ""
+    until: date | None = None
+    same: Counter[tuple[str, ...]] = field(default_factory=Counter)  # lines that say the same, by how many there were
+    last: dict[int, tuple[datetime, int]] = field(default_factory=dict)  # by visitor: when, and on which visit
     counted: Counter[str] = field(default_factory=Counter)  # added, known, and why others were left out
 
 
@@ -52,7 +60,8 @@ Found = tuple[datetime, int | None, Event]  # when, visit, event
 def add(target: Target, found: Iterable[Found]) -> None:
     """Write what is not there yet, a batch in a transaction; `target.counted` says what became of all."""
     sums = store.imported_days(target.number)
-    oldest = target.now - settings.ANALYTICS_KEEP_FOR
+    # A day that was forgotten in part would be counted anew from what is left of it.
+    oldest = day_bounds(*2 * (local_day(target.now - target.keep, target.zone),), target.zone)[1]
     rest = iter(found)
     while batch := list(islice(rest, BATCH)):
         rows: list[writer.Row] = []
@@ -63,14 +72,16 @@ def add(target: Target, found: Iterable[Found]) -> None:
                     target.counted["known"] += 1
                 elif not oldest < at <= target.now:
                     target.counted["too_old" if at <= oldest else "too_new"] += 1
+                elif target.until and local_day(at, target.zone) >= target.until:
+                    target.counted["too_late"] += 1
                 elif local_day(at, target.zone) in sums:
                     target.counted["day_has_sums"] += 1
                 else:
                     known.add((at, event.id))
                     rows.append((at, visit, json.loads(event.packed())))
-            if rows:
-                writer.write(rows)
-        target.counted["added"] += len(rows)
+            refused = writer.write_each(rows) if rows else 0
+        target.counted["added"] += len(rows) - refused
+        target.counted.update({"unreadable": refused} if refused else {})
 
 
 def number_of(*parts: object) -> int:
@@ -88,6 +99,9 @@ def umami(target: Target, lines: Iterable[str]) -> Iterator[Found]:
         try:
             at = datetime.fromisoformat(row["created_at"].strip().replace(" UTC", "+00:00"))
             at = at if at.tzinfo else at.replace(tzinfo=UTC)
+            if target.own and row.get("hostname", target.host) != target.host:
+                target.counted["other_host"] += 1
+                continue
             yield _of_umami(target, row, at.astimezone(UTC))
         except (KeyError, ValueError, AttributeError, TypeError):
             target.counted["unreadable"] += 1
@@ -101,7 +115,7 @@ def _of_umami(target: Target, row: dict[str, str], at: datetime) -> Found:
     )
     custom = row.get("event_type") == "2"
     country, region = (row.get("country") or "").upper()[:2], row.get("region") or ""
-    visitor = number_of(target.number, row["session_id"], day)
+    visitor = visitors.id_of(_key(target, day), target.number, address=row["session_id"], agent="umami", host="")
     event = Event(
         target.number, Kind.CUSTOM if custom else Kind.PAGEVIEW, _page(row["url_path"]), id=int(row["event_id"].replace("-", ""), 16) >> 65, at=at,
         name=(row.get("event_name") or "")[:60] if custom else "", visitor=visitor, referrer=origin.referrer, source=origin.source, utm=origin.utm, country=country,
@@ -111,6 +125,12 @@ def _of_umami(target: Target, row: dict[str, str], at: datetime) -> Found:
     if not event.id or (custom and not event.name):
         raise ValueError
     return at, number_of(row.get("visit_id") or row["session_id"], day), event
+
+
+def _key(target: Target, day: date) -> bytes:
+    """The random key of a day, which lives as long as it would have, or as an import may be repeated."""
+    lives = max(target.now, day_bounds(day, day, target.zone)[1]) + visitors.LIVES_ON
+    return visitors.key_of(target.number, day, dies_at=lives)
 
 
 def _page(path: str) -> str:
@@ -125,29 +145,32 @@ def _page(path: str) -> str:
 
 def log(target: Target, lines: Iterable[str]) -> Iterator[Found]:
     """Page views of an access log: what browsers asked for and got, no files, no crawlers. A visit ends with 30 quiet minutes."""
-    same: Counter[tuple[str, ...]] = Counter()
-    last: dict[int, tuple[datetime, int]] = {}
     for line in lines:
-        found = LINE.match(line)
+        found = LINE.match(line[:MAX_LINE])
         try:
-            event = _of_log(target, found) if found else None
+            event = _of_log(target, found) if found else "unreadable"
         except ValueError:
-            event = None
-        if found is None or event is None:
-            target.counted["unreadable"] += 1
-        elif isinstance(event, str):
-            target.counted[event] += 1
-        else:
-            assert event.at is not None
-            assert event.visitor is not None
-            said = found.group("at", "target", "status", "size", "referrer")
-            same[said] += 1  # those of one second that say the same are told apart by their order
-            event.id = number_of(target.number, *said, same[said])
-            before, visit = last.get(event.visitor, (None, 0))
-            if before is None or event.at - before > VISIT_ENDS:
-                visit = number_of(event.visitor, event.at)
-            last[event.visitor] = (event.at, visit)
-            yield event.at, visit, event
+            event = "unreadable"
+        if found is None or isinstance(event, str):
+            target.counted[str(event)] += 1
+            continue
+        said = (target.name, *found.group("at", "target", "status", "size", "referrer"))
+        target.same[said] += 1  # those of one second that say the same are told apart by their order
+        event.id = number_of(target.number, *said, target.same[said])
+        yield _on_its_visit(target, event)
+        for memory in (target.same, target.last):
+            if len(memory) > MOST:
+                memory.clear()  # always at the same line, so a second run does the same
+
+
+def _on_its_visit(target: Target, event: Event) -> Found:
+    assert event.at is not None
+    assert event.visitor is not None
+    before, visit = target.last.get(event.visitor, (None, 0))
+    if before is None or event.at - before > VISIT_ENDS:
+        visit = number_of(event.visitor, event.at)
+    target.last[event.visitor] = (event.at, visit)
+    return event.at, visit, event
 
 
 def _of_log(target: Target, found: re.Match[str]) -> Event | str:
@@ -157,8 +180,15 @@ def _of_log(target: Target, found: re.Match[str]) -> Event | str:
     page, agent = _page(parts.path), agents.read(found["agent"][: agents.MAX_AGENT])
     if reason := _no_view(found, page, bot=agent.bot):
         return reason
-    key = visitors.key_of(target.number, local_day(at, target.zone), dies_at=target.now + visitors.LIVES_ON)
-    visitor = visitors.id_of(key, target.number, address=found["address"], agent=found["agent"], host=target.host)
+    if target.own and found["host"] and found["host"].partition(":")[0] != target.host:
+        return "other_host"
+    visitor = visitors.id_of(
+        _key(target, local_day(at, target.zone)),
+        target.number,
+        address=found["address"],
+        agent=found["agent"],
+        host=target.host,
+    )
     country, region = places.find(found["address"])
     origin = sources.read(parts.query, found["referrer"] if found["referrer"] != "-" else "", target.host)
     return Event(
@@ -195,13 +225,16 @@ def table_of(name: str) -> str:
     return found[1] if found and found[1] in TABLES else ""
 
 
-def plausible(table: str, lines: Iterable[str], sums: Sums) -> None:
-    """Add up one table by day and value. Raises ValueError for a file that is not such a table."""
-    reader = csv.DictReader(lines)
+def plausible(table: str, lines: Iterable[str], sums: Sums, seen: set[tuple[str, date]]) -> None:
+    """Add up one table by day and value. Raises ValueError for a file that is not such a table, or has days that another had."""
+    reader, days = csv.DictReader(lines), set()
     if "date" not in (reader.fieldnames or []):
         raise ValueError(f"{table} has no column `date`.")
     for row in reader:
         day = date.fromisoformat(row["date"])
+        days.add((table, day))
+        if (table, day) in seen:
+            raise ValueError(f"{day} is in another file, too.")
         for column, dimension in TABLES[table].items() if TABLES[table] else [("", "")]:
             value = row.get(column, "") if column else ""
             if column and not value and dimension in OF_SOME:
@@ -209,6 +242,7 @@ def plausible(table: str, lines: Iterable[str], sums: Sums) -> None:
             total = sums.setdefault((day, dimension, _text(dimension, value)), [0] * len(METRICS))
             for place, count in enumerate(_metrics(row)):
                 total[place] += count
+    seen |= days
 
 
 def _text(dimension: str, value: str) -> str:
@@ -232,14 +266,17 @@ def _metrics(row: dict[str, str]) -> list[int]:
 
 def add_sums(target: Target, sums: Sums) -> None:
     """Keep Plausible's days as they are, in one transaction; a second run puts the same in their place. Days with events of their own stay."""
-    days = {day for day, _, _ in sums}
+    today = local_day(target.now, target.zone)
+    days = {day for day, _, _ in sums if day < min(today, target.until or today)}
+    late = {day for day, _, _ in sums} - days
+    target.counted.update({"too_late": len(late)} if late else {})
     with transaction.atomic():
         taken = store.days_with_events(target.number, days, target.zone)
         wanted = {(target.number, DIMENSIONS[name].sort, text) for _, name, text in sums if name and text}
         numbers = terms.resolve(wanted, today=target.now.date())
         rows = []
         for (day, name, text), values in sums.items():
-            if day in taken:
+            if day in taken or day not in days:
                 continue
             term = (
                 numbers[target.number, DIMENSIONS[name].sort, text]

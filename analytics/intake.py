@@ -139,7 +139,19 @@ def make_event(
         country=country, engaged=given.engaged, value=given.value, currency=given.currency, props=given.props,
     )  # fmt: skip
     nobody = at is not None and not visitors.salt_lives(at, profile.timezone, now=datetime.now(UTC))
-    if not person or nobody or (visitor.signal and profile.signals == Settings.Signals.COUNT):
+    if (
+        visitor.signal and profile.signals == Settings.Signals.COUNT
+    ):  # what was looked at, what it is called, and the country
+        event.referrer, event.source, event.utm, event.value, event.currency, event.props = (
+            "",
+            "",
+            ("",) * 5,
+            None,
+            None,
+            None,
+        )
+        nobody = True
+    if not person or nobody:
         if given.kind == Kind.ENGAGEMENT:
             raise Dropped("signal")
         return event

@@ -190,6 +190,7 @@ class Counted(models.Model):
     bounces = models.IntegerField(default=0)
     seconds = models.BigIntegerField(default=0)
     engaged = models.BigIntegerField(default=0)
+    views = models.IntegerField(default=0, help_text="Page views that belong to a visit.")
 
     class Meta:
         abstract = True

@@ -1,8 +1,10 @@
 """Pages for people without an account: a site's numbers behind a link, and the end of a weekly mail."""
 
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
+from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -16,12 +18,14 @@ from analytics.filters import conditions_of
 from analytics.models import Share
 from audit import actors
 from core import tenancy
-from core.limits import client_address, client_network
+from core.limits import LocalBuckets, client_address, client_network
 
 COOKIE = "shared"
 GONE: dict[str, Any] = {
     "title": "No numbers here", "status": 404, "said": "The link has expired or was revoked. Ask for a new one.",
 }  # fmt: skip
+LOOKS = 60  # at once, of one network in one process; then one a second
+_looks = LocalBuckets()
 ATTEMPTS = "10/m"  # passwords that one network may try at one link
 
 
@@ -29,9 +33,21 @@ ATTEMPTS = "10/m"  # passwords that one network may try at one link
 @require_http_methods(["GET", "HEAD", "POST"])
 def shared_page(request: HttpRequest, token: str) -> HttpResponse:
     """The dashboard of a link. What is unknown, expired or revoked is the same 404."""
-    now, pk = timezone.now(), sharing.read_link(token)
+    pk = sharing.read_link(token)
     if pk is None:
         return _page(request, **GONE)
+    if not _looks.take(client_network(client_address(request)), interval=1, burst=LOOKS).allowed:
+        return _page(request, "One moment", 429, said="That was much at once. Look again in a minute.")
+    try:
+        return _shown(request, pk)
+    except OperationalError:
+        return _page(
+            request, "Too much at once", 503, said="This takes too long. Ask for fewer days, or for fewer filters."
+        )
+
+
+def _shown(request: HttpRequest, pk: UUID) -> HttpResponse:
+    now = timezone.now()
     with tenancy.context(tenancy.SYSTEM):
         row = sharing.find(pk, now=now)
         if row is None:

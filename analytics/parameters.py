@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from analytics.dimensions import DIMENSIONS
 from analytics.filters import MAX_FILTERS, PROPERTY, SHAPE, read_filter
 from analytics.query import FINEST, INTERVALS, Query
-from analytics.store import Span
+from analytics.zones import Span
 from core.errors import FieldProblem, Invalid
 from core.filters import parameter, short, whole
 

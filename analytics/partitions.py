@@ -39,10 +39,11 @@ def make(moment: datetime) -> bool:
 
 def ensure(moments: set[datetime]) -> None:
     """Make what is missing for these moments. No query for months that this process has seen."""
-    for start in {month(moment) for moment in moments}:
-        if name_of(start) not in _known:
-            make(start)
-            _known.add(name_of(start))
+    missing = {month(moment) for moment in moments if name_of(moment) not in _known}
+    for start in missing:
+        make(start)
+    names = {name_of(start) for start in missing}
+    transaction.on_commit(lambda: _known.update(names))  # what is rolled back is not there
 
 
 def forget_known() -> None:

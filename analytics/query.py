@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 from analytics import filters, store
 from analytics.dimensions import METRICS
 from analytics.filters import Filter
-from analytics.store import Conversions, Span, Where
-from analytics.zones import day_starts
+from analytics.store import Conversions, Where
+from analytics.zones import Span, day_starts, starts
 
 Sums = dict[Any, list[int]]
 INTERVALS = ("minute", "hour", "day", "week", "month")
@@ -27,11 +27,16 @@ FINEST = {"minute": 2, "hour": 62}  # days that may be asked for at this interva
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """With a `goal` the metrics also say who reached it."""
+    """With a `goal` the metrics also say who reached it. What is `frozen` holds for every single event that is counted."""
 
     span: Span
     filters: tuple[Filter, ...] = ()
     goal: tuple[Filter, ...] = ()
+    frozen: tuple[Filter, ...] = ()
+
+    @property
+    def narrow(self) -> bool:
+        return bool(self.filters or self.frozen)
 
 
 def metrics(sums: list[int]) -> dict[str, Any]:
@@ -43,10 +48,10 @@ def metrics(sums: list[int]) -> dict[str, Any]:
         "visits": visits,
         "pageviews": found["pageviews"],
         "events": found["events"],
-        "views_per_visit": round(found["pageviews"] / visits, 2) if visits else None,
+        "views_per_visit": round(found["views"] / visits, 2) if visits else None,
         "bounce_rate": round(found["bounces"] / visits, 4) if visits else None,
         "visit_duration": round(found["seconds"] / visits) if visits else None,
-        "time_on_page": round(found["engaged"] / found["pageviews"] / 1000) if found["pageviews"] else None,
+        "time_on_page": round(found["engaged"] / found["views"] / 1000) if found["views"] else None,
     }
 
 
@@ -73,7 +78,7 @@ def timeseries(query: Query, interval: str) -> list[dict[str, Any]]:
     """Metrics of each interval of the range, empty ones too: `at` is its first instant in the site's time zone."""
     zone = query.span.zone
     found = {_instant(key, zone): sums for key, sums in _ask(query, bucket=interval).items()}
-    moments = _instants(query.span, interval)
+    moments = starts(query.span, interval)
     answers = _answers(query, found, moments, bucket=interval)
     return [
         {"at": at.astimezone(ZoneInfo(zone)).isoformat(), **answer} for at, answer in zip(moments, answers, strict=True)
@@ -91,17 +96,19 @@ def breakdown(query: Query, dimension: str, *, prop: str = "", limit: int) -> tu
 
 
 def goals(query: Query, asked: Sequence[tuple[Filter, ...]]) -> list[dict[str, Any]]:
-    """How often each of some goals was reached, and by which part of the visitors. One statement each."""
-    visitors = summary(replace(query, goal=()))["visitors"]
+    """How often each of some goals was reached, and by which part of the visitors. One statement each, and one for the visitors."""
+    if not asked:
+        return []
+    visitors = _visitors(query).get(None, 0)
     return [converted(_conversions(replace(query, goal=goal)).get(None, NOBODY), visitors) for goal in asked]
 
 
 def funnel(query: Query, steps: Sequence[Filter]) -> list[dict[str, Any]]:
     """Visitors of each step who took all before it, in order and on the same day; rates from 0 to 1."""
+    store.prepare(slowest=SLOWEST)
     site, span = query.span.site, _sampled(query.span)
     reached = [filters.reached(site, [step], name=f"s{number}_") for number, step in enumerate(steps)]
-    store.prepare(slowest=SLOWEST)
-    counts = store.funnel(span, where=filters.visits(site, query.filters), steps=reached)
+    counts = store.funnel(span, where=_followed(query), steps=reached)
     return [
         {
             "step": str(step),
@@ -115,27 +122,42 @@ def funnel(query: Query, steps: Sequence[Filter]) -> list[dict[str, Any]]:
 
 def share(query: Query, *, raw: bool = False) -> float:
     """The part of the visitors that an answer is made of: 1, or less where there are so many events that only a sample is in time."""
-    return 1 / _sampled(query.span).sample if raw or query.filters or query.goal else 1.0
+    if raw or query.narrow or query.goal:
+        return 1 / _sampled(query.span).sample
+    runs = _runs(sorted(store.dirty_days(query.span)))
+    return min((1 / _sampled(replace(query.span, first=first, last=last)).sample for first, last in runs), default=1.0)
 
 
 def _answers(query: Query, found: Sums, keys: Sequence[Any], **cut: str) -> list[dict[str, Any]]:
     """The metrics of some slices, with conversions where a goal is asked for."""
     answers = [metrics(found.get(key, NOTHING)) for key in keys]
     if query.goal:
-        zone, bucket = query.span.zone, cut.get("bucket")
-        reached = {_instant(key, zone) if bucket else key: one for key, one in _conversions(query, **cut).items()}
+        reached, visitors = _conversions(query, **cut), _visitors(query, **cut)
         for key, answer in zip(keys, answers, strict=True):
-            answer.update(converted(reached.get(key, NOBODY), answer["visitors"]))
+            answer.update(converted(reached.get(key, NOBODY), visitors.get(key, 0)))
     return answers
 
 
-def _conversions(query: Query, **cut: str) -> dict[Any, Conversions]:
-    """In the visits that are filtered for, the events that reach the goal."""
+def _followed(query: Query, goal: tuple[Filter, ...] = ()) -> Where:
+    """In the visits that are filtered for, the events that may be shown, and of those the ones that reach a goal."""
     site = query.span.site
-    one, other = filters.visits(site, query.filters), filters.reached(site, query.goal)
-    both = Where(f"{one.sql} AND {other.sql}", one.values | other.values)
+    parts = [filters.visits(site, query.filters), filters.where(site, query.frozen, name="z")]
+    parts += [filters.reached(site, goal)] if goal else []
+    return Where(
+        " AND ".join(part.sql for part in parts), {name: value for part in parts for name, value in part.values.items()}
+    )
+
+
+def _conversions(query: Query, **cut: str) -> dict[Any, Conversions]:
     store.prepare(slowest=SLOWEST)
-    return store.conversions(_sampled(query.span), where=both, **cut)
+    return store.conversions(_sampled(query.span), where=_followed(query, query.goal), **cut)
+
+
+def _visitors(query: Query, **cut: str) -> dict[Any, int]:
+    """Of whom conversions are a part: those of whom there are events, which sums of days from elsewhere have none of."""
+    store.prepare(slowest=SLOWEST)
+    found = store.raw_sums(_sampled(query.span), where=_followed(query), **cut)
+    return {key: sums[METRICS.index("visitors")] for key, sums in found.items()}
 
 
 def _sampled(span: Span) -> Span:
@@ -165,14 +187,14 @@ def _shown(key: Any, names: dict[int, str]) -> str | None:
 
 
 def _ask(query: Query, *, bucket: str = "", dimension: str = "", prop: str = "") -> Sums:
-    where = filters.where(query.span.site, query.filters)
     store.prepare(slowest=SLOWEST)
+    where = filters.where(query.span.site, [*query.filters, *query.frozen])
 
     def raw(span: Span) -> Sums:
-        return store.raw_sums(span, where=where, bucket=bucket, dimension=dimension, prop=prop)
+        return store.raw_sums(_sampled(span), where=where, bucket=bucket, dimension=dimension, prop=prop)
 
-    if query.filters or prop or bucket == "minute":
-        return raw(_sampled(query.span))
+    if query.narrow or prop or bucket == "minute":
+        return raw(query.span)
     if bucket == "hour":
         return _mixed(query.span, lambda days: store.rolled_hours(query.span, days), raw)
     return _mixed(query.span, lambda days: store.rolled_sums(query.span, days, bucket=bucket, dimension=dimension), raw)
@@ -206,19 +228,3 @@ def _runs(days: list[date]) -> list[tuple[date, date]]:
 
 def _instant(key: Any, zone: str) -> datetime:
     return key.astimezone(UTC) if isinstance(key, datetime) else day_starts(key, zone)
-
-
-def _instants(span: Span, interval: str) -> list[datetime]:
-    """The first instants of all intervals that begin within the range, or before it for weeks and months that it is part of."""
-    bounds = span.bounds
-    if interval in {"minute", "hour"}:
-        step = timedelta(minutes=1) if interval == "minute" else timedelta(hours=1)
-        count = -(-(bounds["until"] - bounds["since"]) // step)
-        return [bounds["since"] + step * number for number in range(count)]
-    days = [span.first + timedelta(days=count) for count in range((span.last - span.first).days + 1)]
-    starts = {
-        "day": lambda day: day,
-        "week": lambda day: day - timedelta(days=day.weekday()),
-        "month": lambda day: day.replace(day=1),
-    }
-    return [day_starts(day, span.zone) for day in dict.fromkeys(starts[interval](day) for day in days)]

@@ -12,7 +12,7 @@ from analytics import intake, profiles, store
 from analytics.errors import NameTaken, TooManySaved
 from analytics.events import Dropped, read_event
 from analytics.models import Annotation, Definition, Drop, Settings
-from analytics.zones import day_bounds, local_day
+from analytics.zones import Span, day_bounds, local_day
 from audit.actors import Actor
 from audit.services import record
 from sites.models import Release, Site
@@ -94,7 +94,7 @@ def bounded(rows: QuerySet[Any], *, most: int = MOST_SAVED) -> None:
         raise TooManySaved
 
 
-def notes(site: Site, span: store.Span) -> list[dict[str, Any]]:
+def notes(site: Site, span: Span) -> list[dict[str, Any]]:
     """What happened on the days of a span, oldest first: what people wrote, and publishes by themselves. Two queries."""
     since, until = day_bounds(span.first, span.last, span.zone)
     written = Annotation.objects.filter(site=site, day__gte=span.first, day__lte=span.last).order_by("-day", "-id")[
@@ -146,7 +146,7 @@ def erase_person(person: UUID | None, addresses: frozenset[str]) -> dict[str, in
     return dict(gone)
 
 
-def drops_of(span: store.Span) -> list[dict[str, Any]]:
+def drops_of(span: Span) -> list[dict[str, Any]]:
     """What was not counted, by reason, most first. Up to a minute old."""
     since, until = day_bounds(span.first, span.last, span.zone)
     counted: Counter[str] = Counter()

@@ -6,16 +6,17 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import structlog
 from django.conf import settings
 from django.contrib.auth.hashers import check_password, make_password
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Q
 
 from analytics import charts, query
 from analytics.models import Settings, Share, Subscription
 from analytics.query import Query
 from analytics.services import bounded
-from analytics.store import Span
+from analytics.zones import Span
 from audit.actors import Actor
 from audit.services import record
 from core import keys, mail, tenancy
@@ -25,6 +26,8 @@ SIGNATURE, OPENED, UNSUBSCRIBE = "analytics share", "analytics share opened", "a
 OPEN_FOR = timedelta(hours=12)
 WEEKLY_HOUR = 7  # local time of the site, on Mondays
 BATCH = 200
+
+log = structlog.get_logger(__name__)
 
 
 @transaction.atomic
@@ -85,7 +88,9 @@ def proven(row: Share, shown: str) -> bool:
 @transaction.atomic
 def subscribe(site: Site, user: UUID, *, actor: Actor, now: datetime) -> Subscription:
     """From the next Monday on."""
-    row, new = Subscription.objects.get_or_create(site=site, user_id=user, defaults={"last": _monday(now)})
+    zone = Settings.objects.filter(site=site).values_list("timezone", flat=True).first() or "UTC"
+    monday = _monday(now.astimezone(ZoneInfo(zone)))
+    row, new = Subscription.objects.get_or_create(site=site, user_id=user, defaults={"last": monday})
     if new:
         record("subscription.created", actor=actor, subject=row)
     return row
@@ -116,7 +121,16 @@ def mail_week(*, now: datetime) -> int:
         local = now.astimezone(ZoneInfo(zones.get(site_id, "UTC"))) - timedelta(hours=WEEKLY_HOUR)
         if last < _monday(local):
             due.append((pk, _monday(local), zones.get(site_id, "UTC")))
-    return sum(_mail(pk, monday, zone) for pk, monday, zone in due[:BATCH])
+    return sum(_tried(pk, monday, zone) for pk, monday, zone in due[:BATCH])
+
+
+def _tried(pk: UUID, monday: date, zone: str) -> int:
+    """One that fails is tried again with the next batch, and holds up none behind it."""
+    try:
+        return _mail(pk, monday, zone)
+    except DatabaseError as error:
+        log.warning("weekly_mail_failed", subscription=str(pk), error=type(error).__name__)
+        return 0
 
 
 def _monday(moment: datetime) -> date:

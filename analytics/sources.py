@@ -27,10 +27,15 @@ class Origin:
 def read(query: str, referrer: str, host: str) -> Origin:
     """The origin of a view of `host`, by its query string and its referrer. A link within the host has none."""
     given = _parameters(query[:2000]) if "utm_" in query or "ref=" in query else {}
-    utm = tuple(given.get(name, "").strip()[:MAX_TEXT] for name in UTM)
-    named = utm[0] or given.get("ref", "").strip()[:MAX_TEXT]
+    utm = tuple(_text(given.get(name, "")) for name in UTM)
+    named = utm[0] or _text(given.get("ref", ""))
     name, address = _referrer(referrer[:2000], host)
     return Origin(NAMES.get(named.lower(), named) or name, address, utm)
+
+
+def _text(found: str) -> str:
+    """What can be kept and shown: neither PostgreSQL nor people take control characters."""
+    return "".join(filter(str.isprintable, found)).strip()[:MAX_TEXT]
 
 
 def _parameters(query: str) -> dict[str, str]:
@@ -44,13 +49,13 @@ def _parameters(query: str) -> dict[str, str]:
 def _referrer(text: str, host: str) -> tuple[str, str]:
     try:
         parts = urlsplit(text)
-        found = (parts.hostname or "").lower().removeprefix("www.")
+        found = _text((parts.hostname or "").lower().removeprefix("www."))
     except ValueError:
         return "", ""
     if not found or found == host.removeprefix("www."):
         return "", ""
     if found in HOSTS:
-        return HOSTS[found], f"{found}{parts.path}"[:MAX_TEXT].rstrip("/")
+        return HOSTS[found], _text(f"{found}{parts.path}").rstrip("/")
     labels = found.split(".")
     known = next((NAMES[label] for label in labels[-3:-1] if len(label) > 1 and label in NAMES), "")
-    return known or found, f"{found}{parts.path}"[:MAX_TEXT].rstrip("/")
+    return known or found, _text(f"{found}{parts.path}").rstrip("/")

@@ -14,10 +14,11 @@ from django.db import connection
 
 from analytics.dimensions import DIMENSIONS, METRICS, OF_SOME, OF_VISITS
 from analytics.models import Kind, Term
-from analytics.zones import day_bounds
+from analytics.zones import Span, day_bounds, starts
 
 UNKNOWN, BEYOND = -1, 0  # terms of roll-ups that are no texts
 IMPORTED = 99  # no dimension: marks a day whose sums came from elsewhere
+UNCOUNTED = 5_000_000
 LARGEST = 1_000  # terms of a dimension and day that a roll-up names; the rest are one
 
 # The events of a site between two moments, each with what is known of its visit as a whole. Visits do not cross days, so whole days know all of them.
@@ -39,7 +40,8 @@ SEEN = f"""
         FROM those LEFT JOIN visits USING (session))"""
 # Of `parts`, which has one row for each key and visit: the metrics of each key.
 SUMS = """count(DISTINCT visitor)::int, count(session)::int, sum(pageviews)::int, sum(events)::int,
-    count(*) FILTER (WHERE bounced)::int, coalesce(sum(lasted), 0)::bigint, coalesce(sum(engaged), 0)::bigint"""
+    count(*) FILTER (WHERE bounced)::int, coalesce(sum(lasted), 0)::bigint, coalesce(sum(engaged), 0)::bigint,
+    coalesce(sum(pageviews) FILTER (WHERE session IS NOT NULL), 0)::int"""
 
 
 VISIT = "session, visitor, bounced, lasted"
@@ -51,22 +53,6 @@ def _parts(key: str, *, condition: str = "true", source: str = "seen", wide: boo
         count(*) FILTER (WHERE kind = {Kind.PAGEVIEW}) AS pageviews,
         count(*) FILTER (WHERE kind IN ({Kind.CUSTOM}, {Kind.OUTBOUND}, {Kind.DOWNLOAD})) AS events, sum(engaged) AS engaged
         FROM {source} WHERE {condition} GROUP BY {"1, 2" if wide else "1"}, {VISIT}"""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Whole local days of one site; with a `sample`, one visitor of that many."""
-
-    site: int
-    zone: str
-    first: date
-    last: date
-    sample: int = 1
-
-    @property
-    def bounds(self) -> dict[str, Any]:
-        since, until = day_bounds(self.first, self.last, self.zone)
-        return {"site": self.site, "since": since, "until": until, "zone": self.zone, "sample": self.sample}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +84,21 @@ def raw_sums(
     key, condition = _slices(bucket, dimension, prop)
     parts = _parts(f"{key} AS slice", condition=f"{where.sql} AND {condition}")
     statement = f"WITH {SEEN}, parts AS ({parts}) SELECT slice, {SUMS} FROM parts GROUP BY slice"
-    found = _sums(statement, {**span.bounds, "bucket": bucket, "property": prop, **where.values})
+    found = _sums(
+        statement, {**span.bounds, "starts": starts(span, bucket) if bucket else [], "property": prop, **where.values}
+    )
     return {key: [span.sample * value for value in sums] for key, sums in found.items()}
+
+
+# The interval that an event is in, by when intervals begin: PostgreSQL and Python need not agree which of two midnights is the first.
+BUCKET = "(%(starts)s::timestamptz[])[width_bucket(created_at, %(starts)s::timestamptz[])]"
 
 
 def _slices(bucket: str, dimension: str, prop: str) -> tuple[str, str]:
     """What a report is cut into, and which events have it."""
     key = "NULL::int"
     if bucket:
-        key = "date_trunc(%(bucket)s, created_at, %(zone)s)"
+        key = BUCKET
     elif prop:
         key = "(props ->> %(property)s)"
     elif dimension:
@@ -141,7 +133,10 @@ def conversions(
         UNION ALL SELECT slice, currency, NULL, NULL, sum(value) FROM reached WHERE currency IS NOT NULL GROUP BY slice, currency"""
     found: dict[Any, Conversions] = {}
     with connection.cursor() as cursor:
-        cursor.execute(statement, {**span.bounds, "bucket": bucket, "property": prop, **where.values})
+        cursor.execute(
+            statement,
+            {**span.bounds, "starts": starts(span, bucket) if bucket else [], "property": prop, **where.values},
+        )
         for slice_, currency, visitors, count, value in cursor.fetchall():
             one = found.setdefault(slice_, Conversions())
             if currency is None:
@@ -199,11 +194,19 @@ def events(
 
 
 def size(span: Span) -> int:
-    """About how many events there are, from roll-ups."""
+    """About how many events there are, from roll-ups; where there are none yet, up to UNCOUNTED are counted."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT coalesce(sum(pageviews + events), 0) FROM analytics_day WHERE site_number = %s AND dimension = 0 AND day BETWEEN %s AND %s",
-            [span.site, span.first, span.last],
+            """WITH known AS (SELECT day, dimension, pageviews + events AS count FROM analytics_day
+                WHERE site_number = %(site)s AND dimension IN (0, %(imported)s) AND day BETWEEN %(first)s AND %(last)s)
+            SELECT coalesce(sum(count), 0) FROM known WHERE dimension = 0 AND day NOT IN (SELECT day FROM known WHERE dimension = %(imported)s)""",
+            {"site": span.site, "first": span.first, "last": span.last, "imported": IMPORTED},
+        )
+        if counted := int(cursor.fetchone()[0]):
+            return counted
+        cursor.execute(
+            "SELECT count(*) FROM (SELECT FROM analytics_event WHERE site_number = %s AND created_at >= %s AND created_at < %s LIMIT %s) AS found",
+            [span.site, *day_bounds(span.first, span.last, span.zone), UNCOUNTED],
         )
         return int(cursor.fetchone()[0])
 
@@ -213,11 +216,12 @@ def size(span: Span) -> int:
 
 def count_day(site: int, day: date, zone: str) -> None:
     """Make the roll-ups of one local day anew from its events. In the caller's transaction; the same events give the same rows."""
-    values = {**Span(site, zone, day, day).bounds, "day": day, "largest": LARGEST}
+    span = Span(site, zone, day, day)
+    values = {**span.bounds, "starts": starts(span, "hour"), "day": day, "largest": LARGEST}
     columns = ", ".join(METRICS)
     keys = ", ".join(f"({dimension.number}, {dimension.column})" for dimension in DIMENSIONS.values())
     some = ", ".join(str(DIMENSIONS[name].number) for name in DIMENSIONS if name in OF_SOME)
-    hours = _parts("date_trunc('hour', created_at, %(zone)s) AS hour")
+    hours = _parts(f"{BUCKET} AS hour")
     each = _parts(
         f"dimension, coalesce(term, {UNKNOWN}) AS term",
         source=f"seen, LATERAL (VALUES {keys}) AS slice (dimension, term)",
@@ -326,9 +330,9 @@ def known_events(site: int, wanted: set[tuple[datetime, int]]) -> set[tuple[date
     moments, ids = [at for at, _ in wanted], [number for _, number in wanted]
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT created_at, event_id FROM analytics_event
-            WHERE site_number = %s AND created_at BETWEEN %s AND %s AND event_id = ANY(%s)""",
-            [site, min(moments), max(moments), ids],
+            """SELECT e.created_at, e.event_id FROM unnest(%s::timestamptz[], %s::bigint[]) AS wanted(at, id)
+            JOIN analytics_event e ON e.site_number = %s AND e.created_at = wanted.at AND e.event_id = wanted.id""",
+            [moments, ids, site],
         )
         return set(cursor.fetchall())
 
@@ -337,8 +341,9 @@ def dirty_days(span: Span) -> list[date]:
     """Days whose roll-ups are older than their events."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT DISTINCT day FROM analytics_dirty WHERE site_number = %s AND day BETWEEN %s AND %s ORDER BY day",
-            [span.site, span.first, span.last],
+            """SELECT DISTINCT day FROM analytics_dirty d WHERE site_number = %s AND day BETWEEN %s AND %s AND NOT EXISTS (
+                SELECT FROM analytics_day i WHERE i.site_number = d.site_number AND i.day = d.day AND i.dimension = %s) ORDER BY day""",
+            [span.site, span.first, span.last, IMPORTED],
         )
         return [row[0] for row in cursor.fetchall()]
 

@@ -99,4 +99,5 @@ def _arguments(event: Event) -> list[Any]:
         SHED_AT,
         FULL_AT,
         secrets.token_hex(8),
+        int(event.at.timestamp() * 1000) if event.at else "",
     ]

@@ -10,11 +10,17 @@ from core import jobs
 
 @shared_task
 def write_events() -> None:
-    """Whatever waits in the streams. Each writer takes the shards that no other has."""
+    """Whatever waits in the streams. Each writer takes the shards that no other has; what is wrong with one is told after the others."""
     from analytics import stream, writer
 
+    faults = []
     for shard in range(stream.SHARDS):
-        writer.drain(shard)
+        try:
+            writer.drain(shard)
+        except Exception as fault:  # noqa: BLE001 - raised below
+            faults.append(fault)
+    if faults:
+        raise faults[0]
 
 
 @shared_task

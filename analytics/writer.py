@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
 from django.utils import timezone
 from redis import Redis
 
@@ -73,7 +73,7 @@ def write_batch(shard: int) -> tuple[int, bool]:
         epoch, entries = _read(shard, cursor)
         if not entries:
             return 0, False
-        write(_rows(entries))
+        write_each(_rows(entries))
         cursor.last_id, cursor.epoch, cursor.written = entries[-1][0].decode(), epoch, cursor.written + len(entries)
         cursor.save()
     _trim(shard, cursor.last_id)
@@ -131,6 +131,20 @@ def write_now(events: list[Event]) -> None:
         rows.append((event.at or now, visit, json.loads(event.packed())))
     with transaction.atomic():
         write(rows)
+
+
+def write_each(rows: Sequence[Row]) -> int:
+    """Write all that can be written; return how many could not. One that the database refuses must not hold up those behind it."""
+    try:
+        with transaction.atomic():
+            write(rows)
+    except (DataError, ValueError) as error:
+        if len(rows) == 1:
+            log.error("event_unwritable", site=rows[0][2][0], error=type(error).__name__)
+            return 1
+        middle = len(rows) // 2
+        return write_each(rows[:middle]) + write_each(rows[middle:])
+    return 0
 
 
 def write(rows: Sequence[Row]) -> None:

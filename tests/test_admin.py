@@ -56,7 +56,7 @@ def test_every_page_opens_within_its_queries(staff, records, django_assert_max_n
         assert answer.status_code == 200, address
         opened += re.findall(rf'href="({re.escape(address)}[0-9a-f-]{{36}}/change/)', answer.content.decode())[:1]
     for address in opened:
-        with django_assert_max_num_queries(25):
+        with django_assert_max_num_queries(70 if "/board/" in address else 25):  # a dashboard is many questions
             assert staff.get(address).status_code == 200, address
     assert len(opened) >= 4
 

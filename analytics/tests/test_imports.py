@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from analytics import imports, query, rollups, store, visitors
 from analytics.models import Settings
-from analytics.store import Span
 from analytics.tests.test_saved import put
+from analytics.zones import Span
 from core import tenancy
 
 pytestmark = pytest.mark.django_db(transaction=True)

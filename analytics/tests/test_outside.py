@@ -79,10 +79,12 @@ def test_a_browser_that_is_driven_is_dropped_and_the_owner_learns_why(person, st
     context.new_page().goto(f"http://{host}:{person.web.port}/", wait_until="networkidle")
     context.close()
 
-    stack.manage("shell", "-c", WRITE)
+    def dropped():
+        stack.manage("shell", "-c", WRITE)
+        return person.call("GET", f"sites/{site}/analytics/drops?period=today").json()["results"]
+
+    assert [drop["reason"] for drop in eventually(dropped, seconds=30)] == ["bot"]
     assert breakdown(person, site, "page") == {}
-    drops = person.call("GET", f"sites/{site}/analytics/drops?period=today").json()["results"]
-    assert [drop["reason"] for drop in drops] == ["bot"]
 
 
 @needs_chromium

@@ -9,9 +9,9 @@ from django.db import transaction
 from analytics import rollups, store, writer
 from analytics.dimensions import DIMENSIONS, METRICS
 from analytics.models import Kind, Settings
-from analytics.store import Span, Where
+from analytics.store import Where
 from analytics.stream import Event
-from analytics.zones import day_bounds, local_day
+from analytics.zones import Span, day_bounds, local_day
 from core import tenancy
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -148,6 +148,7 @@ def test_a_visit_means_what_the_definitions_say(site):
         "events": 1,
         "bounces": 1,
         "seconds": 130,
+        "views": 4,
         "engaged": 30_000,
     }
     names = store.names_of(list(store.raw_sums(span, where=ALL, dimension="exit_page")))

@@ -22,6 +22,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PASSWORD = "sourdough & rye"
 
 
+@pytest.fixture(autouse=True)
+def rested():
+    """Tests ask from one address."""
+    pages._looks = pages.LocalBuckets()
+
+
 @pytest.fixture
 def owner(site):
     return sign_in(site.owner)
@@ -216,8 +222,20 @@ def test_only_editors_share(site, owner):
 
 def test_the_board_asks_as_often_however_much_there_is(site, owner, visited, django_assert_max_num_queries):
     path = path_of(link(owner, site))
-    with django_assert_max_num_queries(75):
+    for number in range(15):
+        for kind, conditions in (("goals", ["page:is:/"]), ("funnels", ["page:is:/", "page:is:/menu"])):
+            body = {"name": str(number), "conditions": conditions}
+            assert owner.post(f"sites/{site.pk}/analytics/{kind}", body).status_code == 201
+    with django_assert_max_num_queries(160):  # ten of each, five at most a piece
         assert Client().get(path).status_code == 200
+
+
+def test_a_link_is_not_asked_without_end(site, owner, monkeypatch):
+
+    monkeypatch.setattr(pages, "LOOKS", 3)
+    path = path_of(link(owner, site, password=PASSWORD))
+
+    assert [Client().get(path).status_code for _ in range(5)] == [401, 401, 401, 429, 429]
 
 
 # --- Mondays ---

@@ -8,7 +8,8 @@ from django.core.management import CommandError, call_command
 from analytics import rollups, store
 from analytics.dimensions import METRICS
 from analytics.simulation import Traffic
-from analytics.store import Span, Where
+from analytics.store import Where
+from analytics.zones import Span
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LAST = date(2026, 11, 1)

@@ -97,14 +97,15 @@ def event(draw: random.Random, number: int, visitor: int) -> Any:
 
 def reading() -> dict[str, Any]:
     """Reports over one large site among others, from events and from roll-ups."""
-    from analytics import query, store
+    from analytics import query
     from analytics.filters import Filter
+    from analytics.zones import Span
     from benchmarks.events import umami
 
     last = datetime.now(UTC).date() - timedelta(days=1)
     first = last - timedelta(days=DAYS - 1)
     page = prepare(first, last)
-    asked = query.Query(store.Span(1, "UTC", first, last))
+    asked = query.Query(Span(1, "UTC", first, last))
     filtered = query.Query(asked.span, (Filter("page", "is", (page,)),))
     query.SLOWEST = 60_000  # so that what is too slow is measured, and not refused
     facts: dict[str, Any] = {"events": EVENTS, "summary_raw_ms": timed(3, lambda: query.summary(asked)), **count()}

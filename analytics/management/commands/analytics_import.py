@@ -5,16 +5,20 @@ import io
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, timedelta
 from pathlib import Path
 from typing import IO, Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
 from django.utils import timezone
 from rich.console import Console
 from rich.progress import Progress
 
 from analytics import imports, rollups
 from analytics.imports import Target
+from analytics.models import Settings
 from analytics.profiles import zones_of
 from audit import actors
 from audit.services import record
@@ -24,7 +28,7 @@ from sites.subdomains import host_of
 
 TOLD = {
     "added": "events added", "known": "there already", "days": "days of sums kept", "days_with_events": "days left out: they have events of their own",
-    "day_has_sums": "left out: sums of that day were imported", "too_old": "left out: older than events are kept here (ANALYTICS_KEEP_DAYS)", "too_new": "left out: from the future",
+    "day_has_sums": "left out: sums of that day were imported", "too_old": "left out: older than events are kept here (ANALYTICS_KEEP_DAYS)", "too_new": "left out: from the future", "too_late": "left out: today, or not before --until", "other_host": "left out: of another host than --host",
     "unreadable": "lines that were not understood", "no_page": "lines that are no page view", "bot": "lines of crawlers",
 }  # fmt: skip
 
@@ -37,10 +41,14 @@ class Command(BaseCommand):
         parser.add_argument("files", nargs="+", type=Path, help="CSV or log files, also .gz, and .zip of an export.")
         parser.add_argument("--from", dest="source", required=True, choices=["plausible", "umami", "log"])
         parser.add_argument(
-            "--host", default="", help="The host that the site had there: links within it are no source."
+            "--host", default="", help="The host it had there: links within it are no source, other hosts are left out."
+        )
+        parser.add_argument("--name", default="", help="Of the server that wrote a log, where there are several.")
+        parser.add_argument(
+            "--until", type=date.fromisoformat, help="The first day that is left out: when counting began here."
         )
 
-    def handle(self, *args: Any, subdomain: str, files: list[Path], source: str, host: str, **options: Any) -> None:
+    def handle(self, *args: Any, subdomain: str, files: list[Path], source: str, **options: Any) -> None:
         with tenancy.context(tenancy.SYSTEM):
             site = Site.objects.alive().filter(subdomain=subdomain).first()
         if site is None:
@@ -48,8 +56,22 @@ class Command(BaseCommand):
         if missing := [str(path) for path in files if not path.is_file()]:
             raise CommandError(f"Not a file: {', '.join(missing)}")
         zone = zones_of({site.number}).get(site.number, "UTC")
-        target = Target(site.number, zone, host or host_of(subdomain), timezone.now())
-        self._read(target, source, files, quiet=options["verbosity"] == 0)
+        with tenancy.context(tenancy.SYSTEM):
+            days = Settings.objects.filter(site=site).values_list("keep_days", flat=True).first()
+        keep = min(settings.ANALYTICS_KEEP_FOR, timedelta(days=days)) if days else settings.ANALYTICS_KEEP_FOR
+        host, now = options["host"], timezone.now()
+        target = Target(
+            site.number,
+            zone,
+            host or host_of(subdomain),
+            now,
+            keep,
+            own=bool(host),
+            name=options["name"],
+            until=options["until"],
+        )
+        with alone(site.number):
+            self._read(target, source, files, quiet=options["verbosity"] == 0)
         while rollups.recount():
             pass
         counted: dict[str, Any] = dict(target.counted)
@@ -60,13 +82,14 @@ class Command(BaseCommand):
 
     def _read(self, target: Target, source: str, files: list[Path], *, quiet: bool) -> None:
         sums: imports.Sums = {}
+        seen: set[tuple[str, date]] = set()
         parts = [part for path in files for part in _parts(path)]
         with Progress(console=Console(stderr=True), disable=quiet) as progress:
             for path, name in parts:
                 with _opened(path, name, progress) as lines:
                     if source == "plausible":
                         if table := imports.table_of(name or path.name):
-                            self._table(table, lines, sums)
+                            self._table(table, lines, sums, seen)
                     else:
                         imports.add(target, {"umami": imports.umami, "log": imports.log}[source](target, lines))
         if source == "plausible":
@@ -74,11 +97,25 @@ class Command(BaseCommand):
                 raise CommandError("No file is named imported_visitors….csv, so there are no days to keep.")
             imports.add_sums(target, sums)
 
-    def _table(self, table: str, lines: IO[str], sums: imports.Sums) -> None:
+    def _table(self, table: str, lines: IO[str], sums: imports.Sums, seen: set[tuple[str, date]]) -> None:
         try:
-            imports.plausible(table, lines, sums)
+            imports.plausible(table, lines, sums, seen)
         except ValueError as error:
             raise CommandError(f"{table} is not a table of a Plausible export: {error}") from None
+
+
+@contextmanager
+def alone(number: int) -> Iterator[None]:
+    """Two imports of a site at once would each add what the other has not written yet. Raises CommandError."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtext('analytics import'), %s)", [number])
+        if not cursor.fetchone()[0]:
+            raise CommandError("Another import of this site is running.")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(hashtext('analytics import'), %s)", [number])
 
 
 def _parts(path: Path) -> list[tuple[Path, str]]:
