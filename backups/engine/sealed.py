@@ -72,8 +72,7 @@ def seal(key: bytes, name: str, plain: bytes) -> bytes:
 
 def open_part(key: bytes, name: str, blob: bytes, offset: int, length: int) -> bytes:
     """`length` bytes of what was sealed, from `offset`. Only the segments that have them are opened. Raises Damaged."""
-    if blob[: len(MAGIC)] != MAGIC:
-        raise Damaged(f"{name} is not a backup of ours, or its beginning is gone.")
+    _check_magic(name, blob)
     prefix, last = blob[len(MAGIC) : HEADER], (len(blob) - HEADER - 1) // (SEGMENT + TAG)
     first, final = offset // SEGMENT, max(offset, offset + length - 1) // SEGMENT
     plain = bytearray()
@@ -92,11 +91,17 @@ def open_part(key: bytes, name: str, blob: bytes, offset: int, length: int) -> b
 
 def unseal(key: bytes, name: str, blob: bytes) -> bytes:
     """All of what was sealed. Raises Damaged."""
+    _check_magic(name, blob)
     segments = -(-(len(blob) - HEADER) // (SEGMENT + TAG))
     size = len(blob) - HEADER - segments * TAG
     if segments < 1 or size < 0:
         raise Damaged(f"{name} ends too early.")
     return open_part(key, name, blob, 0, size) if size else _empty(key, name, blob)
+
+
+def _check_magic(name: str, blob: bytes) -> None:
+    if blob[: len(MAGIC)] != MAGIC:
+        raise Damaged(f"{name} is not a backup of ours, or its beginning is gone.")
 
 
 def _empty(key: bytes, name: str, blob: bytes) -> bytes:

@@ -15,7 +15,7 @@ from backups.engine.errors import Refused
 # What values look like as text must not depend on whose connection it is (B-7). One worker reads in the order of ctid, with and without an index.
 PINNED = {
     "client_encoding": "UTF8", "datestyle": "ISO", "intervalstyle": "iso_8601", "timezone": "UTC", "extra_float_digits": "3", "bytea_output": "hex",
-    "search_path": "pg_catalog", "lc_monetary": "C", "max_parallel_workers_per_gather": "0", "synchronize_seqscans": "off", "jit": "off",
+    "search_path": "pg_catalog", "lc_monetary": "C", "max_parallel_workers_per_gather": "0", "synchronize_seqscans": "off", "jit": "off", "row_security": "off",
     "lock_timeout": "5s", "statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "application_name": "backup",
 }  # fmt: skip
 OLDEST = 140000  # PostgreSQL 14: the first that reads a range of ctids without the whole table
