@@ -7,7 +7,7 @@ range is put together by ctid from the newest part to the oldest. What was delet
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ from psycopg import sql
 from backups.engine import source as sources
 from backups.engine.errors import Stopped
 from backups.engine.manifest import Manifest, Part, Range, Table
-from backups.engine.packs import PackWriter, Store
+from backups.engine.packs import Chunk, PackWriter, Store
 from backups.engine.schema import schema_of
 from backups.engine.sealed import KEY_BYTES, Keys, seal
 from backups.engine.source import Found, Snapshot, Source
@@ -114,7 +114,7 @@ class Reading:
 
     plan: Plan
     snapshot: Snapshot
-    writer: PackWriter
+    writer: PackWriter | None  # None to look only
     old: dict[str, Table]
     results: dict[tuple[str, int], Range] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -152,6 +152,17 @@ class Reading:
                     self._done += 1
                     self.plan.told(self._done, total)
 
+    def mark(self, connection: Connection, found: Found, number: int) -> tuple[int, int, int]:
+        return _mark(connection, found, _within(found, number))
+
+    def rows(self, connection: Connection, found: Found, number: int) -> Iterator[bytes]:
+        """All rows of a range, as they would be stored."""
+        return self._rows(connection, found, _within(found, number))
+
+    def _put(self, blocks: Iterable[bytes]) -> Chunk:
+        assert self.writer is not None
+        return self.writer.put(blocks)
+
     def _range(self, connection: Connection, found: Found, number: int, known: Range | None) -> Range:
         within = _within(found, number)
         mark = _mark(connection, found, within)
@@ -160,7 +171,7 @@ class Reading:
         newer = self._newer(connection, found, within, known, most=LARGEST * max(1, mark[0])) if known else None
         if known is None or newer is None:
             return Range(mark, [self._part(connection, found, within)] if mark[0] else [])
-        live = self.writer.put([_ids(connection, found, within)])
+        live = self._put([_ids(connection, found, within)])
         return Range(mark, [*known.parts, self._part(connection, found, newer)], live)
 
     def _newer(
@@ -178,7 +189,7 @@ class Reading:
     def _part(self, connection: Connection, found: Found, condition: sql.Composable) -> Part:
         """Rows and their ctids: two statements of one snapshot, which read in the same order."""
         ids = _ids(connection, found, condition)
-        return Part(self.writer.put(self._rows(connection, found, condition)), self.writer.put([ids]), len(ids) // 6)
+        return Part(self._put(self._rows(connection, found, condition)), self._put([ids]), len(ids) // 6)
 
     def _rows(self, connection: Connection, found: Found, condition: sql.Composable) -> Iterator[bytes]:
         columns = sql.SQL(", ").join(map(sql.Identifier, found.columns))

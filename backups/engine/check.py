@@ -1,0 +1,65 @@
+"""Whether what is stored is what was stored, and what was stored is what is there."""
+
+import hashlib
+import hmac
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from backups.engine import source as sources
+from backups.engine.backup import Plan, Reading
+from backups.engine.errors import BackupError, Damaged
+from backups.engine.manifest import Manifest
+from backups.engine.restore import Repository
+from backups.engine.sealed import unseal
+
+
+def verify(
+    repository: Repository, manifest: Manifest, *, share: float = 1.0, told: Callable[[int, int], None] = lambda done, total: None
+) -> list[str]:  # fmt: skip
+    """Read and open a share of the packs that a run needs, at least one; what is wrong with each. Raises KeyMissing, what the store raises."""
+    names = sorted(manifest.packs)
+    wanted = random.sample(names, min(len(names), max(1, round(share * len(names)))))
+    reader, faults = repository.reader(manifest), []
+    for number, name in enumerate(wanted, 1):
+        try:
+            unseal(repository.data_key(name.split("/")[1]), name, reader.pack(name))
+        except Damaged as fault:
+            faults.append(str(fault))
+        told(number, len(wanted))
+    return faults
+
+
+@dataclass
+class Scrub:
+    """What a scrub found: ranges that were read again, and those whose rows are not what a run stored."""
+
+    ranges: int = 0
+    drifted: list[str] = field(default_factory=list)
+
+
+def scrub(plan: Plan, manifest: Manifest) -> Scrub:
+    """Read again every range that looks as it did when it was stored whole, and compare. Needs no key but the one of chunk ids, and
+    stores nothing. Raises BackupError, psycopg.Error.
+    """
+    found = Scrub()
+    with sources.snapshot(plan.source) as snapshot, snapshot.reader() as connection:
+        if snapshot.cluster != manifest.cluster:
+            raise BackupError("This is another cluster, or another line of its history: nothing can be compared.")
+        stored = {table.key: table for table in manifest.tables}
+        reading = Reading(plan, snapshot, None, {})
+        for table in snapshot.tables:
+            known = stored.get(table.key)
+            if known is None or known.shape != table.shape or not table.heap:
+                continue
+            for number, one in enumerate(known.ranges):
+                if one.live is not None or len(one.parts) != 1 or reading.mark(connection, table, number) != one.mark:
+                    continue
+                plan.step()
+                digest = hmac.new(plan.id_key, digestmod=hashlib.sha256)
+                for block in reading.rows(connection, table, number):
+                    digest.update(block)
+                found.ranges += 1
+                if digest.hexdigest() != one.parts[0].rows.id:
+                    found.drifted.append(f"{table.key}, blocks from {number * 1024}")
+    return found

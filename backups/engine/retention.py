@@ -1,0 +1,84 @@
+"""Which runs stay, and what may go. No key is needed: a run's plain list says which packs it needs, and its name when it was taken."""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from backups.engine.packs import Store
+
+# Of the last so many spans one run stays each: the newest in it.
+SPANS = ((timedelta(hours=6), 28), (timedelta(days=1), 14), (timedelta(weeks=1), 8), (timedelta(days=30), 12))
+ORPHANED_FOR = timedelta(hours=48)  # a run that is being taken has packs that no list names yet
+
+
+def new_run(now: datetime) -> str:
+    """A name that sorts by time: milliseconds since the epoch, and 48 random bits, hexadecimal."""
+    return f"{int(now.timestamp() * 1000):012x}{secrets.token_hex(6)}"
+
+
+def time_of(run: str) -> datetime:
+    return datetime.fromtimestamp(int(run[:12], 16) / 1000, tz=UTC)
+
+
+def run_of(name: str) -> str:
+    """Of a manifest, a list of packs or a pack."""
+    return name.split("/")[1] if name.startswith("packs/") else name.removesuffix(".refs").rpartition("-")[2]
+
+
+def kept(runs: Iterable[str], *, proven: Iterable[str], now: datetime) -> set[str]:
+    """The runs that stay. The newest one that was proven to restore does, and everything after it, whatever its age."""
+    found = sorted(set(runs))
+    stay = set(found[-1:])
+    for span, count in SPANS:
+        newest: dict[int, str] = {}
+        for run in found:
+            age = (now - time_of(run)) // span
+            newest[age] = max(run, newest.get(age, ""))
+        stay |= {run for age, run in newest.items() if age < count}
+    if good := sorted(set(proven) & set(found))[-1:]:
+        stay |= {run for run in found if run >= good[0]}
+    return stay
+
+
+@dataclass
+class Removal:
+    """What a pruning takes away, in the order in which it must go."""
+
+    manifests: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)  # packs and key files
+
+    @property
+    def all(self) -> list[str]:
+        return [*self.manifests, *self.others]
+
+
+def removal(store: Store, *, proven: Iterable[str], now: datetime) -> Removal:
+    """What can go now. Packs that a run which stays builds on stay, whoever made them. Raises what the store raises."""
+    names = store.keys("runs/")
+    runs = {run_of(name) for name in names if not name.endswith(".refs")}
+    stay = kept(runs, proven=proven, now=now)
+    gone = [name for name in names if run_of(name) not in stay and now - time_of(run_of(name)) > ORPHANED_FOR]
+    needed = {pack for name in names if name.endswith(".refs") and name not in gone for pack in _packs(store, name)}
+    makers = stay | {run_of(pack) for pack in needed}
+    old = [
+        name
+        for name in [*store.keys("packs/"), *store.keys("keys/")]
+        if name not in needed and _maker(name) not in stay and now - time_of(_maker(name)) > ORPHANED_FOR
+        and not (name.startswith("keys/") and _maker(name) in makers)
+    ]  # fmt: skip
+    return Removal(gone, old)
+
+
+def _maker(name: str) -> str:
+    return name.removeprefix("keys/").removesuffix(".json") if name.startswith("keys/") else run_of(name)
+
+
+def _packs(store: Store, refs: str) -> list[str]:
+    return [line.split()[0] for line in (store.read(refs) or b"").decode().splitlines() if line]
+
+
+def prune(store: Store, wanted: Removal) -> None:
+    """First manifests, so that nothing that is listed lacks a pack; killed in between, the next run goes on."""
+    for name in wanted.all:
+        store.delete(name)
