@@ -63,10 +63,11 @@ def read_link(token: str) -> UUID | None:
 
 
 def find(pk: UUID, *, now: datetime) -> Share | None:
-    """What a link shows, with its site; None unless it is still good, and of somebody who still works on the site. In context `system`."""
+    """What a link shows, with its site; None unless it is still good, and of somebody who may still make one. In context `system`."""
     good = Share.objects.select_related("site").filter(Q(expires_at=None) | Q(expires_at__gt=now), pk=pk)
     row = good.filter(site__deleted_at=None, author__is_active=True, author__deleted_at=None).first()
-    return row if row and Access.objects.filter(site=row.site_id, user=row.author_id).exists() else None
+    makers = Access.objects.filter(role__in=[Access.Role.OWNER, Access.Role.EDITOR])
+    return row if row and makers.filter(site=row.site_id, user=row.author_id).exists() else None
 
 
 def opens(row: Share, password: str) -> bool:

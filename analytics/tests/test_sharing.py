@@ -165,7 +165,7 @@ def test_passwords_cannot_be_tried_without_end(site, owner):
     assert Client().post(path, {"password": PASSWORD}).status_code == 429, "the right one waits, too"
 
 
-@pytest.mark.parametrize("end", ["expired", "revoked", "left", "closed", "deleted", "forged", "another's"])
+@pytest.mark.parametrize("end", ["expired", "revoked", "left", "demoted", "closed", "deleted", "forged", "another's"])
 def test_a_link_ends(site, owner, end):
     made = link(owner, site, expires_at=(timezone.now() + timedelta(hours=1)).isoformat())
     path = path_of(made)
@@ -177,6 +177,8 @@ def test_a_link_ends(site, owner, end):
             Share.objects.filter(pk=made["id"]).update(expires_at=timezone.now())
         elif end == "left":
             Access.objects.filter(site=site, user=site.owner).delete()
+        elif end == "demoted":
+            Access.objects.filter(site=site, user=site.owner).update(role="viewer")
         elif end == "closed":
             type(site.owner).objects.filter(pk=site.owner_id).update(is_active=False)
         elif end == "deleted":

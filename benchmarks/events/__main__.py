@@ -146,13 +146,15 @@ def prepare(first: date, last: date) -> str:
     terms = list(Term.objects.filter(site_number=1, sort=1).order_by("pk").values_list("pk", "text"))
     fill(first, [number for number, _ in terms])
     with connection.cursor() as cursor:
-        cursor.execute("INSERT INTO analytics_dirty SELECT DISTINCT site_number, created_at::date FROM analytics_event")
+        cursor.execute(
+            "INSERT INTO analytics_dirty SELECT DISTINCT site_number, created_at::date FROM analytics_event WHERE site_number = 1"
+        )
         cursor.execute("ANALYZE analytics_event")
     return terms[0][1]
 
 
 def count() -> dict[str, Any]:
-    """Make all roll-ups."""
+    """Make the roll-ups of the large site."""
     from django.db import connection
 
     from analytics import rollups
@@ -163,7 +165,7 @@ def count() -> dict[str, Any]:
     took = time.perf_counter() - started
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE analytics_day")
-    return {"site_days_counted": counted, "counted_events_per_second": round(EVENTS / took)}
+    return {"site_days_counted": counted, "counted_events_per_second": round(0.3 * EVENTS / took)}
 
 
 def fill(first: date, terms: list[int]) -> None:
