@@ -32,7 +32,7 @@ urlpatterns = [
     route(f"{ANALYTICS}/drops", ReportViewSet, get="drops"),
     route(f"{ANALYTICS}/settings", SettingsViewSet, get="retrieve", patch="partial_update"),
     route("sites/<uuid:pk>/events", EventsViewSet, post="create"),
-    route(f"{ANALYTICS}/events", RawEventsViewSet, get="list"),
+    route(f"{ANALYTICS}/events", RawEventsViewSet, get="events"),
     route(f"{ANALYTICS}/conversions", ReportViewSet, get="conversions"),
     route(f"{ANALYTICS}/funnels/<uuid:funnel>/report", ReportViewSet, get="funnel"),
     *saved("goals", GoalViewSet),

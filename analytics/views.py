@@ -69,7 +69,7 @@ BATCH = 5_000
 
 # Of a file without rows.
 COLUMNS = {
-    "breakdown": ["value", *MetricsSerializer().fields], "drops": ["reason", "count"], "list": [*store.EVENT],
+    "breakdown": ["value", *MetricsSerializer().fields], "drops": ["reason", "count"], "events": [*store.EVENT],
     "conversions": ["id", "name", *ConversionSerializer().fields],
 }  # fmt: skip
 
@@ -224,15 +224,15 @@ class SettingsViewSet(OfSiteViewSet):
 
 class RawEventsViewSet(OfSiteViewSet):
     renderer_classes = [JSONRenderer, CsvRenderer]
-    scopes = {"list": ANALYTICS_READ}
-    needs = {"list": Role.VIEWER}
+    scopes = {"events": ANALYTICS_READ}
+    needs = {"events": Role.VIEWER}
 
     @extend_schema(
         operation_id="analytics_events",
         parameters=[*RANGE[:3], BEFORE, EVENTS_LIMIT, CSV],
         responses=RawEventsSerializer,
     )
-    def list(self, request: Request, pk: Any) -> Response | StreamingHttpResponse:
+    def events(self, request: Request, pk: Any) -> Response | StreamingHttpResponse:
         """Events as they are stored, newest first, `next` of them older; as CSV all of the range, oldest first."""
         known(request, {"period", "from", "to", "before", "limit"})
         site = self.site()
