@@ -8,9 +8,8 @@ READY := .venv/.ready
 run: $(READY)
 	@exec $(BIN)/python manage.py up
 
-# The longest files come first, so that both processes end together.
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint types
 	@$(BIN)/python manage.py makemigrations --check --dry-run
@@ -30,7 +29,7 @@ format: $(READY)
 	@$(BIN)/ruff check --fix .
 
 soak: $(READY)
-	@SOAK=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@SOAK=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks

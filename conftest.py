@@ -21,12 +21,6 @@ from core import redis
 pytest_plugins = ["tests.stack", "tests.issuer", "tests.nursery", "tests.s3"]
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs against real processes takes longest and comes first, so that both workers end together. pytest-django would put it last."""
-    items.sort(key=lambda item: item.get_closest_marker("stack") is None)
-
-
 @pytest.fixture(autouse=True)
 def empty_redis() -> Iterator[None]:
     """Each test starts with an empty Redis of its own, and with the breaker closed."""
