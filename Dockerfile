@@ -10,7 +10,8 @@ COPY . .
 RUN ENVIRONMENT=production APP_HOST=app.example.com SITES_DOMAIN=example.net VAR_DIR=/tmp \
     SECRET_KEY=build-only-0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFGH \
     JWT_KEYS=build:0123456789abcdefghijklmnopqrstuvwxyzABCDEFGH \
-    AUDIT_KEYS=build:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= OBJECT_STORE_URL=file:///tmp MAIL_URL=smtps://build \
+    AUDIT_KEYS=build:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= OBJECT_STORE_URL=file:///tmp BACKUP_STORE_URL=file:///tmp \
+    BACKUP_KEYS=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= MAIL_URL=smtps://build \
     DATABASE_URL=postgresql://build@localhost/build REDIS_URL=redis://localhost/0 \
     /venv/bin/python manage.py collectstatic --noinput
 

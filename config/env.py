@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
@@ -23,6 +23,7 @@ from config import providers
 BASE_DIR = Path(__file__).resolve().parent.parent
 ORIGIN = re.compile(r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$")
 HOST_NAME = re.compile(r"^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$")
+BACKUP_KEY = re.compile(r"^[A-Za-z0-9+/]{43}=$")
 SEED = re.compile(r"^[A-Za-z0-9_-]{1,32}:[A-Za-z0-9+/]{43}=$")
 KEY = re.compile(r"^(?P<kid>[A-Za-z0-9_-]{1,32})(@(?P<starts>[0-9]{8}T[0-9]{6}Z))?:(?P<key>.{43,})$")
 KEY_TIME = "%Y%m%dT%H%M%SZ"
@@ -143,6 +144,39 @@ class Environment(BaseSettings):
         description="A file in MaxMind's format (GeoLite2 City, DB-IP); without one countries of visits are unknown.",
     )
     analytics_keep_days: int = Field(760, ge=1, description="Days that events of visits are kept; sums stay.")
+    backup_store_url: SecretStr = Field(
+        description="Where backups go: file:///folder or s3://key:secret@bucket/prefix?endpoint=&region=, elsewhere than OBJECT_STORE_URL.",
+    )
+    backup_s3_region: str = Field(
+        "", description="Region of the backups' bucket, in place of the one in BACKUP_STORE_URL."
+    )
+    backup_keys: CommaList = Field(
+        [], description="Master keys of backups, 32 bytes in base64, comma separated: the first encrypts, all decrypt."
+    )
+    backup_keys_file: str = Field("", description="A file with one master key a line, in place of BACKUP_KEYS.")
+    backup_recipients: CommaList = Field(
+        [],
+        description="X25519 public keys that backups are encrypted to, 32 bytes in base64, comma separated. Without a master key the server cannot read its own backups.",
+    )
+    backup_every: timedelta = Field(
+        timedelta(hours=6), description="Time between backup increments, in seconds or as PT6H."
+    )
+    backup_database_url: SecretStr | None = Field(
+        None,
+        description="A role with BYPASSRLS and pg_read_all_data that reads backups. Default: DATABASE_URL, whose policies are checked.",
+    )
+    backup_drill_url: SecretStr | None = Field(
+        None,
+        description="A role that may make databases, on the server where restores are proven. Default: DATABASE_URL.",
+    )
+    backup_mib_per_second: float = Field(
+        0, ge=0, description="The most that backups send to S3 in a second; 0 is no limit."
+    )
+    backup_lock_days: int = Field(
+        35,
+        ge=1,
+        description="Days that a bucket with object lock keeps what a backup needs, renewed while it is needed.",
+    )
     vault_items: int = Field(20_000, ge=1, description="Items that one person may keep in vaults, trash included.")
     prelogin_blind_percent: int | None = Field(
         None,
@@ -157,7 +191,15 @@ class Environment(BaseSettings):
         10, ge=1, description="Tries a minute at the admin sign-in form from one client network."
     )
 
-    @field_validator("cors_origins", "secret_key_fallbacks", "jwt_keys", "audit_keys", mode="before")
+    @field_validator(
+        "cors_origins",
+        "secret_key_fallbacks",
+        "jwt_keys",
+        "audit_keys",
+        "backup_keys",
+        "backup_recipients",
+        mode="before",
+    )
     @classmethod
     def split(cls, value: Any) -> Any:
         return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
@@ -210,7 +252,21 @@ class Environment(BaseSettings):
             raise ValueError("each must be kid:seed with a seed of 32 bytes in base64, and no kid twice")
         return value
 
-    @field_validator("object_store_url")
+    @field_validator("backup_keys", "backup_recipients")
+    @classmethod
+    def keys_of_backups(cls, value: list[str]) -> list[str]:
+        if not all(BACKUP_KEY.match(item) for item in value):
+            raise ValueError("each must be 32 bytes in base64, as `manage.py backup_keys new` prints them")
+        return value
+
+    @field_validator("backup_every")
+    @classmethod
+    def not_all_the_time(cls, value: timedelta) -> timedelta:
+        if not timedelta(minutes=5) <= value <= timedelta(days=7):
+            raise ValueError("must be between 5 minutes and 7 days")
+        return value
+
+    @field_validator("object_store_url", "backup_store_url")
     @classmethod
     def known_store(cls, value: SecretStr) -> SecretStr:
         if not value.get_secret_value().startswith(("file:///", "s3://")):
@@ -238,18 +294,19 @@ class Environment(BaseSettings):
             raise ValueError("each must be as strong as SECRET_KEY: 50 characters, 10 different ones")
         return value
 
-    @field_validator("database_url", "redis_url", "cache_redis_url")
+    @field_validator("database_url", "redis_url", "cache_redis_url", "backup_database_url", "backup_drill_url")
     @classmethod
     def server_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None:
             return None
-        schemes = {"postgresql", "postgres"} if info.field_name == "database_url" else {"redis", "rediss"}
+        database = "redis" not in str(info.field_name)
+        schemes = {"postgresql", "postgres"} if database else {"redis", "rediss"}
         try:
             parts = urlsplit(value.get_secret_value())
             sound = parts.scheme in schemes and parts.hostname and (parts.port or 1) > 0
         except ValueError:
             sound = False
-        if not sound or (info.field_name == "database_url" and not parts.path.strip("/")):
+        if not sound or (database and not parts.path.strip("/")):
             raise ValueError(
                 f"must be {sorted(schemes)[-1]}://... with a host"
                 + ("" if "redis" in schemes else " and a database name")
@@ -300,6 +357,7 @@ def _development_defaults() -> dict[str, Any]:
         "log_format": "console",
         "cors_origins": ["http://localhost:3000", "http://localhost:5173"],
         "object_store_url": f"file://{quote(str((var / 'objects').resolve()))}",
+        "backup_store_url": f"file://{quote(str((var / 'backups').resolve()))}",
         "mail_url": f"file://{quote(str((var / 'mail').resolve()))}",
         **_kept_secrets(var),
     }
@@ -316,6 +374,7 @@ def _kept_secrets(var: Path) -> dict[str, Any]:
             "secret_key": secrets.token_urlsafe(48),
             "jwt_keys": [f"dev:{secrets.token_urlsafe(48)}"],
             "audit_keys": [f"dev:{base64.b64encode(secrets.token_bytes(32)).decode()}"],
+            "backup_keys": [base64.b64encode(secrets.token_bytes(32)).decode()],
         }
         if made.keys() - kept.keys():
             kept = {**made, **kept}
@@ -334,6 +393,8 @@ def _production_faults() -> Iterator[str]:
     app, domain = os.environ.get("APP_HOST", "").lower(), os.environ.get("SITES_DOMAIN", "").lower()
     if app and domain and registrable(app) == registrable(domain):
         yield f"SITES_DOMAIN shares the registrable domain {registrable(app)} with APP_HOST: a published site could reach its cookies"
+    if not any(os.environ.get(name) for name in ("BACKUP_KEYS", "BACKUP_KEYS_FILE", "BACKUP_RECIPIENTS")):
+        yield "BACKUP_KEYS, BACKUP_KEYS_FILE or BACKUP_RECIPIENTS is needed: backups are never written in the clear"
     if os.environ.get("MAIL_URL", "").startswith("file:"):
         yield "MAIL_URL must be smtps:// or smtp:// in production: nobody would get a mail"
     origins = (origin.strip() for origin in os.environ.get("CORS_ORIGINS", "").split(","))

@@ -33,6 +33,7 @@ INSTALLED_APPS = [
     "sites",
     "vault",
     "analytics",
+    "backups",
     "django.contrib.sessions",
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
@@ -159,6 +160,13 @@ STAFF_MFA_REQUIRED = ENV.staff_mfa == "required"
 PASSKEY_DOMAIN = ENV.passkey_domain or APP_HOST
 GEOIP_PATH = ENV.geoip_path
 ANALYTICS_KEEP_FOR = timedelta(days=ENV.analytics_keep_days)
+BACKUP_STORE_URL, BACKUP_S3_REGION = ENV.backup_store_url.get_secret_value(), ENV.backup_s3_region
+BACKUP_KEYS, BACKUP_KEYS_FILE, BACKUP_RECIPIENTS = ENV.backup_keys, ENV.backup_keys_file, ENV.backup_recipients
+BACKUP_EVERY = ENV.backup_every
+BACKUP_DATABASE_URL = ENV.backup_database_url.get_secret_value() if ENV.backup_database_url else ""
+BACKUP_DRILL_URL = ENV.backup_drill_url.get_secret_value() if ENV.backup_drill_url else ""
+BACKUP_BYTES_PER_SECOND = int(ENV.backup_mib_per_second * 1024 * 1024)
+BACKUP_LOCK_FOR = timedelta(days=ENV.backup_lock_days)
 VAULT_BYTES, VAULT_ITEMS = ENV.vault_mib * 1024 * 1024, ENV.vault_items
 PRELOGIN_BLIND_PERCENT = ENV.prelogin_blind_percent
 OIDC_PROVIDERS = ENV.oidc_providers
@@ -256,6 +264,7 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_ROUTES = {"backups.tasks.*": {"queue": "backups"}}  # a worker of its own: they take long
 CELERY_TASK_TIME_LIMIT = 300
 CELERY_TASK_SOFT_TIME_LIMIT = 270
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -300,6 +309,7 @@ CELERY_BEAT_SCHEDULE = {
     "keep-analytics": _every(60, "analytics.tasks.keep_house"),
     "forget-events": _every(86400, "analytics.tasks.forget_events"),
     "mail-weeks": _every(900, "analytics.tasks.mail_week"),
+    "back-up": _every(60, "backups.tasks.work"),
     "forget-exports": _every(3600, "accounts.tasks.forget_exports"),
 }
 

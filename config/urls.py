@@ -15,6 +15,7 @@ urlpatterns = [
     path("api/v1/", include("sites.urls")),
     path("api/v1/", include("vault.urls")),
     path("api/v1/", include("analytics.urls")),
+    path("api/v1/", include("backups.urls")),
     path("account/invitation", invitation_page),
     path("account/oidc/<slug:provider>", provider_page),
     path("account/<slug:page>", account_page),

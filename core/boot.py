@@ -1,5 +1,7 @@
 """What must hold before a process serves: a database role that row-level security binds, and a Redis that keeps."""
 
+from collections.abc import Callable
+
 import redis as redis_library
 import structlog
 from django.core.exceptions import ImproperlyConfigured
@@ -8,11 +10,17 @@ from django.db import OperationalError, connection
 from core import redis
 
 MINIMUM_POSTGRES = 150000
+_also: list[Callable[[], None]] = []
 log = structlog.get_logger(__name__)
 
 
 class BootRefused(SystemExit):
     """One clear line, exit code 1."""
+
+
+def also(look: Callable[[], None]) -> None:
+    """Let an app look before a process serves: it logs a warning, or raises BootRefused. For `AppConfig.ready()`."""
+    _also.append(look)
 
 
 def check() -> None:
@@ -23,6 +31,8 @@ def check() -> None:
                 "SELECT rolsuper, rolbypassrls, current_setting('server_version_num')::int FROM pg_roles WHERE rolname = current_user"
             )
             superuser, bypasses, version = cursor.fetchone()
+            cursor.execute("SELECT to_regclass('public.backup_restore') IS NOT NULL")
+            half_restored = cursor.fetchone()[0]
     except (OperationalError, ImproperlyConfigured) as error:
         raise BootRefused(f"DATABASE_URL cannot be reached: {str(error).strip().splitlines()[0]}") from None
     finally:
@@ -31,12 +41,18 @@ def check() -> None:
         raise BootRefused(
             "DATABASE_URL names a role with SUPERUSER or BYPASSRLS: customers would not be kept apart. Use a plain role."
         )
+    if half_restored:
+        raise BootRefused(
+            "This database is a restore that did not finish. Go on with it (backup_restore --resume), or use another."
+        )
     if version < MINIMUM_POSTGRES:
         raise BootRefused("PostgreSQL 15 or newer is needed.")
     try:
         _check_redis()
     except redis_library.RedisError as error:
         log.warning("redis_away", detail=type(error).__name__)
+    for look in _also:
+        look()
 
 
 def check_redis_url() -> None:

@@ -19,7 +19,7 @@ class ObjectStoreAway(Exception):
 
 
 class ObjectStore(Protocol):
-    def create(self, key: str, body: bytes) -> None:
+    def create(self, key: str, body: bytes | bytearray) -> None:
         """Store `body` under a key that is free. Raises ObjectExists, ObjectStoreAway."""
 
     def read(self, key: str) -> bytes | None:
@@ -38,7 +38,7 @@ class FolderStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def create(self, key: str, body: bytes) -> None:
+    def create(self, key: str, body: bytes | bytearray) -> None:
         path = self.folder / key
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
@@ -96,7 +96,7 @@ class S3Store:
             config=config,
         )
 
-    def create(self, key: str, body: bytes) -> None:
+    def create(self, key: str, body: bytes | bytearray) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -147,20 +147,20 @@ def object_store() -> ObjectStore:
     return open_store(settings.OBJECT_STORE_URL)
 
 
-def open_store(url: str) -> ObjectStore:
+def open_store(url: str, *, folder: type[FolderStore] = FolderStore, bucket: type[S3Store] = S3Store) -> ObjectStore:
     """`file:///folder` or `s3://key:secret@bucket/prefix?endpoint=...&region=...`. Raises ValueError."""
     parts = urlsplit(url)
     if parts.scheme == "file" and parts.path:
-        return FolderStore(Path(unquote(parts.path)))
+        return folder(Path(unquote(parts.path)))
     if parts.scheme != "s3" or not parts.hostname:
         raise ValueError("OBJECT_STORE_URL is file:///folder or s3://bucket/prefix")
-    options = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     prefix = parts.path.strip("/")
-    return S3Store(
+    return bucket(
         bucket=parts.hostname,
         prefix=f"{prefix}/" if prefix else "",
-        endpoint=options.get("endpoint"),
-        region=options.get("region", "us-east-1"),
+        endpoint=query.get("endpoint"),
+        region=query.get("region", "us-east-1"),
         access=unquote(parts.username) if parts.username else None,
         secret=unquote(parts.password) if parts.password else None,
     )

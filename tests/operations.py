@@ -16,6 +16,7 @@ from accounts.services.emails import token_of
 from accounts.tests.factories import UserFactory
 from accounts.tokens import refresh_token
 from audit import actors
+from backups.models import BackupRun
 from conftest import PASSWORD, Api, sign_in
 from core import tenancy
 from sites.models import Access, Release, Revision, Site
@@ -162,6 +163,11 @@ class World:
         parts = {"scheme": "blind", "kdf": kdf, "salt": secret, "auth_hash": secret}
         return {"current_password": PASSWORD, **parts, "vaults": []}
 
+    def backup(self) -> Any:
+        """The id of a backup of the moment in which the site was made. There is nothing in the store."""
+        moment = self.site.created_at
+        return BackupRun.objects.create(status="done", name="runs/none", kind="full", taken_at=moment, finished_at=moment).pk
+
     def key(self) -> Any:
         return self.api.post("api-keys", {"label": "A key", "scopes": ["sites.read"]}).json()
 
@@ -291,6 +297,7 @@ MADE: dict[str, Any] = {
     "annotation": lambda w: w.of_site("analytics/annotations", NOTE),
     "share": lambda w: w.of_site("analytics/shares", {"name": "For the board"}),
     "token": lambda w: w.export(),
+    "point": lambda w: w.backup(),
     "vault_id": lambda w: w.vault(),
     "item_id": lambda w: w.item(),
 }
@@ -367,6 +374,9 @@ PREPARED: dict[tuple[str, str], Any] = {
         w.site.pk,
         [{"name": "pageview", "url": f"http://{w.site.subdomain}.localhost/"}],
     ),
+    ("get", f"{V1}/backups/{{id}}"): lambda w: (w.backup(), None),
+    ("post", f"{V1}/backups/{{id}}/verify"): lambda w: (w.backup(), None),
+    ("post", f"{V1}/backups/{{id}}/drill"): lambda w: (w.backup(), None),
     ("post", f"{V1}/vault"): lambda w: (None, {"vault_id": str(uuid.uuid4()), **envelope(1)}),
     ("post", f"{V1}/auth/password/vaults"): lambda w: (None, w.blind()),
     ("put", f"{V1}/vault/{{vault_id}}"): lambda w: (None, envelope(2)),

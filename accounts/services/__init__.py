@@ -15,7 +15,7 @@ from accounts.services.emails import (
     reset_password,
     restore_account,
 )
-from accounts.services.erasure import close_and_erase, erase_account, erase_user, purge_users
+from accounts.services.erasure import close_and_erase, erase_account, erase_person, erase_user, purge_users
 from accounts.services.exports import (
     forget_exports,
     make_exports,

@@ -40,6 +40,15 @@ def close_and_erase(email: str, *, actor: Actor, now: datetime) -> dict[str, int
     user = User.objects.get_queryset().filter(email=email).first()
     if user is None:
         return lifecycle.erase(None, frozenset({email}))
+    return erase_person(user.pk, actor=actor, now=now)
+
+
+@transaction.atomic
+def erase_person(pk: UUID, *, actor: Actor, now: datetime) -> dict[str, int]:
+    """Erase somebody by id, closing the account first; nothing where there is none. For who came back with a restore. Raises LastAdmin."""
+    user = User.objects.get_queryset().filter(pk=pk).first()
+    if user is None:
+        return {}
     if user.deleted_at is None:
         user = delete_user(user.pk, actor=actor, now=now, if_match=ANY)
     return erase_user(user, actor=actor)

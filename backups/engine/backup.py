@@ -21,7 +21,7 @@ from backups.engine.manifest import Manifest, Part, Range, Table
 from backups.engine.packs import Chunk, PackWriter, Store
 from backups.engine.schema import schema_of
 from backups.engine.sealed import KEY_BYTES, Keys, seal
-from backups.engine.source import Found, Snapshot, Source
+from backups.engine.source import ROW, TOTAL, Found, Snapshot, Source
 
 Connection = psycopg.Connection[Any]
 BLOCKS = 1024  # of 8 KiB: one range
@@ -61,8 +61,16 @@ def take(plan: Plan) -> "Taken":
     sources.check(plan.source)
     data_key = os.urandom(KEY_BYTES)
     plan.store.create(f"keys/{plan.run}.json", plan.keys.wrap(plan.run, data_key))
-    writer = PackWriter(plan.store, plan.run, data_key, plan.id_key)
+    writer = PackWriter(plan.store, plan.run, data_key, plan.id_key, plan.step)
+    try:
+        return _taken(plan, writer, data_key)
+    finally:
+        writer.close()
+
+
+def _taken(plan: Plan, writer: PackWriter, data_key: bytes) -> "Taken":
     with sources.snapshot(plan.source) as snapshot:
+        sources.check_policies(snapshot.connection, plan.source)
         before = _comparable(plan.previous, snapshot)
         old = {table.key: table for table in before.tables} if before else {}
         wanted = [found for found in snapshot.tables if found.key not in plan.source.leave_out]
@@ -78,7 +86,7 @@ def take(plan: Plan) -> "Taken":
     )  # fmt: skip
     used = manifest.used()
     manifest.packs = {name: found for name, found in packs.items() if name in used}
-    return Taken(manifest, data_key)
+    return Taken(manifest, data_key, shipped=sum(size for _, size in writer.sent.values()), waited=snapshot.waited)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,8 @@ class Taken:
 
     manifest: Manifest
     data_key: bytes
+    shipped: int = 0  # bytes of packs
+    waited: float = 0.0  # seconds for locks
 
     def publish(self, store: Store) -> None:
         """Make it valid: first the plain list of its packs, for whoever prunes without a key, then the manifest, last of all."""
@@ -119,6 +129,7 @@ class Reading:
     results: dict[tuple[str, int], Range] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _done: int = 0
+    _failed: bool = False
 
     def tables(self, wanted: list[Found]) -> list[Table]:
         """All tables with their ranges in order. Raises what a reader raised first."""
@@ -135,8 +146,15 @@ class Reading:
         ]  # fmt: skip
 
     def _work(self, work: Iterator[tuple[Found, int]], total: int) -> None:
+        try:
+            self._read(work, total)
+        except BaseException:
+            self._failed = True  # the others need not go on
+            raise
+
+    def _read(self, work: Iterator[tuple[Found, int]], total: int) -> None:
         with self.snapshot.reader() as connection:
-            while True:
+            while not self._failed:
                 with self._lock:
                     item = next(work, None)
                 if item is None:
@@ -169,10 +187,14 @@ class Reading:
         if known and known.mark == mark:
             return known
         newer = self._newer(connection, found, within, known, most=LARGEST * max(1, mark[0])) if known else None
+        if not mark[0]:
+            return Range(mark, [])
         if known is None or newer is None:
-            return Range(mark, [self._part(connection, found, within)] if mark[0] else [])
-        live = self._put([_ids(connection, found, within)])
-        return Range(mark, [*known.parts, self._part(connection, found, newer)], live)
+            part, total = self._part(connection, found, within)
+            return Range(mark, [part], None, total)
+        ids, total = _ids(connection, found, within)
+        part, _ = self._part(connection, found, newer)
+        return Range(mark, [*known.parts, part], self._put([ids]), total)
 
     def _newer(
         self, connection: Connection, found: Found, within: sql.Composable, known: Range, *, most: float
@@ -186,10 +208,10 @@ class Reading:
         row = connection.execute(sql.SQL("SELECT count(*) FROM ONLY {} WHERE {}").format(found.ref, newer)).fetchone()
         return newer if row and row[0] <= most else None
 
-    def _part(self, connection: Connection, found: Found, condition: sql.Composable) -> Part:
-        """Rows and their ctids: two statements of one snapshot, which read in the same order."""
-        ids = _ids(connection, found, condition)
-        return Part(self._put(self._rows(connection, found, condition)), self._put([ids]), len(ids) // 6)
+    def _part(self, connection: Connection, found: Found, condition: sql.Composable) -> tuple[Part, int]:
+        """Rows and their ctids: two statements of one snapshot, which read in the same order. And the sum of their hashes."""
+        ids, total = _ids(connection, found, condition)
+        return Part(self._put(self._rows(connection, found, condition)), self._put([ids]), len(ids) // 6), total
 
     def _rows(self, connection: Connection, found: Found, condition: sql.Composable) -> Iterator[bytes]:
         columns = sql.SQL(", ").join(map(sql.Identifier, found.columns))
@@ -233,9 +255,10 @@ def _mark(connection: Connection, found: Found, within: sql.Composable) -> tuple
     return int(row[0]), int(row[1]), int(row[2])
 
 
-def _ids(connection: Connection, found: Found, condition: sql.Composable) -> bytes:
-    statement = sql.SQL("SELECT string_agg(tidsend(ctid), ''::bytea) FROM ONLY {} WHERE {}").format(
-        found.ref, condition
+def _ids(connection: Connection, found: Found, condition: sql.Composable) -> tuple[bytes, int]:
+    """The ctids of these rows, 6 bytes each, and the sum of the hashes of their text."""
+    statement = sql.SQL("SELECT string_agg(tidsend(ctid), ''::bytea), {} FROM ONLY {} AS {} WHERE {}").format(
+        TOTAL, found.ref, ROW, condition
     )
     row = connection.execute(statement, binary=True).fetchone()
-    return bytes(row[0]) if row and row[0] else b""
+    return (bytes(row[0]), int(row[1])) if row and row[0] else (b"", 0)

@@ -28,6 +28,7 @@ class Range:
     mark: tuple[int, int, int]  # count, and two hashes over (ctid, xmin)
     parts: list[Part]
     live: Chunk | None = None
+    total: int = 0  # of the 64-bit hashes of its rows as text, when it last changed
 
 
 @dataclass(slots=True)
@@ -37,7 +38,6 @@ class Table:
     columns: list[str]
     shape: str  # whatever, when it changes, makes (ctid, xmin) say nothing of the content
     ranges: list[Range] = field(default_factory=list)
-    sums: tuple[int, int] | None = None  # count and sum of row hashes, where they were taken
 
     @property
     def key(self) -> str:
@@ -46,6 +46,11 @@ class Table:
     @property
     def rows(self) -> int:
         return sum(one.mark[0] for one in self.ranges)
+
+    @property
+    def sums(self) -> tuple[int, int]:
+        """Count of rows and sum of their hashes: what a restored table must have, too."""
+        return self.rows, sum(one.total for one in self.ranges)
 
 
 @dataclass(slots=True)
@@ -95,21 +100,22 @@ class Manifest:
 def _plain(manifest: Manifest) -> dict[str, Any]:
     plain = {name: getattr(manifest, name) for name in Manifest.__slots__ if name != "tables"}
     tables = [
-        [table.schema, table.name, table.columns, table.shape, table.sums,
-         [[one.mark, [[part.rows.packed(), part.ids.packed(), part.count] for part in one.parts], one.live and one.live.packed()] for one in table.ranges]]
+        [table.schema, table.name, table.columns, table.shape, [
+            [one.mark, [[part.rows.packed(), part.ids.packed(), part.count] for part in one.parts], one.live and one.live.packed(), one.total] for one in table.ranges]]
         for table in manifest.tables
     ]  # fmt: skip
     return {"format": FORMAT, **plain, "tables": tables}
 
 
 def _table(found: list[Any]) -> Table:
-    schema, name, columns, shape, sums, ranges = found
+    schema, name, columns, shape, ranges = found
     read = [
         Range(
             (int(mark[0]), int(mark[1]), int(mark[2])),
             [Part(Chunk.read(rows), Chunk.read(ids), int(count)) for rows, ids, count in parts],
             Chunk.read(live) if live else None,
+            int(total),
         )
-        for mark, parts, live in ranges
+        for mark, parts, live, total in ranges
     ]
-    return Table(schema, name, columns, shape, read, (sums[0], sums[1]) if sums else None)
+    return Table(schema, name, columns, shape, read)

@@ -5,6 +5,7 @@ import hmac
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ LEVEL = 1  # of zstd: faster than any network, and as small as gzip
 class Store(Protocol):
     """Where packs and manifests go; `core.objects` has a folder and S3."""
 
-    def create(self, key: str, body: bytes) -> None: ...
+    def create(self, key: str, body: bytes | bytearray) -> None: ...
     def read(self, key: str) -> bytes | None: ...
     def delete(self, key: str) -> None: ...
     def keys(self, prefix: str) -> list[str]: ...
@@ -45,26 +46,28 @@ class Chunk:
 
 @dataclass
 class PackWriter:
-    """Takes chunks of a run, from several threads; a pack is sent when it is full. `sent` has the SHA-256 and size of each."""
+    """Takes chunks of a run, from several threads. A full pack is sent by a thread of its own while the next one fills, so
+    at most two are in memory. `step` raises when the run is to stop; `sent` has the SHA-256 and size of each pack.
+    """
 
     store: Store
     run: str
     key: bytes
     id_key: bytes
+    step: Callable[[], None] = lambda: None
     sent: dict[str, tuple[str, int]] = field(default_factory=dict)
-    _parts: list[bytes] = field(default_factory=list)
+    _pack: bytearray = field(default_factory=bytearray)
     _filled: int = 0
     _opened: int = 0
     _sealer: Sealer | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _sender: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _sending: "Future[None] | None" = None
 
     def put(self, blocks: Iterable[bytes]) -> Chunk:
         """Compress and store what these say together. A chunk's pieces follow each other, so one thread writes at a time what another compressed."""
-        digest, size, compressor = (
-            hmac.new(self.id_key, digestmod=hashlib.sha256),
-            0,
-            zstandard.ZstdCompressor(level=LEVEL).compressobj(),
-        )
+        digest, size = hmac.new(self.id_key, digestmod=hashlib.sha256), 0
+        compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
         pieces: list[tuple[str, int, int]] = []
         pending: list[bytes] = []
         waiting = 0
@@ -89,7 +92,7 @@ class PackWriter:
                 assert self._sealer is not None
                 part = packed[: PACK - self._filled]
                 pieces.append((self._name, self._filled, len(part)))
-                self._parts.append(self._sealer.add(part))
+                self._pack += self._sealer.add(part)
                 self._filled += len(part)
                 packed = packed[len(part) :]
                 if self._filled == PACK:
@@ -103,29 +106,51 @@ class PackWriter:
     def _open(self) -> None:
         self._opened += 1
         self._sealer, self._filled = Sealer(self.key, self._name), 0
-        self._parts = [self._sealer.header()]
+        self._pack = bytearray(self._sealer.header())
 
     def _send(self) -> None:
         assert self._sealer is not None
-        blob = b"".join([*self._parts, self._sealer.finish()])
-        self.store.create(self._name, blob)
-        self.sent[self._name] = (hashlib.sha256(blob).hexdigest(), len(blob))
-        self._sealer, self._parts = None, []
+        self._pack += self._sealer.finish()
+        self._wait()
+        self._sending = self._sender.submit(self._create, self._name, self._pack)
+        self._sealer, self._pack = None, bytearray()
+
+    def _create(self, name: str, pack: bytearray) -> None:
+        self.store.create(name, pack)
+        self.sent[name] = (hashlib.sha256(pack).hexdigest(), len(pack))
+
+    def _wait(self) -> None:
+        """Until the pack before is stored. Raises what the store raised, what `step` raises."""
+        while self._sending is not None:
+            self.step()
+            try:
+                self._sending.result(timeout=0.5)
+                self._sending = None
+            except TimeoutError:
+                if self._sending.done():  # it was the store's
+                    raise
 
     def finish(self) -> None:
         with self._lock:
             if self._sealer is not None:
                 self._send()
+            self._wait()
+
+    def close(self) -> None:
+        """Wait for nothing that has not begun."""
+        self._sender.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass
 class PackReader:
-    """Gives chunks back. `key_of` knows the data key of a run, `sums` the SHA-256 of packs. Keeps a few packs; for several threads."""
+    """Gives chunks back. `key_of` knows the data key of a run, `sums` the SHA-256 of packs. Keeps up to `most` bytes of packs;
+    for several threads.
+    """
 
     store: Store
     key_of: Callable[[str], bytes]
     sums: dict[str, str]
-    kept: int = 2
+    most: int = 2 * PACK
     _packs: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -167,6 +192,6 @@ class PackReader:
             raise Damaged(f"{name} is not what was stored.")
         with self._lock:
             self._packs[name] = blob
-            while len(self._packs) > self.kept:
+            while len(self._packs) > 1 and sum(map(len, self._packs.values())) > self.most:
                 self._packs.popitem(last=False)
         return blob

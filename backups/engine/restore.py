@@ -12,77 +12,108 @@ from psycopg import sql
 
 from backups.engine.errors import Damaged, Refused
 from backups.engine.manifest import Manifest, Part, Range, Table
-from backups.engine.packs import PackReader, Store
-from backups.engine.sealed import Keys, unseal
-from backups.engine.source import OURS, PINNED
+from backups.engine.packs import PackReader
+from backups.engine.repository import Repository
+from backups.engine.source import OURS, PINNED, ROW, TOTAL
 
-MARKER = "backup_restore"  # a table: `whole` is false until everything is there
+MARKER = "backup_restore"  # a table that is there until everything is
+CHECKED = "checked"
+MARKER_TABLE, STEPS = sql.Identifier("public", MARKER), sql.Identifier("public", "backup_restore_step")
 ID = 6  # bytes of a ctid
 
 
 @dataclass
-class Repository:
-    """Runs in a store, opened with the keys that are here."""
+class Restoring:
+    """One restore under way. What is done is noted in the target, in the transaction that did it."""
 
-    store: Store
-    keys: Keys
-    _data_keys: dict[str, bytes] = field(default_factory=dict)
+    reader: PackReader
+    manifest: Manifest
+    dsn: str
+    workers: int
+    told: Callable[[int, int], None]
+    tables: frozenset[str] | None
+    done: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _failed: bool = False
 
-    def runs(self) -> list[str]:
-        """Names of published runs, oldest first."""
-        return [key for key in self.store.keys("runs/") if not key.endswith(".refs")]
+    @property
+    def wanted(self) -> list[Table]:
+        return [table for table in self.manifest.tables if self.tables is None or table.key in self.tables]
 
-    def data_key(self, run: str) -> bytes:
-        """Raises KeyMissing, Damaged."""
-        if run not in self._data_keys:
-            stored = self.store.read(f"keys/{run}.json")
-            if stored is None:
-                raise Damaged(f"The key file of run {run} is missing.")
-            self._data_keys[run] = self.keys.open(run, stored)
-        return self._data_keys[run]
+    def together(self, items: Iterable[Any], act: Callable[[psycopg.Connection[Any], Any], None]) -> None:
+        """Do this with each item on several connections. Raises what went wrong first."""
+        work = iter(list(items))
 
-    def manifest(self, name: str) -> Manifest:
-        """Raises Damaged, KeyMissing."""
-        blob = self.store.read(name)
-        if blob is None:
-            raise Damaged(f"{name} is missing.")
-        return Manifest.read(unseal(self.data_key(name.rpartition("-")[2]), name, blob))
+        def run() -> None:
+            try:
+                with connect(self.dsn) as connection:
+                    while not self._failed and (item := self._next(work)) is not None:
+                        act(connection, item)
+            except BaseException:
+                self._failed = True
+                raise
 
-    def reader(self, manifest: Manifest) -> PackReader:
-        return PackReader(self.store, self.data_key, {name: digest for name, (digest, _) in manifest.packs.items()})
+        with ThreadPoolExecutor(self.workers) as pool:
+            for future in [pool.submit(run) for _ in range(self.workers)]:
+                future.result()
+
+    def _next(self, work: Iterator[Any]) -> Any:
+        with self._lock:
+            return next(work, None)
+
+    def step(self, connection: psycopg.Connection[Any], name: str) -> None:
+        """Note, in the transaction that is open, that this is done."""
+        connection.execute(sql.SQL("INSERT INTO {} VALUES (%s)").format(STEPS), [name])
 
 
 def restore(
-    repository: Repository, manifest: Manifest, dsn: str, *, workers: int = 2, told: Callable[[int, int], None] = lambda done, total: None
+    repository: Repository, manifest: Manifest, dsn: str, *, workers: int = 2, told: Callable[[int, int], None] = lambda done, total: None,
+    tables: Iterable[str] | None = None, resume: bool = False, prove: bool = False,
 ) -> None:  # fmt: skip
-    """Make an empty database what the run saw. Raises Refused, Damaged, KeyMissing, psycopg.Error; then the target is marked as not whole."""
-    reader = repository.reader(manifest)
-    with _connect(dsn) as connection:
-        _begin(connection, manifest)
-        settle(connection, _flat(manifest.schema["before"]))
-        _fill(manifest, reader, dsn, workers=workers, told=told)
+    """Make an empty database what the run saw; `told` hears of rows. With `resume` a restore of the same run that did not finish goes on.
+    With `prove` the content of each table is compared by its hashes, too. With `tables` (as schema.table) only these are filled, foreign
+    keys are left out, and the target stays marked. Raises Refused, Damaged, KeyMissing, psycopg.Error; then the target is marked as not whole.
+    """
+    chosen = None if tables is None else frozenset(tables)
+    if unknown := sorted((chosen or frozenset()) - {table.key for table in manifest.tables}):
+        raise Refused(f"The run has no table {', '.join(unknown[:5])}. Name them as schema.table.")
+    job = Restoring(repository.reader(manifest), manifest, dsn, workers, told, chosen)
+    with connect(dsn) as connection:
+        _begin(connection, job, resume=resume)
+        _fill(job)
         _sequences(connection, manifest)
-        settle(connection, _flat(manifest.schema["after"]))
+        if CHECKED not in job.done:
+            _check(job, prove=prove)
+            job.step(connection, CHECKED)
+        _finish(connection, job)
         connection.execute("ANALYZE")
-        _check(connection, manifest)
-        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("public", MARKER)))
+        if chosen is None:
+            connection.execute(sql.SQL("DROP TABLE {}, {}").format(MARKER_TABLE, STEPS))
 
 
-def _connect(dsn: str) -> psycopg.Connection[Any]:
+def connect(dsn: str, **more: str) -> psycopg.Connection[Any]:
+    """A connection whose values look as they did when they were taken."""
     connection = psycopg.connect(dsn, autocommit=True)
-    for name, value in {
-        **PINNED,
-        "lock_timeout": "0",
-        "check_function_bodies": "off",
-        "application_name": "restore",
-    }.items():
+    settings = {**PINNED, "lock_timeout": "0", "check_function_bodies": "off", "synchronous_commit": "off", "maintenance_work_mem": "128MB",
+        "application_name": "restore", **more}  # fmt: skip
+    for name, value in settings.items():
         connection.execute("SELECT set_config(%s, %s, false)", [name, value])
     return connection
 
 
-def _begin(connection: psycopg.Connection[Any], manifest: Manifest) -> None:
+def _begin(connection: psycopg.Connection[Any], job: Restoring, *, resume: bool) -> None:
+    """An empty target gets the tables of the run, all in one transaction with the marker."""
+    manifest = job.manifest
     if connection.info.server_version // 10000 < manifest.cluster["version"] // 10000:
         raise Refused("The target's PostgreSQL is older than the one that was backed up.")
+    under_way = unfinished(connection)
+    if under_way and not resume:
+        raise Refused(f"The target has a restore of run {under_way} that did not finish. Go on with it, or drop the database.")  # fmt: skip
+    if under_way not in {None, manifest.run}:
+        raise Refused(f"The target has a restore of another run that did not finish: {under_way}.")
+    if under_way:
+        job.done = {row[0] for row in connection.execute(sql.SQL("SELECT step FROM {}").format(STEPS))}
+        return
     there = connection.execute(
         f"SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {OURS} AND c.relkind IN ('r', 'p', 'v', 'm', 'S') ORDER BY 1 LIMIT 5"
     ).fetchall()
@@ -90,72 +121,116 @@ def _begin(connection: psycopg.Connection[Any], manifest: Manifest) -> None:
         raise Refused(
             f"The target is not empty: it has {', '.join(row[0] for row in there)}. Restore into a database of its own."
         )
-    connection.execute("CREATE SCHEMA IF NOT EXISTS public")
-    connection.execute(
-        sql.SQL("CREATE TABLE {} (run text, whole boolean NOT NULL DEFAULT false)").format(
-            sql.Identifier("public", MARKER)
-        )
-    )
-    connection.execute(sql.SQL("INSERT INTO {} VALUES (%s)").format(sql.Identifier("public", MARKER)), [manifest.run])
+    with connection.transaction():
+        connection.execute("CREATE SCHEMA IF NOT EXISTS public")
+        marker = "CREATE TABLE {} (run text, whole boolean NOT NULL DEFAULT false, tables text[])"
+        connection.execute(sql.SQL(marker).format(MARKER_TABLE))
+        connection.execute(sql.SQL("CREATE TABLE {} (step text PRIMARY KEY)").format(STEPS))
+        chosen = None if job.tables is None else sorted(job.tables)
+        connection.execute(sql.SQL("INSERT INTO {} VALUES (%s, false, %s)").format(MARKER_TABLE), [manifest.run, chosen])  # fmt: skip
+        settle(connection, [("", statement) for statements in manifest.schema["before"].values() for statement in statements])  # fmt: skip
 
 
-def _flat(kinds: dict[str, list[str]]) -> list[str]:
-    return [statement for statements in kinds.values() for statement in statements]
+def unfinished(connection: psycopg.Connection[Any]) -> str | None:
+    """The run whose restore into this database did not finish, or is none of the whole."""
+    row = connection.execute("SELECT to_regclass(%s)", [f"public.{MARKER}"]).fetchone()
+    if not row or row[0] is None:
+        return None
+    run = connection.execute(sql.SQL("SELECT run FROM {}").format(MARKER_TABLE)).fetchone()
+    return str(run[0]) if run else "unknown"
 
 
-def settle(connection: psycopg.Connection[Any], statements: Iterable[str]) -> None:
-    """Run all, each as soon as what it needs is there. Raises the error of the first that never works."""
+NOT_YET = (
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.InvalidTableDefinition,
+    psycopg.errors.WrongObjectType,
+    psycopg.errors.InvalidForeignKey,
+    psycopg.errors.DeadlockDetected,
+)
+
+
+def settle(
+    connection: psycopg.Connection[Any], statements: Iterable[tuple[str, str]], note: Callable[[psycopg.Connection[Any], str], None] | None = None
+) -> None:  # fmt: skip
+    """Run all (name, statement), each as soon as what it needs is there. Raises the error of the first that never works."""
     waiting = deque(statements)
     since, fault = 0, None
     while waiting:
-        statement = waiting.popleft()
+        name, statement = waiting.popleft()
         try:
-            connection.execute(statement.encode())
-            since = 0
-        except (
-            psycopg.errors.UndefinedObject,
-            psycopg.errors.UndefinedTable,
-            psycopg.errors.UndefinedFunction,
-            psycopg.errors.InvalidTableDefinition,
-            psycopg.errors.WrongObjectType,
-            psycopg.errors.InvalidForeignKey,
-        ) as error:
+            _one(connection, name, statement, note)
+            since, fault = 0, None
+        except NOT_YET as error:
             fault = fault or error
-            waiting.append(statement)
+            waiting.append((name, statement))
             since += 1
             if since > len(waiting):
                 raise fault from None
-        else:
-            fault = None
 
 
-def _fill(manifest: Manifest, reader: PackReader, dsn: str, *, workers: int, told: Callable[[int, int], None]) -> None:
-    work = iter([(table, one) for table in manifest.tables for one in table.ranges if one.mark[0]])
-    total, done, lock = sum(table.rows for table in manifest.tables), 0, threading.Lock()
+def _one(connection: psycopg.Connection[Any], name: str, statement: str, note: Callable[[psycopg.Connection[Any], str], None] | None) -> None:  # fmt: skip
+    with connection.transaction():
+        connection.execute(statement.encode())
+        if note:
+            note(connection, name)
 
-    def run() -> None:
+
+def _fill(job: Restoring) -> None:
+    wanted = [(table, number, one) for table in job.wanted for number, one in enumerate(table.ranges) if one.mark[0]]
+    work = [item for item in wanted if _part(item) not in job.done]
+    total = sum(table.rows for table in job.wanted)
+    done = total - sum(one.mark[0] for _, _, one in work)
+
+    def fill(connection: psycopg.Connection[Any], item: tuple[Table, int, Range]) -> None:
         nonlocal done
-        with _connect(dsn) as connection:
-            while True:
-                with lock:
-                    item = next(work, None)
-                if item is None:
-                    return
-                table, one = item
-                load(connection, table, rows_of(reader, table, one))
-                with lock:
-                    done += one.mark[0]
-                    told(done, total)
+        table, _, one = item
+        with connection.transaction():
+            load(connection, table, rows_of(job.reader, table, one))
+            job.step(connection, _part(item))
+        done += one.mark[0]
+        job.told(done, total)
 
-    with ThreadPoolExecutor(workers) as pool:
-        for future in [pool.submit(run) for _ in range(workers)]:
-            future.result()
+    job.together(work, fill)
+
+
+def _part(item: tuple[Table, int, Range]) -> str:
+    return f"{item[0].key} {item[1]}"
+
+
+TOGETHER = (
+    ("keys", "indexes"),
+    ("foreign keys",),
+)  # what may be made on several connections, one group after the other
+
+
+def _finish(connection: psycopg.Connection[Any], job: Restoring) -> None:
+    """Everything that stands behind the rows. What could not be made beside others is made alone."""
+    after = [
+        (kind, f"{kind} {number}", statement)
+        for kind, statements in job.manifest.schema["after"].items() for number, statement in enumerate(statements)
+        if job.tables is None or kind != "foreign keys"
+    ]  # fmt: skip
+    left = [item for item in after if item[1] not in job.done]
+    for kinds in TOGETHER:
+        failed: list[tuple[str, str, str]] = []
+
+        def make(other: psycopg.Connection[Any], item: tuple[str, str, str], failed: Any = failed) -> None:
+            try:
+                _one(other, item[1], item[2], job.step)
+            except NOT_YET:
+                failed.append(item)
+
+        job.together([item for item in left if item[0] in kinds], make)
+        left = [item for item in left if item[0] not in kinds or item in failed]
+    settle(connection, [(name, statement) for _, name, statement in left], job.step)
 
 
 def load(connection: psycopg.Connection[Any], table: Table, blocks: Iterable[bytes]) -> None:
     columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table.schema, table.name), columns)
-    with connection.transaction(), connection.cursor() as cursor, cursor.copy(statement) as copy:
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for block in blocks:
             copy.write(block)
 
@@ -205,14 +280,17 @@ def _sequences(connection: psycopg.Connection[Any], manifest: Manifest) -> None:
         )
 
 
-def _check(connection: psycopg.Connection[Any], manifest: Manifest) -> None:
-    wrong = [table.key for table in manifest.tables if _count(connection, table) != table.rows]
+def _check(job: Restoring, *, prove: bool) -> None:
+    """Before policies could hide a row: every table has as many rows as it had, and with `prove` rows that say the same. Raises Damaged."""
+    wrong: list[str] = []
+
+    def look(connection: psycopg.Connection[Any], table: Table) -> None:
+        ref = sql.Identifier(table.schema, table.name)
+        total = TOTAL if prove else sql.SQL("0")
+        row = connection.execute(sql.SQL("SELECT count(*), {} FROM ONLY {} AS {}").format(total, ref, ROW)).fetchone()
+        if row is None or (int(row[0]), int(row[1])) != (table.sums if prove else (table.rows, 0)):
+            wrong.append(table.key)
+
+    job.together(job.wanted, look)
     if wrong:
-        raise Damaged(f"These tables do not have as many rows as they had: {', '.join(wrong[:5])}.")
-
-
-def _count(connection: psycopg.Connection[Any], table: Table) -> int:
-    row = connection.execute(
-        sql.SQL("SELECT count(*) FROM ONLY {}").format(sql.Identifier(table.schema, table.name))
-    ).fetchone()
-    return int(row[0]) if row else -1
+        raise Damaged(f"These tables are not what they were: {', '.join(sorted(wrong)[:5])}.")

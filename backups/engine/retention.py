@@ -71,7 +71,7 @@ def removal(store: Store, *, proven: Iterable[str], now: datetime) -> Removal:
 
 
 def _maker(name: str) -> str:
-    return name.removeprefix("keys/").removesuffix(".json") if name.startswith("keys/") else run_of(name)
+    return name.removeprefix("keys/").partition(".")[0] if name.startswith("keys/") else run_of(name)
 
 
 def _packs(store: Store, refs: str) -> list[str]:

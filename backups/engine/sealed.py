@@ -135,6 +135,17 @@ class Keys:
             raise KeyMissing("There is neither a master key nor a recipient to encrypt to.")
         return json.dumps({"format": 1, "run": run, "wraps": wraps}, indent=1).encode()
 
+    def ids(self) -> str:
+        """A short name of what wraps: the key ids of the first master key and of the recipients."""
+        return "-".join([*(key_id(key) for key in self.masters[:1]), *(key_id(key) for key in self.recipients)])[:100]
+
+    def wraps(self, stored: bytes) -> bool:
+        """Whether a key file names just these."""
+        try:
+            return "-".join(str(wrap["key"]) for wrap in json.loads(stored)["wraps"])[:100] == self.ids()
+        except (ValueError, KeyError, TypeError):
+            return False
+
     def open(self, run: str, stored: bytes) -> bytes:
         """The data key of a run. Raises KeyMissing, Damaged."""
         try:

@@ -33,6 +33,9 @@ SHAPE = """SELECT concat_ws('|', pg_relation_filenode(c.oid), c.relam, (
         SELECT string_agg(concat_ws(',', e.enumtypid, e.enumlabel, e.enumsortorder), ';' ORDER BY e.oid) FROM pg_enum e), (
         SELECT string_agg(concat_ws(',', x.extname, x.extversion), ';' ORDER BY x.extname) FROM pg_extension x))
     FROM pg_class c WHERE c.oid = %s"""
+# What proves a restored table: the sum of its rows' hashes. Text, since not every type can be hashed.
+ROW = sql.Identifier("row of a backup")
+TOTAL = sql.SQL("coalesce(sum(hashtextextended({}::text, 0)), 0)").format(ROW)
 COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum"
 
 
@@ -63,6 +66,7 @@ class Source:
     dsn: str
     session: Mapping[str, str]
     leave_out: frozenset[str] = frozenset()  # schema.table whose rows are not taken
+    admits: str = ""  # how a policy begins, as the catalogue writes it, that lets this session see every row
 
     def connect(self) -> psycopg.Connection[Any]:
         connection = psycopg.connect(self.dsn, autocommit=True)
@@ -84,6 +88,7 @@ class Snapshot:
     lsn: str
     cluster: dict[str, Any]
     tables: list[Found]
+    waited: float  # seconds, for locks
 
     @contextmanager
     def reader(self) -> Iterator[psycopg.Connection[Any]]:
@@ -112,6 +117,7 @@ def snapshot(source: Source) -> Iterator[Snapshot]:
     with source.connect() as connection:
         if connection.info.server_version < OLDEST:
             raise Refused("PostgreSQL 14 or newer is needed.")
+        began = time.monotonic()
         for _ in range(TRIES):
             listed = connection.execute(TABLES).fetchall()
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -126,8 +132,9 @@ def snapshot(source: Source) -> Iterator[Snapshot]:
                     " CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text"
                 ).fetchone()  # type: ignore[misc]  # one row, always
                 if connection.execute(TABLES).fetchall() == listed:
+                    waited = time.monotonic() - began
                     tables = [_found(connection, *row) for row in listed]
-                    yield Snapshot(source, connection, name, at, xmin, xid, lsn, _cluster(connection), tables)
+                    yield Snapshot(source, connection, name, at, xmin, xid, lsn, _cluster(connection), tables, waited)
                     return
             except (psycopg.errors.LockNotAvailable, psycopg.errors.UndefinedTable):
                 time.sleep(0.2)
@@ -170,6 +177,25 @@ def check(source: Source) -> None:
             raise Refused(
                 f"The role may not read {', '.join(row[0] for row in missing[:5])}. GRANT pg_read_all_data TO it."
             )
+
+
+# Tables whose policies hold for the role of the session, and are not known to let it see everything.
+FILTERED = f"""SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.rolname = current_user
+    WHERE {OURS.replace('%', '%%')} AND c.relkind IN ('r', 'p') AND c.relrowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls AND (c.relforcerowsecurity OR c.relowner <> r.oid) AND (
+        NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd IN ('r', '*') AND p.polroles = '{{0}}' AND starts_with(pg_get_expr(p.polqual, p.polrelid), %(admits)s))
+        OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND NOT p.polpermissive AND p.polcmd IN ('r', '*') AND NOT starts_with(pg_get_expr(p.polqual, p.polrelid), %(admits)s)))
+    ORDER BY 1"""
+
+
+def check_policies(connection: psycopg.Connection[Any], source: Source) -> None:
+    """Refuse a session that row-level security would hide rows from, once no policy can change any more. With `row_security = off` the server
+    does so itself. Raises Refused.
+    """
+    if source.session.get("row_security") != "on":
+        return
+    found = connection.execute(FILTERED, {"admits": source.admits}).fetchall() if source.admits else [("every table",)]
+    if found:
+        raise Refused(f"Row-level security would hide rows of {', '.join(row[0] for row in found[:5])} from this role.")
 
 
 def sequences(connection: psycopg.Connection[Any]) -> list[list[Any]]:

@@ -10,7 +10,8 @@ import pytest
 
 from backups.engine import backup
 from backups.engine.backup import Plan
-from backups.engine.restore import Repository, restore
+from backups.engine.repository import Repository
+from backups.engine.restore import restore
 from backups.engine.source import Source
 
 ROUNDS = 200 if os.environ.get("SOAK") else 25

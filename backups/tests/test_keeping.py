@@ -13,7 +13,7 @@ import pytest
 from backups.engine import retention
 from backups.engine.backup import Plan
 from backups.engine.check import scrub, verify
-from backups.engine.restore import Repository
+from backups.engine.repository import Repository
 from backups.engine.retention import kept, new_run, removal, time_of
 from backups.tests.test_increments import Runs, now
 from backups.tests.test_increments import source as filled  # noqa: F401 - a fixture
@@ -94,7 +94,7 @@ def test_a_pruning_that_is_killed_anywhere_leaves_every_listed_run_whole(runs, f
 
     repository = Repository(store, runs.keys)
     for name in repository.runs():
-        assert verify(repository, repository.manifest(name)) == []
+        assert verify(repository, repository.manifest(name))[0] == []
     retention.prune(store, removal(store, proven=[], now=NOW))
     assert runs.restored(databases()) == now(filled)
 
@@ -113,12 +113,12 @@ def test_packs_of_a_run_that_died_go_after_two_days_and_not_before(runs, store):
 def test_verify_names_the_pack_that_is_not_what_it_was(runs, store):
     manifest = runs.take()
     repository = Repository(store, runs.keys)
-    assert verify(repository, manifest) == []
+    assert verify(repository, manifest) == ([], len(manifest.packs))
     name = sorted(manifest.packs)[0]
     path = store.folder / name
     path.write_bytes(path.read_bytes()[:-1])
 
-    assert [name in fault for fault in verify(Repository(store, runs.keys), manifest)] == [True]
+    assert [name in fault for fault in verify(Repository(store, runs.keys), manifest)[0]] == [True]
 
 
 def test_a_scrub_reads_again_and_finds_what_drifted(runs, filled):  # noqa: F811

@@ -9,7 +9,8 @@ import pytest
 from backups.engine import backup, source
 from backups.engine.backup import Plan
 from backups.engine.errors import BackupError, Damaged, KeyMissing, Refused, Stopped
-from backups.engine.restore import Repository, restore
+from backups.engine.repository import Repository
+from backups.engine.restore import restore
 from backups.engine.sealed import Keys, new_identity
 from backups.engine.source import Source
 from backups.tests.test_increments import Runs, now

@@ -15,6 +15,8 @@ GOOD = {
     "JWT_KEYS": "2026a:Zq8wLr2Tn5Vx9Bm3Kd7Hf1Js6Gp4Ya0Ce-Uo_Ri8Xt5Wn2Ql7Mv",
     "AUDIT_KEYS": "2026a:c2VlZC1vZi10aGlydHktdHdvLWJ5dGVzLWV4YWN0bHk=",
     "OBJECT_STORE_URL": "s3://bucket/prefix",
+    "BACKUP_STORE_URL": "s3://elsewhere/prefix",
+    "BACKUP_KEYS": "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=",
     "MAIL_URL": "smtps://mailer:secret@mail.example.com:465",
     "DATABASE_URL": "postgresql://app:x@db.example.com/app",
     "REDIS_URL": "redis://:x@redis.example.com:6379/0",

@@ -26,6 +26,7 @@ FIRST_FENCE_ONLY = {
     "analytics_day",
     "analytics_drop",
     "sites_access",  # ids only; the policies read it
+    "backups_siterestore",  # ids only, read through the site that they are about
     "accounts_session",
     "accounts_apikey",
     "accounts_dataexport",

@@ -11,8 +11,8 @@ from django.core.management.commands.migrate import Command as DjangoMigrate
 from django.db import connections
 
 from core import tenancy
+from core.database import MIGRATING
 
-LOCK = 0x6D696772617465  # "migrate"
 LOCK_TIMEOUT = "5s"
 
 
@@ -20,7 +20,9 @@ class Command(DjangoMigrate):
     def handle(self, *args: Any, **options: Any) -> None:
         connection = connections[options["database"]]
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])  # two at once wait for each other; closing lets go
+            cursor.execute(
+                "SELECT pg_advisory_lock(%s)", [MIGRATING]
+            )  # two at once wait for each other; closing lets go
             cursor.execute(
                 "SELECT set_config(%s, %s, false), set_config('lock_timeout', %s, false)",
                 [tenancy.SETTING, tenancy.SYSTEM, LOCK_TIMEOUT],

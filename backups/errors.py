@@ -1,0 +1,19 @@
+"""The ways backups say no over the API."""
+
+from core.errors import DomainError
+
+
+class NotRestorable(DomainError):
+    code, status, message = "not_restorable", 409, "This backup cannot be restored."
+
+
+class KeyElsewhere(DomainError):
+    code, status, message = (
+        "key_elsewhere",
+        409,
+        "The key to the backups is not on this server. Ask whoever runs it to bring the site back.",
+    )
+
+
+class RestoreUnderWay(DomainError):
+    code, status, message = "restore_under_way", 409, "This site is being brought back already."

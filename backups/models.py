@@ -1,0 +1,146 @@
+"""Runs of the backup, looks at them, sites brought back from them, and who must stay forgotten."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from audit.services import Subject
+from core.ids import uuid7
+from sites.models import Site
+
+
+class Work(models.Model):
+    """What the one runner does, oldest first. A row that is running while nobody holds the runner's lock was killed."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+        STOPPED = "stopped"
+
+    OPEN = (Status.QUEUED, Status.RUNNING)
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    error = models.CharField(max_length=500, blank=True, default="")
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        abstract = True
+        ordering = ["-id"]
+
+
+class BackupRun(Work):
+    """One backup: an increment that builds on the run before, or everything. Its id is its name in the store."""
+
+    class Kind(models.TextChoices):
+        FULL = "full"
+        INCREMENT = "increment"
+
+    full = models.BooleanField(default=False, help_text="Read everything again, whatever has not changed.")
+    kind = models.CharField(max_length=10, choices=Kind, blank=True, default="")
+    name = models.CharField(max_length=100, blank=True, default="", help_text="Of its manifest in the store.")
+    taken_at = models.DateTimeField(null=True, help_text="The moment that a restore brings back.")
+    read_bytes = models.BigIntegerField(default=0, help_text="Of rows that were read.")
+    shipped_bytes = models.BigIntegerField(default=0, help_text="Sent to the store by this run.")
+    stored_bytes = models.BigIntegerField(default=0, help_text="In the store, of this run and all that it builds on.")
+    rows = models.BigIntegerField(default=0)
+    chain = models.PositiveIntegerField(default=0, help_text="Runs that the longest chain of a range goes back over.")
+    seconds = models.FloatField(default=0)
+    waited_seconds = models.FloatField(default=0, help_text="For locks.")
+    warning = models.CharField(max_length=300, blank=True, default="")
+    verified_at = models.DateTimeField(null=True, help_text="When packs of it were last read and found whole.")
+    proven_at = models.DateTimeField(null=True, help_text="When it was last restored and was what it had been.")
+    pruned_at = models.DateTimeField(null=True, help_text="Since when it cannot be restored any more.")
+
+    class Meta(Work.Meta):
+        indexes = [models.Index("created_at", name="backup_run_created")]
+        constraints = [
+            models.CheckConstraint(
+                name="backup_run_done", condition=~Q(status="done") | ~Q(taken_at=None) & ~Q(name="")
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"backup of {self.created_at:%Y-%m-%d %H:%M}"
+
+    def as_subject(self) -> Subject:
+        return Subject("backup", self.pk)
+
+
+class Check(Work):
+    """Somebody looks: reads stored packs, restores a run and compares, or reads the database again."""
+
+    class Kind(models.TextChoices):
+        VERIFY = "verify"
+        DRILL = "drill"
+        SCRUB = "scrub"
+
+    run = models.ForeignKey(BackupRun, on_delete=models.CASCADE, related_name="checks")
+    kind = models.CharField(max_length=10, choices=Kind)
+    result = models.CharField(max_length=300, blank=True, default="")
+
+    class Meta(Work.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                "run", "kind", condition=Q(status__in=["queued", "running"]), name="check_open_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.created_at:%Y-%m-%d %H:%M}"
+
+    def as_subject(self) -> Subject:
+        return Subject("backup", self.run_id)
+
+
+class SiteRestore(Work):
+    """A site as it was at a run, made anew beside what is there now."""
+
+    site_id = models.UUIDField(help_text="Which site is brought back; it may be gone.")
+    run = models.ForeignKey(BackupRun, on_delete=models.CASCADE, related_name="+")
+    made = models.ForeignKey(Site, on_delete=models.SET_NULL, null=True, related_name="+")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+
+    class Meta(Work.Meta):
+        indexes = [models.Index("site_id", name="site_restore_site")]
+        constraints = [
+            models.UniqueConstraint(
+                "site_id", condition=Q(status__in=["queued", "running"]), name="site_restore_open_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"restore of a site of {self.created_at:%Y-%m-%d %H:%M}"
+
+    def as_subject(self) -> Subject:
+        return Subject("site_restore", self.pk, site_id=self.site_id)
+
+
+class BackupState(models.Model):
+    """What the next increment compares with: fingerprints and ids, no content. It is in no backup; without it the next run is full."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    id_key = models.BinaryField(help_text="Names chunks; whoever has it could confirm a guess, and read nothing.")
+    manifest = models.BinaryField(null=True)
+    pending = models.BinaryField(
+        null=True, help_text="Of the run that is being published: it counts once the store has it."
+    )
+    housekept_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(name="backup_state_one", condition=Q(id=1))]
+
+
+class Tombstone(models.Model):
+    """Somebody was erased. Copied into the store, beside the backups that still have them, and obeyed after each restore."""
+
+    person = models.UUIDField(primary_key=True)
+    erased_at = models.DateTimeField(auto_now_add=True)
+    mirrored_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"erased {self.erased_at:%Y-%m-%d}"

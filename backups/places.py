@@ -1,0 +1,58 @@
+"""Where backups come from, where they go, and with which keys: the engine's parts, as this installation is set up."""
+
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.db import connections
+
+from backups.engine.repository import Repository
+from backups.engine.sealed import Keys, read_keys
+from backups.engine.source import Source
+from backups.stores import BackupStore, open_backup_store
+from core import tenancy
+
+# Rows that are not taken: what this server compares with, which says nothing elsewhere.
+LEFT_OUT = frozenset({"public.backups_backupstate"})
+# How the catalogue writes the beginning of each of our policies: `core.tenancy.isolate` and the vault's own.
+ADMITS = "((( SELECT public.app_context() AS app_context) = 'system'::text) OR "
+
+
+def dsn(name: str | None = None) -> str:
+    """The application's own database, or another one beside it, as libpq wants to hear of it."""
+    facts: dict[str, Any] = connections["default"].settings_dict
+    more = {key: value for key, value in facts["OPTIONS"].items() if key not in {"pool", "application_name"}}
+    return psycopg.conninfo.make_conninfo(
+        host=facts["HOST"], port=facts["PORT"], user=facts["USER"], password=facts["PASSWORD"], dbname=name or facts["NAME"], **more
+    )  # fmt: skip
+
+
+def source() -> Source:
+    """A role that sees everything by right, or our own in context `system`, once its policies are found to let it."""
+    if settings.BACKUP_DATABASE_URL:
+        return Source(settings.BACKUP_DATABASE_URL, {}, LEFT_OUT)
+    return Source(dsn(), {tenancy.SETTING: tenancy.SYSTEM, "row_security": "on"}, LEFT_OUT, ADMITS)
+
+
+def keys(*, identities: tuple[bytes, ...] = ()) -> Keys:
+    """The keys of this installation, and private halves that somebody brought. Raises ValueError, OSError."""
+    texts = settings.BACKUP_KEYS
+    if settings.BACKUP_KEYS_FILE:
+        texts = Path(settings.BACKUP_KEYS_FILE).read_text().split()
+    return Keys(read_keys(texts), read_keys(settings.BACKUP_RECIPIENTS), identities)
+
+
+def store() -> BackupStore:
+    return open_backup_store(
+        settings.BACKUP_STORE_URL, region=settings.BACKUP_S3_REGION, bytes_per_second=settings.BACKUP_BYTES_PER_SECOND
+    )
+
+
+def repository(*, identities: tuple[bytes, ...] = ()) -> Repository:
+    return Repository(store(), keys(identities=identities))
+
+
+def readable() -> bool:
+    """Whether this server can open what it stores."""
+    return bool(keys().masters)

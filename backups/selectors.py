@@ -1,0 +1,62 @@
+"""Reads about backups that return a value."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Max, Q
+
+from backups import places
+from backups.engine import retention
+from backups.models import BackupRun
+from core.objects import ObjectStoreAway
+
+PROVEN_WITHIN = timedelta(hours=48)
+
+
+def ages() -> dict[str, datetime | None]:
+    """When the newest good and the newest proven run that can be restored were taken. One query."""
+    good = Q(status=BackupRun.Status.DONE, pruned_at=None)
+    found: dict[str, datetime | None] = BackupRun.objects.aggregate(
+        good=Max("taken_at", filter=good), proven=Max("taken_at", filter=good & ~Q(proven_at=None))
+    )
+    return found
+
+
+def warnings(*, now: datetime) -> list[str]:
+    """What is not as it should be, in words. Two queries."""
+    found, late = ages(), 2 * settings.BACKUP_EVERY + timedelta(hours=1)
+    faults = []
+    if found["good"] is None:
+        faults.append("There is no backup yet.")
+    elif now - found["good"] > late:
+        faults.append(f"The newest good backup is of {found['good']:%Y-%m-%d %H:%M} UTC.")
+    if found["good"] and (found["proven"] is None or now - found["proven"] > PROVEN_WITHIN):
+        faults.append("No backup of the last two days has been proven by restoring it.")
+    last = BackupRun.objects.exclude(status__in=BackupRun.OPEN).order_by("-id").first()
+    if last and last.status == BackupRun.Status.FAILED:
+        faults.append(f"The last backup failed: {last.error}")
+    elif last and last.warning:
+        faults.append(last.warning)
+    return faults
+
+
+def prunes(*, now: datetime) -> list[UUID]:
+    """Which runs the next pruning takes away. Lists the store. Raises ObjectStoreAway."""
+    proven = [pk.hex for pk in BackupRun.objects.exclude(proven_at=None).values_list("pk", flat=True)]
+    wanted = retention.removal(places.store(), proven=proven, now=now)
+    return [UUID(run) for run in sorted({retention.run_of(name) for name in wanted.manifests}) if len(run) == 32]
+
+
+def overview(*, now: datetime) -> dict[str, Any]:
+    found, faults = ages(), warnings(now=now)
+    try:
+        going = prunes(now=now)
+    except ObjectStoreAway:
+        going = []
+        faults.append("The store of backups does not answer.")
+    return {
+        "newest_good_at": found["good"], "newest_proven_at": found["proven"], "warnings": faults, "readable_here": places.readable(),
+        "prunes": going,
+    }  # fmt: skip

@@ -1,0 +1,57 @@
+"""While a run reads: somebody who says when it has to get out of the way."""
+
+import threading
+import time
+from typing import Any, Self
+
+import psycopg
+
+from backups import places
+from backups.engine.errors import BackupError, Stopped
+from core.database import MIGRATING
+
+EVERY_SECONDS = 0.5
+OLDEST_SECONDS = 2 * 3600  # a snapshot that is held longer keeps dead rows from being cleaned away
+ASKED = """SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s AND objsubid = 1
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"""
+
+
+class Watch:
+    """`with Watch() as watch:` then `watch.is_over()`. A migration that waits or works, or two hours, end the run: its locks would hold up
+    everybody who comes behind the migration.
+    """
+
+    def __enter__(self) -> Self:
+        self._ended, self._began = threading.Event(), time.monotonic()
+        self._reason = ""
+        self._connection: psycopg.Connection[Any] = psycopg.connect(
+            places.dsn(), autocommit=True, application_name="backup watch"
+        )
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._connection.close()
+
+    def _look(self) -> None:
+        while not self._ended.wait(EVERY_SECONDS) and not self._reason:
+            try:
+                row = self._connection.execute(ASKED, [MIGRATING >> 32, MIGRATING & 0xFFFFFFFF]).fetchone()
+            except psycopg.Error:
+                self._reason = "The database was lost."
+                return
+            if row and row[0]:
+                self._reason = "A migration began."
+            elif time.monotonic() - self._began > OLDEST_SECONDS:
+                self._reason = "It took longer than two hours."
+
+    def is_over(self) -> bool:
+        """Raises Stopped for a migration, BackupError for the rest; so never true."""
+        if self._reason == "A migration began.":
+            raise Stopped(f"{self._reason} The last good run stays.")
+        if self._reason:
+            raise BackupError(self._reason)
+        return False

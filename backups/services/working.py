@@ -1,0 +1,88 @@
+"""What the one worker of backups does each time it is called: settle, queue what is due, do what waits, keep house."""
+
+from datetime import datetime, timedelta
+
+import structlog
+
+from backups import measures, selectors
+from backups.models import BackupRun, Check, SiteRestore, Work
+from backups.services import forgetting, keeping
+from backups.services.checks import SAMPLE, do_check, queue_due_checks, verify_run
+from backups.services.runs import REFUSALS, queue_due, reason_of, reconcile, runner, take_run
+from backups.services.site_restores import do_restore
+from core import jobs
+
+log = structlog.get_logger(__name__)
+
+
+def work(*, now: datetime) -> int:
+    """Everything that waits, one after the other; how much it was. At once nothing where another works already."""
+    with runner() as mine:
+        if not mine:
+            return 0
+        done = 0
+        try:
+            reconcile(now=now)
+            for queue in (queue_due, queue_due_checks):
+                queue(now=now)
+                while row := _next():
+                    _do(row)
+                    done += 1
+            _keep_house(now=now)
+        except REFUSALS as refusal:
+            log.error("backups_cannot_work", reason=reason_of(refusal))
+        tell()
+        return done
+
+
+def _next() -> Work | None:
+    for kind in (SiteRestore, BackupRun, Check):
+        row: Work | None = kind._default_manager.filter(status=Work.Status.QUEUED).order_by("pk").first()
+        if row:
+            return row
+    return None
+
+
+def _do(row: Work) -> None:
+    if isinstance(row, BackupRun):
+        run = take_run(row)
+        if run.status == BackupRun.Status.DONE:
+            _look_at(run)
+    elif isinstance(row, Check):
+        do_check(row)
+    elif isinstance(row, SiteRestore):
+        do_restore(row)
+
+
+def _look_at(run: BackupRun) -> None:
+    """A small part of what a run needs is read at once."""
+    try:
+        verify_run(run, share=SAMPLE)
+    except REFUSALS as fault:
+        reason = reason_of(fault)
+        log.error("backup_damaged", run=str(run.pk), reason=reason)
+        BackupRun.objects.filter(pk=run.pk).update(warning=reason[:300])
+
+
+def _keep_house(*, now: datetime) -> None:
+    forgetting.mirror(now=now)
+    if jobs.claim_slot("backup_obey", every=timedelta(hours=1), now=now):
+        forgetting.obey(now=now)
+    if jobs.claim_slot("backup_prune", every=timedelta(days=1), now=now):
+        keeping.prune(now=now, dry_run=False)
+    if jobs.claim_slot("backup_locks", every=timedelta(days=1), now=now):
+        keeping.renew_locks(now=now)
+
+
+def tell() -> None:
+    """The gauges."""
+    found = selectors.ages()
+    measures.newest_good.set(found["good"].timestamp() if found["good"] else 0)
+    measures.newest_proven.set(found["proven"].timestamp() if found["proven"] else 0)
+    run = BackupRun.objects.filter(status=BackupRun.Status.DONE).order_by("-taken_at").first()
+    if run:
+        measures.duration.set(run.seconds)
+        measures.shipped.set(run.shipped_bytes)
+        measures.stored.set(run.stored_bytes)
+        measures.rows.set(run.rows)
+        measures.waited.set(run.waited_seconds)

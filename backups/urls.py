@@ -1,0 +1,14 @@
+from backups.views import BackupViewSet, RestorePointViewSet
+from core.routes import route
+
+BACKUP, SITE = "backups/<uuid:pk>", "sites/<uuid:pk>"
+urlpatterns = [
+    route("backups", BackupViewSet, get="list", post="create"),
+    route("backups/overview", BackupViewSet, get="overview"),
+    route(BACKUP, BackupViewSet, get="retrieve"),
+    route(f"{BACKUP}/verify", BackupViewSet, post="verify"),
+    route(f"{BACKUP}/drill", BackupViewSet, post="drill"),
+    route(f"{SITE}/restores", RestorePointViewSet, get="restores"),
+    route(f"{SITE}/restore-points", RestorePointViewSet, get="list", post="create"),
+    route(f"{SITE}/restore-points/<uuid:point>/restore", RestorePointViewSet, post="restore"),
+]
