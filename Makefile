@@ -38,6 +38,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.content
 	@$(BIN)/python -m benchmarks.vault
 	@$(BIN)/python -m benchmarks.events
+	@$(BIN)/python -m benchmarks.backups
 
 pictures: $(READY)
 	@DATABASE_URL=postgresql://none/none REDIS_URL=redis://none DJANGO_SETTINGS_MODULE=config.settings $(BIN)/python docs/pictures.py # renders only, and asks no store

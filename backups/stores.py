@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from backups.engine.errors import Damaged
 from core.objects import FolderStore, ObjectExists, ObjectStore, ObjectStoreAway, S3Store, open_store
 
 TRIES = 3
@@ -32,7 +33,7 @@ class Throttle:
     """A token bucket of one second: `wait` until so many bytes may go."""
 
     bytes_per_second: int
-    _free_at: float = field(default_factory=time.monotonic)
+    _free_at: float = field(default_factory=lambda: time.monotonic() - 1)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def wait(self, size: int) -> None:
@@ -69,13 +70,18 @@ class BackupBucket(S3Store):
                 raise
 
     def read(self, key: str) -> bytes | None:
-        """As in `core`, again where an answer was cut off."""
-        for _ in range(TRIES - 1):
+        """As in `core`, again where an answer was cut off. Raises Damaged where it is not what its checksum says."""
+        tries = 0
+        while True:
+            tries += 1
             try:
                 return super().read(key)
-            except ObjectStoreAway:
+            except ObjectStoreAway as fault:
+                if tries == TRIES and "Checksum" in str(fault):
+                    raise Damaged(f"{key} is not what was stored.") from None
+                if tries == TRIES:
+                    raise
                 time.sleep(0.5)
-        return super().read(key)
 
     def _part(self, upload: dict[str, str], number: int, part: bytes) -> dict[str, object]:
         self.throttle.wait(len(part))

@@ -1,6 +1,9 @@
 """The one task of backups, for a worker of its own (`-Q backups`). Safe to run twice, and to be killed."""
 
+from typing import Any
+
 from celery import shared_task
+from celery.signals import worker_ready
 from django.utils import timezone
 
 
@@ -10,3 +13,11 @@ def work() -> None:
     from backups import services
 
     services.work(now=timezone.now())
+
+
+@worker_ready.connect
+def begin(**_: Any) -> None:
+    """A worker that starts does not wait for the next minute: a fresh installation has its first backup at once."""
+    from core import jobs
+
+    jobs.nudge(work)

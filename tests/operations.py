@@ -166,7 +166,9 @@ class World:
     def backup(self) -> Any:
         """The id of a backup of the moment in which the site was made. There is nothing in the store."""
         moment = self.site.created_at
-        return BackupRun.objects.create(status="done", name="runs/none", kind="full", taken_at=moment, finished_at=moment).pk
+        return BackupRun.objects.create(
+            status="done", name="runs/none", kind="full", taken_at=moment, finished_at=moment
+        ).pk
 
     def key(self) -> Any:
         return self.api.post("api-keys", {"label": "A key", "scopes": ["sites.read"]}).json()

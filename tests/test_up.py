@@ -121,6 +121,7 @@ def test_the_stack_starts_from_nothing_answers_stops_and_keeps_its_data(environ)
         assert second.seconds < 60  # 10 s on a machine of its own; nothing is installed or filled again
         assert json.loads((HOME / "demo.json").read_text()) == demo
         assert httpx.get(f"{base}/api/v1/sites/{made.json()['id']}", headers=bearer).json()["name"] == "Kept"
+        eventually(lambda: list((HOME / "backups" / "runs").glob("*.refs")), seconds=60)  # nobody asked for a backup
     finally:
         assert second.interrupt() < 10
     eventually(lambda: ours(environ) == [], seconds=2)

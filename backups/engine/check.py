@@ -14,12 +14,14 @@ from backups.engine.packs import Store
 from backups.engine.repository import Repository
 from backups.engine.sealed import unseal
 
+FRESH = 4  # packs of its own that are read whatever the share
+
 
 def verify(
     repository: Repository, manifest: Manifest, *, share: float = 1.0, told: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[list[str], int]:  # fmt: skip
-    """Read and open a share of the packs that a run needs, at least one; what is wrong, and how many were read. Raises KeyMissing, what the store raises."""
-    wanted = _sample(sorted(manifest.packs), share)
+    """Read and open a share of the packs that a run needs, its own first; what is wrong, and how many were read. Raises KeyMissing, what the store raises."""
+    wanted = _sample(sorted(manifest.packs), share, own=manifest.run)
     reader, faults = repository.reader(manifest), []
     for number, name in enumerate(wanted, 1):
         try:
@@ -36,7 +38,7 @@ def verify_sums(
     """The same without a key: read a share of the packs, and compare with the checksums in the plain list of the run."""
     listed = (store.read(f"{name}.refs") or b"").decode().splitlines()
     sums = {pack: digest for pack, digest, _ in (line.split() for line in listed)}
-    wanted, faults = _sample(sorted(sums), share), []
+    wanted, faults = _sample(sorted(sums), share, own=name.rpartition("-")[2]), []
     for number, pack in enumerate(wanted, 1):
         blob = store.read(pack)
         if blob is None or hashlib.sha256(blob).hexdigest() != sums[pack]:
@@ -45,8 +47,10 @@ def verify_sums(
     return faults, len(wanted)
 
 
-def _sample(names: list[str], share: float) -> list[str]:
-    return random.sample(names, min(len(names), max(1, round(share * len(names)))))
+def _sample(names: list[str], share: float, *, own: str) -> list[str]:
+    """A random share, and with it some of those that the run has just written."""
+    some = random.sample(names, min(len(names), max(1, round(share * len(names)))))
+    return sorted({*some, *[name for name in names if f"/{own}/" in name][:FRESH]})
 
 
 @dataclass

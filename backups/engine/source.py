@@ -181,7 +181,7 @@ def check(source: Source) -> None:
 
 # Tables whose policies hold for the role of the session, and are not known to let it see everything.
 FILTERED = f"""SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.rolname = current_user
-    WHERE {OURS.replace('%', '%%')} AND c.relkind IN ('r', 'p') AND c.relrowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls AND (c.relforcerowsecurity OR c.relowner <> r.oid) AND (
+    WHERE {OURS.replace("%", "%%")} AND c.relkind IN ('r', 'p') AND c.relrowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls AND (c.relforcerowsecurity OR c.relowner <> r.oid) AND (
         NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd IN ('r', '*') AND p.polroles = '{{0}}' AND starts_with(pg_get_expr(p.polqual, p.polrelid), %(admits)s))
         OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND NOT p.polpermissive AND p.polcmd IN ('r', '*') AND NOT starts_with(pg_get_expr(p.polqual, p.polrelid), %(admits)s)))
     ORDER BY 1"""

@@ -1,5 +1,6 @@
 """Taking backups: one runner, whatever happens."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -116,6 +117,16 @@ def fail(row: Work, reason: str, *, now: datetime, status: str = Work.Status.FAI
 
 def _noun(row: Work) -> str:
     return {"BackupRun": "backup", "Check": "backup_check", "SiteRestore": "site_restore"}[type(row).__name__]
+
+
+def discard(run: BackupRun, reason: str, *, now: datetime) -> None:
+    """What was stored is not what was sent: the run is not offered any more, and the next one builds on nothing."""
+    store = places.store()
+    with contextlib.suppress(ObjectStoreAway):  # a bucket that locks keeps it; this database knows better
+        for name in (run.name, f"{run.name}.refs"):
+            store.delete(name)
+    BackupState.objects.update(manifest=None)
+    fail(run, reason, now=now)
 
 
 def reason_of(refusal: Exception) -> str:

@@ -3,12 +3,14 @@
 from datetime import datetime, timedelta
 
 import structlog
+from django.utils import timezone
 
 from backups import measures, selectors
+from backups.engine.errors import Damaged
 from backups.models import BackupRun, Check, SiteRestore, Work
 from backups.services import forgetting, keeping
 from backups.services.checks import SAMPLE, do_check, queue_due_checks, verify_run
-from backups.services.runs import REFUSALS, queue_due, reason_of, reconcile, runner, take_run
+from backups.services.runs import REFUSALS, discard, queue_due, reason_of, reconcile, runner, take_run
 from backups.services.site_restores import do_restore
 from core import jobs
 
@@ -55,13 +57,11 @@ def _do(row: Work) -> None:
 
 
 def _look_at(run: BackupRun) -> None:
-    """A small part of what a run needs is read at once."""
+    """What a run has just written, and a small part of what else it needs, is read at once: one that cannot be restored is none."""
     try:
         verify_run(run, share=SAMPLE)
-    except REFUSALS as fault:
-        reason = reason_of(fault)
-        log.error("backup_damaged", run=str(run.pk), reason=reason)
-        BackupRun.objects.filter(pk=run.pk).update(warning=reason[:300])
+    except Damaged as fault:
+        discard(run, reason_of(fault), now=timezone.now())
 
 
 def _keep_house(*, now: datetime) -> None:

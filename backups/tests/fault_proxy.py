@@ -56,7 +56,7 @@ class FaultProxy:
         if fault == "slow":
             time.sleep(13)  # past the client's timeout of 10
         if fault == "spoil" and body:
-            body = bytes([body[0] ^ 1]) + body[1:]
+            body = flipped(body)
         connection = http.client.HTTPConnection(self.target.hostname, self.target.port, timeout=30)
         headers = {
             name: value for name, value in request.headers.items() if name.lower() not in {"connection", "expect"}
@@ -67,8 +67,7 @@ class FaultProxy:
         connection.close()
         assert expects is None or expects
         if fault == "flip" and content:
-            middle = len(content) // 2
-            content = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+            content = flipped(content)
         self.answer(request, found.status, found.getheaders(), content, cut=fault == "cut")
 
     def answer(self, request, status, headers, content, *, cut=False):
@@ -88,3 +87,9 @@ class FaultProxy:
                 request.close_connection = True
         except OSError:  # the client had no patience
             request.close_connection = True
+
+
+def flipped(content):
+    """One bit in the middle; before and after it may be what frames a body."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]

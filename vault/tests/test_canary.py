@@ -1,11 +1,12 @@
 """What people keep, their password and what is sent in its place are nowhere on the server, whichever client they use: not in
-tables, files of the database (its log of changes too), Redis, logs or metrics. The files are what a backup has.
+tables, files of the database (its log of changes too), Redis, logs, metrics or backups.
 """
 
 import base64
 import secrets
 
 import httpx
+import psycopg
 import pytest
 import redis
 
@@ -109,6 +110,19 @@ def _flat(found):
             yield from _flat(one)
 
 
+def backed_up(stack):
+    """What a backup holds: its files as they lie there, and its tables once they are restored."""
+    store = stack.home / "canary-backups"
+    outside = {"BACKUP_STORE_URL": f"file://{store}"}
+    stack.manage("backup_run", **outside)
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE canary_restored")
+    restored = stack.database_url.rpartition("/")[0] + "/canary_restored"
+    stack.manage("backup_restore", "--target", restored, "--prove", **outside)
+    tables = stack.manage("shell", "-c", DUMP, DATABASE_URL=restored).encode()
+    return tables + b"".join(path.read_bytes() for path in store.rglob("*") if path.is_file())
+
+
 def everything(stack, web):
     """All that the server has, by where it lies."""
     cache = redis.Redis.from_url(stack.redis_url)
@@ -117,6 +131,7 @@ def everything(stack, web):
     files = [path for path in stack.home.rglob("*") if path.is_file()]
     return {
         "tables": stack.manage("shell", "-c", DUMP).encode(),
+        "backup": backed_up(stack),
         "files": b"\n".join(path.read_bytes() for path in files if path.stat().st_size),
         "redis": held,
         "logs": web.log.read_bytes(),
@@ -126,6 +141,7 @@ def everything(stack, web):
 
 # What must be found in each place, or the search looks in the wrong one.
 CONTROLS = {
+    "backup": b"vault.rotated",
     "files": b"vault.rotated",
     "logs": b"route=api/v1/vault",
     "metrics": b"vault",

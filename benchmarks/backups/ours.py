@@ -1,0 +1,41 @@
+"""One run or one restore of our engine, in a process of its own: `python -m benchmarks.backups.ours take|restore FACTS`. Prints seconds, bytes, memory."""
+
+import json
+import pickle
+import resource
+import sys
+import time
+from pathlib import Path
+
+from backups.engine import backup
+from backups.engine.backup import Plan
+from backups.engine.repository import Repository
+from backups.engine.restore import restore
+from backups.engine.retention import new_run
+from backups.engine.sealed import Keys
+from backups.engine.source import Source
+from core.objects import FolderStore
+
+
+def main() -> None:
+    from datetime import UTC, datetime
+
+    act, facts = sys.argv[1], json.loads(sys.argv[2])
+    keys, store, state = Keys(masters=(b"k" * 32,)), FolderStore(Path(facts["store"])), Path(facts["state"])
+    began, shipped, read = time.perf_counter(), 0, 0
+    if act == "take":
+        previous = pickle.loads(state.read_bytes()) if state.exists() else None  # ours, of a moment ago
+        plan = Plan(Source(facts["dsn"], {}), store, keys, b"i" * 32, new_run(datetime.now(UTC)), previous)
+        taken = backup.take(plan)
+        taken.publish(store)
+        state.write_bytes(pickle.dumps(taken.manifest))
+        shipped, read = taken.shipped, plan.read
+    else:
+        repository = Repository(store, keys)
+        restore(repository, repository.manifest(repository.find()), facts["dsn"], workers=2, prove=act == "prove")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps({"seconds": time.perf_counter() - began, "shipped": shipped, "read": read, "peak_mib": memory}))
+
+
+if __name__ == "__main__":
+    main()
