@@ -64,10 +64,10 @@ class Where:
 
 
 def prepare(*, slowest: int = 0) -> None:
-    """Until the end of the transaction, statements end after `slowest` milliseconds (0: never), join by hash, and are not compiled. Of a month
+    """Until the end of the transaction, statements end after `slowest` milliseconds (0: never), join by hash, sort in memory, and are not compiled. Of a month
     that is new the planner knows nothing, and would take loops of loops: minutes in place of milliseconds.
     """
-    chosen = {"enable_nestloop": "off", "jit": "off", "statement_timeout": str(slowest)}
+    chosen = {"enable_nestloop": "off", "jit": "off", "statement_timeout": str(slowest), "work_mem": "32MB"}
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS chosen(name, value)",

@@ -17,3 +17,11 @@ class KeyElsewhere(DomainError):
 
 class RestoreUnderWay(DomainError):
     code, status, message = "restore_under_way", 409, "This site is being brought back already."
+
+
+class NotProvable(DomainError):
+    code, status, message = (
+        "not_provable",
+        409,
+        "The rows of this backup were not summed, so it cannot be proven. One a day is.",
+    )

@@ -41,6 +41,9 @@ class BackupRun(Work):
         INCREMENT = "increment"
 
     full = models.BooleanField(default=False, help_text="Read everything again, whatever has not changed.")
+    provable = models.BooleanField(
+        default=False, help_text="The content of its rows is summed, so that a drill can compare it."
+    )
     kind = models.CharField(max_length=10, choices=Kind, blank=True, default="")
     name = models.CharField(max_length=100, blank=True, default="", help_text="Of its manifest in the store.")
     taken_at = models.DateTimeField(null=True, help_text="The moment that a restore brings back.")

@@ -19,7 +19,7 @@ class BackupSerializer(serializers.ModelSerializer[BackupRun]):
     class Meta:
         model = BackupRun
         fields = [
-            "id", "status", "kind", "full", "taken_at", "rows", "read_bytes", "shipped_bytes", "stored_bytes", "chain", "seconds", "waited_seconds",
+            "id", "status", "kind", "full", "provable", "taken_at", "rows", "read_bytes", "shipped_bytes", "stored_bytes", "chain", "seconds", "waited_seconds",
             "warning", "error", "verified_at", "proven_at", "pruned_at", "created_at", "started_at", "finished_at",
         ]  # fmt: skip
         read_only_fields = fields

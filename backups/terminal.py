@@ -96,9 +96,11 @@ def add_run(parser: CommandParser) -> None:
     parser.add_argument("--run", help="Which backup: its id. Default: the newest.")
 
 
-def run_of(text: str | None) -> BackupRun:
-    """A good run by its id, or the newest. Raises CommandError."""
+def run_of(text: str | None, *, provable: bool = False) -> BackupRun:
+    """A good run by its id, or the newest, or the newest that can be proven. Raises CommandError."""
     good = BackupRun.objects.filter(status=BackupRun.Status.DONE, pruned_at=None).order_by("-taken_at")
+    if provable and text is None:
+        good = good.filter(provable=True)
     found = next((run for run in good if text in {None, run.pk.hex, str(run.pk)}), None)
     if found is None:
         raise CommandError("There is no such backup." if text else "There is no backup yet.")

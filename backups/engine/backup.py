@@ -10,22 +10,25 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from select import select
 from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus
 
 from backups.engine import source as sources
 from backups.engine.errors import Stopped
-from backups.engine.manifest import Manifest, Part, Range, Table
+from backups.engine.manifest import ID, Manifest, Part, Range, Table, shuffled
 from backups.engine.packs import Chunk, PackWriter, Store
 from backups.engine.schema import schema_of
 from backups.engine.sealed import KEY_BYTES, Keys, seal
-from backups.engine.source import ROW, TOTAL, Found, Snapshot, Source
+from backups.engine.source import HASH_OF_ROW, ROW, TOTAL, Found, Snapshot, Source
 
 Connection = psycopg.Connection[Any]
 BLOCKS = 1024  # of 8 KiB: one range
-SEEDS = (0x5EED0001, 0x5EED0002)
+SEED = 0x5EED0001
 LONGEST, LARGEST = 28, 0.4  # parts of a range, and the share of its rows that a delta may have, before it is read whole
 BLOCK = 1 << 18  # bytes of rows that are compressed at once
 TOO_OLD = 1 << 31  # transactions, beyond which ages say nothing
@@ -42,6 +45,7 @@ class Plan:
     run: str
     previous: Manifest | None = None
     workers: int = 2
+    sums: bool = True  # whether the content of what changed is summed, so that this run can be proven; it takes as long as reading it
     facts: dict[str, Any] = field(default_factory=dict)
     stopped: Callable[[], bool] = lambda: False
     told: Callable[[int, int], None] = lambda done, total: None  # ranges
@@ -183,52 +187,67 @@ class Reading:
 
     def _range(self, connection: Connection, found: Found, number: int, known: Range | None) -> Range:
         within = _within(found, number)
-        mark = _mark(connection, found, within)
-        if known and known.mark == mark:
+        if known and known.mark == (mark := _mark(connection, found, within)):
+            if known.total is None and self.plan.sums:
+                known.total = _total(connection, found, within)
             return known
-        newer = self._newer(connection, found, within, known, most=LARGEST * max(1, mark[0])) if known else None
+        newer, shipped = self._newer(connection, found, within, known) if known else (None, b"")
+        mark, ids, total = _look(connection, found, within, sums=self.plan.sums)
         if not mark[0]:
-            return Range(mark, [])
+            return Range(mark, [], None, 0)
         if known is None or newer is None:
-            part, total = self._part(connection, found, within)
-            return Range(mark, [part], None, total)
-        ids, total = _ids(connection, found, within)
-        part, _ = self._part(connection, found, newer)
-        return Range(mark, [*known.parts, part], self._put([ids]), total)
+            return Range(mark, [self._part(connection, found, within, ids)], None, total)
+        part = self._part(connection, found, newer, shipped)
+        return Range(mark, [*known.parts, part], self._put([shuffled(ids)]), total)
 
     def _newer(
-        self, connection: Connection, found: Found, within: sql.Composable, known: Range, *, most: float
-    ) -> sql.Composable | None:
-        """The condition for versions that the last run could not have seen; None where the whole range is the better deal."""
+        self, connection: Connection, found: Found, within: sql.Composable, known: Range
+    ) -> tuple[sql.Composable | None, bytes]:
+        """The condition for versions that the last run could not have seen, and their ctids; None where the whole range is the better deal."""
         assert self.plan.previous is not None
         if len(known.parts) >= LONGEST:
-            return None
+            return None, b""
         xmin = sql.Literal(str(self.plan.bound(self.plan.previous.xmin) % (1 << 32)))
         newer = sql.SQL("{} AND age(xmin) <= age({}::xid)").format(within, xmin)
-        row = connection.execute(sql.SQL("SELECT count(*) FROM ONLY {} WHERE {}").format(found.ref, newer)).fetchone()
-        return newer if row and row[0] <= most else None
+        ids = _ids(connection, found, newer)
+        return (newer, ids) if len(ids) // ID <= LARGEST * max(1, known.mark[0]) else (None, b"")
 
-    def _part(self, connection: Connection, found: Found, condition: sql.Composable) -> tuple[Part, int]:
-        """Rows and their ctids: two statements of one snapshot, which read in the same order. And the sum of their hashes."""
-        ids, total = _ids(connection, found, condition)
-        return Part(self._put(self._rows(connection, found, condition)), self._put([ids]), len(ids) // 6), total
+    def _part(self, connection: Connection, found: Found, condition: sql.Composable, ids: bytes) -> Part:
+        """Rows and their ctids: two statements of one snapshot, which read in the same order."""
+        return Part(self._put(self._rows(connection, found, condition)), self._put([shuffled(ids)]), len(ids) // ID)
 
     def _rows(self, connection: Connection, found: Found, condition: sql.Composable) -> Iterator[bytes]:
         columns = sql.SQL(", ").join(map(sql.Identifier, found.columns))
         statement = sql.SQL("COPY (SELECT {} FROM ONLY {} WHERE {}) TO STDOUT").format(columns, found.ref, condition)
-        blocks: list[bytes] = []
-        waiting = 0
-        with connection.cursor() as cursor, cursor.copy(statement) as copy:
-            for block in copy:
-                blocks.append(bytes(block))
-                waiting += len(block)
-                if waiting > BLOCK:
-                    self.plan.step()
-                    self.plan.read += waiting
-                    yield b"".join(blocks)
-                    blocks, waiting = [], 0
-        self.plan.read += waiting
-        yield b"".join(blocks)
+        for block in copied(connection, statement):
+            self.plan.step()
+            self.plan.read += len(block)
+            yield block
+
+
+def copied(connection: Connection, statement: sql.Composable) -> Iterator[bytes]:
+    """What COPY gives, in blocks of about BLOCK bytes of whole rows. A row is a message, and most rows are short: the loop speaks with
+    libpq itself, which costs a fifth of what psycopg's own does.
+    """
+    rows: list[memoryview] = []
+    size = 0
+    with connection.cursor() as cursor, cursor.copy(statement):
+        server, socket = connection.pgconn, connection.fileno()
+        get = server.get_copy_data
+        while (found := get(1))[0] >= 0:
+            if found[0]:
+                rows.append(found[1])
+                size += found[0]
+                if size > BLOCK:
+                    yield b"".join(rows)
+                    rows, size = [], 0
+            else:
+                select([socket], [], [])
+                server.consume_input()
+        while result := server.get_result():
+            if result.status == ExecStatus.FATAL_ERROR:
+                raise error_from_result(result)
+    yield b"".join(rows)
 
 
 def _blocks(connection: Connection, found: Found) -> int:
@@ -244,21 +263,53 @@ def _within(found: Found, number: int) -> sql.Composable:
     return sql.SQL("ctid >= {}::tid AND ctid < {}::tid").format(first, last)
 
 
-def _mark(connection: Connection, found: Found, within: sql.Composable) -> tuple[int, int, int]:
-    """Two hashes over which versions there are, not what they say: a version never changes."""
-    one = "coalesce(bit_xor(hash_record_extended(ROW(ctid, xmin), {})), 0)"
-    hashes = sql.SQL(", ").join([sql.SQL(one).format(sql.Literal(seed)) for seed in SEEDS])
-    row = connection.execute(
-        sql.SQL("SELECT count(*), {} FROM ONLY {} WHERE {}").format(hashes, found.ref, within)
-    ).fetchone()
+# Over which versions there are, not what they say: a version never changes. One hash of each, added up in two ways.
+HASHED = sql.SQL("hash_record_extended(ROW(ctid, xmin), {})").format(sql.Literal(SEED))
+MARK = sql.SQL("count(*), coalesce(bit_xor(hash), 0), coalesce(sum(hash & 4294967295), 0)")
+IDS = sql.SQL("string_agg(tidsend(ctid), ''::bytea)")
+
+
+def _ask(connection: Connection, statement: str, **parts: sql.Composable) -> tuple[Any, ...]:
+    row = connection.execute(sql.SQL(statement).format(**parts), binary=True).fetchone()
     assert row is not None
-    return int(row[0]), int(row[1]), int(row[2])
+    return tuple(row)
 
 
-def _ids(connection: Connection, found: Found, condition: sql.Composable) -> tuple[bytes, int]:
-    """The ctids of these rows, 6 bytes each, and the sum of the hashes of their text."""
-    statement = sql.SQL("SELECT string_agg(tidsend(ctid), ''::bytea), {} FROM ONLY {} AS {} WHERE {}").format(
-        TOTAL, found.ref, ROW, condition
+def _mark(connection: Connection, found: Found, within: sql.Composable) -> tuple[int, int, int]:
+    statement = "SELECT {mark} FROM (SELECT {hashed} AS hash FROM ONLY {table} WHERE {within} OFFSET 0) AS hashed"
+    count, one, other = _ask(connection, statement, mark=MARK, hashed=HASHED, table=found.ref, within=within)
+    return int(count), int(one), int(other)
+
+
+def _ids(connection: Connection, found: Found, condition: sql.Composable) -> bytes:
+    """The ctids of these rows, ID bytes each."""
+    (ids,) = _ask(
+        connection, "SELECT {ids} FROM ONLY {table} WHERE {within}", ids=IDS, table=found.ref, within=condition
     )
-    row = connection.execute(statement, binary=True).fetchone()
-    return (bytes(row[0]), int(row[1])) if row and row[0] else (b"", 0)
+    return bytes(ids or b"")
+
+
+def _total(connection: Connection, found: Found, within: sql.Composable) -> int:
+    """The sum of the hashes of what the rows say."""
+    (total,) = _ask(
+        connection,
+        "SELECT {total} FROM ONLY {table} AS {row} WHERE {within}",
+        total=TOTAL,
+        table=found.ref,
+        row=ROW,
+        within=within,
+    )
+    return int(total)
+
+
+def _look(
+    connection: Connection, found: Found, within: sql.Composable, *, sums: bool
+) -> tuple[tuple[int, int, int], bytes, int | None]:
+    """Mark, ctids, and where it is wanted the sum of the hashes of what the rows say, in one pass."""
+    statement = """SELECT {mark}, {ids}, {total} FROM (
+        SELECT ctid, {hashed} AS hash, {text} AS row_hash FROM ONLY {table} AS {row} WHERE {within} OFFSET 0) AS hashed"""
+    count, one, other, ids, total = _ask(
+        connection, statement, mark=MARK, ids=IDS, total=sql.SQL("coalesce(sum(row_hash), 0)"), hashed=HASHED,
+        text=HASH_OF_ROW if sums else sql.SQL("0"), table=found.ref, row=ROW, within=within,
+    )  # fmt: skip
+    return (int(count), int(one), int(other)), bytes(ids or b""), int(total) if sums else None

@@ -10,11 +10,26 @@ from backups.engine.errors import Damaged
 from backups.engine.packs import Chunk
 
 FORMAT = 1
+ID = 6  # bytes of a ctid: block and offset
+
+
+def shuffled(ids: bytes) -> bytes:
+    """Ctids with their first bytes first, then their second, and so on: most blocks are full of rows, so little is left of that once it is compressed."""
+    return b"".join(ids[place::ID] for place in range(ID))
+
+
+def unshuffled(packed: bytes) -> list[bytes]:
+    """Ctids, one by one."""
+    count = len(packed) // ID
+    plain = bytearray(len(packed))
+    for place in range(ID):
+        plain[place::ID] = packed[place * count : (place + 1) * count]
+    return [bytes(plain[start : start + ID]) for start in range(0, len(plain), ID)]
 
 
 @dataclass(slots=True)
 class Part:
-    """Row versions that one run shipped of a range: their rows as COPY text, and in the same order their ctids (6 bytes each)."""
+    """Row versions that one run shipped of a range: their rows as COPY text, and in the same order their ctids (`shuffled`)."""
 
     rows: Chunk
     ids: Chunk
@@ -28,7 +43,7 @@ class Range:
     mark: tuple[int, int, int]  # count, and two hashes over (ctid, xmin)
     parts: list[Part]
     live: Chunk | None = None
-    total: int = 0  # of the 64-bit hashes of its rows as text, when it last changed
+    total: int | None = None  # of the 64-bit hashes of its rows as text, if they were summed since it last changed
 
 
 @dataclass(slots=True)
@@ -48,9 +63,10 @@ class Table:
         return sum(one.mark[0] for one in self.ranges)
 
     @property
-    def sums(self) -> tuple[int, int]:
-        """Count of rows and sum of their hashes: what a restored table must have, too."""
-        return self.rows, sum(one.total for one in self.ranges)
+    def sums(self) -> tuple[int, int] | None:
+        """Count of rows and sum of their hashes: what a restored table must have, too. None where not all were summed."""
+        totals = [one.total for one in self.ranges if one.total is not None]
+        return (self.rows, sum(totals)) if len(totals) == len(self.ranges) else None
 
 
 @dataclass(slots=True)
@@ -86,6 +102,11 @@ class Manifest:
         except (zstandard.ZstdError, ValueError, KeyError, TypeError, IndexError) as error:
             raise Damaged(f"A manifest cannot be read: {type(error).__name__}.") from None
 
+    @property
+    def provable(self) -> bool:
+        """Whether a restore can be compared by content, and not by counts alone."""
+        return all(table.sums is not None for table in self.tables)
+
     def used(self) -> set[str]:
         """The packs that a restore of this run reads."""
         chunks = [
@@ -114,7 +135,7 @@ def _table(found: list[Any]) -> Table:
             (int(mark[0]), int(mark[1]), int(mark[2])),
             [Part(Chunk.read(rows), Chunk.read(ids), int(count)) for rows, ids, count in parts],
             Chunk.read(live) if live else None,
-            int(total),
+            None if total is None else int(total),
         )
         for mark, parts, live, total in ranges
     ]

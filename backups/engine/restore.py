@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from backups.engine.errors import Damaged, Refused
-from backups.engine.manifest import Manifest, Part, Range, Table
+from backups.engine.manifest import Manifest, Part, Range, Table, unshuffled
 from backups.engine.packs import PackReader
 from backups.engine.repository import Repository
 from backups.engine.source import OURS, PINNED, ROW, TOTAL
@@ -19,7 +19,6 @@ from backups.engine.source import OURS, PINNED, ROW, TOTAL
 MARKER = "backup_restore"  # a table that is there until everything is
 CHECKED = "checked"
 MARKER_TABLE, STEPS = sql.Identifier("public", MARKER), sql.Identifier("public", "backup_restore_step")
-ID = 6  # bytes of a ctid
 
 
 @dataclass
@@ -71,7 +70,7 @@ def restore(
     tables: Iterable[str] | None = None, resume: bool = False, prove: bool = False,
 ) -> None:  # fmt: skip
     """Make an empty database what the run saw; `told` hears of rows. With `resume` a restore of the same run that did not finish goes on.
-    With `prove` the content of each table is compared by its hashes, too. With `tables` (as schema.table) only these are filled, foreign
+    With `prove` the content of each table whose rows were summed is compared, too. With `tables` (as schema.table) only these are filled, foreign
     keys are left out, and the target stays marked. Raises Refused, Damaged, KeyMissing, psycopg.Error; then the target is marked as not whole.
     """
     chosen = None if tables is None else frozenset(tables)
@@ -240,7 +239,7 @@ def rows_of(reader: PackReader, table: Table, one: Range) -> Iterator[bytes]:
     if one.live is None:
         yield from reader.blocks(one.parts[0].rows)
         return
-    living = set(_ids(reader.whole(one.live)))
+    living = set(unshuffled(reader.whole(one.live)))
     if len(living) != one.mark[0]:
         raise Damaged(f"The list of rows of {table.key} does not have as many as were counted.")
     for part in reversed(one.parts):
@@ -251,13 +250,9 @@ def rows_of(reader: PackReader, table: Table, one: Range) -> Iterator[bytes]:
         raise Damaged(f"{len(living)} rows of {table.key} are in no part of its chain.")
 
 
-def _ids(packed: bytes) -> Iterator[bytes]:
-    return (packed[place : place + ID] for place in range(0, len(packed), ID))
-
-
 def _living(reader: PackReader, part: Part, living: set[bytes]) -> Iterator[bytes]:
     """Rows of a part that nothing newer replaced, which are taken off the list."""
-    ids = _ids(reader.whole(part.ids))
+    ids = iter(unshuffled(reader.whole(part.ids)))
     rest = b""
     for block in reader.blocks(part.rows):
         lines = (rest + block).split(b"\n")
@@ -286,9 +281,10 @@ def _check(job: Restoring, *, prove: bool) -> None:
 
     def look(connection: psycopg.Connection[Any], table: Table) -> None:
         ref = sql.Identifier(table.schema, table.name)
-        total = TOTAL if prove else sql.SQL("0")
+        wanted = (prove and table.sums) or (table.rows, 0)
+        total = TOTAL if prove and table.sums else sql.SQL("0")
         row = connection.execute(sql.SQL("SELECT count(*), {} FROM ONLY {} AS {}").format(total, ref, ROW)).fetchone()
-        if row is None or (int(row[0]), int(row[1])) != (table.sums if prove else (table.rows, 0)):
+        if row is None or (int(row[0]), int(row[1])) != wanted:
             wrong.append(table.key)
 
     job.together(job.wanted, look)

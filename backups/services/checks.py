@@ -18,29 +18,34 @@ from audit.services import record
 from backups import measures, places
 from backups.engine import check
 from backups.engine.backup import Plan
-from backups.engine.errors import Damaged, KeyMissing
+from backups.engine.errors import Damaged, KeyMissing, Refused
 from backups.engine.manifest import Manifest
 from backups.engine.restore import connect, restore
 from backups.engine.schema import schema_of
-from backups.errors import NotRestorable
+from backups.errors import NotProvable, NotRestorable
 from backups.models import BackupRun, BackupState, Check
 from backups.services.runs import REFUSALS, Told, claim, fail, queue_run, reason_of, untold
 from backups.services.watch import Watch
 from core import jobs
 
 SAMPLE = 0.01  # of the packs that a run needs, read after it
-DRILL_EVERY, SCRUB_EVERY = timedelta(days=1), timedelta(days=7)
+DRILL_EVERY, SCRUB_EVERY = (
+    timedelta(hours=20),
+    timedelta(days=7),
+)  # less than a day, so that each summed run has its drill
 
 log = structlog.get_logger(__name__)
 
 
 @transaction.atomic
 def queue_check(run: BackupRun, kind: str, *, actor: Actor) -> Check:
-    """Ask for a look at a run; one that is asked for already is the answer. Raises NotRestorable."""
+    """Ask for a look at a run; one that is asked for already is the answer. Raises NotRestorable, NotProvable."""
     from backups.tasks import work
 
     if run.status != BackupRun.Status.DONE or run.pruned_at:
         raise NotRestorable
+    if kind == Check.Kind.DRILL and not run.provable:
+        raise NotProvable
     going = run.checks.filter(kind=kind, status__in=Check.OPEN).first()
     look = going or run.checks.create(kind=kind)
     record("backup.check_queued", actor=actor, subject=run, kind=kind)
@@ -49,14 +54,20 @@ def queue_check(run: BackupRun, kind: str, *, actor: Actor) -> Check:
 
 
 def queue_due_checks(*, now: datetime) -> None:
-    """A drill a day and a scrub a week, of the newest run. Without a key here a drill is for whoever has one."""
-    run = BackupRun.objects.filter(status=BackupRun.Status.DONE, pruned_at=None).order_by("-taken_at").first()
-    if run is None:
-        return
-    for kind, every, can in ((Check.Kind.DRILL, DRILL_EVERY, places.readable()), (Check.Kind.SCRUB, SCRUB_EVERY, True)):
-        lately = Check.objects.filter(kind=kind, created_at__gt=now - every)
-        if can and not lately.exists():
-            queue_check(run, kind, actor=SYSTEM)
+    """A drill a day, of the newest run that can be proven and is not; a scrub a week. Without a key here a drill is for whoever has one."""
+    good = BackupRun.objects.filter(status=BackupRun.Status.DONE, pruned_at=None).order_by("-taken_at")
+    _queue_due(
+        good.filter(provable=True, proven_at=None).first() if places.readable() else None,
+        Check.Kind.DRILL,
+        DRILL_EVERY,
+        now=now,
+    )
+    _queue_due(good.first(), Check.Kind.SCRUB, SCRUB_EVERY, now=now)
+
+
+def _queue_due(run: BackupRun | None, kind: str, every: timedelta, *, now: datetime) -> None:
+    if run and not Check.objects.filter(kind=kind, created_at__gt=now - every).exists():
+        queue_check(run, kind, actor=SYSTEM)
 
 
 def do_check(look: Check, *, told: Told = untold) -> Check:
@@ -95,6 +106,8 @@ def drill_run(run: BackupRun, *, told: Told = untold, identities: tuple[bytes, .
     """Restore a run into a database made for it, and compare structure, counts and content. It is proven then. Raises what stands against it."""
     repository, began = places.repository(identities=identities), timezone.now()
     manifest = repository.manifest(run.name)
+    if not manifest.provable:
+        raise Refused(NotProvable.message)
     with scratch() as dsn:
         restore(repository, manifest, dsn, told=told, prove=True)
         _same_structure(manifest, dsn)

@@ -26,6 +26,7 @@ from core.objects import ObjectExists, ObjectStoreAway
 
 RUNNER = 0x6261636B757073  # "backups": the advisory lock of whoever works
 AGAIN_AFTER = timedelta(minutes=10)  # a run that failed, then twice as long each time
+PROVABLE_EVERY = timedelta(hours=23)  # how often rows are summed for a drill: it takes as long as reading them
 FRESH = timedelta(minutes=15)  # a run that is as good as one of now
 # What a run, a look or a restore may meet that is nobody's bug.
 REFUSALS = (BackupError, ObjectStoreAway, ObjectExists, psycopg.Error, OSError, ValueError)
@@ -47,14 +48,17 @@ def runner() -> Iterator[bool]:
 
 
 @transaction.atomic
-def queue_run(*, actor: Actor, full: bool = False, now: datetime) -> BackupRun:
-    """Ask for a backup; one that waits already is the answer. The work begins within a minute, mostly at once."""
+def queue_run(*, actor: Actor, full: bool = False, provable: bool = False, now: datetime) -> BackupRun:
+    """Ask for a backup; one that waits already is the answer. The work begins within a minute, mostly at once. Whether its rows are summed
+    is decided then, unless `provable` asks for it.
+    """
     from backups.tasks import work
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, 1)", [RUNNER % 2**31])
     waiting = BackupRun.objects.filter(status=BackupRun.Status.QUEUED).first()
-    run = waiting if waiting and (waiting.full or not full) else BackupRun.objects.create(full=full)
+    enough = waiting and waiting.full >= full and waiting.provable >= provable
+    run = waiting if waiting and enough else BackupRun.objects.create(full=full, provable=provable)
     record("backup.queued", actor=actor, subject=run, full=full)
     jobs.nudge(work)
     return run
@@ -158,9 +162,13 @@ def take_run(run: BackupRun, *, told: Told = untold) -> BackupRun:
 def _take(run: BackupRun, watch: Watch, told: Told, *, started: datetime) -> None:
     store, state = places.store(), state_of()
     previous = None if run.full else previous_of(state)
+    lately = BackupRun.objects.filter(
+        status=BackupRun.Status.DONE, provable=True, created_at__gt=started - PROVABLE_EVERY
+    )
+    run.provable = run.provable or previous is None or not lately.exists()
     plan = Plan(
         places.source(), store, places.keys(), bytes(state.id_key), run.pk.hex, previous,
-        facts={"version": settings.VERSION}, stopped=watch.is_over, told=told,
+        sums=run.provable, facts={"version": settings.VERSION}, stopped=watch.is_over, told=told,
     )  # fmt: skip
     taken = backup.take(plan)
     state.pending = taken.manifest.sealed_form()
@@ -201,6 +209,7 @@ def _finish(run: BackupRun, manifest: Manifest, name: str, *, facts: dict[str, A
     run.status, run.name, run.finished_at = BackupRun.Status.DONE, name, now
     run.kind = BackupRun.Kind.INCREMENT if manifest.parent else BackupRun.Kind.FULL
     run.taken_at = datetime.fromisoformat(manifest.at)
+    run.provable = manifest.provable
     run.rows, run.stored_bytes = rows, sum(size for _, size in manifest.packs.values())
     run.chain = max((len(one.parts) for table in manifest.tables for one in table.ranges), default=0)
     if rows == 0 or (before and rows < before.rows / 2):

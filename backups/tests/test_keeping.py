@@ -13,8 +13,10 @@ import pytest
 from backups.engine import retention
 from backups.engine.backup import Plan
 from backups.engine.check import scrub, verify
-from backups.engine.repository import Repository
+from backups.engine.errors import Damaged, KeyMissing
+from backups.engine.repository import Repository, rewrap
 from backups.engine.retention import kept, new_run, removal, time_of
+from backups.engine.sealed import Keys
 from backups.tests.test_increments import Runs, now
 from backups.tests.test_increments import source as filled  # noqa: F401 - a fixture
 from tests.stack import ROOT
@@ -130,6 +132,44 @@ def test_a_scrub_reads_again_and_finds_what_drifted(runs, filled):  # noqa: F811
     page.ranges[0].parts[0].rows = type(chunk)("0" * 64, chunk.size, chunk.pieces)
 
     assert scrub(plan, manifest).drifted == ["public.page, blocks from 0"]
+
+
+class Stumbling:
+    """A store in which one thing goes wrong, and then the process is gone."""
+
+    def __init__(self, store, *, at):
+        self.store, self.at = store, at
+        self.keys = store.keys
+
+    def create(self, key, body):
+        self.store.create(key, body)
+        if self.at == "written":
+            raise KeyboardInterrupt
+
+    def read(self, key):
+        found = self.store.read(key)
+        return found[:-9] if self.at == "garbled" and key.count(".") > 1 else found
+
+    def delete(self, key):
+        if self.at == "before the old goes":
+            raise KeyboardInterrupt
+        self.store.delete(key)
+
+
+@pytest.mark.parametrize("at", ["written", "garbled", "before the old goes"])
+def test_a_change_of_keys_that_is_killed_leaves_a_key_that_opens(runs, store, at):
+    manifest = runs.take()
+    name = Repository(store, runs.keys).runs()[0]
+    new = Keys(masters=(os.urandom(32), *runs.keys.masters))
+    with pytest.raises((KeyboardInterrupt, Damaged)):
+        rewrap(Repository(Stumbling(store, at=at), new), manifest.run, new)
+
+    assert Repository(store, runs.keys).manifest(name).run == manifest.run, "the old key opens it still"
+    assert rewrap(Repository(store, new), manifest.run, new) is True
+    assert rewrap(Repository(store, new), manifest.run, new) is False
+    assert Repository(store, Keys(masters=new.masters[:1])).manifest(name).run == manifest.run
+    with pytest.raises(KeyMissing):
+        Repository(store, runs.keys).manifest(name)
 
 
 KILLED = """

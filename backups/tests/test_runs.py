@@ -33,10 +33,10 @@ def folder(settings, tmp_path):
     return tmp_path / "store"
 
 
-def take(**options):
+def take(*, provable=True, **options):
     with services.runner() as mine:
         assert mine
-        return services.take_run(services.queue_run(actor=SYSTEM, now=timezone.now(), **options))
+        return services.take_run(services.queue_run(actor=SYSTEM, now=timezone.now(), provable=provable, **options))
 
 
 def packs(folder):
@@ -56,6 +56,22 @@ def test_the_first_run_is_full_and_the_next_ships_what_changed(folder):
     assert first.stored_bytes < third.stored_bytes <= sum(path.stat().st_size for path in packs(folder))
     assert Entry.objects.filter(event="backup.finished", subject_id__in=[first.pk, idle.pk, third.pk]).count() == 3
     assert take(full=True).kind == "full"
+
+
+def test_one_run_a_day_is_summed_and_can_be_proven():
+    first, second = take(provable=False), take(provable=False)
+
+    assert (first.provable, second.provable) == (True, False)
+    assert services.drill_run(first)
+    with pytest.raises(Exception, match="not summed"), transaction.atomic():
+        services.queue_check(second, Check.Kind.DRILL, actor=SYSTEM)
+    with pytest.raises(Exception, match="not summed"):
+        services.drill_run(second)
+    UserFactory()
+    BackupRun.objects.filter(pk=first.pk).update(created_at=timezone.now() - timedelta(hours=24))
+    third = take(provable=False)
+    assert (third.kind, third.provable) == ("increment", True)
+    assert services.drill_run(third)
 
 
 def test_only_one_works_at_a_time():

@@ -9,7 +9,7 @@ from backups.terminal import BackupCommand, add_identity, add_run, bar, run_of
 
 
 class Command(BackupCommand):
-    help = "Restore a backup into a database made for it, compare structure, counts and content, drop it. The backup is proven then."
+    help = "Restore a backup (default: the newest that can be proven) into a database made for it, compare structure, counts and content, drop it. The backup is proven then."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -17,7 +17,7 @@ class Command(BackupCommand):
         add_identity(parser)
 
     def handle(self, *args: Any, run: str | None, **options: Any) -> None:
-        wanted = run_of(run)
+        wanted = run_of(run, provable=True)
         with self.alone(), bar("restoring", quiet=options["json"]) as told:
             found = services.drill_run(wanted, told=told, identities=tuple(options["identity"]))
         self.say(

@@ -26,7 +26,6 @@ class Command(BackupCommand):
 
     def handle(self, *args: Any, no_backup: bool, **options: Any) -> None:
         boot.check()
-        call_command("check", deploy=False, verbosity=0)
         plan = self._plan()
         run = None if no_backup or not self._is_there() else self._back_up()
         self._migrate()
