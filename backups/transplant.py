@@ -145,23 +145,23 @@ class Transplant:
             pass
 
     def _dangling(self, staged: Staged) -> int:
-        gone = 0
-        for name, target, key in self._references(staged):
-            if name not in {one.name for one in staged.columns} or (staged.name, name) == (SITE, "owner_id"):
-                continue
-            there = Staged(target, []).table if target in self._names() else sql.Identifier(target)
-            if target in self.owned and target not in self._names():
-                found = sql.SQL("false")
-            else:
-                found = sql.SQL("EXISTS (SELECT FROM {} AS there WHERE there.{} = back.{})").format(
-                    there, sql.Identifier(key), sql.Identifier(name)
-                )
-            act = "UPDATE {} AS back SET {} = NULL" if staged.column(name).nullable else "DELETE FROM {} AS back"
-            parts = [staged.table, sql.Identifier(name)] if staged.column(name).nullable else [staged.table]
-            where = sql.SQL(" WHERE back.{} IS NOT NULL AND NOT {}").format(sql.Identifier(name), found)
-            self.cursor.execute(sql.SQL(act).format(*parts) + where)  # type: ignore[arg-type]
-            gone += self.cursor.rowcount
-        return gone
+        known = {one.name for one in staged.columns} - ({"owner_id"} if staged.name == SITE else set())
+        return sum(self._drop(staged, *reference) for reference in self._references(staged) if reference[0] in known)
+
+    def _drop(self, staged: Staged, name: str, target: str, key: str) -> int:
+        """Rows of `staged` whose `name` refers to nothing that is there: how many were changed or dropped."""
+        column, names = sql.Identifier(name), self._names()
+        found: sql.Composable = sql.SQL("false")  # what belongs to a site and did not come along
+        if target in names or target not in self.owned:
+            there = Staged(target, []).table if target in names else sql.Identifier(target)
+            one = "EXISTS (SELECT FROM {} AS there WHERE there.{} = back.{})"
+            found = sql.SQL(one).format(there, sql.Identifier(key), column)
+        where = sql.SQL(" WHERE back.{} IS NOT NULL AND NOT {}").format(column, found)
+        act = sql.SQL("DELETE FROM {} AS back").format(staged.table)
+        if staged.column(name).nullable:
+            act = sql.SQL("UPDATE {} AS back SET {} = NULL").format(staged.table, column)
+        self.cursor.execute(act + where)  # type: ignore[arg-type]
+        return int(self.cursor.rowcount)
 
     def change_site(self, **values: Any) -> None:
         for name, value in values.items():

@@ -24,7 +24,7 @@ from backups.engine.manifest import ID, Manifest, Part, Range, Table, shuffled
 from backups.engine.packs import Chunk, PackWriter, Store
 from backups.engine.schema import schema_of
 from backups.engine.sealed import KEY_BYTES, Keys, seal
-from backups.engine.source import HASH_OF_ROW, ROW, TOTAL, Found, Snapshot, Source
+from backups.engine.source import ROW, TOTAL, Found, Snapshot, Source
 
 Connection = psycopg.Connection[Any]
 BLOCKS = 1024  # of 8 KiB: one range
@@ -174,7 +174,7 @@ class Reading:
                     self._done += 1
                     self.plan.told(self._done, total)
 
-    def mark(self, connection: Connection, found: Found, number: int) -> tuple[int, int, int]:
+    def mark(self, connection: Connection, found: Found, number: int) -> tuple[int, int]:
         return _mark(connection, found, _within(found, number))
 
     def rows(self, connection: Connection, found: Found, number: int) -> Iterator[bytes]:
@@ -187,16 +187,18 @@ class Reading:
 
     def _range(self, connection: Connection, found: Found, number: int, known: Range | None) -> Range:
         within = _within(found, number)
-        if known and known.mark == (mark := _mark(connection, found, within)):
+        if known is None:
+            mark, ids, total = _look(connection, found, within, sums=self.plan.sums)
+            return Range(mark, [self._part(connection, found, within, ids)] if mark[0] else [], None, total)
+        mark = _mark(connection, found, within)
+        if known.mark == mark:
             if known.total is None and self.plan.sums:
                 known.total = _total(connection, found, within)
             return known
-        newer, shipped = self._newer(connection, found, within, known) if known else (None, b"")
-        mark, ids, total = _look(connection, found, within, sums=self.plan.sums)
-        if not mark[0]:
-            return Range(mark, [], None, 0)
-        if known is None or newer is None:
-            return Range(mark, [self._part(connection, found, within, ids)], None, total)
+        newer, shipped = self._newer(connection, found, within, known)
+        if newer is None or not mark[0]:
+            return self._range(connection, found, number, None)
+        ids, total = _ids(connection, found, within), _total(connection, found, within) if self.plan.sums else None
         part = self._part(connection, found, newer, shipped)
         return Range(mark, [*known.parts, part], self._put([shuffled(ids)]), total)
 
@@ -225,7 +227,7 @@ class Reading:
             yield block
 
 
-def copied(connection: Connection, statement: sql.Composable) -> Iterator[bytes]:
+def copied(connection: Connection, statement: sql.Composed) -> Iterator[bytes]:
     """What COPY gives, in blocks of about BLOCK bytes of whole rows. A row is a message, and most rows are short: the loop speaks with
     libpq itself, which costs a fifth of what psycopg's own does.
     """
@@ -263,9 +265,8 @@ def _within(found: Found, number: int) -> sql.Composable:
     return sql.SQL("ctid >= {}::tid AND ctid < {}::tid").format(first, last)
 
 
-# Over which versions there are, not what they say: a version never changes. One hash of each, added up in two ways.
-HASHED = sql.SQL("hash_record_extended(ROW(ctid, xmin), {})").format(sql.Literal(SEED))
-MARK = sql.SQL("count(*), coalesce(bit_xor(hash), 0), coalesce(sum(hash & 4294967295), 0)")
+# Over which versions there are, not what they say: a version never changes.
+MARK = sql.SQL("count(*), coalesce(bit_xor(hash_record_extended(ROW(ctid, xmin), {})), 0)").format(sql.Literal(SEED))
 IDS = sql.SQL("string_agg(tidsend(ctid), ''::bytea)")
 
 
@@ -275,10 +276,11 @@ def _ask(connection: Connection, statement: str, **parts: sql.Composable) -> tup
     return tuple(row)
 
 
-def _mark(connection: Connection, found: Found, within: sql.Composable) -> tuple[int, int, int]:
-    statement = "SELECT {mark} FROM (SELECT {hashed} AS hash FROM ONLY {table} WHERE {within} OFFSET 0) AS hashed"
-    count, one, other = _ask(connection, statement, mark=MARK, hashed=HASHED, table=found.ref, within=within)
-    return int(count), int(one), int(other)
+def _mark(connection: Connection, found: Found, within: sql.Composable) -> tuple[int, int]:
+    count, hashed = _ask(
+        connection, "SELECT {mark} FROM ONLY {table} WHERE {within}", mark=MARK, table=found.ref, within=within
+    )
+    return int(count), int(hashed)
 
 
 def _ids(connection: Connection, found: Found, condition: sql.Composable) -> bytes:
@@ -304,12 +306,10 @@ def _total(connection: Connection, found: Found, within: sql.Composable) -> int:
 
 def _look(
     connection: Connection, found: Found, within: sql.Composable, *, sums: bool
-) -> tuple[tuple[int, int, int], bytes, int | None]:
+) -> tuple[tuple[int, int], bytes, int | None]:
     """Mark, ctids, and where it is wanted the sum of the hashes of what the rows say, in one pass."""
-    statement = """SELECT {mark}, {ids}, {total} FROM (
-        SELECT ctid, {hashed} AS hash, {text} AS row_hash FROM ONLY {table} AS {row} WHERE {within} OFFSET 0) AS hashed"""
-    count, one, other, ids, total = _ask(
-        connection, statement, mark=MARK, ids=IDS, total=sql.SQL("coalesce(sum(row_hash), 0)"), hashed=HASHED,
-        text=HASH_OF_ROW if sums else sql.SQL("0"), table=found.ref, row=ROW, within=within,
+    count, hashed, ids, total = _ask(
+        connection, "SELECT {mark}, {ids}, {total} FROM ONLY {table} AS {row} WHERE {within}", mark=MARK, ids=IDS,
+        total=TOTAL if sums else sql.SQL("0"), table=found.ref, row=ROW, within=within,
     )  # fmt: skip
-    return (int(count), int(one), int(other)), bytes(ids or b""), int(total) if sums else None
+    return (int(count), int(hashed)), bytes(ids or b""), int(total) if sums else None

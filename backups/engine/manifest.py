@@ -40,7 +40,7 @@ class Part:
 class Range:
     """1,024 blocks of a table. `mark` is what its versions looked like; `live` lists the ctids that are there, where older parts have more."""
 
-    mark: tuple[int, int, int]  # count, and two hashes over (ctid, xmin)
+    mark: tuple[int, int]  # count, and a hash over (ctid, xmin)
     parts: list[Part]
     live: Chunk | None = None
     total: int | None = None  # of the 64-bit hashes of its rows as text, if they were summed since it last changed
@@ -132,7 +132,7 @@ def _table(found: list[Any]) -> Table:
     schema, name, columns, shape, ranges = found
     read = [
         Range(
-            (int(mark[0]), int(mark[1]), int(mark[2])),
+            (int(mark[0]), int(mark[1])),
             [Part(Chunk.read(rows), Chunk.read(ids), int(count)) for rows, ids, count in parts],
             Chunk.read(live) if live else None,
             None if total is None else int(total),

@@ -121,13 +121,13 @@ class PackWriter:
 
     def _wait(self) -> None:
         """Until the pack before is stored. Raises what the store raised, what `step` raises."""
-        while self._sending is not None:
+        while sending := self._sending:
             self.step()
             try:
-                self._sending.result(timeout=0.5)
+                sending.result(timeout=0.5)
                 self._sending = None
             except TimeoutError:
-                if self._sending.done():  # it was the store's
+                if sending.done():  # it was the store's
                     raise
 
     def finish(self) -> None:
@@ -180,18 +180,17 @@ class PackReader:
         return self.key_of(name.split("/")[1])
 
     def pack(self, name: str) -> bytes:
-        """A pack, as it was stored. Raises Damaged."""
+        """A pack, as it was stored. One is read at a time, and room is made before, so that memory has a bound. Raises Damaged."""
         with self._lock:
             if name in self._packs:
                 self._packs.move_to_end(name)
                 return self._packs[name]
-        blob = self.store.read(name)
-        if blob is None:
-            raise Damaged(f"{name} is missing.")
-        if name not in self.sums or hashlib.sha256(blob).hexdigest() != self.sums[name]:
-            raise Damaged(f"{name} is not what was stored.")
-        with self._lock:
-            self._packs[name] = blob
-            while len(self._packs) > 1 and sum(map(len, self._packs.values())) > self.most:
+            while self._packs and sum(map(len, self._packs.values())) > self.most - PACK:
                 self._packs.popitem(last=False)
-        return blob
+            blob = self.store.read(name)
+            if blob is None:
+                raise Damaged(f"{name} is missing.")
+            if name not in self.sums or hashlib.sha256(blob).hexdigest() != self.sums[name]:
+                raise Damaged(f"{name} is not what was stored.")
+            self._packs[name] = blob
+            return blob

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import psycopg
@@ -252,19 +253,17 @@ def rows_of(reader: PackReader, table: Table, one: Range) -> Iterator[bytes]:
 
 def _living(reader: PackReader, part: Part, living: set[bytes]) -> Iterator[bytes]:
     """Rows of a part that nothing newer replaced, which are taken off the list."""
-    ids = iter(unshuffled(reader.whole(part.ids)))
-    rest = b""
+    ids = unshuffled(reader.whole(part.ids))
+    rest, place = b"", 0
     for block in reader.blocks(part.rows):
         lines = (rest + block).split(b"\n")
         rest = lines.pop()
-        kept = []
-        for line in lines:
-            if (one := next(ids)) in living:
-                living.discard(one)
-                kept.append(line)
-        if kept:
-            yield b"\n".join(kept) + b"\n"
-    if rest or next(ids, None) is not None:
+        here = ids[place : place + len(lines)]
+        place += len(lines)
+        kept = [*compress(lines, map(living.__contains__, here)), b""]
+        living.difference_update(here)
+        yield b"\n".join(kept)
+    if rest or place != len(ids):
         raise Damaged("The rows of a part and their places are not as many.")
 
 

@@ -35,8 +35,7 @@ SHAPE = """SELECT concat_ws('|', pg_relation_filenode(c.oid), c.relam, (
     FROM pg_class c WHERE c.oid = %s"""
 # What proves a restored table: the sum of its rows' hashes. Text, since not every type can be hashed.
 ROW = sql.Identifier("row of a backup")
-HASH_OF_ROW = sql.SQL("hashtextextended({}::text, 0)").format(ROW)
-TOTAL = sql.SQL("coalesce(sum({}), 0)").format(HASH_OF_ROW)
+TOTAL = sql.SQL("coalesce(sum(hashtextextended({}::text, 0)), 0)").format(ROW)
 COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum"
 
 

@@ -20,7 +20,7 @@ class Command(BackupCommand):
             known = {run.pk.hex: run for run in BackupRun.objects.filter(status=BackupRun.Status.DONE)}
         except DatabaseError:  # on a machine that has nothing yet but the store and its keys
             known = {}
-        rows = []
+        rows: list[dict[str, Any]] = []
         for name in reversed(places.repository().runs()):
             run = known.get(run_of(name))
             rows.append({
@@ -38,6 +38,7 @@ class Command(BackupCommand):
             table.add_row(
                 f"{row['taken_at']:%Y-%m-%d %H:%M:%S}", row["run"], row["kind"], *sizes, str(row["chain"] or ""), proven
             )
-        Console(file=self.stdout._out, width=None if Console().is_terminal else 140).print(
-            table if rows else "There is no backup yet."
-        )  # type: ignore[attr-defined]
+        console = Console(width=None if Console().is_terminal else 140)
+        with console.capture() as said:
+            console.print(table if rows else "There is no backup yet.")
+        self.stdout.write(said.get())
