@@ -255,6 +255,9 @@ SPECTACULAR_SETTINGS = {
         "JobState": "core.models.Job.State",
         "SiteRole": "sites.models.Access.Role",
         "InvitedRole": "sites.serializers.ROLES",
+        "BackupStatus": "backups.models.Work.Status",
+        "BackupKind": "backups.models.BackupRun.Kind",
+        "BackupCheckKind": "backups.models.Check.Kind",
     },
 }
 

@@ -127,6 +127,8 @@ class Trouble(threading.Thread):
             while not self.ended.is_set():
                 try:
                     self._transaction(connection)
+                except psycopg.errors.ForeignKeyViolation:  # somebody deleted what it was about to refer to
+                    connection.rollback()
                 except psycopg.errors.OperationalError as error:  # deadlocks and serialisation are life
                     if not isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.LockNotAvailable):
                         self.failed.append(error)

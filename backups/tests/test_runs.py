@@ -209,7 +209,7 @@ if where == "claimed":
 else:
     Taken.publish = dying
 with services.runner():
-    services.take_run(services.queue_run(actor=SYSTEM, now=timezone.now()))
+    services.take_run(services.queue_run(actor=SYSTEM, provable=True, now=timezone.now()))
 """
 
 

@@ -25,7 +25,15 @@ def main() -> None:
     began, shipped, read = time.perf_counter(), 0, 0
     if act == "take":
         previous = pickle.loads(state.read_bytes()) if state.exists() else None  # ours, of a moment ago
-        plan = Plan(Source(facts["dsn"], {}), store, keys, b"i" * 32, new_run(datetime.now(UTC)), previous, sums=previous is None)
+        plan = Plan(
+            Source(facts["dsn"], {}),
+            store,
+            keys,
+            b"i" * 32,
+            new_run(datetime.now(UTC)),
+            previous,
+            sums=previous is None,
+        )
         taken = backup.take(plan)
         taken.publish(store)
         state.write_bytes(pickle.dumps(taken.manifest))
