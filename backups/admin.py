@@ -22,7 +22,7 @@ SHOWN = 60  # runs in the chart
 @admin.register(BackupRun)
 class BackupRunAdmin(ReadOnlyAdmin):
     change_list_template = "admin/backups.html"
-    list_display = ("taken_at", "status", "kind", "sent", "stored", "took", "chain", "proven_at", "note")
+    list_display = ("created_at", "status", "kind", "sent", "stored", "took", "chain", "proven_at", "note")
     list_filter = ("status", "kind", "created_at")
     search_fields = ("id",)
     ordering = ("-id",)
@@ -88,7 +88,7 @@ class BackupRunAdmin(ReadOnlyAdmin):
 def chart() -> dict[str, Any]:
     """The newest runs, oldest first: how much each sent, how long it took, whether it is proven; heights in per cent of the highest."""
     runs = list(reversed(BackupRun.objects.filter(status=BackupRun.Status.DONE).order_by("-id")[:SHOWN]))
-    sizes, times = (max([*(getattr(run, name) for run in runs), 1]) for name in ("shipped_bytes", "seconds"))
+    sizes, times = (max((getattr(run, name) for run in runs), default=0) or 1 for name in ("shipped_bytes", "seconds"))
     bars = [
         {"run": run, "size": max(1.0, 100 * run.shipped_bytes / sizes), "time": max(1.0, 100 * run.seconds / times)}
         for run in runs

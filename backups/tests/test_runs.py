@@ -74,6 +74,14 @@ def test_one_run_a_day_is_summed_and_can_be_proven():
     assert services.drill_run(third)
 
 
+def test_what_names_visitors_of_a_day_is_in_no_backup():
+    run = take()
+
+    tables = {table.key for table in places.repository().manifest(run.name).tables}
+    assert {"public.accounts_user", "public.analytics_term", "public.audit_personal"} <= tables
+    assert not tables & {"public.analytics_salt", "public.backups_backupstate"}
+
+
 def test_only_one_works_at_a_time():
     began, over = threading.Event(), threading.Event()
 
