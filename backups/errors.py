@@ -25,3 +25,7 @@ class NotProvable(DomainError):
         409,
         "The rows of this backup were not summed, so it cannot be proven. One a day is.",
     )
+
+
+class TooManyRestores(DomainError):
+    code, status, message = "too_many_restores", 409, "This site was brought back often today. Wait until tomorrow."

@@ -13,6 +13,8 @@ from backups.engine.source import Source
 from backups.stores import BackupStore, open_backup_store
 from core import tenancy
 
+# A connection whose other end is gone without a word is noticed within a minute.
+ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60000}
 # Rows that are not taken: what this server compares with, which says nothing elsewhere.
 LEFT_OUT = frozenset({"public.backups_backupstate"})
 # How the catalogue writes the beginning of each of our policies: `core.tenancy.isolate` and the vault's own.
@@ -24,7 +26,8 @@ def dsn(name: str | None = None) -> str:
     facts: dict[str, Any] = connections["default"].settings_dict
     more = {key: value for key, value in facts["OPTIONS"].items() if key not in {"pool", "application_name"}}
     return psycopg.conninfo.make_conninfo(
-        host=facts["HOST"], port=facts["PORT"], user=facts["USER"], password=facts["PASSWORD"], dbname=name or facts["NAME"], **more
+        host=facts["HOST"], port=facts["PORT"], user=facts["USER"], password=facts["PASSWORD"], dbname=name or facts["NAME"],
+        **{**ALIVE, **more},
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from django.db.models import Max, Q
 
 from backups import places
 from backups.engine import retention
-from backups.models import BackupRun
+from backups.models import BackupRun, Check
 from core.objects import ObjectStoreAway
 
 PROVEN_WITHIN = timedelta(hours=48)
@@ -39,6 +39,9 @@ def warnings(*, now: datetime) -> list[str]:
         faults.append(f"The last backup failed: {last.error}")
     elif last and last.warning:
         faults.append(last.warning)
+    check = Check.objects.exclude(status__in=Check.OPEN).order_by("-id").first()
+    if check and check.status == Check.Status.FAILED:
+        faults.append(f"The last {check.kind} failed: {check.error}")
     return faults
 
 

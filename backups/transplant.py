@@ -6,8 +6,10 @@ taken along without a change here.
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 from uuid import UUID
 
 from django.db import connection
@@ -28,7 +30,7 @@ LEFT_OUT = {
 }  # fmt: skip
 OWNED = """SELECT DISTINCT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'site_id' AND NOT a.attisdropped
-    WHERE c.relkind = 'r' AND NOT c.relispartition AND c.relname NOT LIKE 'audit\\_%%' ORDER BY 1"""
+    WHERE c.relkind = 'r' AND NOT c.relispartition AND c.relname NOT LIKE 'audit\\_%' ORDER BY 1"""
 COLUMNS = """SELECT a.attname, format_type(a.atttypid, NULL), NOT a.attnotnull, EXISTS (SELECT FROM pg_index x WHERE x.indrelid = a.attrelid AND x.indisprimary AND a.attnum = ANY (x.indkey))
     FROM pg_attribute a WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum"""
 REFERENCES = """SELECT a.attname, k.confrelid::regclass::text, f.attname FROM pg_constraint k
@@ -69,20 +71,49 @@ class Staged:
         return next(one for one in self.columns if one.name == name)
 
 
+Rows = dict[str, IO[bytes]]  # by table, as COPY writes them
+
+
+def owned() -> list[str]:
+    """Tables with rows of sites, the sites' own first."""
+    with connection.cursor() as cursor:
+        cursor.execute(OWNED)
+        return [SITE, *(row[0] for row in cursor.fetchall() if row[0] != SITE)]
+
+
+@contextmanager
+def fetched(manifest: Manifest, reader: PackReader, site: UUID) -> Iterator[Rows]:
+    """The rows of a site out of the backup, in files without a name. It takes as long as reading the packs does, so in no transaction. Raises Damaged."""
+    wanted = set(owned()) - LEFT_OUT
+    found: Rows = {}
+    with ExitStack() as files:
+        for table in manifest.tables:
+            if table.schema == "public" and table.name in wanted:
+                file: IO[bytes] = files.enter_context(SpooledTemporaryFile(1 << 20))
+                column = "id" if table.name == SITE else "site_id"
+                for fields in extract.rows(reader, table, column=column, value=str(site).encode()):
+                    file.write(b"\t".join(fields) + b"\n")
+                file.seek(0)
+                found[table.name] = file
+        yield found
+
+
 class Transplant:
     """One site on its way. In one transaction and context `system`; what is temporary goes with it."""
 
-    def __init__(self, cursor: CursorWrapper, manifest: Manifest, reader: PackReader, site: UUID) -> None:
-        self.cursor, self.manifest, self.reader, self.site = cursor, manifest, reader, site
-        self.owned = [SITE, *self._column(OWNED)]
+    def __init__(self, cursor: CursorWrapper, manifest: Manifest, rows: Rows) -> None:
+        self.cursor, self.manifest, self.rows = cursor, manifest, rows
+        self.owned = owned()
         self.ids: dict[str, UUID] = {}
 
     def stage(self) -> None:
-        """Read everything that comes back out of the backup. Raises Refused when the site was not there then, Damaged."""
+        """Put what comes back into temporary tables. Raises Refused when the site was not there then."""
         then = {table.name: table for table in self.manifest.tables if table.schema == "public"}
-        self.staged = [self._stage(then[name]) for name in self.owned if name in then and name not in LEFT_OUT]
-        if not self._all("SELECT 1 FROM {}", self.staged[0].table):
+        self.staged = [self._stage(then[name]) for name in self.owned if name in self.rows]
+        found = self._all("SELECT id FROM {}", self.staged[0].table)
+        if not found:
             raise Refused("The site was not there at that moment.")
+        self.site: UUID = found[0][0]
 
     def _stage(self, table: Table) -> Staged:
         facts = [Column(*row) for row in self._rows(COLUMNS, [table.name])]
@@ -91,9 +122,9 @@ class Transplant:
         make = "CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA"
         self._run(make, sql.Identifier(staged.temporary), names, sql.Identifier(table.name))
         places = [table.columns.index(one.name) for one in staged.columns]
-        column = "id" if table.name == SITE else "site_id"
         with self.cursor.copy(sql.SQL("COPY {} FROM STDIN").format(staged.table)) as copy:  # type: ignore[attr-defined]  # psycopg's
-            for fields in extract.rows(self.reader, table, column=column, value=str(self.site).encode()):
+            for line in self.rows[table.name]:
+                fields = line.rstrip(b"\n").split(b"\t")
                 copy.write(b"\t".join(fields[place] for place in places) + b"\n")
         return staged
 
@@ -128,11 +159,10 @@ class Transplant:
     def _follow_json(self, staged: Staged, one: Column) -> None:
         """Ids within documents, such as those of pictures."""
         name = sql.Identifier(one.name)
-        for place, text in self._all(
-            "SELECT ctid::text, {0}::text FROM {1} WHERE {0}::text ~ '[0-9a-f]{{8}}-[0-9a-f]{{4}}-7'",
-            name,
-            staged.table,
-        ):
+        matching = "SELECT ctid::text FROM {1} WHERE {0}::text ~ '[0-9a-f]{{8}}-[0-9a-f]{{4}}-7'"
+        for (place,) in self._all(matching, name, staged.table):
+            self._run("SELECT {0}::text FROM {1} WHERE ctid = %s::tid", name, staged.table, values=[place])
+            text = self.cursor.fetchone()[0]
             changed = ID.sub(lambda found: str(self.ids.get(found[0], found[0])), text)
             if changed != text:
                 self._run(
@@ -200,9 +230,6 @@ class Transplant:
     def _references(self, staged: Staged) -> Iterator[tuple[str, str, str]]:
         yield from self._rows(REFERENCES, [staged.name])
 
-    def _column(self, statement: str) -> list[str]:
-        return [row[0] for row in self._rows(statement, []) if row[0] != SITE]
-
     def _rows(self, statement: str, values: list[Any]) -> list[Any]:
         self.cursor.execute(statement, values)
         return list(self.cursor.fetchall())
@@ -215,6 +242,6 @@ class Transplant:
         self.cursor.execute(sql.SQL(statement).format(*parts), values)  # type: ignore[arg-type]
 
 
-def begin(manifest: Manifest, reader: PackReader, site: UUID) -> Transplant:
+def begin(manifest: Manifest, rows: Rows) -> Transplant:
     """In the transaction of the default connection."""
-    return Transplant(connection.cursor(), manifest, reader, site)
+    return Transplant(connection.cursor(), manifest, rows)

@@ -152,6 +152,9 @@ class Reading:
     def _work(self, work: Iterator[tuple[Found, int]], total: int) -> None:
         try:
             self._read(work, total)
+        except psycopg.errors.LockNotAvailable:  # somebody waits for a table, and we stand before them
+            self._failed = True
+            raise Stopped("A change of the tables had to go first. The last good run stays.") from None
         except BaseException:
             self._failed = True  # the others need not go on
             raise
@@ -244,7 +247,7 @@ def copied(connection: Connection, statement: sql.Composed) -> Iterator[bytes]:
                     yield b"".join(rows)
                     rows, size = [], 0
             else:
-                select([socket], [], [])
+                select([socket], [], [], 60)
                 server.consume_input()
         while result := server.get_result():
             if result.status == ExecStatus.FATAL_ERROR:

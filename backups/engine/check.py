@@ -36,7 +36,10 @@ def verify_sums(
     store: Store, name: str, *, share: float = 1.0, told: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[list[str], int]:  # fmt: skip
     """The same without a key: read a share of the packs, and compare with the checksums in the plain list of the run."""
-    listed = (store.read(f"{name}.refs") or b"").decode().splitlines()
+    refs = store.read(f"{name}.refs")
+    if refs is None or store.read(name) is None:
+        raise Damaged(f"{name} is not whole: its manifest or its list of packs is missing.")
+    listed = refs.decode().splitlines()
     sums = {pack: digest for pack, digest, _ in (line.split() for line in listed)}
     wanted, faults = _sample(sorted(sums), share, own=name.rpartition("-")[2]), []
     for number, pack in enumerate(wanted, 1):

@@ -2,11 +2,14 @@
 
 import hashlib
 import hmac
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryFile, gettempdir
 from typing import Any, Protocol
 
 import zstandard
@@ -15,6 +18,7 @@ from backups.engine.errors import Damaged
 from backups.engine.sealed import Sealer, open_part
 
 PACK = 64 << 20
+FED = 1 << 16  # bytes that are decompressed at once: what repeats itself becomes a thousand times as long
 LEVEL = 1  # of zstd: faster than any network, and as small as gzip
 
 
@@ -141,17 +145,38 @@ class PackWriter:
         self._sender.shutdown(wait=False, cancel_futures=True)
 
 
+class Spooled:
+    """A pack in a file without a name, of which pieces are read: in memory it would be too much."""
+
+    def __init__(self, folder: Path, blob: bytes) -> None:
+        self.file = TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as this
+        self.file.write(blob)
+        self.file.flush()
+        self.size = len(blob)
+
+    def __del__(self) -> None:
+        self.file.close()
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, place: slice) -> bytes:
+        start, stop, _ = place.indices(self.size)
+        return os.pread(self.file.fileno(), max(0, stop - start), start)
+
+
 @dataclass
 class PackReader:
-    """Gives chunks back. `key_of` knows the data key of a run, `sums` the SHA-256 of packs. Keeps up to `most` bytes of packs;
-    for several threads.
+    """Gives chunks back. `key_of` knows the data key of a run, `sums` the SHA-256 of packs. Keeps up to `most` bytes of packs, as they are stored,
+    in files that are gone with it; for several threads.
     """
 
     store: Store
     key_of: Callable[[str], bytes]
     sums: dict[str, str]
-    most: int = 2 * PACK
-    _packs: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
+    most: int = 4 << 30
+    folder: Path = field(default_factory=lambda: Path(gettempdir()))
+    _packs: OrderedDict[str, Spooled] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def blocks(self, chunk: Chunk) -> Iterator[bytes]:
@@ -165,9 +190,10 @@ class PackReader:
                     part = open_part(
                         self._key(name), name, self.pack(name), offset + start, min(4 << 20, length - start)
                     )
-                    block = decompressor.decompress(part)
-                    size += len(block)
-                    yield block
+                    for place in range(0, len(part), FED):
+                        block = decompressor.decompress(part[place : place + FED])
+                        size += len(block)
+                        yield block
         except zstandard.ZstdError:
             raise Damaged(f"A chunk in {chunk.pieces[0][0]} does not decompress.") from None
         if size != chunk.size:
@@ -179,18 +205,18 @@ class PackReader:
     def _key(self, name: str) -> bytes:
         return self.key_of(name.split("/")[1])
 
-    def pack(self, name: str) -> bytes:
-        """A pack, as it was stored. One is read at a time, and room is made before, so that memory has a bound. Raises Damaged."""
+    def pack(self, name: str) -> Spooled:
+        """A pack, as it was stored. One is fetched at a time. Raises Damaged."""
         with self._lock:
             if name in self._packs:
                 self._packs.move_to_end(name)
                 return self._packs[name]
-            while self._packs and sum(map(len, self._packs.values())) > self.most - PACK:
-                self._packs.popitem(last=False)
             blob = self.store.read(name)
             if blob is None:
                 raise Damaged(f"{name} is missing.")
             if name not in self.sums or hashlib.sha256(blob).hexdigest() != self.sums[name]:
                 raise Damaged(f"{name} is not what was stored.")
-            self._packs[name] = blob
-            return blob
+            while self._packs and sum(map(len, self._packs.values())) + len(blob) > self.most:
+                self._packs.popitem(last=False)
+            self._packs[name] = Spooled(self.folder, blob)
+            return self._packs[name]

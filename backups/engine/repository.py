@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from backups.engine.errors import Damaged, KeyMissing, Refused
+from backups.engine.errors import BackupError, Damaged, KeyMissing, Refused
 from backups.engine.manifest import Manifest
 from backups.engine.packs import PackReader, Store
 from backups.engine.sealed import Keys, unseal
@@ -41,13 +41,13 @@ class Repository:
 
     def _open(self, run: str) -> bytes:
         """By the file that was written with the run, or one that a change of keys has put beside it."""
-        missing: KeyMissing | None = None
+        fault: BackupError | None = None
         for name in key_files(self.store, run):
             try:
                 return self.keys.open(run, self.store.read(name) or b"")
-            except KeyMissing as fault:
-                missing = missing or fault
-        raise missing or Damaged(f"The key file of run {run} is missing.")
+            except (KeyMissing, Damaged) as found:
+                fault = found if fault is None or isinstance(found, KeyMissing) else fault
+        raise fault or Damaged(f"The key file of run {run} is missing.")
 
     def manifest(self, name: str) -> Manifest:
         """Raises Damaged, KeyMissing."""

@@ -18,7 +18,7 @@ from backups.engine.repository import Repository
 from backups.engine.source import OURS, PINNED, ROW, TOTAL
 
 MARKER = "backup_restore"  # a table that is there until everything is
-CHECKED = "checked"
+CHECKED, PROVED = "checked", "proved"
 MARKER_TABLE, STEPS = sql.Identifier("public", MARKER), sql.Identifier("public", "backup_restore_step")
 
 
@@ -82,9 +82,10 @@ def restore(
         _begin(connection, job, resume=resume)
         _fill(job)
         _sequences(connection, manifest)
-        if CHECKED not in job.done:
+        checked = PROVED if prove else CHECKED
+        if not job.done & {checked, PROVED}:
             _check(job, prove=prove)
-            job.step(connection, CHECKED)
+            job.step(connection, checked)
         _finish(connection, job)
         connection.execute("ANALYZE")
         if chosen is None:
@@ -112,6 +113,9 @@ def _begin(connection: psycopg.Connection[Any], job: Restoring, *, resume: bool)
     if under_way not in {None, manifest.run}:
         raise Refused(f"The target has a restore of another run that did not finish: {under_way}.")
     if under_way:
+        row = connection.execute(sql.SQL("SELECT tables FROM {}").format(MARKER_TABLE)).fetchone()
+        if row is None or (None if row[0] is None else frozenset(row[0])) != job.tables:
+            raise Refused("The restore that did not finish was one of other tables.")
         job.done = {row[0] for row in connection.execute(sql.SQL("SELECT step FROM {}").format(STEPS))}
         return
     there = connection.execute(

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from backups.engine.errors import Damaged
 from backups.engine.packs import Store
 
 # Of the last so many spans one run stays each: the newest in it.
@@ -33,9 +34,12 @@ def kept(runs: Iterable[str], *, proven: Iterable[str], now: datetime) -> set[st
     for span, count in SPANS:
         newest: dict[int, str] = {}
         for run in found:
-            age = (now - time_of(run)) // span
-            newest[age] = max(run, newest.get(age, ""))
-        stay |= {run for age, run in newest.items() if age < count}
+            slot = int(
+                time_of(run).timestamp() // span.total_seconds()
+            )  # fixed: slots that move with `now` would never let a run grow old
+            newest[slot] = max(run, newest.get(slot, ""))
+        last = int(now.timestamp() // span.total_seconds())
+        stay |= {run for slot, run in newest.items() if slot > last - count}
     if good := sorted(set(proven) & set(found))[-1:]:
         stay |= {run for run in found if run >= good[0]}
     return stay
@@ -54,8 +58,9 @@ class Removal:
 
 
 def removal(store: Store, *, proven: Iterable[str], now: datetime) -> Removal:
-    """What can go now. Packs that a run which stays builds on stay, whoever made them. Raises what the store raises."""
+    """What can go now. Packs that a run which stays builds on stay, whoever made them. Raises Damaged, what the store raises."""
     names = store.keys("runs/")
+    _complete(names)
     runs = {run_of(name) for name in names if not name.endswith(".refs")}
     stay = kept(runs, proven=proven, now=now)
     gone = [name for name in names if run_of(name) not in stay and now - time_of(run_of(name)) > ORPHANED_FOR]
@@ -76,6 +81,13 @@ def _maker(name: str) -> str:
 
 def _packs(store: Store, refs: str) -> list[str]:
     return [line.split()[0] for line in (store.read(refs) or b"").decode().splitlines() if line]
+
+
+def _complete(names: Iterable[str]) -> None:
+    """A run whose plain list is gone might need any pack. Raises Damaged."""
+    listed = {name.removesuffix(".refs") for name in names if name.endswith(".refs")}
+    if bare := sorted({name for name in names if not name.endswith(".refs")} - listed):
+        raise Damaged(f"{bare[0]}.refs is missing: nothing is deleted while it is unknown what that run needs.")
 
 
 def prune(store: Store, wanted: Removal) -> None:

@@ -13,7 +13,7 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -27,6 +27,13 @@ MAGIC = b"GYSB1"
 SEGMENT, TAG, PREFIX = 1 << 20, 16, 7
 HEADER = len(MAGIC) + PREFIX
 KEY_BYTES = 32
+
+
+class Blob(Protocol):
+    """Something sealed, of which pieces can be taken: bytes, or a file that reads like them."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, place: slice, /) -> bytes: ...
 
 
 def _nonce(prefix: bytes, number: int, last: bool) -> bytes:
@@ -70,7 +77,7 @@ def seal(key: bytes, name: str, plain: bytes) -> bytes:
     return sealer.header() + sealer.add(plain) + sealer.finish()
 
 
-def open_part(key: bytes, name: str, blob: bytes, offset: int, length: int) -> bytes:
+def open_part(key: bytes, name: str, blob: Blob, offset: int, length: int) -> bytes:
     """`length` bytes of what was sealed, from `offset`. Only the segments that have them are opened. Raises Damaged."""
     _check_magic(name, blob)
     prefix, last = blob[len(MAGIC) : HEADER], (len(blob) - HEADER - 1) // (SEGMENT + TAG)
@@ -89,7 +96,7 @@ def open_part(key: bytes, name: str, blob: bytes, offset: int, length: int) -> b
     return found
 
 
-def unseal(key: bytes, name: str, blob: bytes) -> bytes:
+def unseal(key: bytes, name: str, blob: Blob) -> bytes:
     """All of what was sealed. Raises Damaged."""
     _check_magic(name, blob)
     segments = -(-(len(blob) - HEADER) // (SEGMENT + TAG))
@@ -99,12 +106,12 @@ def unseal(key: bytes, name: str, blob: bytes) -> bytes:
     return open_part(key, name, blob, 0, size) if size else _empty(key, name, blob)
 
 
-def _check_magic(name: str, blob: bytes) -> None:
+def _check_magic(name: str, blob: Blob) -> None:
     if blob[: len(MAGIC)] != MAGIC:
         raise Damaged(f"{name} is not a backup of ours, or its beginning is gone.")
 
 
-def _empty(key: bytes, name: str, blob: bytes) -> bytes:
+def _empty(key: bytes, name: str, blob: Blob) -> bytes:
     try:
         return AESGCM(key).decrypt(_nonce(blob[len(MAGIC) : HEADER], 0, True), blob[HEADER:], name.encode())
     except (InvalidTag, ValueError):
@@ -136,13 +143,16 @@ class Keys:
         return json.dumps({"format": 1, "run": run, "wraps": wraps}, indent=1).encode()
 
     def ids(self) -> str:
-        """A short name of what wraps: the key ids of the first master key and of the recipients."""
-        return "-".join([*(key_id(key) for key in self.masters[:1]), *(key_id(key) for key in self.recipients)])[:100]
+        """A short name of what wraps: of the first master key and the recipients together."""
+        return hashlib.sha256(" ".join(self._wrapping()).encode()).hexdigest()[:16]
+
+    def _wrapping(self) -> list[str]:
+        return [*(key_id(key) for key in self.masters[:1]), *(key_id(key) for key in self.recipients)]
 
     def wraps(self, stored: bytes) -> bool:
         """Whether a key file names just these."""
         try:
-            return "-".join(str(wrap["key"]) for wrap in json.loads(stored)["wraps"])[:100] == self.ids()
+            return [str(wrap["key"]) for wrap in json.loads(stored)["wraps"]] == self._wrapping()
         except (ValueError, KeyError, TypeError):
             return False
 

@@ -134,15 +134,16 @@ def snapshot(source: Source) -> Iterator[Snapshot]:
                 if connection.execute(TABLES).fetchall() == listed:
                     waited = time.monotonic() - began
                     tables = [_found(connection, *row) for row in listed]
-                    yield Snapshot(source, connection, name, at, xmin, xid, lsn, _cluster(connection), tables, waited)
-                    return
+                    break
             except (psycopg.errors.LockNotAvailable, psycopg.errors.UndefinedTable):
-                time.sleep(0.2)
-            finally:
-                connection.execute("ROLLBACK")
-        raise Refused(
-            "Tables came and went, or were locked, each time a snapshot was taken. Try again when no migration is running."
-        )
+                pass  # again, below
+            connection.execute("ROLLBACK")
+            time.sleep(0.2)
+        else:
+            raise Refused(
+                "Tables came and went, or were locked, each time a snapshot was taken. Try again when no migration is running."
+            )
+        yield Snapshot(source, connection, name, at, xmin, xid, lsn, _cluster(connection), tables, waited)
 
 
 def _found(connection: psycopg.Connection[Any], oid: int, schema: str, name: str, access: str) -> Found:

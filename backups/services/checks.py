@@ -24,7 +24,7 @@ from backups.engine.restore import connect, restore
 from backups.engine.schema import schema_of
 from backups.errors import NotProvable, NotRestorable
 from backups.models import BackupRun, BackupState, Check
-from backups.services.runs import REFUSALS, Told, claim, fail, queue_run, reason_of, untold
+from backups.services.runs import REFUSALS, Told, claim, fail, queue_run, reason_of, state_of, untold
 from backups.services.watch import Watch
 from core import jobs
 
@@ -46,6 +46,7 @@ def queue_check(run: BackupRun, kind: str, *, actor: Actor) -> Check:
         raise NotRestorable
     if kind == Check.Kind.DRILL and not run.provable:
         raise NotProvable
+    BackupRun.objects.select_for_update(no_key=True).get(pk=run.pk)  # two who ask at once get the same answer
     going = run.checks.filter(kind=kind, status__in=Check.OPEN).first()
     look = going or run.checks.create(kind=kind)
     record("backup.check_queued", actor=actor, subject=run, kind=kind)
@@ -62,7 +63,8 @@ def queue_due_checks(*, now: datetime) -> None:
         DRILL_EVERY,
         now=now,
     )
-    _queue_due(good.first(), Check.Kind.SCRUB, SCRUB_EVERY, now=now)
+    compared = BackupState.objects.exclude(manifest=None).exists()
+    _queue_due(good.first() if compared else None, Check.Kind.SCRUB, SCRUB_EVERY, now=now)
 
 
 def _queue_due(run: BackupRun | None, kind: str, every: timedelta, *, now: datetime) -> None:
@@ -79,12 +81,22 @@ def do_check(look: Check, *, told: Told = untold) -> Check:
     ]
     try:
         result = act(look.run, told=told)
+    except Damaged as fault:
+        distrust(reason_of(fault))
+        fail(look, reason_of(fault), now=timezone.now())
     except REFUSALS as refusal:
         fail(look, reason_of(refusal), now=timezone.now())
     else:
         look.status, look.result, look.finished_at = Check.Status.DONE, result, timezone.now()
         look.save(update_fields=["status", "result", "finished_at"])
     return look
+
+
+def distrust(reason: str) -> None:
+    """Something that is stored is not what it was: the next run builds on nothing that is there."""
+    BackupState.objects.update(manifest=None)
+    queue_run(actor=SYSTEM, full=True, now=timezone.now())
+    log.error("backups_distrusted", reason=reason)
 
 
 def verify_run(run: BackupRun, *, share: float = 1.0, told: Told = untold, identities: tuple[bytes, ...] = ()) -> str:
@@ -158,8 +170,10 @@ def _drop(connection: psycopg.Connection[Any], name: str) -> None:
 
 def scrub_run(run: BackupRun, *, told: Told = untold) -> str:
     """Read the database again where it looks as it did, and compare with what the newest run stored. Drift asks for a full run. Raises Damaged."""
-    state = BackupState.objects.get(pk=1)
-    manifest = Manifest.read(bytes(state.manifest or b""))
+    state = state_of()
+    if not state.manifest:
+        raise Refused("There is nothing to compare with yet: the next run reads everything.")
+    manifest = Manifest.read(bytes(state.manifest))
     with Watch() as watch:
         plan = Plan(
             places.source(),
@@ -173,6 +187,5 @@ def scrub_run(run: BackupRun, *, told: Told = untold) -> str:
         found = check.scrub(plan, manifest)
     if found.drifted:
         measures.drift.inc(len(found.drifted))
-        queue_run(actor=SYSTEM, full=True, now=timezone.now())
         raise Damaged(f"Stored and present content differ, a full run is queued: {'; '.join(found.drifted[:3])}.")
     return f"{found.ranges} ranges read again; all are what was stored."

@@ -1,10 +1,12 @@
 """People who were erased stay erased, also when a backup that still has them comes back."""
 
 import contextlib
+import re
 from datetime import datetime
 from uuid import UUID
 
 import structlog
+from django.db.models import ProtectedError
 
 from accounts.services import erase_person
 from audit.actors import SYSTEM
@@ -14,6 +16,7 @@ from core.errors import DomainError
 from core.objects import ObjectExists
 
 PREFIX = "tombstones/"
+ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 log = structlog.get_logger(__name__)
 
@@ -40,17 +43,17 @@ def mirror(*, now: datetime) -> int:
 def obey(*, now: datetime) -> int:
     """Erase again whoever a restore has brought back; how many. Raises ObjectStoreAway."""
     known = {str(pk) for pk in Tombstone.objects.values_list("pk", flat=True)}
-    missing = [
-        UUID(name.removeprefix(PREFIX))
-        for name in places.store().keys(PREFIX)
-        if name.removeprefix(PREFIX) not in known
-    ]
+    stored = [name.removeprefix(PREFIX) for name in places.store().keys(PREFIX)]
+    missing = [UUID(name) for name in stored if name not in known and ID.fullmatch(name)]
     again = 0
     for person in missing:
         try:
             again += bool(erase_person(person, actor=SYSTEM, now=now))
-        except DomainError as refusal:  # the last admin of that time: for an operator to sort out
-            log.error("not_erased_again", person=str(person), reason=refusal.message)
+        except (
+            DomainError,
+            ProtectedError,
+        ) as refusal:  # such as the last admin of that time: for an operator to sort out
+            log.error("not_erased_again", person=str(person), reason=type(refusal).__name__)
             continue
         Tombstone.objects.update_or_create(pk=person, defaults={"mirrored_at": now})
     if again:

@@ -12,6 +12,7 @@ from backups import places
 from backups.engine import retention
 from backups.engine.repository import Repository, key_files, rewrap
 from backups.models import BackupRun
+from backups.stores import BackupStore
 from core.objects import ObjectStoreAway
 
 log = structlog.get_logger(__name__)
@@ -35,13 +36,17 @@ def prune(*, now: datetime, dry_run: bool, actor: Actor = SYSTEM) -> Pruned:
     if dry_run:
         pruned.objects = len(wanted.all)
         return pruned
-    for name in wanted.all:
-        try:
-            store.delete(name)
-            pruned.objects += 1
-        except ObjectStoreAway:
-            pruned.kept += 1
-    BackupRun.objects.filter(pk__in=pruned.runs, pruned_at=None).update(pruned_at=now)
+    _delete(store, wanted.manifests, pruned)
+    listed = {retention.run_of(name) for name in store.keys("runs/") if not name.endswith(".refs")}
+    for run in BackupRun.objects.filter(
+        status=BackupRun.Status.DONE, pruned_at=None
+    ):  # also those that a killed pruning took
+        if run.pk.hex not in listed:
+            BackupRun.objects.filter(pk=run.pk).update(pruned_at=now)
+    if not pruned.kept:  # a manifest that stayed needs its packs
+        _delete(store, [name for name in wanted.others if not name.startswith("keys/")], pruned)
+    if not pruned.kept:  # and a pack that stayed its key
+        _delete(store, [name for name in wanted.others if name.startswith("keys/")], pruned)
     if wanted.all:
         record(
             "backup.pruned",
@@ -52,6 +57,15 @@ def prune(*, now: datetime, dry_run: bool, actor: Actor = SYSTEM) -> Pruned:
         )
         log.info("backups_pruned", runs=len(pruned.runs), objects=pruned.objects, kept=pruned.kept)
     return pruned
+
+
+def _delete(store: BackupStore, names: list[str], pruned: Pruned) -> None:
+    for name in names:
+        try:
+            store.delete(name)
+            pruned.objects += 1
+        except ObjectStoreAway:
+            pruned.kept += 1
 
 
 def renew_locks(*, now: datetime) -> int:

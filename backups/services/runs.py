@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import structlog
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from audit.actors import SYSTEM, Actor
@@ -17,7 +17,7 @@ from audit.services import record
 from backups import measures, places
 from backups.engine import backup
 from backups.engine.backup import Plan, Taken
-from backups.engine.errors import BackupError, Stopped
+from backups.engine.errors import BackupError, Damaged, Stopped
 from backups.engine.manifest import Manifest
 from backups.models import BackupRun, BackupState, Check, SiteRestore, Work
 from backups.services.watch import Watch
@@ -29,7 +29,7 @@ AGAIN_AFTER = timedelta(minutes=10)  # a run that failed, then twice as long eac
 PROVABLE_EVERY = timedelta(hours=23)  # how often rows are summed for a drill: it takes as long as reading them
 FRESH = timedelta(minutes=15)  # a run that is as good as one of now
 # What a run, a look or a restore may meet that is nobody's bug.
-REFUSALS = (BackupError, ObjectStoreAway, ObjectExists, psycopg.Error, OSError, ValueError)
+REFUSALS = (BackupError, ObjectStoreAway, ObjectExists, psycopg.Error, DatabaseError, OSError, ValueError)
 Told = Callable[[int, int], None]
 
 log = structlog.get_logger(__name__)
@@ -101,13 +101,21 @@ def reconcile(*, now: datetime) -> None:
 def _settle(run: BackupRun, name: str, *, now: datetime) -> None:
     """The process died between the last write to the store and ours; or this database is a restore of that moment."""
     state = BackupState.objects.exclude(pending=None).first()
-    manifest = Manifest.read(bytes(state.pending)) if state and state.pending else None
+    manifest = _read(state.pending) if state else None
     if manifest and manifest.run == run.pk.hex:
         _finish(run, manifest, name, facts={"seconds": (now - (run.started_at or now)).total_seconds()}, now=now)
     else:
         moment = datetime.fromisoformat(name.removeprefix("runs/").partition("-")[0])
         rows = BackupRun.objects.filter(pk=run.pk)
         rows.update(status=BackupRun.Status.DONE, name=name, taken_at=moment, finished_at=now)
+
+
+def _read(packed: Any) -> Manifest | None:
+    """A manifest that was kept here; None for one of another version of this program: then everything is read again."""
+    try:
+        return Manifest.read(bytes(packed)) if packed else None
+    except Damaged:
+        return None
 
 
 def fail(row: Work, reason: str, *, now: datetime, status: str = Work.Status.FAILED) -> None:
@@ -171,6 +179,7 @@ def _take(run: BackupRun, watch: Watch, told: Told, *, started: datetime) -> Non
         sums=run.provable, facts={"version": settings.VERSION}, stopped=watch.is_over, told=told,
     )  # fmt: skip
     taken = backup.take(plan)
+    connection.close_if_unusable_or_obsolete()  # it had nothing to do for as long as that took
     state.pending = taken.manifest.sealed_form()
     state.save(update_fields=["pending"])
     taken.publish(store)
@@ -195,7 +204,9 @@ def previous_of(state: BackupState) -> Manifest | None:
     """The run that the next one builds on: the last, if the store still has it with every pack. Raises ObjectStoreAway."""
     if not state.manifest:
         return None
-    manifest, store = Manifest.read(bytes(state.manifest)), places.store()
+    manifest, store = _read(state.manifest), places.store()
+    if manifest is None:
+        return None
     name = backup.manifest_name(manifest.at, manifest.run)
     there = {*store.keys(name), *store.keys("packs/")}
     return manifest if {name, *manifest.packs} <= there else None

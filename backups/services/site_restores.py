@@ -1,7 +1,7 @@
 """One site back to a moment, as a new draft beside what is there now."""
 
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -14,7 +14,7 @@ from audit.actors import SYSTEM, Actor
 from audit.services import Subject, record
 from backups import places, transplant
 from backups.engine.errors import KeyMissing, Refused
-from backups.errors import KeyElsewhere, NotRestorable, RestoreUnderWay
+from backups.errors import KeyElsewhere, NotRestorable, RestoreUnderWay, TooManyRestores
 from backups.models import BackupRun, SiteRestore
 from backups.services.runs import FRESH, REFUSALS, claim, fail, queue_run, reason_of
 from core import jobs, tenancy
@@ -22,6 +22,7 @@ from core.errors import DomainError
 from sites.models import Access, Site
 from sites.services.websites import changed, check_room, lock_owner
 
+MOST_A_DAY = 10
 NAME = 120  # of a site, as its column has it
 
 log = structlog.get_logger(__name__)
@@ -45,13 +46,18 @@ def ask_for_point(*, site_id: UUID, actor: Actor, now: datetime) -> BackupRun:
 
 @transaction.atomic
 def queue_restore(site_id: UUID, run: BackupRun, *, author: UUID | None, actor: Actor) -> SiteRestore:
-    """Ask for a site to be brought back. Raises NotRestorable, KeyElsewhere, RestoreUnderWay."""
+    """Ask for a site to be brought back. Raises NotRestorable, KeyElsewhere, RestoreUnderWay, TooManyRestores."""
     from backups.tasks import work
 
     if run.status != BackupRun.Status.DONE or run.pruned_at:
         raise NotRestorable
     if not places.readable():
         raise KeyElsewhere
+    if (
+        SiteRestore.objects.filter(site_id=site_id, created_at__gt=timezone.now() - timedelta(days=1)).count()
+        >= MOST_A_DAY
+    ):
+        raise TooManyRestores
     try:
         with transaction.atomic():
             asked = SiteRestore.objects.create(site_id=site_id, run=run, author_id=author)
@@ -77,8 +83,9 @@ def bring_back(asked: SiteRestore, *, identities: tuple[bytes, ...] = ()) -> Sit
     """Make the site anew as the run has it. Raises Refused, Damaged, KeyMissing, TooManySites, what the store raises."""
     repository = places.repository(identities=identities)
     manifest = repository.manifest(asked.run.name)
-    with tenancy.context(tenancy.SYSTEM):
-        job = transplant.begin(manifest, repository.reader(manifest), asked.site_id)
+    reader = repository.reader(manifest)
+    with transplant.fetched(manifest, reader, asked.site_id) as rows, tenancy.context(tenancy.SYSTEM):
+        job = transplant.begin(manifest, rows)
         job.stage()
         owner = _owner(asked.site_id, job)
         name, subdomain = job.site_then()

@@ -12,8 +12,10 @@ from core.database import MIGRATING
 
 EVERY_SECONDS = 0.5
 OLDEST_SECONDS = 2 * 3600  # a snapshot that is held longer keeps dead rows from being cleaned away
-ASKED = """SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s AND objsubid = 1
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"""
+# A migration that waits or works, or anybody who waits to change or drop a table: whoever comes after them waits, too.
+ASKED = """SELECT EXISTS (SELECT FROM pg_locks WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND (
+    (locktype = 'advisory' AND classid = %s AND objid = %s AND objsubid = 1)
+    OR (locktype = 'relation' AND mode = 'AccessExclusiveLock' AND NOT granted)))"""
 
 
 class Watch:
@@ -33,8 +35,8 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._thread.join()
         self._connection.close()
+        self._thread.join(5)
 
     def _look(self) -> None:
         while not self._ended.wait(EVERY_SECONDS) and not self._reason:
@@ -45,11 +47,11 @@ class Watch:
                 return
             if row and row[0]:
                 self._reason = "A migration began."
-            elif time.monotonic() - self._began > OLDEST_SECONDS:
-                self._reason = "It took longer than two hours."
 
     def is_over(self) -> bool:
         """Raises Stopped for a migration, BackupError for the rest; so never true."""
+        if time.monotonic() - self._began > OLDEST_SECONDS:
+            raise BackupError("It took longer than two hours.")
         if self._reason == "A migration began.":
             raise Stopped(f"{self._reason} The last good run stays.")
         if self._reason:

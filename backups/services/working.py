@@ -30,6 +30,7 @@ def work(*, now: datetime) -> int:
                 while row := _next():
                     _do(row)
                     done += 1
+                    queue_due(now=timezone.now())  # whatever else waits, backups come in time
             _keep_house(now=now)
         except REFUSALS as refusal:
             log.error("backups_cannot_work", reason=reason_of(refusal))
@@ -38,7 +39,7 @@ def work(*, now: datetime) -> int:
 
 
 def _next() -> Work | None:
-    for kind in (SiteRestore, BackupRun, Check):
+    for kind in (BackupRun, SiteRestore, Check):
         row: Work | None = kind._default_manager.filter(status=Work.Status.QUEUED).order_by("pk").first()
         if row:
             return row

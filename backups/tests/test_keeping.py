@@ -12,7 +12,7 @@ import pytest
 
 from backups.engine import retention
 from backups.engine.backup import Plan
-from backups.engine.check import scrub, verify
+from backups.engine.check import scrub, verify, verify_sums
 from backups.engine.errors import Damaged, KeyMissing
 from backups.engine.repository import Repository, rewrap
 from backups.engine.retention import kept, new_run, removal, time_of
@@ -41,6 +41,31 @@ def test_a_year_of_runs_thins_out():
     assert len([age for age in ages if age < 7]) == 28
     assert max(ages) > 300
     assert kept([], proven=[], now=NOW) == set()
+
+
+def test_daily_pruning_leaves_weeks_and_months_behind():
+    """Four runs a day for four hundred days, pruned each day: what is kept grows old."""
+    runs, now = set(), NOW
+    for day in range(400):
+        now = NOW + timedelta(days=day)
+        runs |= {new_run(now + timedelta(hours=6 * count)) for count in range(4)}
+        runs &= kept(runs, proven=[], now=now + timedelta(hours=23))
+
+    ages = sorted((now - time_of(run)).days for run in runs)
+    assert len([age for age in ages if age > 60]) >= 8, ages
+    assert max(ages) > 300
+    assert len(ages) <= 28 + 14 + 8 + 12 + 4
+
+
+def test_a_run_whose_list_is_gone_stops_every_pruning(runs, store):
+    take_at(runs, NOW)
+    (name,) = [key for key in store.keys("runs/") if key.endswith(".refs")]
+    store.delete(name)
+
+    with pytest.raises(Damaged, match="refs is missing"):
+        removal(store, proven=[], now=NOW + timedelta(days=900))
+    with pytest.raises(Damaged, match="not whole"):
+        verify_sums(store, name.removesuffix(".refs"))
 
 
 def test_nothing_after_the_newest_proven_run_goes_and_it_stays_for_ever():
