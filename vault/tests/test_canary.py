@@ -131,11 +131,13 @@ def everything(stack, web):
     files = [path for path in stack.home.rglob("*") if path.is_file()]
     return {
         "tables": stack.manage("shell", "-c", DUMP).encode(),
-        "backup": backed_up(stack),
-        "files": b"\n".join(path.read_bytes() for path in files if path.stat().st_size),
+        "files": b"\n".join(
+            path.read_bytes() for path in files if path.exists()
+        ),  # the server may have tidied up since
         "redis": held,
         "logs": web.log.read_bytes(),
         "metrics": httpx.get(f"http://127.0.0.1:{web.internal_port}/metrics").content,
+        "backup": backed_up(stack),
     }
 
 
