@@ -51,6 +51,9 @@ class BackupBucket(S3Store):
     throttle: Throttle
     locks: bool | None = None
 
+    def __del__(self) -> None:
+        self.client.close()  # connections that are kept open
+
     def create(self, key: str, body: bytes | bytearray) -> None:
         if len(body) <= PART:
             self.throttle.wait(len(body))

@@ -112,12 +112,13 @@ def _flat(found):
 
 def backed_up(stack):
     """What a backup holds: its files as they lie there, and its tables once they are restored."""
-    store = stack.home / "canary-backups"
+    name = f"restored_{secrets.token_hex(4)}"
+    store = stack.home / f"backups-{name}"
     outside = {"BACKUP_STORE_URL": f"file://{store}"}
     stack.manage("backup_run", **outside)
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE canary_restored")
-    restored = stack.database_url.rpartition("/")[0] + "/canary_restored"
+        connection.execute(f"CREATE DATABASE {name}")
+    restored = stack.database_url.rpartition("/")[0] + f"/{name}"
     stack.manage("backup_restore", "--target", restored, "--prove", **outside)
     tables = stack.manage("shell", "-c", DUMP, DATABASE_URL=restored).encode()
     return tables + b"".join(path.read_bytes() for path in store.rglob("*") if path.is_file())
