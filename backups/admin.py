@@ -39,7 +39,7 @@ class BackupRunAdmin(ReadOnlyAdmin):
         """The button above the list."""
         if request.method != "POST" or not self.has_change_state_permission(request):
             return HttpResponseNotAllowed(["POST"])
-        services.queue_run(actor=actors.staff(request.user), full="full" in request.POST, now=timezone.now())
+        services.queue_run(actor=actors.staff(request.user), full="full" in request.POST)
         self.message_user(request, "A backup is queued; it begins within a minute.", level="success")
         return redirect("admin:backups_backuprun_changelist")
 

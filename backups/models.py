@@ -1,6 +1,5 @@
 """Runs of the backup, looks at them, sites brought back from them, and who must stay forgotten."""
 
-from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
@@ -106,7 +105,6 @@ class SiteRestore(Work):
     site_id = models.UUIDField(help_text="Which site is brought back; it may be gone.")
     run = models.ForeignKey(BackupRun, on_delete=models.CASCADE, related_name="+")
     made = models.ForeignKey(Site, on_delete=models.SET_NULL, null=True, related_name="+")
-    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
 
     class Meta(Work.Meta):
         indexes = [models.Index("site_id", name="site_restore_site")]
@@ -132,7 +130,6 @@ class BackupState(models.Model):
     pending = models.BinaryField(
         null=True, help_text="Of the run that is being published: it counts once the store has it."
     )
-    housekept_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [models.CheckConstraint(name="backup_state_one", condition=Q(id=1))]

@@ -1,5 +1,6 @@
 """Where backups come from, where they go, and with which keys: the engine's parts, as this installation is set up."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ LEFT_OUT = frozenset({"public.backups_backupstate"})
 ADMITS = "((( SELECT public.app_context() AS app_context) = 'system'::text) OR "
 
 
-def dsn(name: str | None = None) -> str:
-    """The application's own database, or another one beside it, as libpq wants to hear of it."""
+def dsn() -> str:
+    """The application's own database, as libpq wants to hear of it."""
     facts: dict[str, Any] = connections["default"].settings_dict
     more = {key: value for key, value in facts["OPTIONS"].items() if key not in {"pool", "application_name"}}
     return psycopg.conninfo.make_conninfo(
-        host=facts["HOST"], port=facts["PORT"], user=facts["USER"], password=facts["PASSWORD"], dbname=name or facts["NAME"],
+        host=facts["HOST"], port=facts["PORT"], user=facts["USER"], password=facts["PASSWORD"], dbname=facts["NAME"],
         **{**ALIVE, **more},
     )  # fmt: skip
 
@@ -47,9 +48,13 @@ def keys(*, identities: tuple[bytes, ...] = ()) -> Keys:
 
 
 def store() -> BackupStore:
-    return open_backup_store(
-        settings.BACKUP_STORE_URL, region=settings.BACKUP_S3_REGION, bytes_per_second=settings.BACKUP_BYTES_PER_SECOND
-    )
+    """The store at BACKUP_STORE_URL; a client of S3 takes a tenth of a second to make, and serves for long."""
+    return _opened(settings.BACKUP_STORE_URL, settings.BACKUP_S3_REGION, settings.BACKUP_BYTES_PER_SECOND)
+
+
+@lru_cache(maxsize=1)
+def _opened(url: str, region: str, bytes_per_second: int) -> BackupStore:
+    return open_backup_store(url, region=region, bytes_per_second=bytes_per_second)
 
 
 def repository(*, identities: tuple[bytes, ...] = ()) -> Repository:

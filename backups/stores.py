@@ -114,7 +114,7 @@ class BackupBucket(S3Store):
         return self.locks
 
     def _has_locks(self) -> bool:
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             found = self.client.get_object_lock_configuration(Bucket=self.bucket)
@@ -122,6 +122,8 @@ class BackupBucket(S3Store):
             if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
                 raise ObjectStoreAway(error.response["Error"]["Code"]) from None
             return False
+        except BotoCoreError as error:
+            raise ObjectStoreAway(type(error).__name__) from None
         return bool(found.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
 
 

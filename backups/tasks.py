@@ -4,6 +4,7 @@ from typing import Any
 
 from celery import shared_task
 from celery.signals import worker_ready
+from django.db import connection
 from django.utils import timezone
 
 
@@ -21,3 +22,4 @@ def begin(**_: Any) -> None:
     from core import jobs
 
     jobs.nudge(work)
+    connection.close()  # the pool's children are not to share it

@@ -13,7 +13,6 @@ from typing import IO, Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.backends.utils import CursorWrapper
 from psycopg import sql
 
 from backups.engine import extract
@@ -101,8 +100,8 @@ def fetched(manifest: Manifest, reader: PackReader, site: UUID) -> Iterator[Rows
 class Transplant:
     """One site on its way. In one transaction and context `system`; what is temporary goes with it."""
 
-    def __init__(self, cursor: CursorWrapper, manifest: Manifest, rows: Rows) -> None:
-        self.cursor, self.manifest, self.rows = cursor, manifest, rows
+    def __init__(self, manifest: Manifest, rows: Rows) -> None:
+        self.cursor, self.manifest, self.rows = connection.cursor(), manifest, rows
         self.owned = owned()
         self.ids: dict[str, UUID] = {}
 
@@ -240,8 +239,3 @@ class Transplant:
 
     def _run(self, statement: str, *parts: sql.Composable, values: Any = None) -> None:
         self.cursor.execute(sql.SQL(statement).format(*parts), values)  # type: ignore[arg-type]
-
-
-def begin(manifest: Manifest, rows: Rows) -> Transplant:
-    """In the transaction of the default connection."""
-    return Transplant(connection.cursor(), manifest, rows)

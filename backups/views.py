@@ -56,7 +56,7 @@ class BackupViewSet(ApiViewSet):
     def create(self, request: Request) -> Response:
         """Take a backup now. One that waits already is the answer."""
         given = self.validated(BackupCreateSerializer)
-        run = services.queue_run(actor=actors.user(self.caller), full=given["full"], now=timezone.now())
+        run = services.queue_run(actor=actors.user(self.caller), full=given["full"])
         return Response(BackupSerializer(run).data, status=202, headers={"Location": f"/api/v1/backups/{run.pk}"})
 
     @extend_schema(operation_id="backup", responses=BackupDetailSerializer)
@@ -109,7 +109,7 @@ class RestorePointViewSet(OfSiteViewSet):
         """Bring your site back as it was then: as a new draft beside the one that is there now, which stays as it is."""
         site = self.site()
         run = get_object_or_404(services.restore_points(site), pk=point)
-        asked = services.queue_restore(site.pk, run, author=self.caller.pk, actor=self.actor)
+        asked = services.queue_restore(site.pk, run, actor=self.actor)
         return Response(SiteRestoreSerializer(asked).data, status=202)
 
     @extend_schema(operation_id="list_site_restores", responses=SiteRestoreSerializer(many=True))

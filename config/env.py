@@ -1,24 +1,20 @@
 """Every environment variable: its type, its default, its meaning. Wrong or missing ones are named all at once."""
 
-import base64
-import fcntl
 import ipaddress
-import json
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from publicsuffixlist import PublicSuffixList
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
-from config import providers
+from config import defaults, providers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ORIGIN = re.compile(r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$")
@@ -28,15 +24,6 @@ SEED = re.compile(r"^[A-Za-z0-9_-]{1,32}:[A-Za-z0-9+/]{43}=$")
 KEY = re.compile(r"^(?P<kid>[A-Za-z0-9_-]{1,32})(@(?P<starts>[0-9]{8}T[0-9]{6}Z))?:(?P<key>.{43,})$")
 KEY_TIME = "%Y%m%dT%H%M%SZ"
 CommaList = Annotated[list[str], NoDecode]
-
-
-PRODUCTION_DEFAULTS: dict[str, Any] = {
-    "sites_scheme": "https",
-    "log_format": "json",
-    "drain_seconds": 5,
-    "accounts_email_verification": "required",
-    "staff_mfa": "required",
-}
 
 
 class EnvironmentInvalid(SystemExit):
@@ -323,7 +310,7 @@ def load() -> Environment:
     development = (os.environ.get("ENVIRONMENT") or "development") == "development"
     faults = [] if development else list(_production_faults())
     try:
-        env = Environment(**(_development_defaults() if development else PRODUCTION_DEFAULTS))
+        env = Environment(**(defaults.for_development(BASE_DIR) if development else defaults.PRODUCTION))
     except ValidationError as error:
         raise EnvironmentInvalid(faults + [_fault(detail) for detail in error.errors()]) from None
     if faults:
@@ -347,42 +334,6 @@ def _fault(detail: Any) -> str:
     if detail["type"] == "missing":
         return f"{name} is missing: {Environment.model_fields[detail['loc'][0]].description}"
     return f"{name}: {detail['msg'].removeprefix('Value error, ')}"
-
-
-def _development_defaults() -> dict[str, Any]:
-    var = Path(os.environ.get("VAR_DIR") or BASE_DIR / "var")
-    return {
-        "sites_scheme": "http",
-        "sites_port": int(port) if (port := os.environ.get("PORT") or "8000").isdecimal() else None,
-        "log_format": "console",
-        "cors_origins": ["http://localhost:3000", "http://localhost:5173"],
-        "object_store_url": f"file://{quote(str((var / 'objects').resolve()))}",
-        "backup_store_url": f"file://{quote(str((var / 'backups').resolve()))}",
-        "mail_url": f"file://{quote(str((var / 'mail').resolve()))}",
-        **_kept_secrets(var),
-    }
-
-
-def _kept_secrets(var: Path) -> dict[str, Any]:
-    """Secrets of a development installation, random and made once (mode 600); a new kind is added when it is missing."""
-    path = var / "secrets.json"
-    var.mkdir(parents=True, exist_ok=True)
-    with (var / "secrets.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        made = {
-            "secret_key": secrets.token_urlsafe(48),
-            "jwt_keys": [f"dev:{secrets.token_urlsafe(48)}"],
-            "audit_keys": [f"dev:{base64.b64encode(secrets.token_bytes(32)).decode()}"],
-            "backup_keys": [base64.b64encode(secrets.token_bytes(32)).decode()],
-        }
-        if made.keys() - kept.keys():
-            kept = {**made, **kept}
-            draft = var / "secrets.draft"
-            draft.touch(mode=0o600)
-            draft.write_text(json.dumps(kept))
-            draft.replace(path)
-    return kept
 
 
 def _production_faults() -> Iterator[str]:

@@ -28,11 +28,10 @@ def check() -> None:
     try:
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT rolsuper, rolbypassrls, current_setting('server_version_num')::int FROM pg_roles WHERE rolname = current_user"
+                "SELECT rolsuper, rolbypassrls, current_setting('server_version_num')::int, to_regclass('public.backup_restore') IS NOT NULL"
+                " FROM pg_roles WHERE rolname = current_user"
             )
-            superuser, bypasses, version = cursor.fetchone()
-            cursor.execute("SELECT to_regclass('public.backup_restore') IS NOT NULL")
-            half_restored = cursor.fetchone()[0]
+            superuser, bypasses, version, half_restored = cursor.fetchone()
     except (OperationalError, ImproperlyConfigured) as error:
         raise BootRefused(f"DATABASE_URL cannot be reached: {str(error).strip().splitlines()[0]}") from None
     finally:

@@ -112,7 +112,9 @@ class S3Store:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            body: bytes = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
+            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+            with contextlib.closing(answer["Body"]) as stream:  # one that breaks off would keep its connection
+                body: bytes = stream.read()
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
                 return None

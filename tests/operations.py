@@ -21,6 +21,7 @@ from conftest import PASSWORD, Api, sign_in
 from core import tenancy
 from sites.models import Access, Release, Revision, Site
 from sites.services import members as services_of_sites
+from sites.subdomains import address_of
 from sites.tests.factories import SiteFactory, document
 from tests.authenticator import Authenticator
 from tests.issuer import MockIssuer
@@ -165,10 +166,8 @@ class World:
 
     def backup(self) -> Any:
         """The id of a backup of the moment in which the site was made. There is nothing in the store."""
-        moment = self.site.created_at
-        return BackupRun.objects.create(
-            status="done", name="runs/none", kind="full", provable=True, taken_at=moment, finished_at=moment
-        ).pk
+        facts = {"name": "runs/none", "provable": True, "taken_at": self.site.created_at}
+        return BackupRun.objects.create(status="done", **facts).pk
 
     def key(self) -> Any:
         return self.api.post("api-keys", {"label": "A key", "scopes": ["sites.read"]}).json()
@@ -372,13 +371,9 @@ PREPARED: dict[tuple[str, str], Any] = {
     },
     ("get", f"{SITE}/analytics/weekly-mail"): _subscribed,
     ("delete", f"{SITE}/analytics/weekly-mail"): _subscribed,
-    ("post", f"{SITE}/events"): lambda w: (
-        w.site.pk,
-        [{"name": "pageview", "url": f"http://{w.site.subdomain}.localhost/"}],
-    ),
+    ("post", f"{SITE}/events"): lambda w: (w.site.pk, [{"name": "pageview", "url": address_of(w.site.subdomain)}]),
     ("get", f"{V1}/backups/{{id}}"): lambda w: (w.backup(), None),
-    ("post", f"{V1}/backups/{{id}}/verify"): lambda w: (w.backup(), None),
-    ("post", f"{V1}/backups/{{id}}/drill"): lambda w: (w.backup(), None),
+    **{("post", f"{V1}/backups/{{id}}/{act}"): lambda w: (w.backup(), None) for act in ("verify", "drill")},
     ("post", f"{V1}/vault"): lambda w: (None, {"vault_id": str(uuid.uuid4()), **envelope(1)}),
     ("post", f"{V1}/auth/password/vaults"): lambda w: (None, w.blind()),
     ("put", f"{V1}/vault/{{vault_id}}"): lambda w: (None, envelope(2)),

@@ -50,9 +50,7 @@ class Plan:
     stopped: Callable[[], bool] = lambda: False
     told: Callable[[int, int], None] = lambda done, total: None  # ranges
     bound: Callable[[int], int] = lambda xmin: xmin  # for the tests' negative control alone
-    looked: Callable[[Snapshot], None] = lambda snapshot: (
-        None
-    )  # while the snapshot is held, such as to sum rows for a later proof
+    looked: Callable[[Snapshot], None] = lambda snapshot: None  # for tests: while the snapshot is held
     read: int = 0  # bytes of rows
 
     def step(self) -> None:

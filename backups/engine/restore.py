@@ -127,11 +127,11 @@ def _begin(connection: psycopg.Connection[Any], job: Restoring, *, resume: bool)
         )
     with connection.transaction():
         connection.execute("CREATE SCHEMA IF NOT EXISTS public")
-        marker = "CREATE TABLE {} (run text, whole boolean NOT NULL DEFAULT false, tables text[])"
+        marker = "CREATE TABLE {} (run text, tables text[])"
         connection.execute(sql.SQL(marker).format(MARKER_TABLE))
         connection.execute(sql.SQL("CREATE TABLE {} (step text PRIMARY KEY)").format(STEPS))
         chosen = None if job.tables is None else sorted(job.tables)
-        connection.execute(sql.SQL("INSERT INTO {} VALUES (%s, false, %s)").format(MARKER_TABLE), [manifest.run, chosen])  # fmt: skip
+        connection.execute(sql.SQL("INSERT INTO {} VALUES (%s, %s)").format(MARKER_TABLE), [manifest.run, chosen])  # fmt: skip
         settle(connection, [("", statement) for statements in manifest.schema["before"].values() for statement in statements])  # fmt: skip
 
 
@@ -203,10 +203,8 @@ def _part(item: tuple[Table, int, Range]) -> str:
     return f"{item[0].key} {item[1]}"
 
 
-TOGETHER = (
-    ("keys", "indexes"),
-    ("foreign keys",),
-)  # what may be made on several connections, one group after the other
+# What may be made on several connections, one group after the other.
+TOGETHER = (("keys", "indexes"), ("foreign keys",))
 
 
 def _finish(connection: psycopg.Connection[Any], job: Restoring) -> None:

@@ -45,6 +45,22 @@ def kept(runs: Iterable[str], *, proven: Iterable[str], now: datetime) -> set[st
     return stay
 
 
+def runs_in(names: Iterable[str]) -> set[str]:
+    """The runs that a listing of `runs/` has manifests of."""
+    return {run_of(name) for name in names if not name.endswith(".refs")}
+
+
+def going(names: Iterable[str], *, proven: Iterable[str], now: datetime) -> list[str]:
+    """Of a listing of `runs/`, the runs that a pruning takes away, oldest first."""
+    runs = runs_in(names)
+    stay = kept(runs, proven=proven, now=now)
+    return sorted(run for run in runs if _may_go(run, stay, now=now))
+
+
+def _may_go(run: str, stay: set[str], *, now: datetime) -> bool:
+    return run not in stay and now - time_of(run) > ORPHANED_FOR
+
+
 @dataclass
 class Removal:
     """What a pruning takes away, in the order in which it must go."""
@@ -61,15 +77,14 @@ def removal(store: Store, *, proven: Iterable[str], now: datetime) -> Removal:
     """What can go now. Packs that a run which stays builds on stay, whoever made them. Raises Damaged, what the store raises."""
     names = store.keys("runs/")
     _complete(names)
-    runs = {run_of(name) for name in names if not name.endswith(".refs")}
-    stay = kept(runs, proven=proven, now=now)
-    gone = [name for name in names if run_of(name) not in stay and now - time_of(run_of(name)) > ORPHANED_FOR]
+    stay = kept(runs_in(names), proven=proven, now=now)
+    gone = [name for name in names if _may_go(run_of(name), stay, now=now)]
     needed = {pack for name in names if name.endswith(".refs") and name not in gone for pack in _packs(store, name)}
     makers = stay | {run_of(pack) for pack in needed}
     old = [
         name
         for name in [*store.keys("packs/"), *store.keys("keys/")]
-        if name not in needed and _maker(name) not in stay and now - time_of(_maker(name)) > ORPHANED_FOR
+        if name not in needed and _may_go(_maker(name), stay, now=now)
         and not (name.startswith("keys/") and _maker(name) in makers)
     ]  # fmt: skip
     return Removal(gone, old)

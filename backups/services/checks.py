@@ -29,10 +29,8 @@ from backups.services.watch import Watch
 from core import jobs
 
 SAMPLE = 0.01  # of the packs that a run needs, read after it
-DRILL_EVERY, SCRUB_EVERY = (
-    timedelta(hours=20),
-    timedelta(days=7),
-)  # less than a day, so that each summed run has its drill
+DRILL_EVERY = timedelta(hours=20)  # less than a day, so that each summed run has its drill
+SCRUB_EVERY = timedelta(days=7)
 
 log = structlog.get_logger(__name__)
 
@@ -57,12 +55,8 @@ def queue_check(run: BackupRun, kind: str, *, actor: Actor) -> Check:
 def queue_due_checks(*, now: datetime) -> None:
     """A drill a day, of the newest run that can be proven and is not; a scrub a week. Without a key here a drill is for whoever has one."""
     good = BackupRun.objects.filter(status=BackupRun.Status.DONE, pruned_at=None).order_by("-taken_at")
-    _queue_due(
-        good.filter(provable=True, proven_at=None).first() if places.readable() else None,
-        Check.Kind.DRILL,
-        DRILL_EVERY,
-        now=now,
-    )
+    unproven = good.filter(provable=True, proven_at=None).first() if places.readable() else None
+    _queue_due(unproven, Check.Kind.DRILL, DRILL_EVERY, now=now)
     compared = BackupState.objects.exclude(manifest=None).exists()
     _queue_due(good.first() if compared else None, Check.Kind.SCRUB, SCRUB_EVERY, now=now)
 
@@ -95,7 +89,7 @@ def do_check(look: Check, *, told: Told = untold) -> Check:
 def distrust(reason: str) -> None:
     """Something that is stored is not what it was: the next run builds on nothing that is there."""
     BackupState.objects.update(manifest=None)
-    queue_run(actor=SYSTEM, full=True, now=timezone.now())
+    queue_run(actor=SYSTEM, full=True)
     log.error("backups_distrusted", reason=reason)
 
 

@@ -49,10 +49,8 @@ def obey(*, now: datetime) -> int:
     for person in missing:
         try:
             again += bool(erase_person(person, actor=SYSTEM, now=now))
-        except (
-            DomainError,
-            ProtectedError,
-        ) as refusal:  # such as the last admin of that time: for an operator to sort out
+        except (DomainError, ProtectedError) as refusal:
+            # Such as the last admin of that time: for an operator to sort out.
             log.error("not_erased_again", person=str(person), reason=type(refusal).__name__)
             continue
         Tombstone.objects.update_or_create(pk=person, defaults={"mirrored_at": now})

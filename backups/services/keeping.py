@@ -8,7 +8,7 @@ from django.conf import settings
 
 from audit.actors import SYSTEM, Actor
 from audit.services import record
-from backups import places
+from backups import places, selectors
 from backups.engine import retention
 from backups.engine.repository import Repository, key_files, rewrap
 from backups.models import BackupRun
@@ -30,19 +30,15 @@ class Pruned:
 def prune(*, now: datetime, dry_run: bool, actor: Actor = SYSTEM) -> Pruned:
     """Delete what the plan does not keep at `now`, never past the newest proven run. Raises ObjectStoreAway before anything is deleted."""
     store = places.store()
-    proven = [pk.hex for pk in BackupRun.objects.exclude(proven_at=None).values_list("pk", flat=True)]
-    wanted = retention.removal(store, proven=proven, now=now)
+    wanted = retention.removal(store, proven=selectors.proven(), now=now)
     pruned = Pruned(sorted({retention.run_of(name) for name in wanted.manifests}))
     if dry_run:
         pruned.objects = len(wanted.all)
         return pruned
     _delete(store, wanted.manifests, pruned)
-    listed = {retention.run_of(name) for name in store.keys("runs/") if not name.endswith(".refs")}
-    for run in BackupRun.objects.filter(
-        status=BackupRun.Status.DONE, pruned_at=None
-    ):  # also those that a killed pruning took
-        if run.pk.hex not in listed:
-            BackupRun.objects.filter(pk=run.pk).update(pruned_at=now)
+    listed, good = retention.runs_in(store.keys("runs/")), BackupRun.objects.filter(status=BackupRun.Status.DONE)
+    gone = [pk for pk in good.filter(pruned_at=None).values_list("pk", flat=True) if pk.hex not in listed]
+    BackupRun.objects.filter(pk__in=gone).update(pruned_at=now)  # also what a killed pruning took
     if not pruned.kept:  # a manifest that stayed needs its packs
         _delete(store, [name for name in wanted.others if not name.startswith("keys/")], pruned)
     if not pruned.kept:  # and a pack that stayed its key

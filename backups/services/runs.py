@@ -48,7 +48,7 @@ def runner() -> Iterator[bool]:
 
 
 @transaction.atomic
-def queue_run(*, actor: Actor, full: bool = False, provable: bool = False, now: datetime) -> BackupRun:
+def queue_run(*, actor: Actor, full: bool = False, provable: bool = False) -> BackupRun:
     """Ask for a backup; one that waits already is the answer. The work begins within a minute, mostly at once. Whether its rows are summed
     is decided then, unless `provable` asks for it.
     """
@@ -75,7 +75,7 @@ def queue_due(*, now: datetime) -> BackupRun | None:
         wait = timedelta(minutes=1)
     if last and now - last[0].created_at < wait:
         return None
-    return queue_run(actor=SYSTEM, now=now)
+    return queue_run(actor=SYSTEM)
 
 
 def claim(row: Work, *, now: datetime) -> bool:

@@ -13,7 +13,7 @@ from accounts.models import User
 from audit.actors import SYSTEM, Actor
 from audit.services import Subject, record
 from backups import places, transplant
-from backups.engine.errors import KeyMissing, Refused
+from backups.engine.errors import Refused
 from backups.errors import KeyElsewhere, NotRestorable, RestoreUnderWay, TooManyRestores
 from backups.models import BackupRun, SiteRestore
 from backups.services.runs import FRESH, REFUSALS, claim, fail, queue_run, reason_of
@@ -41,11 +41,11 @@ def ask_for_point(*, site_id: UUID, actor: Actor, now: datetime) -> BackupRun:
     fresh = BackupRun.objects.filter(
         created_at__gt=now - FRESH, status__in=[*BackupRun.OPEN, BackupRun.Status.DONE]
     ).first()
-    return fresh or queue_run(actor=actor, now=now)
+    return fresh or queue_run(actor=actor)
 
 
 @transaction.atomic
-def queue_restore(site_id: UUID, run: BackupRun, *, author: UUID | None, actor: Actor) -> SiteRestore:
+def queue_restore(site_id: UUID, run: BackupRun, *, actor: Actor) -> SiteRestore:
     """Ask for a site to be brought back. Raises NotRestorable, KeyElsewhere, RestoreUnderWay, TooManyRestores."""
     from backups.tasks import work
 
@@ -53,14 +53,12 @@ def queue_restore(site_id: UUID, run: BackupRun, *, author: UUID | None, actor: 
         raise NotRestorable
     if not places.readable():
         raise KeyElsewhere
-    if (
-        SiteRestore.objects.filter(site_id=site_id, created_at__gt=timezone.now() - timedelta(days=1)).count()
-        >= MOST_A_DAY
-    ):
+    lately = SiteRestore.objects.filter(site_id=site_id, created_at__gt=timezone.now() - timedelta(days=1))
+    if lately.count() >= MOST_A_DAY:
         raise TooManyRestores
     try:
         with transaction.atomic():
-            asked = SiteRestore.objects.create(site_id=site_id, run=run, author_id=author)
+            asked = SiteRestore.objects.create(site_id=site_id, run=run)
     except IntegrityError:
         raise RestoreUnderWay from None
     record("site_restore.queued", actor=actor, subject=asked, run=run.pk)
@@ -68,13 +66,13 @@ def queue_restore(site_id: UUID, run: BackupRun, *, author: UUID | None, actor: 
     return asked
 
 
-def do_restore(asked: SiteRestore, *, identities: tuple[bytes, ...] = ()) -> SiteRestore:
+def do_restore(asked: SiteRestore) -> SiteRestore:
     """Do a queued restore, as whoever works. What stands against it is in the row afterwards."""
     if not claim(asked, now=timezone.now()):
         return asked
     try:
-        bring_back(asked, identities=identities)
-    except (*REFUSALS, DomainError, IntegrityError, KeyMissing) as refusal:
+        bring_back(asked)
+    except (*REFUSALS, DomainError) as refusal:
         fail(asked, str(refusal) if isinstance(refusal, DomainError) else reason_of(refusal), now=timezone.now())
     return asked
 
@@ -85,7 +83,7 @@ def bring_back(asked: SiteRestore, *, identities: tuple[bytes, ...] = ()) -> Sit
     manifest = repository.manifest(asked.run.name)
     reader = repository.reader(manifest)
     with transplant.fetched(manifest, reader, asked.site_id) as rows, tenancy.context(tenancy.SYSTEM):
-        job = transplant.begin(manifest, rows)
+        job = transplant.Transplant(manifest, rows)
         job.stage()
         owner = _owner(asked.site_id, job)
         name, subdomain = job.site_then()

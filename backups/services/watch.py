@@ -25,7 +25,7 @@ class Watch:
 
     def __enter__(self) -> Self:
         self._ended, self._began = threading.Event(), time.monotonic()
-        self._reason = ""
+        self._fault: BackupError | None = None
         self._connection: psycopg.Connection[Any] = psycopg.connect(
             places.dsn(), autocommit=True, application_name="backup watch"
         )
@@ -39,21 +39,21 @@ class Watch:
         self._thread.join(5)
 
     def _look(self) -> None:
-        while not self._ended.wait(EVERY_SECONDS) and not self._reason:
+        while not self._ended.wait(EVERY_SECONDS) and not self._fault:
             try:
                 row = self._connection.execute(ASKED, [MIGRATING >> 32, MIGRATING & 0xFFFFFFFF]).fetchone()
             except psycopg.Error:
-                self._reason = "The database was lost."
+                self._fault = BackupError("The database was lost.")
                 return
             if row and row[0]:
-                self._reason = "A migration began."
+                self._fault = Stopped(
+                    "A migration, or somebody else who changes tables, had to go first. The last good run stays."
+                )
 
     def is_over(self) -> bool:
-        """Raises Stopped for a migration, BackupError for the rest; so never true."""
+        """Raises Stopped where others had to go first, BackupError for the rest; so never true."""
         if time.monotonic() - self._began > OLDEST_SECONDS:
             raise BackupError("It took longer than two hours.")
-        if self._reason == "A migration began.":
-            raise Stopped(f"{self._reason} The last good run stays.")
-        if self._reason:
-            raise BackupError(self._reason)
+        if self._fault:
+            raise self._fault
         return False

@@ -24,8 +24,6 @@ from backups.engine import restore
 from backups.engine.repository import Repository
 from backups.engine.sealed import Keys
 facts = json.loads(sys.argv[1])
-sys.path.insert(0, ".")
-import django.conf
 from core.objects import FolderStore
 repository = Repository(FolderStore(Path(facts["folder"])), Keys(masters=(bytes.fromhex(facts["master"]),)))
 seen = []

@@ -1,5 +1,6 @@
 """Runs of this installation: one at a time, each a row, and the store decides which count."""
 
+import base64
 import os
 import secrets
 import subprocess
@@ -36,7 +37,7 @@ def folder(settings, tmp_path):
 def take(*, provable=True, **options):
     with services.runner() as mine:
         assert mine
-        return services.take_run(services.queue_run(actor=SYSTEM, now=timezone.now(), provable=provable, **options))
+        return services.take_run(services.queue_run(actor=SYSTEM, provable=provable, **options))
 
 
 def packs(folder):
@@ -93,7 +94,7 @@ def test_only_one_works_at_a_time():
     thread = threading.Thread(target=hold)
     thread.start()
     began.wait(10)
-    run = services.queue_run(actor=SYSTEM, now=timezone.now())
+    run = services.queue_run(actor=SYSTEM)
     assert services.work(now=timezone.now()) == 0
     over.set()
     thread.join(10)
@@ -105,7 +106,7 @@ def test_only_one_works_at_a_time():
 
 
 def test_asking_twice_is_one_run():
-    asked = {services.queue_run(actor=SYSTEM, now=timezone.now()).pk for _ in range(3)}
+    asked = {services.queue_run(actor=SYSTEM).pk for _ in range(3)}
 
     assert len(asked) == 1
 
@@ -217,7 +218,7 @@ if where == "claimed":
 else:
     Taken.publish = dying
 with services.runner():
-    services.take_run(services.queue_run(actor=SYSTEM, provable=True, now=timezone.now()))
+    services.take_run(services.queue_run(actor=SYSTEM, provable=True))
 """
 
 
@@ -298,8 +299,6 @@ def test_a_drill_and_a_scrub_come_by_themselves_and_drift_asks_for_everything(fo
 
 def test_with_recipients_only_the_key_is_elsewhere_and_everything_else_goes_on(folder, settings):
     private, public = new_identity()
-    import base64
-
     settings.BACKUP_KEYS, settings.BACKUP_RECIPIENTS = [], [base64.b64encode(public).decode()]
     take()
     UserFactory()
@@ -349,8 +348,6 @@ def test_pruning_follows_the_plan_and_never_passes_the_newest_proven(folder):
 
 
 def test_other_keys_open_what_is_stored_and_the_old_ones_no_more(folder, settings):
-    import base64
-
     old, new = settings.BACKUP_KEYS[0], base64.b64encode(secrets.token_bytes(32)).decode()
     run = take()
     settings.BACKUP_KEYS = [new, old]

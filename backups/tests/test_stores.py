@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from structlog.testing import capture_logs
 
 from backups import boot
 from backups.engine import packs
@@ -178,19 +179,20 @@ def test_the_region_has_a_variable_of_its_own(s3):
         ("s3://a/", "s3://a/", True),
     ],
 )  # fmt: skip
-def test_a_boot_warns_of_backups_beside_what_they_save(settings, one, other, same, caplog):
-    assert same_place(one, other) is same
-    settings.BACKUP_STORE_URL, settings.OBJECT_STORE_URL, settings.DEVELOPMENT, settings.BACKUP_S3_REGION = (
-        one,
-        other,
-        False,
-        "",
-    )
-    seen = []
-    genuine = boot.log
-    boot.log = type("Log", (), {"warning": lambda self, event, **facts: seen.append(event)})()
-    try:
+def test_a_boot_warns_of_backups_beside_what_they_save(settings, one, other, same):
+    settings.BACKUP_STORE_URL, settings.OBJECT_STORE_URL = one, other
+    settings.DEVELOPMENT, settings.BACKUP_S3_REGION = False, ""
+    with capture_logs() as lines:
         boot.check()
-    finally:
-        boot.log = genuine
-    assert bool(seen) is same
+
+    assert same_place(one, other) is same
+    assert [line["event"] for line in lines] == ["backups_beside_assets"] * same
+
+
+def test_the_regions_own_variable_counts_for_the_warning(settings):
+    settings.BACKUP_STORE_URL, settings.OBJECT_STORE_URL = "s3://a/?region=x", "s3://b/?region=y"
+    settings.DEVELOPMENT, settings.BACKUP_S3_REGION = False, "y"
+    with capture_logs() as lines:
+        boot.check()
+
+    assert [line["event"] for line in lines] == ["backups_beside_assets"]

@@ -10,7 +10,7 @@ from backups.engine import backup, source
 from backups.engine.backup import Plan
 from backups.engine.errors import BackupError, Damaged, KeyMissing, Refused, Stopped
 from backups.engine.repository import Repository
-from backups.engine.restore import restore
+from backups.engine.restore import restore, unfinished
 from backups.engine.sealed import Keys, new_identity
 from backups.engine.source import Source
 from backups.tests.test_increments import Runs, now
@@ -218,8 +218,10 @@ def test_a_harmed_repository_is_refused_and_the_target_says_it_is_not_whole(runs
         restore(repository, repository.manifest(repository.runs()[-1]), target)
     assert last.run in str(refusal.value)
     with psycopg.connect(target) as connection:
-        marked = connection.execute("SELECT to_regclass('public.backup_restore')").fetchone()[0]
-        assert marked is None or connection.execute("SELECT whole FROM backup_restore").fetchone() == (False,)
+        empty = connection.execute(
+            "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        ).fetchone()
+        assert unfinished(connection) == last.run or empty == (0,)
 
 
 def test_with_recipients_only_the_server_opens_nothing(filled, store, databases):  # noqa: F811

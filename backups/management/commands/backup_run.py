@@ -26,9 +26,7 @@ class Command(BackupCommand):
     def handle(self, *args: Any, full: bool, provable: bool, **options: Any) -> None:
         with self.alone(), bar("reading", quiet=options["json"]) as told:
             services.reconcile(now=timezone.now())
-            run = services.take_run(
-                services.queue_run(actor=SYSTEM, full=full, provable=provable, now=timezone.now()), told=told
-            )
+            run = services.take_run(services.queue_run(actor=SYSTEM, full=full, provable=provable), told=told)
         if run.status != BackupRun.Status.DONE:
             raise CommandError(f"The backup {run.status}: {run.error}")
         facts = {"run": run.pk.hex, "kind": run.kind, "taken_at": run.taken_at, "provable": run.provable, "rows": run.rows, "read_bytes": run.read_bytes,

@@ -49,7 +49,7 @@ class Command(BackupCommand):
     def _back_up(self) -> BackupRun:
         with self.alone():
             services.reconcile(now=timezone.now())
-            run = services.take_run(services.queue_run(actor=SYSTEM, now=timezone.now()))
+            run = services.take_run(services.queue_run(actor=SYSTEM))
         if run.status != BackupRun.Status.DONE:
             raise CommandError(f"Nothing was changed: the backup {run.status}: {run.error}")
         return run

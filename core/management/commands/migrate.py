@@ -20,9 +20,8 @@ class Command(DjangoMigrate):
     def handle(self, *args: Any, **options: Any) -> None:
         connection = connections[options["database"]]
         with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT pg_advisory_lock(%s)", [MIGRATING]
-            )  # two at once wait for each other; closing lets go
+            # Two at once wait for each other; closing lets go.
+            cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATING])
             cursor.execute(
                 "SELECT set_config(%s, %s, false), set_config('lock_timeout', %s, false)",
                 [tenancy.SETTING, tenancy.SYSTEM, LOCK_TIMEOUT],
