@@ -148,6 +148,12 @@ class Environment(BaseSettings):
     backup_every: timedelta = Field(
         timedelta(hours=6), description="Time between backup increments, in seconds or as PT6H."
     )
+    backup_pace: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="The share of its time that a backup by schedule works, for its first quarter of an hour; 1 is always.",
+    )
     backup_database_url: SecretStr | None = Field(
         None,
         description="A role with BYPASSRLS and pg_read_all_data that reads backups. Default: DATABASE_URL, whose policies are checked.",

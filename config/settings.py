@@ -162,7 +162,7 @@ GEOIP_PATH = ENV.geoip_path
 ANALYTICS_KEEP_FOR = timedelta(days=ENV.analytics_keep_days)
 BACKUP_STORE_URL, BACKUP_S3_REGION = ENV.backup_store_url.get_secret_value(), ENV.backup_s3_region
 BACKUP_KEYS, BACKUP_KEYS_FILE, BACKUP_RECIPIENTS = ENV.backup_keys, ENV.backup_keys_file, ENV.backup_recipients
-BACKUP_EVERY = ENV.backup_every
+BACKUP_EVERY, BACKUP_PACE = ENV.backup_every, ENV.backup_pace
 BACKUP_DATABASE_URL = ENV.backup_database_url.get_secret_value() if ENV.backup_database_url else ""
 BACKUP_DRILL_URL = ENV.backup_drill_url.get_secret_value() if ENV.backup_drill_url else ""
 BACKUP_BYTES_PER_SECOND = int(ENV.backup_mib_per_second * 1024 * 1024)

@@ -8,7 +8,15 @@ from pathlib import Path
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 VAR = Path(__file__).resolve().parent.parent / "var" / "test"
 
-os.environ.update({"ENVIRONMENT": "development", "VAR_DIR": str(VAR), "LOG_LEVEL": "CRITICAL", "RATE_LIMIT": "100000"})
+os.environ.update(
+    {
+        "ENVIRONMENT": "development",
+        "VAR_DIR": str(VAR),
+        "LOG_LEVEL": "CRITICAL",
+        "RATE_LIMIT": "100000",
+        "BACKUP_PACE": "1",
+    }
+)
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 if not WORKER:

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -82,6 +83,7 @@ def scrub(plan: Plan, manifest: Manifest) -> Scrub:
                 if one.live is not None or len(one.parts) != 1 or reading.mark(connection, table, number) != one.mark:
                     continue
                 plan.step()
+                began = time.monotonic()
                 digest = hmac.new(plan.id_key, digestmod=hashlib.sha256)
                 for block in reading.rows(connection, table, number):
                     digest.update(block)
@@ -89,4 +91,5 @@ def scrub(plan: Plan, manifest: Manifest) -> Scrub:
                 plan.told(found.ranges, found.ranges)
                 if digest.hexdigest() != one.parts[0].rows.id:
                     found.drifted.append(f"{table.key}, blocks from {number * 1024}")
+                plan.rest(time.monotonic() - began)
     return found

@@ -18,13 +18,13 @@ def shuffled(ids: bytes) -> bytes:
     return b"".join(ids[place::ID] for place in range(ID))
 
 
-def unshuffled(packed: bytes) -> list[bytes]:
-    """Ctids, one by one."""
+def unshuffled(packed: bytes) -> list[int]:
+    """Ctids, one by one, as numbers: those of a range are many, and C makes numbers of bytes a hundred times as fast as a loop does."""
     count = len(packed) // ID
-    plain = bytearray(len(packed))
+    wide = bytearray(8 * count)
     for place in range(ID):
-        plain[place::ID] = packed[place * count : (place + 1) * count]
-    return [bytes(plain[start : start + ID]) for start in range(0, len(plain), ID)]
+        wide[ID - 1 - place :: 8] = packed[place * count : (place + 1) * count]
+    return memoryview(wide).cast("Q").tolist()
 
 
 @dataclass(slots=True)

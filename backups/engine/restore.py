@@ -18,7 +18,7 @@ from backups.engine.repository import Repository
 from backups.engine.source import OURS, PINNED, ROW, TOTAL
 
 MARKER = "backup_restore"  # a table that is there until everything is
-CHECKED, PROVED = "checked", "proved"
+PROVED = "proved"
 MARKER_TABLE, STEPS = sql.Identifier("public", MARKER), sql.Identifier("public", "backup_restore_step")
 
 
@@ -82,10 +82,9 @@ def restore(
         _begin(connection, job, resume=resume)
         _fill(job)
         _sequences(connection, manifest)
-        checked = PROVED if prove else CHECKED
-        if not job.done & {checked, PROVED}:
-            _check(job, prove=prove)
-            job.step(connection, checked)
+        if prove and PROVED not in job.done:
+            _prove(job)
+            job.step(connection, PROVED)
         _finish(connection, job)
         connection.execute("ANALYZE")
         if chosen is None:
@@ -191,7 +190,8 @@ def _fill(job: Restoring) -> None:
         nonlocal done
         table, _, one = item
         with connection.transaction():
-            load(connection, table, rows_of(job.reader, table, one))
+            if load(connection, table, rows_of(job.reader, table, one)) != one.mark[0]:
+                raise Damaged(f"{table.key} does not have as many rows as were counted.")
             job.step(connection, _part(item))
         done += one.mark[0]
         job.told(done, total)
@@ -229,12 +229,15 @@ def _finish(connection: psycopg.Connection[Any], job: Restoring) -> None:
     settle(connection, [(name, statement) for _, name, statement in left], job.step)
 
 
-def load(connection: psycopg.Connection[Any], table: Table, blocks: Iterable[bytes]) -> None:
+def load(connection: psycopg.Connection[Any], table: Table, blocks: Iterable[bytes]) -> int:
+    """Add rows, and say how many the server took."""
     columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table.schema, table.name), columns)
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        for block in blocks:
-            copy.write(block)
+    with connection.cursor() as cursor:
+        with cursor.copy(statement) as copy:
+            for block in blocks:
+                copy.write(block)
+        return cursor.rowcount
 
 
 def rows_of(reader: PackReader, table: Table, one: Range) -> Iterator[bytes]:
@@ -248,24 +251,25 @@ def rows_of(reader: PackReader, table: Table, one: Range) -> Iterator[bytes]:
     for part in reversed(one.parts):
         if not living:
             return
-        yield from _living(reader, part, living)
+        ids = unshuffled(reader.whole(part.ids))
+        kept = bytes(map(living.__contains__, ids))  # what nothing newer replaced, and nothing deleted
+        living.difference_update(ids)
+        if any(kept):
+            yield from _kept(reader, part, kept)
     if living:
         raise Damaged(f"{len(living)} rows of {table.key} are in no part of its chain.")
 
 
-def _living(reader: PackReader, part: Part, living: set[bytes]) -> Iterator[bytes]:
-    """Rows of a part that nothing newer replaced, which are taken off the list."""
-    ids = unshuffled(reader.whole(part.ids))
+def _kept(reader: PackReader, part: Part, kept: bytes) -> Iterator[bytes]:
+    """The rows of a part that have a 1 in `kept`."""
     rest, place = b"", 0
     for block in reader.blocks(part.rows):
         lines = (rest + block).split(b"\n")
         rest = lines.pop()
-        here = ids[place : place + len(lines)]
+        here = kept[place : place + len(lines)]
         place += len(lines)
-        kept = [*compress(lines, map(living.__contains__, here)), b""]
-        living.difference_update(here)
-        yield b"\n".join(kept)
-    if rest or place != len(ids):
+        yield b"\n".join([*compress(lines, here), b""])
+    if rest or place != len(kept):
         raise Damaged("The rows of a part and their places are not as many.")
 
 
@@ -276,18 +280,16 @@ def _sequences(connection: psycopg.Connection[Any], manifest: Manifest) -> None:
         )
 
 
-def _check(job: Restoring, *, prove: bool) -> None:
-    """Before policies could hide a row: every table has as many rows as it had, and with `prove` rows that say the same. Raises Damaged."""
+def _prove(job: Restoring) -> None:
+    """Before policies could hide a row: every table whose rows were summed says what it said. Raises Damaged."""
     wrong: list[str] = []
 
     def look(connection: psycopg.Connection[Any], table: Table) -> None:
         ref = sql.Identifier(table.schema, table.name)
-        wanted = (prove and table.sums) or (table.rows, 0)
-        total = TOTAL if prove and table.sums else sql.SQL("0")
-        row = connection.execute(sql.SQL("SELECT count(*), {} FROM ONLY {} AS {}").format(total, ref, ROW)).fetchone()
-        if row is None or (int(row[0]), int(row[1])) != wanted:
+        row = connection.execute(sql.SQL("SELECT count(*), {} FROM ONLY {} AS {}").format(TOTAL, ref, ROW)).fetchone()
+        if row is None or (int(row[0]), int(row[1])) != table.sums:
             wrong.append(table.key)
 
-    job.together(job.wanted, look)
+    job.together([table for table in job.wanted if table.sums], look)
     if wrong:
         raise Damaged(f"These tables are not what they were: {', '.join(sorted(wrong)[:5])}.")

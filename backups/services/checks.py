@@ -1,9 +1,10 @@
 """Looking at runs: whether what is stored opens, whether it restores, whether it is what the database has."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -70,11 +71,11 @@ def do_check(look: Check, *, told: Told = untold) -> Check:
     """Do a queued look, as whoever works. What it found is in the row afterwards."""
     if not claim(look, now=timezone.now()):
         return look
-    act = {Check.Kind.VERIFY: verify_run, Check.Kind.DRILL: drill_run, Check.Kind.SCRUB: scrub_run}[
-        Check.Kind(look.kind)
-    ]
+    acts: dict[str, Callable[..., str]] = {
+        Check.Kind.VERIFY: verify_run, Check.Kind.DRILL: drill_run, Check.Kind.SCRUB: partial(scrub_run, pace=settings.BACKUP_PACE)
+    }  # fmt: skip
     try:
-        result = act(look.run, told=told)
+        result = acts[look.kind](look.run, told=told)
     except Damaged as fault:
         distrust(reason_of(fault))
         fail(look, reason_of(fault), now=timezone.now())
@@ -162,7 +163,7 @@ def _drop(connection: psycopg.Connection[Any], name: str) -> None:
     connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def scrub_run(run: BackupRun, *, told: Told = untold) -> str:
+def scrub_run(run: BackupRun, *, told: Told = untold, pace: float = 1.0) -> str:
     """Read the database again where it looks as it did, and compare with what the newest run stored. Drift asks for a full run. Raises Damaged."""
     state = state_of()
     if not state.manifest:
@@ -175,6 +176,7 @@ def scrub_run(run: BackupRun, *, told: Told = untold) -> str:
             places.keys(),
             bytes(state.id_key),
             manifest.run,
+            pace=pace,
             stopped=watch.is_over,
             told=told,
         )

@@ -151,14 +151,14 @@ def reason_of(refusal: Exception) -> str:
     return f"{type(refusal).__name__}: {first[0] if first else ''}"
 
 
-def take_run(run: BackupRun, *, told: Told = untold) -> BackupRun:
-    """Take a queued run, as whoever works. What stands against it is in the row afterwards."""
+def take_run(run: BackupRun, *, told: Told = untold, pace: float = 1.0) -> BackupRun:
+    """Take a queued run, as whoever works; with a `pace` below 1 by one reader that sleeps in between. What stands against it is in the row afterwards."""
     started = timezone.now()
     if not claim(run, now=started):
         return run
     try:
         with Watch() as watch:
-            _take(run, watch, told, started=started)
+            _take(run, watch, told, pace, started=started)
     except Stopped as refusal:
         fail(run, str(refusal), now=timezone.now(), status=Work.Status.STOPPED)
     except REFUSALS as refusal:
@@ -167,7 +167,7 @@ def take_run(run: BackupRun, *, told: Told = untold) -> BackupRun:
     return run
 
 
-def _take(run: BackupRun, watch: Watch, told: Told, *, started: datetime) -> None:
+def _take(run: BackupRun, watch: Watch, told: Told, pace: float, *, started: datetime) -> None:
     store, state = places.store(), state_of()
     previous = None if run.full else previous_of(state)
     lately = BackupRun.objects.filter(
@@ -176,7 +176,7 @@ def _take(run: BackupRun, watch: Watch, told: Told, *, started: datetime) -> Non
     run.provable = run.provable or previous is None or not lately.exists()
     plan = Plan(
         places.source(), store, places.keys(), bytes(state.id_key), run.pk.hex, previous,
-        sums=run.provable, facts={"version": settings.VERSION}, stopped=watch.is_over, told=told,
+        workers=1 if pace < 1 else 2, pace=pace, sums=run.provable, facts={"version": settings.VERSION}, stopped=watch.is_over, told=told,
     )  # fmt: skip
     taken = backup.take(plan)
     connection.close_if_unusable_or_obsolete()  # it had nothing to do for as long as that took

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 import structlog
+from django.conf import settings
 from django.utils import timezone
 
 from backups import measures, selectors
@@ -48,7 +49,7 @@ def _next() -> Work | None:
 
 def _do(row: Work) -> None:
     if isinstance(row, BackupRun):
-        run = take_run(row)
+        run = take_run(row, pace=settings.BACKUP_PACE)
         if run.status == BackupRun.Status.DONE:
             _look_at(run)
     elif isinstance(row, Check):

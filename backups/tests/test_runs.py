@@ -6,7 +6,9 @@ import secrets
 import subprocess
 import sys
 import threading
+import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -17,8 +19,10 @@ from accounts.tests.factories import UserFactory
 from audit.actors import SYSTEM
 from audit.models import Entry
 from backups import places, selectors, services
+from backups.engine import backup as engine
 from backups.engine.sealed import new_identity
 from backups.models import BackupRun, BackupState, Check
+from backups.services import working
 from backups.services.checks import queue_due_checks
 from backups.services.runs import queue_due
 from core.database import MIGRATING
@@ -103,6 +107,25 @@ def test_only_one_works_at_a_time():
     run.refresh_from_db()
     assert run.status == "done"
     assert BackupRun.objects.count() == 1
+
+
+def test_by_schedule_it_leaves_others_their_time_and_by_hand_it_does_not(settings, monkeypatch):
+    settings.BACKUP_PACE, slept = 0.25, []
+    monkeypatch.setattr(working, "queue_due_checks", lambda now: None)
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=time.monotonic, sleep=slept.append))
+    take()
+    assert slept == []
+
+    services.queue_run(actor=SYSTEM, full=True)
+    began = time.monotonic()
+    services.work(now=timezone.now())
+    assert 0 < sum(slept) <= 3 * (time.monotonic() - began)
+
+    slept.clear()
+    monkeypatch.setattr(engine, "PATIENCE", 0)  # the time for it is over
+    services.queue_run(actor=SYSTEM, full=True)
+    services.work(now=timezone.now())
+    assert slept == []
 
 
 def test_asking_twice_is_one_run():

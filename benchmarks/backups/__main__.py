@@ -6,11 +6,14 @@ the 2.1 GB. As root the page cache is dropped before each restore.
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
-import threading
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +21,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.backups.cluster import CHANGE, LOAD, PROGRAMS, SCALE, Cluster, as_postgres, cluster
-from benchmarks.backups.tools import Ours, size, tools
+from benchmarks.backups.tools import ROOT, Ours, size, tools
 
 ARCHIVE = (
     "archive_mode = on\narchive_command = 'pgbackrest --config={folder}/pgbackrest.conf --stanza=b archive-push %p'"
 )
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "1"))
-LOAD_SECONDS = 30
+LOADS, LOAD_SECONDS = 3, 20
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
 
@@ -72,7 +75,6 @@ def compare(made: Cluster) -> dict[str, Any]:
             note(found, tool.name, "restore_seconds", tool.restore())
             if isinstance(tool, Ours):
                 note(found, tool.name, "peak_mib", tool.peak)
-        made.run("rm", "-rf", f"{made.folder}/repos")
         subprocess.run(["rm", "-rf", f"{made.folder}/repos"], check=True)
     return {
         name: {fact: round(statistics.median(values), 2) for fact, values in facts.items()}
@@ -85,34 +87,46 @@ def note(found: dict[str, dict[str, list[float]]], name: str, fact: str, value: 
     console.print(f"  {name}: {fact} {value:,.1f}")
 
 
-def noticed(made: Cluster) -> dict[str, float]:
-    """The 99th percentile of transactions at 30 % of what the machine can, without and during runs of ours."""
+def noticed(made: Cluster) -> dict[str, Any]:
+    """The 99th percentile of transactions at 30 % of what the machine can: alone, beside a full run of ours as it is by schedule, and beside
+    pg_dump, in turn. Ours writes to another disk, as it should.
+    """
     pgbench = str(PROGRAMS / "pgbench")
     made.sql("CREATE DATABASE load TEMPLATE template0", "postgres")
     made.run(pgbench, "-q", "-i", "-s", "20", "load")
     most = _speed(made, pgbench)
-    calm = _p99(made, pgbench, rate=0.3 * most)
-    over, runs = threading.Event(), []
-    folder = made.folder / "noticed"
-    folder.mkdir()
-    ours = Ours(made, folder)
-
-    def back_up() -> None:
-        while not over.is_set():
-            runs.append(ours.save(full=True))
-
-    thread = threading.Thread(target=back_up)
-    thread.start()
-    busy = _p99(made, pgbench, rate=0.3 * most)
-    over.set()
-    thread.join()
-    return {
-        "most_per_second": round(most),
-        "p99_calm_ms": calm,
-        "p99_busy_ms": busy,
-        "ratio": round(busy / calm, 2),
-        "runs": len(runs),
+    found: dict[str, list[float]] = {"calm": [], "ours": [], "pg_dump": []}
+    for _ in range(LOADS):
+        for name, p99s in found.items():
+            made.sql("CHECKPOINT", "postgres")  # what it writes is noticed more than all of this
+            with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+                again = f"while {PROGRAMS}/pg_dump -d '{made.dsn()}' >/dev/null; do :; done"
+                ours, dump = Ours(made, Path(folder)), as_postgres("bash", "-c", again)
+                beside = {"calm": [], "ours": ours.command("scheduled", made.dsn()), "pg_dump": dump}[name]
+                with running(beside):
+                    p99s.append(_p99(made, pgbench, rate=0.3 * most))
+    ratios = {
+        f"{name}_ratio": round(statistics.median(p99s) / statistics.median(found["calm"]), 2)
+        for name, p99s in found.items()
     }
+    return {"most_per_second": round(most), **{f"{name}_p99_ms": p99s for name, p99s in found.items()}, **ratios}
+
+
+@contextmanager
+def running(command: list[str]) -> Iterator[None]:
+    """A program beside the block, which must not end before it does."""
+    if not command:
+        yield
+        return
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(["nice", *command], cwd=ROOT, stdout=quiet, stderr=quiet, start_new_session=True)
+    try:
+        yield
+        if process.poll() is not None:
+            sys.exit(f"{command[0]} was over too soon.")
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
 
 
 def _speed(made: Cluster, pgbench: str) -> float:

@@ -1,4 +1,4 @@
-"""One run or one restore of our engine, in a process of its own: `python -m benchmarks.backups.ours take|restore FACTS`. Prints seconds, bytes, memory."""
+"""One run or one restore of our engine, in a process of its own: `python -m benchmarks.backups.ours take|scheduled|restore FACTS`. Prints seconds, bytes, memory."""
 
 import json
 import pickle
@@ -23,7 +23,8 @@ def main() -> None:
     act, facts = sys.argv[1], json.loads(sys.argv[2])
     keys, store, state = Keys(masters=(b"k" * 32,)), FolderStore(Path(facts["store"])), Path(facts["state"])
     began, shipped, read = time.perf_counter(), 0, 0
-    if act == "take":
+    if act in {"take", "scheduled"}:
+        quick = act == "take"
         previous = pickle.loads(state.read_bytes()) if state.exists() else None  # ours, of a moment ago
         plan = Plan(
             Source(facts["dsn"], {}),
@@ -32,6 +33,8 @@ def main() -> None:
             b"i" * 32,
             new_run(datetime.now(UTC)),
             previous,
+            workers=2 if quick else 1,
+            pace=1.0 if quick else 0.2,
             sums=previous is None,
         )
         taken = backup.take(plan)
@@ -40,7 +43,7 @@ def main() -> None:
         shipped, read = taken.shipped, plan.read
     else:
         repository = Repository(store, keys)
-        restore(repository, repository.manifest(repository.find()), facts["dsn"], workers=2, prove=act == "prove")
+        restore(repository, repository.manifest(repository.find()), facts["dsn"], workers=2)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(json.dumps({"seconds": time.perf_counter() - began, "shipped": shipped, "read": read, "peak_mib": memory}))
 

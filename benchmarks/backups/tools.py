@@ -32,15 +32,12 @@ class Ours:
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster, self.folder, self.peak = cluster, folder, 0
 
-    def _act(self, act: str, dsn: str) -> float:
+    def command(self, act: str, dsn: str) -> list[str]:
         facts = {"dsn": dsn, "store": str(self.folder / "store"), "state": str(self.folder / "state")}
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.backups.ours", act, json.dumps(facts)],
-            check=False,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
+        return [sys.executable, "-m", "benchmarks.backups.ours", act, json.dumps(facts)]
+
+    def _act(self, act: str, dsn: str) -> float:
+        done = subprocess.run(self.command(act, dsn), check=False, cwd=ROOT, capture_output=True, text=True)
         if done.returncode != 0:
             sys.exit(done.stderr[-3000:])
         found = json.loads(done.stdout)

@@ -105,7 +105,7 @@ def start_all() -> list[processes.Child]:
         processes.start("web", [*manage, "serve"], environ={"PROCESS": "web"}),
         processes.start("worker", worker, environ={"PROCESS": "worker"}),
         processes.start(
-            "backup", [*worker, "--queues", "backups", "--concurrency", "1"], environ={"PROCESS": "worker"}
+            "backup", ["nice", *worker, "--queues", "backups", "--concurrency", "1"], environ={"PROCESS": "worker"}
         ),
         processes.start("beat", beat, environ={"PROCESS": "beat"}),
     ]
