@@ -21,11 +21,14 @@ IMPORTED = 99  # no dimension: marks a day whose sums came from elsewhere
 UNCOUNTED = 5_000_000
 LARGEST = 1_000  # terms of a dimension and day that a roll-up names; the rest are one
 
+FINEST = 16  # one visitor of so many is the largest sample: an index has them
+# What draws events, all of a visitor or none; an index has those where the last four bits are zero.
+SAMPLED = "coalesce(visitor, nullif(event_id, 0), (extract(epoch FROM created_at - '1970-01-01 00:00:00+00'::timestamptz) * 1000)::bigint)"
+THOSE = (
+    "SELECT * FROM analytics_event WHERE site_number = %(site)s AND created_at >= %(since)s AND created_at < %(until)s"
+)
 # The events of a site between two moments, each with what is known of its visit as a whole. Visits do not cross days, so whole days know all of them.
 SEEN = f"""
-    those AS NOT MATERIALIZED (
-        SELECT * FROM analytics_event WHERE site_number = %(site)s AND created_at >= %(since)s AND created_at < %(until)s
-            AND (%(sample)s = 1 OR coalesce(visitor, nullif(event_id, 0), (extract(epoch FROM created_at) * 1000)::bigint) %% %(sample)s = 0)),
     visits AS (
         SELECT session, extract(epoch FROM max(created_at) - min(created_at))::bigint AS lasted,
             count(*) FILTER (WHERE kind = {Kind.PAGEVIEW}) = 1 AND count(*) FILTER (WHERE kind IN ({Kind.CUSTOM}, {Kind.OUTBOUND}, {Kind.DOWNLOAD})) = 0 AS bounced,
@@ -38,6 +41,8 @@ SEEN = f"""
             {", ".join(f"CASE WHEN came IS NULL THEN those.{name} ELSE came[1][{place}] END AS {name}" for place, name in enumerate(OF_VISITS, 1))},
             lasted, bounced, entry, leave
         FROM those LEFT JOIN visits USING (session))"""
+WHOLE = f"WITH those AS NOT MATERIALIZED ({THOSE}), {SEEN}"
+SAMPLE = f"WITH those AS MATERIALIZED ({THOSE} AND ({SAMPLED} & {FINEST - 1}) = 0 AND ({SAMPLED} & (%(sample)s - 1)) < 1), {SEEN}"
 # Of `parts`, which has one row for each key and visit: the metrics of each key.
 SUMS = """count(DISTINCT visitor)::int, count(session)::int, sum(pageviews)::int, sum(events)::int,
     count(*) FILTER (WHERE bounced)::int, coalesce(sum(lasted), 0)::bigint, coalesce(sum(engaged), 0)::bigint,
@@ -47,12 +52,15 @@ SUMS = """count(DISTINCT visitor)::int, count(session)::int, sum(pageviews)::int
 VISIT = "session, visitor, bounced, lasted"
 
 
-def _parts(key: str, *, condition: str = "true", source: str = "seen", wide: bool = False) -> str:
-    """One row for each key and visit, and one for each key and all events of no visit. A `wide` key has two columns."""
-    return f"""SELECT {key}, {VISIT},
-        count(*) FILTER (WHERE kind = {Kind.PAGEVIEW}) AS pageviews,
-        count(*) FILTER (WHERE kind IN ({Kind.CUSTOM}, {Kind.OUTBOUND}, {Kind.DOWNLOAD})) AS events, sum(engaged) AS engaged
-        FROM {source} WHERE {condition} GROUP BY {"1, 2" if wide else "1"}, {VISIT}"""
+PARTS = f"""count(*) FILTER (WHERE kind = {Kind.PAGEVIEW}) AS pageviews,
+    count(*) FILTER (WHERE kind IN ({Kind.CUSTOM}, {Kind.OUTBOUND}, {Kind.DOWNLOAD})) AS events, sum(engaged) AS engaged"""
+PARTS_SUMMED = "sum(pageviews)::bigint AS pageviews, sum(events)::bigint AS events, sum(engaged)::bigint AS engaged"
+
+
+def _parts(*keys: str, condition: str = "true") -> str:
+    """One row for each key and visit, and one for each key and all events of no visit."""
+    places = ", ".join(str(place) for place in range(1, len(keys) + 1))
+    return f"SELECT {', '.join(keys)}, {VISIT}, {PARTS} FROM seen WHERE {condition} GROUP BY {places}, {VISIT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,12 @@ def prepare(*, slowest: int = 0) -> None:
         )
 
 
+def _rows(statement: str, values: Sequence[Any] | dict[str, Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return list(cursor.fetchall())
+
+
 def raw_sums(
     span: Span, *, where: Where, bucket: str = "", dimension: str = "", prop: str = ""
 ) -> dict[Any, list[int]]:
@@ -83,11 +97,15 @@ def raw_sums(
     """
     key, condition = _slices(bucket, dimension, prop)
     parts = _parts(f"{key} AS slice", condition=f"{where.sql} AND {condition}")
-    statement = f"WITH {SEEN}, parts AS ({parts}) SELECT slice, {SUMS} FROM parts GROUP BY slice"
+    statement = f"{_seen(span)}, parts AS ({parts}) SELECT slice, {SUMS} FROM parts GROUP BY slice"
     found = _sums(
         statement, {**span.bounds, "starts": starts(span, bucket) if bucket else [], "property": prop, **where.values}
     )
     return {key: [span.sample * value for value in sums] for key, sums in found.items()}
+
+
+def _seen(span: Span) -> str:
+    return WHOLE if span.sample == 1 else SAMPLE
 
 
 # The interval that an event is in, by when intervals begin: PostgreSQL and Python need not agree which of two midnights is the first.
@@ -107,9 +125,7 @@ def _slices(bucket: str, dimension: str, prop: str) -> tuple[str, str]:
 
 
 def _sums(statement: str, values: dict[str, Any]) -> dict[Any, list[int]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return {row[0]: list(row[1:]) for row in cursor.fetchall()}
+    return {row[0]: list(row[1:]) for row in _rows(statement, values)}
 
 
 @dataclass(slots=True)
@@ -126,23 +142,19 @@ def conversions(
 ) -> dict[Any, Conversions]:
     """Conversions by slices as `raw_sums` makes them, of events that the condition is true for. A visitor counts once in a day."""
     key, condition = _slices(bucket, dimension, prop)
-    statement = f"""WITH {SEEN},
+    statement = f"""{_seen(span)},
         reached AS (SELECT {key} AS slice, currency, visitor, count(*) AS times, sum(value) AS value FROM seen
             WHERE {where.sql} AND {condition} GROUP BY slice, currency, visitor)
         SELECT slice, NULL, count(DISTINCT visitor), sum(times)::bigint, NULL FROM reached GROUP BY slice
         UNION ALL SELECT slice, currency, NULL, NULL, sum(value) FROM reached WHERE currency IS NOT NULL GROUP BY slice, currency"""
     found: dict[Any, Conversions] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            statement,
-            {**span.bounds, "starts": starts(span, bucket) if bucket else [], "property": prop, **where.values},
-        )
-        for slice_, currency, visitors, count, value in cursor.fetchall():
-            one = found.setdefault(slice_, Conversions())
-            if currency is None:
-                one.visitors, one.count = span.sample * visitors, span.sample * count
-            else:
-                one.revenue[currency] = span.sample * value
+    values = {**span.bounds, "starts": starts(span, bucket) if bucket else [], "property": prop, **where.values}
+    for slice_, currency, visitors, count, value in _rows(statement, values):
+        one = found.setdefault(slice_, Conversions())
+        if currency is None:
+            one.visitors, one.count = span.sample * visitors, span.sample * count
+        else:
+            one.revenue[currency] = span.sample * value
     return found
 
 
@@ -156,14 +168,13 @@ def funnel(span: Span, *, where: Where, steps: Sequence[Where]) -> list[int]:
             WHERE step{number} = 1 AND created_at > at GROUP BY hits.visitor)"""
         for number in range(1, len(steps))
     ]
-    counts = ", ".join(f"(SELECT count(*) FROM took{number})" for number in range(len(steps)))
-    statement = f"""WITH {SEEN},
+    asked = ", ".join(f"(SELECT count(*) FROM took{number})" for number in range(len(steps)))
+    statement = f"""{_seen(span)},
         hits AS MATERIALIZED (SELECT visitor, created_at, {", ".join(at)} FROM seen WHERE visitor IS NOT NULL AND {where.sql} AND ({some})),
-        {", ".join(taken)} SELECT {counts}"""
+        {", ".join(taken)} SELECT {asked}"""
     values = {name: value for step in steps for name, value in step.values.items()}
-    with connection.cursor() as cursor:
-        cursor.execute(statement, {**span.bounds, **where.values, **values})
-        return [span.sample * count for count in cursor.fetchone()]
+    (counts,) = _rows(statement, {**span.bounds, **where.values, **values})
+    return [span.sample * count for count in counts]
 
 
 # What a stored event is given out as, and its column.
@@ -178,13 +189,9 @@ def events(
     site: int, since: datetime, until: datetime, *, limit: int, newest_first: bool = False
 ) -> list[dict[str, Any]]:
     """Events of [since, until) as they are stored, in order: `limit` of them and all that came at the same instant as the last."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""SELECT {", ".join(EVENT.values())} FROM analytics_event WHERE site_number = %s AND created_at >= %s AND created_at < %s
-            ORDER BY created_at {"DESC" if newest_first else "ASC"} FETCH FIRST %s ROWS WITH TIES""",
-            [site, since, until, limit],
-        )
-        found = [dict(zip(EVENT, row, strict=True)) for row in cursor.fetchall()]
+    statement = f"""SELECT {", ".join(EVENT.values())} FROM analytics_event WHERE site_number = %s AND created_at >= %s AND created_at < %s
+        ORDER BY created_at {"DESC" if newest_first else "ASC"} FETCH FIRST %s ROWS WITH TIES"""
+    found = [dict(zip(EVENT, row, strict=True)) for row in _rows(statement, [site, since, until, limit])]
     names = names_of(list({event[name] for event in found for name in NAMED if event[name]}))
     for event in found:
         event |= {name: names.get(event[name], "") for name in NAMED}
@@ -195,23 +202,34 @@ def events(
 
 def size(span: Span) -> int:
     """About how many events there are, from roll-ups; where there are none yet, up to UNCOUNTED are counted."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """WITH known AS (SELECT day, dimension, pageviews + events AS count FROM analytics_day
-                WHERE site_number = %(site)s AND dimension IN (0, %(imported)s) AND day BETWEEN %(first)s AND %(last)s)
-            SELECT coalesce(sum(count), 0) FROM known WHERE dimension = 0 AND day NOT IN (SELECT day FROM known WHERE dimension = %(imported)s)""",
-            {"site": span.site, "first": span.first, "last": span.last, "imported": IMPORTED},
-        )
-        if counted := int(cursor.fetchone()[0]):
-            return counted
-        cursor.execute(
+    ((counted,),) = _rows(
+        """WITH known AS (SELECT day, dimension, pageviews + events AS count FROM analytics_day
+            WHERE site_number = %(site)s AND dimension IN (0, %(imported)s) AND day BETWEEN %(first)s AND %(last)s)
+        SELECT coalesce(sum(count), 0) FROM known WHERE dimension = 0 AND day NOT IN (SELECT day FROM known WHERE dimension = %(imported)s)""",
+        {"site": span.site, "first": span.first, "last": span.last, "imported": IMPORTED},
+    )
+    if not counted:
+        ((counted,),) = _rows(
             "SELECT count(*) FROM (SELECT FROM analytics_event WHERE site_number = %s AND created_at >= %s AND created_at < %s LIMIT %s) AS found",
             [span.site, *day_bounds(span.first, span.last, span.zone), UNCOUNTED],
         )
-        return int(cursor.fetchone()[0])
+    return int(counted)
 
 
 # --- roll-ups ---
+
+OF_EACH = ("page", "event")  # dimensions in which the events of a visit differ
+OF_WHOLE = [
+    name for name in DIMENSIONS if name not in OF_EACH
+]  # mostly all alike, so a visit is cut by them once and not with each event
+
+
+def _each(source: str, dimensions: Sequence[str], parts: str) -> str:
+    """`parts` of each term of some dimensions."""
+    keys = ", ".join(f"({DIMENSIONS[name].number}, {DIMENSIONS[name].column})" for name in dimensions)
+    some = ", ".join(str(DIMENSIONS[name].number) for name in dimensions if name in OF_SOME)
+    return f"""SELECT dimension, coalesce(term, {UNKNOWN}) AS term, {VISIT}, {parts}
+        FROM {source}, LATERAL (VALUES {keys}) AS slice (dimension, term) WHERE term IS NOT NULL OR dimension NOT IN ({some}) GROUP BY 1, 2, {VISIT}"""
 
 
 def count_day(site: int, day: date, zone: str) -> None:
@@ -219,15 +237,7 @@ def count_day(site: int, day: date, zone: str) -> None:
     span = Span(site, zone, day, day)
     values = {**span.bounds, "starts": starts(span, "hour"), "day": day, "largest": LARGEST}
     columns = ", ".join(METRICS)
-    keys = ", ".join(f"({dimension.number}, {dimension.column})" for dimension in DIMENSIONS.values())
-    some = ", ".join(str(DIMENSIONS[name].number) for name in DIMENSIONS if name in OF_SOME)
     hours = _parts(f"{BUCKET} AS hour")
-    each = _parts(
-        f"dimension, coalesce(term, {UNKNOWN}) AS term",
-        source=f"seen, LATERAL (VALUES {keys}) AS slice (dimension, term)",
-        condition=f"term IS NOT NULL OR dimension NOT IN ({some})",
-        wide=True,
-    )
     of_all = DIMENSIONS["device"].number  # every event has one, if only "unknown": so the whole is its sum
     prepare()
     with connection.cursor() as cursor:
@@ -238,13 +248,14 @@ def count_day(site: int, day: date, zone: str) -> None:
         )
         cursor.execute(
             f"""INSERT INTO analytics_hour (site_number, hour, {columns})
-            WITH {SEEN}, parts AS ({hours}) SELECT %(site)s, hour, {SUMS} FROM parts GROUP BY hour""",
+            {WHOLE}, parts AS ({hours}) SELECT %(site)s, hour, {SUMS} FROM parts GROUP BY hour""",
             values,
         )
         cursor.execute(
             f"""INSERT INTO analytics_day (site_number, day, dimension, term, {columns})
-            WITH {SEEN},
-            each AS MATERIALIZED ({each}),
+            {WHOLE},
+            alike AS ({_parts(*[DIMENSIONS[name].column for name in OF_WHOLE])}),
+            each AS MATERIALIZED ({_each("alike", OF_WHOLE, PARTS_SUMMED)} UNION ALL {_each("seen", OF_EACH, PARTS)}),
             ranked AS (
                 SELECT dimension, term, row_number() OVER (PARTITION BY dimension ORDER BY sum(pageviews + events) DESC, term) AS rank
                 FROM each GROUP BY dimension, term),
@@ -291,9 +302,8 @@ def rolled_hours(span: Span, days: Sequence[date]) -> dict[Any, list[int]]:
 
 def imported_days(site: int) -> set[date]:
     """Days whose sums came from elsewhere. They have no events, and are not counted anew."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT day FROM analytics_day WHERE site_number = %s AND dimension = %s", [site, IMPORTED])
-        return {row[0] for row in cursor.fetchall()}
+    days = _rows("SELECT day FROM analytics_day WHERE site_number = %s AND dimension = %s", [site, IMPORTED])
+    return {day for (day,) in days}
 
 
 def put_days(site: int, rows: Sequence[tuple[date, int, int, Sequence[int]]]) -> None:
@@ -314,47 +324,35 @@ def days_with_events(site: int, days: set[date], zone: str) -> set[date]:
     if not days:
         return set()
     span = Span(site, zone, min(days), max(days))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT DISTINCT (created_at AT TIME ZONE %(zone)s)::date FROM analytics_event
-            WHERE site_number = %(site)s AND created_at >= %(since)s AND created_at < %(until)s
-            UNION SELECT day FROM analytics_day WHERE site_number = %(site)s AND dimension = 0 AND day NOT IN
-                (SELECT day FROM analytics_day WHERE site_number = %(site)s AND dimension = %(imported)s)""",
-            {**span.bounds, "imported": IMPORTED},
-        )
-        return {row[0] for row in cursor.fetchall()} & days
+    found = _rows(
+        """SELECT DISTINCT (created_at AT TIME ZONE %(zone)s)::date FROM analytics_event
+        WHERE site_number = %(site)s AND created_at >= %(since)s AND created_at < %(until)s
+        UNION SELECT day FROM analytics_day WHERE site_number = %(site)s AND dimension = 0 AND day NOT IN
+            (SELECT day FROM analytics_day WHERE site_number = %(site)s AND dimension = %(imported)s)""",
+        {**span.bounds, "imported": IMPORTED},
+    )
+    return {day for (day,) in found} & days
 
 
 def known_events(site: int, wanted: set[tuple[datetime, int]]) -> set[tuple[datetime, int]]:
     """Those of some events, by moment and id, that are there."""
     moments, ids = [at for at, _ in wanted], [number for _, number in wanted]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT e.created_at, e.event_id FROM unnest(%s::timestamptz[], %s::bigint[]) AS wanted(at, id)
-            JOIN analytics_event e ON e.site_number = %s AND e.created_at = wanted.at AND e.event_id = wanted.id""",
-            [moments, ids, site],
-        )
-        return set(cursor.fetchall())
+    statement = """SELECT e.created_at, e.event_id FROM unnest(%s::timestamptz[], %s::bigint[]) AS wanted(at, id)
+        JOIN analytics_event e ON e.site_number = %s AND e.created_at = wanted.at AND e.event_id = wanted.id"""
+    return {(at, number) for at, number in _rows(statement, [moments, ids, site])}
 
 
 def dirty_days(span: Span) -> list[date]:
     """Days whose roll-ups are older than their events."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT DISTINCT day FROM analytics_dirty d WHERE site_number = %s AND day BETWEEN %s AND %s AND NOT EXISTS (
-                SELECT FROM analytics_day i WHERE i.site_number = d.site_number AND i.day = d.day AND i.dimension = %s) ORDER BY day""",
-            [span.site, span.first, span.last, IMPORTED],
-        )
-        return [row[0] for row in cursor.fetchall()]
+    statement = """SELECT DISTINCT day FROM analytics_dirty d WHERE site_number = %s AND day BETWEEN %s AND %s AND NOT EXISTS (
+        SELECT FROM analytics_day i WHERE i.site_number = d.site_number AND i.day = d.day AND i.dimension = %s) ORDER BY day"""
+    return [day for (day,) in _rows(statement, [span.site, span.first, span.last, IMPORTED])]
 
 
 def take_dirty(limit: int) -> list[tuple[int, date]]:
     """Site numbers and days to count anew, those that wait longest in the table first."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT site_number, day FROM analytics_dirty GROUP BY 1, 2 ORDER BY min(ctid) LIMIT %s", [limit]
-        )
-        return [(site, day) for site, day in cursor.fetchall()]
+    statement = "SELECT site_number, day FROM analytics_dirty GROUP BY 1, 2 ORDER BY min(ctid) LIMIT %s"
+    return [(site, day) for site, day in _rows(statement, [limit])]
 
 
 def clean(site: int, day: date) -> bool:
@@ -371,18 +369,11 @@ def names_of(terms: Sequence[int]) -> dict[int, str]:
 
 def present(site: int, *, since: datetime) -> tuple[int, list[list[Any]]]:
     """Visitors since a moment, and the pages that most of them look at: text and visitors."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(DISTINCT visitor) FROM analytics_event WHERE site_number = %s AND created_at >= %s",
-            [site, since],
-        )
-        visitors = cursor.fetchone()[0]
-        cursor.execute(
-            """SELECT t.text, count(DISTINCT e.visitor) FROM analytics_event e JOIN analytics_term t ON t.id = e.page
-            WHERE e.site_number = %s AND e.created_at >= %s AND e.kind = 0 GROUP BY t.text ORDER BY 2 DESC, 1 LIMIT 10""",
-            [site, since],
-        )
-        return visitors, [list(row) for row in cursor.fetchall()]
+    all_of = "SELECT count(DISTINCT visitor) FROM analytics_event WHERE site_number = %s AND created_at >= %s"
+    by_page = """SELECT t.text, count(DISTINCT e.visitor) FROM analytics_event e JOIN analytics_term t ON t.id = e.page
+        WHERE e.site_number = %s AND e.created_at >= %s AND e.kind = 0 GROUP BY t.text ORDER BY 2 DESC, 1 LIMIT 10"""
+    ((visitors,),) = _rows(all_of, [site, since])
+    return visitors, [list(row) for row in _rows(by_page, [site, since])]
 
 
 def forget_site(site: int) -> dict[str, int]:

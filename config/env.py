@@ -149,7 +149,7 @@ class Environment(BaseSettings):
         timedelta(hours=6), description="Time between backup increments, in seconds or as PT6H."
     )
     backup_pace: float = Field(
-        0.2,
+        0.1,
         gt=0,
         le=1,
         description="The share of its time that a backup by schedule works, for its first quarter of an hour; 1 is always.",

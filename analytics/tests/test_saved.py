@@ -10,9 +10,10 @@ import pytest
 from django.db import connection, transaction
 
 from accounts.tests.factories import UserFactory
-from analytics import query, rollups, services, writer
+from analytics import partitions, query, rollups, services, store, writer
 from analytics.filters import read_filter
 from analytics.models import Definition, Kind
+from analytics.store import Where
 from analytics.stream import Event
 from analytics.zones import Span
 from audit.models import Entry
@@ -264,9 +265,25 @@ def test_a_sample_says_so_and_comes_close(site, owner, monkeypatch):
     found = owner.get(f"sites/{site.pk}/analytics/summary?{DAY}&filter=page:is:/").json()
 
     assert (exact["sample"], exact["metrics"]["visitors"]) == (1.0, 4_000)
-    assert found["sample"] == 0.25
-    assert abs(found["metrics"]["visitors"] - 4_000) < 400
+    assert found["sample"] == 1 / 16
+    assert abs(found["metrics"]["visitors"] - 4_000) < 800
     assert owner.get(f"sites/{site.pk}/analytics/summary?{DAY}").json()["sample"] == 1.0, "sums need no sample"
+
+    finer = Span(site.number, "UTC", date(2026, 3, 1), date(2026, 3, 2), sample=64)
+    assert store.raw_sums(finer, where=Where())[None][0] == 64 * sum(7919 * minute % 64 == 0 for minute in range(4_000))
+
+
+def test_an_index_has_the_sample(site):
+    partitions.ensure({datetime(2026, 3, 1, tzinfo=UTC)})
+    span = Span(site.number, "UTC", date(2026, 3, 1), date(2026, 3, 2), sample=64)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("DROP INDEX analytics_event_site")
+        cursor.execute(f"EXPLAIN {store.SAMPLE} SELECT count(*) FROM seen", span.bounds)
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+        transaction.set_rollback(True)
+    assert "Index Scan" in plan
+    assert "Seq Scan" not in plan
 
 
 def test_events_come_out_as_they_went_in(site, owner, shop):

@@ -32,7 +32,7 @@ BLOCKS = 1024  # of 8 KiB: one range
 LONGEST, LARGEST = 28, 0.4  # parts of a range, and the share of its rows that a delta may have, before it is read whole
 BLOCK = 1 << 18  # bytes of rows that are compressed at once
 PATIENCE = 900  # seconds that a run takes its time, before it is quick: a snapshot that is held keeps dead rows from being cleaned away
-REST = 2.0  # seconds, the most at once
+REST = 0.25  # seconds of sleep before it looks whether to stop
 TOO_OLD = 1 << 31  # transactions, beyond which ages say nothing
 
 
@@ -63,8 +63,11 @@ class Plan:
 
     def rest(self, worked: float) -> None:
         """Sleep as `pace` says, after so many seconds of work."""
-        if self.pace < 1 and time.monotonic() - self.began < PATIENCE:
-            time.sleep(min(REST, worked * (1 / self.pace - 1)))
+        left = worked * (1 / self.pace - 1) if time.monotonic() - self.began < PATIENCE else 0
+        while left > 0:
+            self.step()
+            time.sleep(min(REST, left))
+            left -= REST
 
 
 def take(plan: Plan) -> "Taken":
@@ -278,8 +281,8 @@ def _within(found: Found, number: int) -> sql.Composable:
 
 
 # Over which versions there are, not what they say: a version never changes. xmin has no number of its own, but what it is away from another has;
-# asked for this way it takes half the time of a hash over both.
-XMIN = "((SELECT age('3'::xid)::bigint) + 3 - age(xmin)) & 4294967295"
+# asked for this way it takes half the time of a hash over both. (Once in two billion transactions all numbers move, and everything is read.)
+XMIN = "(SELECT age('3'::xid)::bigint + 3) - age(xmin)"
 MARK = sql.SQL(f"count(*), coalesce(bit_xor(hashtidextended(ctid, {XMIN})), 0)")
 IDS = sql.SQL("string_agg(tidsend(ctid), ''::bytea)")
 

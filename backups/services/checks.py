@@ -150,17 +150,24 @@ def scratch() -> Iterator[str]:
     with psycopg.connect(server, autocommit=True) as connection:
         left = connection.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [prefix]).fetchall()
         for (old,) in left:
-            _drop(connection, old)
+            drop(connection, old)
         statement = "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'"
         connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
         try:
             yield psycopg.conninfo.make_conninfo(server, dbname=name)
         finally:
-            _drop(connection, name)
+            drop(connection, name)
 
 
-def _drop(connection: psycopg.Connection[Any], name: str) -> None:
-    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+def drop(connection: psycopg.Connection[Any], name: str) -> None:
+    """Drop a database, whoever is in it. Raises psycopg.Error."""
+    statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
+    try:
+        connection.execute(statement + sql.SQL(" WITH (FORCE)"))
+    except (
+        psycopg.errors.InsufficientPrivilege
+    ):  # autovacuum is in it, which force may not end; it leaves where there is none
+        connection.execute(statement)
 
 
 def scrub_run(run: BackupRun, *, told: Told = untold, pace: float = 1.0) -> str:

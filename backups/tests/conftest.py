@@ -6,6 +6,7 @@ from django.db import connections
 from psycopg import sql
 
 from backups.engine.sealed import Keys
+from backups.services.checks import drop
 from core.objects import FolderStore
 
 
@@ -31,7 +32,7 @@ def databases(django_db_setup):
     yield make
     with psycopg.connect(dsn_of("postgres"), autocommit=True) as connection:
         for name in made:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            drop(connection, name)
 
 
 @pytest.fixture

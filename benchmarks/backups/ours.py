@@ -34,7 +34,7 @@ def main() -> None:
             new_run(datetime.now(UTC)),
             previous,
             workers=2 if quick else 1,
-            pace=1.0 if quick else 0.2,
+            pace=1.0 if quick else 0.1,
             sums=previous is None,
         )
         taken = backup.take(plan)
