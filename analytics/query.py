@@ -163,7 +163,7 @@ def _visitors(query: Query, **cut: str) -> dict[Any, int]:
 def _sampled(span: Span) -> Span:
     """The span, or a sample of it where there are many events."""
     count = store.size(span)
-    return span if count <= MANY else replace(span, sample=min(256, max(store.FINEST, 2 ** ceil(log2(count / MANY)))))
+    return span if count <= MANY else replace(span, sample=min(256, max(store.ONE_IN, 2 ** ceil(log2(count / MANY)))))
 
 
 def before(query: Query, compare: str) -> Query:

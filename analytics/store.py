@@ -21,7 +21,7 @@ IMPORTED = 99  # no dimension: marks a day whose sums came from elsewhere
 UNCOUNTED = 5_000_000
 LARGEST = 1_000  # terms of a dimension and day that a roll-up names; the rest are one
 
-FINEST = 16  # one visitor of so many is the largest sample: an index has them
+ONE_IN = 16  # visitors: the largest sample, which an index has
 # What draws events, all of a visitor or none; an index has those where the last four bits are zero.
 SAMPLED = "coalesce(visitor, nullif(event_id, 0), (extract(epoch FROM created_at - '1970-01-01 00:00:00+00'::timestamptz) * 1000)::bigint)"
 THOSE = (
@@ -42,7 +42,7 @@ SEEN = f"""
             lasted, bounced, entry, leave
         FROM those LEFT JOIN visits USING (session))"""
 WHOLE = f"WITH those AS NOT MATERIALIZED ({THOSE}), {SEEN}"
-SAMPLE = f"WITH those AS MATERIALIZED ({THOSE} AND ({SAMPLED} & {FINEST - 1}) = 0 AND ({SAMPLED} & (%(sample)s - 1)) < 1), {SEEN}"
+SAMPLE = f"WITH those AS MATERIALIZED ({THOSE} AND ({SAMPLED} & {ONE_IN - 1}) = 0 AND ({SAMPLED} & (%(sample)s - 1)) < 1), {SEEN}"
 # Of `parts`, which has one row for each key and visit: the metrics of each key.
 SUMS = """count(DISTINCT visitor)::int, count(session)::int, sum(pageviews)::int, sum(events)::int,
     count(*) FILTER (WHERE bounced)::int, coalesce(sum(lasted), 0)::bigint, coalesce(sum(engaged), 0)::bigint,

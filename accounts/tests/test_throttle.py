@@ -54,9 +54,8 @@ class Counted:
 
 @pytest.mark.parametrize("email", ["member@example.com", "nobody@example.com"])
 def test_of_two_hundred_parallel_wrong_passwords_five_reach_the_hasher(member, hashes, email, monkeypatch):
-    alone = Counted(
-        throttle._local
-    )  # what stands in while Redis does not answer in time, as on a machine that is very busy
+    # What stands in while Redis does not answer in time, as on a machine that is very busy. PostgreSQL may say 503 there.
+    alone = Counted(throttle._local)
     monkeypatch.setattr(throttle, "_local", alone)
 
     def attack(_):
@@ -72,7 +71,9 @@ def test_of_two_hundred_parallel_wrong_passwords_five_reach_the_hasher(member, h
     waited = sum(time.monotonic() - begun >= end for end in (2, 6, 14, 30, 62))  # delays of 2, 4, 8 ... that are over
     refused, busy = ([answer for answer in answers if answer.status_code == status] for status in (429, 503))
     assert 5 - len(busy) <= len(hashes) <= 5 + waited + alone.allowed
-    assert len(refused) + len(busy) + len(hashes) >= 200
+    assert (
+        0 <= len(refused) + len(busy) + len(hashes) - 200 <= len(busy)
+    )  # who hears 503 may have been hashed before it
     assert sum(answer.status_code == 401 for answer in answers) + len(busy) + len(refused) == 200
     assert {answer.json()["code"] for answer in refused} == {"too_many_attempts"}
     assert all(int(answer["Retry-After"]) >= 1 for answer in refused)

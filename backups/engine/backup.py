@@ -170,12 +170,14 @@ class Reading:
             raise
 
     def _read(self, work: Iterator[tuple[Found, int]], total: int) -> None:
+        worked = 0.0
         with self.snapshot.reader() as connection:
             while not self._failed:
                 with self._lock:
                     item = next(work, None)
                 if item is None:
                     return
+                self.plan.rest(worked)
                 self.plan.step()
                 began = time.monotonic()
                 found, number = item
@@ -187,7 +189,7 @@ class Reading:
                 with self._lock:
                     self._done += 1
                     self.plan.told(self._done, total)
-                self.plan.rest(time.monotonic() - began)
+                worked = time.monotonic() - began
 
     def mark(self, connection: Connection, found: Found, number: int) -> tuple[int, int]:
         return _mark(connection, found, _within(found, number))
@@ -281,7 +283,7 @@ def _within(found: Found, number: int) -> sql.Composable:
 
 
 # Over which versions there are, not what they say: a version never changes. xmin has no number of its own, but what it is away from another has;
-# asked for this way it takes half the time of a hash over both. (Once in two billion transactions all numbers move, and everything is read.)
+# asked for this way it takes half the time of a hash over both. (Once in two billion transactions all marks move, and every list of ctids is stored again.)
 XMIN = "(SELECT age('3'::xid)::bigint + 3) - age(xmin)"
 MARK = sql.SQL(f"count(*), coalesce(bit_xor(hashtidextended(ctid, {XMIN})), 0)")
 IDS = sql.SQL("string_agg(tidsend(ctid), ''::bytea)")

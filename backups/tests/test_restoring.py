@@ -121,6 +121,21 @@ def test_proof_finds_content_that_differs_where_counts_do_not(runs, databases):
         assert unfinished(connection)
 
 
+def test_a_range_that_lacks_rows_is_noticed_as_it_is_loaded(runs, databases):
+    repository = Repository(runs.store, runs.keys)
+    manifest = repository.manifest(repository.runs()[0])
+    page = next(table for table in manifest.tables if table.name == "page")
+    count, mark = page.ranges[0].mark
+    page.ranges[0].mark = (count + 1, mark)
+    assert page.ranges[0].live is None
+
+    target = databases()
+    with pytest.raises(Damaged, match=r"public\.page does not have as many rows"):
+        restore(repository, manifest, target)
+    with psycopg.connect(target) as connection:
+        assert unfinished(connection)
+
+
 def test_an_older_server_is_refused(runs, databases):
     repository = Repository(runs.store, runs.keys)
     manifest = repository.manifest(repository.runs()[-1])
