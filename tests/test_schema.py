@@ -11,7 +11,7 @@ import pytest
 from tests.stack import ROOT
 
 pytestmark = pytest.mark.stack
-EXAMPLES = "400" if os.environ.get("SOAK") else "25"
+EXAMPLES = "400" if os.environ.get("SOAK") else "10"
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance"
 
 
@@ -20,7 +20,7 @@ def fuzz(web, person, *arguments, of=None):
     known = of or person.publish()[0]
     command = [
         str(Path(sys.executable).with_name("schemathesis")), "run", f"{web.url}/api/schema", "--header", f"Authorization: Bearer {person.access}",
-        "--checks", CHECKS, "--max-examples", EXAMPLES, "--workers", "2", "--generation-database", "none", "--no-color", *arguments,
+        "--checks", CHECKS, "--max-examples", EXAMPLES, "--workers", "1", "--generation-database", "none", "--no-color", *arguments,
     ]  # fmt: skip
     scratch = ROOT / "var" / "test" / "schemathesis"
     shutil.rmtree(scratch, ignore_errors=True)

@@ -47,7 +47,7 @@ class Plan:
     run: str
     previous: Manifest | None = None
     workers: int = 2
-    pace: float = 1.0  # the share of its time that a reader works for the first `PATIENCE` seconds; the rest it sleeps, for others to be served
+    pace: float = 1.0  # the share of its time that it works for the first `PATIENCE` seconds, with one reader; the rest it sleeps, for others to be served
     sums: bool = True  # whether the content of what changed is summed, so that this run can be proven; it takes as long as reading it
     facts: dict[str, Any] = field(default_factory=dict)
     stopped: Callable[[], bool] = lambda: False
@@ -56,18 +56,25 @@ class Plan:
     looked: Callable[[Snapshot], None] = lambda snapshot: None  # for tests: while the snapshot is held
     read: int = 0  # bytes of rows
     began: float = field(default_factory=time.monotonic)
+    rested: float = field(default_factory=time.monotonic)
 
     def step(self) -> None:
         if self.stopped():
             raise Stopped("The run was asked to stop. The last good one stays.")
 
-    def rest(self, worked: float) -> None:
-        """Sleep as `pace` says, after so many seconds of work."""
-        left = worked * (1 / self.pace - 1) if time.monotonic() - self.began < PATIENCE else 0
+    @property
+    def patient(self) -> bool:
+        return self.pace < 1 and time.monotonic() - self.began < PATIENCE
+
+    def rest(self) -> None:
+        """A step before more work: sleeps as `pace` says, for the work since the last one. While that is below 1, there is one reader."""
+        self.step()
+        left = (time.monotonic() - self.rested) * (1 / self.pace - 1) if self.patient else 0
         while left > 0:
-            self.step()
             time.sleep(min(REST, left))
             left -= REST
+            self.step()
+        self.rested = time.monotonic()
 
 
 def take(plan: Plan) -> "Taken":
@@ -143,7 +150,7 @@ class Reading:
     results: dict[tuple[str, int], Range] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _done: int = 0
-    _failed: bool = False
+    _over: threading.Event = field(default_factory=threading.Event)  # all ranges are given out, or a reader failed
 
     def tables(self, wanted: list[Found]) -> list[Table]:
         """All tables with their ranges in order. Raises what a reader raised first."""
@@ -152,34 +159,36 @@ class Reading:
         work = iter([(found, number) for found in wanted for number in range(ranges[found.key])])
         total = sum(ranges.values())
         with ThreadPoolExecutor(self.plan.workers) as pool:
-            for future in [pool.submit(self._work, work, total) for _ in range(self.plan.workers)]:
+            for future in [pool.submit(self._work, work, total, place) for place in range(self.plan.workers)]:
                 future.result()
         return [
             Table(found.schema, found.name, list(found.columns), found.shape, [self.results[found.key, number] for number in range(ranges[found.key])])
             for found in wanted
         ]  # fmt: skip
 
-    def _work(self, work: Iterator[tuple[Found, int]], total: int) -> None:
+    def _work(self, work: Iterator[tuple[Found, int]], total: int, place: int) -> None:
         try:
+            while place and self.plan.patient and not self._over.wait(REST):
+                pass
             self._read(work, total)
         except psycopg.errors.LockNotAvailable:  # somebody waits for a table, and we stand before them
-            self._failed = True
+            self._over.set()
             raise Stopped("A change of the tables had to go first. The last good run stays.") from None
         except BaseException:
-            self._failed = True  # the others need not go on
+            self._over.set()  # the others need not go on
             raise
 
     def _read(self, work: Iterator[tuple[Found, int]], total: int) -> None:
-        worked = 0.0
+        if self._over.is_set():
+            return
         with self.snapshot.reader() as connection:
-            while not self._failed:
+            while not self._over.is_set():
                 with self._lock:
                     item = next(work, None)
                 if item is None:
+                    self._over.set()
                     return
-                self.plan.rest(worked)
-                self.plan.step()
-                began = time.monotonic()
+                self.plan.rest()
                 found, number = item
                 table = self.old.get(found.key)
                 same = table is not None and table.shape == found.shape and found.heap and number < len(table.ranges)
@@ -189,7 +198,6 @@ class Reading:
                 with self._lock:
                     self._done += 1
                     self.plan.told(self._done, total)
-                worked = time.monotonic() - began
 
     def mark(self, connection: Connection, found: Found, number: int) -> tuple[int, int]:
         return _mark(connection, found, _within(found, number))
@@ -203,33 +211,27 @@ class Reading:
         return self.writer.put(blocks)
 
     def _range(self, connection: Connection, found: Found, number: int, known: Range | None) -> Range:
-        within = _within(found, number)
+        within, sums = _within(found, number), self.plan.sums
         if known is None:
-            mark, ids, total = _look(connection, found, within, sums=self.plan.sums)
-            return Range(mark, [self._part(connection, found, within, ids)] if mark[0] else [], None, total)
-        mark = _mark(connection, found, within)
-        if known.mark == mark:
-            if known.total is None and self.plan.sums:
-                known.total = _total(connection, found, within)
-            return known
-        newer, shipped = self._newer(connection, found, within, known)
-        if newer is None or not mark[0]:
-            return self._range(connection, found, number, None)
-        ids, total = _ids(connection, found, within), _total(connection, found, within) if self.plan.sums else None
-        part = self._part(connection, found, newer, shipped)
-        return Range(mark, [*known.parts, part], self._put([shuffled(ids)]), total)
+            mark, ids, total = _look(connection, found, within, sums=sums)
+        else:
+            mark = _mark(connection, found, within)
+            if known.mark == mark:
+                if known.total is None and sums:
+                    known.total = _total(connection, found, within)
+                return known
+            newer = self._newer()
+            ids, shipped, total = _look_again(connection, found, within, newer, sums=sums)
+            if mark[0] and len(known.parts) < LONGEST and len(shipped) <= LARGEST * ID * known.mark[0]:
+                part = self._part(connection, found, sql.SQL("{} AND {}").format(within, newer), shipped)
+                return Range(mark, [*known.parts, part], self._put([shuffled(ids)]), total)
+        return Range(mark, [self._part(connection, found, within, ids)] if mark[0] else [], None, total)
 
-    def _newer(
-        self, connection: Connection, found: Found, within: sql.Composable, known: Range
-    ) -> tuple[sql.Composable | None, bytes]:
-        """The condition for versions that the last run could not have seen, and their ctids; None where the whole range is the better deal."""
+    def _newer(self) -> sql.Composable:
+        """The condition for versions that the last run could not have seen."""
         assert self.plan.previous is not None
-        if len(known.parts) >= LONGEST:
-            return None, b""
         xmin = sql.Literal(str(self.plan.bound(self.plan.previous.xmin) % (1 << 32)))
-        newer = sql.SQL("{} AND age(xmin) <= age({}::xid)").format(within, xmin)
-        ids = _ids(connection, found, newer)
-        return (newer, ids) if len(ids) // ID <= LARGEST * max(1, known.mark[0]) else (None, b"")
+        return sql.SQL("age(xmin) <= (SELECT age({}::xid))").format(xmin)
 
     def _part(self, connection: Connection, found: Found, condition: sql.Composable, ids: bytes) -> Part:
         """Rows and their ctids: two statements of one snapshot, which read in the same order."""
@@ -239,7 +241,7 @@ class Reading:
         columns = sql.SQL(", ").join(map(sql.Identifier, found.columns))
         statement = sql.SQL("COPY (SELECT {} FROM ONLY {} WHERE {}) TO STDOUT").format(columns, found.ref, condition)
         for block in copied(connection, statement):
-            self.plan.step()
+            self.plan.rest()
             self.plan.read += len(block)
             yield block
 
@@ -302,14 +304,6 @@ def _mark(connection: Connection, found: Found, within: sql.Composable) -> tuple
     return int(count), int(hashed)
 
 
-def _ids(connection: Connection, found: Found, condition: sql.Composable) -> bytes:
-    """The ctids of these rows, ID bytes each."""
-    (ids,) = _ask(
-        connection, "SELECT {ids} FROM ONLY {table} WHERE {within}", ids=IDS, table=found.ref, within=condition
-    )
-    return bytes(ids or b"")
-
-
 def _total(connection: Connection, found: Found, within: sql.Composable) -> int:
     """The sum of the hashes of what the rows say."""
     (total,) = _ask(
@@ -326,9 +320,20 @@ def _total(connection: Connection, found: Found, within: sql.Composable) -> int:
 def _look(
     connection: Connection, found: Found, within: sql.Composable, *, sums: bool
 ) -> tuple[tuple[int, int], bytes, int | None]:
-    """Mark, ctids, and where it is wanted the sum of the hashes of what the rows say, in one pass."""
+    """Mark, ctids (ID bytes each), and where it is wanted the sum of the hashes of what the rows say, in one pass."""
     count, hashed, ids, total = _ask(
         connection, "SELECT {mark}, {ids}, {total} FROM ONLY {table} AS {row} WHERE {within}", mark=MARK, ids=IDS,
-        total=TOTAL if sums else sql.SQL("0"), table=found.ref, row=ROW, within=within,
+        total=TOTAL if sums else sql.NULL, table=found.ref, row=ROW, within=within,
     )  # fmt: skip
     return (int(count), int(hashed)), bytes(ids or b""), int(total) if sums else None
+
+
+def _look_again(
+    connection: Connection, found: Found, within: sql.Composable, newer: sql.Composable, *, sums: bool
+) -> tuple[bytes, bytes, int | None]:
+    """Ctids of all, of those that are newer, and the sum as above, in one pass."""
+    ids, shipped, total = _ask(
+        connection, "SELECT {ids}, {ids} FILTER (WHERE {newer}), {total} FROM ONLY {table} AS {row} WHERE {within}",
+        ids=IDS, newer=newer, total=TOTAL if sums else sql.NULL, table=found.ref, row=ROW, within=within,
+    )  # fmt: skip
+    return bytes(ids or b""), bytes(shipped or b""), int(total) if sums else None

@@ -152,7 +152,7 @@ def reason_of(refusal: Exception) -> str:
 
 
 def take_run(run: BackupRun, *, told: Told = untold, pace: float = 1.0) -> BackupRun:
-    """Take a queued run, as whoever works; with a `pace` below 1 by one reader that sleeps in between. What stands against it is in the row afterwards."""
+    """Take a queued run, as whoever works; with a `pace` below 1 it sleeps in between. What stands against it is in the row afterwards."""
     started = timezone.now()
     if not claim(run, now=started):
         return run
@@ -176,7 +176,7 @@ def _take(run: BackupRun, watch: Watch, told: Told, pace: float, *, started: dat
     run.provable = run.provable or previous is None or not lately.exists()
     plan = Plan(
         places.source(), store, places.keys(), bytes(state.id_key), run.pk.hex, previous,
-        workers=1 if pace < 1 else 2, pace=pace, sums=run.provable, facts={"version": settings.VERSION}, stopped=watch.is_over, told=told,
+        pace=pace, sums=run.provable, facts={"version": settings.VERSION}, stopped=watch.is_over, told=told,
     )  # fmt: skip
     taken = backup.take(plan)
     connection.close_if_unusable_or_obsolete()  # it had nothing to do for as long as that took

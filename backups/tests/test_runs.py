@@ -21,6 +21,7 @@ from audit.models import Entry
 from backups import places, selectors, services
 from backups.engine import backup as engine
 from backups.engine.sealed import new_identity
+from backups.engine.source import Snapshot
 from backups.models import BackupRun, BackupState, Check
 from backups.services import working
 from backups.services.checks import queue_due_checks
@@ -110,22 +111,25 @@ def test_only_one_works_at_a_time():
 
 
 def test_by_schedule_it_leaves_others_their_time_and_by_hand_it_does_not(settings, monkeypatch):
-    settings.BACKUP_PACE, slept = 0.25, []
+    settings.BACKUP_PACE, slept, readers, reader = 0.25, [], [], Snapshot.reader
+    monkeypatch.setattr(Snapshot, "reader", lambda snapshot: readers.append(1) or reader(snapshot))
     monkeypatch.setattr(working, "queue_due_checks", lambda now: None)
     monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=time.monotonic, sleep=slept.append))
     take()
-    assert slept == []
+    assert (slept, len(readers)) == ([], 2)
 
+    readers.clear()
     services.queue_run(actor=SYSTEM, full=True)
     began = time.monotonic()
     services.work(now=timezone.now())
     assert 0 < sum(slept) <= 3 * (time.monotonic() - began)
+    assert len(readers) == 1
 
-    slept.clear()
+    slept.clear(), readers.clear()
     monkeypatch.setattr(engine, "PATIENCE", 0)  # the time for it is over
     services.queue_run(actor=SYSTEM, full=True)
     services.work(now=timezone.now())
-    assert slept == []
+    assert (slept, len(readers)) == ([], 2)
 
 
 def test_asking_twice_is_one_run():

@@ -24,7 +24,6 @@ def main() -> None:
     keys, store, state = Keys(masters=(b"k" * 32,)), FolderStore(Path(facts["store"])), Path(facts["state"])
     began, shipped, read = time.perf_counter(), 0, 0
     if act in {"take", "scheduled"}:
-        quick = act == "take"
         previous = pickle.loads(state.read_bytes()) if state.exists() else None  # ours, of a moment ago
         plan = Plan(
             Source(facts["dsn"], {}),
@@ -33,8 +32,7 @@ def main() -> None:
             b"i" * 32,
             new_run(datetime.now(UTC)),
             previous,
-            workers=2 if quick else 1,
-            pace=1.0 if quick else 0.1,
+            pace=1.0 if act == "take" else 0.1,
             sums=previous is None,
         )
         taken = backup.take(plan)
