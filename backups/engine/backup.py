@@ -56,7 +56,7 @@ class Plan:
     looked: Callable[[Snapshot], None] = lambda snapshot: None  # for tests: while the snapshot is held
     read: int = 0  # bytes of rows
     began: float = field(default_factory=time.monotonic)
-    rested: float = field(default_factory=time.monotonic)
+    rested: float = 0.0  # when it did last
 
     def step(self) -> None:
         if self.stopped():
@@ -67,9 +67,9 @@ class Plan:
         return self.pace < 1 and time.monotonic() - self.began < PATIENCE
 
     def rest(self) -> None:
-        """A step before more work: sleeps as `pace` says, for the work since the last one. While that is below 1, there is one reader."""
+        """A step before more work: sleeps as `pace` says, for the work since the last one. Waiting for locks before the first was none."""
         self.step()
-        left = (time.monotonic() - self.rested) * (1 / self.pace - 1) if self.patient else 0
+        left = (time.monotonic() - self.rested) * (1 / self.pace - 1) if self.patient and self.rested else 0
         while left > 0:
             time.sleep(min(REST, left))
             left -= REST

@@ -125,6 +125,13 @@ def test_by_schedule_it_leaves_others_their_time_and_by_hand_it_does_not(setting
     assert 0 < sum(slept) <= 3 * (time.monotonic() - began)
     assert len(readers) == 1
 
+    slept.clear()
+    monkeypatch.setattr(engine.sources, "check", lambda source: time.sleep(1))  # to wait is no work
+    services.queue_run(actor=SYSTEM, full=True)
+    began = time.monotonic()
+    services.work(now=timezone.now())
+    assert 0 < sum(slept) <= 3 * (time.monotonic() - began - 1)
+
     slept.clear(), readers.clear()
     monkeypatch.setattr(engine, "PATIENCE", 0)  # the time for it is over
     services.queue_run(actor=SYSTEM, full=True)
