@@ -48,7 +48,8 @@ CSV = OpenApiParameter("format", str, enum=["json", "csv"])
 def known(request: Request, names: set[str]) -> None:
     """Raise Invalid for parameters that do not exist here."""
     if unknown := sorted(set(request.query_params) - names - {"format"}):
-        raise Invalid([FieldProblem("", "query_unknown", f"Not a parameter here: {unknown[0][:40]}.")])
+        told = f"Not a parameter here: {unknown[0][:40]}. There are {', '.join(sorted(names | {'format'}))}."
+        raise Invalid([FieldProblem("", "query_unknown", told)])
 
 
 def read_query(request: Request, *, site: int, zone: str, now: datetime) -> Query:

@@ -125,6 +125,12 @@ def test_what_makes_no_sense_is_refused(site, owner, asked):
     assert owner.get(f"sites/{site.pk}/analytics/summary?{asked}").status_code == 400
 
 
+def test_whoever_guesses_the_name_of_a_parameter_is_told_the_right_one(site, owner):
+    refused = owner.get(f"sites/{site.pk}/analytics/breakdown?by=page").json()["errors"][0]["detail"]
+
+    assert "dimension" in refused.partition("There are")[2]
+
+
 def test_too_fine_intervals_are_refused(site, owner):
     base = f"sites/{site.pk}/analytics/timeseries"
     assert owner.get(f"{base}?period=7d&interval=minute").status_code == 400
