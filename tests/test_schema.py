@@ -11,7 +11,7 @@ import pytest
 from tests.stack import ROOT
 
 pytestmark = pytest.mark.stack
-EXAMPLES = "400" if os.environ.get("SOAK") else "10"
+EXAMPLES = "400" if os.environ.get("SOAK") else "25"
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance"
 
 
