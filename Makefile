@@ -3,13 +3,16 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test check lint types format soak bench pictures lock clean
+.PHONY: run test smoke check lint types format soak bench pictures lock clean
 
 run: $(READY)
 	@exec $(BIN)/python manage.py up
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+smoke: $(READY)
+	@$(BIN)/python -m pytest smoke
 
 check: lint types
 	@$(BIN)/python manage.py makemigrations --check --dry-run
@@ -29,7 +32,7 @@ format: $(READY)
 	@$(BIN)/ruff check --fix .
 
 soak: $(READY)
-	@SOAK=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	@SOAK=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.http import HttpResponse
 from django.test import Client
@@ -18,7 +19,22 @@ from accounts.tests.factories import UserFactory
 from accounts.tokens import mint_access
 from core import redis
 
-pytest_plugins = ["tests.stack", "tests.issuer", "tests.nursery", "tests.s3"]
+pytest_plugins = [  # a module before those that import it
+    "tests.order",
+    "tests.database",
+    "tests.stack",
+    "tests.browser",
+    "tests.issuer",
+    "tests.mail",
+    "tests.nursery",
+    "tests.s3",
+    "tests.office",
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let WhiteNoise look static files up when they are asked for: every `Client` would otherwise list all of them."""
+    settings.WHITENOISE_AUTOREFRESH = True
 
 
 @pytest.fixture(autouse=True)
@@ -89,11 +105,11 @@ def sign_in(user: User) -> Api:
 
 
 @pytest.fixture
-def api(transactional_db: None) -> Api:
+def api(db: None) -> Api:
     return sign_in(UserFactory())
 
 
 @pytest.fixture
-def other(transactional_db: None) -> Api:
+def other(db: None) -> Api:
     """Somebody else."""
     return sign_in(UserFactory())

@@ -22,6 +22,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 if not WORKER:
     from config import embedded
 
+    for name in ("DATABASE_URL", "REDIS_URL", "CACHE_REDIS_URL"):  # tests empty what they find there
+        os.environ.pop(name, None)
     _stack = ExitStack()
     os.environ.update(_stack.enter_context(embedded.services(VAR, fast=True)))
     atexit.register(_stack.close)

@@ -76,6 +76,9 @@ class FolderStore:
         return sorted(key for key in found if key.startswith(prefix) and "/." not in f"/{key}")
 
 
+READ_TIMEOUT_SECONDS = 10  # of one answer from a bucket; botocore tries three times
+
+
 class S3Store:
     """Objects in a bucket, created with `If-None-Match: *`. Turn on object lock there, and nobody can delete them."""
 
@@ -86,7 +89,9 @@ class S3Store:
         from botocore.config import Config
 
         self.bucket, self.prefix = bucket, prefix
-        config = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "max_attempts": 3})
+        config = Config(
+            connect_timeout=3, read_timeout=READ_TIMEOUT_SECONDS, retries={"mode": "standard", "max_attempts": 3}
+        )
         self.client: Any = boto3.client(
             "s3",
             endpoint_url=endpoint,

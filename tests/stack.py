@@ -116,7 +116,9 @@ class Stack:
             "RATE_LIMIT": "1000000",
         }
         self.manage("migrate", "--verbosity", "0")
-        self.webs = [self.start_web(workers=2), self.start_web(workers=1)]
+        self.webs = [self.launch_web(workers=2), self.launch_web(workers=1)]
+        for web in self.webs:
+            self.wait_until_ready(web)
 
     def manage(self, *arguments: str, **environ: str) -> str:
         """Run a command to its end; its output."""
@@ -131,6 +133,12 @@ class Stack:
         return done.stdout
 
     def start_web(self, *, workers: int, **environ: str) -> Web:
+        """A web process with these settings, ready to answer."""
+        web = self.launch_web(workers=workers, **environ)
+        self.wait_until_ready(web)
+        return web
+
+    def launch_web(self, *, workers: int, **environ: str) -> Web:
         port, internal = embedded.free_port(), embedded.free_port()
         var = self.home / f"web-{port}"
         var.mkdir()
@@ -150,9 +158,10 @@ class Stack:
                 stdout=output,
                 stderr=output,
             )
-        web = Web(port, internal, process, log)
+        return Web(port, internal, process, log)
+
+    def wait_until_ready(self, web: Web) -> None:
         eventually(lambda: self.ready(web), seconds=60)
-        return web
 
     @staticmethod
     def ready(web: Web) -> bool:

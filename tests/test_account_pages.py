@@ -1,29 +1,17 @@
 """Accounts in Chromium: the samples of docs/accounts.md, the pages behind mailed links, and the door of the admin."""
 
-import json
 import re
 import secrets
-from pathlib import Path
 
 import httpx
 import pyotp
 import pytest
 
 from accounts.tests.calls import auth_hash
-from tests.oidc_issuer import CLIENT, SECRET
+from tests.browser import SIZES, picture
 from tests.stack import PASSWORD, ROOT, eventually
-from tests.test_accounts_outside import certificate, office, sign_up  # noqa: F401 - fixtures
-from tests.test_browser import CHROMIUM, SIZES, browser, look, picture  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.stack
-needs_chromium = pytest.mark.skipif(
-    not CHROMIUM, reason="browser test: Chromium is not installed (apt-get install chromium)"
-)
-
-
-def mailed_tokens(folder: Path, address: str) -> list[str]:
-    texts = [path.read_text() for path in sorted(folder.glob(f"*-{address}.txt"))]
-    return [found[1] for text in texts if (found := re.search(r"#(\S+)", text))]
 
 
 def give_finger(page):
@@ -54,16 +42,13 @@ MAKE_PASSKEY = """async ([email, password, recovery_code]) => {
 }"""
 
 
-@needs_chromium
-@pytest.mark.browser
-def test_every_sample_of_the_guide_runs_in_a_browser(office, look, tmp_path, issuer):  # noqa: F811 - the fixture
-    known = {"issuer": issuer.url, "client_id": CLIENT, "client_secret": SECRET}
-    web = office(f"file://{tmp_path}", OIDC_PROVIDERS=json.dumps({"acme": known}))
+def test_every_sample_of_the_guide_runs_in_a_browser(office, look, issuer):
+    web = office.web
     page = look(f"http://localhost:{web.port}/account/forgot-password")
     seen: list[str] = []
 
     def mailed_token(address: str) -> str:
-        (*_, token) = eventually(lambda: [t for t in mailed_tokens(tmp_path, address) if t not in seen], seconds=30)
+        (*_, token) = eventually(lambda: [t for t in office.tokens_to(address) if t not in seen], seconds=30)
         seen.append(token)
         return token
 
@@ -89,13 +74,11 @@ def test_every_sample_of_the_guide_runs_in_a_browser(office, look, tmp_path, iss
     assert statuses["me"]["data"]["email"] == "ada@example.com"
 
 
-@needs_chromium
-@pytest.mark.browser
 @pytest.mark.parametrize("size", SIZES)
-def test_mailed_links_work_on_our_own_pages(office, look, tmp_path, size):  # noqa: F811
-    web = office(f"file://{tmp_path}")
-    address = sign_up(web)
-    link = eventually(lambda: mailed_tokens(tmp_path, address), seconds=30)
+def test_mailed_links_work_on_our_own_pages(office, look, size):
+    web = office.web
+    address = office.sign_up()
+    link = eventually(lambda: office.tokens_to(address), seconds=30)
     base = f"http://localhost:{web.port}/account"
 
     page = look(f"{base}/verify-email#{link[0]}", size)
@@ -107,7 +90,7 @@ def test_mailed_links_work_on_our_own_pages(office, look, tmp_path, size):  # no
     page.get_by_label("E-mail address").fill(address)
     page.keyboard.press("Enter")
     page.get_by_text("a mail is on its way").wait_for()
-    tokens = eventually(lambda: [t for t in mailed_tokens(tmp_path, address) if t != link[0]], seconds=30)
+    tokens = eventually(lambda: [t for t in office.tokens_to(address) if t != link[0]], seconds=30)
     page = look(f"{base}/reset-password#{tokens[0]}", size)
     page.get_by_label("New password").fill("password")
     page.keyboard.press("Enter")
@@ -129,16 +112,14 @@ SIGN_UP_BLIND = """async (email) => {
 }"""
 
 
-@needs_chromium
-@pytest.mark.browser
 @pytest.mark.parametrize("size", SIZES)
-def test_a_blind_account_is_reset_on_our_own_page_without_showing_the_password(office, look, tmp_path, size):  # noqa: F811
-    web = office(f"file://{tmp_path}")
+def test_a_blind_account_is_reset_on_our_own_page_without_showing_the_password(office, look, size):
+    web = office.web
     address = f"{secrets.token_hex(6)}@example.com"
     base = f"http://localhost:{web.port}/account"
     page = look(f"{base}/forgot-password", size)
     assert page.evaluate(SIGN_UP_BLIND, address) == 202
-    (token,) = eventually(lambda: mailed_tokens(tmp_path, address), seconds=30)
+    (token,) = eventually(lambda: office.tokens_to(address), seconds=30)
     page = look(f"{base}/verify-email#{token}", size)
     page.get_by_role("button", name="Confirm").click()
     page.get_by_text("Your address is confirmed").wait_for()
@@ -146,7 +127,7 @@ def test_a_blind_account_is_reset_on_our_own_page_without_showing_the_password(o
     page.get_by_label("E-mail address").fill(address)
     page.keyboard.press("Enter")
     page.get_by_text("a mail is on its way").wait_for()
-    (_, token) = eventually(lambda: (found := mailed_tokens(tmp_path, address))[1:] and found, seconds=30)
+    (_, token) = eventually(lambda: (found := office.tokens_to(address))[1:] and found, seconds=30)
 
     page = look(f"{base}/reset-password?scheme=blind#{token}", size)
     sent = []
@@ -164,14 +145,11 @@ def test_a_blind_account_is_reset_on_our_own_page_without_showing_the_password(o
     assert (told["scheme"], told["kdf"]["iterations"]) == ("blind", 700_000)
 
 
-@needs_chromium
-@pytest.mark.browser
 @pytest.mark.parametrize("size", SIZES)
-def test_our_own_pages_take_who_comes_from_a_provider_and_open_what_was_closed(office, look, tmp_path, issuer, size):  # noqa: F811
-    known = {"issuer": issuer.url, "client_id": CLIENT, "client_secret": SECRET}
+def test_our_own_pages_take_who_comes_from_a_provider_and_open_what_was_closed(office, look, issuer, size):
     address = f"{secrets.token_hex(6)}@example.com"
     issuer.say(claims={"email": address, "sub": address})
-    web = office(f"file://{tmp_path}", OIDC_PROVIDERS=json.dumps({"acme": known}), APP_HOST="localhost")
+    web = office.web
     base = f"http://localhost:{web.port}"
     page = look(f"{base}/account/forgot-password", size)
     begun = page.evaluate(
@@ -186,53 +164,47 @@ def test_our_own_pages_take_who_comes_from_a_provider_and_open_what_was_closed(o
     bearer = {"Host": "localhost", "Authorization": f"Bearer {page.evaluate(REFRESH)}"}
     closed = httpx.delete(f"{web.url}/api/v1/auth/me", headers={**bearer, "If-Match": "*"})
     assert closed.status_code == 204
-    (token,) = eventually(lambda: mailed_tokens(tmp_path, address), seconds=30)
+    (token,) = eventually(lambda: office.tokens_to(address), seconds=30)
     page = look(f"{base}/account/restore-account#{token}", size)
     picture(page, f"account-restore-{size}")
     page.get_by_role("button", name="Open it again").click()
     page.get_by_text("Your account is open again").wait_for()
 
 
-@needs_chromium
-@pytest.mark.browser
 @pytest.mark.parametrize("size", SIZES)
-def test_staff_set_up_a_factor_and_enter_with_it_and_with_a_passkey(stack, look, size):  # noqa: F811
-    web = stack.start_web(workers=1, STAFF_MFA="required")
+def test_staff_set_up_a_factor_and_enter_with_it_and_with_a_passkey(office, stack, look, size):
+    web = office.web
     address = f"{secrets.token_hex(6)}@example.com"
     stack.manage("create_admin", address, ADMIN_PASSWORD=PASSWORD)
-    try:
-        page = look(f"http://localhost:{web.port}/admin/", size)
-        picture(page, f"admin-door-{size}")
-        page.get_by_label("E").first.fill(address)
-        page.get_by_label("Password:").fill(PASSWORD)
-        page.get_by_role("button", name="Sign in").click()
-        secret = page.locator("code").inner_text()
-        picture(page, f"admin-second-factor-{size}")
-        page.get_by_label("Code").fill(pyotp.TOTP(secret).now())
-        page.get_by_role("button", name="Set up").click()
-        page.get_by_text("Keep these recovery codes").wait_for()
-        code, second_code = page.locator("#content-main li").all_inner_texts()[:2]
-        picture(page, f"admin-recovery-codes-{size}")
-        page.get_by_role("link", name="Continue").click()
-        page.get_by_role("heading", name="Administration").wait_for()
-        page.locator("#logout-form button").click()
-        page.get_by_text("Logged out").wait_for()
+    page = look(f"http://localhost:{web.port}/admin/", size)
+    picture(page, f"admin-door-{size}")
+    page.get_by_label("E").first.fill(address)
+    page.get_by_label("Password:").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    secret = page.locator("code").inner_text()
+    picture(page, f"admin-second-factor-{size}")
+    page.get_by_label("Code").fill(pyotp.TOTP(secret).now())
+    page.get_by_role("button", name="Set up").click()
+    page.get_by_text("Keep these recovery codes").wait_for()
+    code, second_code = page.locator("#content-main li").all_inner_texts()[:2]
+    picture(page, f"admin-recovery-codes-{size}")
+    page.get_by_role("link", name="Continue").click()
+    page.get_by_role("heading", name="Administration").wait_for()
+    page.locator("#logout-form button").click()
+    page.get_by_text("Logged out").wait_for()
 
-        page.goto(f"http://localhost:{web.port}/admin/")
-        page.locator("#id_username").fill(address)
-        page.locator("#id_password").fill(PASSWORD)
-        page.locator("#id_code").fill(code)
-        page.keyboard.press("Enter")
-        page.get_by_role("heading", name="Administration").wait_for()
-        give_finger(page)
-        assert page.evaluate(MAKE_PASSKEY, [address, PASSWORD, second_code]) == 201
-        page.locator("#logout-form button").click()
-        page.get_by_text("Logged out").wait_for()
+    page.goto(f"http://localhost:{web.port}/admin/")
+    page.locator("#id_username").fill(address)
+    page.locator("#id_password").fill(PASSWORD)
+    page.locator("#id_code").fill(code)
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Administration").wait_for()
+    give_finger(page)
+    assert page.evaluate(MAKE_PASSKEY, [address, PASSWORD, second_code]) == 201
+    page.locator("#logout-form button").click()
+    page.get_by_text("Logged out").wait_for()
 
-        page.goto(f"http://localhost:{web.port}/admin/")
-        page.get_by_role("button", name="Use a passkey").click()
-        page.get_by_role("heading", name="Administration").wait_for()
-        assert [trouble for trouble in page.troubles if "401" not in trouble] == []
-    finally:
-        web.process.terminate()
-        web.process.wait(40)
+    page.goto(f"http://localhost:{web.port}/admin/")
+    page.get_by_role("button", name="Use a passkey").click()
+    page.get_by_role("heading", name="Administration").wait_for()
+    assert [trouble for trouble in page.troubles if "401" not in trouble] == []

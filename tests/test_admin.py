@@ -16,7 +16,7 @@ from sites import services
 from sites.models import Draft, Revision, Site
 from sites.tests.factories import SiteFactory, document
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 ANY = services.IfMatch(None)
 
 

@@ -18,7 +18,7 @@ from core import mail
 from core.models import Mail
 from tests.operations import new_world
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from core import tenancy
 from sites.models import Access, Invitation, Post, Preview, Release, Review, Schedule, Site
 from tests.test_admin import press, staff  # noqa: F401 - a fixture
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 SOON = timedelta(hours=1)
 
 

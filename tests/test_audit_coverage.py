@@ -20,7 +20,7 @@ from sites.models import Site
 from sites.tests.factories import SiteFactory
 from tests.operations import MUTATING, call, new_world
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("issuer")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("issuer")]
 
 
 def events(**about):

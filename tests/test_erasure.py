@@ -30,7 +30,7 @@ from sites.models import Site
 from sites.tests.team import new_team
 from tests.test_personal_data import NAME, NEW, OLD, close, store, where, zebulon  # noqa: F401 - fixtures among them
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def seal():
@@ -41,6 +41,7 @@ def seal():
 
 
 @pytest.mark.parametrize("way", ["after 30 days", "by command"])
+@pytest.mark.commits
 def test_nothing_of_an_erased_person_is_found_anywhere(trail, zebulon, way):
     store = objects.object_store()  # the one of `trail`
     seal()
@@ -180,6 +181,7 @@ def test_who_is_restored_while_the_purge_runs_keeps_everything(api):
 
 
 @pytest.mark.parametrize("round_", range(5))
+@pytest.mark.commits
 def test_purging_and_restoring_at_once_leave_all_or_nothing_and_never_deadlock(api, round_):
     api.post("sites", {"name": "S", "subdomain": "all-or-nothing", "template": "bakery"})
     closed_long_ago(api.user)

@@ -13,7 +13,7 @@ from sites.models import Draft, Release, Revision, Site
 from sites.tests.factories import SiteFactory, document, page
 from tests.operations import ALL, OPERATIONS, call, new_world, ready
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("issuer")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("issuer")]
 
 OF_A_SITE = [(method, path) for method, path in OPERATIONS if "/sites/{id}" in path]
 

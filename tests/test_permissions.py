@@ -18,7 +18,7 @@ def anywhere(path):
     return re.sub(r"\{\w+\}", lambda _: str(uuid.uuid4()), path)
 
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("issuer")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("issuer")]
 
 
 def test_the_page_is_what_the_views_say():

@@ -28,7 +28,7 @@ from core.models import Mail
 from sites.models import Site
 from sites.tests.team import new_team
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 NAME, OLD, NEW = "Zebulon Quartermain", "zebulon.before@example.com", "zebulon.after@example.com"
 
 
@@ -172,6 +172,7 @@ def test_a_link_ends_with_its_account(zebulon):
     assert Client().get(f"/api/v1/exports/{token}").status_code == 400
 
 
+@pytest.mark.commits
 def test_one_archive_at_a_time_and_five_a_day(api):
     def ask(_):
         try:
@@ -206,6 +207,7 @@ def test_an_archive_that_was_interrupted_is_made_again_whole(api, store, setting
     assert "account.json" in fetch(api)
 
 
+@pytest.mark.commits
 def test_two_workers_make_one_archive(api):
     api.post("auth/me/export")
 

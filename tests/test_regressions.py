@@ -21,7 +21,7 @@ from core.tasks import purge_deleted
 from sites.models import Site
 from sites.tests.factories import SiteFactory, document, page
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,7 @@ def test_pages_not_read_before_answer_right_after_a_publish(stack, person):
     assert {web.get(path, host).status_code for web in stack.webs for path in ("/visit", "/favicon.svg")} <= {200, 404}
 
 
+@pytest.mark.commits
 def test_closing_an_account_while_it_makes_sites_leaves_none_and_the_purge_goes_on(api):
     def act(number):
         try:
@@ -134,6 +135,7 @@ def test_a_million_faults_are_counted_before_they_are_made(api):
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "too_many_blocks")
 
 
+@pytest.mark.commits
 def test_eight_parallel_goodbyes_are_one(api):
     def leave(_):
         try:

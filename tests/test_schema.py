@@ -11,7 +11,9 @@ import pytest
 from tests.stack import ROOT
 
 pytestmark = pytest.mark.stack
-EXAMPLES = "400" if os.environ.get("SOAK") else "25"
+EXAMPLES = (
+    "400" if os.environ.get("SOAK") else "5"
+)  # beside the values at the edges of each field, which are always sent
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance"
 
 
@@ -48,7 +50,7 @@ OF_STAFF = [
     "delete_role",
     "list_permissions",
 ]
-MAY_END_THEIR_OWN = ["replace_user", "change_user", "delete_user", "set_user_roles"]
+OF_ONE_ACCOUNT = ["replace_user", "change_user", "set_user_roles", "delete_user"]
 
 
 def test_no_5xx_and_no_undocumented_answer(stack, person):
@@ -82,8 +84,9 @@ def test_operations_of_staff_are_as_documented(stack, administrator, somebody_el
     assert "403 Forbidden" not in output
 
 
-@pytest.mark.parametrize("operation", MAY_END_THEIR_OWN)
-def test_operations_on_accounts_are_as_documented(stack, administrator, somebody_else, operation):
-    output = fuzz(stack.webs[0], administrator, "--include-operation-id", operation, of=somebody_else.id)
+def test_operations_on_accounts_are_as_documented(stack, administrator, somebody_else):
+    chosen = [part for operation in OF_ONE_ACCOUNT for part in ("--include-operation-id", operation)]
 
-    assert "Tested: 1" in output
+    output = fuzz(stack.webs[0], administrator, *chosen, of=somebody_else.id)
+
+    assert f"Tested: {len(OF_ONE_ACCOUNT)}" in output

@@ -1,38 +1,33 @@
 """Teams, plans, previews and posts from outside: real processes, a worker, a browser."""
 
 import re
+import secrets
 import subprocess
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
+from tests.browser import SIZES, picture
 from tests.stack import PASSWORD, ROOT, Person, eventually
-from tests.test_accounts_outside import CHROMIUM, SIZES, certificate, office  # noqa: F401 - fixtures
-from tests.test_browser import browser, look, picture  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.stack
-needs_chromium = pytest.mark.skipif(
-    not CHROMIUM, reason="browser test: Chromium is not installed (apt-get install chromium)"
-)
 
 
-def invited(folder, address):
-    """The link of the last invitation that was mailed to `address`."""
-    paths = sorted(folder.glob(f"*-{address}.txt"))
-    return re.search(r"https?://\S+/account/invitation#\S+", paths[-1].read_text())[0] if paths else ""
+def invitation_link(office, address):
+    """The link of the last invitation that was mailed to `address`; empty until then."""
+    mails = office.mails_to(address)
+    return re.search(r"https?://\S+/account/invitation#\S+", mails[-1])[0] if mails else ""
 
 
-@needs_chromium
-@pytest.mark.browser
 @pytest.mark.parametrize("size", SIZES)
-def test_an_invited_person_joins_on_our_own_page(office, look, tmp_path, size):  # noqa: F811 - the fixtures
-    web = office(f"file://{tmp_path}", ACCOUNTS_EMAIL_VERIFICATION="optional")
-    owner, guest = Person(web), f"guest-{size}@example.com"
+def test_an_invited_person_joins_on_our_own_page(office, stack, look, size):
+    owner = Person(stack.webs[0])
+    guest = f"guest-{size}-{secrets.token_hex(4)}@example.com"
     site, _ = owner.publish()
     sent = owner.call("POST", f"sites/{site}/invitations", {"email": guest, "role": "editor"})
     assert sent.status_code == 201
-    link = eventually(lambda: invited(tmp_path, guest), seconds=30)
+    link = eventually(lambda: invitation_link(office, guest), seconds=30)
 
     page = look(link, size)
     assert page.locator("#invited").inner_text() == f"{owner.email} invites you to work on “Outside” as editor."
@@ -107,10 +102,8 @@ def test_a_planned_publish_outlives_a_worker_that_is_killed(stack, person):
     assert len(person.call("GET", f"sites/{site}/releases").json()["results"]) == 2
 
 
-@needs_chromium
-@pytest.mark.browser
 @pytest.mark.parametrize("size", SIZES)
-def test_a_preview_is_walked_through_in_a_browser(person, look, size):  # noqa: F811
+def test_a_preview_is_walked_through_in_a_browser(person, look, size):
     made = person.call(
         "POST", "sites", {"name": "P", "subdomain": f"p{person.email[:10]}", "template": "bakery"}
     ).json()
@@ -131,9 +124,7 @@ def test_a_preview_is_walked_through_in_a_browser(person, look, size):  # noqa: 
     assert outside.status_code == 404
 
 
-@needs_chromium
-@pytest.mark.browser
-def test_the_sample_of_the_guide_runs_from_any_origin(person, look):  # noqa: F811
+def test_the_sample_of_the_guide_runs_from_any_origin(person, look):
     """In a page of another host, which no setting of ours names."""
     _, host = person.publish(template="bakery")
     sample = re.search(r"```js\n(.*?)```", (ROOT / "docs" / "sites.md").read_text(), re.DOTALL)[1]

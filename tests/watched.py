@@ -3,8 +3,6 @@
 import re
 from itertools import cycle
 
-OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.localhost"
-
 # Tells of every payload that runs, and of what a policy stops or would have stopped.
 WATCH = """
 Object.defineProperty(window, 'pwned', {value: number => { console.error('ran ' + number); return '' }})

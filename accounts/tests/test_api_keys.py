@@ -21,7 +21,7 @@ from sites.models import Site
 from sites.tests.factories import SiteFactory
 from tests.operations import ALL
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
@@ -257,6 +257,7 @@ def test_last_use_is_written_at_most_once_a_minute(api):
     assert ApiKey.objects.get().last_used_at == first
 
 
+@pytest.mark.commits
 def test_parallel_requests_cannot_make_more_keys_than_there_may_be(api):
     for _ in range(49):
         services.issue_api_key(api.user.pk, actor=SYSTEM, now=timezone.now(), label="x", scopes=["sites.read"])

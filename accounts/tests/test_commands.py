@@ -18,7 +18,7 @@ from audit.models import Entry
 from conftest import PASSWORD, sign_in
 from core import keys
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 
 

@@ -15,7 +15,7 @@ from accounts.tests.test_identities import come
 from conftest import PASSWORD, sign_in
 from core.errors import NotFound
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def connect(issuer, api):
@@ -87,6 +87,7 @@ def test_providers_are_told_and_unknown_ones_are_not_there(issuer):
         oidc.provider("none")
 
 
+@pytest.mark.commits
 def test_a_connection_begun_before_a_reset_is_not_made_after_it(issuer):
     """A squatter's unverified account at somebody's address; its owner takes it while the provider is being asked."""
     squatter = sign_in(UserFactory(email="owner@example.com"))

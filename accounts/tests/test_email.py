@@ -18,7 +18,7 @@ from conftest import PASSWORD, sign_in
 from core.models import Mail
 from tests.operations import new_world
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 NEW = "an entirely new phrase"
 
 
@@ -132,6 +132,7 @@ def test_asking_for_one_kind_of_mail_does_not_use_up_another(member):
 
 
 @pytest.mark.parametrize("kind", ["sign_up", "reset"])
+@pytest.mark.commits
 def test_a_link_works_once_also_for_twenty_at_the_same_time(verification, member, kind):
     register() if kind == "sign_up" else post(Client(), "password/forgot", {"email": member.email})
     (mail,) = mails_to("new@example.com" if kind == "sign_up" else member.email)

@@ -16,7 +16,7 @@ from audit.actors import SYSTEM
 from conftest import PASSWORD
 from tests.operations import calm_step, new_world
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def test_an_app_is_set_up_with_a_secret_a_uri_and_a_picture(world):
@@ -58,6 +58,7 @@ def test_signing_in_takes_password_then_code_and_no_session_before(world):
     assert (second.status_code, second.json()["user"]["id"]) == (200, str(world.api.user.pk))
 
 
+@pytest.mark.commits
 def test_a_code_works_once_also_for_twenty_at_the_same_time(world):
     app = world.totp()
     challenges_ = [login(world).json()["challenge"] for _ in range(2)]
@@ -182,6 +183,7 @@ def test_a_password_reset_leaves_the_second_factor_in_place(world):
     assert fresh.json()["code"] == "mfa_required"
 
 
+@pytest.mark.commits
 def test_staff_keep_their_last_factor_also_when_both_are_removed_at_once(password_hash):
     staff = new_world(password_hash)
     staff.totp()

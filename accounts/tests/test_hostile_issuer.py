@@ -11,7 +11,7 @@ from accounts import oidc
 from accounts.tests.calls import post
 from accounts.tests.test_identities import EMAIL, LOGIN, come, go, verified
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def part(value):

@@ -16,7 +16,7 @@ from accounts.tests.factories import UserFactory
 from audit.models import Entry
 from conftest import sign_in
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 EMAIL = "ada@example.com"
 LOGIN = "login/oidc/mock"
 
@@ -291,6 +291,7 @@ def test_the_second_factor_is_asked_for_after_the_provider(issuer, world):
     assert '"method": "mock+totp"' in Entry.objects.filter(event="session.opened").latest("id").facts
 
 
+@pytest.mark.commits
 def test_two_first_sign_ins_at_once_make_one_account(issuer):
     browsers = [go(issuer) for _ in range(6)]
 
@@ -305,6 +306,7 @@ def test_two_first_sign_ins_at_once_make_one_account(issuer):
     assert accounts() == (1, 1, 6)
 
 
+@pytest.mark.commits
 def test_one_return_answered_twenty_times_at_once_opens_one_session(issuer):
     client, brought = go(issuer)
 

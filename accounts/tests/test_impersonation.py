@@ -24,7 +24,7 @@ from conftest import PASSWORD, Api, sign_in
 from core.permissions import ADMIN_ACCESS
 from sites.tests.team import new_team
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 REASON = "They asked why their page is empty."
 
 
@@ -211,6 +211,7 @@ def test_closed_and_disabled_accounts_are_not_impersonated(staff, member, change
         begin(staff, member)
 
 
+@pytest.mark.commits
 def test_a_link_is_good_once_for_two_minutes(staff, member):
     token = begin(staff, member)
 

@@ -13,7 +13,7 @@ from accounts.tests.factories import UserFactory
 from conftest import PASSWORD, sign_in
 from core import redis
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def test_me_is_changed_under_its_version_only(api):
@@ -64,6 +64,7 @@ def test_delete_me_needs_the_version_last_read(api):
     assert (statuses, api.get("auth/me").status_code) == ([428, 412], 200)
 
 
+@pytest.mark.commits
 def test_parallel_changes_of_an_account_under_one_version_let_one_through(api):
     def change(number):
         try:
@@ -77,6 +78,7 @@ def test_parallel_changes_of_an_account_under_one_version_let_one_through(api):
     assert statuses == [200, *[412] * 15]
 
 
+@pytest.mark.commits
 def test_of_two_administrators_who_leave_at_once_one_stays():
     admins = [sign_in(UserFactory(role="admin")) for _ in range(2)]
 

@@ -13,7 +13,7 @@ from accounts.tests.factories import UserFactory
 from conftest import sign_in
 from tests.authenticator import Authenticator, raw, text
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def sign_in_with_passkey(authenticator, **facts):
@@ -55,6 +55,7 @@ def test_without_a_finger_a_passkey_is_a_second_factor_only(world):
     assert answer(asked["challenge"], credential=world.authenticator.get(asked["public_key"])).status_code == 200
 
 
+@pytest.mark.commits
 def test_an_assertion_works_once_also_for_ten_at_the_same_time(world):
     world.passkey()
     asked = post(Client(), "login/passkey/options").json()

@@ -16,7 +16,7 @@ from accounts.tests.factories import UserFactory
 from audit.actors import SYSTEM
 from conftest import sign_in
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 NEW = "an entirely new phrase"
 
 
@@ -36,6 +36,7 @@ def test_a_reset_ends_requests_that_no_worker_has_seen(member):
     assert post(Client(), "password/reset", {"token": late, "password": NEW}).json()["code"] == "link_refused"
 
 
+@pytest.mark.commits
 def test_two_links_at_the_same_time_are_one_success_and_no_deadlock(member):
     for _ in range(2):
         post(Client(), "password/forgot", {"email": member.email})

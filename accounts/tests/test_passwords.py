@@ -7,7 +7,7 @@ from accounts.models import Session
 from accounts.tests.calls import mails_to, post, subject
 from conftest import PASSWORD, sign_in
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 NEW = "an entirely new phrase"
 
 

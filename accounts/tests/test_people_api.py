@@ -14,7 +14,7 @@ from accounts.tests.factories import UserFactory
 from audit.models import Entry
 from conftest import PASSWORD, Api, sign_in
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def holder(*permissions: str) -> Api:
@@ -346,6 +346,7 @@ def test_hostile_pages_are_refused_not_broken(admin, query):
         (("PUT", "/roles", {"roles": ["user"]}), ("DELETE", "", None)),
     ],
 )
+@pytest.mark.commits
 def test_two_changes_of_one_account_at_once_wait_and_do_not_fail(admin, first, second):
     for _ in range(6):
         person = UserFactory(role="admin")
@@ -362,6 +363,7 @@ def test_two_changes_of_one_account_at_once_wait_and_do_not_fail(admin, first, s
         assert statuses <= {200, 204, 404}
 
 
+@pytest.mark.commits
 def test_a_role_that_is_deleted_while_it_is_given_is_given_or_not(admin):
     for number in range(6):
         role, person = Role.objects.create(name=f"fleeting-{number}", permissions=[]), UserFactory()

@@ -8,7 +8,7 @@ from django.utils import timezone
 from accounts.models import Session
 from conftest import PASSWORD
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 SENSITIVE = [

@@ -14,7 +14,7 @@ from accounts.tests.calls import FROM_PAGE, ORIGIN, cookie_of, post
 from accounts.tokens import refresh_token
 from conftest import PASSWORD, sign_in
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def test_refresh_gives_new_tokens_and_the_old_one_the_same_successor_within_the_grace(member):
@@ -31,6 +31,7 @@ def test_refresh_gives_new_tokens_and_the_old_one_the_same_successor_within_the_
     assert sorted(first.json()) == ["access", "expires_in"]
 
 
+@pytest.mark.commits
 def test_fifty_parallel_refreshes_of_one_token_give_one_successor(member):
     session = sign_in(member).session
 

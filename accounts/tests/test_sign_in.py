@@ -16,7 +16,7 @@ from accounts.tests.calls import post
 from accounts.tests.factories import UserFactory
 from conftest import PASSWORD
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def test_register_answers_201_with_user_access_and_cookie():
@@ -58,6 +58,7 @@ def test_register_refuses_an_address_that_is_taken_in_any_spelling(again):
     assert User.objects.count() == 1
 
 
+@pytest.mark.commits
 def test_parallel_registration_of_one_address_makes_one_account():
     def register(_):
         try:

@@ -15,7 +15,7 @@ from audit.models import Entry
 from conftest import PASSWORD
 from core import redis
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def login(client, email, password="wrong password"):
@@ -53,6 +53,7 @@ class Counted:
 
 
 @pytest.mark.parametrize("email", ["member@example.com", "nobody@example.com"])
+@pytest.mark.commits
 def test_of_two_hundred_parallel_wrong_passwords_five_reach_the_hasher(member, hashes, email, monkeypatch):
     # What stands in while Redis does not answer in time, as on a machine that is very busy. PostgreSQL may say 503 there.
     alone = Counted(throttle._local)

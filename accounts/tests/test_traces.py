@@ -14,7 +14,7 @@ from audit.actors import SYSTEM
 from audit.models import Personal
 from conftest import PASSWORD
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def everything():

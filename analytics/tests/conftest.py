@@ -15,7 +15,7 @@ def nothing_known():
 
 
 @pytest.fixture
-def site(transactional_db):
+def site(db):
     made = SiteFactory()
     with tenancy.context(tenancy.SYSTEM):
         made.refresh_from_db()

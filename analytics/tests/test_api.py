@@ -19,7 +19,7 @@ from core import redis, tenancy
 from sites.models import Access
 from sites.tests.factories import SiteFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 DAY = "from=2026-03-01&to=2026-03-02"
 
 
@@ -215,6 +215,7 @@ def test_servers_send_what_they_saw(site, owner, monkeypatch):
     assert owner.post(f"sites/{site.pk}/events", said[:1] * 101).status_code == 400
 
 
+@pytest.mark.commits
 def test_reports_cost_few_queries(site, owner, march, django_assert_max_num_queries):
     rollups.recount()
     for path in ("summary", "timeseries", "breakdown?dimension=page", "realtime"):

@@ -23,7 +23,7 @@ from conftest import sign_in
 from core import redis, tenancy
 from sites.tests.factories import SiteFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture

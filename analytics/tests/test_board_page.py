@@ -2,14 +2,10 @@
 
 import pytest
 
-from tests.test_accessibility import faults, grave
-from tests.test_browser import CHROMIUM, SIZES, browser, look, overflow, picture  # noqa: F401 - fixtures
+from tests.axe import faults, grave
+from tests.browser import SIZES, overflow, picture
 
-pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM, reason="browser test: Chromium is not installed (apt-get install chromium)"),
-]
+pytestmark = pytest.mark.stack
 PASSWORD = "sourdough & rye"
 
 
@@ -35,7 +31,7 @@ def shared(person, stack):
     return f"http://localhost:{person.web.port}/shared/{url.rpartition('/')[2]}"
 
 
-def test_a_person_opens_reads_and_filters_the_numbers(shared, look):  # noqa: F811
+def test_a_person_opens_reads_and_filters_the_numbers(shared, look):
     for size in SIZES:
         page = look(shared, size, color_scheme="dark" if size == "phone" else "light")
         picture(page, f"board-door-{size}")
@@ -66,7 +62,7 @@ def test_a_person_opens_reads_and_filters_the_numbers(shared, look):  # noqa: F8
         assert grave(found) == []
 
 
-def test_it_can_be_read_without_a_script_and_printed(shared, look):  # noqa: F811
+def test_it_can_be_read_without_a_script_and_printed(shared, look):
     page = look(shared)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Show the numbers").click()

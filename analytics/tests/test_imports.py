@@ -18,7 +18,7 @@ from analytics.tests.test_saved import put
 from analytics.zones import Span
 from core import tenancy
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 BROWSER = "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
 DAY = (timezone.now() - timedelta(days=20)).replace(hour=9, minute=0, second=0, microsecond=0)
 

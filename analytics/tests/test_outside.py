@@ -4,12 +4,8 @@ import pytest
 
 from analytics import script
 from tests.stack import eventually
-from tests.test_browser import CHROMIUM, browser, look  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.stack
-needs_chromium = pytest.mark.skipif(
-    not CHROMIUM, reason="browser test: Chromium is not installed (apt-get install chromium)"
-)
 WRITE = "from analytics import tasks, upkeep; from django.utils import timezone; tasks.write_events(); tasks.recount(); upkeep.keep_house(now=timezone.now())"
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
 LINK = """document.body.insertAdjacentHTML("beforeend", "<a id=out href=https://elsewhere.example/x target=_blank>x</a>")"""
@@ -25,9 +21,7 @@ def test_the_script_is_small():
     assert len(script.text().encode()) < 1536
 
 
-@needs_chromium
-@pytest.mark.browser
-def test_a_visit_in_a_browser_becomes_a_report(person, stack, browser):  # noqa: F811
+def test_a_visit_in_a_browser_becomes_a_report(person, stack, browser):
     site, host = person.publish()
     address = f"http://{host}:{person.web.port}"
     context = browser.new_context(user_agent=AGENT, locale="de-DE")
@@ -71,9 +65,7 @@ def test_a_visit_in_a_browser_becomes_a_report(person, stack, browser):  # noqa:
     assert troubles == []
 
 
-@needs_chromium
-@pytest.mark.browser
-def test_a_browser_that_is_driven_is_dropped_and_the_owner_learns_why(person, stack, browser):  # noqa: F811
+def test_a_browser_that_is_driven_is_dropped_and_the_owner_learns_why(person, stack, browser):
     site, host = person.publish()
     context = browser.new_context(user_agent=AGENT)
     context.new_page().goto(f"http://{host}:{person.web.port}/", wait_until="networkidle")
@@ -87,9 +79,7 @@ def test_a_browser_that_is_driven_is_dropped_and_the_owner_learns_why(person, st
     assert breakdown(person, site, "page") == {}
 
 
-@needs_chromium
-@pytest.mark.browser
-def test_without_scripts_the_picture_counts(person, stack, browser):  # noqa: F811
+def test_without_scripts_the_picture_counts(person, stack, browser):
     site, host = person.publish()
     context = browser.new_context(user_agent=AGENT, java_script_enabled=False)
     context.new_page().goto(f"http://{host}:{person.web.port}/", wait_until="networkidle")

@@ -14,7 +14,7 @@ from analytics.stream import Event
 from analytics.zones import Span, day_bounds, local_day
 from core import tenancy
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 FIRST, LAST = date(2026, 10, 23), date(2026, 10, 27)  # Berlin's clock goes back on the 25th
 ALL = Where()
 

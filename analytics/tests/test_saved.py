@@ -22,7 +22,7 @@ from core import tenancy
 from sites.models import Access
 from sites.tests.factories import SiteFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 DAY = "from=2026-03-01&to=2026-03-02"
 
 
@@ -235,6 +235,7 @@ def test_saving_is_recorded_with_what_changed(site, owner):
     assert events == ["goal.created", "goal.changed", "goal.deleted"]
 
 
+@pytest.mark.commits
 def test_two_changes_at_once_both_stay(site, owner):
     pk = goal(owner, site, "page:is:/", name="Before")
     bodies, answers = [{"name": "After"}, {"conditions": ["page:is:/x"]}], []

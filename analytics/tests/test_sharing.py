@@ -18,7 +18,7 @@ from core import mail, tenancy
 from core.models import Mail
 from sites.models import Access, Site
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 PASSWORD = "sourdough & rye"
 
 

@@ -11,7 +11,7 @@ from analytics.simulation import Traffic
 from analytics.store import Where
 from analytics.zones import Span
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 LAST = date(2026, 11, 1)
 
 

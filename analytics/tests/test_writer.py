@@ -14,7 +14,7 @@ from analytics.models import Cursor, Kind, Term
 from analytics.stream import Event
 from core import redis
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 KILLS = 1_000 if os.environ.get("SOAK") else 60
 
 
@@ -69,6 +69,7 @@ def drain_all():
     return drain()
 
 
+@pytest.mark.commits
 def test_writers_that_are_killed_at_any_moment_leave_every_event_once(site, nursery):
     sent, took = 0, 0.1
     random.seed(8)
@@ -122,6 +123,7 @@ def test_what_is_written_long_ago_leaves_redis_and_nothing_else(site, monkeypatc
     assert redis.client().xlen(stream.name_of(0)) <= 1
 
 
+@pytest.mark.commits
 def test_a_missing_partition_is_made_while_writing(site):
     old = datetime(2019, 2, 3, 4, 5, tzinfo=UTC)
     stream.append([view(site.number, 1, visitor=8, at=old)])
@@ -134,6 +136,7 @@ def test_a_missing_partition_is_made_while_writing(site):
     assert rows(site)[0] == 0
 
 
+@pytest.mark.commits
 def test_two_writers_of_one_shard_do_not_write_twice(site):
     from concurrent.futures import ThreadPoolExecutor
 

@@ -18,7 +18,7 @@ from audit.services import Subject, erase_personal, record
 from audit.verify import verify
 from core.ids import uuid7
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db, pytest.mark.commits]
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 

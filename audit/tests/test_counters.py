@@ -7,7 +7,7 @@ from django.test import Client
 from audit import counters
 from audit.models import Entry
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def refused():
@@ -17,6 +17,7 @@ def refused():
     ]
 
 
+@pytest.mark.commits
 def test_a_flood_becomes_one_entry_for_each_principal_route_and_minute(trail, api, settings):
     start = datetime.now(UTC)
     settings.RATE_LIMIT = 1

@@ -25,7 +25,7 @@ from config import embedded
 from core import objects
 from core.ids import uuid7
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db, pytest.mark.commits]
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 MINE, THEIRS = uuid7(), uuid7()
 

@@ -6,6 +6,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+SLOW_SECONDS = 3  # longer than the timeout of the client in the test
+
 
 class FaultProxy:
     """`plan` is a list of (method, fault): the next request of that method suffers it. Faults: `503`, `slow`, `cut`, `flip` (the answer's
@@ -53,7 +55,7 @@ class FaultProxy:
             request.close_connection = True
             return
         if fault == "slow":
-            time.sleep(13)  # past the client's timeout of 10
+            time.sleep(SLOW_SECONDS)
         if fault == "spoil" and body:
             body = flipped(body)
         connection = http.client.HTTPConnection(self.target.hostname, self.target.port, timeout=30)

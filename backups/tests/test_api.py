@@ -13,7 +13,7 @@ from backups.models import BackupRun, Check
 from backups.tests.test_runs import folder, take  # noqa: F401 - folder is a fixture
 from conftest import PASSWORD, sign_in
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture

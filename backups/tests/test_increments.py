@@ -14,7 +14,7 @@ from backups.engine.repository import Repository
 from backups.engine.restore import restore
 from backups.engine.source import Source
 
-ROUNDS = 200 if os.environ.get("SOAK") else 25
+ROUNDS = 200 if os.environ.get("SOAK") else 10
 TABLES = """
 CREATE TABLE page (id serial PRIMARY KEY, words text, body jsonb, seen timestamptz DEFAULT now());
 CREATE TABLE event (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, page int REFERENCES page ON DELETE CASCADE, amount numeric(12, 3), double_amount numeric GENERATED ALWAYS AS (amount * 2) STORED);

@@ -30,7 +30,7 @@ from core.database import MIGRATING
 from sites.tests.factories import SiteFactory
 from tests.stack import ROOT
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db, pytest.mark.commits]
 
 
 @pytest.fixture(autouse=True)

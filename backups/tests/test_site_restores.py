@@ -23,7 +23,7 @@ from core import tenancy
 from sites.models import Access, Draft, Invitation, Post, Preview, Release, Revision, Site
 from sites.tests.factories import SiteFactory, document, page
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db, pytest.mark.commits]
 OWNED = (Site, Draft, Release, Revision, Post, Access, Invitation, Preview, Definition, Annotation, Share)
 
 

@@ -15,7 +15,7 @@ from accounts.tokens import PlatformAccessToken
 from audit.actors import SYSTEM
 from core import redis
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def me(access):

@@ -25,7 +25,7 @@ from sites.models import Announcement
 from sites.services import publish_site
 from sites.tests.factories import SiteFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -43,6 +43,7 @@ def own_redis(settings):
     redis.close_breaker()
 
 
+@pytest.mark.commits
 def test_exactly_the_limit_passes_however_parallel(api, settings):
     settings.RATE_LIMIT = 20
     client = redis.client()

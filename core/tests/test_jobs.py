@@ -16,7 +16,7 @@ from sites import announcements
 from sites.models import Announcement
 from sites.tests.factories import SiteFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 
 
@@ -34,6 +34,7 @@ def stored(row):
         return Announcement.objects.get(pk=row.pk)
 
 
+@pytest.mark.commits
 def test_parallel_claims_share_the_rows_out_once(rows):
     def claim(_):
         try:
@@ -74,6 +75,7 @@ def test_a_job_that_fails_is_tried_later_and_is_dead_in_the_end(rows):
     assert delays == [2, 4, 8, 16, 32, 64, 128]
 
 
+@pytest.mark.commits
 def test_one_slot_is_claimed_once_by_any_number_of_beats():
     def claim(minute):
         try:
@@ -111,6 +113,7 @@ def test_every_scheduled_task_runs_twice_without_harm():
         assert (task.apply().state, task.apply().state) == ("SUCCESS", "SUCCESS")
 
 
+@pytest.mark.commits
 def test_a_claim_passes_over_rows_that_somebody_holds(rows):
     held, done = threading.Event(), threading.Event()
 

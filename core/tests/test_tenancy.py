@@ -92,7 +92,7 @@ def test_an_error_in_a_nested_context_restores_the_outer():
         assert sites_seen() == {first.pk}
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_the_context_ends_with_its_transaction_and_what_is_left_is_no_error():
     site = SiteFactory()
     with tenancy.context(tenancy.user_context(site.owner_id)):
@@ -104,7 +104,7 @@ def test_the_context_ends_with_its_transaction_and_what_is_left_is_no_error():
     assert sites_seen() == set()
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_the_context_ends_with_an_error_too():
     site = SiteFactory()
 
@@ -173,7 +173,8 @@ def test_a_release_is_never_changed():
         assert Release.objects.filter(pk=release.pk).delete()[0] == 1
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
+@pytest.mark.commits
 def test_migrate_runs_in_context_system_and_leaves_none_behind():
     seen = []
 
@@ -191,7 +192,7 @@ def test_migrate_runs_in_context_system_and_leaves_none_behind():
     assert (tenancy.current(), Site.objects.count()) == ("", 0)
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_a_constraint_added_by_a_migration_finds_the_orphan_that_was_planted():
     site = SiteFactory()
     with connection.cursor() as cursor:

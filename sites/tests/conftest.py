@@ -17,5 +17,5 @@ def visitor() -> Visitor:
 
 
 @pytest.fixture
-def team(transactional_db: None) -> Team:
+def team(db: None) -> Team:
     return new_team()

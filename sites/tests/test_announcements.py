@@ -15,7 +15,7 @@ from sites.models import Announcement
 from sites.tests.visitor import ANY, Visitor, publish
 from tests.stack import eventually
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def close_account(site):
@@ -144,6 +144,7 @@ def test_what_was_read_before_an_announcement_is_not_kept_after_it(monkeypatch):
     assert routes.find(site.subdomain, host).release_id is None
 
 
+@pytest.mark.commits
 def test_an_announcement_waits_for_its_commit_and_leaves_no_row(visitor):
     site, _ = publish()
     before = redis.client().xlen(announcements.STREAM)

@@ -23,7 +23,7 @@ from sites.tests.test_posts import PAST, change, write
 from sites.tests.test_previews import make, path_of
 from sites.tests.test_publishing import due, events, plan, shown
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -36,6 +36,7 @@ def lists(count, **props):
     return [{"id": f"p{n}", "type": "posts", "v": 1, "props": props} for n in range(count)]
 
 
+@pytest.mark.commits
 def test_a_page_lists_posts_so_often_and_reads_each_list_once(live, visitor, django_assert_max_num_queries):
     with pytest.raises(Invalid, match="not valid"):
         blueprint.validate(document(page(blocks=lists(blueprint.MAX_POST_LISTS + 1))))
@@ -49,6 +50,7 @@ def test_a_page_lists_posts_so_often_and_reads_each_list_once(live, visitor, dja
         assert visitor.ask("/", live.host)[2].count(b"A post") == blueprint.MAX_POST_LISTS
 
 
+@pytest.mark.commits
 def test_many_visitors_of_a_cold_page_wait_for_one_who_makes_it(live, visitor, monkeypatch):
     from sites import pages
 
@@ -100,6 +102,7 @@ def test_a_claimed_plan_keeps_its_revision_and_ends_with_its_makers_rights(live)
 
 
 @pytest.mark.parametrize("what", ["schedules", "reviews", "previews", "releases"])
+@pytest.mark.commits
 def test_lists_leave_blueprints_where_they_are(live, what, django_assert_max_num_queries):
     plan(live)
     live.author.post(live.path("reviews"), {})
@@ -165,6 +168,7 @@ def during_the_lock_of(team, act, meanwhile):
     return answer[0]
 
 
+@pytest.mark.commits
 def test_whoever_takes_a_right_away_waits_for_what_was_begun_with_it(live):
     """So nothing happens after the answer that the right is gone."""
     order = []
@@ -180,6 +184,7 @@ def test_whoever_takes_a_right_away_waits_for_what_was_begun_with_it(live):
     assert live.editor.post(live.path("publish")).status_code == 403
 
 
+@pytest.mark.commits
 def test_two_acts_of_the_owner_at_once_do_not_block_each_other_for_ever(live):
     def act(number):
         try:
@@ -282,6 +287,7 @@ def test_nothing_is_done_to_what_was_deleted_meanwhile(live):
             services.publish_site(site, actor=stale["actor"], if_match=any_version)
 
 
+@pytest.mark.commits
 def test_a_purge_leaves_what_was_restored_since(live, monkeypatch):
     post = write(live)
     live.editor.delete(live.path(f"posts/{post['id']}"), if_match="*")
@@ -331,6 +337,7 @@ def test_a_name_that_a_mail_program_may_take_for_a_link_stays_out_of_mails(team,
     assert team.host in text
 
 
+@pytest.mark.commits
 def test_invitations_from_two_sites_at_once_stay_within_the_bound(team, monkeypatch):
     monkeypatch.setattr(services.members, "INVITATIONS_A_DAY", 4)
     assert INVITATIONS_A_DAY > 4

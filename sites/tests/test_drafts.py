@@ -16,7 +16,7 @@ from sites.models import Draft, Revision
 from sites.patching import MAX_OPERATIONS, merge
 from sites.tests.factories import SiteFactory, document, page
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 NOW = datetime(2030, 6, 1, 12, 0, tzinfo=UTC)
 
 
@@ -106,6 +106,7 @@ def test_two_editors_on_two_blocks_both_survive_and_on_one_block_one(api, site):
     assert api.get(f"sites/{site.pk}/blueprint")["ETag"] == '"3"'
 
 
+@pytest.mark.commits
 def test_twenty_writers_on_one_draft_get_one_200_for_each_version_and_lose_nothing(api, site):
     """Each adds a block of its own, reading again whenever somebody else was first."""
 
@@ -129,6 +130,7 @@ def test_twenty_writers_on_one_draft_get_one_200_for_each_version_and_lose_nothi
     assert {f"by-{number}" for number in range(20)} <= blocks
 
 
+@pytest.mark.commits
 def test_twenty_editors_on_twenty_blocks_at_once_lose_nothing(api, site):
     def edit(number):
         try:
@@ -147,6 +149,7 @@ def test_twenty_editors_on_twenty_blocks_at_once_lose_nothing(api, site):
     assert api.get(f"sites/{site.pk}/revisions?count=true").json()["count"] == 21
 
 
+@pytest.mark.commits
 def test_twenty_writers_of_one_draft_get_one_200_for_each_version(api, site):
     def write(number):
         try:
@@ -217,6 +220,7 @@ def test_a_release_comes_back_as_a_draft_and_visitors_see_no_change(api, site):
     assert api.get(f"sites/{site.pk}").json()["release"] == 1
 
 
+@pytest.mark.commits
 def test_a_revision_is_never_changed(site):
     with (
         tenancy.context(tenancy.SYSTEM),
@@ -281,6 +285,7 @@ def runs(order):
     yield current
 
 
+@pytest.mark.commits
 def test_revisions_are_thinned_by_age_and_the_newest_stays(site):
     ages = [timedelta(minutes=10 * n) for n in range(1, 200)] + [timedelta(days=n) for n in range(2, 200)]
     with tenancy.context(tenancy.SYSTEM):
@@ -330,6 +335,7 @@ def test_drafts_and_revisions_of_others_are_absent(api, other, site):
     assert Draft.objects.count() == 0, "without a context there are no rows"
 
 
+@pytest.mark.commits
 def test_publishing_and_saving_at_once_wait_for_each_other_and_do_not_fail(api, site):
     """A save locks the draft and refers to the site; a publish locks the site and then the draft."""
 

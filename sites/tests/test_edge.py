@@ -21,7 +21,7 @@ from sites.pictures import shipped_files
 from sites.tests.factories import SiteFactory, document, page
 from sites.tests.visitor import ANY, Visitor, publish
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def test_a_page_comes_with_its_validator_policy_and_no_cookie(visitor):
@@ -53,6 +53,7 @@ def test_a_page_read_again_costs_no_query(visitor, django_assert_num_queries):
             assert visitor.ask(path, host)[0] == 200
 
 
+@pytest.mark.commits
 def test_a_second_process_takes_the_page_from_redis_after_one_query(django_assert_num_queries):
     _, host = publish()
     first = Visitor().ask("/", host)
@@ -61,6 +62,7 @@ def test_a_second_process_takes_the_page_from_redis_after_one_query(django_asser
         assert Visitor().ask("/", host) == first
 
 
+@pytest.mark.commits
 def test_an_unknown_host_is_404_with_at_most_one_query(visitor, django_assert_num_queries):
     with django_assert_num_queries(4):  # BEGIN, the context, the route, COMMIT
         assert visitor.ask("/", "nobody.localhost")[0] == 404

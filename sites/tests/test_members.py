@@ -18,7 +18,7 @@ from sites.services import members as rules
 from sites.tests.factories import SiteFactory
 from tests.operations import OPERATIONS, new_world, ready
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 OF_A_SITE = [(method, path) for method, path in OPERATIONS if path.startswith("/api/v1/sites/{id}")]
 RANKS = ["viewer", "author", "editor", "owner"]
 # What looks closer than at the role: covered by tests of its own.
@@ -185,6 +185,7 @@ def test_a_withdrawn_invitation_and_one_to_a_deleted_site_are_over(team):
     assert accept(team.stranger, token).status_code == 404
 
 
+@pytest.mark.commits
 def test_one_token_used_by_many_tabs_at_once_makes_one_member(team):
     invite(team, team.stranger.user.email)
     token = token_for(team.stranger.user.email)
@@ -313,6 +314,7 @@ def test_nobody_gets_more_sites_than_one_may_own_by_being_given_them(team, monke
     )
 
 
+@pytest.mark.commits
 def test_two_transfers_at_once_leave_one_owner(team):
     def give(member):
         try:
@@ -331,6 +333,7 @@ def test_two_transfers_at_once_leave_one_owner(team):
 
 
 @pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.commits
 def test_the_list_of_members_costs_the_same_for_any_number(rows, team, django_assert_num_queries):
     Access.objects.filter(site=team.site).exclude(role="owner").delete()
     for _ in range(rows):

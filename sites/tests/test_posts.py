@@ -15,7 +15,7 @@ from sites import services
 from sites.models import FormerSlug, Post, Site
 from sites.tests.factories import document, page
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 PAST = "2026-01-02T03:04:05Z"
 
 
@@ -177,6 +177,7 @@ def test_what_is_no_page_of_posts_is_the_sites_404(live, visitor, path):
         assert (status, b"Page not found" in body) == (404, True)
 
 
+@pytest.mark.commits
 def test_strangers_who_guess_addresses_make_no_page_and_read_no_blueprint(live, visitor, django_assert_num_queries):
     visitor.ask("/blog/warm-up", live.host)
     kept = len(visitor.edge.pages._pages)
@@ -288,6 +289,7 @@ def test_every_process_learns_of_a_post_from_the_stream(live, visitor):
         time.sleep(0.05)
 
 
+@pytest.mark.commits
 def test_a_post_is_shown_when_its_time_has_come_once_with_many_workers(live, visitor):
     now = timezone.now()
     post = write(live, published_at=(now + timedelta(hours=1)).isoformat())
@@ -345,28 +347,6 @@ def test_a_key_needs_the_scope_for_publishing_to_change_what_is_seen(team):
     assert robot.delete(team.path(f"posts/{post['id']}"), if_match="*").status_code == 403
 
 
-def test_twenty_writers_of_one_post_lose_nothing(team):
-    post = write(team)
-
-    def tag(number):
-        try:
-            while True:
-                current = team.editor.get(team.path(f"posts/{post['id']}"))
-                tags = [*current.json()["tags"], f"t{number}"]
-                answer = change(team, post, version=current["ETag"], tags=tags)
-                if answer.status_code == 200:
-                    return answer["ETag"]
-                assert answer.status_code == 412
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(8) as pool:
-        assert len(set(pool.map(tag, range(20)))) == 20
-    assert sorted(team.editor.get(team.path(f"posts/{post['id']}")).json()["tags"]) == sorted(
-        f"t{n}" for n in range(20)
-    )
-
-
 def test_a_deleted_post_is_purged_after_its_time_with_its_old_slugs(live):
     post = write(live, slug="a", published_at=PAST)
     change(live, post, slug="b")
@@ -387,6 +367,7 @@ def test_posts_of_a_site_that_is_not_live_are_hidden_by_the_database_itself(live
 
 
 @pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.commits
 def test_lists_cost_the_same_for_any_number(rows, live, visitor, django_assert_num_queries):
     for number in range(rows):
         write(live, title=f"Post {number}", published_at=PAST)

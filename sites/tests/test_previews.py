@@ -9,7 +9,7 @@ from core import tenancy
 from sites.models import Preview
 from sites.tests.factories import document, page
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def make(team, who="author", **body):
@@ -96,6 +96,7 @@ def test_a_preview_of_a_post_shows_that_post_and_nothing_else_unpublished(team, 
 
 
 @pytest.mark.parametrize("change", [lambda a: a[:-2] + "x/", lambda a: a.replace("/_/preview/", "/_/preview/0"), lambda a: "/_/preview//", lambda a: "/_/preview/é.é/", lambda a: "/_/preview/" + "a" * 5000])  # fmt: skip
+@pytest.mark.commits
 def test_a_forged_link_is_a_404_without_a_query(team, visitor, change, django_assert_num_queries):
     address = path_of(make(team))
     visitor.ask("/", team.host)  # so that the host is known

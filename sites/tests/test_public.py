@@ -6,7 +6,7 @@ from django.test import Client
 from core import cache
 from sites.tests.factories import document, page
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 PAST = "2026-01-02T03:04:05Z"
 
 
@@ -125,6 +125,7 @@ def test_any_origin_may_read_and_none_brings_a_cookie(live, path):
         assert ask(live.host + path, method=method).status_code == 405
 
 
+@pytest.mark.commits
 def test_reading_again_costs_one_query_and_without_a_cache_it_still_works(live, django_assert_num_queries, monkeypatch):
     first = ask(f"{live.host}/pages?path=/about")
     with django_assert_num_queries(4):  # begin, context, the site as it is, commit

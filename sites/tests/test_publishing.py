@@ -21,7 +21,7 @@ from sites import services
 from sites.models import Release, Review, Revision, Schedule, Site
 from sites.tests.factories import document
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 SOON = timedelta(hours=1)
 
 
@@ -95,6 +95,7 @@ def test_a_plan_publishes_what_the_draft_was_when_it_was_made(team):
     assert (released["note"], released["author"]) == ("At nine", str(team.editor.user.pk))
 
 
+@pytest.mark.commits
 def test_many_workers_at_the_same_moment_publish_once(team):
     team.save("Planned")
     plan(team)
@@ -269,6 +270,7 @@ def test_returning_takes_a_comment_and_leaves_what_is_published(team):
     assert ask(team).status_code == 201
 
 
+@pytest.mark.commits
 def test_one_review_is_open_at_a_time_and_two_editors_answer_it_once(team):
     review = ask(team).json()["id"]
     assert ask(team, who="editor").json()["code"] == "review_open"
@@ -308,6 +310,7 @@ def test_an_empty_draft_can_neither_be_planned_nor_reviewed(team):
     assert (plan(team).json()["code"], ask(team).json()["code"]) == ("site_empty", "site_empty")
 
 
+@pytest.mark.commits
 def test_a_plan_is_done_by_a_process_of_its_own(team):
     """The command in another process, twice at once, as two beats on two machines."""
     url = urlsplit(os.environ["DATABASE_URL"])

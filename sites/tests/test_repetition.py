@@ -17,7 +17,7 @@ from core.models import StoredAnswer
 from core.parsing import StrictJSONParser
 from sites.tests.factories import SiteFactory, document, page
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 SITE = {"name": "My site", "subdomain": "my-site"}
 
 
@@ -74,6 +74,7 @@ def test_what_is_kept_for_one_user_is_not_given_to_another(api, other, site, dja
     assert other.get("sites").json()["results"] == []
 
 
+@pytest.mark.commits
 def test_an_idempotency_key_makes_twenty_parallel_posts_one(api):
     def create(_):
         try:

@@ -19,7 +19,7 @@ from sites.models import Draft, Release, Site
 from sites.services import MAX_SITES
 from sites.tests.factories import SiteFactory, document, page
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 SITE = {"name": "My site", "subdomain": "my-site"}
 
 
@@ -93,6 +93,7 @@ def test_a_subdomain_is_had_once_also_when_its_site_is_hidden(api, other):
     assert other.post("sites", SITE).status_code == 409
 
 
+@pytest.mark.commits
 def test_parallel_creation_of_one_subdomain_makes_one_site(api, other):
     def create(who):
         try:
@@ -106,6 +107,7 @@ def test_parallel_creation_of_one_subdomain_makes_one_site(api, other):
     assert statuses == [201, *[409] * 7]
 
 
+@pytest.mark.commits
 def test_the_limit_of_sites_holds_under_parallel_creation(api):
     with tenancy.context(tenancy.SYSTEM):
         from sites.models import Access
@@ -146,6 +148,7 @@ def test_change_refuses_what_only_services_move(api, site, field):
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "unknown_field")
 
 
+@pytest.mark.commits
 def test_twenty_parallel_changes_under_one_version_let_one_through(api, site):
     def change(number):
         try:
@@ -213,6 +216,7 @@ def test_unpublish_takes_a_live_site_off_only(api, site):
     assert (answer["status"], answer["release"]) == ("draft", None)
 
 
+@pytest.mark.commits
 def test_parallel_saves_of_one_draft_lose_nothing(api, site):
     def save(number):
         try:
@@ -231,6 +235,7 @@ def test_parallel_saves_of_one_draft_lose_nothing(api, site):
 
 
 @pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.commits
 def test_site_list_costs_one_query_in_its_context(api, rows, django_assert_num_queries):
     SiteFactory.create_batch(rows, owner=api.user)
     api.get("config")  # the first request finds Redis empty and fills it

@@ -16,7 +16,7 @@ from sites.blocks.fields import Props, Title
 from sites.models import Draft, Post, Release, Revision
 from sites.tests.factories import document, page
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 OLD = {"id": "s", "type": "test-sign", "v": 1, "props": {"words": "Open  today"}}
 NEW = {"id": "s", "type": "test-sign", "v": 3, "props": {"lines": ["Open", "today"]}}
 
@@ -93,6 +93,7 @@ def test_a_type_has_as_many_versions_as_ways_to_get_there(third_version):
     assert {kind.v for name, kind in registry.block_types().items() if not name.startswith("test-")} == {1}
 
 
+@pytest.mark.commits
 def test_an_old_page_is_accepted_rendered_and_answered_in_the_new_shape(third_version, team, visitor):
     post = stored(team, nested(OLD))
 
@@ -104,6 +105,7 @@ def test_an_old_page_is_accepted_rendered_and_answered_in_the_new_shape(third_ve
     assert saved.json()["pages"][0]["blocks"][0] == NEW
 
 
+@pytest.mark.commits
 def test_the_command_counts_then_upgrades_and_a_second_run_changes_nothing(third_version, team, capsys):
     stored(team, nested(OLD), {**OLD, "id": "t"})
     before = now_stored()
@@ -125,6 +127,7 @@ def test_the_command_counts_then_upgrades_and_a_second_run_changes_nothing(third
 
 
 @pytest.mark.parametrize("props", [{}, {"words": 5}, {"words": ""}, [], None, {"words": ["x"]}])
+@pytest.mark.commits
 def test_a_bad_page_is_named_and_left_and_the_good_ones_go_on(third_version, team, capsys, props):
     stored(team, {**OLD, "props": props})
     other = team.stranger.post("sites", {"name": "x", "subdomain": "good-one"}).json()["id"]

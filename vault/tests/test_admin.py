@@ -6,7 +6,7 @@ from audit.models import Entry
 from tests.test_admin import staff  # noqa: F401 - a fixture
 from vault.tests.calls import item_of, sealed
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def test_the_window_counts_and_shows_no_envelope(staff, api, vault, django_assert_max_num_queries):  # noqa: F811

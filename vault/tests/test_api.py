@@ -15,7 +15,7 @@ from vault import services
 from vault.models import Holder, Item, Vault
 from vault.tests.calls import b64, changes, item_of, new_id, sealed, vault_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def state(rows, before=None):
@@ -117,6 +117,7 @@ def test_every_write_needs_the_version_it_has_seen(api, vault):
     assert api.post(f"vault/{vault}/rotate", {**sealed(2), "items": []}).status_code == 428
 
 
+@pytest.mark.commits
 def test_of_twenty_parallel_writers_one_wins_each_version(api, vault):
     item = item_of(api, vault)
     path = f"vault/{vault}/items/{item}"
@@ -224,6 +225,7 @@ def test_a_cursor_from_after_a_backup_says_begin_again(api, vault):
     assert api.get("vault/changes?before=1").status_code == 400
 
 
+@pytest.mark.commits
 def test_a_reader_misses_nothing_that_parallel_writers_do(api):
     vaults = [vault_of(api) for _ in range(3)]
     seen, cursor = ({}, {}), ""
@@ -249,6 +251,7 @@ def test_a_reader_misses_nothing_that_parallel_writers_do(api):
     assert len(state(rows, seen)[1]) == 30
 
 
+@pytest.mark.commits
 def test_large_vaults_come_in_pages_and_a_page_costs_the_same(api, vault, django_assert_num_queries):
     for _ in range(6):
         item_of(api, vault, ciphertext=b64(1024 * 1024))

@@ -10,7 +10,6 @@ import psycopg
 import pytest
 import redis
 
-from tests.test_browser import CHROMIUM, browser, look  # noqa: F401 - fixtures
 from vault import client as reference
 from vault.tests.test_clients import DUMP, run, sign_up
 from vault.tests.test_page import NEW, add, enter, item, press, saved, write
@@ -124,17 +123,28 @@ def backed_up(stack):
     return tables + b"".join(path.read_bytes() for path in store.rglob("*") if path.is_file())
 
 
+ZEROS = bytes(512)
+
+
+def written_files(home):
+    """The content of every file that the servers wrote, without runs of zeros, which hide nothing; not their programs."""
+    for path in home.rglob("*"):
+        if "pginstall18" in path.parts or any(part.endswith(".libs") for part in path.parts):
+            continue
+        try:
+            yield path.read_bytes().replace(ZEROS, b"")
+        except (IsADirectoryError, FileNotFoundError):  # the server may have tidied up since
+            continue
+
+
 def everything(stack, web):
     """All that the server has, by where it lies."""
     cache = redis.Redis.from_url(stack.redis_url)
     keys = list(cache.scan_iter(count=1000))
     held = b"\n".join(key + b" " + value(cache, key) for key in keys)
-    files = [path for path in stack.home.rglob("*") if path.is_file()]
     return {
         "tables": stack.manage("shell", "-c", DUMP).encode(),
-        "files": b"\n".join(
-            path.read_bytes() for path in files if path.exists()
-        ),  # the server may have tidied up since
+        "files": b"\n".join(written_files(stack.home)),
         "redis": held,
         "logs": web.log.read_bytes(),
         "metrics": httpx.get(f"http://127.0.0.1:{web.internal_port}/metrics").content,
@@ -153,9 +163,7 @@ CONTROLS = {
 }
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(not CHROMIUM, reason="browser test: Chromium is not installed (apt-get install chromium)")
-def test_nothing_of_it_is_anywhere(stack, look, tmp_path):  # noqa: F811
+def test_nothing_of_it_is_anywhere(stack, look, tmp_path):
     web = stack.start_web(workers=1, LOG_LEVEL="DEBUG")
     try:
         one, other = Canaries(web), Canaries(web)

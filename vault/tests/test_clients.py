@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from tests.stack import ROOT, eventually  # noqa: F401 - the stack's fixtures
-from tests.test_browser import CHROMIUM, browser, look  # noqa: F401 - fixtures
 from vault import client as reference
 from vault.client import Client, Memory, Refused
 
@@ -65,9 +64,7 @@ IN_BROWSER = """async (vectors) => {
 
 
 @pytest.mark.stack
-@pytest.mark.browser
-@pytest.mark.skipif(not CHROMIUM, reason="browser test: Chromium is not installed (apt-get install chromium)")
-def test_javascript_agrees_with_the_same_vectors_as_the_server_publishes_them(stack, look):  # noqa: F811
+def test_javascript_agrees_with_the_same_vectors_as_the_server_publishes_them(stack, look):
     web = stack.webs[0]
     published = web.get("/api/v1/vault/vectors")
     page = look(f"http://localhost:{web.port}/account/forgot-password")

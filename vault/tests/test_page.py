@@ -5,21 +5,17 @@ import secrets
 import pyotp
 import pytest
 
-from tests.test_accessibility import faults, grave
-from tests.test_browser import CHROMIUM, SIZES, browser, look, overflow, picture  # noqa: F401 - fixtures
+from tests.axe import faults, grave
+from tests.browser import SIZES, overflow, picture
 
-pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM, reason="browser test: Chromium is not installed (apt-get install chromium)"),
-]
+pytestmark = pytest.mark.stack
 PASSWORD, NEW_PASSWORD = "correct horse battery staple", "an entirely new phrase"
 NEW = "I am new here"
 REFUSED = ("412", "401")  # what a browser's console says of answers that the page expects
 
 
 @pytest.fixture
-def device(stack, look):  # noqa: F811
+def device(stack, look):
     """The page in a browser of its own, whose clock the test may turn."""
 
     def opened(size="desktop"):

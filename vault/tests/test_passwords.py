@@ -27,13 +27,13 @@ from vault import services
 from vault.models import Holder, Item, Vault
 from vault.tests.calls import item_of, new_id, sealed, vault_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 SALT, NEW_SALT = b"sixteen bytes ok", b"another sixteen."
 NEW = "an entirely new phrase"
 
 
 @pytest.fixture
-def person(transactional_db):
+def person(db):
     """Somebody blind with two vaults, one of them in the trash; their ids."""
     user = UserFactory(password=make_password(auth_hash(PASSWORD, SALT)), email_verified_at=timezone.now())
     user.kdf = Kdf(600_000, SALT)
@@ -130,6 +130,7 @@ def test_a_reset_gives_up_what_nobody_can_open_and_its_quota(person):
     assert vault_of(sign_in(User.objects.get(pk=api.user.pk)))
 
 
+@pytest.mark.commits
 def test_a_vault_that_waited_for_a_new_password_is_refused(person):
     """Sealed with the old account key it would never open, and stand against every later password."""
     api, kept, trashed = person
@@ -152,6 +153,7 @@ def closing(act):
         connections.close_all()
 
 
+@pytest.mark.commits
 def test_a_rotation_and_a_new_password_never_wait_for_each_other_for_ever(person):
     api, kept, trashed = person
     (item,) = api.get(f"vault/{kept}/items").json()["results"]

@@ -15,7 +15,7 @@ from vault import services
 from vault.models import FormerVersion, Holder, Item, Vault
 from vault.tests.calls import b64, changes, item_of, new_id, sealed, vault_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 # --- a new key -------------------------------------------------------------------------------------------------------
@@ -71,6 +71,7 @@ def test_a_missing_stale_strange_or_repeated_item_changes_nothing(api, vault):
     assert len(items) == 3
 
 
+@pytest.mark.commits
 def test_a_write_beside_a_rotation_is_in_it_or_refused(api, vault):
     items = [item_of(api, vault) for _ in range(5)]
     body = rotation(api, vault)
@@ -141,6 +142,7 @@ def test_a_purged_item_is_a_tombstone_that_clients_still_hear_of(api, vault):
     assert api.get(f"vault/{vault}/items?deleted=true").json()["results"] == []
 
 
+@pytest.mark.commits
 def test_quotas_hold_under_parallel_requests(api, vault, settings):
     settings.VAULT_ITEMS = 10
 

@@ -10,7 +10,7 @@ from core import tenancy
 from vault.models import FormerVersion, Holder, Item, Vault
 from vault.tests.calls import item_of, sealed
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db, pytest.mark.commits]
 KILLS, ITEMS = 100 if os.environ.get("SOAK") else 25, 60
 
 

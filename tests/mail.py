@@ -1,0 +1,91 @@
+"""A mail server over TLS on loopback, and what it received."""
+
+import datetime
+import email
+import email.policy
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from config import embedded
+from core.processes import port_is_free
+from tests.stack import ROOT, eventually
+
+
+@dataclass
+class Mailbox:
+    """The messages that a mail server in a process of its own wrote to `folder`."""
+
+    port: int
+    folder: Path
+
+    def messages(self, address: str | None = None) -> list[email.message.EmailMessage]:
+        """Oldest first; with `address`, those to it alone."""
+        paths = sorted(self.folder.glob("*.eml"), key=lambda path: int(path.stem))
+        messages = [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in paths]
+        return [message for message in messages if address in (None, message["To"])]
+
+
+def make_certificate(folder: Path) -> None:
+    """Write `certificate.pem`, self-signed for `localhost` and valid today, and `key.pem`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "key.pem").write_bytes(private)
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def start_mail_server(box: Mailbox, *, tls: str, certificate: Path) -> "subprocess.Popen[bytes]":
+    """Start `tests.mail_server` on the port of `box`; `tls` is `smtps`, `starttls` or `plain`."""
+    box.folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "tests.mail_server", str(box.port), tls, str(certificate), str(box.folder)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    eventually(lambda: not port_is_free("127.0.0.1", box.port), seconds=20)
+    return process
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a certificate for `localhost` and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    make_certificate(folder)
+    return folder
+
+
+@pytest.fixture
+def mail_server(certificate: Path, tmp_path: Path) -> Iterator[Callable[..., Mailbox]]:
+    """Start a mail server on loopback: `mail_server("smtps")`, `"starttls"` or `"plain"`."""
+    started = []
+
+    def start(tls: str, *, port: int | None = None) -> Mailbox:
+        box = Mailbox(port or embedded.free_port(), tmp_path / f"mailbox-{len(started)}")
+        started.append(start_mail_server(box, tls=tls, certificate=certificate))
+        return box
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(10)
