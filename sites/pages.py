@@ -87,7 +87,7 @@ def make_page(body: bytes, *, kind: str, csp: str, status: str = "200 OK") -> Pa
 
 
 class Pages:
-    """The pages of one process, the longest unused forgotten first, at most `limit` bytes."""
+    """The pages of one process, at most `limit` bytes. When they are full the least recently used page leaves first."""
 
     def __init__(self, limit: int) -> None:
         self._pages: OrderedDict[Place, Page] = OrderedDict()
@@ -103,7 +103,7 @@ class Pages:
         assert release_id is not None
         shown = path if path in route.paths or path in GENERATED or _wanted(route, path) else MISSING
         place = (release_id, route.posts_version, shown, route.base_url)
-        page = self._pages.get(place)
+        page = self._get(place)
         if page is not None:
             self._memory.inc()
             return page
@@ -112,13 +112,21 @@ class Pages:
             return self.find(route, MISSING)
         return page
 
+    def _get(self, place: Place) -> Page | None:
+        """The page kept at `place`, which from now on is the most recently used one."""
+        with self._lock:
+            page = self._pages.get(place)
+            if page is not None:
+                self._pages.move_to_end(place)
+            return page
+
     def _made(self, place: Place, make: Callable[[], Page | None]) -> Page | None:
         """What `make` gives, kept. Of many threads that want the same page one makes it, and the others wait for it."""
         with self._lock:
             making = self._making.setdefault(place, threading.Lock())
         with making:
             try:
-                page = self._pages.get(place) or make()
+                page = self._get(place) or make()
             finally:
                 self._making.pop(place, None)
         with self._lock:
