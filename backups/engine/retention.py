@@ -63,14 +63,16 @@ def _may_go(run: str, stay: set[str], *, now: datetime) -> bool:
 
 @dataclass
 class Removal:
-    """What a pruning takes away, in the order in which it must go."""
+    """What a pruning takes away. Manifests go first, so that no listed run lacks a pack; a pack goes before its key file."""
 
     manifests: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)  # packs and key files
+    packs: list[str] = field(default_factory=list)
+    key_files: list[str] = field(default_factory=list)
 
     @property
     def all(self) -> list[str]:
-        return [*self.manifests, *self.others]
+        """Every object, in the order in which they are deleted."""
+        return [*self.manifests, *self.packs, *self.key_files]
 
 
 def removal(store: Store, *, proven: Iterable[str], now: datetime) -> Removal:
@@ -87,7 +89,8 @@ def removal(store: Store, *, proven: Iterable[str], now: datetime) -> Removal:
         if name not in needed and _may_go(_maker(name), stay, now=now)
         and not (name.startswith("keys/") and _maker(name) in makers)
     ]  # fmt: skip
-    return Removal(gone, old)
+    packs = [name for name in old if not name.startswith("keys/")]
+    return Removal(gone, packs, [name for name in old if name.startswith("keys/")])
 
 
 def _maker(name: str) -> str:
@@ -103,9 +106,3 @@ def _complete(names: Iterable[str]) -> None:
     listed = {name.removesuffix(".refs") for name in names if name.endswith(".refs")}
     if bare := sorted({name for name in names if not name.endswith(".refs")} - listed):
         raise Damaged(f"{bare[0]}.refs is missing: nothing is deleted while it is unknown what that run needs.")
-
-
-def prune(store: Store, wanted: Removal) -> None:
-    """First manifests, so that nothing that is listed lacks a pack; killed in between, the next run goes on."""
-    for name in wanted.all:
-        store.delete(name)

