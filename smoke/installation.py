@@ -1,10 +1,11 @@
 """A production installation on this machine: what the Docker image holds, installed from `requirements.txt` alone.
 
 The commands are those of `docs/running.md`. PostgreSQL and Redis are private servers, and mail goes to a local SMTP server
-over TLS. As root, and where the Python interpreter can be reached by other users, everything runs as the image's user id.
+over TLS. When run as root, and if other users may execute the Python interpreter, everything runs as the user id of the image.
 """
 
 import base64
+import contextlib
 import fnmatch
 import hashlib
 import os
@@ -14,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +49,8 @@ def base_interpreter() -> Path:
     """The interpreter to make the environment with: ours, or the system's where other users cannot reach ours."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     own = Path(sys.executable).resolve()
+    if os.geteuid() != 0:
+        return own
     for candidate in (own, Path(f"/usr/bin/python{version}")):
         if candidate.exists() and reachable_by_others(candidate):
             return candidate
@@ -81,7 +85,7 @@ def copy_application(target: Path) -> None:
     """The tracked files that `.dockerignore` lets into the image."""
     ignored = (ROOT / ".dockerignore").read_text().split()
     tracked = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "-c", f"safe.directory={ROOT}", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
     for name in tracked:
         path = Path(name)
@@ -171,22 +175,30 @@ class Installation:
                 codes[name] = process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 codes[name] = None
+        deadline = time.monotonic() + 5  # for what a process started and did not wait for
+        while any(is_alive(pid) for pid in started) and time.monotonic() < deadline:
+            time.sleep(0.1)
         for pid, name in started.items():
-            if Path(f"/proc/{pid}").exists():
+            if is_alive(pid):
                 codes[name] = None
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self.running.clear()
         return codes
-
-    def stop_stores(self) -> None:
-        embedded.RedisServer(self.stores).stop()
-        embedded.Postgres(self.stores).stop()
 
     def _program(self, *command: str) -> list[str]:
         return [str(self.environment / "bin" / command[0]), *command[1:]]
 
     def _identity(self) -> dict[str, object]:
         return {} if self.user_id is None else {"user": self.user_id, "group": self.user_id, "extra_groups": []}
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def production_settings(home: Path, *, mail_url: str, certificate: Path) -> dict[str, str]:
@@ -226,16 +238,34 @@ def prepare(home: Path, *, mail_url: str, certificate: Path) -> Installation:
         os.chown(home / "var", user_id, user_id)
         shutil.copy(certificate, home / "app" / "certificate.pem")
         certificate = home / "app" / "certificate.pem"
-    stores = embedded._home(home / "stores")
+    stores = empty_stores(home)
     settings = production_settings(home, mail_url=mail_url, certificate=certificate)
-    settings["DATABASE_URL"] = embedded.Postgres(stores).start(print, fast=True)
-    settings["REDIS_URL"] = embedded.RedisServer(stores).start(print)
     port = embedded.free_port()
     settings |= {"PORT": str(port), "INTERNAL_PORT": str(embedded.free_port())}
     installation = Installation(home, environment, settings, user_id, port, stores)
-    collect_static_files(installation)
-    installation.run("python", "manage.py", "migrate", "--verbosity", "0")
+    try:
+        settings["DATABASE_URL"] = embedded.Postgres(stores).start(print, fast=True)
+        settings["REDIS_URL"] = embedded.RedisServer(stores).start(print)
+        collect_static_files(installation)
+        installation.run("python", "manage.py", "migrate", "--verbosity", "0")
+    except BaseException:
+        stop_stores(stores)
+        raise
     return installation
+
+
+def empty_stores(home: Path) -> Path:
+    """The folder for PostgreSQL and Redis, without those of an earlier run."""
+    stores = embedded._home(home / "stores")
+    stop_stores(stores)
+    shutil.rmtree(stores)
+    stores.mkdir()
+    return stores
+
+
+def stop_stores(stores: Path) -> None:
+    embedded.RedisServer(stores).stop()
+    embedded.Postgres(stores).stop()
 
 
 def collect_static_files(installation: Installation) -> None:
@@ -249,7 +279,9 @@ def collect_static_files(installation: Installation) -> None:
 def start(installation: Installation) -> None:
     """Start what docs/running.md starts, and wait until the web process is ready."""
     for name, command in documented_commands().items():
-        installation.start(name, *command)
+        # In a container /tmp belongs to it alone; here each run has a file of its own.
+        own = [part.replace("/tmp/beat", str(installation.home / "var" / "beat")) for part in command]
+        installation.start(name, *own)
 
     def is_ready() -> bool:
         installation.assert_running()

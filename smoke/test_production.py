@@ -1,4 +1,4 @@
-"""The platform starts from its production lock, in the image's folders, and does the main job from sign-up to a published page."""
+"""The platform starts from its production lock, in the image's folders: a sign-up by mail, a published page, a periodic job."""
 
 import ast
 from pathlib import Path
@@ -36,7 +36,7 @@ def installed(home, mailbox, certificate):
     )
     yield made
     made.stop()
-    made.stop_stores()
+    production.stop_stores(made.stores)
 
 
 def imported_modules(path):
@@ -48,7 +48,7 @@ def imported_modules(path):
             yield node.module
 
 
-def test_every_import_of_the_application_resolves_from_the_production_lock(installed):
+def test_every_imported_package_is_in_the_production_lock(installed):
     names = {
         name
         for path in installed.application.rglob("*.py")

@@ -11,12 +11,12 @@ Fault = tuple[str, str]  # impact, description
 def faults(page: Any, label: str, context: str | None = None, *, contrast_only: bool = False) -> list[Fault]:
     """What axe says about `page` as it stands, or about the part that the selector `context` names.
 
-    With `contrast_only` just the rule that depends on colours runs: for the second colour scheme of a page whose other
+    With `contrast_only` just the rules that depend on colours run: for the second colour scheme of a page whose other
     rules were checked. The script comes in over the debugging protocol, so the page's own policy stays in force.
     """
     options: dict[str, Any] = {"resultTypes": ["violations"], "iframes": False}  # frames belong to other sites
     if contrast_only:
-        options["runOnly"] = ["color-contrast"]
+        options["runOnly"] = ["color-contrast", "link-in-text-block"]
     if not page.evaluate("typeof window.axe === 'object'"):
         page.evaluate(AXE_SCRIPT)
     violations = page.evaluate(

@@ -85,7 +85,7 @@ class Troubles:
     def watch(self, page: Any) -> None:
         page.on("console", lambda message: self._add(message.text) if message.type in {"error", "warning"} else None)
         page.on("pageerror", lambda error: self._add(str(error)))
-        # A picture that a change of size or page made needless is given up, which is no fault.
+        # Chromium cancels a picture that a resize or a navigation makes unnecessary; that is not an error.
         page.on(
             "requestfailed",
             lambda request: self._add(f"failed: {request.url}") if request.failure != "net::ERR_ABORTED" else None,

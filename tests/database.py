@@ -41,15 +41,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("commits"):
             item.add_marker(pytest.mark.django_db(transaction=True), append=False)
-        elif "transactional_db" in getattr(item, "fixturenames", ()):
+        elif wants_transactions(item):
             unmarked.append(item.nodeid)
     if unmarked:
         raise pytest.UsageError("mark these tests with @pytest.mark.commits:\n" + "\n".join(unmarked))
 
 
+def wants_transactions(item: pytest.Item) -> bool:
+    """Whether a test asks pytest-django for real transactions."""
+    marker = item.get_closest_marker("django_db")
+    asked_by_marker = bool(marker and marker.kwargs.get("transaction"))
+    return asked_by_marker or "transactional_db" in getattr(item, "fixturenames", ())
+
+
 @dataclass
 class TableReset:
-    """Puts the tables of the test database back to what the migrations left, as a superuser on whom no trigger fires."""
+    """Puts the tables of the test database back to what the migrations left, as a superuser for whom triggers are off."""
 
     connection: "psycopg.Connection[Any]"
     initial_rows: dict[str, bytes] = field(default_factory=dict)  # table: its rows in COPY format
@@ -57,7 +64,7 @@ class TableReset:
 
     def __post_init__(self) -> None:
         self.connection.execute("SET session_replication_role = replica")
-        # A thread that waits for a row of a test that never commits gets an error in place of waiting for ever.
+        # A thread that waits for a row of a test that never commits gets an error instead of waiting forever.
         database = sql.Identifier(self.connection.info.dbname)
         timeout = sql.Literal(f"{LOCK_TIMEOUT_SECONDS}s")
         self.connection.execute(sql.SQL("ALTER DATABASE {} SET lock_timeout = {}").format(database, timeout))
@@ -128,6 +135,8 @@ class EmulatedCommits:
         self.enter = Atomic.__enter__
         self.leave = Atomic.__exit__
         self.register = self.database.on_commit
+        self.get_autocommit = self.database.get_autocommit
+        self.in_transition = False  # while a block is entered or left
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -141,6 +150,7 @@ class EmulatedCommits:
             patch.setattr(Atomic, "__enter__", enter)
             patch.setattr(Atomic, "__exit__", leave)
             patch.setattr(self.database, "on_commit", self.register_callback)
+            patch.setattr(self.database, "get_autocommit", self.report_autocommit)
             for method in ("close", "close_if_unusable_or_obsolete"):  # would end the transaction of the test
                 patch.setattr(self.database, method, lambda: None)
             yield
@@ -149,23 +159,44 @@ class EmulatedCommits:
         """Whether a block belongs to the connection of the test, not to that of a thread."""
         return connections[block.using or "default"] is self.database
 
+    def report_autocommit(self) -> bool:
+        """True outside of every block, so that `select_for_update` there is the error that it is in production."""
+        outside = len(self.database.atomic_blocks) == self.depth and not self.in_transition
+        return outside or self.get_autocommit()
+
     def enter_block(self, block: Atomic) -> None:
-        if self.is_ours(block) and len(self.database.atomic_blocks) == self.depth:
+        if not self.is_ours(block):
+            self.enter(block)
+            return
+        if len(self.database.atomic_blocks) == self.depth:
             block.savepoint = True
-        self.enter(block)
+        self.in_transition = True
+        try:
+            self.enter(block)
+        finally:
+            self.in_transition = False
 
     def leave_block(self, block: Atomic, *exception: Any) -> None:
-        self.leave(block, *exception)
-        if self.is_ours(block):
-            self.run_callbacks()
+        if not self.is_ours(block):
+            self.leave(block, *exception)
+            return
+        self.in_transition = True
+        try:
+            self.leave(block, *exception)
+        finally:
+            self.in_transition = False
+        self.run_callbacks()
 
     def register_callback(self, callback: Callable[[], Any], robust: bool = False) -> None:
         self.register(callback, robust)
         self.run_callbacks()
 
     def run_callbacks(self) -> None:
-        while self.database.run_on_commit and len(self.database.atomic_blocks) == self.depth:
-            _, callback, robust = self.database.run_on_commit.pop(0)
+        if len(self.database.atomic_blocks) != self.depth:
+            return
+        pending = self.database.run_on_commit
+        self.database.run_on_commit = []
+        for _, callback, robust in pending:
             try:
                 callback()
             except Exception:
@@ -196,8 +227,15 @@ def uses_database(item: Any) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """Fail a test that committed rows without saying so, in place of the innocent one that would meet them."""
-    yield
+    """Fail an unmarked test that committed rows; otherwise a later test would fail."""
+    try:
+        yield
+    finally:
+        fail_unmarked_commits(item)
+
+
+def fail_unmarked_commits(item: pytest.Item) -> None:
+    """Reset what a test without the marker committed, and name the tables."""
     if _tables and not item.get_closest_marker("commits") and (written := _tables[0].reset()):
         pytest.fail(f"this test committed to {', '.join(written)}: mark it with @pytest.mark.commits", pytrace=False)
 

@@ -1,4 +1,4 @@
-"""Hooks for schemathesis: most calls go to a row that exists, with a precondition that holds."""
+"""Hooks for schemathesis: three of four calls go to a row that exists, with a precondition that holds."""
 
 import os
 
@@ -6,14 +6,9 @@ import schemathesis
 
 
 @schemathesis.hook
-def map_path_parameters(context, path_parameters):
-    if path_parameters and "id" in path_parameters and hash(str(path_parameters["id"])) % 4:
-        path_parameters["id"] = os.environ["FUZZ_ID"]
-    return path_parameters
-
-
-@schemathesis.hook
-def map_headers(context, headers):
-    if headers and "If-Match" in headers and hash(str(headers["If-Match"])) % 4:
-        headers["If-Match"] = "*"
-    return headers
+def map_case(context, case):
+    if case.path_parameters and "id" in case.path_parameters and hash(str(case.path_parameters["id"])) % 4:
+        case.path_parameters["id"] = os.environ["FUZZ_ID"]
+    if case.headers and "If-Match" in case.headers and hash(str(case.headers["If-Match"])) % 4:
+        case.headers["If-Match"] = "*"
+    return case

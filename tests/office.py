@@ -15,7 +15,7 @@ import pytest
 
 from tests.issuer import MockIssuer
 from tests.oidc_issuer import CLIENT, SECRET
-from tests.stack import PASSWORD, ROOT, Stack, Web, eventually
+from tests.stack import PASSWORD, ROOT, Stack, Web
 
 
 @dataclass
@@ -25,6 +25,7 @@ class Office:
     web: Web
     worker: "subprocess.Popen[bytes]"
     mail_folder: Path
+    worker_log: Path
 
     def mails_to(self, address: str) -> list[str]:
         """The text of every mail to `address`, oldest first."""
@@ -34,10 +35,10 @@ class Office:
         """The tokens of the links in them."""
         return [match[1] for text in self.mails_to(address) if (match := re.search(r"#(\S+)", text))]
 
-    def next_token(self, address: str, *, after: int = 0) -> str:
-        """Wait for a mail to `address` with a link, beyond the first `after` of them; its token."""
-        tokens: list[str] = eventually(lambda: self.tokens_to(address)[after:], seconds=30)
-        return tokens[0]
+    def links_to(self, address: str) -> list[str]:
+        """The links in them, as a person would open them. Fails when the worker has ended."""
+        assert self.worker.poll() is None, self.worker_log.read_text()[-4000:]
+        return [match[0] for text in self.mails_to(address) if (match := re.search(r"https?://\S+#\S+", text))]
 
     def sign_up(self) -> str:
         """Register a new address, which still has to be confirmed."""
@@ -76,15 +77,17 @@ def office(stack: Stack, _issuer_process: MockIssuer, tmp_path_factory: pytest.T
     }
     web = stack.start_web(workers=1, **settings)
     own = {"PROCESS": "worker", "PORT": str(web.port), "VAR_DIR": str(web.log.parent)}
+    log = (web.log.parent / "worker.log").open("wb")
     worker = subprocess.Popen(
         [sys.executable, "-m", "celery", "--quiet", "-A", "config.celery", "worker", "--pool", "solo", "--loglevel", "WARNING"],
         cwd=ROOT,
         env={**stack.environ, **settings, **own},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
     )  # fmt: skip
-    yield Office(web, worker, folder)
+    yield Office(web, worker, folder, Path(log.name))
     for process in (web.process, worker):
         process.terminate()
     for process in (web.process, worker):
         process.wait(40)
+    log.close()

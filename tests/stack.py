@@ -93,8 +93,9 @@ class Person:
 class Stack:
     """Servers that a test may stop, freeze and start again; two web processes, the first with two workers."""
 
-    def __init__(self) -> None:
-        var = VAR / f"stack-{WORKER}"  # two test workers have a stack each
+    def __init__(self, name: str) -> None:
+        """Start everything below a folder called `name`, one for each test worker."""
+        var = VAR / f"{name}-{WORKER}"
         shutil.rmtree(var, ignore_errors=True)
         self.home = embedded._home(var)
         shutil.rmtree(self.home, ignore_errors=True)
@@ -204,7 +205,8 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    running = Stack()
+    """The stack that all files of a test worker share. A file that stops or freezes a server starts one of its own."""
+    running = Stack("stack")
     yield running
     running.close()
 

@@ -8,9 +8,17 @@ import httpx
 import pytest
 
 from sites.tests.factories import document, page
-from tests.stack import FROM_PAGE, eventually
+from tests.stack import FROM_PAGE, Stack, eventually
 
 pytestmark = pytest.mark.stack
+
+
+@pytest.fixture(scope="module")
+def stack():
+    """A stack of this file alone: its tests stop, freeze and empty PostgreSQL and Redis."""
+    running = Stack("outage-stack")
+    yield running
+    running.close()
 
 
 def everywhere(stack, path, host, times=6):
@@ -79,7 +87,7 @@ def test_pages_that_were_read_answer_with_redis_and_postgresql_stopped(stack, pe
     try:
         time.sleep(1.5)  # past the moment in which nobody asks
         assert everywhere(stack, "/", host) == before
-        assert statuses(stack, "/", unread, times=2) == {503}  # each waits for the database
+        assert statuses(stack, "/", unread, times=3) == {503}  # each waits for the database
         assert {web.get("/health/live").status_code for web in stack.webs} == {200}
         ready = stack.webs[0].get("/health/ready")
         assert (ready.status_code, ready.json()["database"]) == (503, "unavailable")

@@ -11,9 +11,7 @@ import pytest
 from tests.stack import ROOT
 
 pytestmark = pytest.mark.stack
-EXAMPLES = (
-    "400" if os.environ.get("SOAK") else "5"
-)  # beside the values at the edges of each field, which are always sent
+EXAMPLES = "400" if os.environ.get("SOAK") else "5"  # besides the edge values of each field, which are always sent
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance"
 
 

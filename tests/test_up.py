@@ -28,6 +28,9 @@ def environ():
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
     ports = {"PORT": str(embedded.free_port()), "INTERNAL_PORT": str(embedded.free_port())}
     yield {**kept, **ports, "VAR_DIR": str(HOME)}
+    for running in Running.started:
+        if running.process.poll() is None:
+            running.interrupt()
     shutil.rmtree(embedded._home(HOME), ignore_errors=True)
 
 
@@ -51,7 +54,10 @@ def ours(environ):
 class Running:
     """`up` in a process group of its own, as a terminal gives it; its output line by line in a file."""
 
+    started = []  # all of them, so that a failed test leaves none behind
+
     def __init__(self, environ):
+        self.started.append(self)
         HOME.mkdir(parents=True, exist_ok=True)
         self.output = HOME / "output"
         started = time.monotonic()

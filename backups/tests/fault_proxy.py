@@ -6,7 +6,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-SLOW_SECONDS = 3  # longer than the timeout of the client in the test
+SLOW_SECONDS = 5  # longer than the timeout of the client in the test
 
 
 class FaultProxy:

@@ -82,6 +82,8 @@ def test_prune_killed_before_each_deletion_leaves_whole_runs_and_is_finished_by_
         prune()
         assert stored_objects() == remaining, survived
         assert pruned_runs() == {run.pk for run in expired_runs}, survived
+    (newest,) = BackupRun.objects.filter(pruned_at=None)
+    assert services.drill_run(newest), "the run that stays restores"
 
 
 @pytest.mark.parametrize("refused", ["runs/", "packs/", "keys/"])

@@ -186,6 +186,26 @@ def test_the_process_stops_before_it_listens():
     assert (done.returncode, "SECRET_KEY is missing" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("smtps://mailer:secret@mail.example.com", "True False mail.example.com 465 mailer secret"),
+        ("smtp://mailer:secret@mail.example.com", "False True mail.example.com 587 mailer secret"),
+        ("smtp://mail.example.com:2525", "False True mail.example.com 2525"),
+    ],
+)
+def test_mail_url_always_means_tls(url, expected):
+    done = run("shell", "-v", "0", "-c", MAIL_SETTINGS, **{**GOOD, "MAIL_URL": url})
+
+    assert done.stdout.strip() == expected, done.stderr
+
+
+MAIL_SETTINGS = """
+from django.conf import settings as s
+print(s.EMAIL_USE_SSL, s.EMAIL_USE_TLS, s.EMAIL_HOST, s.EMAIL_PORT, s.EMAIL_HOST_USER, s.EMAIL_HOST_PASSWORD)
+"""
+
+
 def test_the_shipped_production_settings_pass_djangos_deployment_check():
     done = run("check", "--deploy", "--fail-level", "WARNING", **GOOD)
 

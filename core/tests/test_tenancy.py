@@ -93,6 +93,7 @@ def test_an_error_in_a_nested_context_restores_the_outer():
 
 
 @pytest.mark.django_db
+@pytest.mark.commits
 def test_the_context_ends_with_its_transaction_and_what_is_left_is_no_error():
     site = SiteFactory()
     with tenancy.context(tenancy.user_context(site.owner_id)):
@@ -105,6 +106,7 @@ def test_the_context_ends_with_its_transaction_and_what_is_left_is_no_error():
 
 
 @pytest.mark.django_db
+@pytest.mark.commits
 def test_the_context_ends_with_an_error_too():
     site = SiteFactory()
 
