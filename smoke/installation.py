@@ -148,7 +148,8 @@ class Installation:
         assert not ended, f"{', '.join(ended)} ended by itself\n{self.logs()}"
 
     def logs(self) -> str:
-        return "\n".join(f"--- {name}\n{self.log_of(name).read_text()[-4000:]}" for name in self.running)
+        """The end of every process's log, also after `stop`."""
+        return "\n".join(f"--- {path.stem}\n{path.read_text()[-4000:]}" for path in sorted(self.home.glob("*.log")))
 
     def request(self, method: str, path: str, *, host: str = APP_HOST, **options: object) -> httpx.Response:
         """A request as the proxy in front of the web process sends it."""
