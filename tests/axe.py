@@ -30,6 +30,6 @@ def faults(page: Any, label: str, context: str | None = None, *, contrast_only: 
     ]
 
 
-def grave(found: list[Fault]) -> list[str]:
+def serious_faults(all_faults: list[Fault]) -> list[str]:
     """The descriptions of all faults when one of them is serious or critical; an empty list otherwise."""
-    return [description for _, description in found] if any(impact in SERIOUS for impact, _ in found) else []
+    return [description for _, description in all_faults] if any(impact in SERIOUS for impact, _ in all_faults) else []

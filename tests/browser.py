@@ -68,8 +68,9 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Any]:
     """Playwright's connection to Chromium. Its event loop belongs to the thread, so it ends with the module."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=30_000)  # milliseconds, as for every other wait
     with sync_playwright() as playwright:
         connected = playwright.chromium.connect_over_cdp(chromium)
         yield connected

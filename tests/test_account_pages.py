@@ -6,6 +6,7 @@ import secrets
 import httpx
 import pyotp
 import pytest
+from playwright.sync_api import expect
 
 from accounts.tests.calls import auth_hash
 from tests.browser import SIZES, picture
@@ -102,7 +103,7 @@ def test_mailed_links_work_on_our_own_pages(office, look, size):
     page.keyboard.press("Enter")
     page.get_by_text("Sign in with your new password").wait_for()
     page = look(f"{base}/reset-password", size)
-    assert "not complete" in page.get_by_role("status").inner_text()
+    expect(page.get_by_role("status")).to_contain_text("not complete")
 
 
 REFRESH = """async () => (await (await fetch("/api/v1/auth/refresh", {

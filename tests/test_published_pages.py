@@ -1,4 +1,4 @@
-"""Published pages in Chromium, each visited once: they look whole, axe finds nothing grave, the keyboard reaches everything.
+"""Published pages in Chromium, each visited once: they look whole, axe finds nothing serious_faults, the keyboard reaches everything.
 
 `make soak` also measures every focus indicator on desktop, in the light colour scheme.
 """
@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from tests.axe import faults, grave
+from tests.axe import faults, serious_faults
 from tests.browser import SIZES, Troubles, broken_pictures, host_of, load_pictures, overflow, picture
 from tests.published_sites import TEMPLATES, publish_every_block, publish_template
 
@@ -210,7 +210,7 @@ def check_pages(visit, site, name, direction):
         accessibility += visit.accessibility_faults(path)
         assert visit.page.evaluate("document.documentElement.dir") == direction, path
         assert visit.page.context.cookies() == [], path
-    assert (look, grave(accessibility), visit.troubles.found) == ([], [], [])
+    assert (look, serious_faults(accessibility), visit.troubles.found) == ([], [], [])
     assert visit.hosts <= {host_of(site.address), ""}, "another host was asked"
 
 
@@ -249,7 +249,7 @@ def test_a_missing_page_is_the_sites_own_and_accessible(stack, visit, site):
 
     assert tab.troubles.found
     assert all("404" in trouble for trouble in tab.troubles.found)
-    assert grave(tab.accessibility_faults("/nowhere")) == []
+    assert serious_faults(tab.accessibility_faults("/nowhere")) == []
     assert tab.look_faults("/nowhere", f"missing-{site}") == []
     if site == "bakery":
         assert "Marlow & Rye" in tab.page.title()
@@ -263,7 +263,7 @@ def test_account_pages_are_accessible(stack, visit):
         tab.open(path, "phone")
         problems += tab.accessibility_faults(path)
 
-    assert grave(problems) == []
+    assert serious_faults(problems) == []
 
 
 def test_a_visitor_walks_through_a_site_by_keyboard_and_without_scripts(stack, look):

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser import SIZES, picture
-from tests.stack import PASSWORD, ROOT, Person, eventually
+from tests.stack import PASSWORD, ROOT, eventually
 
 pytestmark = pytest.mark.stack
 
@@ -21,34 +22,32 @@ def invitation_link(office, address):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_an_invited_person_joins_on_our_own_page(office, stack, look, size):
-    owner = Person(stack.webs[0])
+def test_an_invited_person_joins_on_our_own_page(office, person, look, size):
     guest = f"guest-{size}-{secrets.token_hex(4)}@example.com"
-    site, _ = owner.publish()
-    sent = owner.call("POST", f"sites/{site}/invitations", {"email": guest, "role": "editor"})
+    site, _ = person.publish()
+    sent = person.call("POST", f"sites/{site}/invitations", {"email": guest, "role": "editor"})
     assert sent.status_code == 201
     link = eventually(lambda: invitation_link(office, guest), seconds=30)
 
     page = look(link, size)
-    assert page.locator("#invited").inner_text() == f"{owner.email} invites you to work on “Outside” as editor."
+    expect(page.locator("#invited")).to_have_text(f"{person.email} invites you to work on “Outside” as editor.")
     assert page.url.endswith("/account/invitation"), "the token is not in the address any more"
     picture(page, f"invitation-{size}")
     page.fill("#password", "not the password")
     page.click("button")
     page.locator("#said.bad").wait_for()
     page.check("#fresh")
-    assert page.locator("button").inner_text() == "Make an account and join"
+    expect(page.locator("button")).to_have_text("Make an account and join")
     page.fill("#password", PASSWORD)
     page.click("button")
     page.get_by_text("Welcome. You are now editor of “Outside”.").wait_for()
     picture(page, f"invitation-{size}-joined")
 
-    members = owner.call("GET", f"sites/{site}/members").json()["results"]
-    assert {(row["email"], row["role"]) for row in members} == {(owner.email, "owner"), (guest, "editor")}
+    members = person.call("GET", f"sites/{site}/members").json()["results"]
+    assert {(row["email"], row["role"]) for row in members} == {(person.email, "owner"), (guest, "editor")}
     again = look(link, size)
-    assert "This invitation does not work" in again.locator("#said").inner_text()
+    expect(again.locator("#said")).to_contain_text("This invitation does not work")
     assert not again.locator("#form").is_visible()
-    owner.browser.close()
 
 
 def test_a_plan_is_carried_out_by_two_beats_and_two_workers_once(stack, person):

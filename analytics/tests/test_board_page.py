@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.axe import faults, grave
+from tests.axe import faults, serious_faults
 from tests.browser import SIZES, overflow, picture
 
 pytestmark = pytest.mark.stack
@@ -59,7 +59,7 @@ def test_a_person_opens_reads_and_filters_the_numbers(shared, look):
         found += faults(page, f"{size}, filtered")
         page.get_by_role("link", name="Without: Page is /bread").click()
         page.get_by_role("heading", name="Page views by week").wait_for()
-        assert grave(found) == []
+        assert serious_faults(found) == []
 
 
 def test_it_can_be_read_without_a_script_and_printed(shared, look):

@@ -4,8 +4,9 @@ import secrets
 
 import pyotp
 import pytest
+from playwright.sync_api import expect
 
-from tests.axe import faults, grave
+from tests.axe import faults, serious_faults
 from tests.browser import SIZES, overflow, picture
 
 pytestmark = pytest.mark.stack
@@ -55,7 +56,7 @@ def write(page, **fields):
 
 def saved(page):
     page.locator("#editor").wait_for(state="hidden")
-    assert page.get_by_role("status").inner_text() == "Saved."
+    expect(page.get_by_role("status")).to_have_text("Saved.")
 
 
 def add(page, **fields):
@@ -70,6 +71,7 @@ def item(page, name):
 
 def secret_of(page, name):
     item(page, name).locator(".item").click()
+    page.locator("#editor").wait_for()
     found = page.get_by_label("Secret", exact=True).input_value()
     press(page, "Cancel")
     return found
@@ -102,13 +104,13 @@ def test_a_person_keeps_things_on_two_devices(device, size):
     laptop.get_by_text("changed on another device").wait_for()
     assert laptop.locator("#theirs").inner_text().split("\n") == ["Secret", "changed on the phone"]
     picture(laptop, f"vault-conflict-{size}")
-    assert grave(faults(laptop, "conflict")) == []
+    assert serious_faults(faults(laptop, "conflict")) == []
     press(laptop, "Save mine over it")
     saved(laptop)
     item(phone, "Mail").locator(".item").click()
     write(phone, Note="Written late.")
     press(phone, "Take that one")
-    assert phone.get_by_label("Secret", exact=True).input_value() == "changed on the laptop"
+    expect(phone.get_by_label("Secret", exact=True)).to_have_value("changed on the laptop")
     press(phone, "Cancel")
 
     press(laptop, "Settings")
@@ -132,7 +134,7 @@ def test_a_person_keeps_things_on_two_devices(device, size):
     item(laptop, "Mail").wait_for()
     assert secret_of(laptop, "Bank") == "over the sea"
     laptop.reload()
-    assert laptop.get_by_label("E-mail address").input_value() == email
+    expect(laptop.get_by_label("E-mail address")).to_have_value(email)
     assert item(enter(laptop, email), "Mail").count() == 1
     assert (surprises(laptop), surprises(phone), overflow(laptop)) == ([], [], 0)
 
@@ -288,7 +290,7 @@ def test_the_keyboard_alone_is_enough_and_axe_finds_nothing_grave(device):
     found += faults(page, "settings, dark")
     page.keyboard.press("Escape")
     page.emulate_media(color_scheme="light")
-    assert grave(found) == []
+    assert serious_faults(found) == []
 
 
 def test_nothing_but_the_page_itself_runs_or_is_asked(device, stack):
@@ -334,7 +336,7 @@ def test_a_tab_whose_session_another_one_replaced_writes_nothing(device):
     first.locator("#editor .said").filter(has_text="signed out").wait_for()
     second.reload()
     enter(second, bob)
-    assert second.get_by_text("Nothing is in here yet").is_visible()
+    expect(second.get_by_text("Nothing is in here yet")).to_be_visible()
 
 
 def expire(route):
