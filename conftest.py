@@ -13,11 +13,12 @@ from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
+from accounts.credentials.known_devices import Device
+from accounts.credentials.tokens import mint_access
 from accounts.models import Session, User
-from accounts.services import Device, open_session
+from accounts.services.sessions import open_session
 from accounts.tests.factories import UserFactory
-from accounts.tokens import mint_access
-from core import redis
+from core.storage import redis
 
 pytest_plugins = [  # a module before those that import it
     "tests.order",
@@ -33,7 +34,9 @@ pytest_plugins = [  # a module before those that import it
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let WhiteNoise look static files up when they are asked for: every `Client` would otherwise list all of them."""
+    """Let WhiteNoise look static files up when they are asked for: every `Client` would otherwise list all of
+    them.
+    """
     settings.WHITENOISE_AUTOREFRESH = True
 
 

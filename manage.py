@@ -13,11 +13,13 @@ def main() -> None:
     if os.environ.get("ENVIRONMENT", "development") != "development":
         execute_from_command_line(sys.argv)
         return
-    from config import embedded
+    from config import embedded_servers
 
     var = Path(os.environ.get("VAR_DIR") or Path(__file__).resolve().parent / "var")
     loud = sys.argv[1:2] == ["up"]
-    with embedded.services(var, report=lambda line: print(f"· {line}", flush=True) if loud else None) as urls:
+    with embedded_servers.services(
+        var, report=lambda line: print(f"· {line}", flush=True) if loud else None
+    ) as urls:
         os.environ.update(urls)
         execute_from_command_line(sys.argv)
 

@@ -15,17 +15,20 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils import timezone
 
-from accounts import admin_sign_in, services
-from accounts.devices import Device
+from accounts import admin_login
+from accounts.credentials.known_devices import Device
 from accounts.errors import BeyondYourRights, CredentialsRefused, LastAdmin
 from accounts.models import ApiKey, Identity, Role, Session, User
 from accounts.permissions import USERS_IMPERSONATE
 from accounts.selectors import factors_of
+from accounts.services import api_keys, impersonation, mfa, roles, sessions, sign_in
+from accounts.services import users as users_services
 from audit import actors
-from audit.admin import ReadOnlyAdmin, Watched
-from audit.services import Subject
-from core import mail
-from core.admin_site import PlatformAdminSite, each
+from audit.admin import AuditedAdmin, ReadOnlyAdmin
+from audit.subjects import Subject
+from core.admin_site import PlatformAdminSite, for_each_row
+from core.http.preconditions import ANY_VERSION
+from core.jobs import mail
 from core.models import Mail
 
 admin.site.unregister(Group)  # roles take its place
@@ -43,26 +46,28 @@ class PasswordForm(AdminPasswordChangeForm):
         """By the service too, which slows down guessing. Raises TooManyAttempts."""
         old: str = self.cleaned_data["old_password"]
         try:
-            services.check_credentials(self.user.email, old, device=Device(client="password change"))
+            sign_in.check_credentials(self.user.email, old, device=Device(client="password change"))
         except CredentialsRefused as refusal:
             raise ValidationError(refusal.message) from None
         return old
 
     def save(self, commit: bool = True) -> User:
         person = self.user
-        services.set_password(
+        users_services.set_password(
             person.pk, self.cleaned_data["new_password1"], actor=actors.staff(person), now=timezone.now()
         )
         person.refresh_from_db()
         return person
 
 
-admin_sign_in.install(cast(PlatformAdminSite, admin.site), password_form=PasswordForm)
+admin_login.install(cast(PlatformAdminSite, admin.site), password_form=PasswordForm)
 
 
 class ReasonForm(Form):
     reason = CharField(
-        max_length=300, widget=Textarea(attrs={"rows": 3}), help_text="The owner reads it, in a mail that goes out now."
+        max_length=300,
+        widget=Textarea(attrs={"rows": 3}),
+        help_text="The owner reads it, in a mail that goes out now.",
     )
 
 
@@ -88,7 +93,15 @@ class SessionInline(admin.TabularInline):
 
 class ApiKeyInline(admin.TabularInline):
     model = ApiKey
-    fields = readonly_fields = ("label", "prefix", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at")
+    fields = readonly_fields = (
+        "label",
+        "prefix",
+        "scopes",
+        "created_at",
+        "last_used_at",
+        "expires_at",
+        "revoked_at",
+    )
     extra = 0
     can_delete = False
     verbose_name_plural = "API keys"
@@ -112,17 +125,17 @@ class UserForm(ModelForm):
     def clean(self) -> dict[str, Any]:
         """Refuse what would leave nobody to administer, before anything is saved."""
         cleaned = super().clean() or self.cleaned_data
-        stays = cleaned.get("is_active") and services.ADMIN in {role.name for role in cleaned.get("roles", [])}
+        stays = cleaned.get("is_active") and roles.ADMIN in {role.name for role in cleaned.get("roles", [])}
         try:
             if not stays:
-                services.keep_an_admin(self.instance.pk)
+                roles.keep_an_admin(self.instance.pk)
         except LastAdmin as refusal:
             raise ValidationError(refusal.message) from None
         return cleaned
 
 
 @admin.register(User)
-class UserAdmin(Watched, admin.ModelAdmin):
+class UserAdmin(AuditedAdmin, admin.ModelAdmin):
     list_display = ("email", "name", "role_names", "is_active", "created_at", "deleted_at")
     list_filter = ("is_active", "roles", ("deleted_at", admin.EmptyFieldListFilter), "created_at")
     search_fields = ("email", "name", "id")
@@ -137,15 +150,23 @@ class UserAdmin(Watched, admin.ModelAdmin):
 
     def get_urls(self) -> list[Any]:
         mine = path(
-            "<uuid:pk>/impersonate/", self.admin_site.admin_view(self.impersonate), name="accounts_user_impersonate"
+            "<uuid:pk>/impersonate/",
+            self.admin_site.admin_view(self.impersonate),
+            name="accounts_user_impersonate",
         )
         return [mine, *super().get_urls()]
 
     def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         may = cast(User, request.user).may(USERS_IMPERSONATE)
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "may_impersonate": may})
+        return super().change_view(
+            request, object_id, form_url, {**(extra_context or {}), "may_impersonate": may}
+        )
 
     def impersonate(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         """Ask for a reason, then show a link that opens a session as this user, once."""
@@ -156,7 +177,9 @@ class UserAdmin(Watched, admin.ModelAdmin):
         form = ReasonForm(request.POST or None)
         link = ""
         if request.method == "POST" and form.is_valid():
-            link = services.begin_impersonation(pk, staff=staff, reason=form.cleaned_data["reason"], now=timezone.now())
+            link = impersonation.begin_impersonation(
+                pk, staff=staff, reason=form.cleaned_data["reason"], now=timezone.now()
+            )
         page = {
             **self.admin_site.each_context(request),
             "title": f"Act as {user}",
@@ -164,7 +187,9 @@ class UserAdmin(Watched, admin.ModelAdmin):
             "link": link,
             "user_pk": pk,
         }
-        return TemplateResponse(request, "admin/impersonate.html", {**page, "opts": self.opts, "original": user})
+        return TemplateResponse(
+            request, "admin/impersonate.html", {**page, "opts": self.opts, "original": user}
+        )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         users: QuerySet[User] = User.objects.get_queryset().prefetch_related("roles")
@@ -182,7 +207,9 @@ class UserAdmin(Watched, admin.ModelAdmin):
     def second_factors(self, user: User) -> str:
         factors = factors_of(user.pk)
         app = ["authenticator app"] if factors.totp else []
-        return ", ".join([*app, f"{factors.passkeys} passkeys", f"{factors.recovery_codes} recovery codes left"])
+        return ", ".join(
+            [*app, f"{factors.passkeys} passkeys", f"{factors.recovery_codes} recovery codes left"]
+        )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # people sign up; an administrator comes from `manage.py create_admin`
@@ -203,7 +230,9 @@ class UserAdmin(Watched, admin.ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         actor = actors.staff(request.user)
-        services.change_account(obj.pk, form.cleaned_data, actor=actor, now=timezone.now(), limit=rights(request))
+        users_services.change_account(
+            obj.pk, form.cleaned_data, actor=actor, now=timezone.now(), limit=rights(request)
+        )
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Roles were set by the service above; the sessions beside them are read-only."""
@@ -215,17 +244,17 @@ class UserAdmin(Watched, admin.ModelAdmin):
         def close(user: User) -> None:
             if not user.permission_codes() <= rights(request):
                 raise BeyondYourRights
-            services.close_all_sessions(user.pk, actor=actors.staff(request.user), now=timezone.now())
+            sessions.close_all_sessions(user.pk, actor=actors.staff(request.user), now=timezone.now())
 
-        each(self, request, queryset, close, "Signed out")
+        for_each_row(self, request, queryset, close, "Signed out")
 
     @admin.action(description="Disable and sign out", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        each(
+        for_each_row(
             self,
             request,
             queryset,
-            lambda user: services.set_active(
+            lambda user: users_services.set_active(
                 user.pk, False, actor=actors.staff(request.user), now=timezone.now(), limit=rights(request)
             ),
             "Disabled",
@@ -233,11 +262,11 @@ class UserAdmin(Watched, admin.ModelAdmin):
 
     @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        each(
+        for_each_row(
             self,
             request,
             queryset,
-            lambda user: services.set_active(
+            lambda user: users_services.set_active(
                 user.pk, True, actor=actors.staff(request.user), now=timezone.now(), limit=rights(request)
             ),
             "Enabled",
@@ -245,26 +274,26 @@ class UserAdmin(Watched, admin.ModelAdmin):
 
     @admin.action(description="Take all second factors away (the owner gets a mail)", permissions=["change"])
     def reset_factors(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        each(
+        for_each_row(
             self,
             request,
             queryset.filter(deleted_at=None),
-            lambda user: services.reset_factors(user.pk, actor=actors.staff(request.user), limit=rights(request)),
+            lambda user: mfa.reset_factors(user.pk, actor=actors.staff(request.user), limit=rights(request)),
             "Reset second factors of",
         )
 
     @admin.action(description="Delete (restorable for 30 days)", permissions=["change"])
     def hide(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         alive = queryset.filter(deleted_at=None)
-        each(
+        for_each_row(
             self,
             request,
             alive,
-            lambda user: services.delete_user(
+            lambda user: users_services.delete_user(
                 user.pk,
                 actor=actors.staff(request.user),
                 now=timezone.now(),
-                if_match=services.ANY,
+                if_match=ANY_VERSION,
                 limit=rights(request),
             ),
             "Deleted",
@@ -272,18 +301,29 @@ class UserAdmin(Watched, admin.ModelAdmin):
 
     @admin.action(description="Restore", permissions=["change"])
     def restore(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        each(
+        for_each_row(
             self,
             request,
             queryset.exclude(deleted_at=None),
-            lambda user: services.restore_user(user.pk, actor=actors.staff(request.user), now=timezone.now()),
+            lambda user: users_services.restore_user(
+                user.pk, actor=actors.staff(request.user), now=timezone.now()
+            ),
             "Restored",
         )
 
 
 @admin.register(Session)
-class SessionAdmin(Watched, ReadOnlyAdmin):
-    list_display = ("user", "agent", "network", "created_at", "rotated_at", "expires_at", "revoked_at", "impersonator")
+class SessionAdmin(AuditedAdmin, ReadOnlyAdmin):
+    list_display = (
+        "user",
+        "agent",
+        "network",
+        "created_at",
+        "rotated_at",
+        "expires_at",
+        "revoked_at",
+        "impersonator",
+    )
     list_filter = (
         ("revoked_at", admin.EmptyFieldListFilter),
         ("impersonator", admin.EmptyFieldListFilter),
@@ -300,7 +340,7 @@ class SessionAdmin(Watched, ReadOnlyAdmin):
     def revoke(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
         ended = sum(
             len(
-                services.end_sessions(
+                sessions.end_sessions(
                     session.user_id, [session.pk], actor=actors.staff(request.user), now=timezone.now()
                 )
             )
@@ -310,7 +350,7 @@ class SessionAdmin(Watched, ReadOnlyAdmin):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(Watched, ReadOnlyAdmin):
+class ApiKeyAdmin(AuditedAdmin, ReadOnlyAdmin):
     list_display = ("label", "owner", "prefix", "created_at", "last_used_at", "expires_at", "revoked_at")
     list_filter = (("revoked_at", admin.EmptyFieldListFilter), "created_at")
     list_select_related = ("owner",)
@@ -323,17 +363,17 @@ class ApiKeyAdmin(Watched, ReadOnlyAdmin):
 
     @admin.action(description="Revoke", permissions=["change_state"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        each(
+        for_each_row(
             self,
             request,
             queryset.filter(revoked_at=None),
-            lambda key: services.revoke_api_key(key.pk, actor=actors.staff(request.user), now=timezone.now()),
+            lambda key: api_keys.revoke_api_key(key.pk, actor=actors.staff(request.user), now=timezone.now()),
             "Revoked",
         )
 
 
 @admin.register(Mail)
-class MailAdmin(Watched, ReadOnlyAdmin):
+class MailAdmin(AuditedAdmin, ReadOnlyAdmin):
     """Which mails wait, went or failed; never what they say."""
 
     list_display = ("template", "to", "state", "attempts", "error", "created_at", "due_at", "sent_at")
@@ -350,7 +390,7 @@ class MailAdmin(Watched, ReadOnlyAdmin):
 
     @admin.action(description="Try again now", permissions=["change_state"])
     def retry(self, request: HttpRequest, queryset: QuerySet[Mail]) -> None:
-        again = mail.retry(queryset.values_list("pk", flat=True), now=timezone.now())
+        again = mail.retry_mails(queryset.values_list("pk", flat=True), now=timezone.now())
         self.message_user(request, f"{again} mails will be tried again.")
 
 

@@ -11,16 +11,19 @@ from rest_framework.request import Request
 from accounts.errors import MfaEnrolmentRequired
 from accounts.models import User
 from accounts.selectors import factors_of
-from core.gate import Principal, TokenRevoked
+from core.admission.errors import TokenRevoked
+from core.admission.principals import Principal
 from core.permissions import Permission
 
 
 class Caller:
-    """A signed-in user, or a program with a key of theirs. `pk` and `role_names` come from the credential; anything
-    else loads the row.
+    """A signed-in user, or a program with a key of theirs.
+
+    `pk` and `role_names` come from the credential; anything else loads the row.
     """
 
-    is_authenticated, is_anonymous = True, False
+    is_authenticated = True
+    is_anonymous = False
 
     def __init__(self, principal: Principal) -> None:
         self.pk: UUID = principal.user_id
@@ -43,8 +46,9 @@ class Caller:
         return self._row
 
     def may(self, permission: Permission) -> bool:
-        """Whether a role of theirs says so; no right is used in somebody else's name. Raises MfaEnrolmentRequired for staff without a second factor, where this
-        installation asks for one.
+        """Whether a role of theirs says so; no right is used in somebody else's name.
+
+        Raises MfaEnrolmentRequired for staff without a second factor, where this installation asks for one.
         """
         allowed = self.impersonator is None and self.row().may(permission)
         if allowed and settings.STAFF_MFA_REQUIRED and not factors_of(self.pk).any:
@@ -52,18 +56,22 @@ class Caller:
         return allowed
 
 
-class GateAuthentication(BaseAuthentication):
+class PrincipalAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Any, Principal] | None:
-        principal = request._request.gate.principal  # type: ignore[attr-defined]
+        principal = request._request.admission.principal  # type: ignore[attr-defined]
         return (Caller(principal), principal) if principal else None
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="api"'
 
 
-class GateAuthenticationScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    target_class = GateAuthentication
+class PrincipalAuthenticationScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = PrincipalAuthentication
     name = "bearer"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
-        return {"type": "http", "scheme": "bearer", "description": "An access token (JWT) or an API key (gys_...)."}
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An access token (JWT) or an API key (gys_...).",
+        }

@@ -6,9 +6,9 @@ from uuid import UUID
 from django.contrib.auth.backends import BaseBackend
 from django.http import HttpRequest
 
-from accounts import services
 from accounts.errors import CredentialsRefused
 from accounts.models import User
+from accounts.services import sign_in
 from accounts.views.common import device_of
 
 
@@ -17,10 +17,16 @@ class PasswordBackend(BaseBackend):
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **_: Any
     ) -> User | None:
         """The user of an address and a password. Raises TooManyAttempts, HashingBusy."""
-        if request is None or not username or not password or len(username) > 254 or len(password.encode()) > 1024:
+        if (
+            request is None
+            or not username
+            or not password
+            or len(username) > 254
+            or len(password.encode()) > 1024
+        ):
             return None
         try:
-            return services.check_credentials(username, password, device=device_of(request))
+            return sign_in.check_credentials(username, password, device=device_of(request))
         except CredentialsRefused:
             return None
 

@@ -15,9 +15,9 @@ from django.db.models.functions import Length
 from django.db.models.lookups import Range
 from django.utils.crypto import salted_hmac
 
-from audit.services import Subject
+from audit.subjects import Subject
+from core.encryption import EncryptedTextField
 from core.ids import uuid7
-from core.keys import EncryptedTextField
 from core.models import AliveQuerySet, Job
 from core.permissions import ADMIN_ACCESS, Permission
 
@@ -69,7 +69,9 @@ class UserManager(BaseUserManager["User"]):
 
 @dataclass(frozen=True, slots=True)
 class Kdf:
-    """How a client of a blind account makes a key of the password: PBKDF2-SHA256 with these iterations and this salt."""
+    """How a client of a blind account makes a key of the password: PBKDF2-SHA256 with these iterations and
+    this salt.
+    """
 
     ALGORITHM: ClassVar[str] = "PBKDF2-SHA256"
     MIN_ITERATIONS: ClassVar[int] = 600_000  # OWASP Password Storage Cheat Sheet, for PBKDF2-HMAC-SHA256
@@ -84,7 +86,8 @@ class Kdf:
 class User(AbstractBaseUser):
     """A person. `epoch` rises when every access token minted before must end.
 
-    The password of a `blind` account never comes here: `password` is the hash of what its client derived from it.
+    The password of a `blind` account never comes here: `password` is the hash of what its client derived from
+    it.
     """
 
     class Scheme(models.TextChoices):
@@ -156,7 +159,9 @@ class User(AbstractBaseUser):
 
     def get_session_auth_hash(self) -> str:
         """Ends sessions of the admin, too, when the password or the epoch changes."""
-        return salted_hmac("accounts.admin-session", f"{self.password}:{self.epoch}", algorithm="sha256").hexdigest()
+        return salted_hmac(
+            "accounts.admin-session", f"{self.password}:{self.epoch}", algorithm="sha256"
+        ).hexdigest()
 
     def get_session_auth_fallback_hash(self) -> Iterator[str]:
         """The same under older values of SECRET_KEY."""
@@ -211,9 +216,12 @@ class Session(models.Model):
     network = models.CharField(max_length=60, blank=True, default="")
     proved_at = models.DateTimeField(help_text="When its owner last proved who they are.")
     impersonator = models.ForeignKey(
-        User, null=True, on_delete=models.CASCADE, related_name="impersonations",
+        User,
+        null=True,
+        on_delete=models.CASCADE,
+        related_name="impersonations",
         help_text="The member of staff who acts as the owner. Generation 0 until they have fetched it.",
-    )  # fmt: skip
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = SessionQuerySet.as_manager()
@@ -221,7 +229,9 @@ class Session(models.Model):
     class Meta:
         ordering = ["-id"]
         indexes = [
-            models.Index("revoked_at", name="session_unmirrored", condition=Q(mirrored_at=None) & ~Q(revoked_at=None)),
+            models.Index(
+                "revoked_at", name="session_unmirrored", condition=Q(mirrored_at=None) & ~Q(revoked_at=None)
+            ),
         ]
 
     def as_subject(self) -> Subject:
@@ -234,8 +244,8 @@ class Session(models.Model):
 class EmailProof(Job):
     """A link that goes to a mailbox: who brings its token back reads that mailbox.
 
-    The token is computed from `id` and stored nowhere. As a job the row waits for a worker, who looks whether there is an
-    account and what to mail: the request that made it costs the same whoever was named.
+    The token is computed from `id` and stored nowhere. As a job the row waits for a worker, who looks whether
+    there is an account and what to mail: the request that made it costs the same whoever was named.
     """
 
     class Purpose(models.TextChoices):
@@ -312,7 +322,10 @@ class Passkey(models.Model):
 
 
 class Identity(models.Model):
-    """An account at a sign-in provider that opens this one. Issuer and subject name it; its address names nobody."""
+    """An account at a sign-in provider that opens this one.
+
+    Issuer and subject name it; its address names nobody.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="identities")
@@ -335,7 +348,10 @@ class Identity(models.Model):
 
 
 class DataExport(Job):
-    """An archive of everything personal. Its parts are objects that only `key` opens, and the key goes with this row."""
+    """An archive of everything personal.
+
+    Its parts are objects that only `key` opens, and the key goes with this row.
+    """
 
     max_attempts = 5
 
@@ -347,7 +363,9 @@ class DataExport(Job):
 
     class Meta:
         ordering = ["-id"]
-        indexes = [models.Index("due_at", name="data_export_due", condition=Q(state__in=["waiting", "running"]))]
+        indexes = [
+            models.Index("due_at", name="data_export_due", condition=Q(state__in=["waiting", "running"]))
+        ]
 
     def __str__(self) -> str:
         return f"export of {self.created_at:%Y-%m-%d %H:%M}"
@@ -377,7 +395,9 @@ class ApiKey(models.Model):
     prefix = models.CharField(max_length=8, unique=True)
     digest = models.CharField(max_length=64)
     scopes = ArrayField(models.CharField(max_length=60))
-    networks = ArrayField(models.CharField(max_length=50), default=list, help_text="CIDR; none allows any address.")
+    networks = ArrayField(
+        models.CharField(max_length=50), default=list, help_text="CIDR; none allows any address."
+    )
     requests_per_minute = models.PositiveIntegerField(null=True)
     expires_at = models.DateTimeField(null=True)
     last_used_at = models.DateTimeField(null=True)

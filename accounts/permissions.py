@@ -20,8 +20,9 @@ ACCOUNT_READ = scope("account.read", "Read your own account")
 
 
 class RecentProof(BasePermission):
-    """For the actions in the view's `sensitive`: who is signed in proved it within the last minutes. A key has nobody to
-    ask; its scopes are its bounds. Raises ReauthenticationRequired.
+    """For the actions in the view's `sensitive`: who is signed in proved it within the last minutes.
+
+    A key has nobody to ask; its scopes are its bounds. Raises ReauthenticationRequired.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:

@@ -3,13 +3,13 @@ from datetime import timedelta
 from celery import shared_task
 from django.utils import timezone
 
-from core import jobs
+from core.jobs import periodic
 
 
 @shared_task
 def mirror_revocations() -> None:
     """Write the tombstones that Redis did not take at once."""
-    from accounts import revocation
+    from accounts.credentials import revocation
 
     revocation.sweep(now=timezone.now())
 
@@ -17,34 +17,34 @@ def mirror_revocations() -> None:
 @shared_task
 def mail_proofs() -> None:
     """Mail the links that were asked for."""
-    from accounts import services
+    from accounts.services import email_links
 
-    services.mail_proofs(now=timezone.now())
+    email_links.mail_proofs(now=timezone.now())
 
 
 @shared_task
 def forget_proofs() -> None:
     """Delete links and challenges that nobody can use any more."""
-    from accounts import services
+    from accounts.services import email_links
 
     now = timezone.now()
-    if jobs.claim_slot("forget_proofs", every=timedelta(hours=1), now=now):
-        services.forget_proofs(now=now)
+    if periodic.claim_slot("forget_proofs", every=timedelta(hours=1), now=now):
+        email_links.delete_expired_proofs(now=now)
 
 
 @shared_task
 def make_exports() -> None:
     """Make the archives of personal data that were asked for."""
-    from accounts import services
+    from accounts.services import data_exports
 
-    services.make_exports(now=timezone.now())
+    data_exports.make_exports(now=timezone.now())
 
 
 @shared_task
 def forget_exports() -> None:
     """Delete archives whose link has ended."""
-    from accounts import services
+    from accounts.services import data_exports
 
     now = timezone.now()
-    if jobs.claim_slot("forget_exports", every=timedelta(hours=1), now=now):
-        services.forget_exports(now=now)
+    if periodic.claim_slot("forget_exports", every=timedelta(hours=1), now=now):
+        data_exports.delete_expired_exports(now=now)

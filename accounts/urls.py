@@ -1,11 +1,11 @@
 from accounts.views.api_keys import ApiKeyViewSet
-from accounts.views.exports import ArchiveViewSet, ExportViewSet
-from accounts.views.factors import FactorViewSet, PasskeyViewSet
+from accounts.views.data_exports import ArchiveViewSet, ExportViewSet
 from accounts.views.identities import IdentityViewSet, OidcViewSet
 from accounts.views.me import MeViewSet, SessionViewSet
-from accounts.views.people import RoleViewSet, UserViewSet
+from accounts.views.mfa import FactorViewSet, PasskeyViewSet
 from accounts.views.sign_in import ConfigViewSet, MailboxViewSet, SignInViewSet
-from core.routes import route
+from accounts.views.users import RoleViewSet, UserViewSet
+from core.http.routes import route
 
 urlpatterns = [
     route("config", ConfigViewSet, get="retrieve"),
@@ -47,7 +47,9 @@ urlpatterns = [
     route("auth/passkeys/options", PasskeyViewSet, post="begin"),
     route("auth/passkeys/<uuid:pk>", PasskeyViewSet, patch="partial_update", delete="destroy"),
     route("users", UserViewSet, get="list", post="create"),
-    route("users/<uuid:pk>", UserViewSet, get="retrieve", put="update", patch="partial_update", delete="destroy"),
+    route(
+        "users/<uuid:pk>", UserViewSet, get="retrieve", put="update", patch="partial_update", delete="destroy"
+    ),
     route("users/<uuid:pk>/roles", UserViewSet, put="roles"),
     route("roles", RoleViewSet, get="list", post="create"),
     route("roles/<uuid:pk>", RoleViewSet, get="retrieve", put="update", delete="destroy"),

@@ -7,8 +7,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from analytics import board
 from analytics.models import Board
+from analytics.reports import dashboard
 from audit import actors
 from audit.admin import ReadOnlyAdmin
 from audit.services import record
@@ -27,7 +27,11 @@ class BoardAdmin(ReadOnlyAdmin):
         return Board.objects.filter(deleted_at=None)
 
     def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """The dashboard in place of a form."""
         site = self.get_object(request, object_id)
@@ -35,5 +39,14 @@ class BoardAdmin(ReadOnlyAdmin):
             raise Http404
         now = timezone.now()
         record("admin.viewed", actor=actors.staff(request.user), subject=site)
-        facts = board.board(board.read(request, site, now=now), site, now=now)
-        return render(request, "admin/board.html", {**self.admin_site.each_context(request), "title": f"Analytics of {site.name}", "opts": self.opts, **facts})  # fmt: skip
+        facts = dashboard.dashboard(dashboard.read(request, site, now=now), site, now=now)
+        return render(
+            request,
+            "admin/board.html",
+            {
+                **self.admin_site.each_context(request),
+                "title": f"Analytics of {site.name}",
+                "opts": self.opts,
+                **facts,
+            },
+        )

@@ -5,12 +5,16 @@ class AnalyticsConfig(AppConfig):
     name = "analytics"
 
     def ready(self) -> None:
-        from analytics import intake, permissions, script, services  # noqa: F401 - permissions register themselves
+        from analytics import services
+        from analytics.ingest import (
+            intake,
+            tracking_script,
+        )
         from core import lifecycle
-        from sites import edge, head
+        from sites.serving import head_parts, site_server
 
         lifecycle.on_purge(services.purge)
         lifecycle.on_erase(services.erase_person)
         for path in (intake.private_path(), intake.ALIAS):
-            edge.mount(path, intake.serve, body=intake.MAX_BODY)
-        head.contribute(script.head_part)
+            site_server.mount(path, intake.serve, body=intake.MAX_BODY)
+        head_parts.contribute(tracking_script.head_part)

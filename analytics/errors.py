@@ -4,8 +4,12 @@ from core.errors import DomainError
 
 
 class NameTaken(DomainError):
-    code, status, message = "name_taken", 409, "There is one with this name. Choose another one."
+    code = "name_taken"
+    status = 409
+    message = "There is one with this name. Choose another one."
 
 
 class TooManySaved(DomainError):
-    code, status, message = "too_many_saved", 409, "This site has as many of these as it may have. Delete one first."
+    code = "too_many_saved"
+    status = 409
+    message = "This site has as many of these as it may have. Delete one first."

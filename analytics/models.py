@@ -1,21 +1,24 @@
 """What is kept of visits. No row has an address or a user agent; nobody can say who came.
 
-`Event` is partitioned by time and made by SQL migrations, as are the tables that many processes write at once. Only
-`analytics.store` reads and writes events.
+`Event` is partitioned by time and made by SQL migrations, as are the tables that many processes write at
+once. Only `analytics.reports.sql_store` reads and writes events.
 """
 
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from analytics.zones import valid_zone
-from audit.services import Subject
+from analytics.reports.time_zones import valid_zone
+from audit.subjects import Subject
 from core.ids import uuid7
 from sites.models import Site
 
 
 class Kind(models.IntegerChoices):
-    """What an event is. An engagement says how long a page was looked at; it makes no visit and no count of its own."""
+    """What an event is.
+
+    An engagement says how long a page was looked at; it makes no visit and no count of its own.
+    """
 
     PAGEVIEW = 0
     CUSTOM = 1
@@ -34,7 +37,9 @@ class Settings(models.Model):
         IGNORE = "ignore", "Count it as any other"
         DROP = "drop", "Count nothing"
 
-    site = models.OneToOneField(Site, primary_key=True, on_delete=models.CASCADE, related_name="analytics_settings")
+    site = models.OneToOneField(
+        Site, primary_key=True, on_delete=models.CASCADE, related_name="analytics_settings"
+    )
     enabled = models.BooleanField(default=True)
     timezone = models.CharField(max_length=64, default="UTC", validators=[valid_zone])
     signals = models.CharField(max_length=10, choices=Signals, default=Signals.COUNT)
@@ -47,8 +52,10 @@ class Settings(models.Model):
 
 
 class Definition(models.Model):
-    """What a site's people saved under a name: a goal, a segment, or the steps of a funnel. `conditions` are filters as reports take them;
-    those of a goal and of a segment all hold, those of a funnel follow each other.
+    """What a site's people saved under a name: a goal, a segment, or the steps of a funnel.
+
+    `conditions` are filters as reports take them; those of a goal and of a segment all hold, those of a
+    funnel follow each other.
     """
 
     class Kind(models.TextChoices):
@@ -95,7 +102,10 @@ class Annotation(models.Model):
 
 
 class Share(models.Model):
-    """A link to a site's numbers for whoever has it. The token in it is computed, never stored: this row alone opens nothing."""
+    """A link to a site's numbers for whoever has it.
+
+    The token in it is computed, never stored: this row alone opens nothing.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="+")
@@ -136,7 +146,10 @@ class Subscription(models.Model):
 
 
 class Term(models.Model):
-    """A text that events name by number: a path, a source, a browser. At most 20,000 new ones a site, sort and day."""
+    """A text that events name by number: a path, a source, a browser.
+
+    At most 20,000 new ones a site, sort and day.
+    """
 
     class Sort(models.IntegerChoices):
         PAGE = 1
@@ -179,8 +192,10 @@ class Cursor(models.Model):
 
 
 class Counted(models.Model):
-    """Sums of one slice. `visits` are distinct sessions, `bounces` those with one page view and nothing else, `seconds` from
-    their first sign of life to the last, `engaged` milliseconds that pages were looked at.
+    """Sums of one slice.
+
+    `visits` are distinct sessions, `bounces` those with one page view and nothing else, `seconds` from their
+    first sign of life to the last, `engaged` milliseconds that pages were looked at.
     """
 
     visitors = models.IntegerField(default=0)
@@ -205,8 +220,9 @@ class Hour(Counted):
 
 
 class Day(Counted):
-    """A site's day in its time zone, as a whole (`dimension` 0) or by one term. Term 0 is everything beyond the 1,000 largest,
-    and the whole.
+    """A site's day in its time zone, as a whole (`dimension` 0) or by one term.
+
+    Term 0 is everything beyond the 1,000 largest, and the whole.
     """
 
     pk = models.CompositePrimaryKey("site_number", "day", "dimension", "term")

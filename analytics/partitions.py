@@ -1,4 +1,6 @@
-"""Months of events as partitions, made ahead; there is no default one, which could not be detached without stopping writers."""
+"""Months of events as partitions, made ahead; there is no default one, which could not be detached without
+stopping writers.
+"""
 
 import re
 from datetime import UTC, datetime
@@ -22,7 +24,10 @@ def name_of(moment: datetime) -> str:
 
 
 def make(moment: datetime) -> bool:
-    """Make the partition of a month; False when it is there. Attaching takes a lock that readers and writers do not wait for."""
+    """Make the partition of a month; False when it is there.
+
+    Attaching takes a lock that readers and writers do not wait for.
+    """
     name = name_of(moment)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL lock_timeout = '2s'")
@@ -67,7 +72,9 @@ def existing() -> list[str]:
 
 
 def drop_older(before: datetime) -> list[str]:
-    """Detach and drop the months that ended before then; return their names. What an interrupted detach left is finished first.
+    """Detach and drop the months that ended before then; return their names.
+
+    What an interrupted detach left is finished first.
 
     Detaching concurrently needs no transaction, so this must not be called in one. Raises DatabaseError.
     """

@@ -8,11 +8,12 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from analytics import intake, profiles, store
 from analytics.errors import NameTaken, TooManySaved
-from analytics.events import Dropped, read_event
+from analytics.ingest import intake, settings_cache
+from analytics.ingest.events import Dropped, read_event
 from analytics.models import Annotation, Definition, Drop, Settings
-from analytics.zones import Span, day_bounds, local_day
+from analytics.reports import sql_store
+from analytics.reports.time_zones import Span, day_bounds, local_day
 from audit.actors import Actor
 from audit.services import record
 from sites.models import Release, Site
@@ -35,12 +36,14 @@ def change_settings(site: Site, changes: dict[str, Any], *, actor: Actor) -> Set
     """Choose anew, from now on; every process follows within a minute."""
     Settings.objects.get_or_create(site=site)
     row = Settings.objects.select_for_update().get(site=site)
-    moved = {name: [getattr(row, name), value] for name, value in changes.items() if getattr(row, name) != value}
+    moved = {
+        name: [getattr(row, name), value] for name, value in changes.items() if getattr(row, name) != value
+    }
     for name, value in changes.items():
         setattr(row, name, value)
     row.save()
     record("analytics.settings_changed", actor=actor, subject=site, changes=moved)
-    transaction.on_commit(lambda: profiles.forget(site.pk))
+    transaction.on_commit(lambda: settings_cache.forget(site.pk))
     return row
 
 
@@ -59,9 +62,14 @@ def save_definition(site: Site, kind: str, given: dict[str, Any], *, actor: Acto
 
 @transaction.atomic
 def change_definition(row: Definition, changes: dict[str, Any], *, actor: Actor) -> Definition:
-    """Another name or other conditions: reports of days before follow them. Raises NameTaken, Definition.DoesNotExist."""
+    """Another name or other conditions: reports of days before follow them.
+
+    Raises NameTaken, Definition.DoesNotExist.
+    """
     row = Definition.objects.select_for_update().get(pk=row.pk)
-    moved = {name: [getattr(row, name), value] for name, value in changes.items() if getattr(row, name) != value}
+    moved = {
+        name: [getattr(row, name), value] for name, value in changes.items() if getattr(row, name) != value
+    }
     for name, value in changes.items():
         setattr(row, name, value)
     try:
@@ -95,11 +103,14 @@ def bounded(rows: QuerySet[Any], *, most: int = MOST_SAVED) -> None:
 
 
 def notes(site: Site, span: Span) -> list[dict[str, Any]]:
-    """What happened on the days of a span, oldest first: what people wrote, and publishes by themselves. Two queries."""
+    """What happened on the days of a span, oldest first: what people wrote, and publishes by themselves.
+
+    Two queries.
+    """
     since, until = day_bounds(span.first, span.last, span.zone)
-    written = Annotation.objects.filter(site=site, day__gte=span.first, day__lte=span.last).order_by("-day", "-id")[
-        :MOST_NOTES
-    ]
+    written = Annotation.objects.filter(site=site, day__gte=span.first, day__lte=span.last).order_by(
+        "-day", "-id"
+    )[:MOST_NOTES]
     published = Release.objects.filter(site=site, created_at__gte=since, created_at__lt=until)[:MOST_NOTES]
     found = [{"id": row.pk, "kind": "note", "day": row.day, "text": row.text} for row in written]
     for number, note, at in published.values_list("number", "note", "created_at"):
@@ -110,8 +121,12 @@ def notes(site: Site, span: Span) -> list[dict[str, Any]]:
 
 def take_events(site: Any, given: list[dict[str, Any]], *, now: datetime) -> Counter[str]:
     """What became of events that a server sent: `ok`, or why not. Raises RedisAway, DatabaseError."""
-    profile = profiles.Profile(*(getattr(settings_of(site), name) for name in ("enabled", "timezone", "signals")))
-    host, outcome, events = host_of(site.subdomain), Counter[str](), []
+    profile = settings_cache.CachedSettings(
+        *(getattr(settings_of(site), name) for name in ("enabled", "timezone", "signals"))
+    )
+    host = host_of(site.subdomain)
+    outcome = Counter[str]()
+    events = []
     for item in given:
         try:
             at = item.get("timestamp")
@@ -119,7 +134,8 @@ def take_events(site: Any, given: list[dict[str, Any]], *, now: datetime) -> Cou
                 raise Dropped("too_old" if at < now else "too_new")
             said = {"n": item["name"], "u": item["url"], "r": item.get("referrer"), "i": item.get("id")}
             event = read_event({**said, "p": item.get("properties"), "v": item.get("revenue")}, host=host)
-            agent, address = item.get("user_agent", ""), item.get("address", "")
+            agent = item.get("user_agent", "")
+            address = item.get("address", "")
             visitor = intake.Visitor(address=address, agent=agent, host=host)
             person = bool(agent and address)
             events.append(intake.make_event(site.number, profile, visitor, event, at=at, person=person))
@@ -127,22 +143,30 @@ def take_events(site: Any, given: list[dict[str, Any]], *, now: datetime) -> Cou
             outcome[drop.reason] += 1
     if events:
         outcome.update(intake.keep(events))
-    intake.count_drops(site.number, Counter({reason: count for reason, count in outcome.items() if reason != "ok"}))
+    intake.count_drops(
+        site.number, Counter({reason: count for reason, count in outcome.items() if reason != "ok"})
+    )
     return outcome
 
 
 def purge(before: datetime) -> int:
-    """Everything of sites that go for good now. In context `system`; how many sites that was is counted where they go."""
+    """Everything of sites that go for good now.
+
+    In context `system`; how many sites that was is counted where they go.
+    """
     for number in Site.objects.filter(deleted_at__lt=before).values_list("number", flat=True):
-        store.forget_site(number)
+        sql_store.forget_site(number)
     return 0
 
 
 def erase_person(person: UUID | None, addresses: frozenset[str]) -> dict[str, int]:
-    """What was counted of a person's sites. Of visitors there is nothing that could be erased: nobody knows whose it is."""
+    """What was counted of a person's sites.
+
+    Of visitors there is nothing that could be erased: nobody knows whose it is.
+    """
     gone: Counter[str] = Counter()
     for number in Site.objects.filter(owner_id=person).values_list("number", flat=True):
-        gone.update({f"analytics_{name}": count for name, count in store.forget_site(number).items()})
+        gone.update({f"analytics_{name}": count for name, count in sql_store.forget_site(number).items()})
     return dict(gone)
 
 
@@ -150,8 +174,8 @@ def drops_of(span: Span) -> list[dict[str, Any]]:
     """What was not counted, by reason, most first. Up to a minute old."""
     since, until = day_bounds(span.first, span.last, span.zone)
     counted: Counter[str] = Counter()
-    for reason, count in Drop.objects.filter(site_number=span.site, hour__gte=since, hour__lt=until).values_list(
-        "reason", "count"
-    ):
+    for reason, count in Drop.objects.filter(
+        site_number=span.site, hour__gte=since, hour__lt=until
+    ).values_list("reason", "count"):
         counted[reason] += count
     return [{"reason": reason, "count": count} for reason, count in counted.most_common()]

@@ -1,4 +1,6 @@
-"""Traffic that looks like traffic: a week has its rhythm, few pages have most of the views, some visitors come back, and some are crawlers."""
+"""Traffic that looks like traffic: a week has its rhythm, few pages have most of the views, some visitors
+come back, and some are crawlers.
+"""
 
 import json
 import math
@@ -11,11 +13,11 @@ from typing import Any
 
 from django.db import transaction
 
-from analytics import writer
+from analytics.ingest import writer
+from analytics.ingest.stream import Event
+from analytics.maintenance import DROPS_KEPT
 from analytics.models import Drop, Kind
-from analytics.stream import Event
-from analytics.upkeep import DROPS_KEPT
-from analytics.zones import day_bounds
+from analytics.reports.time_zones import day_bounds
 
 BATCH = 5_000
 HOURS = [
@@ -31,7 +33,14 @@ SOURCES = [
     ("X", "t.co/abc"),
     ("newsletter", ""),
 ]
-AGENTS = [("Chrome", "Windows", "desktop"), ("Safari", "iOS", "mobile"), ("Chrome", "Android", "mobile"), ("Firefox", "Linux", "desktop"), ("Safari", "macOS", "desktop"), ("Safari", "iPadOS", "tablet")]  # fmt: skip
+AGENTS = [
+    ("Chrome", "Windows", "desktop"),
+    ("Safari", "iOS", "mobile"),
+    ("Chrome", "Android", "mobile"),
+    ("Firefox", "Linux", "desktop"),
+    ("Safari", "macOS", "desktop"),
+    ("Safari", "iPadOS", "tablet"),
+]
 COUNTRIES = [("GB", "GB-ENG"), ("DE", "DE-BE"), ("FR", "FR-IDF"), ("US", "US-NY"), ("", "")]
 WEIGHTS = [8, 6, 3, 2, 1.5, 1]
 ORDER = {"plan": ["sourdough", "rye", "cake"]}
@@ -39,7 +48,9 @@ ORDER = {"plan": ["sourdough", "rye", "cake"]}
 
 @dataclass
 class Traffic:
-    """What one site gets: `pages` from the most to the least looked at, about `events` on `days` that end with `last`."""
+    """What one site gets: `pages` from the most to the least looked at, about `events` on `days` that end
+    with `last`.
+    """
 
     site_number: int
     pages: list[str]
@@ -47,11 +58,13 @@ class Traffic:
     events: int
     last: date
     zone: str = "UTC"
-    draw: random.Random = field(default_factory=lambda: random.Random(20))  # noqa: S311 - the same inventions each time
+    # The same inventions each time.
+    draw: random.Random = field(default_factory=lambda: random.Random(20))  # noqa: S311
 
     def write(self) -> int:
         """Write it, in batches; return how many events that were."""
-        total, rows = 0, self.rows()
+        total = 0
+        rows = self.rows()
         while batch := list(islice(rows, BATCH)):
             with transaction.atomic():
                 writer.write(batch)
@@ -75,14 +88,18 @@ class Traffic:
 
     def rows(self) -> Iterator[writer.Row]:
         days = [self.last - timedelta(days=self.days - 1 - count) for count in range(self.days)]
-        weights = [WEEKDAYS[day.weekday()] * (0.7 + 0.6 * number / self.days) for number, day in enumerate(days)]
+        weights = [
+            WEEKDAYS[day.weekday()] * (0.7 + 0.6 * number / self.days) for number, day in enumerate(days)
+        ]
         for day, weight in zip(days, weights, strict=True):
             yield from self._day(day, round(self.events * weight / sum(weights)))
 
     def _day(self, day: date, count: int) -> Iterator[writer.Row]:
         since, until = day_bounds(day, day, self.zone)
         while count > 0:
-            at = since + timedelta(hours=self.draw.choices(range(24), HOURS)[0], seconds=self.draw.random() * 3600)
+            at = since + timedelta(
+                hours=self.draw.choices(range(24), HOURS)[0], seconds=self.draw.random() * 3600
+            )
             visitor = day.toordinal() << 32 | self.draw.getrandbits(31)
             for _ in range(1 + (self.draw.random() < 0.15)):  # some come back the same day
                 for row in self._visit(visitor, at, until):
@@ -92,7 +109,8 @@ class Traffic:
 
     def _visit(self, visitor: int, at: datetime, until: datetime) -> Iterator[writer.Row]:
         """Page views of one visit, how long the last was looked at, and now and then an order."""
-        visit, facts = self.draw.getrandbits(62), {"visitor": visitor, **self._visitor()}
+        visit = self.draw.getrandbits(62)
+        facts = {"visitor": visitor, **self._visitor()}
         for number in range(min(12, int(self.draw.paretovariate(1.4)))):
             if at >= until:
                 return
@@ -122,9 +140,15 @@ class Traffic:
         browser, os, device = self.draw.choices(AGENTS, WEIGHTS)[0]
         country, region = self.draw.choices(COUNTRIES, WEIGHTS[:5])[0]
         return {
-            "source": source, "referrer": referrer, "browser": browser, "os": os, "device": device, "country": country, "region": region,
+            "source": source,
+            "referrer": referrer,
+            "browser": browser,
+            "os": os,
+            "device": device,
+            "country": country,
+            "region": region,
             "language": self.draw.choice(["en", "en", "de", "fr"]),
-        }  # fmt: skip
+        }
 
     def _row(self, at: datetime, visit: int, kind: int, page: str, facts: dict[str, Any]) -> writer.Row:
         event = Event(self.site_number, kind, page, id=self.draw.getrandbits(62), **facts)

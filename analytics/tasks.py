@@ -5,13 +5,16 @@ from datetime import timedelta
 from celery import shared_task
 from django.utils import timezone
 
-from core import jobs
+from core.jobs import periodic
 
 
 @shared_task
 def write_events() -> None:
-    """Whatever waits in the streams. Each writer takes the shards that no other has; what is wrong with one is told after the others."""
-    from analytics import stream, writer
+    """Whatever waits in the streams.
+
+    Each writer takes the shards that no other has; what is wrong with one is told after the others.
+    """
+    from analytics.ingest import stream, writer
 
     faults = []
     for shard in range(stream.SHARDS):
@@ -25,7 +28,7 @@ def write_events() -> None:
 
 @shared_task
 def recount() -> None:
-    from analytics import rollups
+    from analytics.reports import rollups
 
     rollups.recount()
 
@@ -33,26 +36,26 @@ def recount() -> None:
 @shared_task
 def keep_house() -> None:
     """Make partitions ahead, forget salts, copy the counters of drops."""
-    from analytics import upkeep
+    from analytics import maintenance
 
     now = timezone.now()
-    if jobs.claim_slot("analytics_upkeep", every=timedelta(minutes=1), now=now):
-        upkeep.keep_house(now=now)
+    if periodic.claim_slot("analytics_upkeep", every=timedelta(minutes=1), now=now):
+        maintenance.run_maintenance(now=now)
 
 
 @shared_task
 def forget_events() -> None:
     """Drop what is older than it may be."""
-    from analytics import upkeep
+    from analytics import maintenance
 
     now = timezone.now()
-    if jobs.claim_slot("analytics_forget", every=timedelta(days=1), now=now):
-        upkeep.forget_events(now=now)
+    if periodic.claim_slot("analytics_forget", every=timedelta(days=1), now=now):
+        maintenance.delete_expired_events(now=now)
 
 
 @shared_task
 def mail_week() -> None:
     """Mails about the week before, wherever it is Monday morning."""
-    from analytics import sharing
+    from analytics.sharing import links
 
-    sharing.mail_week(now=timezone.now())
+    links.mail_week(now=timezone.now())

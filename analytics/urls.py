@@ -1,6 +1,6 @@
 from django.urls import URLPattern
 
-from analytics.saved_views import (
+from analytics.views.definitions import (
     AnnotationViewSet,
     DefinitionViewSet,
     FunnelViewSet,
@@ -9,8 +9,8 @@ from analytics.saved_views import (
     ShareViewSet,
     SubscriptionViewSet,
 )
-from analytics.views import EventsViewSet, RawEventsViewSet, ReportViewSet, SettingsViewSet
-from core.routes import route
+from analytics.views.reports import EventsViewSet, RawEventsViewSet, ReportViewSet, SettingsViewSet
+from core.http.routes import route
 
 ANALYTICS = "sites/<uuid:pk>/analytics"
 

@@ -12,7 +12,9 @@ from audit.models import Entry
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """`label` (an e-mail address) is personal; staff act through the admin, the system through jobs and commands."""
+    """`label` (an e-mail address) is personal; staff act through the admin, the system through jobs and
+    commands.
+    """
 
     kind: str
     id: UUID | None = None
@@ -21,8 +23,10 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a change comes from. `session_id` may be an API key's. `network` is an IPv4 /24 or IPv6 /48, never a whole
-    address. `impersonator_id` is the member of staff who acts as the actor.
+    """Where a change comes from.
+
+    `session_id` may be an API key's. `network` is an IPv4 /24 or IPv6 /48, never a whole address.
+    `impersonator_id` is the member of staff who acts as the actor.
     """
 
     request_id: str = ""
@@ -33,8 +37,8 @@ class Origin:
 
 SYSTEM = Actor(Entry.ActorKind.SYSTEM)
 ANONYMOUS = Actor(Entry.ActorKind.ANONYMOUS)
-NOWHERE = Origin()
-_origin: ContextVar[Origin] = ContextVar("audit_origin", default=NOWHERE)
+NO_ORIGIN = Origin()
+_origin: ContextVar[Origin] = ContextVar("audit_origin", default=NO_ORIGIN)
 
 
 def user(person: Any) -> Actor:
@@ -53,7 +57,7 @@ def origin() -> Origin:
 
 
 @contextmanager
-def coming_from(**facts: Any) -> Iterator[None]:
+def request_origin(**facts: Any) -> Iterator[None]:
     """Bind what is known of the origin while the block runs."""
     token = _origin.set(replace(_origin.get(), **facts))
     try:

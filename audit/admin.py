@@ -13,10 +13,11 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from audit import actors
+from audit.chain.verification import verify
 from audit.models import Entry, LogLine, Personal
 from audit.selectors import mentioning
-from audit.services import HasSubject, Subject, record
-from audit.verify import verify
+from audit.services import record
+from audit.subjects import HasSubject, Subject
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -32,7 +33,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
 
-class Watched:
+class AuditedAdmin:
     """For admins of customer data: opening a record is recorded, with who opened it."""
 
     def subject_of(self, obj: Any) -> HasSubject | Subject:
@@ -61,7 +62,10 @@ class EntryAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Entry]:
         value = Personal.objects.filter(entry_id=OuterRef("pk")).values("value")
         labelled: QuerySet[Entry] = super().get_queryset(request)
-        labels = {"actor_label": value.filter(field="actor")[:1], "subject_label": value.filter(field="label")[:1]}
+        labels = {
+            "actor_label": value.filter(field="actor")[:1],
+            "subject_label": value.filter(field="label")[:1],
+        }
         labelled = labelled.annotate(**{name: Subquery(found) for name, found in labels.items()})
         return labelled  # noqa: RET504 - the name carries the type
 
@@ -88,9 +92,7 @@ class EntryAdmin(ReadOnlyAdmin):
             return HttpResponseNotAllowed(["POST"])
         found = verify(now=timezone.now())
         record("audit.verified", actor=actors.staff(request.user), subject=Subject("audit"), good=found.good)
-        text = (
-            f"The trail is whole: {found.rows} entries, {found.checkpoints} checkpoints, {found.erased} values erased."
-        )
+        text = f"The trail is whole: {found.rows} entries, {found.checkpoints} checkpoints, {found.erased} values erased."
         self.message_user(
             request,
             text if found.good else f"The trail is damaged: {found.fault}",
@@ -98,7 +100,9 @@ class EntryAdmin(ReadOnlyAdmin):
         )
         return redirect("admin:audit_entry_changelist")
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         hourly = request.GET.get("chart") != "day"
         return super().changelist_view(
             request, {**(extra_context or {}), "chart": chart(hourly=hourly), "hourly": hourly}
@@ -106,8 +110,12 @@ class EntryAdmin(ReadOnlyAdmin):
 
 
 def chart(*, hourly: bool) -> dict[str, Any]:
-    """Entries by kind over the last 24 hours or 30 days: every slot, its kinds stacked, heights in per cent of the highest."""
-    step, slots, truncate = (timedelta(hours=1), 24, TruncHour) if hourly else (timedelta(days=1), 30, TruncDay)
+    """Entries by kind over the last 24 hours or 30 days: every slot, its kinds stacked, heights in per cent
+    of the highest.
+    """
+    step, slots, truncate = (
+        (timedelta(hours=1), 24, TruncHour) if hourly else (timedelta(days=1), 30, TruncDay)
+    )
     now = timezone.now().replace(minute=0, second=0, microsecond=0)
     last = now if hourly else now.replace(hour=0)
     moments = [last - step * (slots - 1 - number) for number in range(slots)]
@@ -121,14 +129,22 @@ def chart(*, hourly: bool) -> dict[str, Any]:
     for moment, event, count in rows:
         counts.setdefault(moment, Counter())[event.split(".")[0]] += count
     totals: Counter[str] = sum(counts.values(), Counter())
-    kinds = {kind: f"hsl({200 + 67 * number % 360} 45% 45%)" for number, (kind, _) in enumerate(totals.most_common())}
+    kinds = {
+        kind: f"hsl({200 + 67 * number % 360} 45% 45%)"
+        for number, (kind, _) in enumerate(totals.most_common())
+    }
     highest = max(sum(found.values()) for found in counts.values()) or 1
     bars = [
         {
             "moment": moment,
             "total": sum(found.values()),
             "parts": [
-                {"kind": kind, "count": found[kind], "height": 100 * found[kind] / highest, "color": kinds[kind]}
+                {
+                    "kind": kind,
+                    "count": found[kind],
+                    "height": 100 * found[kind] / highest,
+                    "color": kinds[kind],
+                }
                 for kind in kinds
                 if found[kind]
             ],

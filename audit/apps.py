@@ -9,11 +9,16 @@ class AuditConfig(AppConfig):
     name = "audit"
 
     def ready(self) -> None:
-        from audit import counters, logs, permissions, selectors, services  # noqa: F401 - permissions register themselves
-        from core import lifecycle, refusals
+        from audit import (
+            refusal_counters,
+            selectors,
+            server_log,
+            services,
+        )
+        from core import error_events, lifecycle
 
         lifecycle.on_export(selectors.personal_data)
-        refusals.listen(counters.count_refusal)
+        error_events.subscribe(refusal_counters.count_refusal)
         post_migrate.connect(services.make_partitions, sender=self)
         if settings.ENV.process != "command":
-            logging.getLogger().addHandler(logs.DatabaseHandler())
+            logging.getLogger().addHandler(server_log.DatabaseHandler())

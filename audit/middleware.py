@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from audit import actors
-from core.limits import client_address, network_prefix
+from core.http.client_address import client_address, network_prefix
 
 
 class OriginMiddleware:
@@ -17,7 +17,7 @@ class OriginMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         principal = getattr(request, "principal", None)
-        with actors.coming_from(
+        with actors.request_origin(
             request_id=request.request_id,  # type: ignore[attr-defined]
             session_id=principal.session_id if principal else None,
             network=network_prefix(client_address(request)),

@@ -1,14 +1,18 @@
-"""The trail: entries that nobody may change, what is personal in them, and the seals that would show a change.
+"""The trail: entries that nobody may change, what is personal in them, and the seals that would show a
+change.
 
-`Entry` is partitioned by the month in its id and made by SQL migrations, so Django does not manage it and nothing has a
-foreign key to or from it.
+`Entry` is partitioned by the month in its id and made by SQL migrations, so Django does not manage it and
+nothing has a foreign key to or from it.
 """
 
 from django.db import models
 
 
 class Entry(models.Model):
-    """One thing that somebody did. Hashes in `personal` stand for values that live, erasable, in `Personal`."""
+    """One thing that somebody did.
+
+    Hashes in `personal` stand for values that live, erasable, in `Personal`.
+    """
 
     class ActorKind(models.TextChoices):
         USER = "user"
@@ -42,7 +46,10 @@ class Entry(models.Model):
 
 
 class Personal(models.Model):
-    """A value that points at a person. Deleting the row erases it; the entry keeps the hash and stays verifiable."""
+    """A value that points at a person.
+
+    Deleting the row erases it; the entry keeps the hash and stays verifiable.
+    """
 
     pk = models.CompositePrimaryKey("entry_id", "field")
     entry_id = models.UUIDField()
@@ -52,7 +59,9 @@ class Personal(models.Model):
 
 
 class Seal(models.Model):
-    """The place of an entry in the chain: `digest` = SHA-256(previous digest || `leaf`), `leaf` = SHA-256(entry)."""
+    """The place of an entry in the chain: `digest` = SHA-256(previous digest || `leaf`), `leaf` =
+    SHA-256(entry).
+    """
 
     number = models.BigIntegerField(primary_key=True)
     entry_id = models.UUIDField(unique=True)
@@ -72,7 +81,10 @@ class Pending(models.Model):
 
 
 class Checkpoint(models.Model):
-    """A signed statement that the chain had `digest` at `number`. The object store has a copy that is never overwritten."""
+    """A signed statement that the chain had `digest` at `number`.
+
+    The object store has a copy that is never overwritten.
+    """
 
     number = models.BigIntegerField(primary_key=True)
     document = models.TextField(help_text="JSON text as it was signed and stored.")

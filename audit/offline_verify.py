@@ -1,7 +1,9 @@
-"""Verify an exported trail: `python -m audit.offline_verify FILE --public-key K`. Needs neither Django nor a database.
+"""Verify an exported trail: `python -m audit.offline_verify FILE --public-key K`.
 
-K is what `manage.py audit_keys show` printed, obtained from the operator by another way than the file: a key that comes
-with the file proves nothing.
+Needs neither Django nor a database.
+
+K is what `manage.py audit_keys show` printed, obtained from the operator by another way than the file: a key
+that comes with the file proves nothing.
 """
 
 import argparse
@@ -14,7 +16,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from audit import chain
+from audit.chain import hashing
 
 
 class Broken(Exception):
@@ -56,7 +58,11 @@ class _Reader:
 
     def read(self, line: dict[str, Any], *, first: bool) -> None:
         if first:
-            if line["kind"] != "header" or line["format"] != "getyousite-audit-export" or line["version"] != 1:
+            if (
+                line["kind"] != "header"
+                or line["format"] != "getyousite-audit-export"
+                or line["version"] != 1
+            ):
                 raise Broken("not the header of an export")
         elif line["kind"] == "start":
             self._start(line["number"], bytes.fromhex(line["previous"]))
@@ -68,33 +74,40 @@ class _Reader:
     def _start(self, number: int, previous: bytes) -> None:
         if self.digest is not None:
             raise Broken("a run does not end at a checkpoint")
-        if number == 1 and previous != chain.GENESIS:
+        if number == 1 and previous != hashing.GENESIS:
             raise Broken("the first run does not start at the beginning of the chain")
-        self.digest, self.expected = previous, number
+        self.digest = previous
+        self.expected = number
 
     def _follow(self, line: dict[str, Any]) -> None:
         if self.digest is None or line["number"] != self.expected:
             raise Broken(f"number {line['number']} where {self.expected} belongs")
         leaf = base64.b64decode(line["leaf"], validate=True) if line["kind"] == "leaf" else self._entry(line)
-        self.digest, self.expected = chain.link(self.digest, leaf), self.expected + 1
+        self.digest = hashing.link(self.digest, leaf)
+        self.expected = self.expected + 1
 
     def _entry(self, line: dict[str, Any]) -> bytes:
         fields = line["fields"]
         hashes = json.loads(fields["personal"])
         for field, (salt, value) in line["personal"].items():
-            if chain.personal_hash(base64.b64decode(salt), value) != hashes.get(field):
+            if hashing.personal_hash(base64.b64decode(salt), value) != hashes.get(field):
                 raise Broken(f"the personal value `{field}` is not what was sealed")
         self.result.entries += 1
         self.result.erased += len(hashes) - len(line["personal"])
-        return chain.leaf(fields[name].encode() for name in chain.FIELDS)
+        return hashing.leaf(fields[name].encode() for name in hashing.FIELDS)
 
     def _checkpoint(self, text: str) -> None:
-        document = chain.check(text, self.keys)
+        document = hashing.check(text, self.keys)
         if document is None:
             raise Broken("the signature of the checkpoint does not hold")
-        if self.digest is None or document["number"] != self.expected - 1 or document["digest"] != self.digest.hex():
+        if (
+            self.digest is None
+            or document["number"] != self.expected - 1
+            or document["digest"] != self.digest.hex()
+        ):
             raise Broken("the entries before it do not lead to the signed checkpoint")
-        self.digest, self.result.checkpoints = None, self.result.checkpoints + 1
+        self.digest = None
+        self.result.checkpoints = self.result.checkpoints + 1
 
 
 def main() -> int:
@@ -103,11 +116,17 @@ def main() -> int:
     )
     parser.add_argument("file")
     parser.add_argument(
-        "--public-key", required=True, action="append", metavar="KID:KEY", help="As printed by audit_keys show."
+        "--public-key",
+        required=True,
+        action="append",
+        metavar="KID:KEY",
+        help="As printed by audit_keys show.",
     )
     given = parser.parse_args()
     try:
-        keys = {kid: chain.public_key(key) for kid, _, key in (item.partition(":") for item in given.public_key)}
+        keys = {
+            kid: hashing.public_key(key) for kid, _, key in (item.partition(":") for item in given.public_key)
+        }
     except ValueError:
         parser.error("--public-key is KID:KEY, the key being 32 bytes in base64")
     try:

@@ -1,4 +1,7 @@
-"""Months of the trail as partitions, by bounds of UUIDv7 ids. There is no default partition: they are made ahead."""
+"""Months of the trail as partitions, by bounds of UUIDv7 ids.
+
+There is no default partition: they are made ahead.
+"""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -15,7 +18,9 @@ def month_start(year: int, month: int) -> datetime:
 
 
 def bound(moment: datetime) -> UUID:
-    """The lowest UUIDv7 of a millisecond; of the nearest that one can have, for times before 1970 and after 10889."""
+    """The lowest UUIDv7 of a millisecond; of the nearest that one can have, for times before 1970 and after
+    10889.
+    """
     milliseconds = int(moment.timestamp() * 1000)
     return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
 
@@ -26,7 +31,8 @@ def name_of(moment: datetime) -> str:
 
 def make_partition(moment: datetime) -> bool:
     """Make the partition of a month with its refusing trigger; False when it is there."""
-    start, end = month_start(moment.year, moment.month), month_start(moment.year, moment.month + 1)
+    start = month_start(moment.year, moment.month)
+    end = month_start(moment.year, moment.month + 1)
     name = name_of(start)
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s)", [name])
@@ -35,7 +41,9 @@ def make_partition(moment: datetime) -> bool:
         cursor.execute(
             f"CREATE TABLE {name} PARTITION OF {PARENT} FOR VALUES FROM ('{bound(start)}') TO ('{bound(end)}')"
         )
-        cursor.execute(f"CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON {name} EXECUTE FUNCTION audit_refuse()")
+        cursor.execute(
+            f"CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON {name} EXECUTE FUNCTION audit_refuse()"
+        )
     return True
 
 

@@ -42,7 +42,11 @@ class EntrySerializer(serializers.ModelSerializer[Entry]):
 
     def get_personal(self, entry: Entry) -> dict[str, str | None]:
         values = self._values(entry)
-        return {field: values.get(field) for field in json.loads(entry.personal) if field not in {"actor", "label"}}
+        return {
+            field: values.get(field)
+            for field in json.loads(entry.personal)
+            if field not in {"actor", "label"}
+        }
 
     def _values(self, entry: Entry) -> dict[str, str]:
         """Personal values of the whole page were read in one query by the view."""

@@ -3,9 +3,8 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -13,27 +12,11 @@ from django.utils import timezone
 
 from audit import actors, partitions
 from audit.actors import Actor
-from audit.chain import personal_hash
+from audit.chain.hashing import personal_hash
+from audit.subjects import HasSubject, Subject
 from core.ids import uuid7
 
 INSERT = f"SELECT audit_record({', '.join(['%s'] * 13)}, %s::text[], %s::text[], %s::bytea[])"
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What was acted on. `label` names it for people and is personal; `site_id` and `owner_id` say whose it is."""
-
-    type: str
-    id: UUID | None = None
-    label: str = ""
-    site_id: UUID | None = None
-    owner_id: UUID | None = None
-
-
-class HasSubject(Protocol):
-    """A row that can say what it is in the trail."""
-
-    def as_subject(self) -> Subject: ...
 
 
 def record(
@@ -44,10 +27,12 @@ def record(
     personal: dict[str, str] | None = None,
     **facts: Any,
 ) -> UUID:
-    """Write one entry in the caller's transaction; return its id. One call of a function in the database, no ORM.
+    """Write one entry in the caller's transaction; return its id.
 
-    `facts` are JSON values without anything personal or secret, `changes` among them as `{field: [before, after]}`.
-    `personal` values can be erased later; the entry keeps their salted hashes.
+    One call of a function in the database, no ORM.
+
+    `facts` are JSON values without anything personal or secret, `changes` among them as `{field: [before,
+    after]}`. `personal` values can be erased later; the entry keeps their salted hashes.
     """
     about = subject if isinstance(subject, Subject) else subject.as_subject()
     origin = actors.origin()
@@ -56,13 +41,28 @@ def record(
     known = {"label": about.label, "actor": actor.label, "network": origin.network, **(personal or {})}
     known = {field: value for field, value in known.items() if value}
     salts = [os.urandom(16) for _ in known]
-    hashes = {field: personal_hash(salt, value) for (field, value), salt in zip(known.items(), salts, strict=True)}
+    hashes = {
+        field: personal_hash(salt, value) for (field, value), salt in zip(known.items(), salts, strict=True)
+    }
     entry = uuid7()
     values: list[Any] = [
-        entry, event, actor.kind, actor.id, about.type, about.id, about.site_id, about.owner_id, origin.session_id, origin.request_id,
-        json.dumps(facts, sort_keys=True, default=str), json.dumps(hashes, sort_keys=True), datetime.now(UTC),
-        list(known), list(known.values()), salts,
-    ]  # fmt: skip
+        entry,
+        event,
+        actor.kind,
+        actor.id,
+        about.type,
+        about.id,
+        about.site_id,
+        about.owner_id,
+        origin.session_id,
+        origin.request_id,
+        json.dumps(facts, sort_keys=True, default=str),
+        json.dumps(hashes, sort_keys=True),
+        datetime.now(UTC),
+        list(known),
+        list(known.values()),
+        salts,
+    ]
     with connection.cursor() as cursor:
         cursor.execute(INSERT, values)
     return entry
@@ -74,8 +74,9 @@ def make_partitions(**_: Any) -> int:
 
 
 def erase_personal(*, owner_id: UUID | None, values: Sequence[str] = ()) -> int:
-    """Erase what entries tell about this person: as the actor who they were and where they came from, as the owner all the
-    rest, and `values` (their addresses) wherever they stand. Return how many; the chain stays valid.
+    """Erase what entries tell about this person: as the actor who they were and where they came from, as the
+    owner all the rest, and `values` (their addresses) wherever they stand. Return how many; the chain stays
+    valid.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,5 +1,5 @@
 from audit.views import AuditViewSet, LogViewSet
-from core.routes import route
+from core.http.routes import route
 
 urlpatterns = [
     route("audit", AuditViewSet, get="list"),

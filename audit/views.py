@@ -14,9 +14,10 @@ from audit.models import Entry, LogLine
 from audit.permissions import AUDIT_READ, LOGS_READ
 from audit.selectors import between, entries_of, mentioning, personal_of
 from audit.serializers import EntrySerializer, LogLineSerializer
-from core.api import ApiViewSet, allow
-from core.filters import moment, parameter, short
-from core.pagination import KeysetPagination
+from core.http.action_policy import allow
+from core.http.pagination import KeysetPagination
+from core.http.query_params import datetime_param, query_param, text_param
+from core.http.viewsets import ApiViewSet
 
 TIMES = [
     OpenApiParameter("since", OpenApiTypes.DATETIME, description="Made at this moment or later."),
@@ -38,23 +39,31 @@ class AuditViewSet(ApiViewSet):
     def get_queryset(self) -> QuerySet[Entry]:
         entries = Entry.objects.all() if self.caller.may(AUDIT_READ) else entries_of(self.caller.pk)
         for name, field, read in (
-            ("event", "event", short),
+            ("event", "event", text_param),
             ("actor", "actor_id", UUID),
             ("subject", "subject_id", UUID),
             ("site", "site_id", UUID),
         ):
-            value = parameter(self.request, name, read)
+            value = query_param(self.request, name, read)
             if value is not None:
                 entries = entries.filter(**{field: value})
-        entries = between(entries, parameter(self.request, "since", moment), parameter(self.request, "until", moment))
-        text = parameter(self.request, "search", short)
+        entries = between(
+            entries,
+            query_param(self.request, "since", datetime_param),
+            query_param(self.request, "until", datetime_param),
+        )
+        text = query_param(self.request, "search", text_param)
         return mentioning(entries, text) if text else entries
 
     @extend_schema(
-        operation_id="list_audit", parameters=[EVENT, *IDS, *TIMES, SEARCH], responses=EntrySerializer(many=True)
+        operation_id="list_audit",
+        parameters=[EVENT, *IDS, *TIMES, SEARCH],
+        responses=EntrySerializer(many=True),
     )
     def list(self, request: Request) -> Response:
-        """What was done, newest first: by you, to your account, to your sites; everything for holders of `audit.read`."""
+        """What was done, newest first: by you, to your account, to your sites; everything for holders of
+        `audit.read`.
+        """
         page = self.paginate_queryset(self.get_queryset()) or []
         context = {**self.get_serializer_context(), "personal": personal_of(entry.pk for entry in page)}
         return self.get_paginated_response(EntrySerializer(page, many=True, context=context).data)
@@ -69,16 +78,18 @@ class LogViewSet(ApiViewSet):
 
     def get_queryset(self) -> QuerySet[LogLine]:
         lines = LogLine.objects.all()
-        if level := parameter(self.request, "level", short):
+        if level := query_param(self.request, "level", text_param):
             lines = lines.filter(level=level)
-        if since := parameter(self.request, "since", moment):
+        if since := query_param(self.request, "since", datetime_param):
             lines = lines.filter(created_at__gte=since)
-        if until := parameter(self.request, "until", moment):
+        if until := query_param(self.request, "until", datetime_param):
             lines = lines.filter(created_at__lt=until)
-        text = parameter(self.request, "search", short)
+        text = query_param(self.request, "search", text_param)
         return lines.filter(message__icontains=text) if text else lines
 
-    @extend_schema(operation_id="list_logs", parameters=[LEVEL, *TIMES, SEARCH], responses=LogLineSerializer(many=True))
+    @extend_schema(
+        operation_id="list_logs", parameters=[LEVEL, *TIMES, SEARCH], responses=LogLineSerializer(many=True)
+    )
     def list(self, request: Request) -> Response:
         """Warnings and errors of the server, newest first, for holders of `logs.read`."""
         page = self.paginate_queryset(self.get_queryset())

@@ -12,9 +12,11 @@ from django.utils import timezone
 
 from audit import actors
 from audit.admin import ReadOnlyAdmin
-from backups import selectors, services
+from backups import selectors
 from backups.models import BackupRun, Check, SiteRestore
-from core.admin_site import each
+from backups.services import checks
+from backups.services import runs as runs_services
+from core.admin_site import for_each_row
 
 SHOWN = 60  # runs in the chart
 
@@ -39,11 +41,13 @@ class BackupRunAdmin(ReadOnlyAdmin):
         """The button above the list."""
         if request.method != "POST" or not self.has_change_state_permission(request):
             return HttpResponseNotAllowed(["POST"])
-        services.queue_run(actor=actors.staff(request.user), full="full" in request.POST)
+        runs_services.queue_run(actor=actors.staff(request.user), full="full" in request.POST)
         self.message_user(request, "A backup is queued; it begins within a minute.", level="success")
         return redirect("admin:backups_backuprun_changelist")
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         facts = {
             "chart": chart(),
             "overview": selectors.overview(now=timezone.now()),
@@ -60,11 +64,11 @@ class BackupRunAdmin(ReadOnlyAdmin):
         self._queue(request, queryset, Check.Kind.DRILL)
 
     def _queue(self, request: HttpRequest, queryset: QuerySet[BackupRun], kind: str) -> None:
-        each(
+        for_each_row(
             self,
             request,
             queryset,
-            lambda run: services.queue_check(run, kind, actor=actors.staff(request.user)),
+            lambda run: checks.queue_check(run, kind, actor=actors.staff(request.user)),
             "queued",
         )
 
@@ -86,11 +90,19 @@ class BackupRunAdmin(ReadOnlyAdmin):
 
 
 def chart() -> dict[str, Any]:
-    """The newest runs, oldest first: how much each sent, how long it took, whether it is proven; heights in per cent of the highest."""
+    """The newest runs, oldest first: how much each sent, how long it took, whether it is proven; heights in
+    per cent of the highest.
+    """
     runs = list(reversed(BackupRun.objects.filter(status=BackupRun.Status.DONE).order_by("-id")[:SHOWN]))
-    sizes, times = (max((getattr(run, name) for run in runs), default=0) or 1 for name in ("shipped_bytes", "seconds"))
+    sizes, times = (
+        max((getattr(run, name) for run in runs), default=0) or 1 for name in ("shipped_bytes", "seconds")
+    )
     bars = [
-        {"run": run, "size": max(1.0, 100 * run.shipped_bytes / sizes), "time": max(1.0, 100 * run.seconds / times)}
+        {
+            "run": run,
+            "size": max(1.0, 100 * run.shipped_bytes / sizes),
+            "time": max(1.0, 100 * run.seconds / times),
+        }
         for run in runs
     ]
     return {"bars": bars, "largest": sizes, "longest": times}

@@ -5,10 +5,13 @@ class BackupsConfig(AppConfig):
     name = "backups"
 
     def ready(self) -> None:
-        from backups import boot, measures, permissions  # noqa: F401 - they register themselves
-        from backups.services import forgetting
-        from core import boot as core_boot
+        from backups import (
+            metrics,  # noqa: F401 - they register themselves
+            startup_checks,
+        )
+        from backups.services import erasure_tombstones
         from core import lifecycle
+        from core.observability import startup_checks as core_boot
 
-        core_boot.also(boot.check)
-        lifecycle.on_erase(forgetting.remember)
+        core_boot.register_check(startup_checks.check)
+        lifecycle.on_erase(erasure_tombstones.remember)

@@ -3,13 +3,16 @@
 from django.db import models
 from django.db.models import Q
 
-from audit.services import Subject
+from audit.subjects import Subject
 from core.ids import uuid7
 from sites.models import Site
 
 
 class Work(models.Model):
-    """What the one runner does, oldest first. A row that is running while nobody holds the runner's lock was killed."""
+    """What the one runner does, oldest first.
+
+    A row that is running while nobody holds the runner's lock was killed.
+    """
 
     class Status(models.TextChoices):
         QUEUED = "queued"
@@ -33,7 +36,10 @@ class Work(models.Model):
 
 
 class BackupRun(Work):
-    """One backup: an increment that builds on the run before, or everything. Its id is its name in the store."""
+    """One backup: an increment that builds on the run before, or everything.
+
+    Its id is its name in the store.
+    """
 
     class Kind(models.TextChoices):
         FULL = "full"
@@ -48,14 +54,22 @@ class BackupRun(Work):
     taken_at = models.DateTimeField(null=True, help_text="The moment that a restore brings back.")
     read_bytes = models.BigIntegerField(default=0, help_text="Of rows that were read.")
     shipped_bytes = models.BigIntegerField(default=0, help_text="Sent to the store by this run.")
-    stored_bytes = models.BigIntegerField(default=0, help_text="In the store, of this run and all that it builds on.")
+    stored_bytes = models.BigIntegerField(
+        default=0, help_text="In the store, of this run and all that it builds on."
+    )
     rows = models.BigIntegerField(default=0)
-    chain = models.PositiveIntegerField(default=0, help_text="Runs that the longest chain of a range goes back over.")
+    chain = models.PositiveIntegerField(
+        default=0, help_text="Runs that the longest chain of a range goes back over."
+    )
     seconds = models.FloatField(default=0)
     waited_seconds = models.FloatField(default=0, help_text="For locks.")
     warning = models.CharField(max_length=300, blank=True, default="")
-    verified_at = models.DateTimeField(null=True, help_text="When packs of it were last read and found whole.")
-    proven_at = models.DateTimeField(null=True, help_text="When it was last restored and was what it had been.")
+    verified_at = models.DateTimeField(
+        null=True, help_text="When packs of it were last read and found whole."
+    )
+    proven_at = models.DateTimeField(
+        null=True, help_text="When it was last restored and was what it had been."
+    )
     pruned_at = models.DateTimeField(null=True, help_text="Since when it cannot be restored any more.")
 
     class Meta(Work.Meta):
@@ -122,10 +136,15 @@ class SiteRestore(Work):
 
 
 class BackupState(models.Model):
-    """What the next increment compares with: fingerprints and ids, no content. It is in no backup; without it the next run is full."""
+    """What the next increment compares with: fingerprints and ids, no content.
+
+    It is in no backup; without it the next run is full.
+    """
 
     id = models.SmallIntegerField(primary_key=True, default=1)
-    id_key = models.BinaryField(help_text="Names chunks; whoever has it could confirm a guess, and read nothing.")
+    id_key = models.BinaryField(
+        help_text="Names chunks; whoever has it could confirm a guess, and read nothing."
+    )
     manifest = models.BinaryField(null=True)
     pending = models.BinaryField(
         null=True, help_text="Of the run that is being published: it counts once the store has it."
@@ -136,7 +155,10 @@ class BackupState(models.Model):
 
 
 class Tombstone(models.Model):
-    """Somebody was erased. Copied into the store, beside the backups that still have them, and obeyed after each restore."""
+    """Somebody was erased.
+
+    Copied into the store, beside the backups that still have them, and obeyed after each restore.
+    """
 
     person = models.UUIDField(primary_key=True)
     erased_at = models.DateTimeField(auto_now_add=True)

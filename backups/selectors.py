@@ -7,10 +7,10 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Max, Q
 
-from backups import places
+from backups import config
 from backups.engine import retention
 from backups.models import BackupRun, Check
-from core.objects import ObjectStoreAway
+from core.storage.object_store import ObjectStoreUnavailable
 
 PROVEN_WITHIN = timedelta(hours=48)
 
@@ -26,7 +26,8 @@ def ages() -> dict[str, datetime | None]:
 
 def warnings(*, now: datetime) -> list[str]:
     """What is not as it should be, in words. Three queries."""
-    found, late = ages(), 2 * settings.BACKUP_EVERY + timedelta(hours=1)
+    found = ages()
+    late = 2 * settings.BACKUP_EVERY + timedelta(hours=1)
     faults = []
     if found["good"] is None:
         faults.append("There is no backup yet.")
@@ -51,19 +52,28 @@ def proven() -> list[str]:
 
 
 def prunes(*, now: datetime) -> list[UUID]:
-    """Which runs the next pruning takes away. One query, and one listing of the store. Raises ObjectStoreAway."""
-    found = retention.going(places.store().keys("runs/"), proven=proven(), now=now)
-    return [UUID(run) for run in found if len(run) == 32]  # others are of another program that uses the engine
+    """Which runs the next pruning takes away.
+
+    One query, and one listing of the store. Raises ObjectStoreAway.
+    """
+    found = retention.going(config.store().keys("runs/"), proven=proven(), now=now)
+    return [
+        UUID(run) for run in found if len(run) == 32
+    ]  # others are of another program that uses the engine
 
 
 def overview(*, now: datetime) -> dict[str, Any]:
-    found, faults = ages(), warnings(now=now)
+    found = ages()
+    faults = warnings(now=now)
     try:
         going = prunes(now=now)
-    except ObjectStoreAway:
+    except ObjectStoreUnavailable:
         going = []
         faults.append("The store of backups does not answer.")
     return {
-        "newest_good_at": found["good"], "newest_proven_at": found["proven"], "warnings": faults, "readable_here": places.readable(),
+        "newest_good_at": found["good"],
+        "newest_proven_at": found["proven"],
+        "warnings": faults,
+        "readable_here": config.readable(),
         "prunes": going,
-    }  # fmt: skip
+    }

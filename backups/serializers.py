@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from backups.models import BackupRun, Check, SiteRestore
-from core.api import StrictSerializer
+from core.http.serializers import StrictSerializer
 
 
 class CheckSerializer(serializers.ModelSerializer[Check]):
@@ -19,9 +19,28 @@ class BackupSerializer(serializers.ModelSerializer[BackupRun]):
     class Meta:
         model = BackupRun
         fields = [
-            "id", "status", "kind", "full", "provable", "taken_at", "rows", "read_bytes", "shipped_bytes", "stored_bytes", "chain", "seconds", "waited_seconds",
-            "warning", "error", "verified_at", "proven_at", "pruned_at", "created_at", "started_at", "finished_at",
-        ]  # fmt: skip
+            "id",
+            "status",
+            "kind",
+            "full",
+            "provable",
+            "taken_at",
+            "rows",
+            "read_bytes",
+            "shipped_bytes",
+            "stored_bytes",
+            "chain",
+            "seconds",
+            "waited_seconds",
+            "warning",
+            "error",
+            "verified_at",
+            "proven_at",
+            "pruned_at",
+            "created_at",
+            "started_at",
+            "finished_at",
+        ]
         read_only_fields = fields
 
 
@@ -43,7 +62,9 @@ class OverviewSerializer(serializers.Serializer[Any]):
     newest_good_at = serializers.DateTimeField(allow_null=True)
     newest_proven_at = serializers.DateTimeField(allow_null=True)
     warnings = serializers.ListField(child=serializers.CharField())
-    readable_here = serializers.BooleanField(help_text="Whether this server has a key that opens its backups.")
+    readable_here = serializers.BooleanField(
+        help_text="Whether this server has a key that opens its backups."
+    )
     prunes = serializers.ListField(
         child=serializers.UUIDField(), help_text="Backups that the plan does not keep any more."
     )

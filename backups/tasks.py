@@ -11,15 +11,17 @@ from django.utils import timezone
 @shared_task(time_limit=24 * 3600, soft_time_limit=23 * 3600)
 def work() -> None:
     """Whatever is due or waits. Where another works already, nothing."""
-    from backups import services
+    from backups.services import worker
 
-    services.work(now=timezone.now())
+    worker.work(now=timezone.now())
 
 
 @worker_ready.connect
 def begin(**_: Any) -> None:
-    """A worker that starts does not wait for the next minute: a fresh installation has its first backup at once."""
-    from core import jobs
+    """A worker that starts does not wait for the next minute: a fresh installation has its first backup at
+    once.
+    """
+    from core.jobs import queue
 
-    jobs.nudge(work)
+    queue.enqueue(work)
     connection.close()  # the pool's children are not to share it

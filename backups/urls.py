@@ -1,7 +1,8 @@
 from backups.views import BackupViewSet, RestorePointViewSet
-from core.routes import route
+from core.http.routes import route
 
-BACKUP, SITE = "backups/<uuid:pk>", "sites/<uuid:pk>"
+BACKUP = "backups/<uuid:pk>"
+SITE = "sites/<uuid:pk>"
 urlpatterns = [
     route("backups", BackupViewSet, get="list", post="create"),
     route("backups/overview", BackupViewSet, get="overview"),

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from audit import actors
-from backups import selectors, services
+from backups import selectors
 from backups.models import BackupRun, Check, SiteRestore
 from backups.permissions import BACKUPS_READ, BACKUPS_WRITE
 from backups.serializers import (
@@ -23,8 +23,10 @@ from backups.serializers import (
     RestorePointSerializer,
     SiteRestoreSerializer,
 )
-from core.api import ApiViewSet, allow_by_action
-from core.pagination import KeysetPagination
+from backups.services import checks, runs, site_restores
+from core.http.action_policy import allow_by_action
+from core.http.pagination import KeysetPagination
+from core.http.viewsets import ApiViewSet
 from sites.models import Access
 from sites.permissions import SITES_READ, SITES_WRITE
 from sites.views.common import OfSiteViewSet
@@ -37,13 +39,21 @@ class BackupViewSet(ApiViewSet):
     pagination_class = KeysetPagination
     without_body = ("verify", "drill")
     scopes = {
-        "list": BACKUPS_READ, "retrieve": BACKUPS_READ, "overview": BACKUPS_READ, "create": BACKUPS_WRITE, "verify": BACKUPS_WRITE,
+        "list": BACKUPS_READ,
+        "retrieve": BACKUPS_READ,
+        "overview": BACKUPS_READ,
+        "create": BACKUPS_WRITE,
+        "verify": BACKUPS_WRITE,
         "drill": BACKUPS_WRITE,
-    }  # fmt: skip
+    }
     permission_classes = (IsAuthenticated, allow_by_action(scopes))
 
     def get_queryset(self) -> QuerySet[BackupRun]:
-        return BackupRun.objects.prefetch_related("checks") if self.action == "retrieve" else BackupRun.objects.all()
+        return (
+            BackupRun.objects.prefetch_related("checks")
+            if self.action == "retrieve"
+            else BackupRun.objects.all()
+        )
 
     @extend_schema(operation_id="list_backups", responses=BackupSerializer(many=True))
     def list(self, request: Request) -> Response:
@@ -52,12 +62,16 @@ class BackupViewSet(ApiViewSet):
             BackupSerializer(self.paginate_queryset(self.get_queryset()), many=True).data
         )
 
-    @extend_schema(operation_id="create_backup", request=BackupCreateSerializer, responses={202: BackupSerializer})
+    @extend_schema(
+        operation_id="create_backup", request=BackupCreateSerializer, responses={202: BackupSerializer}
+    )
     def create(self, request: Request) -> Response:
         """Take a backup now. One that waits already is the answer."""
         given = self.validated(BackupCreateSerializer)
-        run = services.queue_run(actor=actors.user(self.caller), full=given["full"])
-        return Response(BackupSerializer(run).data, status=202, headers={"Location": f"/api/v1/backups/{run.pk}"})
+        run = runs.queue_run(actor=actors.user(self.caller), full=given["full"])
+        return Response(
+            BackupSerializer(run).data, status=202, headers={"Location": f"/api/v1/backups/{run.pk}"}
+        )
 
     @extend_schema(operation_id="backup", responses=BackupDetailSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
@@ -80,7 +94,7 @@ class BackupViewSet(ApiViewSet):
         return self._look(Check.Kind.DRILL)
 
     def _look(self, kind: str) -> Response:
-        look = services.queue_check(self.get_object(), kind, actor=actors.user(self.caller))
+        look = checks.queue_check(self.get_object(), kind, actor=actors.user(self.caller))
         return Response(CheckSerializer(look).data, status=202)
 
 
@@ -94,22 +108,29 @@ class RestorePointViewSet(OfSiteViewSet):
     @extend_schema(operation_id="list_restore_points", responses=RestorePointSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """The moments that your site can be brought back to, newest first."""
-        page = self.paginate_queryset(services.restore_points(self.site()))
+        page = self.paginate_queryset(site_restores.restore_points(self.site()))
         return self.get_paginated_response(RestorePointSerializer(page, many=True).data)
 
     @extend_schema(operation_id="create_restore_point", request=None, responses={202: RestorePointSerializer})
     def create(self, request: Request, pk: Any) -> Response:
-        """A moment to come back to, of now. One of the last quarter of an hour, or one that is being made, is the answer."""
+        """A moment to come back to, of now.
+
+        One of the last quarter of an hour, or one that is being made, is the answer.
+        """
         self.site()
-        point = services.ask_for_point(site_id=self.kwargs["pk"], actor=self.actor, now=timezone.now())
+        point = site_restores.ask_for_point(site_id=self.kwargs["pk"], actor=self.actor, now=timezone.now())
         return Response(RestorePointSerializer(point).data, status=202)
 
-    @extend_schema(operation_id="restore_site_as_it_was", request=None, responses={202: SiteRestoreSerializer})
+    @extend_schema(
+        operation_id="restore_site_as_it_was", request=None, responses={202: SiteRestoreSerializer}
+    )
     def restore(self, request: Request, pk: Any, point: Any) -> Response:
-        """Bring your site back as it was then: as a new draft beside the one that is there now, which stays as it is."""
+        """Bring your site back as it was then: as a new draft beside the one that is there now, which stays
+        as it is.
+        """
         site = self.site()
-        run = get_object_or_404(services.restore_points(site), pk=point)
-        asked = services.queue_restore(site.pk, run, actor=self.actor)
+        run = get_object_or_404(site_restores.restore_points(site), pk=point)
+        asked = site_restores.queue_restore(site.pk, run, actor=self.actor)
         return Response(SiteRestoreSerializer(asked).data, status=202)
 
     @extend_schema(operation_id="list_site_restores", responses=SiteRestoreSerializer(many=True))

@@ -35,7 +35,8 @@ def main() -> int:
     names = parser.parse_args().workload or list(WORKLOADS)
     if unknown := sorted(set(names) - set(WORKLOADS)):
         parser.error(f"no such workload: {', '.join(unknown)} (there are {', '.join(WORKLOADS)})")
-    seconds, rounds = number("BENCH_SECONDS", 8), number("BENCH_ROUNDS", 3)
+    seconds = number("BENCH_SECONDS", 8)
+    rounds = number("BENCH_ROUNDS", 3)
     contestants.check_programs()
     for stop in STOPS:
         signal.signal(stop, interrupt)
@@ -60,7 +61,9 @@ def run(names: list[str], *, seconds: int, rounds: int) -> tuple[dict[str, Any],
     """Start everything, measure the named workloads, stop everything."""
     share = machine.busy()
     if share > BUSY:
-        console.print(f"Something else takes {share:.0%} of this machine: the numbers will be off.", style="yellow")
+        console.print(
+            f"Something else takes {share:.0%} of this machine: the numbers will be off.", style="yellow"
+        )
     console.print("Starting PostgreSQL, Redis, our web process and the yardstick")
     with (
         contestants.stores(VAR) as urls,
@@ -72,7 +75,12 @@ def run(names: list[str], *, seconds: int, rounds: int) -> tuple[dict[str, Any],
             "commit": machine.commit(),
             "machine": machine.facts(urls),
             "busy_before": round(share, 2),
-            "settings": {"workers": contestants.WORKERS, "seconds": seconds, "rounds": rounds, "wrk_threads": THREADS},
+            "settings": {
+                "workers": contestants.WORKERS,
+                "seconds": seconds,
+                "rounds": rounds,
+                "wrk_threads": THREADS,
+            },
         }
         return facts, [
             measure(WORKLOADS[name], ours, theirs, seconds=seconds, rounds=rounds, report=console.print)
@@ -90,7 +98,9 @@ def table(results: list[Result]) -> Table:
         goal = f"≥ {result.workload.goal:.2f}"
         latency = f"{result.ours.p99_ms:,.2f}"
         cpu = f"{result.ours.cpu_us:,.0f} : {result.theirs.cpu_us:,.0f}"
-        made.add_row(result.workload.name, *speeds, f"{result.ratio:.2f}", goal, verdict(result), latency, cpu)
+        made.add_row(
+            result.workload.name, *speeds, f"{result.ratio:.2f}", goal, verdict(result), latency, cpu
+        )
     return made
 
 

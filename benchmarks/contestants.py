@@ -17,7 +17,7 @@ import redis
 from psycopg import sql
 
 from benchmarks.workload import EMAIL, PASSWORD, SITES, SUBDOMAIN, Ask
-from config import embedded
+from config import embedded_servers
 from core import processes
 
 FOLDER = Path(__file__).resolve().parent
@@ -71,7 +71,9 @@ class Contestant:
         answer = self.client.request(ask.method, path, headers=headers, json=sent)
         missing = {name for name, value in ask.answers_with.items() if answer.headers.get(name) != value}
         if answer.status_code not in {200, 201, 202} or ask.contains not in answer.text or missing:
-            raise BenchRefused(f"{self.name}: {ask.method} {path} answered {answer.status_code}: {answer.text[:200]}")
+            raise BenchRefused(
+                f"{self.name}: {ask.method} {path} answered {answer.status_code}: {answer.text[:200]}"
+            )
         return len(answer.content)
 
 
@@ -79,12 +81,15 @@ def check_programs() -> None:
     """Raise BenchRefused naming what is missing."""
     missing = [name for name in ("node", "npm", "wrk") if shutil.which(name) is None]
     if missing:
-        raise BenchRefused(f"The benchmark needs {', '.join(missing)} on PATH (Node.js 20 or newer; wrk 4.1 or newer).")
+        raise BenchRefused(
+            f"The benchmark needs {', '.join(missing)} on PATH (Node.js 20 or newer; wrk 4.1 or newer)."
+        )
 
 
 def install_yardstick() -> None:
     """`npm ci` when node_modules is not what package-lock.json says. Raises BenchRefused."""
-    lock, kept = YARDSTICK / "package-lock.json", YARDSTICK / "node_modules" / ".installed"
+    lock = YARDSTICK / "package-lock.json"
+    kept = YARDSTICK / "node_modules" / ".installed"
     if kept.exists() and kept.read_text() == lock.read_text():
         return
     done = subprocess.run(["npm", "ci", "--loglevel=error"], cwd=YARDSTICK, check=False)
@@ -96,8 +101,9 @@ def install_yardstick() -> None:
 @contextmanager
 def stores(var: Path) -> Iterator[dict[str, str]]:
     """A PostgreSQL and a Redis of our own, durable as in production, with a database made anew each time."""
-    with embedded.services(var) as urls:
-        database, cache = urls["DATABASE_URL"], urls["REDIS_URL"]
+    with embedded_servers.services(var) as urls:
+        database = urls["DATABASE_URL"]
+        cache = urls["REDIS_URL"]
         with psycopg.connect(_with_path(database, "postgres"), autocommit=True) as connection:
             name = sql.Identifier(DATABASE)
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
@@ -110,7 +116,8 @@ def stores(var: Path) -> Iterator[dict[str, str]]:
 @contextmanager
 def ours(urls: dict[str, str], var: Path) -> Iterator[Contestant]:
     """`manage.py serve` with two workers, migrated, with one owner of twenty sites, the bakery published."""
-    port, internal = str(embedded.free_port()), str(embedded.free_port())
+    port = str(embedded_servers.free_port())
+    internal = str(embedded_servers.free_port())
     environ = {
         **urls,
         "ENVIRONMENT": "development",
@@ -141,7 +148,7 @@ def ours(urls: dict[str, str], var: Path) -> Iterator[Contestant]:
 @contextmanager
 def theirs(urls: dict[str, str]) -> Iterator[Contestant]:
     """The yardstick with two workers, in a schema and a Redis database of its own. It fills itself."""
-    port = str(embedded.free_port())
+    port = str(embedded_servers.free_port())
     environ = {
         "NODE_ENV": "production",
         "PORT": port,
@@ -197,7 +204,9 @@ def _fill(client: httpx.Client) -> str:
 
 def _made(answer: httpx.Response) -> dict[str, Any]:
     if answer.status_code != 201:
-        raise BenchRefused(f"ours: {answer.request.url.path} answered {answer.status_code}: {answer.text[:200]}")
+        raise BenchRefused(
+            f"ours: {answer.request.url.path} answered {answer.status_code}: {answer.text[:200]}"
+        )
     body: dict[str, Any] = answer.json()
     return body
 

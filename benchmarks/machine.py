@@ -72,18 +72,25 @@ def busy(seconds: float = 1.0) -> float:
 
 
 def cpu_seconds(root: int) -> float:
-    """The processor time that a process and all below it have used. A busy machine slows a run, but hardly moves this."""
-    parents, ticks = {}, {}
+    """The processor time that a process and all below it have used.
+
+    A busy machine slows a run, but hardly moves this.
+    """
+    parents = {}
+    ticks = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:  # it ended while we looked
             continue
-        parents[int(folder.name)], ticks[int(folder.name)] = int(fields[1]), int(fields[11]) + int(fields[12])
-    below, grown = {root}, True
+        parents[int(folder.name)] = int(fields[1])
+        ticks[int(folder.name)] = int(fields[11]) + int(fields[12])
+    below = {root}
+    grown = True
     while grown:
         more = {pid for pid, parent in parents.items() if parent in below} - below
-        below, grown = below | more, bool(more)
+        below = below | more
+        grown = bool(more)
     return sum(ticks.get(pid, 0) for pid in below) / os.sysconf("SC_CLK_TCK")
 
 

@@ -116,7 +116,10 @@ def measure(
     seconds: int,
     report: Callable[[str], None],
 ) -> Result:
-    """Check both, warm both up, then measure them in turn. Raises BenchRefused when one gives another answer."""
+    """Check both, warm both up, then measure them in turn.
+
+    Raises BenchRefused when one gives another answer.
+    """
     pairs = ((ours, workload.ours), (theirs, workload.theirs))
     result = Result(workload, *(Side(contestant.check(ask)) for contestant, ask in pairs))
     for contestant, ask in pairs:

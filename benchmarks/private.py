@@ -1,4 +1,6 @@
-"""The platform in this process, on servers of its own with durable defaults: for what is measured without HTTP."""
+"""The platform in this process, on servers of its own with durable defaults: for what is measured without
+HTTP.
+"""
 
 import os
 import shutil
@@ -6,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from config import embedded
+from config import embedded_servers
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,10 +20,13 @@ def private(name: str) -> Iterator[None]:
     for variable in ("DATABASE_URL", "REDIS_URL"):
         os.environ.pop(variable, None)
     os.environ.update(
-        ENVIRONMENT="development", VAR_DIR=str(var), LOG_LEVEL="CRITICAL", DJANGO_SETTINGS_MODULE="config.settings"
+        ENVIRONMENT="development",
+        VAR_DIR=str(var),
+        LOG_LEVEL="CRITICAL",
+        DJANGO_SETTINGS_MODULE="config.settings",
     )
     shutil.rmtree(var, ignore_errors=True)  # what an earlier run left would be measured too
-    with embedded.services(var) as urls:
+    with embedded_servers.services(var) as urls:
         os.environ.update(urls)
         import django
 

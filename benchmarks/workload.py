@@ -2,14 +2,18 @@
 
 from dataclasses import dataclass, field
 
-EMAIL, PASSWORD = "bench@example.com", "correct horse battery staple"
+EMAIL = "bench@example.com"
+PASSWORD = "correct horse battery staple"
 SUBDOMAIN = "bakery"
 SITES = 20
 
 
 @dataclass(frozen=True)
 class Ask:
-    """One request, sent over and over. `{site}` in the path is the id of a site, `signed_in` adds the Bearer token."""
+    """One request, sent over and over.
+
+    `{site}` in the path is the id of a site, `signed_in` adds the Bearer token.
+    """
 
     path: str
     method: str = "GET"

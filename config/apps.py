@@ -1,4 +1,6 @@
-"""The admin site of this platform, in place of Django's; and the Celery application, current in every process."""
+"""The admin site of this platform, in place of Django's; and the Celery application, current in every
+process.
+"""
 
 from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
 
@@ -7,6 +9,7 @@ class AdminConfig(DjangoAdminConfig):
     default_site = "core.admin_site.PlatformAdminSite"
 
     def ready(self) -> None:
-        from config import celery  # noqa: F401 - without it a web process would send its messages to no broker of ours
+        # Without it a web process would send its messages to no broker of ours.
+        from config import celery  # noqa: F401
 
         super().ready()

@@ -23,6 +23,6 @@ def keep_our_logging(**_: Any) -> None:
 @worker_init.connect
 @beat_init.connect
 def check_boot(**_: Any) -> None:
-    from core import boot
+    from core.observability import startup_checks
 
-    boot.check()
+    startup_checks.run_checks()

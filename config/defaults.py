@@ -34,7 +34,9 @@ def for_development(base: Path) -> dict[str, Any]:
 
 
 def _kept_secrets(var: Path) -> dict[str, Any]:
-    """Secrets of a development installation, random and made once (mode 600); a new kind is added when it is missing."""
+    """Secrets of a development installation, random and made once (mode 600); a new kind is added when it is
+    missing.
+    """
     path = var / "secrets.json"
     var.mkdir(parents=True, exist_ok=True)
     with (var / "secrets.lock").open("a") as lock:

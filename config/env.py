@@ -1,4 +1,7 @@
-"""Every environment variable: its type, its default, its meaning. Wrong or missing ones are named all at once."""
+"""Every environment variable: its type, its default, its meaning.
+
+Wrong or missing ones are named all at once.
+"""
 
 import ipaddress
 import os
@@ -14,11 +17,14 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
 
-from config import defaults, providers
+from config import defaults
+from config.oidc_providers import Provider, parse_providers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ORIGIN = re.compile(r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$")
-HOST_NAME = re.compile(r"^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$")
+HOST_NAME = re.compile(
+    r"^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
+)
 BACKUP_KEY = re.compile(r"^[A-Za-z0-9+/]{43}=$")
 SEED = re.compile(r"^[A-Za-z0-9_-]{1,32}:[A-Za-z0-9+/]{43}=$")
 KEY = re.compile(r"^(?P<kid>[A-Za-z0-9_-]{1,32})(@(?P<starts>[0-9]{8}T[0-9]{6}Z))?:(?P<key>.{43,})$")
@@ -30,11 +36,16 @@ class EnvironmentInvalid(SystemExit):
     """The boot stops here: the message names every variable that is missing or weak. Exit code 1."""
 
     def __init__(self, faults: list[str]) -> None:
-        super().__init__("The environment is not valid:\n" + "\n".join(f"  {fault}" for fault in sorted(faults)))
+        super().__init__(
+            "The environment is not valid:\n" + "\n".join(f"  {fault}" for fault in sorted(faults))
+        )
 
 
 class Environment(BaseSettings):
-    """Read from the process environment only. In development what is secret is made once and kept in VAR_DIR."""
+    """Read from the process environment only.
+
+    In development what is secret is made once and kept in VAR_DIR.
+    """
 
     model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True, env_ignore_empty=True)
 
@@ -69,7 +80,9 @@ class Environment(BaseSettings):
     redis_url: SecretStr = Field(
         description="redis://:password@host:port/0; limits, revocations, streams, Celery. noeviction."
     )
-    cache_redis_url: SecretStr | None = Field(None, description="May evict. Default: database 1 beside REDIS_URL.")
+    cache_redis_url: SecretStr | None = Field(
+        None, description="May evict. Default: database 1 beside REDIS_URL."
+    )
     app_host: str = Field("localhost", description="Host name of API and admin.")
     sites_domain: str = Field("localhost", description="Published sites are at <subdomain>.SITES_DOMAIN.")
     sites_scheme: Literal["http", "https"] | None = Field(
@@ -81,7 +94,9 @@ class Environment(BaseSettings):
     cors_origins: CommaList = Field([], description="Exact origins of front ends, comma separated.")
     host: str = Field("127.0.0.1", description="Address the public listener binds.")
     port: int = Field(8000, ge=1, le=65535, description="Port of the public listener.")
-    internal_host: str = Field("127.0.0.1", description="Address of the internal listener: /metrics and /internal/*.")
+    internal_host: str = Field(
+        "127.0.0.1", description="Address of the internal listener: /metrics and /internal/*."
+    )
     internal_port: int = Field(8001, ge=1, le=65535, description="Port of the internal listener.")
     var_dir: Path = Field(BASE_DIR / "var", description="Where this installation keeps files.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
@@ -94,17 +109,23 @@ class Environment(BaseSettings):
         "command", description="What this process is; set by `manage.py serve` and `up`."
     )
     web_workers: int = Field(2, ge=1, le=64, description="Web processes.")
-    web_threads: int = Field(4, ge=1, le=64, description="Threads and database connections a web process has.")
+    web_threads: int = Field(
+        4, ge=1, le=64, description="Threads and database connections a web process has."
+    )
     worker_processes: int = Field(1, ge=1, le=64, description="Celery processes.")
     hash_concurrency: int = Field(
         os.cpu_count() or 1, ge=1, description="Password hashes at once in a process, 64 MiB each."
     )
-    trusted_proxy_count: int = Field(0, ge=0, le=10, description="Proxies before us that append to X-Forwarded-For.")
+    trusted_proxy_count: int = Field(
+        0, ge=0, le=10, description="Proxies before us that append to X-Forwarded-For."
+    )
     rate_limit: int = Field(
         100, ge=1, description="API requests a minute for each user or client network, and the most at once."
     )
     page_cache_mib: int = Field(64, ge=1, description="Memory for rendered pages in a web process.")
-    drain_seconds: float = Field(0, ge=0, le=60, description="Time between failing readiness and closing the listener.")
+    drain_seconds: float = Field(
+        0, ge=0, le=60, description="Time between failing readiness and closing the listener."
+    )
     mail_url: SecretStr = Field(
         description="smtps://user:password@host:465, smtp://user:password@host:587 (STARTTLS), or file:///folder.",
     )
@@ -114,17 +135,20 @@ class Environment(BaseSettings):
         description="Where links in mails lead: <FRONT_END_URL>/verify-email#<token>, /reset-password#<token>, /invitation#<token>, /sites/<id>, /oidc/<provider>, /restore-account#<token>, /impersonate#<token>. Default: our own pages.",
     )
     accounts_email_verification: Literal["required", "optional"] = Field(
-        "optional", description="required: an account exists once its address is confirmed. required in production."
+        "optional",
+        description="required: an account exists once its address is confirmed. required in production.",
     )
     staff_mfa: Literal["required", "optional"] = Field(
         "optional", description="Whether the admin needs a second factor. required in production."
     )
-    oidc_providers: Annotated[dict[str, providers.Provider], NoDecode] = Field(
+    oidc_providers: Annotated[dict[str, Provider], NoDecode] = Field(
         {},
         description='Sign-in providers, as JSON: {"google": {"client_id": "...", "client_secret": "..."}}; see docs/accounts.md.',
     )
     vault_mib: int = Field(
-        100, ge=1, description="MiB of ciphertext that one person's vaults may take, history and trash included."
+        100,
+        ge=1,
+        description="MiB of ciphertext that one person's vaults may take, history and trash included.",
     )
     geoip_path: str = Field(
         "",
@@ -138,9 +162,12 @@ class Environment(BaseSettings):
         "", description="Region of the backups' bucket, in place of the one in BACKUP_STORE_URL."
     )
     backup_keys: CommaList = Field(
-        [], description="Master keys of backups, 32 bytes in base64, comma separated: the first encrypts, all decrypt."
+        [],
+        description="Master keys of backups, 32 bytes in base64, comma separated: the first encrypts, all decrypt.",
     )
-    backup_keys_file: str = Field("", description="A file with one master key a line, in place of BACKUP_KEYS.")
+    backup_keys_file: str = Field(
+        "", description="A file with one master key a line, in place of BACKUP_KEYS."
+    )
     backup_recipients: CommaList = Field(
         [],
         description="X25519 public keys that backups are encrypted to, 32 bytes in base64, comma separated. Without a master key the server cannot read its own backups.",
@@ -170,7 +197,9 @@ class Environment(BaseSettings):
         ge=1,
         description="Days that a bucket with object lock keeps what a backup needs, renewed while it is needed.",
     )
-    vault_items: int = Field(20_000, ge=1, description="Items that one person may keep in vaults, trash included.")
+    vault_items: int = Field(
+        20_000, ge=1, description="Items that one person may keep in vaults, trash included."
+    )
     prelogin_blind_percent: int | None = Field(
         None,
         ge=0,
@@ -195,12 +224,14 @@ class Environment(BaseSettings):
     )
     @classmethod
     def split(cls, value: Any) -> Any:
-        return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+        return (
+            [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+        )
 
     @field_validator("oidc_providers", mode="before")
     @classmethod
     def known_providers(cls, value: Any) -> Any:
-        return providers.read(value)
+        return parse_providers(value)
 
     @field_validator("cors_origins")
     @classmethod
@@ -214,7 +245,9 @@ class Environment(BaseSettings):
     def strong_keys(cls, value: list[str]) -> list[str]:
         found = [KEY.match(item) for item in value]
         if not all(found):
-            raise ValueError("each must be kid:key or kid@YYYYMMDDTHHMMSSZ:key with a key of at least 43 characters")
+            raise ValueError(
+                "each must be kid:key or kid@YYYYMMDDTHHMMSSZ:key with a key of at least 43 characters"
+            )
         if any(not _is_time(match["starts"]) for match in found if match and match["starts"]):
             raise ValueError("a key starts at a time that there is not")
         if len({match["kid"] for match in found if match}) != len(value):
@@ -227,8 +260,12 @@ class Environment(BaseSettings):
     @classmethod
     def known_transport(cls, value: SecretStr) -> SecretStr:
         parts = urlsplit(value.get_secret_value())
-        if not (parts.scheme == "file" and parts.path) and not (parts.scheme in {"smtp", "smtps"} and parts.hostname):
-            raise ValueError("must be smtps://user:password@host:465, smtp://user:password@host:587 or file:///folder")
+        if not (parts.scheme == "file" and parts.path) and not (
+            parts.scheme in {"smtp", "smtps"} and parts.hostname
+        ):
+            raise ValueError(
+                "must be smtps://user:password@host:465, smtp://user:password@host:587 or file:///folder"
+            )
         return value
 
     @field_validator("front_end_url")
@@ -241,7 +278,9 @@ class Environment(BaseSettings):
     @field_validator("audit_keys")
     @classmethod
     def ed25519_seeds(cls, value: list[str]) -> list[str]:
-        if not all(SEED.match(item) for item in value) or len({item.split(":")[0] for item in value}) != len(value):
+        if not all(SEED.match(item) for item in value) or len({item.split(":")[0] for item in value}) != len(
+            value
+        ):
             raise ValueError("each must be kid:seed with a seed of 32 bytes in base64, and no kid twice")
         return value
 
@@ -287,7 +326,9 @@ class Environment(BaseSettings):
             raise ValueError("each must be as strong as SECRET_KEY: 50 characters, 10 different ones")
         return value
 
-    @field_validator("database_url", "redis_url", "cache_redis_url", "backup_database_url", "backup_drill_url")
+    @field_validator(
+        "database_url", "redis_url", "cache_redis_url", "backup_database_url", "backup_drill_url"
+    )
     @classmethod
     def server_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None:
@@ -347,7 +388,8 @@ def _production_faults() -> Iterator[str]:
     for name in ("APP_HOST", "SITES_DOMAIN"):
         if not os.environ.get(name):
             yield f"{name} is missing: {Environment.model_fields[name.lower()].description}"
-    app, domain = os.environ.get("APP_HOST", "").lower(), os.environ.get("SITES_DOMAIN", "").lower()
+    app = os.environ.get("APP_HOST", "").lower()
+    domain = os.environ.get("SITES_DOMAIN", "").lower()
     if app and domain and registrable(app) == registrable(domain):
         yield f"SITES_DOMAIN shares the registrable domain {registrable(app)} with APP_HOST: a published site could reach its cookies"
     if not any(os.environ.get(name) for name in ("BACKUP_KEYS", "BACKUP_KEYS_FILE", "BACKUP_RECIPIENTS")):
@@ -362,7 +404,10 @@ def _production_faults() -> Iterator[str]:
 
 
 def registrable(host: str) -> str:
-    """The domain one registers: `www.example.co.uk` -> `example.co.uk`. An address or a bare name is its own."""
+    """The domain one registers: `www.example.co.uk` -> `example.co.uk`.
+
+    An address or a bare name is its own.
+    """
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:

@@ -15,8 +15,10 @@ DEBUG = False  # its error pages show settings; DEVELOPMENT relaxes only what a 
 DEVELOPMENT = ENV.debug
 VAR_DIR = ENV.var_dir
 
-APP_HOST, SITES_DOMAIN = ENV.app_host, ENV.sites_domain
-SITES_SCHEME, SITES_PORT = ENV.sites_scheme or "https", ENV.sites_port
+APP_HOST = ENV.app_host
+SITES_DOMAIN = ENV.sites_domain
+SITES_SCHEME = ENV.sites_scheme or "https"
+SITES_PORT = ENV.sites_port
 LOOPBACK_HOSTS = ["127.0.0.1", "[::1]"]
 ALLOWED_HOSTS = [APP_HOST, *(LOOPBACK_HOSTS if DEVELOPMENT else [])]
 APP_ORIGINS = {f"https://{APP_HOST}"} | (
@@ -46,14 +48,14 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "core.requests.RequestMiddleware",
+    "core.observability.request_log.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "core.headers.PolicyMiddleware",
+    "core.http.security_headers.ContentSecurityPolicyMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "sites.cors.PublicCorsMiddleware",
-    "core.gate.GateMiddleware",
+    "sites.serving.public_cors.PublicCorsMiddleware",
+    "core.admission.middleware.AdmissionMiddleware",
     "audit.middleware.OriginMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -91,7 +93,11 @@ DATABASES: dict[str, dict[str, Any]] = {
         "PORT": _database.port or 5432,
         "ATOMIC_REQUESTS": False,  # see docs/decisions/001: it would hold a connection on every warm request
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 2, "application_name": "getyousite", **dict(parse_qsl(_database.query))},
+        "OPTIONS": {
+            "connect_timeout": 2,
+            "application_name": "getyousite",
+            **dict(parse_qsl(_database.query)),
+        },
     }
 }
 if ENV.process == "web":  # one connection for each thread, and a clear 503 instead of a long wait
@@ -132,12 +138,12 @@ SILENCED_SYSTEM_CHECKS = [
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.backends.PasswordBackend"]
-PASSWORD_HASHERS = ["accounts.hashing.Argon2Hasher"]
+PASSWORD_HASHERS = ["accounts.credentials.hashing.Argon2Hasher"]
 HASH_CONCURRENCY = ENV.hash_concurrency
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "accounts.passwords.LengthValidator"},
-    {"NAME": "accounts.passwords.CommonValidator"},
-    {"NAME": "accounts.passwords.SimilarityValidator"},
+    {"NAME": "accounts.credentials.password_validators.LengthValidator"},
+    {"NAME": "accounts.credentials.password_validators.CommonValidator"},
+    {"NAME": "accounts.credentials.password_validators.SimilarityValidator"},
 ]
 LOGIN_URL = "/admin/login/"
 AUDIT_KEYS = dict(item.split(":", 1) for item in ENV.audit_keys)
@@ -160,14 +166,19 @@ STAFF_MFA_REQUIRED = ENV.staff_mfa == "required"
 PASSKEY_DOMAIN = ENV.passkey_domain or APP_HOST
 GEOIP_PATH = ENV.geoip_path
 ANALYTICS_KEEP_FOR = timedelta(days=ENV.analytics_keep_days)
-BACKUP_STORE_URL, BACKUP_S3_REGION = ENV.backup_store_url.get_secret_value(), ENV.backup_s3_region
-BACKUP_KEYS, BACKUP_KEYS_FILE, BACKUP_RECIPIENTS = ENV.backup_keys, ENV.backup_keys_file, ENV.backup_recipients
-BACKUP_EVERY, BACKUP_PACE = ENV.backup_every, ENV.backup_pace
+BACKUP_STORE_URL = ENV.backup_store_url.get_secret_value()
+BACKUP_S3_REGION = ENV.backup_s3_region
+BACKUP_KEYS = ENV.backup_keys
+BACKUP_KEYS_FILE = ENV.backup_keys_file
+BACKUP_RECIPIENTS = ENV.backup_recipients
+BACKUP_EVERY = ENV.backup_every
+BACKUP_PACE = ENV.backup_pace
 BACKUP_DATABASE_URL = ENV.backup_database_url.get_secret_value() if ENV.backup_database_url else ""
 BACKUP_DRILL_URL = ENV.backup_drill_url.get_secret_value() if ENV.backup_drill_url else ""
 BACKUP_BYTES_PER_SECOND = int(ENV.backup_mib_per_second * 1024 * 1024)
 BACKUP_LOCK_FOR = timedelta(days=ENV.backup_lock_days)
-VAULT_BYTES, VAULT_ITEMS = ENV.vault_mib * 1024 * 1024, ENV.vault_items
+VAULT_BYTES = ENV.vault_mib * 1024 * 1024
+VAULT_ITEMS = ENV.vault_items
 PRELOGIN_BLIND_PERCENT = ENV.prelogin_blind_percent
 OIDC_PROVIDERS = ENV.oidc_providers
 REAUTHENTICATION_AFTER = timedelta(minutes=5)
@@ -175,11 +186,17 @@ REAUTHENTICATION_AFTER = timedelta(minutes=5)
 _mail = urlsplit(ENV.mail_url.get_secret_value())
 MAIL_FROM = ENV.mail_from or f"Getyousite <no-reply@{APP_HOST}>"
 MAIL_FOLDER = unquote(_mail.path)
-EMAIL_BACKEND = "core.mail.FolderBackend" if _mail.scheme == "file" else "django.core.mail.backends.smtp.EmailBackend"
+EMAIL_BACKEND = (
+    "core.jobs.mail.FolderBackend"
+    if _mail.scheme == "file"
+    else "django.core.mail.backends.smtp.EmailBackend"
+)
 EMAIL_USE_SSL = _mail.scheme == "smtps"
 EMAIL_USE_TLS = _mail.scheme == "smtp"  # STARTTLS, and no mail where it is refused
-EMAIL_HOST, EMAIL_PORT = _mail.hostname or "", _mail.port or (465 if EMAIL_USE_SSL else 587)
-EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_mail.username or ""), unquote(_mail.password or "")
+EMAIL_HOST = _mail.hostname or ""
+EMAIL_PORT = _mail.port or (465 if EMAIL_USE_SSL else 587)
+EMAIL_HOST_USER = unquote(_mail.username or "")
+EMAIL_HOST_PASSWORD = unquote(_mail.password or "")
 EMAIL_TIMEOUT = 10
 APP_URL = f"http://{APP_HOST}:{ENV.port}" if DEVELOPMENT else f"https://{APP_HOST}"
 FRONT_END_URL = ENV.front_end_url or f"{APP_URL}/account"
@@ -218,7 +235,7 @@ CSRF_COOKIE_NAME = "admin-csrf" if DEVELOPMENT else "__Host-admin-csrf"
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Strict"
 CSRF_COOKIE_HTTPONLY = True
 CSRF_TRUSTED_ORIGINS = sorted(APP_ORIGINS)
-SESSION_ENGINE = "accounts.admin_sessions"
+SESSION_ENGINE = "accounts.session_store"
 SESSION_COOKIE_AGE = 12 * 3600
 SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 365 * 24 * 3600
 SECURE_HSTS_PRELOAD = False
@@ -226,13 +243,13 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXY_C
 X_FRAME_OPTIONS = "DENY"
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.GateAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.PrincipalAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["core.parsing.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["core.rendering.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "core.schema.ProblemAutoSchema",
+    "DEFAULT_PARSER_CLASSES": ["core.http.json_parser.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["core.http.json_renderer.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "core.http.openapi.ProblemAutoSchema",
     "DEFAULT_METADATA_CLASS": None,
-    "EXCEPTION_HANDLER": "core.api.exception_handler",
+    "EXCEPTION_HANDLER": "core.http.exceptions.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
     "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",
@@ -249,12 +266,15 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "core.schema.describe_problems"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "core.http.openapi.describe_problems",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "SiteStatus": "sites.models.Site.Status",
         "JobState": "core.models.Job.State",
         "SiteRole": "sites.models.Access.Role",
-        "InvitedRole": "sites.serializers.ROLES",
+        "InvitedRole": "sites.serializers.members.ROLES",
         "BackupStatus": "backups.models.Work.Status",
         "BackupKind": "backups.models.BackupRun.Kind",
         "BackupCheckKind": "backups.models.Check.Kind",
@@ -290,7 +310,8 @@ def _every(seconds: int, task: str) -> dict[str, Any]:
     return {"task": task, "schedule": float(seconds), "options": {"expires": seconds}}
 
 
-# Jobs that are safe to run twice, in UTC; each entry expires after its period. A test proves that each task exists.
+# Jobs that are safe to run twice, in UTC; each entry expires after its period. A test proves that each task
+# exists.
 CELERY_BEAT_SCHEDULE = {
     "mirror-revocations": _every(60, "accounts.tasks.mirror_revocations"),
     "seal-audit": _every(10, "audit.tasks.seal"),
@@ -328,12 +349,17 @@ if DEVELOPMENT:  # served from where they are; WhiteNoise only wants the folder 
     STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage" if DEVELOPMENT else "whitenoise.storage.CompressedManifestStaticFilesStorage"},
-}  # fmt: skip
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEVELOPMENT
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
 WHITENOISE_USE_FINDERS = DEVELOPMENT
 WHITENOISE_AUTOREFRESH = False
 
-LOG_LEVEL, LOG_FORMAT = ENV.log_level, ENV.log_format or "json"
-LOGGING_CONFIG = "core.logs.configure"
+LOG_LEVEL = ENV.log_level
+LOG_FORMAT = ENV.log_format or "json"
+LOGGING_CONFIG = "core.observability.structured_logging.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
 METRICS_DIR = VAR_DIR / "metrics"

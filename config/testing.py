@@ -1,4 +1,6 @@
-"""A pytest plugin, loaded first (`-p config.testing`): private servers for the tests, one Redis database pair each worker."""
+"""A pytest plugin, loaded first (`-p config.testing`): private servers for the tests, one Redis database pair
+each worker.
+"""
 
 import atexit
 import os
@@ -20,14 +22,15 @@ os.environ.update(
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 if not WORKER:
-    from config import embedded
+    from config import embedded_servers
 
     for name in ("DATABASE_URL", "REDIS_URL", "CACHE_REDIS_URL"):  # tests empty what they find there
         os.environ.pop(name, None)
     _stack = ExitStack()
-    os.environ.update(_stack.enter_context(embedded.services(VAR, fast=True)))
+    os.environ.update(_stack.enter_context(embedded_servers.services(VAR, fast=True)))
     atexit.register(_stack.close)
 else:
     number = int(WORKER.removeprefix("gw")) % 7 + 1
     base = os.environ["REDIS_URL"].rsplit("/", 1)[0]
-    os.environ["REDIS_URL"], os.environ["CACHE_REDIS_URL"] = f"{base}/{number * 2}", f"{base}/{number * 2 + 1}"
+    os.environ["REDIS_URL"] = f"{base}/{number * 2}"
+    os.environ["CACHE_REDIS_URL"] = f"{base}/{number * 2 + 1}"

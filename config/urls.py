@@ -1,12 +1,15 @@
-"""Everything the application host answers. Published sites never come here: `sites.edge` takes them before Django."""
+"""Everything the application host answers.
+
+Published sites never come here: `sites.serving.site_server` takes them before Django.
+"""
 
 from django.contrib import admin
 from django.urls import include, path
 
 from accounts.views.pages import account_page, provider_page
-from analytics.pages import shared_page, stop_page
+from analytics.sharing.pages import shared_page, stop_page
 from sites.views.pages import invitation_page
-from vault.page import vault_page
+from vault.web_page import vault_page
 
 urlpatterns = [
     path("", include("core.urls")),
@@ -24,7 +27,7 @@ urlpatterns = [
     path("shared/<str:token>", shared_page),
     path("admin/", admin.site.urls),
 ]
-handler400 = "core.api.bad_request"
-handler403 = "core.api.forbidden"
-handler404 = "core.api.not_found"
-handler500 = "core.api.server_error"
+handler400 = "core.http.exceptions.bad_request"
+handler403 = "core.http.exceptions.forbidden"
+handler404 = "core.http.exceptions.not_found"
+handler500 = "core.http.exceptions.server_error"

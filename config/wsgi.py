@@ -10,14 +10,14 @@ _django = get_wsgi_application()
 
 from django.urls import get_resolver  # noqa: E402 - these need the settings and the apps
 
-from core import boot, internal  # noqa: E402
-from sites.blueprint import blueprint_model  # noqa: E402
-from sites.edge import Edge  # noqa: E402
+from core.observability import internal_server, startup_checks  # noqa: E402
+from sites.blueprint.schema import blueprint_model  # noqa: E402
+from sites.serving.site_server import SiteServer  # noqa: E402
 
-boot.check()
+startup_checks.run_checks()
 get_resolver().url_patterns  # noqa: B018 - loads every view
 blueprint_model()
 gc.collect()
 gc.freeze()  # what is loaded by now stays: the collector need not walk it in the middle of a request
-application = Edge(_django)
-internal_application = internal.application
+application = SiteServer(_django)
+internal_application = internal_server.application

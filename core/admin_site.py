@@ -1,4 +1,6 @@
-"""The admin: every page runs in the `system` context and is rendered inside it; its sign-in form is rate limited."""
+"""The admin: every page runs in the `system` context and is rendered inside it; its sign-in form is rate
+limited.
+"""
 
 from collections.abc import Callable, Iterable
 from functools import wraps
@@ -20,7 +22,7 @@ from redis import RedisError
 
 from core import tenancy
 from core.errors import DomainError
-from core.limits import client_address, client_network
+from core.http.client_address import client_address, client_network
 
 View = Callable[..., HttpResponseBase]
 
@@ -33,7 +35,7 @@ def _rate(group: str, request: HttpRequest) -> str:
     return f"{settings.ADMIN_LOGIN_ATTEMPTS}/m"
 
 
-def limited(view: View) -> View:
+def rate_limited(view: View) -> View:
     """Refuse the POSTs of one network past ADMIN_LOGIN_ATTEMPTS a minute. Redis away lets people in."""
 
     @wraps(view)
@@ -57,10 +59,14 @@ def limited(view: View) -> View:
 def _told(refusal: DomainError) -> HttpResponse:
     """A refusal that no form could show."""
     text = f"{refusal.message}\n"
-    return HttpResponse(text, status=refusal.status, content_type="text/plain; charset=utf-8", headers=refusal.headers)
+    return HttpResponse(
+        text, status=refusal.status, content_type="text/plain; charset=utf-8", headers=refusal.headers
+    )
 
 
-def each(window: ModelAdmin, request: HttpRequest, rows: Iterable[Any], act: Callable[[Any], Any], done: str) -> None:
+def for_each_row(
+    window: ModelAdmin, request: HttpRequest, rows: Iterable[Any], act: Callable[[Any], Any], done: str
+) -> None:
     """A button over many rows: `act` on each, its refusals told by row, and how many it was `done` to."""
     count = 0
     for row in rows:
@@ -108,7 +114,7 @@ class PlatformAdminSite(AdminSite):
 
         return super().admin_view(inside, cacheable)
 
-    @method_decorator(limited)
+    @method_decorator(rate_limited)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         try:
             response = super().login(request, extra_context)

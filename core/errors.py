@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 
 class DomainError(Exception):
-    """A refusal. `core.api` turns it into `application/problem+json` (RFC 9457)."""
+    """A refusal. `core.http.viewsets` turns it into `application/problem+json` (RFC 9457)."""
 
     code: ClassVar[str] = "refused"
     status: ClassVar[int] = 400
@@ -26,7 +26,9 @@ class DomainError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """One thing wrong with the input: `pointer` is a JSON Pointer (RFC 6901) into the body, `code` is contract."""
+    """One thing wrong with the input: `pointer` is a JSON Pointer (RFC 6901) into the body, `code` is
+    contract.
+    """
 
     pointer: str
     code: str
@@ -36,7 +38,9 @@ class FieldProblem:
 class Invalid(DomainError):
     """The input has the wrong shape; `errors` says where."""
 
-    code, status, message = "invalid", 400, "Some values are not valid."
+    code = "invalid"
+    status = 400
+    message = "Some values are not valid."
 
     def __init__(self, errors: list[FieldProblem]) -> None:
         super().__init__()
@@ -44,25 +48,35 @@ class Invalid(DomainError):
 
 
 class NotFound(DomainError):
-    code, status, message = "not_found", 404, "There is nothing here."
+    code = "not_found"
+    status = 404
+    message = "There is nothing here."
 
 
 class PreconditionRequired(DomainError):
-    code, status, message = "precondition_required", 428, "Send If-Match with the ETag you last read."
+    code = "precondition_required"
+    status = 428
+    message = "Send If-Match with the ETag you last read."
 
 
 class PreconditionFailed(DomainError):
-    code, status, message = "precondition_failed", 412, "This was changed since you read it. Read it again."
+    code = "precondition_failed"
+    status = 412
+    message = "This was changed since you read it. Read it again."
 
 
 class PayloadTooLarge(DomainError):
-    code, status, message = "payload_too_large", 413, "This body is larger than this route accepts."
+    code = "payload_too_large"
+    status = 413
+    message = "This body is larger than this route accepts."
 
 
 class Unavailable(DomainError):
     """Something we need is away for a moment."""
 
-    code, status, message = "unavailable", 503, "The service is busy. Try again in a moment."
+    code = "unavailable"
+    status = 503
+    message = "The service is busy. Try again in a moment."
 
     @property
     def headers(self) -> dict[str, str]:
@@ -70,12 +84,18 @@ class Unavailable(DomainError):
 
 
 class ImpersonationRefused(DomainError):
-    code, status, message = "impersonation_refused", 403, "Nobody does this in the name of somebody else."
+    code = "impersonation_refused"
+    status = 403
+    message = "Nobody does this in the name of somebody else."
 
 
 class KeyNotAllowed(DomainError):
-    code, status, message = "api_key_not_allowed", 403, "This cannot be done with an API key. Sign in."
+    code = "api_key_not_allowed"
+    status = 403
+    message = "This cannot be done with an API key. Sign in."
 
 
 class ScopeMissing(DomainError):
-    code, status, message = "insufficient_scope", 403, "This API key was not given the scope for this."
+    code = "insufficient_scope"
+    status = 403
+    message = "This API key was not given the scope for this."

@@ -10,9 +10,14 @@ _last = 0
 
 
 def uuid7() -> UUID:
-    """A new id. The millisecond and a 12-bit counter order ids of one process, even when the clock steps back."""
+    """A new id.
+
+    The millisecond and a 12-bit counter order ids of one process, even when the clock steps back.
+    """
     global _last
-    ticks = time.time_ns() * 4096 // 1_000_000  # milliseconds with 12 bits of fraction (RFC 9562, 6.2, method 3)
+    ticks = (
+        time.time_ns() * 4096 // 1_000_000
+    )  # milliseconds with 12 bits of fraction (RFC 9562, 6.2, method 3)
     with _lock:
         _last = ticks = max(ticks, _last + 1)
     tail = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF

@@ -1,4 +1,7 @@
-"""What happens to a person or a site as a whole. Apps add their part; the caller needs to know none of them."""
+"""What happens to a person or a site as a whole.
+
+Apps add their part; the caller needs to know none of them.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,7 +28,7 @@ _erase: list[Erase] = []
 _new_secret: list[NewSecret] = []
 
 
-def on_hide(subject: Subject, act: Hide) -> None:
+def on_soft_delete(subject: Subject, act: Hide) -> None:
     """`act(id, moment)` hides what belongs to the subject, in the caller's transaction."""
     _hide[subject].append(act)
 
@@ -41,28 +44,28 @@ def on_purge(act: Purge) -> None:
 
 
 def on_export(act: Export) -> None:
-    """`act(id)` yields what is personal of a person: a path in the archive and a JSON value, or for a path that ends in
-    `.jsonl` an iterator of them.
+    """`act(id)` yields what is personal of a person: a path in the archive and a JSON value, or for a path
+    that ends in `.jsonl` an iterator of them.
     """
     _export.append(act)
 
 
 def on_erase(act: Erase) -> None:
-    """`act(id, addresses)` deletes for good what is personal of a person, in one transaction and context `system`, and
-    counts it by name. `addresses` are theirs now and before; without an id only they are known.
+    """`act(id, addresses)` deletes for good what is personal of a person, in one transaction and context
+    `system`, and counts it by name. `addresses` are theirs now and before; without an id only they are known.
     """
     _erase.append(act)
 
 
-def on_new_secret(act: NewSecret) -> None:
-    """`act(id, moment, lost, brought)` is told that the password of a blind account is being replaced, in that transaction, with its row
-    held. It raises what stands against it; takes what was `brought` for the new one; or when the old one is `lost`, gives up what
-    only that could open.
+def on_password_replaced(act: NewSecret) -> None:
+    """`act(id, moment, lost, brought)` is told that the password of a blind account is being replaced, in
+    that transaction, with its row held. It raises what stands against it; takes what was `brought` for the
+    new one; or when the old one is `lost`, gives up what only that could open.
     """
     _new_secret.append(act)
 
 
-def hide(subject: Subject, pk: UUID, *, moment: datetime) -> None:
+def soft_delete(subject: Subject, pk: UUID, *, moment: datetime) -> None:
     for act in _hide[subject]:
         act(pk, moment)
 
@@ -72,7 +75,7 @@ def restore(subject: Subject, pk: UUID, *, moment: datetime) -> None:
         act(pk, moment)
 
 
-def purge(*, before: datetime) -> int:
+def purge_expired(*, before: datetime) -> int:
     """Everything hidden before `before` goes, in the order of app registration reversed: sites before people."""
     gone = 0
     for act in reversed(_purge):
@@ -87,13 +90,15 @@ def export(pk: UUID) -> Iterator[tuple[str, Any]]:
         yield from act(pk)
 
 
-def new_secret(pk: UUID, *, moment: datetime, lost: bool, brought: Any) -> None:
+def replace_password(pk: UUID, *, moment: datetime, lost: bool, brought: Any) -> None:
     for act in _new_secret:
         act(pk, moment, lost, brought)
 
 
 def erase(pk: UUID | None, addresses: frozenset[str]) -> dict[str, int]:
-    """Everything personal of a person goes for good, in the order of app registration reversed; what was how many."""
+    """Everything personal of a person goes for good, in the order of app registration reversed; what was how
+    many.
+    """
     gone: Counter[str] = Counter()
     with tenancy.context(tenancy.SYSTEM):
         for act in reversed(_erase):

@@ -5,8 +5,8 @@ from typing import ClassVar, Self, TypeVar
 
 from django.db import models
 
+from core.encryption import EncryptedTextField
 from core.ids import uuid7
-from core.keys import EncryptedTextField
 
 M = TypeVar("M", bound=models.Model)
 
@@ -49,7 +49,9 @@ class AliveQuerySet(models.QuerySet[M]):
 
 
 class Job(models.Model):
-    """Work as a row. A message may hurry it; a sweep finds what no message did. Subclasses add what the work needs.
+    """Work as a row.
+
+    A message may hurry it; a sweep finds what no message did. Subclasses add what the work needs.
 
     After `max_attempts` it is dead; tries come 2, 4, 8 ... seconds apart, at most an hour.
     """

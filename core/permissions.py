@@ -31,7 +31,10 @@ def all_permissions() -> dict[str, Permission]:
 
 
 def scope(code: str, meaning: str) -> Permission:
-    """Add something that an API key may be given, and that every user may do with their own. Raises ValueError."""
+    """Add something that an API key may be given, and that every user may do with their own.
+
+    Raises ValueError.
+    """
     if code in _scopes:
         raise ValueError(f"scope {code!r} is registered twice")
     _scopes[code] = Permission(code, meaning)

@@ -18,7 +18,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _follow_parent() -> None:
-    """In the child, before it becomes the program: stop when whoever started it is gone, even killed (prctl(2))."""
+    """In the child, before it becomes the program: stop when whoever started it is gone, even killed
+    (prctl(2)).
+    """
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -68,7 +70,9 @@ def stop(children: Iterable[Child], *, seconds: float) -> None:
     for child in children:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.process.wait(max(0.0, deadline - time.monotonic()))
-        for pid in [*descendants(child.process.pid), child.process.pid] if child.process.poll() is None else []:
+        for pid in (
+            [*descendants(child.process.pid), child.process.pid] if child.process.poll() is None else []
+        ):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         _kill_group(child.process.pid)
@@ -84,7 +88,8 @@ def descendants(pid: int) -> list[int]:
         with contextlib.suppress(OSError, ValueError):
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             children.setdefault(int(fields[1]), []).append(int(folder.name))
-    found, waiting = [], [pid]
+    found = []
+    waiting = [pid]
     while waiting:
         started = children.get(waiting.pop(), [])
         found += started
@@ -93,7 +98,9 @@ def descendants(pid: int) -> list[int]:
 
 
 def _kill_group(pid: int) -> None:
-    """The session of a child has its pid as its group; what ignored the request or outlived its parent goes too."""
+    """The session of a child has its pid as its group; what ignored the request or outlived its parent goes
+    too.
+    """
     try:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:

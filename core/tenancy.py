@@ -1,7 +1,8 @@
-"""The second fence between customers: who a transaction acts for, and the row-level security that holds it to that.
+"""The second fence between customers: who a transaction acts for, and the row-level security that holds it to
+that.
 
-A context is `user:<uuid>`, `public` (published rows) or `system` (staff admin, listed jobs, commands). Without one, the
-policies show no row and accept none.
+A context is `user:<uuid>`, `public` (published rows) or `system` (staff admin, listed jobs, commands).
+Without one, the policies show no row and accept none.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from uuid import UUID
 
 from django.db import connection, migrations, transaction
 
-SYSTEM, PUBLIC = "system", "public"
+SYSTEM = "system"
+PUBLIC = "public"
 SETTING = "app.context"
 
 
@@ -22,8 +24,8 @@ def user_context(user_id: UUID) -> str:
 def context(value: str) -> Iterator[None]:
     """Run the block in a transaction that acts for `value`, and put back what was there before it.
 
-    Leaving a savepoint does not undo `set_config(..., true)`, so a nested context restores it by hand. After an error
-    PostgreSQL has done so itself: rolling back restores the setting too.
+    Leaving a savepoint does not undo `set_config(..., true)`, so a nested context restores it by hand. After
+    an error PostgreSQL has done so itself: rolling back restores the setting too.
     """
     outermost = not connection.in_atomic_block
     with transaction.atomic():
@@ -56,12 +58,14 @@ DROP_FUNCTIONS = "DROP FUNCTION app_user(); DROP FUNCTION app_context();"
 
 
 def isolate(table: str, *, site_column: str = "site_id", published: str | None = None) -> migrations.RunSQL:
-    """A migration step that fences `table`: `system` sees all, a member the rows of the sites they have access to.
+    """A migration step that fences `table`: `system` sees all, a member the rows of the sites they have
+    access to.
 
-    `published` is an SQL condition for what `public` may read. It may read other fenced tables only when their
-    policies do not read this one.
+    `published` is an SQL condition for what `public` may read. It may read other fenced tables only when
+    their policies do not read this one.
     """
-    member = f"{site_column} IN (SELECT site_id FROM sites_access WHERE user_id = (SELECT app_user()))"  # noqa: S608 - names from our migrations
+    # Names from our migrations.
+    member = f"{site_column} IN (SELECT site_id FROM sites_access WHERE user_id = (SELECT app_user()))"  # noqa: S608
     system = "(SELECT app_context()) = 'system'"
     forward = [
         f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
@@ -82,10 +86,11 @@ def isolate(table: str, *, site_column: str = "site_id", published: str | None =
 
 
 def only_writers_write(table: str, *, site_column: str = "site_id") -> migrations.RunSQL:
-    """A migration step after `isolate`: members whose role is `viewer` read the rows of `table` and change none."""
-    writer = (
-        f"{site_column} IN (SELECT site_id FROM sites_access WHERE user_id = (SELECT app_user()) AND role <> 'viewer')"  # noqa: S608 - names from our migrations
-    )
+    """A migration step after `isolate`: members whose role is `viewer` read the rows of `table` and change
+    none.
+    """
+    # Names from our migrations.
+    writer = f"{site_column} IN (SELECT site_id FROM sites_access WHERE user_id = (SELECT app_user()) AND role <> 'viewer')"  # noqa: S608
     allowed = f"((SELECT app_context()) = 'system' OR {writer})"
     checks = {"insert": f"WITH CHECK {allowed}", "update": f"USING {allowed}", "delete": f"USING {allowed}"}
     forward = [

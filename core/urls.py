@@ -3,7 +3,7 @@ from django.shortcuts import render
 from django.urls import path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
-from core import health
+from core.observability import health
 
 
 def home(request: HttpRequest) -> HttpResponse:
@@ -14,7 +14,9 @@ def home(request: HttpRequest) -> HttpResponse:
 def icon(request: HttpRequest) -> HttpResponse:
     """What browsers ask every host for."""
     drawing = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><rect width="64" height="64" rx="14" fill="#0b5cad"/><path d="M18 22h28v6H18zm0 12h28v6H18z" fill="#fff"/></svg>'
-    return HttpResponse(drawing, content_type="image/svg+xml", headers={"Cache-Control": "public, max-age=86400"})
+    return HttpResponse(
+        drawing, content_type="image/svg+xml", headers={"Cache-Control": "public, max-age=86400"}
+    )
 
 
 urlpatterns = [

@@ -1,4 +1,7 @@
-"""Make docs/images/blocks/: each block type as its first example in docs/blueprints.md looks. `make pictures`."""
+"""Make docs/images/blocks/: each block type as its first example in docs/blueprints.md looks.
+
+`make pictures`.
+"""
 
 import base64
 import hashlib
@@ -17,13 +20,18 @@ import django
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
-    from sites.selectors import Shelf
+    from sites.selectors import PublishedPosts
+
 
 DOCS = Path(__file__).parent
-GUIDE, PICTURES = DOCS / "blueprints.md", DOCS / "images" / "blocks"
+GUIDE = DOCS / "blueprints.md"
+PICTURES = DOCS / "images" / "blocks"
 MADE_FROM = PICTURES / "made-from.json"  # a digest of what each picture shows, so that a test sees an old one
 ADDRESS = "http://guide.example"
-WIDTH, HEIGHT, AIR = 1280, 720, 28  # CSS pixels
+# CSS pixels
+WIDTH = 1280
+HEIGHT = 720
+AIR = 28
 MAX_BYTES = 60_000
 QUALITIES = (82, 70, 58, 46, 34)
 SHOW_PICTURES = """() => Promise.all([...document.images].map(image => {
@@ -31,12 +39,31 @@ SHOW_PICTURES = """() => Promise.all([...document.images].map(image => {
     return image.decode();
 }))"""
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-BLOCK_BEFORE = {"id": "before", "type": "spacer", "props": {"size": "small"}}  # so that a heading is not the page's own
+BLOCK_BEFORE = {
+    "id": "before",
+    "type": "spacer",
+    "props": {"size": "small"},
+}  # so that a heading is not the page's own
 POSTS = [
-    ("A second oven", "2026-09-14", "Mara Quill", "It came through the wall on a Tuesday. What changes, and what does not."),
-    ("What we learned from rye", "2026-08-02", "Jonas Petts", "Three harvests, two mills and one stubborn starter."),
-    ("Tarts for the plum season", "2026-07-19", "Noor Haddad", "Four weeks of plums from the orchard behind the church."),
-]  # fmt: skip
+    (
+        "A second oven",
+        "2026-09-14",
+        "Mara Quill",
+        "It came through the wall on a Tuesday. What changes, and what does not.",
+    ),
+    (
+        "What we learned from rye",
+        "2026-08-02",
+        "Jonas Petts",
+        "Three harvests, two mills and one stubborn starter.",
+    ),
+    (
+        "Tarts for the plum season",
+        "2026-07-19",
+        "Noor Haddad",
+        "Four weeks of plums from the orchard behind the church.",
+    ),
+]
 
 
 def sections(guide: str) -> dict[str, str]:
@@ -69,13 +96,13 @@ def digest(guide: str, name: str) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def shelf() -> "Shelf":
+def shelf() -> "PublishedPosts":
     """A few posts that are in no database."""
     from accounts.models import User
     from sites.models import Post
-    from sites.selectors import Shelf
+    from sites.selectors import PublishedPosts
 
-    class Samples(Shelf):
+    class Samples(PublishedPosts):
         def posts(self, *, tag: str = "", limit: int, offset: int = 0) -> list[Post]:
             return [
                 Post(
@@ -93,20 +120,22 @@ def shelf() -> "Shelf":
 
 def shown(document: dict[str, Any]) -> tuple[bytes, str]:
     """The first page of `document` as a visitor gets it: HTML, and the policy it is sent with."""
-    from sites.blueprint import validate
-    from sites.render import Scene, render_page
+    from sites.blueprint.schema import validate
+    from sites.serving.rendering import RenderContext, render_page
 
     valid = validate(document)
-    rendered = render_page(valid, valid["pages"][0], Scene(ADDRESS, shelf()))
+    rendered = render_page(valid, valid["pages"][0], RenderContext(ADDRESS, shelf()))
     return rendered.html, rendered.csp
 
 
 def answer(route: "Route", html: bytes, csp: str) -> None:
-    from sites.pictures import shipped_files
+    from sites.serving.template_pictures import shipped_files
 
     path = route.request.url.removeprefix(ADDRESS)
     if path == "/":
-        route.fulfill(body=html, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": csp})
+        route.fulfill(
+            body=html, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": csp}
+        )
     elif path in shipped_files():
         route.fulfill(path=shipped_files()[path])
     else:
@@ -114,8 +143,11 @@ def answer(route: "Route", html: bytes, csp: str) -> None:
 
 
 def around(boxes: list[Any]) -> dict[str, float]:
-    """What to photograph: all `boxes` across the whole page, with some air where they are not as wide as that."""
-    top, bottom = min(box["y"] for box in boxes), max(box["y"] + box["height"] for box in boxes)
+    """What to photograph: all `boxes` across the whole page, with some air where they are not as wide as
+    that.
+    """
+    top = min(box["y"] for box in boxes)
+    bottom = max(box["y"] + box["height"] for box in boxes)
     air = AIR if min(box["x"] for box in boxes) else 0
     return {"x": 0, "y": top - air, "width": WIDTH, "height": bottom - top + 2 * air}
 
@@ -131,11 +163,18 @@ def photograph(page: "Page", guide: str, example: Any) -> bytes:
     page.route("**/*", lambda route: answer(route, html, csp))
     page.goto(f"{ADDRESS}/")
     page.evaluate(SHOW_PICTURES)
-    clip = around([part.bounding_box() for part in page.locator("main > .flow > [class*=block-]").all()[before:]])
+    clip = around(
+        [part.bounding_box() for part in page.locator("main > .flow > [class*=block-]").all()[before:]]
+    )
     # Chromium writes WebP itself; Playwright asks it for PNG and JPEG only.
     devtools = page.context.new_cdp_session(page)
     for quality in QUALITIES:
-        options = {"format": "webp", "quality": quality, "clip": {**clip, "scale": 1}, "captureBeyondViewport": True}
+        options = {
+            "format": "webp",
+            "quality": quality,
+            "clip": {**clip, "scale": 1},
+            "captureBeyondViewport": True,
+        }
         taken = base64.b64decode(devtools.send("Page.captureScreenshot", options)["data"])
         if len(taken) <= MAX_BYTES:
             break

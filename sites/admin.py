@@ -1,4 +1,7 @@
-"""Sites, what was published, who works on them and what they write, in the admin. Buttons call the services that the API calls."""
+"""Sites, what was published, who works on them and what they write, in the admin.
+
+Buttons call the services that the API calls.
+"""
 
 from typing import Any
 
@@ -9,19 +12,18 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from audit import actors
-from audit.admin import ReadOnlyAdmin, Watched
-from core.admin_site import each
-from core.preconditions import IfMatch
-from sites import services
+from audit.admin import AuditedAdmin, ReadOnlyAdmin
+from core.admin_site import for_each_row
+from core.http.preconditions import ANY_VERSION
 from sites.models import Access, Invitation, Post, Preview, Release, Review, Revision, Schedule, Site
+from sites.services import drafts, members, posts, previews, publishing, reviews, sites
 from sites.subdomains import address_of
 
-ANY = IfMatch(None)
 OWNER = Access.Role.OWNER
 BY_SITE_OR_AUTHOR = ("site__name", "site__subdomain", "author__email")
 
 
-class Window(Watched, ReadOnlyAdmin):
+class ServiceAdmin(AuditedAdmin, ReadOnlyAdmin):
     """Buttons are for staff who may change what the window shows."""
 
     def has_change_state_permission(self, request: HttpRequest) -> bool:
@@ -29,7 +31,7 @@ class Window(Watched, ReadOnlyAdmin):
 
 
 @admin.register(Site)
-class SiteAdmin(Window):
+class SiteAdmin(ServiceAdmin):
     list_display = ("name", "address", "owner", "status", "release", "updated_at", "deleted_at")
     list_filter = ("status", ("deleted_at", admin.EmptyFieldListFilter), "created_at")
     list_select_related = ("owner", "live_release")
@@ -53,7 +55,11 @@ class SiteAdmin(Window):
     @admin.display(description="address")
     def address(self, site: Site) -> str:
         url = address_of(site.subdomain)
-        return format_html('<a href="{}" rel="noopener">{}</a>', url, url) if site.status == Site.Status.LIVE else url
+        return (
+            format_html('<a href="{}" rel="noopener">{}</a>', url, url)
+            if site.status == Site.Status.LIVE
+            else url
+        )
 
     @admin.display(description="release")
     def release(self, site: Site) -> int | None:
@@ -61,48 +67,52 @@ class SiteAdmin(Window):
 
     @admin.action(description="Publish the draft", permissions=["change_state"])
     def publish(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
-        each(
+        for_each_row(
             self,
             request,
             queryset,
-            lambda site: services.publish_site(site, actor=actors.staff(request.user), if_match=ANY),
+            lambda site: publishing.publish_site(
+                site, actor=actors.staff(request.user), if_match=ANY_VERSION
+            ),
             "Published",
         )
 
     @admin.action(description="Unpublish", permissions=["change_state"])
     def unpublish(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
-        each(
+        for_each_row(
             self,
             request,
             queryset,
-            lambda site: services.unpublish_site(site, actor=actors.staff(request.user)),
+            lambda site: publishing.unpublish_site(site, actor=actors.staff(request.user)),
             "Unpublished",
         )
 
     @admin.action(description="Delete (restorable for 30 days)", permissions=["change_state"])
     def hide(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
         alive = queryset.filter(deleted_at=None)
-        each(
+        for_each_row(
             self,
             request,
             alive,
-            lambda site: services.delete_site(site, actor=actors.staff(request.user), now=timezone.now(), if_match=ANY),
+            lambda site: sites.delete_site(
+                site, actor=actors.staff(request.user), now=timezone.now(), if_match=ANY_VERSION
+            ),
             "Deleted",
         )
 
     @admin.action(description="Restore", permissions=["change_state"])
     def restore(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
-        each(
+        for_each_row(
             self,
             request,
             queryset,
-            lambda site: services.restore_site(site, actor=actors.staff(request.user)),
+            lambda site: sites.restore_site(site, actor=actors.staff(request.user)),
             "Restored",
         )
 
 
 @admin.register(Release)
-class ReleaseAdmin(Window):
+class ReleaseAdmin(ServiceAdmin):
     list_display = ("site", "number", "note", "author", "seen", "created_at")
     list_filter = ("created_at",)
     list_select_related = ("site", "author")
@@ -120,11 +130,17 @@ class ReleaseAdmin(Window):
     @admin.action(description="Show visitors this release again", permissions=["change_state"])
     def show(self, request: HttpRequest, queryset: QuerySet[Release]) -> None:
         actor = actors.staff(request.user)
-        each(self, request, queryset, lambda row: services.roll_back(row.site, row, actor=actor), "Rolled back to")
+        for_each_row(
+            self,
+            request,
+            queryset,
+            lambda row: publishing.roll_back(row.site, row, actor=actor),
+            "Rolled back to",
+        )
 
 
 @admin.register(Revision)
-class RevisionAdmin(Window):
+class RevisionAdmin(ServiceAdmin):
     """Saves of drafts. Bringing one back makes a new save, so nothing is lost."""
 
     list_display = ("site", "version", "author", "size", "created_at")
@@ -139,15 +155,15 @@ class RevisionAdmin(Window):
 
     @admin.action(description="Make it the draft again", permissions=["change_state"])
     def make_draft(self, request: HttpRequest, queryset: QuerySet[Revision]) -> None:
-        each(
+        for_each_row(
             self,
             request,
             queryset.select_related("site"),
-            lambda revision: services.restore_blueprint(
+            lambda revision: drafts.restore_blueprint(
                 revision.site,
                 revision.blueprint,
                 actor=actors.staff(request.user),
-                if_match=ANY,
+                if_match=ANY_VERSION,
                 source=f"revision {revision.version}",
             ),
             "Brought back",
@@ -155,7 +171,7 @@ class RevisionAdmin(Window):
 
 
 @admin.register(Access)
-class AccessAdmin(Window):
+class AccessAdmin(ServiceAdmin):
     """Who works on which site."""
 
     list_display = ("user", "role", "site", "created_at")
@@ -172,11 +188,17 @@ class AccessAdmin(Window):
     @admin.action(description="Remove from the site", permissions=["change_state"])
     def remove(self, request: HttpRequest, queryset: QuerySet[Access]) -> None:
         actor = actors.staff(request.user)
-        each(self, request, queryset, lambda row: services.remove_member(row.site, row.user_id, actor=actor), "Removed")
+        for_each_row(
+            self,
+            request,
+            queryset,
+            lambda row: members.remove_member(row.site, row.user_id, actor=actor),
+            "Removed",
+        )
 
 
 @admin.register(Invitation)
-class InvitationAdmin(Window):
+class InvitationAdmin(ServiceAdmin):
     list_display = ("email", "role", "site", "author", "created_at", "expires_at", "used_at")
     list_filter = ("role", ("used_at", admin.EmptyFieldListFilter), "created_at")
     list_select_related = ("site", "author")
@@ -187,11 +209,11 @@ class InvitationAdmin(Window):
     @admin.action(description="Withdraw", permissions=["change_state"])
     def withdraw(self, request: HttpRequest, queryset: QuerySet[Invitation]) -> None:
         how: Any = {"actor": actors.staff(request.user), "now": timezone.now()}
-        each(self, request, queryset, lambda row: services.withdraw_invitation(row, **how), "Withdrew")
+        for_each_row(self, request, queryset, lambda row: members.withdraw_invitation(row, **how), "Withdrew")
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(Window):
+class ScheduleAdmin(ServiceAdmin):
     list_display = ("site", "act", "at", "state", "author", "note", "error")
     list_filter = ("act", "state", "at")
     list_select_related = ("site", "author")
@@ -202,11 +224,13 @@ class ScheduleAdmin(Window):
     @admin.action(description="Cancel", permissions=["change_state"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
         actor = actors.staff(request.user)
-        each(self, request, queryset, lambda row: services.cancel_schedule(row, actor=actor), "Cancelled")
+        for_each_row(
+            self, request, queryset, lambda row: publishing.cancel_schedule(row, actor=actor), "Cancelled"
+        )
 
 
 @admin.register(Review)
-class ReviewAdmin(Window):
+class ReviewAdmin(ServiceAdmin):
     list_display = ("site", "state", "author", "note", "editor", "answered_at")
     list_filter = ("state", "created_at")
     search_fields = BY_SITE_OR_AUTHOR
@@ -217,16 +241,16 @@ class ReviewAdmin(Window):
     @admin.action(description="Approve and publish", permissions=["change_state"])
     def approve(self, request: HttpRequest, queryset: QuerySet[Review]) -> None:
         how: Any = {"actor": actors.staff(request.user), "now": timezone.now()}
-        each(self, request, queryset, lambda row: services.approve_review(row, **how), "Approved")
+        for_each_row(self, request, queryset, lambda row: reviews.approve_review(row, **how), "Approved")
 
     @admin.action(description="Withdraw", permissions=["change_state"])
     def withdraw(self, request: HttpRequest, queryset: QuerySet[Review]) -> None:
         how: Any = {"actor": actors.staff(request.user), "now": timezone.now()}
-        each(self, request, queryset, lambda row: services.withdraw_review(row, **how), "Withdrew")
+        for_each_row(self, request, queryset, lambda row: reviews.withdraw_review(row, **how), "Withdrew")
 
 
 @admin.register(Preview)
-class PreviewAdmin(Window):
+class PreviewAdmin(ServiceAdmin):
     """Links to what is not published. The links themselves are not shown: they are keys."""
 
     list_display = ("site", "author", "shows", "created_at", "expires_at")
@@ -243,16 +267,33 @@ class PreviewAdmin(Window):
     @admin.action(description="Revoke", permissions=["change_state"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Preview]) -> None:
         actor = actors.staff(request.user)
-        each(self, request, queryset, lambda row: services.revoke_preview(row, actor=actor), "Revoked")
+        for_each_row(
+            self, request, queryset, lambda row: previews.revoke_preview(row, actor=actor), "Revoked"
+        )
 
 
 @admin.register(Post)
-class PostAdmin(Window):
+class PostAdmin(ServiceAdmin):
     list_display = ("title", "site", "author", "live", "published_at", "updated_at", "deleted_at")
     list_filter = ("live", ("deleted_at", admin.EmptyFieldListFilter), "published_at")
     list_select_related = ("site", "author")
     search_fields = ("title", "slug", "site__name", "site__subdomain", "author__email")
-    fields = ("id", "title", "slug", "site", "author", "excerpt", "tags", "blocks", "live", "published_at", "version", "created_at", "updated_at", "deleted_at")  # fmt: skip
+    fields = (
+        "id",
+        "title",
+        "slug",
+        "site",
+        "author",
+        "excerpt",
+        "tags",
+        "blocks",
+        "live",
+        "published_at",
+        "version",
+        "created_at",
+        "updated_at",
+        "deleted_at",
+    )
     actions = ["take_off", "hide", "restore"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Post]:
@@ -260,15 +301,37 @@ class PostAdmin(Window):
 
     @admin.action(description="Take off the site (a draft again)", permissions=["change_state"])
     def take_off(self, request: HttpRequest, queryset: QuerySet[Post]) -> None:
-        how: Any = {"actor": actors.staff(request.user), "role": OWNER, "if_match": ANY, "now": timezone.now()}
-        each(self, request, queryset, lambda row: services.change_post(row, {"published_at": None}, **how), "Took off")
+        how: Any = {
+            "actor": actors.staff(request.user),
+            "role": OWNER,
+            "if_match": ANY_VERSION,
+            "now": timezone.now(),
+        }
+        for_each_row(
+            self,
+            request,
+            queryset,
+            lambda row: posts.change_post(row, {"published_at": None}, **how),
+            "Took off",
+        )
 
     @admin.action(description="Delete (restorable for 30 days)", permissions=["change_state"])
     def hide(self, request: HttpRequest, queryset: QuerySet[Post]) -> None:
-        how: Any = {"actor": actors.staff(request.user), "role": OWNER, "if_match": ANY, "now": timezone.now()}
-        each(self, request, queryset.filter(deleted_at=None), lambda row: services.delete_post(row, **how), "Deleted")
+        how: Any = {
+            "actor": actors.staff(request.user),
+            "role": OWNER,
+            "if_match": ANY_VERSION,
+            "now": timezone.now(),
+        }
+        for_each_row(
+            self,
+            request,
+            queryset.filter(deleted_at=None),
+            lambda row: posts.delete_post(row, **how),
+            "Deleted",
+        )
 
     @admin.action(description="Restore", permissions=["change_state"])
     def restore(self, request: HttpRequest, queryset: QuerySet[Post]) -> None:
         how: Any = {"actor": actors.staff(request.user), "role": OWNER}
-        each(self, request, queryset, lambda row: services.restore_post(row, **how), "Restored")
+        for_each_row(self, request, queryset, lambda row: posts.restore_post(row, **how), "Restored")

@@ -5,17 +5,24 @@ class SitesConfig(AppConfig):
     name = "sites"
 
     def ready(self) -> None:
-        from core import gate, lifecycle
-        from sites import edge, previews, services
+        from core import lifecycle
+        from core.admission import cached_responses
+        from sites.services import members, personal_data, posts, sites
+        from sites.services import previews as previews_services
+        from sites.serving import previews, site_server
 
-        edge.mount("/_/a/", edge.serve_picture)
-        edge.mount(services.PREFIX, previews.serve, unpublished=True)
-        gate.keep(r"/api/v1/sites/([0-9a-f-]{36})$", lambda found, who: f"site:{found[1]}")
-        gate.keep(r"/api/v1/sites$", lambda found, who: f"sites-of:{who.user_id}")
-        lifecycle.on_hide("person", services.hide_sites_of)
-        lifecycle.on_hide("person", services.end_work_of)
-        lifecycle.on_restore("person", services.restore_sites_of)
-        lifecycle.on_export(services.personal_data)
-        lifecycle.on_erase(services.erase_person)
-        lifecycle.on_purge(services.purge_sites)
-        lifecycle.on_purge(services.purge_posts)
+        site_server.mount("/_/a/", site_server.serve_picture)
+        site_server.mount(previews_services.PREFIX, previews.serve, unpublished=True)
+        cached_responses.cache_response(
+            r"/api/v1/sites/([0-9a-f-]{36})$", lambda match, principal: f"site:{match[1]}"
+        )
+        cached_responses.cache_response(
+            r"/api/v1/sites$", lambda match, principal: f"sites-of:{principal.user_id}"
+        )
+        lifecycle.on_soft_delete("person", sites.soft_delete_sites_of)
+        lifecycle.on_soft_delete("person", members.end_work_of)
+        lifecycle.on_restore("person", sites.restore_sites_of)
+        lifecycle.on_export(personal_data.export_personal_data)
+        lifecycle.on_erase(personal_data.erase_person)
+        lifecycle.on_purge(sites.purge_sites)
+        lifecycle.on_purge(posts.purge_posts)

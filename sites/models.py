@@ -1,4 +1,7 @@
-"""Sites, their drafts, what was published, and who has access. All but `Access` stand behind row-level security."""
+"""Sites, their drafts, what was published, and who has access.
+
+All but `Access` stand behind row-level security.
+"""
 
 from datetime import datetime
 from typing import Protocol, Self
@@ -9,7 +12,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Func, Q, Value
 
-from audit.services import Subject
+from audit.subjects import Subject
 from core.ids import uuid7
 from core.models import AliveQuerySet, Job
 
@@ -78,7 +81,9 @@ class Site(models.Model):
     name = models.CharField(max_length=120)
     subdomain = models.CharField(max_length=63, unique=True)
     status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT)
-    live_release = models.ForeignKey("Release", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    live_release = models.ForeignKey(
+        "Release", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
     number = models.IntegerField(unique=True, editable=False, db_default=NextNumber())
     next_release = models.PositiveIntegerField(default=1)
     posts_version = models.PositiveIntegerField(
@@ -145,15 +150,21 @@ class Invitation(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="invitations")
     email = models.EmailField(max_length=254)
-    role = models.CharField(max_length=10, choices=[choice for choice in Access.Role.choices if choice[0] != "owner"])
-    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    role = models.CharField(
+        max_length=10, choices=[choice for choice in Access.Role.choices if choice[0] != "owner"]
+    )
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True, help_text="When it was accepted, withdrawn or replaced.")
 
     class Meta:
         ordering = ["-id"]
-        constraints = [models.UniqueConstraint("site", "email", condition=Q(used_at=None), name="invitation_open_once")]
+        constraints = [
+            models.UniqueConstraint("site", "email", condition=Q(used_at=None), name="invitation_open_once")
+        ]
         indexes = [models.Index("author", "created_at", name="invitation_author")]
 
     def __str__(self) -> str:
@@ -169,7 +180,9 @@ class Draft(models.Model):
     site = models.OneToOneField(Site, on_delete=models.CASCADE, primary_key=True, related_name="draft")
     blueprint = models.JSONField()
     version = models.PositiveIntegerField(default=1)
-    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
     updated_at = models.DateTimeField(auto_now=True)
 
 
@@ -181,7 +194,9 @@ class Release(models.Model):
     number = models.PositiveIntegerField()
     blueprint = models.JSONField()
     note = models.CharField(max_length=500, blank=True, default="")
-    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -203,7 +218,9 @@ class Revision(models.Model):
     version = models.PositiveIntegerField()
     blueprint = models.JSONField()
     size = models.PositiveIntegerField(help_text="Bytes of JSON.")
-    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -218,7 +235,10 @@ class Revision(models.Model):
 
 
 class Schedule(Job):
-    """A publish or unpublish at `at`. A publish shows `revision`: what the draft was when it was asked for."""
+    """A publish or unpublish at `at`.
+
+    A publish shows `revision`: what the draft was when it was asked for.
+    """
 
     class Act(models.TextChoices):
         PUBLISH = "publish"
@@ -229,7 +249,9 @@ class Schedule(Job):
     at = models.DateTimeField()
     revision = models.ForeignKey(Revision, on_delete=models.CASCADE, null=True, related_name="+")
     note = models.CharField(max_length=500, blank=True, default="")
-    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
     refused = models.CharField(
         max_length=40, blank=True, default="", help_text="Why it was not done when its time came."
     )
@@ -262,9 +284,13 @@ class Review(models.Model):
     revision = models.ForeignKey(Revision, on_delete=models.SET_NULL, null=True, related_name="+")
     state = models.CharField(max_length=10, choices=State, default=State.OPEN)
     note = models.CharField(max_length=500, blank=True, default="")
-    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
     comment = models.CharField(max_length=2000, blank=True, default="")
-    editor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    editor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     answered_at = models.DateTimeField(null=True)
 
@@ -280,7 +306,9 @@ class Review(models.Model):
 
 
 class Preview(models.Model):
-    """A link that shows the draft, one revision or one post to whoever has it, until it expires or this row goes."""
+    """A link that shows the draft, one revision or one post to whoever has it, until it expires or this row
+    goes.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="previews")
@@ -321,7 +349,9 @@ class Post(models.Model):
     excerpt = models.CharField(max_length=500, blank=True, default="")
     blocks = models.JSONField(default=list)
     tags = ArrayField(models.CharField(max_length=40), default=list, blank=True)
-    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
     published_at = models.DateTimeField(null=True, blank=True)
     live = models.BooleanField(default=False)
     version = models.PositiveIntegerField(default=1)
@@ -338,7 +368,9 @@ class Post(models.Model):
             models.CheckConstraint(name="post_live", condition=Q(live=False) | ~Q(published_at=None)),
         ]
         indexes = [
-            models.Index("site", "published_at", "id", name="post_shown", condition=Q(live=True, deleted_at=None)),
+            models.Index(
+                "site", "published_at", "id", name="post_shown", condition=Q(live=True, deleted_at=None)
+            ),
             models.Index("published_at", name="post_due", condition=Q(live=False, deleted_at=None)),
             models.Index("deleted_at", name="post_deleted", condition=~Q(deleted_at=None)),
         ]
@@ -373,4 +405,6 @@ class Announcement(Job):
     host = models.CharField(max_length=253)
 
     class Meta:
-        indexes = [models.Index("due_at", name="announcement_due", condition=Q(state__in=["waiting", "running"]))]
+        indexes = [
+            models.Index("due_at", name="announcement_due", condition=Q(state__in=["waiting", "running"]))
+        ]

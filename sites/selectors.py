@@ -1,4 +1,7 @@
-"""Reads of what is published: what pages, feeds and the public API are made of. In context `public`, or a wider one."""
+"""Reads of what is published: what pages, feeds and the public API are made of.
+
+In context `public`, or a wider one.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +13,11 @@ from sites.models import FormerSlug, Post
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
-    """The published posts of one site, newest first. Nothing is asked of the database before somebody wants posts."""
+class PublishedPosts:
+    """The published posts of one site, newest first.
+
+    Nothing is asked of the database before somebody wants posts.
+    """
 
     site_id: UUID
 
@@ -32,7 +38,9 @@ class Shelf:
 
     def moved(self, slug: str) -> str | None:
         """The slug that a published post has now which had `slug` before."""
-        found = FormerSlug.objects.filter(site_id=self.site_id, slug=slug, post__live=True, post__deleted_at=None)
+        found = FormerSlug.objects.filter(
+            site_id=self.site_id, slug=slug, post__live=True, post__deleted_at=None
+        )
         return found.values_list("post__slug", flat=True).first()
 
     def beside(self, post: Post) -> tuple[Post | None, Post | None]:
@@ -41,7 +49,9 @@ class Shelf:
         earlier = models.Q(published_at__lt=post.published_at) | models.Q(
             published_at=post.published_at, pk__lt=post.pk
         )
-        return self._order(found.filter(earlier)).first(), self._order(found.exclude(earlier)).reverse().first()
+        return self._order(found.filter(earlier)).first(), self._order(
+            found.exclude(earlier)
+        ).reverse().first()
 
     def found(self, tag: str) -> Any:
         """All of them as a queryset, in no order, without their blocks."""

@@ -1,4 +1,4 @@
-from core.routes import route
+from core.http.routes import route
 from sites.views.drafts import BlockViewSet, BlueprintViewSet, RevisionViewSet
 from sites.views.members import InvitationLinkViewSet, InvitationViewSet, JoinViewSet, MemberViewSet
 from sites.views.posts import PostViewSet
@@ -10,7 +10,7 @@ from sites.views.publishing import (
     ReviewViewSet,
     ScheduleViewSet,
 )
-from sites.views.websites import CatalogueViewSet, SiteViewSet
+from sites.views.sites import CatalogueViewSet, SiteViewSet
 
 SITE = "sites/<uuid:pk>"
 PUBLIC = "public/sites/<str:host>"
@@ -46,7 +46,9 @@ urlpatterns = [
     route("invitations/open", InvitationLinkViewSet, post="open"),
     route("invitations/accept", JoinViewSet, post="accept"),
     route(f"{SITE}/posts", PostViewSet, get="list", post="create"),
-    route(f"{SITE}/posts/<uuid:post_id>", PostViewSet, get="retrieve", patch="partial_update", delete="destroy"),
+    route(
+        f"{SITE}/posts/<uuid:post_id>", PostViewSet, get="retrieve", patch="partial_update", delete="destroy"
+    ),
     route(f"{SITE}/posts/<uuid:post_id>/restore", PostViewSet, post="restore"),
     route(PUBLIC, PublicViewSet, get="retrieve"),
     route(f"{PUBLIC}/pages", PublicViewSet, get="page"),

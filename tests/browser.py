@@ -48,7 +48,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "chromium" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.browser)
             if not CHROMIUM:
-                item.add_marker(pytest.mark.skip(reason="Chromium is not installed (apt-get install chromium)"))
+                item.add_marker(
+                    pytest.mark.skip(reason="Chromium is not installed (apt-get install chromium)")
+                )
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +69,10 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Any]:
-    """Playwright's connection to Chromium. Its event loop belongs to the thread, so it ends with the module."""
+    """Playwright's connection to Chromium.
+
+    Its event loop belongs to the thread, so it ends with the module.
+    """
     from playwright.sync_api import expect, sync_playwright
 
     expect.set_options(timeout=30_000)  # milliseconds, as for every other wait
@@ -79,21 +84,30 @@ def browser(chromium: str) -> Iterator[Any]:
 
 @dataclass
 class Troubles:
-    """Everything that goes wrong on a page, as text: console errors, exceptions, failed requests and error statuses."""
+    """Everything that goes wrong on a page, as text: console errors, exceptions, failed requests and error
+    statuses.
+    """
 
     found: list[str] = field(default_factory=list)
 
     def watch(self, page: Any) -> None:
-        page.on("console", lambda message: self._add(message.text) if message.type in {"error", "warning"} else None)
+        page.on(
+            "console",
+            lambda message: self._add(message.text) if message.type in {"error", "warning"} else None,
+        )
         page.on("pageerror", lambda error: self._add(str(error)))
         # Chromium cancels a picture that a resize or a navigation makes unnecessary; that is not an error.
         page.on(
             "requestfailed",
-            lambda request: self._add(f"failed: {request.url}") if request.failure != "net::ERR_ABORTED" else None,
+            lambda request: (
+                self._add(f"failed: {request.url}") if request.failure != "net::ERR_ABORTED" else None
+            ),
         )
         page.on(
             "response",
-            lambda response: self._add(f"{response.status}: {response.url}") if response.status >= 400 else None,
+            lambda response: (
+                self._add(f"{response.status}: {response.url}") if response.status >= 400 else None
+            ),
         )
 
     def _add(self, text: str) -> None:
@@ -102,7 +116,9 @@ class Troubles:
 
 @pytest.fixture
 def look(browser: Any) -> Iterator[Any]:
-    """Open an address in a context of its own: `look(address, size)` returns the page, with its troubles as `page.troubles`."""
+    """Open an address in a context of its own: `look(address, size)` returns the page, with its troubles as
+    `page.troubles`.
+    """
     contexts = []
 
     def open_page(address: str, size: str = "desktop", **options: Any) -> Any:

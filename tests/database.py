@@ -1,8 +1,10 @@
-"""The test database: rolled back after each test, or emptied after a test that carries `@pytest.mark.commits`.
+"""The test database: rolled back after each test, or emptied after a test that carries
+`@pytest.mark.commits`.
 
-A test without the marker runs inside one transaction. Callbacks of `transaction.on_commit` still run when the code under
-test leaves its outermost `atomic` block, as they do in production. A test needs the marker when another connection must see
-its rows (threads, child processes, a superuser), when it asserts that something was committed, or when it counts queries.
+A test without the marker runs inside one transaction. Callbacks of `transaction.on_commit` still run when the
+code under test leaves its outermost `atomic` block, as they do in production. A test needs the marker when
+another connection must see its rows (threads, child processes, a superuser), when it asserts that something
+was committed, or when it counts queries.
 """
 
 import json
@@ -21,7 +23,7 @@ from django.db.transaction import Atomic
 from django.test import TransactionTestCase
 from psycopg import sql
 
-from config import embedded
+from config import embedded_servers
 from config.testing import VAR
 
 LOCK_TIMEOUT_SECONDS = 20
@@ -56,7 +58,9 @@ def wants_transactions(item: pytest.Item) -> bool:
 
 @dataclass
 class TableReset:
-    """Puts the tables of the test database back to what the migrations left, as a superuser for whom triggers are off."""
+    """Puts the tables of the test database back to what the migrations left, as a superuser for whom triggers
+    are off.
+    """
 
     connection: "psycopg.Connection[Any]"
     initial_rows: dict[str, bytes] = field(default_factory=dict)  # table: its rows in COPY format
@@ -71,7 +75,9 @@ class TableReset:
         self.connection.execute(sql.SQL("SET lock_timeout = {}").format(timeout))
         for table in self._tables_with_rows(self._tables()):
             self.digests[table] = self._digest(table)
-            with self.connection.cursor().copy(sql.SQL("COPY {} TO STDOUT").format(sql.Identifier(table))) as copy:
+            with self.connection.cursor().copy(
+                sql.SQL("COPY {} TO STDOUT").format(sql.Identifier(table))
+            ) as copy:
                 self.initial_rows[table] = b"".join(copy)
 
     def changed_tables(self) -> list[str]:
@@ -80,7 +86,10 @@ class TableReset:
         return changed + [table for table, digest in self.digests.items() if self._digest(table) != digest]
 
     def reset(self) -> list[str]:
-        """Empty every changed table, and give those that the migrations filled their first rows back. Returns their names."""
+        """Empty every changed table, and give those that the migrations filled their first rows back.
+
+        Returns their names.
+        """
         changed = self.changed_tables()
         with self.connection.transaction():
             for table in changed:
@@ -100,7 +109,9 @@ class TableReset:
 
     def _tables_with_rows(self, tables: list[str]) -> list[str]:
         query = sql.SQL(" UNION ALL ").join(
-            sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(sql.Literal(table), sql.Identifier(table))
+            sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(
+                sql.Literal(table), sql.Identifier(table)
+            )
             for table in tables
         )
         return [row[0] for row in self.connection.execute(query)]
@@ -115,18 +126,23 @@ class TableReset:
 
 def superuser_dsn(database: str) -> str:
     """The connection string of PostgreSQL's superuser for `database` on the private server of the tests."""
-    passwords = json.loads((embedded._home(VAR) / "postgres.json").read_text())
+    passwords = json.loads((embedded_servers._home(VAR) / "postgres.json").read_text())
     port = urlsplit(os.environ["DATABASE_URL"]).port
     return psycopg.conninfo.make_conninfo(
-        host="127.0.0.1", port=port, user="postgres", password=passwords["superuser_password"], dbname=database
+        host="127.0.0.1",
+        port=port,
+        user="postgres",
+        password=passwords["superuser_password"],
+        dbname=database,
     )
 
 
 class EmulatedCommits:
-    """Inside the transaction of a test, treats the outermost `atomic` block of the code under test as a real commit.
+    """Inside the transaction of a test, treats the outermost `atomic` block of the code under test as a real
+    commit.
 
-    Its `on_commit` callbacks run when it ends, it is always a savepoint, so that an error inside it does not end the
-    transaction of the test, and a callback registered outside of any block runs at once.
+    Its `on_commit` callbacks run when it ends, it is always a savepoint, so that an error inside it does not
+    end the transaction of the test, and a callback registered outside of any block runs at once.
     """
 
     def __init__(self) -> None:
@@ -160,7 +176,9 @@ class EmulatedCommits:
         return connections[block.using or "default"] is self.database
 
     def report_autocommit(self) -> bool:
-        """True outside of every block, so that `select_for_update` there is the error that it is in production."""
+        """True outside of every block, so that `select_for_update` there is the error that it is in
+        production.
+        """
         outside = len(self.database.atomic_blocks) == self.depth and not self.in_transition
         return outside or self.get_autocommit()
 
@@ -213,7 +231,10 @@ def table_reset(django_db_setup: None, django_db_blocker: Any) -> Iterator[Table
     """One superuser connection to this worker's test database, open for the whole run."""
     with django_db_blocker.unblock():
         database = connection.settings_dict["NAME"]
-    with psycopg.connect(superuser_dsn(database), autocommit=True) as superuser, pytest.MonkeyPatch.context() as patch:
+    with (
+        psycopg.connect(superuser_dsn(database), autocommit=True) as superuser,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         tables = TableReset(superuser)
         _tables.append(tables)
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda test_case: tables.reset())
@@ -237,7 +258,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 def fail_unmarked_commits(item: pytest.Item) -> None:
     """Reset what a test without the marker committed, and name the tables."""
     if _tables and not item.get_closest_marker("commits") and (written := _tables[0].reset()):
-        pytest.fail(f"this test committed to {', '.join(written)}: mark it with @pytest.mark.commits", pytrace=False)
+        pytest.fail(
+            f"this test committed to {', '.join(written)}: mark it with @pytest.mark.commits", pytrace=False
+        )
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,6 @@
-"""The sign-in provider of the tests: started once, told what to say, and a browser that goes there and comes back."""
+"""The sign-in provider of the tests: started once, told what to say, and a browser that goes there and comes
+back.
+"""
 
 import subprocess
 import sys
@@ -11,9 +13,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from accounts import oidc
-from config import embedded
-from config.providers import Provider
+from accounts.credentials import oidc
+from config import embedded_servers
+from config.oidc_providers import Provider
 from core.processes import port_is_free
 from tests.oidc_issuer import CLIENT, SECRET
 from tests.stack import ROOT, eventually
@@ -44,7 +46,9 @@ class MockIssuer:
         """Go there as a browser does; what it puts into the address to come back to."""
         answer = httpx.get(authorization_url)
         assert answer.status_code == 302, answer.text
-        return {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["Location"]).query).items()}
+        return {
+            name: values[0] for name, values in parse_qs(urlsplit(answer.headers["Location"]).query).items()
+        }
 
     def provider(self, **facts: Any) -> Provider:
         known = {"issuer": self.url, "client_id": CLIENT, "client_secret": SecretStr(SECRET), "label": "Mock"}
@@ -53,7 +57,7 @@ class MockIssuer:
 
 @pytest.fixture(scope="session")
 def _issuer_process() -> Iterator[MockIssuer]:
-    found = MockIssuer(embedded.free_port())
+    found = MockIssuer(embedded_servers.free_port())
     process = subprocess.Popen([sys.executable, "-m", "tests.oidc_issuer", str(found.port)], cwd=ROOT)
     eventually(lambda: not port_is_free("127.0.0.1", found.port), seconds=30)
     yield found

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from config import embedded
+from config import embedded_servers
 from core.processes import port_is_free
 from tests.stack import ROOT, eventually
 
@@ -30,7 +30,9 @@ class Mailbox:
     def messages(self, address: str | None = None) -> list[email.message.EmailMessage]:
         """Oldest first; with `address`, those to it alone."""
         paths = sorted(self.folder.glob("*.eml"), key=lambda path: int(path.stem))
-        messages = [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in paths]
+        messages = [
+            email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in paths
+        ]
         return [message for message in messages if address in (None, message["To"])]
 
 
@@ -61,7 +63,15 @@ def make_certificate(folder: Path) -> None:
 def start_mail_server(box: Mailbox, *, tls: str, certificate: Path) -> "subprocess.Popen[bytes]":
     """Start `tests.mail_server` on the port of `box`; `tls` is `smtps`, `starttls` or `plain`."""
     box.folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "tests.mail_server", str(box.port), tls, str(certificate), str(box.folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.mail_server",
+        str(box.port),
+        tls,
+        str(certificate),
+        str(box.folder),
+    ]
     process = subprocess.Popen(command, cwd=ROOT)
     eventually(lambda: not port_is_free("127.0.0.1", box.port), seconds=20)
     return process
@@ -81,7 +91,7 @@ def mail_server(certificate: Path, tmp_path: Path) -> Iterator[Callable[..., Mai
     started = []
 
     def start(tls: str, *, port: int | None = None) -> Mailbox:
-        box = Mailbox(port or embedded.free_port(), tmp_path / f"mailbox-{len(started)}")
+        box = Mailbox(port or embedded_servers.free_port(), tmp_path / f"mailbox-{len(started)}")
         started.append(start_mail_server(box, tls=tls, certificate=certificate))
         return box
 

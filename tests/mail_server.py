@@ -1,6 +1,7 @@
 """A mail server in a process of its own: `python -m tests.mail_server PORT TLS CERTIFICATES FOLDER`.
 
-TLS is `smtps`, `starttls` or `plain`. Each message becomes a file in FOLDER, with `X-Over-TLS` before its headers.
+TLS is `smtps`, `starttls` or `plain`. Each message becomes a file in FOLDER, with `X-Over-TLS` before its
+headers.
 """
 
 import signal
@@ -14,9 +15,11 @@ from aiosmtpd.controller import Controller
 
 class Keep:
     def __init__(self, folder: Path) -> None:
-        self.folder, self.count = folder, 0
+        self.folder = folder
+        self.count = 0
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+    # Aiosmtpd's name.
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         self.count += 1
         over_tls = server.transport.get_extra_info("ssl_object") is not None
         draft = self.folder / f"{self.count}.draft"

@@ -1,4 +1,6 @@
-"""A process that has Django loaded and no connection open: each thing it is told to do becomes a child, which a test may kill at any moment."""
+"""A process that has Django loaded and no connection open: each thing it is told to do becomes a child, which
+a test may kill at any moment.
+"""
 
 import contextlib
 import importlib
@@ -18,7 +20,10 @@ from tests.stack import ROOT
 
 
 def tend(database: str) -> None:
-    """The process itself: a line is `[module, function, arguments]`, done in a child. Prints its pid, what it returned, `ended`."""
+    """The process itself: a line is `[module, function, arguments]`, done in a child.
+
+    Prints its pid, what it returned, `ended`.
+    """
     import django
 
     django.setup()
@@ -49,12 +54,15 @@ class Nursery:
         )
 
     def run(self, act: Any, *arguments: Any, kill_after: float | None = None) -> tuple[float, list[Any]]:
-        """Seconds that `act` took in a child of its own, and what it returned; nothing when it was killed before."""
+        """Seconds that `act` took in a child of its own, and what it returned; nothing when it was killed
+        before.
+        """
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(json.dumps([act.__module__, act.__name__, arguments]) + "\n")
         self.process.stdin.flush()
-        child, started = int(self.process.stdout.readline()), time.monotonic()
+        child = int(self.process.stdout.readline())
+        started = time.monotonic()
         if kill_after is not None:
             time.sleep(kill_after)
             with contextlib.suppress(ProcessLookupError):  # it was done

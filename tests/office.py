@@ -1,4 +1,6 @@
-"""A web process that asks for confirmed addresses and a second factor, with a worker that writes its mails to a folder."""
+"""A web process that asks for confirmed addresses and a second factor, with a worker that writes its mails to
+a folder.
+"""
 
 import json
 import re
@@ -20,7 +22,9 @@ from tests.stack import PASSWORD, ROOT, Stack, Web
 
 @dataclass
 class Office:
-    """`web` runs with the settings of production for accounts; `worker` delivers the mails of the whole stack."""
+    """`web` runs with the settings of production for accounts; `worker` delivers the mails of the whole
+    stack.
+    """
 
     web: Web
     worker: "subprocess.Popen[bytes]"
@@ -38,7 +42,9 @@ class Office:
     def links_to(self, address: str) -> list[str]:
         """The links in them, as a person would open them. Fails when the worker has ended."""
         assert self.worker.poll() is None, self.worker_log.read_text()[-4000:]
-        return [match[0] for text in self.mails_to(address) if (match := re.search(r"https?://\S+#\S+", text))]
+        return [
+            match[0] for text in self.mails_to(address) if (match := re.search(r"https?://\S+#\S+", text))
+        ]
 
     def sign_up(self) -> str:
         """Register a new address, which still has to be confirmed."""
@@ -64,7 +70,9 @@ class Office:
 
 
 @pytest.fixture(scope="session")
-def office(stack: Stack, _issuer_process: MockIssuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+def office(
+    stack: Stack, _issuer_process: MockIssuer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Office]:
     """One for each test worker, on its stack."""
     folder = tmp_path_factory.mktemp("mail")
     provider = {"issuer": _issuer_process.url, "client_id": CLIENT, "client_secret": SECRET}
@@ -79,12 +87,24 @@ def office(stack: Stack, _issuer_process: MockIssuer, tmp_path_factory: pytest.T
     own = {"PROCESS": "worker", "PORT": str(web.port), "VAR_DIR": str(web.log.parent)}
     log = (web.log.parent / "worker.log").open("wb")
     worker = subprocess.Popen(
-        [sys.executable, "-m", "celery", "--quiet", "-A", "config.celery", "worker", "--pool", "solo", "--loglevel", "WARNING"],
+        [
+            sys.executable,
+            "-m",
+            "celery",
+            "--quiet",
+            "-A",
+            "config.celery",
+            "worker",
+            "--pool",
+            "solo",
+            "--loglevel",
+            "WARNING",
+        ],
         cwd=ROOT,
         env={**stack.environ, **settings, **own},
         stdout=log,
         stderr=log,
-    )  # fmt: skip
+    )
     yield Office(web, worker, folder, Path(log.name))
     for process in (web.process, worker):
         process.terminate()

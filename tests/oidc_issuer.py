@@ -1,7 +1,7 @@
 """A sign-in provider (OpenID Connect) in a process of its own: `python -m tests.oidc_issuer PORT`.
 
-It checks what a real one checks: client, redirect address, PKCE, and that a code is used once. Whoever comes is signed in at
-once, as the claims say that were last sent to `/control`; the other fields there make it lie.
+It checks what a real one checks: client, redirect address, PKCE, and that a code is used once. Whoever comes
+is signed in at once, as the claims say that were last sent to `/control`; the other fields there make it lie.
 """
 
 import base64
@@ -19,7 +19,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-CLIENT, SECRET = "getyousite", "the client's secret"
+CLIENT = "getyousite"
+SECRET = "the client's secret"
 PUBLISHED, UNPUBLISHED = (RSAKey.generate_key(2048, {"kid": kid}) for kid in ("first", "second"))
 
 
@@ -28,9 +29,9 @@ def _text(part: bytes) -> str:
 
 
 class Issuer(BaseHTTPRequestHandler):
-    """`said` is what `/control` was sent: `claims` over the usual ones (null removes one), `key`, `userinfo`, `metadata`,
-    `token` (status and body of the token endpoint), `jwks` (its keys), `wait` (seconds before any answer), `drip` (seconds
-    before each byte).
+    """`said` is what `/control` was sent: `claims` over the usual ones (null removes one), `key`, `userinfo`,
+    `metadata`, `token` (status and body of the token endpoint), `jwks` (its keys), `wait` (seconds before any
+    answer), `drip` (seconds before each byte).
     """
 
     codes: dict[str, dict[str, Any]] = {}
@@ -42,15 +43,16 @@ class Issuer(BaseHTTPRequestHandler):
         return f"http://localhost:{self.server.server_address[1]}"
 
     def do_GET(self) -> None:
-        path, query = (
-            urlsplit(self.path).path,
-            {key: value[0] for key, value in parse_qs(urlsplit(self.path).query).items()},
-        )
+        path = urlsplit(self.path).path
+        query = {key: value[0] for key, value in parse_qs(urlsplit(self.path).query).items()}
         time.sleep(self.said.get("wait", 0))
         if path == "/.well-known/openid-configuration":
             names = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "jwks"}
             metadata = {"issuer": self.url, **{name: f"{self.url}/{value}" for name, value in names.items()}}
-            self.answer(200, {**metadata, "userinfo_endpoint": f"{self.url}/userinfo", **self.said.get("metadata", {})})
+            self.answer(
+                200,
+                {**metadata, "userinfo_endpoint": f"{self.url}/userinfo", **self.said.get("metadata", {})},
+            )
         elif path == "/jwks":
             self.answer(200, self.said.get("jwks", {"keys": [PUBLISHED.as_dict(private=False)]}))
         elif path == "/userinfo":
@@ -120,11 +122,19 @@ class Issuer(BaseHTTPRequestHandler):
             "iat": now,
             "nonce": asked["nonce"],
         }
-        claims = {**usual, "email": "ada@example.com", "email_verified": True, "name": "Ada", **said.get("claims", {})}
+        claims = {
+            **usual,
+            "email": "ada@example.com",
+            "email_verified": True,
+            "name": "Ada",
+            **said.get("claims", {}),
+        }
         claims = {name: value for name, value in claims.items() if value is not None}
         if said.get("key") in {"none", "public as secret"}:  # the latter: RS256 to HS256, the old confusion
             alg = "none" if said["key"] == "none" else "HS256"
-            signed = ".".join(_text(json.dumps(part).encode()) for part in ({"alg": alg, "kid": "first"}, claims))
+            signed = ".".join(
+                _text(json.dumps(part).encode()) for part in ({"alg": alg, "kid": "first"}, claims)
+            )
             mac = hmac.digest(PUBLISHED.as_pem(private=False), signed.encode(), "sha256")
             return f"{signed}.{_text(mac) if alg == 'HS256' else ''}"
         key = UNPUBLISHED if said.get("key") == "unpublished" else PUBLISHED

@@ -10,15 +10,17 @@ import pyotp
 from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
 
-from accounts import services
+from accounts.credentials.tokens import refresh_token
 from accounts.models import EmailProof, Kdf, Role, User
-from accounts.services.emails import token_of
+from accounts.services import data_exports, email_links
+from accounts.services import impersonation as impersonation_services
+from accounts.services.email_links import token_of
 from accounts.tests.factories import UserFactory
-from accounts.tokens import refresh_token
 from audit import actors
 from backups.models import BackupRun
 from conftest import PASSWORD, Api, sign_in
 from core import tenancy
+from core.http.preconditions import ANY_VERSION
 from sites.models import Access, Release, Revision, Site
 from sites.services import members as services_of_sites
 from sites.subdomains import address_of
@@ -44,16 +46,24 @@ CHANGING_NOTHING = {
 def operations() -> list[tuple[str, str, dict[str, Any]]]:
     """Method, path with `{id}`, and the operation's description."""
     paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]
-    return [(method, path, operation) for path, methods in paths.items() for method, operation in methods.items()]
+    return [
+        (method, path, operation) for path, methods in paths.items() for method, operation in methods.items()
+    ]
 
 
 ALL = operations()
 OPERATIONS = [(method, path) for method, path, _ in ALL]
-MUTATING = [(method, path) for method, path in OPERATIONS if method != "get" and (method, path) not in CHANGING_NOTHING]
+MUTATING = [
+    (method, path)
+    for method, path in OPERATIONS
+    if method != "get" and (method, path) not in CHANGING_NOTHING
+]
 
 
 def calm_step() -> None:
-    """Not at the end of a half minute: a code of the one before would be two steps old by the time it is read."""
+    """Not at the end of a half minute: a code of the one before would be two steps old by the time it is
+    read.
+    """
     left = 30 - time.time() % 30
     if left < 5:
         time.sleep(left)
@@ -74,7 +84,9 @@ class World:
         """A passkey of the one who is signed in."""
         asked = self.api.post("auth/passkeys/options").json()
         made = self.authenticator.create(asked["public_key"])
-        answer = self.api.post("auth/passkeys", {"challenge": asked["challenge"], "credential": made, "name": "Laptop"})
+        answer = self.api.post(
+            "auth/passkeys", {"challenge": asked["challenge"], "credential": made, "name": "Laptop"}
+        )
         assert answer.status_code == 201, answer.content
         return answer.json()
 
@@ -90,10 +102,10 @@ class World:
         """The token of a mailed link."""
         user = self.api.user
         if purpose == "sign_up":
-            services.request_sign_up(email=email, password=PASSWORD, now=timezone.now())
+            email_links.request_sign_up(email=email, password=PASSWORD, now=timezone.now())
         else:
-            services.request_reset(user.email, now=timezone.now())
-        services.mail_proofs(now=timezone.now())
+            email_links.request_reset(user.email, now=timezone.now())
+        email_links.mail_proofs(now=timezone.now())
         return token_of(EmailProof.objects.latest("id"))
 
     def invitation(self) -> str:
@@ -101,7 +113,11 @@ class World:
         site = SiteFactory(owner=self.beside)
         with tenancy.context(tenancy.SYSTEM):
             made = services_of_sites.invite(
-                site, email=self.api.user.email, role="editor", actor=actors.user(self.beside), now=timezone.now()
+                site,
+                email=self.api.user.email,
+                role="editor",
+                actor=actors.user(self.beside),
+                now=timezone.now(),
             )
         return services_of_sites.token_of(made)
 
@@ -128,19 +144,21 @@ class World:
     def closed(self) -> str:
         """The token of the mailed link that opens the account again, which is closed."""
         UserFactory(role="admin")  # so that an admin is left
-        services.close_account(self.api.user.pk, now=timezone.now(), if_match=services.ANY)
+        email_links.close_account(self.api.user.pk, now=timezone.now(), if_match=ANY_VERSION)
         return token_of(EmailProof.objects.latest("id"))
 
     def impersonation(self) -> str:
         """The token of a session that staff have begun as the second account."""
         staff = UserFactory(role="admin")
-        link = services.begin_impersonation(self.beside.pk, staff=staff, reason="They asked.", now=timezone.now())
+        link = impersonation_services.begin_impersonation(
+            self.beside.pk, staff=staff, reason="They asked.", now=timezone.now()
+        )
         return link.partition("#")[2]
 
     def export(self) -> str:
         """The token of an archive that is there."""
         self.api.post("auth/me/export")
-        services.make_exports(now=timezone.now())
+        data_exports.make_exports(now=timezone.now())
         return self.api.get("auth/me/export").json()["link"].rpartition("/")[2]
 
     def vault(self) -> str:
@@ -152,7 +170,9 @@ class World:
 
     def item(self) -> str:
         """The id of something in that vault."""
-        made = self.api.post(f"vault/{self.vault()}/items", {"item_id": str(uuid.uuid4()), **envelope(1)}, if_match="*")
+        made = self.api.post(
+            f"vault/{self.vault()}/items", {"item_id": str(uuid.uuid4()), **envelope(1)}, if_match="*"
+        )
         assert made.status_code == 201, made.content
         return str(made.json()["item_id"])
 
@@ -201,7 +221,10 @@ def ready(method: str, path: str, world: World) -> tuple[str, Any]:
             "id": pk,
             "block": "home-h",
             "revision": Revision.objects.filter(site=world.site).values_list("pk", flat=True).first(),
-            "release": Release.objects.filter(site=world.site).order_by("pk").values_list("pk", flat=True).first(),
+            "release": Release.objects.filter(site=world.site)
+            .order_by("pk")
+            .values_list("pk", flat=True)
+            .first(),
         }
     return path.format(**inner), body
 
@@ -330,7 +353,10 @@ PREPARED: dict[tuple[str, str], Any] = {
     ("get", f"{V1}/public/sites/{{host}}/posts/{{slug}}"): _public,
     ("patch", f"{V1}/auth/me"): lambda w: (None, {"name": "Renamed"}),
     ("delete", f"{V1}/auth/me"): lambda w: (UserFactory(role="admin").pk, None),  # so that an admin is left
-    ("post", f"{V1}/auth/register"): lambda w: (None, {"email": "recorded@example.com", "password": PASSWORD}),
+    ("post", f"{V1}/auth/register"): lambda w: (
+        None,
+        {"email": "recorded@example.com", "password": PASSWORD},
+    ),
     ("post", f"{V1}/auth/prelogin"): lambda w: (None, {"email": w.api.user.email}),
     ("post", f"{V1}/auth/login"): lambda w: (None, {"email": w.api.user.email, "password": PASSWORD}),
     ("post", f"{V1}/auth/login/passkey"): _passkey_sign_in,
@@ -345,8 +371,14 @@ PREPARED: dict[tuple[str, str], Any] = {
     ("post", f"{V1}/auth/email/resend"): lambda w: (None, {"email": w.api.user.email}),
     ("post", f"{V1}/auth/email/change"): lambda w: (None, {"email": "moved@example.com"}),
     ("post", f"{V1}/auth/password/forgot"): lambda w: (None, {"email": w.api.user.email}),
-    ("post", f"{V1}/auth/password/reset"): lambda w: (None, {"token": w.proof("reset"), "password": NEW_PASSWORD}),
-    ("post", f"{V1}/auth/password/change"): lambda w: (None, {"current_password": PASSWORD, "password": NEW_PASSWORD}),
+    ("post", f"{V1}/auth/password/reset"): lambda w: (
+        None,
+        {"token": w.proof("reset"), "password": NEW_PASSWORD},
+    ),
+    ("post", f"{V1}/auth/password/change"): lambda w: (
+        None,
+        {"current_password": PASSWORD, "password": NEW_PASSWORD},
+    ),
     ("post", f"{V1}/auth/reauthenticate"): lambda w: (None, {"password": PASSWORD}),
     ("post", f"{V1}/auth/refresh"): lambda w: (None, {}),
     ("post", f"{V1}/auth/logout"): lambda w: (None, {}),
@@ -371,16 +403,25 @@ PREPARED: dict[tuple[str, str], Any] = {
     },
     ("get", f"{SITE}/analytics/weekly-mail"): _subscribed,
     ("delete", f"{SITE}/analytics/weekly-mail"): _subscribed,
-    ("post", f"{SITE}/events"): lambda w: (w.site.pk, [{"name": "pageview", "url": address_of(w.site.subdomain)}]),
+    ("post", f"{SITE}/events"): lambda w: (
+        w.site.pk,
+        [{"name": "pageview", "url": address_of(w.site.subdomain)}],
+    ),
     ("get", f"{V1}/backups/{{id}}"): lambda w: (w.backup(), None),
     **{("post", f"{V1}/backups/{{id}}/{act}"): lambda w: (w.backup(), None) for act in ("verify", "drill")},
     ("post", f"{V1}/vault"): lambda w: (None, {"vault_id": str(uuid.uuid4()), **envelope(1)}),
     ("post", f"{V1}/auth/password/vaults"): lambda w: (None, w.blind()),
     ("put", f"{V1}/vault/{{vault_id}}"): lambda w: (None, envelope(2)),
     ("post", f"{V1}/vault/{{vault_id}}/rotate"): lambda w: (None, {**envelope(2), "items": []}),
-    ("post", f"{V1}/vault/{{vault_id}}/items"): lambda w: (None, {"item_id": str(uuid.uuid4()), **envelope(1)}),
+    ("post", f"{V1}/vault/{{vault_id}}/items"): lambda w: (
+        None,
+        {"item_id": str(uuid.uuid4()), **envelope(1)},
+    ),
     ("put", f"{V1}/vault/{{vault_id}}/items/{{item_id}}"): lambda w: (None, envelope(2)),
-    ("post", f"{V1}/users"): lambda w: (None, {"email": "made@example.com", "name": "Made", "roles": ["user"]}),
+    ("post", f"{V1}/users"): lambda w: (
+        None,
+        {"email": "made@example.com", "name": "Made", "roles": ["user"]},
+    ),
     ("get", f"{V1}/users/{{id}}"): lambda w: (w.beside.pk, None),
     ("put", f"{V1}/users/{{id}}"): lambda w: (w.beside.pk, ACCOUNT),
     ("patch", f"{V1}/users/{{id}}"): lambda w: (w.beside.pk, {"name": "Renamed"}),

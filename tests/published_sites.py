@@ -1,4 +1,6 @@
-"""Published sites for browser tests: the three templates, and every block with posts in both directions of text."""
+"""Published sites for browser tests: the three templates, and every block with posts in both directions of
+text.
+"""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +12,8 @@ from tests.stack import Person, Web
 TEMPLATES = ["bakery", "consultancy", "portfolio"]
 EVERY_BLOCK = json.loads((Path(__file__).parent.parent / "sites" / "tests" / "every_block.json").read_text())
 LONG_TITLE = (
-    "A <b>title</b> that is so long that it needs several lines on a telephone, and an unbreakable-" + "word" * 20
+    "A <b>title</b> that is so long that it needs several lines on a telephone, and an unbreakable-"
+    + "word" * 20
 )
 POSTS: list[dict[str, Any]] = [
     {
@@ -38,7 +41,9 @@ def publish_blueprint(person: Person, blueprint: Any) -> str:
     saved = person.call("PUT", f"sites/{site['id']}/blueprint", blueprint, **{"If-Match": '"1"'})
     assert saved.status_code == 200, saved.text
     for post in POSTS:
-        created = person.call("POST", f"sites/{site['id']}/posts", {**post, "published_at": "2026-01-02T03:04:05Z"})
+        created = person.call(
+            "POST", f"sites/{site['id']}/posts", {**post, "published_at": "2026-01-02T03:04:05Z"}
+        )
         assert created.status_code == 201, created.text
     assert person.call("POST", f"sites/{site['id']}/publish").status_code == 201
     return f"http://{site['subdomain']}.localhost:{person.web.port}"

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from config import embedded
+from config import embedded_servers
 from core.processes import port_is_free
 from tests.stack import ROOT, eventually
 
@@ -17,7 +17,7 @@ from tests.stack import ROOT, eventually
 @pytest.fixture(scope="session")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of this worker's moto server."""
-    port = embedded.free_port()
+    port = embedded_servers.free_port()
     with (tmp_path_factory.mktemp("s3") / "log").open("wb") as log:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
         server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)

@@ -1,4 +1,6 @@
-"""The real thing, for tests from outside: PostgreSQL, Redis and web processes of their own, over HTTP on loopback."""
+"""The real thing, for tests from outside: PostgreSQL, Redis and web processes of their own, over HTTP on
+loopback.
+"""
 
 import json
 import os
@@ -17,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from config import embedded
+from config import embedded_servers
 from config.testing import VAR, WORKER
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,7 +70,8 @@ class Person:
         self.browser = httpx.Client(base_url=self.web.url, headers={"Host": "localhost"}, timeout=30)
         answer = self.browser.post("/api/v1/auth/register", json={"email": self.email, "password": PASSWORD})
         assert answer.status_code == 201, answer.text
-        self.access, self.id = answer.json()["access"], answer.json()["user"]["id"]
+        self.access = answer.json()["access"]
+        self.id = answer.json()["user"]["id"]
 
     def sign_in(self) -> None:
         """Once more, by password."""
@@ -97,10 +100,13 @@ class Stack:
         """Start everything below a folder called `name`, one for each test worker."""
         var = VAR / f"{name}-{WORKER}"
         shutil.rmtree(var, ignore_errors=True)
-        self.home = embedded._home(var)
+        self.home = embedded_servers._home(var)
         shutil.rmtree(self.home, ignore_errors=True)
         self.home.mkdir()
-        self.postgres, self.redis = embedded.Postgres(self.home), embedded.RedisServer(self.home)
+        self.postgres, self.redis = (
+            embedded_servers.Postgres(self.home),
+            embedded_servers.RedisServer(self.home),
+        )
         self.database_url = self.postgres.start(print, fast=True)
         self.redis_url = self.redis.start(print)
         self.environ = {
@@ -140,7 +146,8 @@ class Stack:
         return web
 
     def launch_web(self, *, workers: int, **environ: str) -> Web:
-        port, internal = embedded.free_port(), embedded.free_port()
+        port = embedded_servers.free_port()
+        internal = embedded_servers.free_port()
         var = self.home / f"web-{port}"
         var.mkdir()
         log = var / "log"
@@ -178,8 +185,10 @@ class Stack:
         """The same server again, with the data it had, where it was."""
         facts = urlsplit(self.redis_url)
         configuration = self.home / "redis" / "redis.conf"
-        process = subprocess.Popen([embedded._redis_program(), str(configuration)], stdout=subprocess.DEVNULL)
-        embedded._started.append(process)
+        process = subprocess.Popen(
+            [embedded_servers._redis_program(), str(configuration)], stdout=subprocess.DEVNULL
+        )
+        embedded_servers._started.append(process)
         self.redis.facts.write_text(json.dumps({"url": self.redis_url, "pid": process.pid}))
         eventually(lambda: self.redis._answers(self.redis_url), seconds=10)
         assert facts.port
@@ -191,7 +200,9 @@ class Stack:
         self.postgres.stop()
 
     def start_postgres(self) -> None:
-        assert self.postgres.start(print, fast=True, port=urlsplit(self.database_url).port) == self.database_url
+        assert (
+            self.postgres.start(print, fast=True, port=urlsplit(self.database_url).port) == self.database_url
+        )
 
     def close(self) -> None:
         for web in self.webs:
@@ -205,7 +216,10 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """The stack that all files of a test worker share. A file that stops or freezes a server starts one of its own."""
+    """The stack that all files of a test worker share.
+
+    A file that stops or freezes a server starts one of its own.
+    """
     running = Stack("stack")
     yield running
     running.close()

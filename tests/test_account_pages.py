@@ -1,4 +1,6 @@
-"""Accounts in Chromium: the samples of docs/accounts.md, the pages behind mailed links, and the door of the admin."""
+"""Accounts in Chromium: the samples of docs/accounts.md, the pages behind mailed links, and the door of the
+admin.
+"""
 
 import re
 import secrets
@@ -68,10 +70,33 @@ def test_every_sample_of_the_guide_runs_in_a_browser(office, look, issuer):
     assert vector in guide
     assert vector == auth_hash("correct horse battery staple", bytes(range(16)))
     assert {name: answer["status"] for name, answer in statuses.items()} == {
-        "signUp": 202, "login": 200, "refreshed": 200, "me": 200, "confirmed": 200, "first": 401, "second": 200, "passkey": 201,
-        "byPasskey": 200, "again": 204, "moved": 202, "changed": 200, "forgot": 202, "reset": 204, "sessions": 200, "byKey": 200, "revoked": 204,
-        "byProvider": 200, "blindSignUp": 202, "known": 200, "blindLogin": 200, "asked": 202, "archive": 200, "zip": 200, "closed": 204, "reopened": 204,
-    }  # fmt: skip
+        "signUp": 202,
+        "login": 200,
+        "refreshed": 200,
+        "me": 200,
+        "confirmed": 200,
+        "first": 401,
+        "second": 200,
+        "passkey": 201,
+        "byPasskey": 200,
+        "again": 204,
+        "moved": 202,
+        "changed": 200,
+        "forgot": 202,
+        "reset": 204,
+        "sessions": 200,
+        "byKey": 200,
+        "revoked": 204,
+        "byProvider": 200,
+        "blindSignUp": 202,
+        "known": 200,
+        "blindLogin": 200,
+        "asked": 202,
+        "archive": 200,
+        "zip": 200,
+        "closed": 204,
+        "reopened": 204,
+    }
     assert statuses["me"]["data"]["email"] == "ada@example.com"
 
 
@@ -144,7 +169,9 @@ def test_a_blind_account_is_reset_on_our_own_page_without_showing_the_password(o
     page.get_by_text("Sign in with your new password").wait_for()
     assert len([body for body in sent if body]) == 2  # the second time with as many iterations as before
     assert not [body for body in sent if "phrase" in body]
-    told = httpx.post(f"{web.url}/api/v1/auth/prelogin", json={"email": address}, headers={"Host": "localhost"}).json()
+    told = httpx.post(
+        f"{web.url}/api/v1/auth/prelogin", json={"email": address}, headers={"Host": "localhost"}
+    ).json()
     assert (told["scheme"], told["kdf"]["iterations"]) == ("blind", 700_000)
 
 

@@ -10,17 +10,23 @@ pytestmark = pytest.mark.stack
 
 
 def test_a_dump_of_the_database_holds_nothing_that_lets_anybody_in(office, stack, person):
-    """Everything of the process from outside, then every row of every table as text, while mails wait in their rows."""
+    """Everything of the process from outside, then every row of every table as text, while mails wait in
+    their rows.
+    """
     web = office.web
     bearer = {"Authorization": f"Bearer {person.access}"}
     key = person.call("POST", "api-keys", {"label": "x", "scopes": ["sites.read"]}).json()["key"]
     secret = person.call("POST", "auth/totp").json()["secret"]
-    codes = person.call("POST", "auth/totp/confirm", {"code": pyotp.TOTP(secret).now()}).json()["recovery_codes"]
+    codes = person.call("POST", "auth/totp/confirm", {"code": pyotp.TOTP(secret).now()}).json()[
+        "recovery_codes"
+    ]
     with office.mail_undeliverable():
         httpx.post(
-            f"{web.url}/api/v1/auth/password/forgot", json={"email": person.email}, headers={"Host": "localhost"}
+            f"{web.url}/api/v1/auth/password/forgot",
+            json={"email": person.email},
+            headers={"Host": "localhost"},
         )
-        made = "from accounts.models import EmailProof as P; from accounts.services.emails import token_of as t; print(*[t(p) for p in P.objects.all()])"
+        made = "from accounts.models import EmailProof as P; from accounts.services.email_links import token_of as t; print(*[t(p) for p in P.objects.all()])"
         mailed = f"from core.models import Mail; print(Mail.objects.filter(to='{person.email}', template='reset_password').exclude(facts='{{}}').count())"
         eventually(lambda: stack.manage("shell", "-v", "0", "-c", mailed).strip() == "1", seconds=30)
         links = stack.manage("shell", "-v", "0", "-c", made).split()

@@ -12,12 +12,12 @@ from accounts.tests.factories import UserFactory
 from audit.actors import SYSTEM
 from conftest import PASSWORD, sign_in
 from core import tenancy
-from sites import services
+from core.http.preconditions import ANY_VERSION
 from sites.models import Draft, Revision, Site
+from sites.services import drafts
 from sites.tests.factories import SiteFactory, document
 
 pytestmark = pytest.mark.django_db
-ANY = services.IfMatch(None)
 
 
 @pytest.fixture
@@ -54,9 +54,13 @@ def test_every_page_opens_within_its_queries(staff, records, django_assert_max_n
         with django_assert_max_num_queries(20):
             answer = staff.get(address)
         assert answer.status_code == 200, address
-        opened += re.findall(rf'href="({re.escape(address)}[0-9a-f-]{{36}}/change/)', answer.content.decode())[:1]
+        opened += re.findall(
+            rf'href="({re.escape(address)}[0-9a-f-]{{36}}/change/)', answer.content.decode()
+        )[:1]
     for address in opened:
-        with django_assert_max_num_queries(70 if "/board/" in address else 25):  # a dashboard is many questions
+        with django_assert_max_num_queries(
+            70 if "/board/" in address else 25
+        ):  # a dashboard is many questions
             assert staff.get(address).status_code == 200, address
     assert len(opened) >= 4
 
@@ -75,7 +79,9 @@ def press(client, model, button, *rows):
         f"/admin/{model}/", {"action": button, "_selected_action": [str(row.pk) for row in rows]}, follow=True
     )
     assert answer.status_code == 200
-    return " ".join(re.findall(r'<li class="(?:success|error|info)">(.*?)</li>', answer.content.decode(), re.DOTALL))
+    return " ".join(
+        re.findall(r'<li class="(?:success|error|info)">(.*?)</li>', answer.content.decode(), re.DOTALL)
+    )
 
 
 def status(site):
@@ -125,9 +131,16 @@ def test_roles_changed_in_the_form_act_on_the_next_request(staff):
 
     person = sign_in(UserFactory())
     assert person.get("auth/me").status_code == 200
-    form = {"name": "Renamed", "age": "", "is_active": "on", "roles": [str(Role.objects.get(name="admin").pk)]}
+    form = {
+        "name": "Renamed",
+        "age": "",
+        "is_active": "on",
+        "roles": [str(Role.objects.get(name="admin").pk)],
+    }
     form |= {
-        f"{part}-{name}_FORMS": 0 for part in ("sessions", "api_keys", "identities") for name in ("TOTAL", "INITIAL")
+        f"{part}-{name}_FORMS": 0
+        for part in ("sessions", "api_keys", "identities")
+        for name in ("TOTAL", "INITIAL")
     }
 
     answer = staff.post(f"/admin/accounts/user/{person.user.pk}/change/", form)
@@ -141,7 +154,9 @@ def test_roles_changed_in_the_form_act_on_the_next_request(staff):
 def test_the_form_keeps_the_last_administrator(staff):
     form = {"name": "x", "age": "", "is_active": "on"}
     form |= {
-        f"{part}-{name}_FORMS": 0 for part in ("sessions", "api_keys", "identities") for name in ("TOTAL", "INITIAL")
+        f"{part}-{name}_FORMS": 0
+        for part in ("sessions", "api_keys", "identities")
+        for name in ("TOTAL", "INITIAL")
     }
 
     answer = staff.post(f"/admin/accounts/user/{staff.user.pk}/change/", form)
@@ -166,7 +181,8 @@ def test_tries_at_the_sign_in_form_are_limited(settings):
     client = Client(REMOTE_ADDR=calm_address())
 
     statuses = [
-        client.post("/admin/login/", {"username": f"u{n}@example.com", "password": "x"}).status_code for n in range(5)
+        client.post("/admin/login/", {"username": f"u{n}@example.com", "password": "x"}).status_code
+        for n in range(5)
     ]
 
     assert statuses == [200, 200, 200, 429, 429]
@@ -190,7 +206,9 @@ def test_an_access_token_opens_no_admin_page():
 def test_an_old_draft_is_brought_back_by_a_button(staff):
     site = SiteFactory()
     with tenancy.context(tenancy.SYSTEM):
-        services.save_draft(site, {**document(), "settings": {"title": "Later"}}, actor=SYSTEM, if_match=ANY)
+        drafts.save_draft(
+            site, {**document(), "settings": {"title": "Later"}}, actor=SYSTEM, if_match=ANY_VERSION
+        )
         first = Revision.objects.get(site=site, version=1)
 
     assert "Brought back 1 revisions" in press(staff, "sites/revision", "make_draft", first)

@@ -14,7 +14,7 @@ from accounts.tests.calls import calm_address, mails_to, subject
 from accounts.tests.factories import UserFactory
 from audit.models import Entry
 from conftest import PASSWORD
-from core import mail
+from core.jobs import mail
 from core.models import Mail
 from tests.operations import new_world
 
@@ -29,12 +29,14 @@ def world(password_hash):
 @pytest.fixture(autouse=True)
 def many_attempts(settings, tmp_path):
     settings.ADMIN_LOGIN_ATTEMPTS = 1000
-    settings.EMAIL_BACKEND = "core.mail.FolderBackend"
+    settings.EMAIL_BACKEND = "core.jobs.mail.FolderBackend"
     settings.MAIL_FOLDER = str(tmp_path)
 
 
 def knock(client, world, **form):
-    return client.post("/admin/login/?next=/admin/", {"username": world.api.user.email, "password": PASSWORD, **form})
+    return client.post(
+        "/admin/login/?next=/admin/", {"username": world.api.user.email, "password": PASSWORD, **form}
+    )
 
 
 def is_in(client):
@@ -57,7 +59,8 @@ def test_with_an_app_the_code_is_needed_and_works_once(world):
     app = world.totp()
     code = app.now()
 
-    missing, wrong = knock(Client(), world), knock(Client(), world, code="000000")
+    missing = knock(Client(), world)
+    wrong = knock(Client(), world, code="000000")
     client = Client()
     good = knock(client, world, code=code)
     again = knock(Client(), world, code=code)
@@ -94,7 +97,11 @@ def test_a_passkey_opens_without_address_and_password_and_not_for_customers(worl
 
 @pytest.mark.parametrize("credential", ["x", "[]", "null", "{}", '{"rawId": 5}', "5", '"x"', "é"])
 def test_a_malformed_passkey_is_an_error_in_the_form(world, credential):
-    challenge = Client().post("/api/v1/auth/login/passkey/options", content_type="application/json").json()["challenge"]
+    challenge = (
+        Client()
+        .post("/api/v1/auth/login/passkey/options", content_type="application/json")
+        .json()["challenge"]
+    )
     for given in (challenge, "x", ""):
         answer = Client().post("/admin/login/", {"challenge": given, "credential": credential})
         assert answer.status_code == 200
@@ -144,7 +151,9 @@ def test_guessing_at_the_door_slows_down_like_at_the_api(world):
     assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
     assert int(answers[-1]["Retry-After"]) >= 1
     api = Client().post(
-        "/api/v1/auth/login", {"email": world.api.user.email, "password": PASSWORD}, content_type="application/json"
+        "/api/v1/auth/login",
+        {"email": world.api.user.email, "password": PASSWORD},
+        content_type="application/json",
     )
     assert api.status_code == 429, "door and API count together"
 
@@ -154,7 +163,8 @@ def test_one_network_gets_ten_tries_a_minute_whoever_it_names(world, settings):
 
     address = calm_address()
     statuses = [
-        knock(Client(REMOTE_ADDR=address), world, username=f"x{number}@example.com").status_code for number in range(12)
+        knock(Client(REMOTE_ADDR=address), world, username=f"x{number}@example.com").status_code
+        for number in range(12)
     ]
 
     assert statuses == [200] * 10 + [429] * 2
@@ -176,17 +186,24 @@ def test_staff_take_factors_away_and_revoke_keys_by_buttons(world, password_hash
     client = Client()
     knock(client, world)
 
-    client.post("/admin/accounts/user/", {"action": "reset_factors", "_selected_action": [str(other.api.user.pk)]})
+    client.post(
+        "/admin/accounts/user/", {"action": "reset_factors", "_selected_action": [str(other.api.user.pk)]}
+    )
     client.post("/admin/accounts/apikey/", {"action": "revoke", "_selected_action": [key["id"]]})
 
     assert other.api.get("auth/mfa").json()["totp"] is False
     refused = Client().get("/api/v1/sites", headers={"Authorization": f"Bearer {key['key']}"})
     assert refused.status_code == 401
-    staffs = Entry.objects.filter(actor_kind="staff", actor_id=world.api.user.pk).values_list("event", flat=True)
+    staffs = Entry.objects.filter(actor_kind="staff", actor_id=world.api.user.pk).values_list(
+        "event", flat=True
+    )
     assert {"factors.reset", "api_key.revoked"} <= set(staffs)
     page = client.get(f"/admin/accounts/user/{other.api.user.pk}/change/").content.decode()
     assert "0 passkeys, 0 recovery codes left" in page
-    assert other.key()["prefix"] in client.get(f"/admin/accounts/user/{other.api.user.pk}/change/").content.decode()
+    assert (
+        other.key()["prefix"]
+        in client.get(f"/admin/accounts/user/{other.api.user.pk}/change/").content.decode()
+    )
 
 
 @pytest.mark.parametrize("page", ["verify-email", "forgot-password", "reset-password"])
@@ -213,9 +230,18 @@ def test_no_one_but_a_member_of_staff_may_set_up_a_factor_there(password_hash):
 
 @pytest.mark.parametrize(
     "form",
-    [{}, {"username": "", "password": ""}, {"username": "x"}, {"username": "a\x00b", "password": "x"}, {"username": "x", "password": "\x00"},
-     {"credential": "[" * 19000}, {"credential": "x" * 30_000}, {"username": "x" * 5000, "password": "y" * 5000}, {"code": "x" * 500}],
-)  # fmt: skip
+    [
+        {},
+        {"username": "", "password": ""},
+        {"username": "x"},
+        {"username": "a\x00b", "password": "x"},
+        {"username": "x", "password": "\x00"},
+        {"credential": "[" * 19000},
+        {"credential": "x" * 30_000},
+        {"username": "x" * 5000, "password": "y" * 5000},
+        {"code": "x" * 500},
+    ],
+)
 def test_an_odd_form_is_shown_again(form):
     assert Client().post("/admin/login/", form).status_code == 200
 
@@ -224,12 +250,15 @@ def test_who_may_write_in_the_admin_gives_and_touches_no_more_than_their_own_rig
     role = Role.objects.create(name="clerks", permissions=["admin.access", "admin.write"])
     clerk = UserFactory(password=password_hash)
     clerk.roles.set([role])
-    client, admin_role = Client(), Role.objects.get(name="admin")
+    client = Client()
+    admin_role = Role.objects.get(name="admin")
     client.post("/admin/login/", {"username": clerk.email, "password": PASSWORD})
     victim = world.api.user
     form = {"name": "x", "age": "", "is_active": "on", "roles": [str(role.pk), str(admin_role.pk)]}
     form |= {
-        f"{part}-{name}_FORMS": 0 for part in ("sessions", "api_keys", "identities") for name in ("TOTAL", "INITIAL")
+        f"{part}-{name}_FORMS": 0
+        for part in ("sessions", "api_keys", "identities")
+        for name in ("TOTAL", "INITIAL")
     }
 
     assert client.post(f"/admin/accounts/user/{clerk.pk}/change/", form).status_code == 200, "no such choice"
@@ -316,7 +345,9 @@ def test_revoke_sessions_for_all_ends_sessions_of_the_admin_too(world):
 
 
 def test_mails_are_listed_without_what_they_say_and_can_be_tried_again(world):
-    made = mail.post("reader@example.com", "new_device", device="SECRET-DEVICE", network="", time="now")
+    made = mail.enqueue_mail(
+        "reader@example.com", "new_device", device="SECRET-DEVICE", network="", time="now"
+    )
     Mail.objects.update(state=Mail.State.DEAD, attempts=16, error="ConnectionRefusedError")
     client = Client()
     knock(client, world)

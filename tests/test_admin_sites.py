@@ -37,7 +37,12 @@ def only(model, **facts):
 
 
 @pytest.mark.parametrize("model", [Access, Invitation, Post, Preview, Release, Review, Schedule])
-def test_every_window_lists_searches_and_opens_its_rows(staff, everything, model, django_assert_max_num_queries):  # noqa: F811
+def test_every_window_lists_searches_and_opens_its_rows(
+    staff,  # noqa: F811
+    everything,
+    model,
+    django_assert_max_num_queries,
+):
     base = f"/admin/sites/{model._meta.model_name}/"
     with django_assert_max_num_queries(16):
         listed = staff.get(f"{base}?q={everything.site.subdomain}")

@@ -13,22 +13,26 @@ from django.db import connections, transaction
 from django.test import Client
 from django.utils import timezone
 
-from accounts import services
 from accounts.models import User
+from accounts.services import erasure, users
 from accounts.tests.calls import mails_to, post
 from accounts.tests.conftest import mailbox  # noqa: F401 - a fixture
 from accounts.tests.factories import UserFactory
-from audit import checkpoints, sealing
 from audit.actors import SYSTEM
+from audit.chain import checkpoints, sealing
+from audit.chain.verification import verify
 from audit.models import Entry, Personal
 from audit.tests.conftest import superuser, trail  # noqa: F401 - fixtures
-from audit.verify import verify
 from conftest import sign_in
-from core import lifecycle, objects, tenancy
+from core import lifecycle, tenancy
+from core.http.preconditions import ANY_VERSION
 from core.models import Mail
+from core.storage import object_store
 from sites.models import Site
 from sites.tests.team import new_team
-from tests.test_personal_data import NAME, NEW, OLD, close, store, where, zebulon  # noqa: F401 - fixtures among them
+
+# Fixtures among them.
+from tests.test_personal_data import NAME, NEW, OLD, close, store, where, zebulon  # noqa: F401
 
 pytestmark = pytest.mark.django_db
 
@@ -43,7 +47,7 @@ def seal():
 @pytest.mark.parametrize("way", ["after 30 days", "by command"])
 @pytest.mark.commits
 def test_nothing_of_an_erased_person_is_found_anywhere(trail, zebulon, way):
-    store = objects.object_store()  # the one of `trail`
+    store = object_store.object_store()  # the one of `trail`
     seal()
     assert all(where(word) for word in (OLD, NEW, NAME))
     assert store.keys("exports/")
@@ -54,11 +58,11 @@ def test_nothing_of_an_erased_person_is_found_anywhere(trail, zebulon, way):
         zebulon.delete("auth/me", if_match="*")
         mails_to(NEW)
         with tenancy.context(tenancy.SYSTEM):
-            lifecycle.purge(before=timezone.now() - timedelta(days=30))
+            lifecycle.purge_expired(before=timezone.now() - timedelta(days=30))
             assert User.objects.deleted().filter(pk=zebulon.user.pk).exists()
             User.objects.deleted().update(deleted_at=timezone.now() - timedelta(days=31))
             Site.objects.deleted().update(deleted_at=timezone.now() - timedelta(days=31))
-            lifecycle.purge(before=timezone.now() - timedelta(days=30))
+            lifecycle.purge_expired(before=timezone.now() - timedelta(days=30))
 
     seal()
     assert [found for word in (OLD, NEW, NAME, "zebulon") for found in where(word)] == []
@@ -70,7 +74,9 @@ def test_nothing_of_an_erased_person_is_found_anywhere(trail, zebulon, way):
     assert (verdict.fault, verdict.erased > 10) == (None, True)
     # what others made is as it was
     assert where("Elsewhere")
-    assert [row for row in where("friend@example.com") if not row.startswith("core_mail")] == []  # their site is gone
+    assert [
+        row for row in where("friend@example.com") if not row.startswith("core_mail")
+    ] == []  # their site is gone
 
 
 def test_an_address_that_became_somebody_elses_is_not_erased_with_its_former_owner(zebulon):
@@ -126,7 +132,8 @@ def test_an_address_without_an_account_is_erased_from_the_trail():
 
 def test_mails_to_others_that_still_wait_do_not_tell_an_erased_address(api):
     team = new_team()
-    owner, other = team.owner.user, sign_in(UserFactory())
+    owner = team.owner.user
+    other = sign_in(UserFactory())
     team.owner.post(team.path("invitations"), {"email": "friend@example.com", "role": "viewer"})
     other.post("auth/email/change", {"email": owner.email})
     assert [mail for mail in Mail.objects.all() if owner.email in mail.facts]
@@ -150,7 +157,7 @@ def test_erasing_staff_leaves_the_trail_of_customers(api):
 
 
 def closed_long_ago(user):
-    services.delete_user(user.pk, actor=SYSTEM, now=timezone.now(), if_match=services.ANY)
+    users.delete_user(user.pk, actor=SYSTEM, now=timezone.now(), if_match=ANY_VERSION)
     long_ago = timezone.now() - timedelta(days=31)
     User.objects.get_queryset().filter(pk=user.pk).update(deleted_at=long_ago)
     with tenancy.context(tenancy.SYSTEM):
@@ -172,8 +179,8 @@ def test_who_is_restored_while_the_purge_runs_keeps_everything(api):
     closed_long_ago(api.user)
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
-            services.restore_user(api.user.pk, actor=SYSTEM, now=timezone.now())
-            purge = pool.submit(in_a_thread(lambda: services.purge_users(timezone.now() - timedelta(days=30))))
+            users.restore_user(api.user.pk, actor=SYSTEM, now=timezone.now())
+            purge = pool.submit(in_a_thread(lambda: erasure.purge_users(timezone.now() - timedelta(days=30))))
             time.sleep(0.5)
         assert purge.result(10) == 0
 
@@ -188,13 +195,13 @@ def test_purging_and_restoring_at_once_leave_all_or_nothing_and_never_deadlock(a
 
     def restore():
         try:
-            services.restore_user(api.user.pk, actor=SYSTEM, now=timezone.now())
+            users.restore_user(api.user.pk, actor=SYSTEM, now=timezone.now())
         except User.DoesNotExist:
             return False
         return True
 
     with ThreadPoolExecutor(2) as pool:
-        acts = [lambda: services.purge_users(timezone.now() - timedelta(days=30)), restore]
+        acts = [lambda: erasure.purge_users(timezone.now() - timedelta(days=30)), restore]
         purged, restored = (done.result(20) for done in [pool.submit(in_a_thread(act)) for act in acts])
 
     assert bool(purged) != restored

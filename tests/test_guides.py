@@ -11,12 +11,22 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from core.errors import Invalid
-from docs.pictures import GUIDE, MADE_FROM, MAX_BYTES, PICTURES, digest, examples, sections, whole, with_blocks
-from sites import blueprint
-from sites.blocks import block_types, fields
-from sites.blueprint import validate, walk
+from docs.pictures import (
+    GUIDE,
+    MADE_FROM,
+    MAX_BYTES,
+    PICTURES,
+    digest,
+    examples,
+    sections,
+    whole,
+    with_blocks,
+)
+from sites.blueprint import schema as blueprint
+from sites.blueprint.blocks import block_types, fields
+from sites.blueprint.schema import validate, walk
+from sites.blueprint.themes import Theme
 from sites.tests.factories import SiteFactory
-from sites.themes import Theme
 
 TEXT = GUIDE.read_text()
 SECTIONS = sections(TEXT)
@@ -120,12 +130,18 @@ def part(annotation):
     """The model that a list holds, when it has no table of its own."""
     if get_origin(annotation) in (Annotated, Union, UnionType, list):
         return next((found for inner in get_args(annotation) if (found := part(inner))), None)
-    own = isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in TABLES.values()
+    own = (
+        isinstance(annotation, type)
+        and issubclass(annotation, BaseModel)
+        and annotation not in TABLES.values()
+    )
     return annotation if own else None
 
 
 def rows(model, before=""):
-    """The table of `model`, without the meanings: name, what may stand there, what holds where nothing is written."""
+    """The table of `model`, without the meanings: name, what may stand there, what holds where nothing is
+    written.
+    """
     properties = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
         key = field.alias or name
@@ -147,7 +163,8 @@ def test_every_block_type_has_its_section():
 
 @pytest.mark.parametrize("name", sorted(SECTIONS))
 def test_a_section_has_the_props_the_slots_an_example_and_a_picture_of_its_block_type(name):
-    kind, text = block_types()[name], SECTIONS[name]
+    kind = block_types()[name]
+    text = SECTIONS[name]
     slots = re.search(r"^Slots: (.*)\.$", text, re.MULTILINE)
     used = {block["type"] for block_example in examples(text) for block in blocks_of(block_example)}
     picture = PICTURES / f"{name}.webp"

@@ -31,7 +31,8 @@ def test_the_document_lists_every_route_that_is_served():
 @pytest.mark.parametrize(("method", "path"), OF_A_SITE, ids=lambda part: part)
 @pytest.mark.parametrize("hidden", [False, True])
 def test_anothers_site_is_as_absent_as_a_random_one(method, path, hidden, password_hash):
-    victim, stranger = new_world(password_hash, role="user"), sign_in(UserFactory())
+    victim = new_world(password_hash, role="user")
+    stranger = sign_in(UserFactory())
     address, body = ready(method, path, victim)
     if hidden:
         victim.api.delete(f"sites/{victim.site.pk}", if_match="*")
@@ -48,13 +49,17 @@ def test_anothers_site_is_as_absent_as_a_random_one(method, path, hidden, passwo
     assert state() == before
 
 
-@pytest.mark.parametrize(("method", "path"), [item for item in OF_A_SITE if "}/" in item[1] and item[1].count("{") > 1])
+@pytest.mark.parametrize(
+    ("method", "path"), [item for item in OF_A_SITE if "}/" in item[1] and item[1].count("{") > 1]
+)
 def test_what_belongs_to_another_site_of_ones_own_is_absent_too(method, path, password_hash):
     world = new_world(password_hash, role="user")
     second = SiteFactory(owner=world.api.user, blueprint=document(page("/other")))
     address, body = ready(method, path, world)
 
-    answer = world.api.call(method.upper(), address.replace(str(world.site.pk), str(second.pk)), body, if_match="*")
+    answer = world.api.call(
+        method.upper(), address.replace(str(world.site.pk), str(second.pk)), body, if_match="*"
+    )
 
     assert answer.status_code == 404
 
@@ -78,18 +83,22 @@ def test_nobody_gets_in_where_the_document_says_that_one_must_sign_in(client, me
 
 
 def test_lists_and_own_account_show_nothing_of_another():
-    victim, stranger = sign_in(UserFactory(name="Victim Name")), sign_in(UserFactory())
+    victim = sign_in(UserFactory(name="Victim Name"))
+    stranger = sign_in(UserFactory())
     site = SiteFactory(owner=victim.user, name="Secret project")
 
     for method, path in OPERATIONS:
         if method == "get":
             address = re.sub(r"\{\w+\}", str(site.pk), path)
             body = stranger.get(address).content.decode()
-            assert not any(secret in body for secret in ("Victim Name", "Secret project", victim.user.email)), path
+            assert not any(
+                secret in body for secret in ("Victim Name", "Secret project", victim.user.email)
+            ), path
 
 
 def test_ids_of_another_in_bodies_and_queries_change_nothing():
-    victim, stranger = sign_in(UserFactory()), sign_in(UserFactory())
+    victim = sign_in(UserFactory())
+    stranger = sign_in(UserFactory())
     site = SiteFactory(owner=victim.user)
     before = state()
 

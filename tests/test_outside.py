@@ -22,7 +22,9 @@ def stack():
 
 
 def everywhere(stack, path, host, times=6):
-    """Status and body from every web process; each request is a new connection, so both workers of the first answer."""
+    """Status and body from every web process; each request is a new connection, so both workers of the first
+    answer.
+    """
     return {
         (answer.status_code, answer.text)
         for web in stack.webs
@@ -38,7 +40,10 @@ def retitle(person, site, title):
     """Save and publish a one-page site with `title`; return when that was answered."""
     current = person.call("GET", f"sites/{site}/blueprint").headers["ETag"]
     saved = person.call(
-        "PUT", f"sites/{site}/blueprint", document(page("/"), settings={"title": title}), **{"If-Match": current}
+        "PUT",
+        f"sites/{site}/blueprint",
+        document(page("/"), settings={"title": title}),
+        **{"If-Match": current},
     )
     assert saved.status_code == 200, saved.text
     assert person.call("POST", f"sites/{site}/publish").status_code == 201
@@ -46,7 +51,9 @@ def retitle(person, site, title):
 
 
 def shows_everywhere(stack, host, title):
-    return all(status == 200 and f"<title>{title}</title>" in body for status, body in everywhere(stack, "/", host))
+    return all(
+        status == 200 and f"<title>{title}</title>" in body for status, body in everywhere(stack, "/", host)
+    )
 
 
 @pytest.mark.parametrize("redis_runs", [True, False])
@@ -117,7 +124,8 @@ def test_a_frozen_redis_costs_little_and_breaks_nothing(stack, person):
     person.call("GET", f"sites/{site}")
     stack.freeze_redis(True)
     try:
-        answers, slowest = set(), 0.0
+        answers = set()
+        slowest = 0.0
         for _ in range(10):
             started = time.monotonic()
             answers.add(person.call("GET", f"sites/{site}").status_code)
@@ -139,18 +147,30 @@ def test_revocation_holds_when_redis_lost_everything(stack, person, somebody_els
     with redis.Redis.from_url(stack.redis_url) as client:
         client.flushall()
 
-    answers = {(web.url, httpx.get(f"{web.url}/api/v1/auth/me", headers={"Authorization": f"Bearer {person.access}"}).status_code) for web in stack.webs}  # fmt: skip
+    answers = {
+        (
+            web.url,
+            httpx.get(
+                f"{web.url}/api/v1/auth/me", headers={"Authorization": f"Bearer {person.access}"}
+            ).status_code,
+        )
+        for web in stack.webs
+    }
     assert {status for _, status in answers} == {401}
     assert somebody_else.call("GET", "auth/me").status_code == 200
 
 
-def test_fifty_parallel_refreshes_over_two_processes_give_one_successor_and_a_late_replay_ends_it(stack, person):
+def test_fifty_parallel_refreshes_over_two_processes_give_one_successor_and_a_late_replay_ends_it(
+    stack, person
+):
     token = person.browser.cookies["refresh"]
 
     def refresh(number, value=token):
         web = stack.webs[number % len(stack.webs)]
         headers = {**FROM_PAGE, "Cookie": f"refresh={value}"}
-        for _ in range(5):  # 503: a pool that still mends after the outage of an earlier test; a client comes back
+        for _ in range(
+            5
+        ):  # 503: a pool that still mends after the outage of an earlier test; a client comes back
             answer = httpx.post(f"{web.url}/api/v1/auth/refresh", json={}, headers=headers, timeout=30)
             if answer.status_code != 503:
                 break
@@ -196,11 +216,31 @@ def raw(web, request):
 
 @pytest.mark.parametrize(
     "host",
-    ["", "unknown.localhost", "localhost:8000:1", "localhost@evil.example", "localhost, evil.example", "localhost:80a", "bakery.localhost.evil.example",
-     "[::1", "127.1", "2130706433", "a" * 300, "..", "-", "%6cocalhost", "localhost/..", "*.localhost", "_.localhost", "xn--a.localhost"],
-)  # fmt: skip
+    [
+        "",
+        "unknown.localhost",
+        "localhost:8000:1",
+        "localhost@evil.example",
+        "localhost, evil.example",
+        "localhost:80a",
+        "bakery.localhost.evil.example",
+        "[::1",
+        "127.1",
+        "2130706433",
+        "a" * 300,
+        "..",
+        "-",
+        "%6cocalhost",
+        "localhost/..",
+        "*.localhost",
+        "_.localhost",
+        "xn--a.localhost",
+    ],
+)
 def test_no_host_header_reaches_what_it_should_not(stack, host):
-    status = raw(stack.webs[0], f"GET /api/v1/config HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    status = raw(
+        stack.webs[0], f"GET /api/v1/config HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    )
 
     assert status in {0, 400, 404, 421}
 

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from accounts.management.commands.permission_matrix import operations, table
-from accounts.services import BUILT_IN
+from accounts.services.roles import BUILT_IN
 from accounts.tests.factories import UserFactory
 from conftest import sign_in
 from tests.stack import ROOT

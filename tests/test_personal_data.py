@@ -14,38 +14,44 @@ from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
 
-from accounts import services
 from accounts.models import DataExport, User
-from accounts.services.exports import token_of
+from accounts.services import data_exports, email_links, users
+from accounts.services.data_exports import token_of
 from accounts.tests.calls import link_token, mails_to, post, subject
 from accounts.tests.conftest import mailbox  # noqa: F401 - a fixture
 from accounts.tests.factories import UserFactory
 from audit.actors import SYSTEM
 from audit.tests.conftest import superuser, trail  # noqa: F401 - fixtures
 from conftest import PASSWORD, sign_in
-from core import objects, tenancy
+from core import tenancy
+from core.http.preconditions import ANY_VERSION
 from core.models import Mail
+from core.storage import object_store
 from sites.models import Site
 from sites.tests.team import new_team
 
 pytestmark = pytest.mark.django_db
-NAME, OLD, NEW = "Zebulon Quartermain", "zebulon.before@example.com", "zebulon.after@example.com"
+NAME = "Zebulon Quartermain"
+OLD = "zebulon.before@example.com"
+NEW = "zebulon.after@example.com"
 
 
 @pytest.fixture(autouse=True)
 def store(settings, tmp_path, mailbox):
     """An object store of this test alone."""
     settings.OBJECT_STORE_URL = f"file://{tmp_path}/objects"
-    objects.object_store.cache_clear()
-    yield objects.object_store()
-    objects.object_store.cache_clear()
+    object_store.object_store.cache_clear()
+    yield object_store.object_store()
+    object_store.object_store.cache_clear()
 
 
 def everything():
     """Every row of every table as text, whoever may see it."""
     rows = []
     with tenancy.context(tenancy.SYSTEM), connection.cursor() as cursor:
-        cursor.execute("SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND n.nspname = 'public'")  # fmt: skip
+        cursor.execute(
+            "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND n.nspname = 'public'"
+        )
         for (table,) in cursor.fetchall():
             cursor.execute(f"SELECT t::text FROM {table} t")
             rows += [f"{table}: {row[0]}" for row in cursor.fetchall()]
@@ -59,7 +65,7 @@ def where(needle):
 @pytest.fixture
 def zebulon(password_hash, issuer):
     """Somebody who has left traces in every app: on sites of their own and of others, under two addresses."""
-    user = services.register_user(email=OLD, password=PASSWORD, name=NAME)
+    user = users.register_user(email=OLD, password=PASSWORD, name=NAME)
     issuer.say(claims={"email": OLD})
     api = sign_in(user)
     begun = api.post("auth/providers/mock/options").json()
@@ -70,7 +76,9 @@ def zebulon(password_hash, issuer):
     post(Client(), "email/verify", {"token": link_token(mails_to(NEW)[-1])})
     api.patch("auth/me", {"name": NAME}, if_match="*")
     api.post("api-keys", {"label": f"Key of {NAME}", "scopes": ["sites.read"]}, Idempotency_Key="k1")
-    site = api.post("sites", {"name": f"Site of {NAME}", "subdomain": "zebulons", "template": "bakery"}).json()["id"]
+    site = api.post(
+        "sites", {"name": f"Site of {NAME}", "subdomain": "zebulons", "template": "bakery"}
+    ).json()["id"]
     api.post(f"sites/{site}/publish")
     api.post(f"sites/{site}/posts", {"title": f"By {NAME}", "published_at": "2020-01-01T00:00:00Z"})
     team = new_team()
@@ -81,13 +89,18 @@ def zebulon(password_hash, issuer):
     api.post(team.path("posts"), {"title": "Elsewhere", "published_at": "2020-01-01T00:00:00Z"})
     api.post(f"sites/{site}/invitations", {"email": "friend@example.com", "role": "viewer"})
     api.post("auth/me/export")
-    services.make_exports(now=timezone.now())
+    data_exports.make_exports(now=timezone.now())
     admin = sign_in(UserFactory(email="admin@example.com", role="admin", password=password_hash))
     admin.patch(f"users/{user.pk}", {"age": 40}, if_match="*")
     browser = Client()
     browser.post("/admin/login/?next=/admin/", {"username": "admin@example.com", "password": PASSWORD})
     assert browser.get(f"/admin/accounts/user/{user.pk}/change/").status_code == 200
-    fields = {"name": NAME, "age": "41", "is_active": "on", "roles": [str(role.pk) for role in user.roles.all()]}
+    fields = {
+        "name": NAME,
+        "age": "41",
+        "is_active": "on",
+        "roles": [str(role.pk) for role in user.roles.all()],
+    }
     inlines = {
         f"{name}-{part}": "0"
         for name in ("sessions", "api_keys", "identities")
@@ -98,7 +111,8 @@ def zebulon(password_hash, issuer):
     return sign_in(user)
 
 
-# --- the archive -----------------------------------------------------------------------------------------------------
+# --- the archive
+# -----------------------------------------------------------------------------------------------------
 
 
 def fetch(api):
@@ -124,25 +138,55 @@ def test_the_archive_has_everything_of_ones_own_and_nothing_secret(zebulon):
     assert (account["name"], account["email"], account["roles"]) == (NAME, NEW, ["user"])
     assert sorted(files) == sorted(
         [
-            "README.txt", "account.json", "api_keys.json", "audit.jsonl", "exports.json", "invitations.json", "mailed_links.json",
-            "mails.json", "memberships.json", "passkeys.json", "posts_elsewhere.jsonl", "providers.json", "reviews.json",
-            "second_factors.json", "sessions.json", "vaults.json", "vault_items.jsonl",
-            *(f"sites/zebulons/{part}" for part in ("draft.json", "members.json", "posts.jsonl", "previews.json", "releases.jsonl", "revisions.jsonl", "schedules.json", "site.json")),
+            "README.txt",
+            "account.json",
+            "api_keys.json",
+            "audit.jsonl",
+            "exports.json",
+            "invitations.json",
+            "mailed_links.json",
+            "mails.json",
+            "memberships.json",
+            "passkeys.json",
+            "posts_elsewhere.jsonl",
+            "providers.json",
+            "reviews.json",
+            "second_factors.json",
+            "sessions.json",
+            "vaults.json",
+            "vault_items.jsonl",
+            *(
+                f"sites/zebulons/{part}"
+                for part in (
+                    "draft.json",
+                    "members.json",
+                    "posts.jsonl",
+                    "previews.json",
+                    "releases.jsonl",
+                    "revisions.jsonl",
+                    "schedules.json",
+                    "site.json",
+                )
+            ),
         ]
-    )  # fmt: skip
+    )
     assert json.loads(files["providers.json"])[0]["provider"] == "mock"
     assert "Elsewhere" in files["posts_elsewhere.jsonl"]
     assert json.loads(files["sites/zebulons/draft.json"])["pages"]
     assert len(files["sites/zebulons/releases.jsonl"].splitlines()) == 1
     trail_lines = [json.loads(line) for line in files["audit.jsonl"].splitlines()]
-    assert {"user.registered", "user.email_changed", "site.published"} <= {line["event"] for line in trail_lines}
+    assert {"user.registered", "user.email_changed", "site.published"} <= {
+        line["event"] for line in trail_lines
+    }
     together = "\n".join(files.values())
-    assert not [secret for secret in ("argon2", PASSWORD, "digest", "public_key", "The owner") if secret in together]
+    assert not [
+        secret for secret in ("argon2", PASSWORD, "digest", "public_key", "The owner") if secret in together
+    ]
 
 
 def test_the_archive_of_a_newcomer_is_small_and_of_a_blind_account_no_secret(api):
     api.post("auth/me/export")
-    services.make_exports(now=timezone.now())
+    data_exports.make_exports(now=timezone.now())
 
     assert json.loads(fetch(api)["sessions.json"])[0]["network"] == ""
 
@@ -161,13 +205,13 @@ def test_the_store_holds_noise_and_only_until_the_link_ends(zebulon, store):
     DataExport.objects.update(expires_at=timezone.now())
     assert Client().get(f"/api/v1/exports/{token}").json()["code"] == "link_refused"
     assert zebulon.get("auth/me/export").json()["link"] is None
-    assert services.forget_exports(now=timezone.now()) == 1
+    assert data_exports.delete_expired_exports(now=timezone.now()) == 1
     assert store.keys("exports/") == []
 
 
 def test_a_link_ends_with_its_account(zebulon):
     token = token_of(DataExport.objects.get())
-    services.set_active(zebulon.user.pk, False, actor=SYSTEM, now=timezone.now())
+    users.set_active(zebulon.user.pk, False, actor=SYSTEM, now=timezone.now())
 
     assert Client().get(f"/api/v1/exports/{token}").status_code == 400
 
@@ -183,9 +227,9 @@ def test_one_archive_at_a_time_and_five_a_day(api):
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(ask, range(8)))) == 1
     for _ in range(4):
-        services.make_exports(now=timezone.now())
+        data_exports.make_exports(now=timezone.now())
         assert api.post("auth/me/export").status_code == 202
-    services.make_exports(now=timezone.now())
+    data_exports.make_exports(now=timezone.now())
 
     refused = api.post("auth/me/export")
     assert (refused.status_code, refused.json()["code"]) == (409, "too_many")
@@ -196,13 +240,13 @@ def test_an_archive_that_was_interrupted_is_made_again_whole(api, store, setting
     api.post("auth/me/export")
     (tmp_path / "a-file").write_text("in the way")
     settings.OBJECT_STORE_URL = f"file://{tmp_path}/a-file"
-    objects.object_store.cache_clear()
-    assert services.make_exports(now=timezone.now()) == 0
+    object_store.object_store.cache_clear()
+    assert data_exports.make_exports(now=timezone.now()) == 0
     assert api.get("auth/me/export").json()["link"] is None
     settings.OBJECT_STORE_URL = f"file://{tmp_path}/objects"
-    objects.object_store.cache_clear()
+    object_store.object_store.cache_clear()
 
-    assert services.make_exports(now=timezone.now() + timedelta(minutes=1)) == 1
+    assert data_exports.make_exports(now=timezone.now() + timedelta(minutes=1)) == 1
 
     assert "account.json" in fetch(api)
 
@@ -213,7 +257,7 @@ def test_two_workers_make_one_archive(api):
 
     def work(_):
         try:
-            return services.make_exports(now=timezone.now())
+            return data_exports.make_exports(now=timezone.now())
         finally:
             connections.close_all()
 
@@ -223,32 +267,33 @@ def test_two_workers_make_one_archive(api):
 
 
 def test_a_large_archive_comes_back_in_parts_from_s3(api, settings, s3, monkeypatch):
-    from accounts.services import exports
+    from accounts.services import data_exports
 
-    monkeypatch.setattr(exports, "PART_BYTES", 1000)
+    monkeypatch.setattr(data_exports, "PART_BYTES", 1000)
     settings.OBJECT_STORE_URL = s3
-    objects.object_store.cache_clear()
+    object_store.object_store.cache_clear()
     for number in range(3):
         api.post("sites", {"name": "S", "subdomain": f"large-{number}", "template": "bakery"})
     api.post("auth/me/export")
-    services.make_exports(now=timezone.now())
+    data_exports.make_exports(now=timezone.now())
 
     assert DataExport.objects.get().parts > 10
     assert "sites/large-2/draft.json" in fetch(api)
     DataExport.objects.update(expires_at=timezone.now())
-    services.forget_exports(now=timezone.now())
-    assert objects.object_store().keys("exports/") == []
+    data_exports.delete_expired_exports(now=timezone.now())
+    assert object_store.object_store().keys("exports/") == []
 
 
 def test_a_part_that_is_gone_is_said_before_the_answer_begins(api, store):
     api.post("auth/me/export")
-    services.make_exports(now=timezone.now())
+    data_exports.make_exports(now=timezone.now())
     store.delete(store.keys("exports/")[0])
 
     assert Client().get(f"/api/v1/exports/{token_of(DataExport.objects.get())}").status_code == 503
 
 
-# --- changing one's mind ---------------------------------------------------------------------------------------------
+# --- changing one's mind
+# ---------------------------------------------------------------------------------------------
 
 
 def close(api):
@@ -262,8 +307,8 @@ def test_who_closes_an_account_may_open_it_again_for_30_days(api):
     with tenancy.context(tenancy.SYSTEM):
         assert not Site.objects.alive().filter(pk=site).exists()
     late = timezone.now() + timedelta(days=30, seconds=1)
-    with pytest.raises(services.emails.LinkRefused):
-        services.restore_account(token, now=late)
+    with pytest.raises(email_links.LinkRefused):
+        email_links.restore_account(token, now=late)
 
     opened = post(Client(), "restore", {"token": token})
 
@@ -273,8 +318,8 @@ def test_who_closes_an_account_may_open_it_again_for_30_days(api):
 
 def test_what_staff_close_stays_closed(api):
     token = close(api)
-    services.restore_user(api.user.pk, actor=SYSTEM, now=timezone.now())
-    services.delete_user(api.user.pk, actor=SYSTEM, now=timezone.now(), if_match=services.ANY)
+    users.restore_user(api.user.pk, actor=SYSTEM, now=timezone.now())
+    users.delete_user(api.user.pk, actor=SYSTEM, now=timezone.now(), if_match=ANY_VERSION)
 
     assert post(Client(), "restore", {"token": token}).status_code == 400
 
@@ -297,26 +342,28 @@ def test_an_archive_tells_nothing_of_others(password_hash):
     archives = []
     for api in (team.owner, staff):
         api.post("auth/me/export")
-        services.make_exports(now=timezone.now())
+        data_exports.make_exports(now=timezone.now())
         archives.append("\n".join(fetch(api).values()))
 
-    assert [word for word in ("203.0.113", "staff@example.com", "third@example.com") if word in archives[0]] == []
+    assert [
+        word for word in ("203.0.113", "staff@example.com", "third@example.com") if word in archives[0]
+    ] == []
     assert [word for word in ("Secretname", team.owner.user.email) if word in archives[1]] == []
 
 
 def test_an_archive_of_somebody_erased_meanwhile_leaves_no_part(api, store, monkeypatch):
-    from accounts.services import exports
+    from accounts.services import data_exports
 
     api.post("auth/me/export")
-    real = exports._seal
+    real = data_exports._seal
 
     def seal(*given):
-        monkeypatch.setattr(exports, "_seal", real)
+        monkeypatch.setattr(data_exports, "_seal", real)
         call_command("erase_user", api.user.email)
         return real(*given)
 
-    monkeypatch.setattr(exports, "_seal", seal)
-    services.make_exports(now=timezone.now())
+    monkeypatch.setattr(data_exports, "_seal", seal)
+    data_exports.make_exports(now=timezone.now())
 
     assert store.keys("exports/") == []
 
@@ -325,14 +372,14 @@ def test_a_worker_that_is_killed_each_time_gives_up(api):
     api.post("auth/me/export")
     DataExport.objects.update(state="running", attempts=5, due_at=timezone.now() - timedelta(minutes=1))
 
-    assert services.make_exports(now=timezone.now()) == 0
+    assert data_exports.make_exports(now=timezone.now()) == 0
     assert (DataExport.objects.get().state, DataExport.objects.get().error) == ("dead", "killed")
     assert api.post("auth/me/export").json()["state"] == "waiting"
 
 
 def test_staff_keep_a_closed_account_closed_by_disabling_it(api):
     token = close(api)
-    services.set_active(api.user.pk, False, actor=SYSTEM, now=timezone.now())
+    users.set_active(api.user.pk, False, actor=SYSTEM, now=timezone.now())
 
     assert post(Client(), "restore", {"token": token}).status_code == 400
 
@@ -341,6 +388,6 @@ def test_every_closing_has_a_way_back(api):
     for _ in range(7):
         again = sign_in(User.objects.alive().get(pk=api.user.pk))
         assert again.delete("auth/me", if_match="*").status_code == 204
-        services.restore_user(api.user.pk, actor=SYSTEM, now=timezone.now())
+        users.restore_user(api.user.pk, actor=SYSTEM, now=timezone.now())
 
     assert Mail.objects.filter(template="account_closed").count() == 7

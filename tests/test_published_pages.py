@@ -1,4 +1,5 @@
-"""Published pages in Chromium, each visited once: they look whole, axe finds nothing serious_faults, the keyboard reaches everything.
+"""Published pages in Chromium, each visited once: they look whole, axe finds nothing serious_faults, the
+keyboard reaches everything.
 
 `make soak` also measures every focus indicator on desktop, in the light colour scheme.
 """
@@ -21,7 +22,8 @@ SET_MENU = "open => document.querySelectorAll('.nav-small').forEach(menu => menu
 # What the Tab key reaches, in the order of the document.
 FOCUSABLE = """() => [...document.querySelectorAll('a[href], summary, button, input, select, textarea, iframe, [tabindex]')]
     .filter(element => element.tabIndex >= 0 && element.checkVisibility({visibilityProperty: true}))"""
-# Remember what gets the focus from now on, by its place among the focusable elements; returns how many there are.
+# Remember what gets the focus from now on, by its place among the focusable elements; returns how many there
+# are.
 RECORD_FOCUS = f"""() => {{
     const focusable = ({FOCUSABLE})()
     window.visited = []
@@ -77,7 +79,9 @@ class Visit:
         self.page.set_viewport_size({"width": width, "height": height})
 
     def accessibility_faults(self, path):
-        """All rules at both sizes, each in another colour scheme, and the colours of the other two combinations."""
+        """All rules at both sizes, each in another colour scheme, and the colours of the other two
+        combinations.
+        """
         problems = []
         for size, first, second in (("phone", "light", "dark"), ("desktop", "dark", "light")):
             self.resize(size)
@@ -106,7 +110,9 @@ class Visit:
         return problems
 
     def keyboard_faults(self, path, size):
-        """The Tab key goes through the page in document order and back, and the skip link is first, seen, and works."""
+        """The Tab key goes through the page in document order and back, and the skip link is first, seen, and
+        works.
+        """
         self.open(path, size)
         elements = self.page.evaluate(RECORD_FOCUS)
         self.page.keyboard.press("Tab")
@@ -126,13 +132,17 @@ class Visit:
         return [f"{path} {size}: {visited}, then {skipped_to}"]
 
     def focus_faults(self, path, size, scheme):
-        """Elements whose focus indicator is thinner than WCAG 2.4.13 asks for: two pixels all round, 3 to 1; measured at 1.5."""
+        """Elements whose focus indicator is thinner than WCAG 2.4.13 asks for: two pixels all round, 3 to 1;
+        measured at 1.5.
+        """
         self.open(path, size)
         self.page.emulate_media(color_scheme=scheme)
         problems = []
         for name in self.page.evaluate(FOCUSABLE_NAMES):
             self.page.keyboard.press("Tab")
-            if path != "/bands" and name in self.indicators_seen:  # the same element in another band has other colours
+            if (
+                path != "/bands" and name in self.indicators_seen
+            ):  # the same element in another band has other colours
                 continue
             self.indicators_seen.add(name)
             if self.indicator_thickness() < 1.5:
@@ -140,7 +150,9 @@ class Visit:
         return problems
 
     def indicator_thickness(self):
-        """How many pixels wide, all round, the indicator of the focused element is; only what stands out 3 to 1 counts."""
+        """How many pixels wide, all round, the indicator of the focused element is; only what stands out 3 to
+        1 counts.
+        """
         here = self.page.evaluate("document.activeElement.getBoundingClientRect().toJSON()")
         viewport = self.page.viewport_size
         left = max(0, here["left"] - FOCUS_MARGIN)
@@ -242,7 +254,11 @@ def test_pages_with_every_block_are_whole_accessible_and_usable_by_keyboard(stac
 
 @pytest.mark.parametrize("site", ["bakery", "ar"])
 def test_a_missing_page_is_the_sites_own_and_accessible(stack, visit, site):
-    published = publish_template(stack.webs[0], site) if site in TEMPLATES else publish_every_block(stack.webs[0], site)
+    published = (
+        publish_template(stack.webs[0], site)
+        if site in TEMPLATES
+        else publish_every_block(stack.webs[0], site)
+    )
     tab = visit(published.address)
 
     tab.open("/nowhere", "phone")
@@ -258,7 +274,13 @@ def test_a_missing_page_is_the_sites_own_and_accessible(stack, visit, site):
 def test_account_pages_are_accessible(stack, visit):
     tab = visit(f"http://localhost:{stack.webs[0].port}/account/")
     problems = []
-    for path in ("verify-email#token", "forgot-password", "reset-password", "reset-password#token", "invitation#token"):
+    for path in (
+        "verify-email#token",
+        "forgot-password",
+        "reset-password",
+        "reset-password#token",
+        "invitation#token",
+    ):
         tab.page.goto("about:blank")  # a change of the fragment alone would not load the page again
         tab.open(path, "phone")
         problems += tab.accessibility_faults(path)

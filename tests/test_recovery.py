@@ -1,4 +1,6 @@
-"""The guide of backups, followed to the letter on an empty machine: what is in the store and outside of it is enough."""
+"""The guide of backups, followed to the letter on an empty machine: what is in the store and outside of it is
+enough.
+"""
 
 import json
 import re
@@ -35,8 +37,13 @@ def new_database(stack):
 
 def follow(line, environ):
     done = subprocess.run(
-        ["/bin/sh", "-c", line.replace("manage.py", f"{sys.executable} manage.py")], cwd=BASE_DIR, env=environ, capture_output=True, text=True, timeout=300
-    )  # fmt: skip
+        ["/bin/sh", "-c", line.replace("manage.py", f"{sys.executable} manage.py")],
+        cwd=BASE_DIR,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -73,7 +80,10 @@ def test_the_guide_brings_everything_back_and_nobody_who_was_erased(stack, perso
         signed_in = sign_in(web, person.email)
         assert signed_in.status_code == 200
         assert signed_in.json()["user"]["id"] == person.id
-        assert web.get(f"/api/v1/sites/{site}", Authorization=f"Bearer {signed_in.json()['access']}").status_code == 200
+        assert (
+            web.get(f"/api/v1/sites/{site}", Authorization=f"Bearer {signed_in.json()['access']}").status_code
+            == 200
+        )
     finally:
         web.process.terminate()
         web.process.wait(40)
@@ -99,9 +109,17 @@ def test_an_upgrade_backs_up_migrates_and_says_the_way_back(stack, tmp_path):
     stack.manage("backup_drill", DATABASE_URL=fresh, **outside)
 
     third = subprocess.run(
-        [sys.executable, "manage.py", "upgrade"], cwd=BASE_DIR, capture_output=True, text=True,
-        env={**stack.environ, **outside, "DATABASE_URL": fresh, "BACKUP_STORE_URL": f"file://{BASE_DIR}/manage.py/no-folder"},
-    )  # fmt: skip
+        [sys.executable, "manage.py", "upgrade"],
+        cwd=BASE_DIR,
+        capture_output=True,
+        text=True,
+        env={
+            **stack.environ,
+            **outside,
+            "DATABASE_URL": fresh,
+            "BACKUP_STORE_URL": f"file://{BASE_DIR}/manage.py/no-folder",
+        },
+    )
     assert (third.returncode, "Nothing was changed" in third.stderr) == (1, True)
 
 
@@ -111,8 +129,12 @@ def test_commands_say_by_their_exit_code_what_is_wrong(stack, tmp_path):
 
     def ended(*arguments, **environ):
         done = subprocess.run(
-            [sys.executable, "manage.py", *arguments], cwd=BASE_DIR, capture_output=True, text=True, env={**stack.environ, **outside, **environ}
-        )  # fmt: skip
+            [sys.executable, "manage.py", *arguments],
+            cwd=BASE_DIR,
+            capture_output=True,
+            text=True,
+            env={**stack.environ, **outside, **environ},
+        )
         assert "Traceback" not in done.stderr, done.stderr
         return done.returncode, done.stdout + done.stderr
 

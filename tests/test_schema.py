@@ -1,4 +1,6 @@
-"""The OpenAPI document is what the server does: schemathesis sends it what the document allows, and what it does not."""
+"""The OpenAPI document is what the server does: schemathesis sends it what the document allows, and what it
+does not.
+"""
 
 import os
 import shutil
@@ -11,7 +13,9 @@ import pytest
 from tests.stack import ROOT
 
 pytestmark = pytest.mark.stack
-EXAMPLES = "400" if os.environ.get("SOAK") else "5"  # besides the edge values of each field, which are always sent
+EXAMPLES = (
+    "400" if os.environ.get("SOAK") else "5"
+)  # besides the edge values of each field, which are always sent
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance"
 
 
@@ -19,13 +23,31 @@ def fuzz(web, person, *arguments, of=None):
     """Run schemathesis with a real id most of the time, a site of `person` or `of`; its output."""
     known = of or person.publish()[0]
     command = [
-        str(Path(sys.executable).with_name("schemathesis")), "run", f"{web.url}/api/schema", "--header", f"Authorization: Bearer {person.access}",
-        "--checks", CHECKS, "--max-examples", EXAMPLES, "--workers", "1", "--generation-database", "none", "--no-color", *arguments,
-    ]  # fmt: skip
+        str(Path(sys.executable).with_name("schemathesis")),
+        "run",
+        f"{web.url}/api/schema",
+        "--header",
+        f"Authorization: Bearer {person.access}",
+        "--checks",
+        CHECKS,
+        "--max-examples",
+        EXAMPLES,
+        "--workers",
+        "1",
+        "--generation-database",
+        "none",
+        "--no-color",
+        *arguments,
+    ]
     scratch = ROOT / "var" / "test" / "schemathesis"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    environ = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.fuzz_hooks", "FUZZ_ID": known, "PYTHONPATH": str(ROOT)}
+    environ = {
+        **os.environ,
+        "SCHEMATHESIS_HOOKS": "tests.fuzz_hooks",
+        "FUZZ_ID": known,
+        "PYTHONPATH": str(ROOT),
+    }
     for _ in range(2):
         done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, env=environ, timeout=1500)
         if (
@@ -74,7 +96,9 @@ def administrator(stack, person):
 
 def test_operations_of_staff_are_as_documented(stack, administrator, somebody_else):
     chosen = [part for operation in OF_STAFF for part in ("--include-operation-id", operation)]
-    role = administrator.call("POST", "roles", {"name": f"own-{somebody_else.id[-12:]}", "permissions": []}).json()
+    role = administrator.call(
+        "POST", "roles", {"name": f"own-{somebody_else.id[-12:]}", "permissions": []}
+    ).json()
 
     output = fuzz(stack.webs[0], administrator, *chosen, of=role["id"])
 

@@ -30,7 +30,9 @@ def test_an_invited_person_joins_on_our_own_page(office, person, look, size):
     link = eventually(lambda: invitation_link(office, guest), seconds=30)
 
     page = look(link, size)
-    expect(page.locator("#invited")).to_have_text(f"{person.email} invites you to work on “Outside” as editor.")
+    expect(page.locator("#invited")).to_have_text(
+        f"{person.email} invites you to work on “Outside” as editor."
+    )
     assert page.url.endswith("/account/invitation"), "the token is not in the address any more"
     picture(page, f"invitation-{size}")
     page.fill("#password", "not the password")
@@ -60,7 +62,7 @@ def test_a_plan_is_carried_out_by_two_beats_and_two_workers_once(stack, person):
         "POST", f"sites/{site}/schedules", {"at": at.isoformat()}, **{"If-Match": saved.headers["ETag"]}
     )
     assert planned.status_code == 201, planned.text
-    loop = "import time; from django.utils import timezone; from sites import services\nfor _ in range(60): services.publish_scheduled(now=timezone.now()); time.sleep(0.1)"
+    loop = "import time; from django.utils import timezone; from sites.services import publishing\nfor _ in range(60): publishing.publish_scheduled(now=timezone.now()); time.sleep(0.1)"
     command = [str(ROOT / ".venv/bin/python"), "manage.py", "shell", "-v", "0", "-c", loop]
     workers = [subprocess.Popen(command, cwd=ROOT, env=stack.environ) for _ in range(3)]
 
@@ -83,19 +85,22 @@ def test_a_planned_publish_outlives_a_worker_that_is_killed(stack, person):
     assert person.call("POST", f"sites/{site}/schedules", {"at": at.isoformat()}).status_code == 201
     script = (
         "import os, signal, time; from django.utils import timezone; from sites.services import publishing\n"
-        "publishing.announcements.announce = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "publishing.change_stream.announce = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
         "time.sleep(1.5); publishing.publish_scheduled(now=timezone.now())"
     )
     killed = subprocess.run(
-        [str(ROOT / ".venv/bin/python"), "manage.py", "shell", "-v", "0", "-c", script], cwd=ROOT, env=stack.environ, timeout=60
-    )  # fmt: skip
+        [str(ROOT / ".venv/bin/python"), "manage.py", "shell", "-v", "0", "-c", script],
+        cwd=ROOT,
+        env=stack.environ,
+        timeout=60,
+    )
     assert killed.returncode == -9
     assert len(person.call("GET", f"sites/{site}/releases").json()["results"]) == 1
 
     later = (
-        "from datetime import timedelta; from core.jobs import LEASE; from django.utils import timezone; from sites import services\n"
+        "from datetime import timedelta; from core.jobs.queue import LEASE; from django.utils import timezone; from sites.services import publishing\n"
         "later = timezone.now() + LEASE + timedelta(minutes=1)\n"
-        "print(services.publish_scheduled(now=later), services.publish_scheduled(now=later + LEASE))"
+        "print(publishing.publish_scheduled(now=later), publishing.publish_scheduled(now=later + LEASE))"
     )
     assert stack.manage("shell", "-v", "0", "-c", later).strip() == "1 0"
     assert len(person.call("GET", f"sites/{site}/releases").json()["results"]) == 2
@@ -127,7 +132,9 @@ def test_the_sample_of_the_guide_runs_from_any_origin(person, look):
     """In a page of another host, which no setting of ours names."""
     _, host = person.publish(template="bakery")
     sample = re.search(r"```js\n(.*?)```", (ROOT / "docs" / "sites.md").read_text(), re.DOTALL)[1]
-    ours = sample.replace("127.0.0.1:8000", f"localhost:{person.web.port}").replace("my-studio.localhost", host)
+    ours = sample.replace("127.0.0.1:8000", f"localhost:{person.web.port}").replace(
+        "my-studio.localhost", host
+    )
     assert ours != sample
 
     page = look(f"http://{host}:{person.web.port}/", bypass_csp=True)  # our own pages may fetch nothing

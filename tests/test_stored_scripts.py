@@ -1,4 +1,5 @@
-"""What customers store is words to a real browser, with the page's policy and without it; and so are names in the admin.
+"""What customers store is words to a real browser, with the page's policy and without it; and so are names in
+the admin.
 
 The cases are `sites/tests/scripts.txt`. A new place that customers write to goes into `SURFACES`.
 """
@@ -17,16 +18,16 @@ from xml.etree import ElementTree
 import httpx
 import pytest
 
-from core.parsing import storable
-from core.pointers import pointer
-from sites.blocks.fields import RICH_TAGS
-from sites.serializers import SEEN
+from core.http.json_parser import is_storable
+from core.http.json_pointer import json_pointer
+from sites.blueprint.blocks.fields import RICH_TAGS
+from sites.serializers.sites import SEEN
 from sites.tests.test_hostile_text import CASES, accepted, at, free, kind_of, planted, runs, usual
 from tests.stack import PASSWORD, Person
 from tests.watched import ADMIN_LOOK, LOOK, TOUCH, Watched
 
 pytestmark = pytest.mark.stack
-STORABLE = [case for case in CASES if storable(case)]
+STORABLE = [case for case in CASES if is_storable(case)]
 SOAK = bool(os.environ.get("SOAK"))
 TOGETHER = 8  # cases of one site, at most
 LENGTHS = [20, 40, 60, 120, 200, 320, 2_000]
@@ -69,7 +70,7 @@ def packed():
 def words_for(cases):
     """What stands at each place: all cases where they fit, else one that does, so that each has its turn."""
     turns = defaultdict(lambda: cycle(cases))
-    for place, limit in sorted(limits().items(), key=lambda item: pointer(item[0])):
+    for place, limit in sorted(limits().items(), key=lambda item: json_pointer(item[0])):
         together = " ".join(cases)
         fitting = [next(turns[kind_of(place)]) for _ in cases]
         next(turns[kind_of(place)])
@@ -86,14 +87,21 @@ def in_blueprint(owner, site, cases):
         {"id": f"alone-{number}", "type": "text", "props": {"html": html}}
         for number, html in enumerate([*cases, *["word"] * TOGETHER][:TOGETHER])
     ]
-    addresses = {pointer(place): (place, case) for place, case in zip(sorted(free()[1], key=pointer), cycle(cases))}
+    addresses = {
+        json_pointer(place): (place, case)
+        for place, case in zip(sorted(free()[1], key=json_pointer), cycle(cases))
+    }
     for place, case in addresses.values():
         at(document, place[:-1])[place[-1]] = case
 
     answer = owner.call("PUT", f"sites/{site}/blueprint", document, **{"If-Match": '"1"'})
     if answer.status_code != 200:
         refused = {error["pointer"]: error["code"] for error in answer.json()["errors"]}
-        assert (answer.status_code, set(refused.values()), refused.keys() - addresses) == (400, {"value_error"}, set())
+        assert (answer.status_code, set(refused.values()), refused.keys() - addresses) == (
+            400,
+            {"value_error"},
+            set(),
+        )
         for place, _ in map(addresses.pop, refused):
             at(document, place[:-1])[place[-1]] = SAFE
         answer = owner.call("PUT", f"sites/{site}/blueprint", document, **{"If-Match": '"1"'})
@@ -118,8 +126,8 @@ def in_posts(owner, site, cases):
     return {"post": f"/blog/{made.json()['slug']}"}
 
 
-# Where customers write what visitors see. Each stores `cases` in every string it has and returns the paths that show
-# them, by the kind of page; pages of one kind have the same elements whatever the cases are.
+# Where customers write what visitors see. Each stores `cases` in every string it has and returns the paths
+# that show them, by the kind of page; pages of one kind have the same elements whatever the cases are.
 SURFACES = [in_blueprint, in_posts]
 
 
@@ -129,8 +137,13 @@ def stored(owner, cases):
     assert owner.call("PATCH", "auth/me", {"name": name}, **{"If-Match": "*"}).status_code == 200
     made = owner.call("POST", "sites", {"name": name, "subdomain": f"s{os.urandom(6).hex()}"})
     assert made.status_code == 201, made.text
-    paths = {kind: path for store in SURFACES for kind, path in store(owner, made.json()["id"], cases).items()}
-    return {kind: f"http://{made.json()['subdomain']}.localhost:{owner.web.port}{path}" for kind, path in paths.items()}
+    paths = {
+        kind: path for store in SURFACES for kind, path in store(owner, made.json()["id"], cases).items()
+    }
+    return {
+        kind: f"http://{made.json()['subdomain']}.localhost:{owner.web.port}{path}"
+        for kind, path in paths.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -144,9 +157,12 @@ def owners(stack):
 @pytest.fixture(scope="module")
 def sites(owners):
     """A site without any script, and those with all of them."""
-    calm, sets = stored(owners[0], ["word"]), packed()
+    calm = stored(owners[0], ["word"])
+    sets = packed()
     with ThreadPoolExecutor(len(owners)) as pool:
-        made = pool.map(lambda turn: [stored(owners[turn], cases) for cases in sets[turn :: len(owners)]], range(2))
+        made = pool.map(
+            lambda turn: [stored(owners[turn], cases) for cases in sets[turn :: len(owners)]], range(2)
+        )
         return calm, [site for each in made for site in each]
 
 
@@ -179,11 +195,12 @@ def visitor():
 
 
 def told(visitor, address):
-    """The page of the host in the query as its server sends it, but as if it were at `address`, where all pictures are
-    known by now, and with a policy that only reports: what it would stop runs, and is told.
+    """The page of the host in the query as its server sends it, but as if it were at `address`, where all
+    pictures are known by now, and with a policy that only reports: what it would stop runs, and is told.
     """
     parts = urlsplit(address)
-    here, there = parts.netloc, parts.query or parts.netloc
+    here = parts.netloc
+    there = parts.query or parts.netloc
     answer = visitor.get(f"http://127.0.0.1:{there.partition(':')[2]}{parts.path}", headers={"Host": there})
     policy = {"Content-Security-Policy-Report-Only": answer.headers["Content-Security-Policy"]}
     headers = {"Content-Type": answer.headers["Content-Type"], **policy}
@@ -227,7 +244,10 @@ def test_generated_files_are_whole_and_hold_nothing_of_another_language(sites, v
             parts = urlsplit(site["page"])
             answer = visitor.get(f"http://127.0.0.1:{parts.port}/{path}", headers={"Host": parts.hostname})
             assert answer.status_code == 200, site["page"] + path
-            names = {element.tag.strip("{").split("}")[0] for element in ElementTree.fromstring(answer.content).iter()}
+            names = {
+                element.tag.strip("{").split("}")[0]
+                for element in ElementTree.fromstring(answer.content).iter()
+            }
             assert names <= languages, site["page"] + path
 
 
@@ -267,7 +287,8 @@ PLACES = [
 
 def test_the_cases_do_run_where_nobody_is_careful(watched):
     """The trap itself: unescaped, most cases are caught, so the tests above would see them."""
-    tabs, found = watched(tabs=1), set()
+    tabs = watched(tabs=1)
+    found = set()
     tried = dict(enumerate(CASES, 1)) if SOAK else dict(list(enumerate(CASES, 1))[::8])
     shown = []
     tabs.context.route(
@@ -275,7 +296,7 @@ def test_the_cases_do_run_where_nobody_is_careful(watched):
     )
 
     for place in PLACES:
-        missing = [case for number, case in tried.items() if number not in found and storable(case)]
+        missing = [case for number, case in tried.items() if number not in found and is_storable(case)]
         for start in range(0, len(missing), 40):
             frames = [place.format(case) for case in missing[start : start + 40]]
             shown.append("".join(f'<iframe srcdoc="{escape(frame)}"></iframe>' for frame in frames))
@@ -285,7 +306,9 @@ def test_the_cases_do_run_where_nobody_is_careful(watched):
                 f"for (const frame of [...Array(frames.length).keys()].map(number => frames[number])) try {{ ({TOUCH})(frame) }} catch {{}}"
             )
             page.wait_for_timeout(100)
-        found |= {int(number) for text in tabs.found for number in re.findall(r"(?:ran |evil\.example/)(\d+)", text)}
+        found |= {
+            int(number) for text in tabs.found for number in re.findall(r"(?:ran |evil\.example/)(\d+)", text)
+        }
 
     assert len(found) > 0.6 * len(tried)
 
@@ -332,7 +355,8 @@ def test_a_name_is_text_wherever_staff_meet_it(stack, staff, names):
         return page
 
     for model in ("accounts/user", "sites/site"):
-        shown, opened = set(), []
+        shown = set()
+        opened = []
         for number in range(1, len(names) // 100 + 2):
             page = checked(f"{stack.webs[0].url}/admin/{model}/?p={number}&q=name")
             shown |= set(page.locator("#result_list .field-name").all_text_contents())

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from config import embedded
+from config import embedded_servers
 from config.testing import VAR, WORKER
 from tests.stack import ROOT, eventually
 
@@ -26,12 +26,12 @@ def environ():
     """A bare installation: nothing named but where it lives and its ports."""
     shutil.rmtree(HOME, ignore_errors=True)
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
-    ports = {"PORT": str(embedded.free_port()), "INTERNAL_PORT": str(embedded.free_port())}
+    ports = {"PORT": str(embedded_servers.free_port()), "INTERNAL_PORT": str(embedded_servers.free_port())}
     yield {**kept, **ports, "VAR_DIR": str(HOME)}
     for running in Running.started:
         if running.process.poll() is None:
             running.interrupt()
-    shutil.rmtree(embedded._home(HOME), ignore_errors=True)
+    shutil.rmtree(embedded_servers._home(HOME), ignore_errors=True)
 
 
 def ours(environ):
@@ -63,10 +63,16 @@ class Running:
         started = time.monotonic()
         with self.output.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "up"], cwd=ROOT, env=environ, stdout=out, stderr=out, process_group=0
+                [sys.executable, "manage.py", "up"],
+                cwd=ROOT,
+                env=environ,
+                stdout=out,
+                stderr=out,
+                process_group=0,
             )
         eventually(
-            lambda: self.process.poll() is not None or "Getyousite is running" in self.output.read_text(), seconds=90
+            lambda: self.process.poll() is not None or "Getyousite is running" in self.output.read_text(),
+            seconds=90,
         )
         assert self.process.poll() is None, self.output.read_text()
         self.seconds = time.monotonic() - started
@@ -111,14 +117,19 @@ def test_up_starts_from_nothing_survives_a_killed_worker_stops_and_keeps_its_dat
         httpx.get(base + path, headers={"Host": "localhost"}).status_code
         for path in ("/api/docs", "/api/schema", "/admin/login/", "/health/ready")
     ] == [200] * 4
-    signed_in = httpx.post(f"{base}/api/v1/auth/login", json=demo["owner"], headers={"Host": "localhost"}, timeout=20)
+    signed_in = httpx.post(
+        f"{base}/api/v1/auth/login", json=demo["owner"], headers={"Host": "localhost"}, timeout=20
+    )
     assert signed_in.status_code == 200
     bearer = {"Authorization": f"Bearer {signed_in.json()['access']}", "Host": "localhost"}
     made = httpx.post(f"{base}/api/v1/sites", json={"name": "Kept", "subdomain": "kept"}, headers=bearer)
     assert made.status_code == 201
     assert httpx.get(f"http://127.0.0.1:{environ['INTERNAL_PORT']}/metrics").status_code == 200
     eventually(
-        lambda: "web" in first.output.read_text() and re.search(r"^web +│ ", first.output.read_text(), re.MULTILINE),
+        lambda: (
+            "web" in first.output.read_text()
+            and re.search(r"^web +│ ", first.output.read_text(), re.MULTILINE)
+        ),
         seconds=5,
     )
 
@@ -134,7 +145,9 @@ def test_up_starts_from_nothing_survives_a_killed_worker_stops_and_keeps_its_dat
     assert second.seconds < 60  # 10 s on a machine of its own; nothing is installed or filled again
     assert json.loads((HOME / "demo.json").read_text()) == demo
     assert httpx.get(f"{base}/api/v1/sites/{made.json()['id']}", headers=bearer).json()["name"] == "Kept"
-    eventually(lambda: list((HOME / "backups" / "runs").glob("*.refs")), seconds=60)  # nobody asked for a backup
+    eventually(
+        lambda: list((HOME / "backups" / "runs").glob("*.refs")), seconds=60
+    )  # nobody asked for a backup
     second.kill()
     eventually(lambda: only_stores(environ), seconds=40)
 
@@ -153,7 +166,9 @@ def kill_a_web_worker(environ):
     listed = subprocess.run(["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True).stdout
     rows = [line.split(maxsplit=2) for line in listed.splitlines()]
     public = next(
-        pid for pid, _, args in rows if "config.wsgi:application" in args and f"--port {environ['PORT']}" in args
+        pid
+        for pid, _, args in rows
+        if "config.wsgi:application" in args and f"--port {environ['PORT']}" in args
     )
     victim = next(pid for pid, parent, args in rows if parent == public and "resource_tracker" not in args)
     os.kill(int(victim), signal.SIGKILL)

@@ -70,7 +70,10 @@ ADMIN_LOOK = """
 
 
 class Watched:
-    """Tabs that take turns, so that what a page does late is seen as well. `found` is what no page should do."""
+    """Tabs that take turns, so that what a page does late is seen as well.
+
+    `found` is what no page should do.
+    """
 
     def __init__(self, browser, *, tabs=4):
         self.found = []
@@ -80,7 +83,9 @@ class Watched:
         self.tabs = [self.context.new_page() for _ in range(tabs)]
         self.turns = cycle(self.tabs)
         self.context.on("page", lambda page: self.found.append(f"a new page: {page.url}"))
-        self.context.on("request", lambda request: None if self.own(request.url) else self.found.append(request.url))
+        self.context.on(
+            "request", lambda request: None if self.own(request.url) else self.found.append(request.url)
+        )
         self.context.on("console", self.said)
         self.context.on("weberror", lambda error: self.found.append(f"an error: {error.error}"))
         for tab in self.tabs:

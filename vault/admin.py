@@ -8,13 +8,13 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 
-from audit.admin import ReadOnlyAdmin, Watched
-from audit.services import Subject
+from audit.admin import AuditedAdmin, ReadOnlyAdmin
+from audit.subjects import Subject
 from vault.models import Holder, Vault
 
 
 @admin.register(Holder)
-class HolderAdmin(Watched, ReadOnlyAdmin):
+class HolderAdmin(AuditedAdmin, ReadOnlyAdmin):
     list_display = ("owner", "vaults", "items", "stored", "sequence")
     list_select_related = ("owner",)
     search_fields = ("owner__email",)

@@ -6,8 +6,11 @@ class VaultConfig(AppConfig):
 
     def ready(self) -> None:
         from core import lifecycle
-        from vault import passwords, permissions, services  # noqa: F401 - permissions register themselves
+        from vault import (
+            password_change,
+            services,
+        )
 
         lifecycle.on_export(services.personal_data)
         lifecycle.on_purge(services.purge)
-        lifecycle.on_new_secret(passwords.before_new_secret)
+        lifecycle.on_password_replaced(password_change.before_new_secret)

@@ -1,8 +1,10 @@
-"""The reference client of the vault, for people at a terminal: `python -m vault.client login|list|get|put|rotate|password`.
+"""The reference client of the vault, for people at a terminal: `python -m vault.client
+login|list|get|put|rotate|password`.
 
-It needs `cryptography` and Python alone, no Django, and follows docs/vault.md; vault/vectors.json checks it and the one in
-JavaScript by the same examples. What the server says is not believed: envelopes open only in their place and version, a
-version that was seen before never comes back older, and a server that asks for a weaker key than before is refused.
+It needs `cryptography` and Python alone, no Django, and follows docs/vault.md; vault/vectors.json checks it
+and the one in JavaScript by the same examples. What the server says is not believed: envelopes open only in
+their place and version, a version that was seen before never comes back older, and a server that asks for a
+weaker key than before is refused.
 """
 
 import argparse
@@ -26,13 +28,17 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-LEAST_ITERATIONS, MOST_ITERATIONS = 600_000, 10_000_000
+LEAST_ITERATIONS = 600_000
+MOST_ITERATIONS = 10_000_000
 MIN_PASSWORD = 8  # characters
 NO_ITEM = UUID(int=0)  # in the place of a vault's own record
 
 
 class Refused(Exception):
-    """The server said no, or what it said cannot be believed. The message is for people; `told` is the server's problem."""
+    """The server said no, or what it said cannot be believed.
+
+    The message is for people; `told` is the server's problem.
+    """
 
     def __init__(self, message: str, told: dict[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -45,7 +51,10 @@ def hkdf(key: bytes, *, salt: bytes, info: str) -> bytes:
 
 
 def master_key(password: str, *, salt: bytes, iterations: int) -> bytes:
-    """PBKDF2-HMAC-SHA256 of the password in NFKC. Raises Refused below 600,000 iterations, and for absurdly many."""
+    """PBKDF2-HMAC-SHA256 of the password in NFKC.
+
+    Raises Refused below 600,000 iterations, and for absurdly many.
+    """
     if not LEAST_ITERATIONS <= iterations <= MOST_ITERATIONS:
         raise Refused("This server asks for too weak a key. Do not sign in.")
     return hashlib.pbkdf2_hmac("sha256", unicodedata.normalize("NFKC", password).encode(), salt, iterations)
@@ -77,8 +86,11 @@ def seal(
     salt: bytes | None = None,
 ) -> dict[str, Any]:
     """An envelope under a key of its own. `iv` and `salt` are given by tests alone."""
-    iv, salt = iv or os.urandom(12), salt or os.urandom(16)
-    sealed = AESGCM(hkdf(key, salt=salt, info="envelope")).encrypt(iv, plain, place(vault_id, item_id, version))
+    iv = iv or os.urandom(12)
+    salt = salt or os.urandom(16)
+    sealed = AESGCM(hkdf(key, salt=salt, info="envelope")).encrypt(
+        iv, plain, place(vault_id, item_id, version)
+    )
     return {"ciphertext": b64(sealed), "iv": b64(iv), "salt": b64(salt), "version": version, "alg": "A256GCM"}
 
 
@@ -118,8 +130,9 @@ def problem(body: bytes) -> dict[str, Any]:
 
 @dataclass
 class Memory:
-    """What the client remembers between runs, so that the server cannot take it back. Nothing secret is in it but the
-    access token, which lives for 15 minutes; the key never is.
+    """What the client remembers between runs, so that the server cannot take it back.
+
+    Nothing secret is in it but the access token, which lives for 15 minutes; the key never is.
     """
 
     url: str
@@ -127,7 +140,9 @@ class Memory:
     iterations: int = LEAST_ITERATIONS
     cursor: str = ""
     access: str = ""
-    seen: dict[str, int] = field(default_factory=dict)  # `vault/item` to the highest version, negative once deleted
+    seen: dict[str, int] = field(
+        default_factory=dict
+    )  # `vault/item` to the highest version, negative once deleted
 
     def check(self, name: str, version: Any) -> None:
         """Raise Refused for a version that is none, or older than one seen before."""
@@ -136,7 +151,10 @@ class Memory:
 
 
 class Client:
-    """A signed-in person's vaults. `vaults` has what is in each one's own record, by id; `broken` names what does not open."""
+    """A signed-in person's vaults.
+
+    `vaults` has what is in each one's own record, by id; `broken` names what does not open.
+    """
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
@@ -155,7 +173,8 @@ class Client:
         if if_match is not None:
             sent["If-Match"] = f'"{if_match}"'
         content = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.memory.url}/api/v1/{path}", content, sent, method=method)  # noqa: S310 - https, or this machine; see `main`
+        # Https, or this machine; see `main`.
+        request = urllib.request.Request(f"{self.memory.url}/api/v1/{path}", content, sent, method=method)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
                 text = answer.read()
@@ -192,20 +211,31 @@ class Client:
         self.memory.iterations = told["kdf"]["iterations"]
 
     def sync(self) -> None:
-        """Read everything anew, and believe nothing that is older than it was. What does not open is set aside in `broken`."""
+        """Read everything anew, and believe nothing that is older than it was.
+
+        What does not open is set aside in `broken`.
+        """
         rows: dict[str, dict[str, Any]] = {}
-        since, more = "", True
+        since = ""
+        more = True
         while more:
             told = self.call("GET", f"vault/changes?since={since}")
             for row in told["results"]:
                 rows[f"{UUID(row['vault_id'])}/{UUID(row['item_id']) if row['item_id'] else NO_ITEM}"] = row
-            since, more = told["cursor"], told["more"]
+            since = told["cursor"]
+            more = told["more"]
         for name, row in rows.items():
             self.memory.check(name, row["version"])
-        self.vaults, self.heads, self.items, self.values, self.broken = {}, {}, {}, {}, []
+        self.vaults = {}
+        self.heads = {}
+        self.items = {}
+        self.values = {}
+        self.broken = []
         for name, row in sorted(rows.items(), key=lambda named: bool(named[1]["item_id"])):  # vaults first
             self._take(name, row)
-        lost = [name for name, version in self.memory.seen.items() if version > 0 and self._missing(name, rows)]
+        lost = [
+            name for name, version in self.memory.seen.items() if version > 0 and self._missing(name, rows)
+        ]
         if lost:
             raise Refused(f"The server has lost {lost[0]}, and does not say that it was deleted.")
 
@@ -215,16 +245,19 @@ class Client:
         return UUID(vault_id) in self.vaults and UUID(item_id) != NO_ITEM and name not in rows
 
     def _take(self, name: str, row: dict[str, Any]) -> None:
-        vault_id, item_id = UUID(row["vault_id"]), UUID(row["item_id"]) if row["item_id"] else NO_ITEM
+        vault_id = UUID(row["vault_id"])
+        item_id = UUID(row["item_id"]) if row["item_id"] else NO_ITEM
         if row["deleted"]:
             self.memory.seen[name] = -row["version"]
             return
         try:
             if not row["item_id"]:
-                self.vaults[vault_id], self.heads[vault_id] = self._record_in(row), row["version"]
+                self.vaults[vault_id] = self._record_in(row)
+                self.heads[vault_id] = row["version"]
             elif vault_id in self.vaults:
                 plain = unseal(self._key_of(vault_id), row, vault_id=vault_id, item_id=item_id)
-                self.items[vault_id, item_id], self.values[vault_id, item_id] = row, json.loads(plain)
+                self.items[vault_id, item_id] = row
+                self.values[vault_id, item_id] = json.loads(plain)
             else:
                 return
         except (Refused, ValueError, KeyError):
@@ -243,17 +276,23 @@ class Client:
         return record
 
     def change_password(self, password: str) -> None:
-        """Replace the password: every vault's own record, in the trash too, is sealed anew in the same request."""
+        """Replace the password: every vault's own record, in the trash too, is sealed anew in the same
+        request.
+        """
         if self.broken:
             raise Refused(f"First delete what does not open: {', '.join(self.broken)}")
-        salt, iterations = os.urandom(16), self.memory.iterations
-        before, after = auth_hash(self.master), master_key(password, salt=salt, iterations=iterations)
+        salt = os.urandom(16)
+        iterations = self.memory.iterations
+        before = auth_hash(self.master)
+        after = master_key(password, salt=salt, iterations=iterations)
         trash = self.call("GET", "vault?deleted=true&limit=100")["results"]  # nobody has more
         rows = [self.call("GET", f"vault/{head['vault_id']}?deleted=true") for head in trash]
         records = [(pk, record, self.heads[pk] + 1) for pk, record in self.vaults.items()]
         records += [(UUID(row["vault_id"]), self._record_in(row), row["version"] + 1) for row in rows]
         self.master = after
-        vaults = [{"vault_id": str(pk), **self._sealed(pk, record, version)} for pk, record, version in records]
+        vaults = [
+            {"vault_id": str(pk), **self._sealed(pk, record, version)} for pk, record, version in records
+        ]
         kdf = {"algorithm": "PBKDF2-SHA256", "iterations": iterations}
         secret = {"scheme": "blind", "kdf": kdf, "salt": b64(salt), "auth_hash": b64(auth_hash(after))}
         body = {"current_auth_hash": b64(before), **secret, "vaults": vaults}
@@ -261,20 +300,29 @@ class Client:
         self.sync()
 
     def make_vault(self) -> UUID:
-        vault_id, record = uuid4(), {"key": b64(os.urandom(32))}
+        vault_id = uuid4()
+        record = {"key": b64(os.urandom(32))}
         self.call("POST", "vault", {"vault_id": str(vault_id), **self._sealed(vault_id, record, 1)})
-        self.vaults[vault_id], self.heads[vault_id] = record, 1
+        self.vaults[vault_id] = record
+        self.heads[vault_id] = 1
         return vault_id
 
     def _sealed(self, vault_id: UUID, record: dict[str, Any], version: int) -> dict[str, Any]:
         """A vault's own record, sealed with the account's key."""
-        return seal(account_key(self.master), compact(record), vault_id=vault_id, item_id=NO_ITEM, version=version)
+        return seal(
+            account_key(self.master), compact(record), vault_id=vault_id, item_id=NO_ITEM, version=version
+        )
 
     def put(self, vault_id: UUID, item_id: UUID, value: dict[str, Any]) -> None:
-        """Write an item, new or over the version that was read last. Raises Refused when somebody was faster."""
+        """Write an item, new or over the version that was read last.
+
+        Raises Refused when somebody was faster.
+        """
         row = self.items.get((vault_id, item_id))
         version = row["version"] + 1 if row else 1
-        sealed = seal(self._key_of(vault_id), compact(value), vault_id=vault_id, item_id=item_id, version=version)
+        sealed = seal(
+            self._key_of(vault_id), compact(value), vault_id=vault_id, item_id=item_id, version=version
+        )
         if row:
             self.call("PUT", f"vault/{vault_id}/items/{item_id}", sealed, if_match=version - 1)
         else:
@@ -283,8 +331,13 @@ class Client:
         self.memory.seen[f"{vault_id}/{item_id}"] = version
 
     def rotate(self, vault_id: UUID) -> None:
-        """Give a vault a new key and seal everything anew: all of it or nothing. Former versions and its trash go."""
-        key, version, items = os.urandom(32), self.heads[vault_id] + 1, []
+        """Give a vault a new key and seal everything anew: all of it or nothing.
+
+        Former versions and its trash go.
+        """
+        key = os.urandom(32)
+        version = self.heads[vault_id] + 1
+        items = []
         for (in_vault, item_id), value in self.values.items():
             if in_vault == vault_id:
                 after = self.items[in_vault, item_id]["version"] + 1
@@ -297,8 +350,12 @@ class Client:
 
 def main(arguments: list[str]) -> int:
     """0 when it was done; 1 with a sentence on standard error when not."""
-    parser = argparse.ArgumentParser(prog="python -m vault.client", description="Your vaults, from a terminal.")
-    parser.add_argument("--state", type=Path, default=Path.home() / ".getyousite-vault.json", help="What it remembers.")
+    parser = argparse.ArgumentParser(
+        prog="python -m vault.client", description="Your vaults, from a terminal."
+    )
+    parser.add_argument(
+        "--state", type=Path, default=Path.home() / ".getyousite-vault.json", help="What it remembers."
+    )
     acts = parser.add_subparsers(dest="act", required=True)
     login = acts.add_parser("login", help="Say where and who; asks for the password.")
     login.add_argument("url")
@@ -320,7 +377,10 @@ def main(arguments: list[str]) -> int:
 
 
 def run(chosen: argparse.Namespace) -> None:
-    """Do one command. The password comes from VAULT_PASSWORD or a question, each time: nothing that opens is kept."""
+    """Do one command.
+
+    The password comes from VAULT_PASSWORD or a question, each time: nothing that opens is kept.
+    """
     if chosen.act == "login":
         if not chosen.url.startswith(("https://", "http://localhost:", "http://127.0.0.1:")):
             raise Refused("The address must be https://.")
@@ -367,7 +427,10 @@ def ask(variable: str, question: str) -> str:
 
 
 def new_password() -> str:
-    """From the environment, or typed twice: nobody can replace it. Raises Refused for a short one, and when the two differ."""
+    """From the environment, or typed twice: nobody can replace it.
+
+    Raises Refused for a short one, and when the two differ.
+    """
     found = ask("VAULT_NEW_PASSWORD", "New password: ")
     if len(found) < MIN_PASSWORD:
         raise Refused(f"Use at least {MIN_PASSWORD} characters.")

@@ -6,34 +6,44 @@ from django.db.models import Q
 from django.db.models.functions import Length
 from django.db.models.lookups import Range
 
-from audit.services import Subject
+from audit.subjects import Subject
 from core.ids import uuid7
 
 IV_BYTES = 12  # AES-GCM (NIST SP 800-38D, 5.2.1.1)
-MIN_SALT, MAX_SALT = 16, 64
+MIN_SALT = 16
+MAX_SALT = 64
 MAX_CIPHERTEXT = 1024 * 1024
-MAX_VAULTS, MAX_RECORD = 100, 16 * 1024  # of one person, all records together fit a request
+# of one person, all records together fit a request
+MAX_VAULTS = 100
+MAX_RECORD = 16 * 1024
 HISTORY = 10  # former versions of an item that are kept
 ALGORITHM = "A256GCM"  # RFC 7518, 5.3
 
 
 class Holder(models.Model):
-    """What one person's vaults take, and how often they changed. Every write holds this row, so changes are numbered in the
-    order in which others see them.
+    """What one person's vaults take, and how often they changed.
+
+    Every write holds this row, so changes are numbered in the order in which others see them.
     """
 
-    owner = models.OneToOneField(settings.AUTH_USER_MODEL, primary_key=True, on_delete=models.CASCADE, related_name="+")
+    owner = models.OneToOneField(
+        settings.AUTH_USER_MODEL, primary_key=True, on_delete=models.CASCADE, related_name="+"
+    )
     sequence = models.BigIntegerField(default=0)
     items = models.PositiveIntegerField(default=0)
-    size = models.BigIntegerField(default=0, help_text="Bytes of ciphertext, former versions and trash included.")
+    size = models.BigIntegerField(
+        default=0, help_text="Bytes of ciphertext, former versions and trash included."
+    )
 
     def __str__(self) -> str:
         return f"{self.items} items in vaults"
 
 
 class Envelope(models.Model):
-    """AES-256-GCM ciphertext with its tag. Vault id, item id and version are its associated data, so that it opens nowhere
-    else; only the client can tell.
+    """AES-256-GCM ciphertext with its tag.
+
+    Vault id, item id and version are its associated data, so that it opens nowhere else; only the client can
+    tell.
     """
 
     ciphertext = models.BinaryField()
@@ -60,7 +70,10 @@ def sizes(name: str, *, least: int = 16, most: int = MAX_CIPHERTEXT) -> models.C
 
 
 class Vault(Envelope):
-    """A vault and its own encrypted record. `weight` is what its items take in a request that has them all."""
+    """A vault and its own encrypted record.
+
+    `weight` is what its items take in a request that has them all.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
@@ -108,12 +121,15 @@ class Item(Envelope):
             models.UniqueConstraint("vault", "item_id", name="vault_item_once"),
             sizes("vault_item_sizes", least=0),
             models.CheckConstraint(
-                name="vault_item_tombstone", condition=Q(purged_at=None) | (Q(ciphertext=b"") & ~Q(deleted_at=None))
+                name="vault_item_tombstone",
+                condition=Q(purged_at=None) | (Q(ciphertext=b"") & ~Q(deleted_at=None)),
             ),
         ]
         indexes = [
             models.Index("owner", "sequence", name="vault_item_changes"),
-            models.Index("deleted_at", name="vault_item_trash", condition=~Q(deleted_at=None) & Q(purged_at=None)),
+            models.Index(
+                "deleted_at", name="vault_item_trash", condition=~Q(deleted_at=None) & Q(purged_at=None)
+            ),
         ]
 
     def __str__(self) -> str:

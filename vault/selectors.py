@@ -25,9 +25,10 @@ class Changes:
 
 
 def changes_since(owner_id: UUID, since: int) -> Changes:
-    """What changed after number `since`, each with its last state, at most 4 MiB of ciphertext or 500 rows of it (more of one
-    number, which stay together). Five queries, and no ciphertext is read that is not in the answer: rows have it as `shown`.
-    Raises CursorUnknown for a number that is not reached yet: a backup was restored.
+    """What changed after number `since`, each with its last state, at most 4 MiB of ciphertext or 500 rows of
+    it (more of one number, which stay together). Five queries, and no ciphertext is read that is not in the
+    answer: rows have it as `shown`. Raises CursorUnknown for a number that is not reached yet: a backup was
+    restored.
 
     The owner's row is held against writes until the transaction ends: what is read belongs to one moment.
     """
@@ -35,7 +36,8 @@ def changes_since(owner_id: UUID, since: int) -> Changes:
     if since > reached:
         raise CursorUnknown
     new: dict[str, Any] = {"owner_id": owner_id, "sequence__gt": since, "sequence__lte": reached}
-    vaults, items = Vault.objects.filter(**new), Item.objects.filter(**new)
+    vaults = Vault.objects.filter(**new)
+    items = Item.objects.filter(**new)
     heads = sorted([*_heads(vaults), *_heads(items)])
     until = _cut(heads) if heads else reached
     page = {"sequence__lte": until}
@@ -47,7 +49,10 @@ def changes_since(owner_id: UUID, since: int) -> Changes:
 
 
 def _reached(owner_id: UUID) -> int:
-    """The number of the last change. Writers of this person wait until the transaction ends, other readers do not."""
+    """The number of the last change.
+
+    Writers of this person wait until the transaction ends, other readers do not.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT sequence FROM vault_holder WHERE owner_id = %s FOR SHARE", [owner_id])
         found = cursor.fetchone()
@@ -57,16 +62,20 @@ def _reached(owner_id: UUID) -> int:
 def _heads(rows: Any) -> list[tuple[int, int]]:
     """Number and bytes of the first that changed, one more than a page may have."""
     size = Case(When(deleted_at=None, then=Length("ciphertext")), default=Value(0))
-    return list(rows.order_by("sequence").annotate(size=size).values_list("sequence", "size")[: PAGE_ROWS + 1])
+    return list(
+        rows.order_by("sequence").annotate(size=size).values_list("sequence", "size")[: PAGE_ROWS + 1]
+    )
 
 
 def _cut(heads: list[tuple[int, int]]) -> int:
     """The last number of the page that begins with these: at least one, whatever it takes."""
-    until, size = heads[0][0], 0
+    until = heads[0][0]
+    size = 0
     for count, (sequence, more) in enumerate(heads):
         if sequence != until and (size > PAGE_BYTES or count >= PAGE_ROWS):
             break
-        until, size = sequence, size + more
+        until = sequence
+        size = size + more
     return until
 
 

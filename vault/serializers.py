@@ -6,9 +6,9 @@ from uuid import UUID
 from django.conf import settings
 from rest_framework import serializers
 
-from accounts.proof_serializers import PasswordChangeSerializer
-from core.api import BoundedListSerializer, StrictSerializer
-from core.fields import Base64Field
+from accounts.serializers.credentials import PasswordChangeSerializer
+from core.http.fields import Base64Field
+from core.http.serializers import BoundedListSerializer, StrictSerializer
 from vault.models import (
     ALGORITHM,
     IV_BYTES,
@@ -27,7 +27,9 @@ MAX_VERSION = 2**31 - 1
 
 
 def no_nil(found: UUID) -> None:
-    """Raise ValidationError for the id of 128 zeros: it stands for a vault's own record in the associated data."""
+    """Raise ValidationError for the id of 128 zeros: it stands for a vault's own record in the associated
+    data.
+    """
     if not found.int:
         raise serializers.ValidationError("This id has a meaning of its own.", code="nil")
 
@@ -70,7 +72,8 @@ class NewItemSerializer(SealedSerializer):
 class RotationSerializer(RecordSerializer):
     """The vault's own record and every item, sealed with the new key."""
 
-    items = NewItemSerializer(many=True, max_length=settings.VAULT_ITEMS)  # type: ignore[call-arg]  # of the list that it makes
+    # Of the list that it makes.
+    items = NewItemSerializer(many=True, max_length=settings.VAULT_ITEMS)  # type: ignore[call-arg]
 
 
 class NewPasswordSerializer(PasswordChangeSerializer):
@@ -158,7 +161,8 @@ class ChangeSerializer(EnvelopeSerializer):
     def to_representation(self, row: Any) -> dict[str, Any]:
         row.deleted = row.deleted_at is not None
         if isinstance(row, Item):
-            row.vault_id = row.in_vault  # type: ignore[attr-defined]  # annotated: the id that its client knows
+            # Annotated: the id that its client knows.
+            row.vault_id = row.in_vault  # type: ignore[attr-defined]
         else:
             row.item_id = None
         return super().to_representation(row)

@@ -1,5 +1,7 @@
-"""Every write of the vault. Each holds its owner's row first, so that writes of one person come one after another: quotas
-hold, and whoever reads changes up to a number has seen all of them.
+"""Every write of the vault.
+
+Each holds its owner's row first, so that writes of one person come one after another: quotas hold, and
+whoever reads changes up to a number has seen all of them.
 """
 
 import base64
@@ -16,11 +18,19 @@ from django.db.models.functions import Length
 from django.utils import timezone
 
 from accounts.models import Session
-from accounts.services import close_other_sessions
+from accounts.services.sessions import close_other_sessions
 from audit.actors import Actor
 from audit.services import record
-from core.preconditions import IfMatch
-from vault.errors import ItemExists, ItemsDiffer, QuotaReached, SessionOver, VaultExists, VaultFull, VersionSkipped
+from core.http.preconditions import IfMatch
+from vault.errors import (
+    ItemExists,
+    ItemsDiffer,
+    QuotaReached,
+    SessionOver,
+    VaultExists,
+    VaultFull,
+    VersionSkipped,
+)
 from vault.models import HISTORY, MAX_VAULTS, FormerVersion, Holder, Item, Vault
 
 BODY_BYTES = 10 * 1024 * 1024  # of a request that has a whole vault
@@ -52,7 +62,8 @@ class Sealed:
 
     def same(self, row: Vault | Item) -> bool:
         return all(
-            getattr(self, name) == (bytes(value) if isinstance(value := getattr(row, name), memoryview) else value)
+            getattr(self, name)
+            == (bytes(value) if isinstance(value := getattr(row, name), memoryview) else value)
             for name in FIELDS
         )
 
@@ -74,8 +85,11 @@ def next_number(holder: Holder) -> int:
 
 def keep(holder: Holder, *, size: int = 0, items: int = 0) -> None:
     """Write the owner's row back. Raises QuotaReached when it grew past what one may have."""
-    holder.size, holder.items = holder.size + size, holder.items + items
-    grown = (size > 0 and holder.size > settings.VAULT_BYTES) or (items > 0 and holder.items > settings.VAULT_ITEMS)
+    holder.size = holder.size + size
+    holder.items = holder.items + items
+    grown = (size > 0 and holder.size > settings.VAULT_BYTES) or (
+        items > 0 and holder.items > settings.VAULT_ITEMS
+    )
     if grown:
         raise QuotaReached
     holder.save(update_fields=["sequence", "size", "items"])
@@ -85,8 +99,10 @@ def keep(holder: Holder, *, size: int = 0, items: int = 0) -> None:
 def create_vault(
     owner_id: UUID, vault_id: UUID, sealed: Sealed, *, actor: Actor, session_id: UUID | None
 ) -> tuple[Vault, bool]:
-    """The vault, and whether it is new: the same one sent again is the same one. Raises VaultExists, VersionSkipped,
-    QuotaReached; and SessionOver when another password ended the session meanwhile, because that would not open it.
+    """The vault, and whether it is new: the same one sent again is the same one.
+
+    Raises VaultExists, VersionSkipped, QuotaReached; and SessionOver when another password ended the session
+    meanwhile, because that would not open it.
     """
     holder = hold(owner_id)
     if session_id and Session.objects.filter(pk=session_id).exclude(revoked_at=None).exists():
@@ -100,7 +116,11 @@ def create_vault(
     if Vault.objects.filter(owner_id=owner_id).count() >= MAX_VAULTS:
         raise QuotaReached
     made = Vault.objects.create(
-        owner_id=owner_id, vault_id=vault_id, sequence=next_number(holder), weight=sealed.weight, **sealed.facts()
+        owner_id=owner_id,
+        vault_id=vault_id,
+        sequence=next_number(holder),
+        weight=sealed.weight,
+        **sealed.facts(),
     )
     keep(holder, size=len(sealed.ciphertext))
     record("vault.created", actor=actor, subject=made)
@@ -138,7 +158,8 @@ def restore_vault(vault: Vault, *, actor: Actor) -> Vault:
     """Back from the trash; all its items count as changed, for clients that have dropped them."""
     holder = hold(vault.owner_id)
     vault = Vault.objects.exclude(deleted_at=None).get(pk=vault.pk)
-    vault.deleted_at, vault.sequence = None, next_number(holder)
+    vault.deleted_at = None
+    vault.sequence = next_number(holder)
     vault.save(update_fields=["deleted_at", "sequence", "updated_at"])
     vault.items.filter(purged_at=None).update(sequence=vault.sequence)
     keep(holder)
@@ -147,9 +168,13 @@ def restore_vault(vault: Vault, *, actor: Actor) -> Vault:
 
 
 @transaction.atomic
-def create_item(vault: Vault, item_id: UUID, sealed: Sealed, *, actor: Actor, if_match: IfMatch) -> tuple[Item, bool]:
-    """The item, and whether it is new. Raises ItemExists, PreconditionFailed when the vault is another version by now,
-    VersionSkipped, VaultFull, QuotaReached.
+def create_item(
+    vault: Vault, item_id: UUID, sealed: Sealed, *, actor: Actor, if_match: IfMatch
+) -> tuple[Item, bool]:
+    """The item, and whether it is new.
+
+    Raises ItemExists, PreconditionFailed when the vault is another version by now, VersionSkipped, VaultFull,
+    QuotaReached.
     """
     holder = hold(vault.owner_id)
     vault = Vault.objects.filter(deleted_at=None).get(pk=vault.pk)
@@ -171,8 +196,9 @@ def create_item(vault: Vault, item_id: UUID, sealed: Sealed, *, actor: Actor, if
 
 @transaction.atomic
 def change_item(item: Item, sealed: Sealed, *, actor: Actor, if_match: IfMatch) -> Item:
-    """Replace an item; what it was is kept among its last ten versions. Raises PreconditionFailed, VersionSkipped,
-    VaultFull, QuotaReached.
+    """Replace an item; what it was is kept among its last ten versions.
+
+    Raises PreconditionFailed, VersionSkipped, VaultFull, QuotaReached.
     """
     holder = hold(item.owner_id)
     item = _heads().get(pk=item.pk)
@@ -208,7 +234,8 @@ def restore_item(item: Item, *, actor: Actor) -> Item:
     trash = Item.objects.filter(purged_at=None, vault__deleted_at=None).exclude(deleted_at=None)
     item = trash.select_related("vault").get(pk=item.pk)
     weigh(item.vault, weight_of(len(item.ciphertext)))
-    item.deleted_at, item.sequence = None, next_number(holder)
+    item.deleted_at = None
+    item.sequence = next_number(holder)
     item.save(update_fields=["deleted_at", "sequence", "updated_at"])
     keep(holder)
     record("vault_item.restored", actor=actor, subject=item)
@@ -248,19 +275,25 @@ def rotate(
     now: datetime,
     if_match: IfMatch,
 ) -> Vault:
-    """Replace a vault's key: its own record and every item anew, or nothing. What the old key encrypted goes: former versions
-    and the trash. Other sessions of the owner end. Raises PreconditionFailed, ItemsDiffer, VersionSkipped, QuotaReached.
+    """Replace a vault's key: its own record and every item anew, or nothing.
+
+    What the old key encrypted goes: former versions and the trash. Other sessions of the owner end. Raises
+    PreconditionFailed, ItemsDiffer, VersionSkipped, QuotaReached.
     """
     holder = hold(vault.owner_id)
     vault = Vault.objects.filter(deleted_at=None).get(pk=vault.pk)
     if_match.check(vault.version)
     _follows(sealed, vault.version)
     there = {item.item_id: item for item in Item.objects.filter(vault=vault, deleted_at=None)}
-    if there.keys() != items.keys() or any(items[pk].version != item.version + 1 for pk, item in there.items()):
+    if there.keys() != items.keys() or any(
+        items[pk].version != item.version + 1 for pk, item in there.items()
+    ):
         raise ItemsDiffer
     before = len(vault.ciphertext) + sum(len(item.ciphertext) for item in there.values())
     dropped = _drop_former(FormerVersion.objects.filter(item__vault=vault))
-    trashed, count = _empty(Item.objects.filter(vault=vault, purged_at=None).exclude(deleted_at=None), holder, now=now)
+    trashed, count = _empty(
+        Item.objects.filter(vault=vault, purged_at=None).exclude(deleted_at=None), holder, now=now
+    )
     sequence = next_number(holder)
     vault.weight = sealed.weight + sum(item.weight for item in items.values())
     seal(vault, sealed, sequence=sequence)
@@ -276,8 +309,9 @@ def rotate(
 
 
 def purge(before: datetime) -> int:
-    """Empty the trash of what was deleted before then; return how many. Items leave a tombstone for clients that have not
-    heard, for a year. In context `system`.
+    """Empty the trash of what was deleted before then; return how many.
+
+    Items leave a tombstone for clients that have not heard, for a year. In context `system`.
     """
     Item.objects.filter(purged_at__lt=before - TOMBSTONES_KEPT).delete()
     gone = 0
@@ -290,7 +324,9 @@ def purge(before: datetime) -> int:
             size, count = _empty(items.filter(owner_id=owner_id), holder, now=timezone.now())
             for vault in vaults.filter(owner_id=owner_id):
                 more, items_too = _remove(vault)
-                size, count, gone = size + more, count + items_too, gone + 1
+                size = size + more
+                count = count + items_too
+                gone = gone + 1
             keep(holder, size=-size, items=-count)
             gone += count
     return gone
@@ -307,7 +343,10 @@ def _remove(vault: Vault) -> tuple[int, int]:
 
 
 def personal_data(person: UUID) -> Iterator[tuple[str, Any]]:
-    """Vaults as they are stored, everything that it takes to open them with the password. In context `system`."""
+    """Vaults as they are stored, everything that it takes to open them with the password.
+
+    In context `system`.
+    """
     rows = Vault.objects.filter(owner_id=person).order_by("id")
     yield "vaults.json", [{"vault_id": vault.vault_id, **_exported(vault)} for vault in rows]
     items = Item.objects.filter(owner_id=person, purged_at=None).select_related("vault").order_by("id")
@@ -353,7 +392,10 @@ def _follows(sealed: Sealed, version: int) -> None:
 
 
 def weigh(vault: Vault, more: int) -> None:
-    """Count what a request with the whole vault grows by. Raises VaultFull: its key could not be changed any more."""
+    """Count what a request with the whole vault grows by.
+
+    Raises VaultFull: its key could not be changed any more.
+    """
     if more > 0 and vault.weight + more > BODY_BYTES - 64 * 1024:
         raise VaultFull
     if more:

@@ -1,7 +1,8 @@
-from core.routes import route
+from core.http.routes import route
 from vault.views import ItemViewSet, PasswordViewSet, RotationViewSet, VaultViewSet, VectorsViewSet
 
-VAULT, ITEM = "vault/<uuid:vault_id>", "vault/<uuid:vault_id>/items/<uuid:item_id>"
+VAULT = "vault/<uuid:vault_id>"
+ITEM = "vault/<uuid:vault_id>/items/<uuid:item_id>"
 urlpatterns = [
     route("vault", VaultViewSet, get="list", post="create"),
     route("auth/password/vaults", PasswordViewSet, post="update"),

@@ -15,16 +15,19 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.serializers import SignedInSerializer
-from accounts.services import check_credentials, open_session, set_password
+from accounts.serializers.accounts import SignedInSerializer
+from accounts.services.sessions import open_session
+from accounts.services.sign_in import check_credentials
+from accounts.services.users import set_password
 from accounts.views.common import NO_STORE, OwnViewSet, device_of, signed_in
 from audit import actors
 from audit.actors import Actor
-from core.api import ApiViewSet, versioned
 from core.errors import FieldProblem, Invalid
-from core.filters import parameter, truth
-from core.pagination import KeysetPagination
-from core.preconditions import if_match
+from core.http.pagination import KeysetPagination
+from core.http.preconditions import if_match
+from core.http.query_params import boolean_param, query_param
+from core.http.responses import versioned
+from core.http.viewsets import ApiViewSet
 from vault import selectors, services
 from vault.models import FormerVersion, Item, Vault
 from vault.permissions import VAULT_READ, VAULT_WRITE
@@ -73,7 +76,7 @@ class VaultApiViewSet(ApiViewSet):
 
     def trash(self) -> bool:
         """Whether the trash is asked for."""
-        return bool(parameter(self.request, "deleted", truth))
+        return bool(query_param(self.request, "deleted", boolean_param))
 
     def vaults(self) -> Any:
         return Vault.objects.filter(owner_id=self.caller.pk)
@@ -87,7 +90,9 @@ class VaultApiViewSet(ApiViewSet):
         return versioned(serializer(row).data, row.version, status=status, headers=NO_STORE)
 
     def page(self, rows: Any, serializer: Any) -> Response:
-        answer: Response = self.get_paginated_response(serializer(self.paginate_queryset(rows), many=True).data)
+        answer: Response = self.get_paginated_response(
+            serializer(self.paginate_queryset(rows), many=True).data
+        )
         answer["Cache-Control"] = "no-store"
         return answer
 
@@ -97,9 +102,14 @@ class VaultViewSet(VaultApiViewSet):
     conditional = ("update", "destroy")
     without_body = ("restore",)
     scopes = {
-        "list": VAULT_READ, "create": VAULT_WRITE, "retrieve": VAULT_READ, "update": VAULT_WRITE, "destroy": VAULT_WRITE,
-        "restore": VAULT_WRITE, "changes": VAULT_READ,
-    }  # fmt: skip
+        "list": VAULT_READ,
+        "create": VAULT_WRITE,
+        "retrieve": VAULT_READ,
+        "update": VAULT_WRITE,
+        "destroy": VAULT_WRITE,
+        "restore": VAULT_WRITE,
+        "changes": VAULT_READ,
+    }
 
     @extend_schema(operation_id="list_vaults", parameters=[TRASH], responses=VaultHeadSerializer(many=True))
     def list(self, request: Request) -> Response:
@@ -107,7 +117,9 @@ class VaultViewSet(VaultApiViewSet):
         found = self.vaults().filter(deleted_at__isnull=not self.trash()).annotate(size=Length("ciphertext"))
         return self.page(found.defer("ciphertext"), VaultHeadSerializer)
 
-    @extend_schema(operation_id="create_vault", request=NewVaultSerializer, responses={201: CreatedVaultSerializer})
+    @extend_schema(
+        operation_id="create_vault", request=NewVaultSerializer, responses={201: CreatedVaultSerializer}
+    )
     def create(self, request: Request) -> Response:
         """Make a vault under an id of your choice. The same one sent again is the same one."""
         given = self.validated(NewVaultSerializer)
@@ -130,13 +142,16 @@ class VaultViewSet(VaultApiViewSet):
 
     @extend_schema(operation_id="delete_vault", parameters=[TRASH], responses={204: None})
     def destroy(self, request: Request, vault_id: UUID) -> Response:
-        """Put a vault into the trash, with everything in it. It is purged after 30 days; or now, if it is in the trash and
-        `deleted=true` says so.
+        """Put a vault into the trash, with everything in it.
+
+        It is purged after 30 days; or now, if it is in the trash and `deleted=true` says so.
         """
         if self.trash():
             services.purge_vault(self.vault(deleted=True), actor=self.actor, if_match=if_match(request))
         else:
-            services.delete_vault(self.vault(), actor=self.actor, now=timezone.now(), if_match=if_match(request))
+            services.delete_vault(
+                self.vault(), actor=self.actor, now=timezone.now(), if_match=if_match(request)
+            )
         return Response(status=204, headers=NO_STORE)
 
     @extend_schema(operation_id="restore_vault", request=None, responses=VaultSerializer)
@@ -148,13 +163,16 @@ class VaultViewSet(VaultApiViewSet):
     @extend_schema(
         operation_id="vault_changes",
         parameters=[
-            OpenApiParameter("since", str, description="The `cursor` of the last answer; none begins from zero.")
+            OpenApiParameter(
+                "since", str, description="The `cursor` of the last answer; none begins from zero."
+            )
         ],
         responses=ChangesSerializer,
     )
     def changes(self, request: Request) -> Response:
-        """What changed since last time in all your vaults, deletions too, in the order it happened. Applying all of it from zero
-        gives what is there now.
+        """What changed since last time in all your vaults, deletions too, in the order it happened.
+
+        Applying all of it from zero gives what is there now.
         """
         found = selectors.changes_since(self.caller.pk, self.since())
         facts = {"results": found.rows, "cursor": _cursor(found.until), "more": found.more}
@@ -196,17 +214,24 @@ class RotationViewSet(VaultApiViewSet):
 
     @extend_schema(operation_id="rotate_vault", request=RotationSerializer, responses=VaultSerializer)
     def rotate(self, request: Request, vault_id: UUID) -> Response:
-        """Replace the key of a vault: its own record and every item sealed anew, or nothing at all. Former versions and what
-        lies in its trash go, because the old key opened them; your other sessions end.
+        """Replace the key of a vault: its own record and every item sealed anew, or nothing at all.
+
+        Former versions and what lies in its trash go, because the old key opened them; your other sessions
+        end.
         """
         given = self.validated(RotationSerializer)
         items = {item["item_id"]: item["sealed"] for item in given["items"]}
         if len(items) != len(given["items"]):
             raise Invalid([FieldProblem("/items", "twice", "An item comes twice.")])
         vault = services.rotate(
-            self.vault(), given["sealed"], items, actor=self.actor, session_id=self.session_id,
-            now=timezone.now(), if_match=if_match(request),
-        )  # fmt: skip
+            self.vault(),
+            given["sealed"],
+            items,
+            actor=self.actor,
+            session_id=self.session_id,
+            now=timezone.now(),
+            if_match=if_match(request),
+        )
         return self.shown(VaultSerializer, vault)
 
 
@@ -214,20 +239,29 @@ class PasswordViewSet(OwnViewSet):
     serializer_class = NewPasswordSerializer
     body_limit = 3 * 1024 * 1024  # 100 records in base64
 
-    @extend_schema(operation_id="change_vault_password", request=NewPasswordSerializer, responses=SignedInSerializer)
+    @extend_schema(
+        operation_id="change_vault_password", request=NewPasswordSerializer, responses=SignedInSerializer
+    )
     def update(self, request: Request) -> Response:
-        """Replace the password of a blind account that has vaults: as `POST /auth/password/change`, with each vault's own record
-        sealed anew, those in the trash too. Every session ends, and this device gets a new one.
+        """Replace the password of a blind account that has vaults: as `POST /auth/password/change`, with each
+        vault's own record sealed anew, those in the trash too. Every session ends, and this device gets a new
+        one.
         """
-        given, device, now = self.validated(NewPasswordSerializer), device_of(request), timezone.now()
+        given = self.validated(NewPasswordSerializer)
+        device = device_of(request)
+        now = timezone.now()
         records = {vault["vault_id"]: vault["sealed"] for vault in given["vaults"]}
         if len(records) != len(given["vaults"]):
             raise Invalid([FieldProblem("/vaults", "twice", "A vault comes twice.")])
         user = self.caller.row()
         check_credentials(user.email, given["secret"], scheme=given["scheme"], device=device)
-        set_password(user.pk, given["password"], kdf=given["kdf"], actor=actors.user(user), now=now, brought=records)
+        set_password(
+            user.pk, given["password"], kdf=given["kdf"], actor=actors.user(user), now=now, brought=records
+        )
         user.refresh_from_db()
-        return signed_in(request, open_session(user, device=device, now=now, method="password change", quietly=True))
+        return signed_in(
+            request, open_session(user, device=device, now=now, method="password change", quietly=True)
+        )
 
 
 class ItemViewSet(VaultApiViewSet):
@@ -235,9 +269,14 @@ class ItemViewSet(VaultApiViewSet):
     conditional = ("create", "update", "destroy")
     without_body = ("restore",)
     scopes = {
-        "list": VAULT_READ, "create": VAULT_WRITE, "retrieve": VAULT_READ, "update": VAULT_WRITE, "destroy": VAULT_WRITE,
-        "restore": VAULT_WRITE, "versions": VAULT_READ,
-    }  # fmt: skip
+        "list": VAULT_READ,
+        "create": VAULT_WRITE,
+        "retrieve": VAULT_READ,
+        "update": VAULT_WRITE,
+        "destroy": VAULT_WRITE,
+        "restore": VAULT_WRITE,
+        "versions": VAULT_READ,
+    }
 
     def items(self) -> Any:
         return Item.objects.filter(vault=self.vault(), purged_at=None)
@@ -254,16 +293,22 @@ class ItemViewSet(VaultApiViewSet):
         )
         return found
 
-    @extend_schema(operation_id="list_vault_items", parameters=[TRASH], responses=ItemHeadSerializer(many=True))
+    @extend_schema(
+        operation_id="list_vault_items", parameters=[TRASH], responses=ItemHeadSerializer(many=True)
+    )
     def list(self, request: Request, vault_id: UUID) -> Response:
         """The items of a vault without their envelopes, newest first."""
         found = self.items().filter(deleted_at__isnull=not self.trash()).annotate(size=Length("ciphertext"))
         return self.page(found.defer("ciphertext"), ItemHeadSerializer)
 
-    @extend_schema(operation_id="create_vault_item", request=NewItemSerializer, responses={201: ItemSerializer})
+    @extend_schema(
+        operation_id="create_vault_item", request=NewItemSerializer, responses={201: ItemSerializer}
+    )
     def create(self, request: Request, vault_id: UUID) -> Response:
-        """Put something into a vault under an id of your choice. The same one sent again is the same one. If-Match has the version
-        of the vault whose key sealed it: after a change of the key it is refused.
+        """Put something into a vault under an id of your choice.
+
+        The same one sent again is the same one. If-Match has the version of the vault whose key sealed it:
+        after a change of the key it is refused.
         """
         given = self.validated(NewItemSerializer)
         made, _ = services.create_item(
@@ -285,8 +330,12 @@ class ItemViewSet(VaultApiViewSet):
 
     @extend_schema(operation_id="delete_vault_item", parameters=[TRASH], responses={204: None})
     def destroy(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
-        """Put an item into the trash. It is purged after 30 days; or now, if it is in the trash and `deleted=true` says so."""
-        now, wanted = timezone.now(), if_match(request)
+        """Put an item into the trash.
+
+        It is purged after 30 days; or now, if it is in the trash and `deleted=true` says so.
+        """
+        now = timezone.now()
+        wanted = if_match(request)
         if self.trash():
             services.purge_item(self.item(deleted=True), actor=self.actor, now=now, if_match=wanted)
         else:

@@ -8,8 +8,8 @@ from django.conf import settings
 from django.db import migrations, models
 
 import accounts.models
+import core.encryption
 import core.ids
-import core.keys
 
 
 class Migration(migrations.Migration):
@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
                         to=settings.AUTH_USER_MODEL,
                     ),
                 ),
-                ("secret", core.keys.EncryptedTextField(help_text="Base32.")),
+                ("secret", core.encryption.EncryptedTextField(help_text="Base32.")),
                 ("last_step", models.BigIntegerField(default=0)),
                 ("confirmed_at", models.DateTimeField(help_text="Until then it guards nothing.", null=True)),
             ],
@@ -60,13 +60,20 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="ApiKey",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 ("label", models.CharField(max_length=80)),
                 ("prefix", models.CharField(max_length=8, unique=True)),
                 ("digest", models.CharField(max_length=64)),
                 (
                     "scopes",
-                    django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=60), size=None),
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=60), size=None
+                    ),
                 ),
                 (
                     "networks",
@@ -99,7 +106,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Passkey",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 ("name", models.CharField(max_length=60)),
                 ("credential_id", models.BinaryField(unique=True)),
                 ("public_key", models.BinaryField()),
@@ -128,17 +140,30 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="EmailProof",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 (
                     "state",
                     models.CharField(
-                        choices=[("waiting", "Waiting"), ("running", "Running"), ("done", "Done"), ("dead", "Dead")],
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("running", "Running"),
+                            ("done", "Done"),
+                            ("dead", "Dead"),
+                        ],
                         default="waiting",
                         max_length=10,
                     ),
                 ),
                 ("attempts", models.PositiveSmallIntegerField(default=0)),
-                ("due_at", models.DateTimeField(help_text="When to try next; while running, when the lease ends.")),
+                (
+                    "due_at",
+                    models.DateTimeField(help_text="When to try next; while running, when the lease ends."),
+                ),
                 ("error", models.CharField(blank=True, default="", max_length=200)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 (
@@ -157,7 +182,7 @@ class Migration(migrations.Migration):
                 ("email", accounts.models.EmailKeyField(max_length=254)),
                 (
                     "details",
-                    core.keys.EncryptedTextField(
+                    core.encryption.EncryptedTextField(
                         default="{}", help_text="JSON: password hash, name and age of a sign-up."
                     ),
                 ),
@@ -189,7 +214,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="RecoveryCode",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
                 ("digest", models.CharField(max_length=64)),
                 ("used_at", models.DateTimeField(null=True)),
                 (

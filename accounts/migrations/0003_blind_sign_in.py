@@ -37,7 +37,9 @@ class Migration(migrations.Migration):
                 condition=models.Q(
                     models.Q(("kdf_iterations", None), ("kdf_salt", None), ("scheme", "password")),
                     models.Q(
-                        django.db.models.lookups.Range(django.db.models.functions.text.Length("kdf_salt"), (16, 64)),
+                        django.db.models.lookups.Range(
+                            django.db.models.functions.text.Length("kdf_salt"), (16, 64)
+                        ),
                         ("kdf_iterations__isnull", False),
                         ("kdf_iterations__range", (600000, 10000000)),
                         ("kdf_salt__isnull", False),

@@ -4,8 +4,8 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+import core.encryption
 import core.ids
-import core.keys
 
 
 class Migration(migrations.Migration):
@@ -43,27 +43,42 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="DataExport",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 (
                     "state",
                     models.CharField(
-                        choices=[("waiting", "Waiting"), ("running", "Running"), ("done", "Done"), ("dead", "Dead")],
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("running", "Running"),
+                            ("done", "Done"),
+                            ("dead", "Dead"),
+                        ],
                         default="waiting",
                         max_length=10,
                     ),
                 ),
                 ("attempts", models.PositiveSmallIntegerField(default=0)),
-                ("due_at", models.DateTimeField(help_text="When to try next; while running, when the lease ends.")),
+                (
+                    "due_at",
+                    models.DateTimeField(help_text="When to try next; while running, when the lease ends."),
+                ),
                 ("error", models.CharField(blank=True, default="", max_length=200)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
-                ("key", core.keys.EncryptedTextField(help_text="AES-256, hexadecimal.")),
+                ("key", core.encryption.EncryptedTextField(help_text="AES-256, hexadecimal.")),
                 ("parts", models.PositiveIntegerField(default=0)),
                 ("size", models.BigIntegerField(default=0, help_text="Bytes of the archive.")),
                 ("expires_at", models.DateTimeField(help_text="Its link is good until then.", null=True)),
                 (
                     "user",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="exports", to=settings.AUTH_USER_MODEL
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="exports",
+                        to=settings.AUTH_USER_MODEL,
                     ),
                 ),
             ],
@@ -81,7 +96,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Identity",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 ("provider", models.CharField(max_length=20)),
                 ("issuer", models.CharField(max_length=255)),
                 ("subject", models.CharField(max_length=255)),
@@ -99,7 +119,9 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name_plural": "identities",
                 "ordering": ["-id"],
-                "constraints": [models.UniqueConstraint(models.F("issuer"), models.F("subject"), name="identity_once")],
+                "constraints": [
+                    models.UniqueConstraint(models.F("issuer"), models.F("subject"), name="identity_once")
+                ],
             },
         ),
     ]

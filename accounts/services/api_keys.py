@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from accounts import api_keys, revocation
+from accounts.credentials import api_keys, revocation
 from accounts.errors import TooManyOfThese
 from accounts.models import ApiKey, User
 from accounts.services.roles import within
@@ -21,9 +21,12 @@ MOST = 50  # live keys of one owner
 def issue_api_key(owner_id: UUID, *, actor: Actor, now: datetime, **facts: Any) -> tuple[ApiKey, str]:
     """The stored key and its text, which cannot be shown again. `facts` are fields of ApiKey.
 
-    Raises TooManyOfThese, and BeyondYourRights for a permission that its owner does not hold: it must not wake up later.
+    Raises TooManyOfThese, and BeyondYourRights for a permission that its owner does not hold: it must not
+    wake up later.
     """
-    owner = User.objects.alive().select_for_update(no_key=True).get(pk=owner_id)  # parallel requests count one another
+    owner = (
+        User.objects.alive().select_for_update(no_key=True).get(pk=owner_id)
+    )  # parallel requests count one another
     within(set(facts["scopes"]) & set(all_permissions()), owner.permission_codes())
     if ApiKey.objects.live(now=now).filter(owner=owner).count() >= MOST:
         raise TooManyOfThese

@@ -1,4 +1,7 @@
-"""Forgetting a person: what they own goes, and what is personal of them in the trail. The chain stays verifiable."""
+"""Forgetting a person: what they own goes, and what is personal of them in the trail.
+
+The chain stays verifiable.
+"""
 
 from datetime import datetime
 from uuid import UUID
@@ -9,13 +12,14 @@ from django.db import transaction
 from django.db.models import ProtectedError
 
 from accounts.models import DataExport, EmailProof, User
-from accounts.services.exports import drop_parts
-from accounts.services.people import delete_user
-from accounts.services.roles import ANY
+from accounts.services.data_exports import drop_parts
+from accounts.services.users import delete_user
 from audit.actors import SYSTEM, Actor
 from audit.selectors import values_about
-from audit.services import Subject, erase_personal, record
+from audit.services import erase_personal, record
+from audit.subjects import Subject
 from core import lifecycle
+from core.http.preconditions import ANY_VERSION
 from core.models import Mail, StoredAnswer
 
 log = structlog.get_logger(__name__)
@@ -34,8 +38,9 @@ def purge_users(before: datetime) -> int:
 
 @transaction.atomic
 def close_and_erase(email: str, *, actor: Actor, now: datetime) -> dict[str, int]:
-    """Erase whoever has this address, at once and for good; what was how many. Where there is no account, what is left of
-    the address goes. Raises LastAdmin.
+    """Erase whoever has this address, at once and for good; what was how many.
+
+    Where there is no account, what is left of the address goes. Raises LastAdmin.
     """
     user = User.objects.get_queryset().filter(email=email).first()
     if user is None:
@@ -45,19 +50,24 @@ def close_and_erase(email: str, *, actor: Actor, now: datetime) -> dict[str, int
 
 @transaction.atomic
 def erase_person(pk: UUID, *, actor: Actor, now: datetime) -> dict[str, int]:
-    """Erase somebody by id, closing the account first; nothing where there is none. For who came back with a restore. Raises LastAdmin."""
+    """Erase somebody by id, closing the account first; nothing where there is none.
+
+    For who came back with a restore. Raises LastAdmin.
+    """
     user = User.objects.get_queryset().filter(pk=pk).first()
     if user is None:
         return {}
     if user.deleted_at is None:
-        user = delete_user(user.pk, actor=actor, now=now, if_match=ANY)
+        user = delete_user(user.pk, actor=actor, now=now, if_match=ANY_VERSION)
     return erase_user(user, actor=actor)
 
 
 @transaction.atomic
 def erase_user(user: User, *, actor: Actor) -> dict[str, int]:
-    """Everything personal of a closed account; nothing when it was opened again meanwhile. The person is locked before
-    what they own, as everywhere. Raises ProtectedError when an app has left something.
+    """Everything personal of a closed account; nothing when it was opened again meanwhile.
+
+    The person is locked before what they own, as everywhere. Raises ProtectedError when an app has left
+    something.
     """
     closed = User.objects.deleted().select_for_update().filter(pk=user.pk, deleted_at=user.deleted_at)
     if not closed.exists():
@@ -69,7 +79,12 @@ def erase_user(user: User, *, actor: Actor) -> dict[str, int]:
 def _addresses(user: User) -> frozenset[str]:
     """Addresses that were the user's and are nobody else's now."""
     former = values_about(user.pk, event="user.email_changed", fields=("email_before", "email_after"))
-    others = User.objects.get_queryset().filter(email__in=former).exclude(pk=user.pk).values_list("email", flat=True)
+    others = (
+        User.objects.get_queryset()
+        .filter(email__in=former)
+        .exclude(pk=user.pk)
+        .values_list("email", flat=True)
+    )
     return frozenset({user.email, *former} - set(others))
 
 
@@ -93,7 +108,12 @@ def erase_account(person: UUID | None, addresses: frozenset[str]) -> dict[str, i
 
 
 def _withdraw_mails(addresses: frozenset[str]) -> int:
-    """Delete mails to others that would still tell one of these addresses. What was sent has forgotten what it said."""
+    """Delete mails to others that would still tell one of these addresses.
+
+    What was sent has forgotten what it said.
+    """
     unsent = Mail.objects.exclude(state=Mail.State.DONE)
-    telling = [mail.pk for mail in unsent.iterator() if any(address in mail.facts.lower() for address in addresses)]
+    telling = [
+        mail.pk for mail in unsent.iterator() if any(address in mail.facts.lower() for address in addresses)
+    ]
     return Mail.objects.filter(pk__in=telling).delete()[0]

@@ -7,8 +7,9 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import connection, transaction
 
-from accounts import challenges, oidc
-from accounts.devices import Device
+from accounts.credentials import challenges, oidc
+from accounts.credentials.known_devices import Device
+from accounts.credentials.oidc import Claims
 from accounts.errors import (
     ChallengeRefused,
     ConnectFirst,
@@ -18,30 +19,35 @@ from accounts.errors import (
     ProviderRefused,
 )
 from accounts.models import Identity, Session, User, normalise_email
-from accounts.oidc import Claims
-from accounts.services.people import add_user, hold
 from accounts.services.roles import USER
 from accounts.services.sign_in import finish_first_step
+from accounts.services.users import add_user, hold
 from audit import actors
 from audit.actors import ANONYMOUS
-from audit.services import Subject, record
-from core import keys, mail
+from audit.services import record
+from audit.subjects import Subject
+from core import encryption
+from core.jobs import mail
 
-BROWSER, NONCE, VERIFIER = "oidc browser", "oidc nonce", "oidc verifier"
+BROWSER = "oidc browser"
+NONCE = "oidc nonce"
+VERIFIER = "oidc verifier"
 
 
 def begin_oidc(provider: str, *, user: User | None, now: datetime) -> tuple[str, str]:
-    """The address to send a browser to, and a secret for it to keep in a cookie. `user` connects; nobody signs in.
+    """The address to send a browser to, and a secret for it to keep in a cookie.
 
-    Nonce and PKCE verifier are computed from the state's random part: nothing is stored until somebody comes back.
-    Raises NotFound, ProviderAway.
+    `user` connects; nobody signs in.
+
+    Nonce and PKCE verifier are computed from the state's random part: nothing is stored until somebody comes
+    back. Raises NotFound, ProviderAway.
     """
     state, random = challenges.issue(_purpose(provider, user), user=user, now=now)
     text = random.hex()
     address = oidc.authorization_url(
-        provider, state=state, nonce=keys.sign(NONCE, text), verifier=keys.sign(VERIFIER, text)
+        provider, state=state, nonce=encryption.sign(NONCE, text), verifier=encryption.sign(VERIFIER, text)
     )
-    return address, keys.sign(BROWSER, text)
+    return address, encryption.sign(BROWSER, text)
 
 
 def sign_in_by_oidc(
@@ -49,15 +55,21 @@ def sign_in_by_oidc(
 ) -> Session:
     """A session for whoever the provider says it is; an account is made where there is none.
 
-    Raises ChallengeRefused (state of another browser, too old, or used), ProviderAway, ProviderRefused, ConnectFirst,
-    ProviderEmailUnverified, CredentialsRefused, EmailTaken, EmailUnverified, MfaRequired.
+    Raises ChallengeRefused (state of another browser, too old, or used), ProviderAway, ProviderRefused,
+    ConnectFirst, ProviderEmailUnverified, CredentialsRefused, EmailTaken, EmailUnverified, MfaRequired.
     """
     try:
         asked, claims = _come_back(provider, None, code=code, state=state, iss=iss, cookie=cookie, now=now)
         with transaction.atomic():
             challenges.spend(asked)
             user = _account_of(provider, claims, now=now)
-    except (ChallengeRefused, ProviderRefused, CredentialsRefused, ConnectFirst, ProviderEmailUnverified) as refusal:
+    except (
+        ChallengeRefused,
+        ProviderRefused,
+        CredentialsRefused,
+        ConnectFirst,
+        ProviderEmailUnverified,
+    ) as refusal:
         record("sign_in.failed", actor=ANONYMOUS, subject=Subject("user"), factor=provider, code=refusal.code)
         raise
     return finish_first_step(user, method=provider, device=device, now=now)
@@ -81,10 +93,13 @@ def connect_identity(
 @transaction.atomic
 def disconnect_identity(identity: Identity) -> None:
     """The owner can sign in by what is left, or by a link to choose a password."""
-    user, subject = identity.user, identity.as_subject()
+    user = identity.user
+    subject = identity.as_subject()
     if Identity.objects.filter(pk=identity.pk).delete()[0]:
         record("identity.disconnected", actor=actors.user(user), subject=subject)
-        mail.post(user.email, "identities_changed", person=user.pk, added=False, provider=identity.provider)
+        mail.enqueue_mail(
+            user.email, "identities_changed", person=user.pk, added=False, provider=identity.provider
+        )
 
 
 def _purpose(provider: str, user: User | None) -> str:
@@ -98,19 +113,24 @@ def _come_back(
     asked = challenges.read(state, _purpose(provider, user), now=now)
     text = asked.nonce.hex()
     same_user = asked.user_id == (user.pk if user else None) and asked.epoch == (user.epoch if user else 0)
-    if not same_user or not cookie.isascii() or not keys.genuine(BROWSER, text, cookie):
+    if not same_user or not cookie.isascii() or not encryption.verify_signature(BROWSER, text, cookie):
         raise ChallengeRefused
     if iss and iss != oidc.provider(provider).issuer:
         raise ProviderRefused
-    return asked, oidc.redeem(provider, code, nonce=keys.sign(NONCE, text), verifier=keys.sign(VERIFIER, text))
+    return asked, oidc.redeem(
+        provider, code, nonce=encryption.sign(NONCE, text), verifier=encryption.sign(VERIFIER, text)
+    )
 
 
 def _account_of(provider: str, claims: Claims, *, now: datetime) -> User:
-    """The account that these claims open. It is connected by address only where both sides have checked that, and never
-    while it is one of staff.
+    """The account that these claims open.
+
+    It is connected by address only where both sides have checked that, and never while it is one of staff.
     """
     _one_at_a_time(claims)
-    identity = Identity.objects.select_related("user").filter(issuer=claims.issuer, subject=claims.subject).first()
+    identity = (
+        Identity.objects.select_related("user").filter(issuer=claims.issuer, subject=claims.subject).first()
+    )
     if identity:
         if identity.user.deleted_at or not identity.user.is_active:
             raise CredentialsRefused
@@ -148,17 +168,21 @@ def _checked_address(claims: Claims) -> str:
     return email
 
 
-def _connect(user: User, provider: str, claims: Claims, *, now: datetime | None, quietly: bool = False) -> Identity:
+def _connect(
+    user: User, provider: str, claims: Claims, *, now: datetime | None, quietly: bool = False
+) -> Identity:
     made = Identity.objects.create(
         user=user, provider=provider, issuer=claims.issuer, subject=claims.subject, last_used_at=now
     )
     record("identity.connected", actor=actors.user(user), subject=made)
     if not quietly:
-        mail.post(user.email, "identities_changed", person=user.pk, added=True, provider=provider)
+        mail.enqueue_mail(user.email, "identities_changed", person=user.pk, added=True, provider=provider)
     return made
 
 
 def _one_at_a_time(claims: Claims) -> None:
     """Two first sign-ins of one person at once make one account: the second waits and finds it."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{claims.issuer} {claims.subject}"])
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{claims.issuer} {claims.subject}"]
+        )

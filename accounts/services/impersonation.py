@@ -1,7 +1,7 @@
 """Staff acting as a customer: for half an hour, in everybody's sight, and never near credentials.
 
-The session belongs to the customer and names its impersonator; so does each of its tokens (claim `act`, RFC 8693, 4.1), and
-the trail adds them to every entry.
+The session belongs to the customer and names its impersonator; so does each of its tokens (claim `act`, RFC
+8693, 4.1), and the trail adds them to every entry.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -10,14 +10,15 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from accounts.devices import Device
+from accounts.credentials.known_devices import Device
 from accounts.errors import BeyondYourRights, LinkRefused
 from accounts.models import Session, User
 from accounts.permissions import USERS_IMPERSONATE
 from accounts.services.sessions import still_right
 from audit import actors
 from audit.services import record
-from core import keys, mail
+from core import encryption
+from core.jobs import mail
 
 PERIOD = timedelta(minutes=30)
 FETCH_WITHIN = timedelta(minutes=2)
@@ -35,12 +36,18 @@ def begin_impersonation(user_id: UUID, *, staff: User, reason: str, now: datetim
     if not staff.may(USERS_IMPERSONATE) or user.permission_codes():
         raise BeyondYourRights
     session = Session.objects.create(
-        user=user, impersonator=staff, generation=0, proved_at=NEVER, rotated_at=now, idle_at=now + PERIOD, expires_at=now + PERIOD
-    )  # fmt: skip
+        user=user,
+        impersonator=staff,
+        generation=0,
+        proved_at=NEVER,
+        rotated_at=now,
+        idle_at=now + PERIOD,
+        expires_at=now + PERIOD,
+    )
     record("impersonation.begun", actor=actors.staff(staff), subject=session, personal={"reason": reason})
     end = f"{session.expires_at:%Y-%m-%d %H:%M} UTC"
-    mail.post(user.email, "impersonated", person=user.pk, reason=reason, end=end)
-    return f"{settings.FRONT_END_URL}/impersonate#{keys.token(SIGNATURE, session.pk)}"
+    mail.enqueue_mail(user.email, "impersonated", person=user.pk, reason=reason, end=end)
+    return f"{settings.FRONT_END_URL}/impersonate#{encryption.make_token(SIGNATURE, session.pk)}"
 
 
 @transaction.atomic
@@ -49,7 +56,7 @@ def fetch_impersonation(token: str, *, device: Device, now: datetime) -> Session
 
     Raises LinkRefused, also once the impersonator has lost the right to it.
     """
-    if (pk := keys.read_token(SIGNATURE, token)) is None:
+    if (pk := encryption.read_token(SIGNATURE, token)) is None:
         raise LinkRefused
     waiting = Session.objects.live(now=now).filter(pk=pk, generation=0, created_at__gt=now - FETCH_WITHIN)
     if not waiting.update(generation=1, rotated_at=now, agent=device.agent, network=device.network):

@@ -8,16 +8,16 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from accounts import revocation
+from accounts.credentials import revocation
 from accounts.errors import BeyondYourRights, BlindStaff, LastAdmin, RoleBuiltIn, RoleInUse, RoleTaken
 from accounts.models import Role, Session, User, normalise_email
 from audit.actors import SYSTEM, Actor
 from audit.services import record
+from core.http.preconditions import ANY_VERSION, IfMatch
 from core.permissions import ADMIN_ACCESS, all_permissions
-from core.preconditions import IfMatch
 
-ANY = IfMatch(None)
-ADMIN, USER = "admin", "user"
+ADMIN = "admin"
+USER = "user"
 BUILT_IN: dict[str, list[str] | None] = {  # None: every permission
     ADMIN: None,
     USER: [],
@@ -38,11 +38,12 @@ def set_roles(
     actor: Actor,
     now: datetime,
     limit: frozenset[str] | None = None,
-    if_match: IfMatch = ANY,
+    if_match: IfMatch = ANY_VERSION,
 ) -> None:
     """Give a user exactly these roles, from their next request on. Raises LastAdmin, PreconditionFailed.
 
-    `limit` is what the giver may do: roles beyond it are neither given nor taken. Raises BeyondYourRights, BlindStaff.
+    `limit` is what the giver may do: roles beyond it are neither given nor taken. Raises BeyondYourRights,
+    BlindStaff.
     """
     lock_admins()
     if ADMIN not in names:
@@ -57,7 +58,9 @@ def set_roles(
     if user.kdf and any(ADMIN_ACCESS.code in role.permissions for role in after.values()):
         raise BlindStaff
     user.roles.set(after.values())
-    record("user.roles_changed", actor=actor, subject=user, changes={"roles": [sorted(before), sorted(after)]})
+    record(
+        "user.roles_changed", actor=actor, subject=user, changes={"roles": [sorted(before), sorted(after)]}
+    )
     User.objects.filter(pk=user_id).update(version=F("version") + 1)
     revocation.raise_epoch(user_id, now=now)
 
@@ -96,10 +99,17 @@ def create_role(*, name: str, permissions: list[str], actor: Actor, limit: froze
 
 @transaction.atomic
 def change_role(
-    role_id: UUID, *, name: str, permissions: list[str], actor: Actor, limit: frozenset[str], if_match: IfMatch
+    role_id: UUID,
+    *,
+    name: str,
+    permissions: list[str],
+    actor: Actor,
+    limit: frozenset[str],
+    if_match: IfMatch,
 ) -> Role:
-    """Replace name and permissions; whoever has it feels it on their next request. Raises RoleBuiltIn, RoleTaken,
-    BeyondYourRights, PreconditionFailed, BlindStaff.
+    """Replace name and permissions; whoever has it feels it on their next request.
+
+    Raises RoleBuiltIn, RoleTaken, BeyondYourRights, PreconditionFailed, BlindStaff.
     """
     role = _own_role(role_id, limit, if_match)
     within(permissions, limit)
@@ -119,7 +129,9 @@ def change_role(
             role.save(update_fields=["name", "permissions", "version"])
     except IntegrityError:
         raise RoleTaken from None
-    record("role.changed", actor=actor, subject=role, changes={"role": [before, [role.name, role.permissions]]})
+    record(
+        "role.changed", actor=actor, subject=role, changes={"role": [before, [role.name, role.permissions]]}
+    )
     return role
 
 
@@ -138,7 +150,9 @@ def _own_role(role_id: UUID, limit: frozenset[str], if_match: IfMatch) -> Role:
     if_match.check(role.version)
     if role.built_in:
         raise RoleBuiltIn
-    within(set(role.permissions) & set(all_permissions()), limit)  # what is no permission any more binds nobody
+    within(
+        set(role.permissions) & set(all_permissions()), limit
+    )  # what is no permission any more binds nobody
     return role
 
 
@@ -146,16 +160,20 @@ def upsert_roles(**_: Any) -> None:
     """The built-in roles as this version defines them; runs after each migration."""
     for name, codes in BUILT_IN.items():
         wanted = sorted(all_permissions()) if codes is None else codes
-        role, created = Role.objects.get_or_create(name=name, defaults={"permissions": wanted, "built_in": True})
+        role, created = Role.objects.get_or_create(
+            name=name, defaults={"permissions": wanted, "built_in": True}
+        )
         if not created and (role.permissions != wanted or not role.built_in):
-            role.permissions, role.built_in, role.version = wanted, True, role.version + 1
+            role.permissions = wanted
+            role.built_in = True
+            role.version = role.version + 1
             role.save(update_fields=["permissions", "built_in", "version"])
             record("role.changed", actor=SYSTEM, subject=role, permissions=wanted)
 
 
 def ensure_admin(*, email: str, password: str, name: str = "") -> tuple[User, bool]:
     """The admin with this address, made when missing; True when made. An existing one keeps its password."""
-    from accounts.services.people import register_user
+    from accounts.services.users import register_user
 
     found = User.objects.alive().filter(email=normalise_email(email)).first()
     if found is None:
@@ -163,5 +181,7 @@ def ensure_admin(*, email: str, password: str, name: str = "") -> tuple[User, bo
             email=email, password=password, name=name, role=ADMIN, actor=SYSTEM, verified_at=timezone.now()
         ), True
     if not found.roles.filter(name=ADMIN).exists():
-        set_roles(found.pk, {role.name for role in found.roles.all()} | {ADMIN}, actor=SYSTEM, now=timezone.now())
+        set_roles(
+            found.pk, {role.name for role in found.roles.all()} | {ADMIN}, actor=SYSTEM, now=timezone.now()
+        )
     return found, False

@@ -8,16 +8,17 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 
-from accounts import devices, revocation
-from accounts.devices import Device
+from accounts.credentials import known_devices, revocation
+from accounts.credentials.known_devices import Device
+from accounts.credentials.tokens import read_refresh, refresh_token
 from accounts.errors import CredentialsRefused, RefreshRefused
 from accounts.models import Session, User
 from accounts.permissions import USERS_IMPERSONATE
-from accounts.tokens import read_refresh, refresh_token
 from audit import actors
 from audit.actors import ANONYMOUS, Actor
-from audit.services import Subject, record
-from core import mail
+from audit.services import record
+from audit.subjects import Subject
+from core.jobs import mail
 
 log = structlog.get_logger(__name__)
 
@@ -26,14 +27,15 @@ log = structlog.get_logger(__name__)
 def open_session(
     user: User, *, device: Device, now: datetime, method: str = "password", quietly: bool = False
 ) -> Session:
-    """A session for a user who has just proved who they are. A device that was not theirs before is told by mail,
-    unless `quietly`. Raises CredentialsRefused when what was proved has ended meanwhile: a password that was replaced
-    while it was being hashed opens nothing.
+    """A session for a user who has just proved who they are.
+
+    A device that was not theirs before is told by mail, unless `quietly`. Raises CredentialsRefused when what
+    was proved has ended meanwhile: a password that was replaced while it was being hashed opens nothing.
     """
     same = User.objects.alive().select_for_update(no_key=True).filter(pk=user.pk, is_active=True)
     if not same.filter(password=user.password, epoch=user.epoch).exists():
         raise CredentialsRefused
-    strange = not quietly and not devices.known(user, device) and user.sessions.exists()
+    strange = not quietly and not known_devices.known(user, device) and user.sessions.exists()
     session = Session.objects.create(
         user=user,
         rotated_at=now,
@@ -52,7 +54,7 @@ def open_session(
 def tell(template: str, user: User, *, device: Device, now: datetime) -> None:
     """Mail the owner of an account what happened on a device."""
     facts: dict[str, Any] = {"device": describe(device.agent), "network": device.network}
-    mail.post(user.email, template, person=user.pk, time=f"{now:%Y-%m-%d %H:%M} UTC", **facts)
+    mail.enqueue_mail(user.email, template, person=user.pk, time=f"{now:%Y-%m-%d %H:%M} UTC", **facts)
 
 
 def describe(agent: str) -> str:
@@ -65,10 +67,13 @@ def describe(agent: str) -> str:
 
 
 def rotate_session(token: str, *, now: datetime) -> tuple[Session, str]:
-    """Exchange a refresh token for the session and its next token. One conditional UPDATE decides among many callers.
+    """Exchange a refresh token for the session and its next token.
 
-    The previous token gives the same successor for `REFRESH_GRACE` (a lost answer, a second tab); any later use of an
-    old token ends the session, because somebody else may hold it (RFC 9700, 4.14.2). Raises RefreshRefused.
+    One conditional UPDATE decides among many callers.
+
+    The previous token gives the same successor for `REFRESH_GRACE` (a lost answer, a second tab); any later
+    use of an old token ends the session, because somebody else may hold it (RFC 9700, 4.14.2). Raises
+    RefreshRefused.
     """
     read = read_refresh(token)
     if read is None:
@@ -86,13 +91,21 @@ def rotate_session(token: str, *, now: datetime) -> tuple[Session, str]:
         _end_reused(session, generation, now=now)
         raise RefreshRefused
     if moved:
-        with actors.coming_from(impersonator_id=session.impersonator_id):
-            record("session.refreshed", actor=actors.user(session.user), subject=session, generation=generation + 1)
+        with actors.request_origin(impersonator_id=session.impersonator_id):
+            record(
+                "session.refreshed",
+                actor=actors.user(session.user),
+                subject=session,
+                generation=generation + 1,
+            )
     return session, refresh_token(session.pk, generation + 1)
 
 
 def still_right(session: Session) -> bool:
-    """Whether a session is its owner's, or staff may go on acting as somebody who has no rights. Two queries for staff."""
+    """Whether a session is its owner's, or staff may go on acting as somebody who has no rights.
+
+    Two queries for staff.
+    """
     staff = session.impersonator
     if staff is None:
         return True
@@ -104,7 +117,7 @@ def still_right(session: Session) -> bool:
 def _end_reused(session: Session, generation: int, *, now: datetime) -> None:
     log.warning("refresh_reused", session=str(session.pk), user=str(session.user_id))
     revocation.revoke_sessions(session.user_id, now=now, session_ids=[session.pk])
-    with actors.coming_from(impersonator_id=session.impersonator_id):
+    with actors.request_origin(impersonator_id=session.impersonator_id):
         record("session.reuse_detected", actor=ANONYMOUS, subject=session, generation=generation)
     tell("session_reused", session.user, device=Device(session.agent, session.network), now=now)
 
@@ -114,7 +127,7 @@ def close_session(token: str, *, now: datetime) -> None:
     read = read_refresh(token)
     if read is not None:
         for session in Session.objects.filter(pk=read[0]).select_related("user"):
-            with actors.coming_from(impersonator_id=session.impersonator_id):
+            with actors.request_origin(impersonator_id=session.impersonator_id):
                 end_sessions(session.user_id, [session.pk], now=now, actor=actors.user(session.user))
 
 

@@ -9,8 +9,10 @@ from django.conf import settings
 from django.contrib.auth.hashers import check_password
 from django.db import transaction
 
-from accounts import challenges, devices, passkeys, throttle
-from accounts.devices import Device
+from accounts.credentials import challenges, known_devices, passkeys, throttling
+from accounts.credentials.hashing import HashingBusy
+from accounts.credentials.known_devices import Device
+from accounts.credentials.throttling import Bucket
 from accounts.errors import (
     ChallengeRefused,
     CodeRefused,
@@ -19,49 +21,56 @@ from accounts.errors import (
     MfaRequired,
     PasskeyRefused,
 )
-from accounts.hashing import HashingBusy
 from accounts.models import Passkey, Session, Totp, User, normalise_email
 from accounts.selectors import factors_of
-from accounts.services.emails import request_verification
-from accounts.services.factors import use_code, use_passkey, use_recovery_code
+from accounts.services.email_links import request_verification
+from accounts.services.mfa import use_code, use_passkey, use_recovery_code
 from accounts.services.sessions import open_session
-from accounts.throttle import Bucket
 from audit import actors
 from audit.actors import ANONYMOUS
-from audit.services import Subject, record
+from audit.services import record
+from audit.subjects import Subject
 
 # A hash of nothing, at the declared cost: somebody unknown costs what somebody known does.
-NOBODY = "argon2$argon2id$v=19$m=65536,t=3,p=4$Z2V0eW91c2l0ZS1ub2JvZHk$0Zb1o8SVZDQfT0VvB6qNCYzkBDHVcKXnrbnXKUtPkVg"
+NOBODY = (
+    "argon2$argon2id$v=19$m=65536,t=3,p=4$Z2V0eW91c2l0ZS1ub2JvZHk$0Zb1o8SVZDQfT0VvB6qNCYzkBDHVcKXnrbnXKUtPkVg"
+)
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-SECOND, SIGN_IN, AGAIN = "second factor", "passkey sign-in", "passkey reauthentication"
+SECOND = "second factor"
+SIGN_IN = "passkey sign-in"
+AGAIN = "passkey reauthentication"
 
 
 def check_credentials(email: str, secret: str, *, device: Device, scheme: str = User.Scheme.PASSWORD) -> User:
-    """The user these belong to. `secret` is the password or, for a blind account, what its client derived: one never
-    stands for the other. Raises CredentialsRefused, TooManyAttempts; hashes exactly once whoever asks.
+    """The user these belong to.
+
+    `secret` is the password or, for a blind account, what its client derived: one never stands for the other.
+    Raises CredentialsRefused, TooManyAttempts; hashes exactly once whoever asks.
     """
     address = normalise_email(email)
     user = User.objects.alive().filter(email=address, is_active=True).first()
     buckets = _buckets("password", address, user, device)
-    throttle.reserve(buckets)
+    throttling.reserve(buckets)
     expected = user.password if user and user.scheme == scheme else ""
     try:
         right = check_password(secret, expected or NOBODY)
     except HashingBusy:
-        throttle.give_back(buckets, proved=False)
+        throttling.give_back(buckets, proved=False)
         raise
     if not right or not expected or user is None:
         about = user or Subject("user")
-        tried = {"tried": address} if ADDRESS.fullmatch(address) else {}  # else it may be a password in the wrong field
+        tried = (
+            {"tried": address} if ADDRESS.fullmatch(address) else {}
+        )  # else it may be a password in the wrong field
         record("sign_in.failed", actor=ANONYMOUS, subject=about, personal=tried, factor="password")
         raise CredentialsRefused
-    throttle.give_back(buckets, proved=True)
+    throttling.give_back(buckets, proved=True)
     return user
 
 
 def _buckets(what: str, account: str, user: User | None, device: Device) -> list[Bucket]:
     """What this attempt counts against."""
-    nonce = devices.known(user, device) if user else ""
+    nonce = known_devices.known(user, device) if user else ""
     if nonce:
         return [Bucket(f"{what}:device:{nonce}", free=10, longest=900)]
     who = hashlib.sha256(account.encode()).hexdigest()[:32]  # Redis keeps no address
@@ -120,22 +129,23 @@ def check_factor(
 ) -> str:
     """Judge a second factor; return which it was. A code is good once, and so is `asked`.
 
-    Whoever comes here had the password: past 20 wrong codes in six hours an account waits too, unless its device is
-    known, and tells its owner by the trail. A passkey and a recovery code cannot be guessed and do not wait with it.
+    Whoever comes here had the password: past 20 wrong codes in six hours an account waits too, unless its
+    device is known, and tells its owner by the trail. A passkey and a recovery code cannot be guessed and do
+    not wait with it.
     """
     buckets = _buckets("factor", user.pk.hex, user, device)
-    if "code" in answer and not devices.known(user, device):
+    if "code" in answer and not known_devices.known(user, device):
         buckets.append(Bucket(f"factor:{user.pk.hex}", free=20, longest=3600))
-    throttle.reserve(buckets)
+    throttling.reserve(buckets)
     try:
         method = _judge(user, answer, asked=asked, now=now)
     except (CodeRefused, PasskeyRefused):
         record("sign_in.failed", actor=ANONYMOUS, subject=user, factor=next(iter(answer)))
         raise
     except ChallengeRefused:
-        throttle.give_back(buckets, proved=False)
+        throttling.give_back(buckets, proved=False)
         raise
-    throttle.give_back(buckets, proved=True)
+    throttling.give_back(buckets, proved=True)
     return method
 
 
@@ -164,7 +174,10 @@ def begin_passkey_sign_in(*, now: datetime) -> tuple[str, dict[str, Any]]:
 
 
 def passkey_user(challenge: str, credential: dict[str, Any], *, now: datetime) -> User:
-    """Whose passkey answered the challenge, with its owner verified. Raises ChallengeRefused, PasskeyRefused."""
+    """Whose passkey answered the challenge, with its owner verified.
+
+    Raises ChallengeRefused, PasskeyRefused.
+    """
     asked = challenges.read(challenge, SIGN_IN, now=now)
     try:
         return use_passkey(credential, asked, alone=True, now=now)
@@ -173,7 +186,9 @@ def passkey_user(challenge: str, credential: dict[str, Any], *, now: datetime) -
         raise
 
 
-def sign_in_by_passkey(challenge: str, credential: dict[str, Any], *, device: Device, now: datetime) -> Session:
+def sign_in_by_passkey(
+    challenge: str, credential: dict[str, Any], *, device: Device, now: datetime
+) -> Session:
     """A session for the owner of a passkey. Raises ChallengeRefused, PasskeyRefused, EmailUnverified."""
     user = passkey_user(challenge, credential, now=now)
     _demand_confirmed_address(user, now=now)

@@ -14,11 +14,11 @@ from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
-from accounts import services
+from accounts.credentials.tokens import refresh_token
 from accounts.models import Session
-from accounts.tokens import refresh_token
+from accounts.services import email_links
 from conftest import PASSWORD, dump
-from core import mail
+from core.jobs import mail
 
 ORIGIN = "http://localhost:3000"
 FROM_PAGE = {"X-Requested-With": "fetch", "Origin": ORIGIN}
@@ -39,8 +39,8 @@ def cookie_of(session: Session, generation: int | None = None) -> Client:
 
 def mails_to(address: str, *, now=None) -> list[str]:
     """Let the workers do what waits, then read what has been mailed to `address`, oldest first."""
-    services.mail_proofs(now=now or timezone.now())
-    mail.deliver(now=now or timezone.now())
+    email_links.mail_proofs(now=now or timezone.now())
+    mail.deliver_due_mail(now=now or timezone.now())
     return [path.read_text() for path in sorted(Path(settings.MAIL_FOLDER).glob(f"*-{address}.txt"))]
 
 
@@ -64,7 +64,9 @@ def answer(challenge: str, **factor) -> HttpResponse:
 
 
 def calm_address() -> str:
-    """An address whose minute at django-ratelimit neither began just now nor ends soon: its windows are fixed, shifted by CRC."""
+    """An address whose minute at django-ratelimit neither began just now nor ends soon: its windows are
+    fixed, shifted by CRC.
+    """
     return next(
         address
         for address in (f"198.51.100.{number}" for number in range(1, 255))
@@ -78,8 +80,15 @@ def auth_hash(password: str, salt: bytes, iterations: int = 600_000) -> str:
     return base64.b64encode(HKDF(hashes.SHA256(), 32, b"", b"getyousite/v1/auth").derive(master)).decode()
 
 
-def blind(password: str, *, salt: bytes = b"sixteen bytes ok", iterations: int = 600_000) -> dict[str, object]:
+def blind(
+    password: str, *, salt: bytes = b"sixteen bytes ok", iterations: int = 600_000
+) -> dict[str, object]:
     """The fields that make an account blind, or set a new password of one."""
     kdf = {"algorithm": "PBKDF2-SHA256", "iterations": iterations}
     encoded = base64.b64encode(salt).decode()
-    return {"scheme": "blind", "kdf": kdf, "salt": encoded, "auth_hash": auth_hash(password, salt, iterations)}
+    return {
+        "scheme": "blind",
+        "kdf": kdf,
+        "salt": encoded,
+        "auth_hash": auth_hash(password, salt, iterations),
+    }

@@ -14,7 +14,7 @@ def member(password_hash):
 @pytest.fixture(autouse=True)
 def mailbox(settings, tmp_path):
     """Mails of this test alone."""
-    settings.EMAIL_BACKEND = "core.mail.FolderBackend"  # Django's test runner had put its own in place
+    settings.EMAIL_BACKEND = "core.jobs.mail.FolderBackend"  # Django's test runner had put its own in place
     settings.MAIL_FOLDER = str(tmp_path / "mail")
     yield tmp_path / "mail"
     shutil.rmtree(tmp_path / "mail", ignore_errors=True)

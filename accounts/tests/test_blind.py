@@ -11,15 +11,15 @@ from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
-from accounts import blind as server
-from accounts import services
+from accounts.credentials import zero_knowledge as server
 from accounts.models import Kdf, Role, User
+from accounts.services import users
 from accounts.tests.calls import auth_hash, blind, link_token, mails_to, post
 from accounts.tests.factories import UserFactory
 from audit import actors
 from audit.models import Entry
 from conftest import PASSWORD, Api, sign_in
-from core import cache
+from core.storage import cache
 
 pytestmark = pytest.mark.django_db
 SECRET = blind(PASSWORD)
@@ -45,7 +45,9 @@ def test_a_blind_account_signs_up_and_in_with_what_its_client_derived(settings):
     made = sign_up()
     told = ask().json()
     salt = base64.b64decode(told["salt"])
-    login = post(Client(), "login", {"email": EMAIL, "auth_hash": auth_hash(PASSWORD, salt, told["kdf"]["iterations"])})
+    login = post(
+        Client(), "login", {"email": EMAIL, "auth_hash": auth_hash(PASSWORD, salt, told["kdf"]["iterations"])}
+    )
 
     assert (made.status_code, made.json()["user"]["scheme"]) == (201, "blind")
     assert told == {"scheme": "blind", "kdf": SECRET["kdf"], "salt": SECRET["salt"]}
@@ -66,7 +68,11 @@ def test_a_blind_sign_up_is_confirmed_by_mail_like_any_other(settings):
 @pytest.mark.parametrize("stranger", [None, PASSWORD])
 def test_of_two_blind_sign_ups_for_one_address_neither_is_taken(settings, stranger):
     settings.EMAIL_VERIFICATION_REQUIRED = True
-    post(Client(), "register", {"email": EMAIL, "password": stranger} if stranger else {"email": EMAIL, **blind("x y")})
+    post(
+        Client(),
+        "register",
+        {"email": EMAIL, "password": stranger} if stranger else {"email": EMAIL, **blind("x y")},
+    )
     sign_up()
 
     confirmed = post(Client(), "email/verify", {"token": link_token(mails_to(EMAIL)[-1])})
@@ -110,12 +116,14 @@ def test_what_is_weak_or_malformed_is_refused_with_its_place(fields, pointers):
 def test_neither_scheme_opens_an_account_of_the_other(account, member):
     as_password = {"email": EMAIL, "password": SECRET["auth_hash"]}
     as_hash = {"email": member.email, "auth_hash": blind(PASSWORD)["auth_hash"]}
-    services.set_password(member.pk, SECRET["auth_hash"], actor=actors.SYSTEM, now=timezone.now())
+    users.set_password(member.pk, SECRET["auth_hash"], actor=actors.SYSTEM, now=timezone.now())
     the_very_same = {"email": member.email, "auth_hash": SECRET["auth_hash"]}
 
     answers = [post(Client(), "login", body) for body in (as_password, as_hash, the_very_same)]
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(401, "invalid_credentials")] * 3
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [
+        (401, "invalid_credentials")
+    ] * 3
 
 
 @pytest.mark.parametrize("body", [{}, {"password": PASSWORD, "auth_hash": SECRET["auth_hash"]}])
@@ -126,18 +134,25 @@ def test_a_sign_in_has_one_secret(body):
 
 
 def test_the_database_holds_a_blind_account_to_its_parameters(account):
-    for change in ({"kdf_iterations": None}, {"kdf_salt": None}, {"kdf_iterations": 599_999}, {"kdf_salt": b"short"},
-                   {"scheme": "password"}):  # fmt: skip
+    for change in (
+        {"kdf_iterations": None},
+        {"kdf_salt": None},
+        {"kdf_iterations": 599_999},
+        {"kdf_salt": b"short"},
+        {"scheme": "password"},
+    ):
         with pytest.raises(IntegrityError), transaction.atomic():
             User.objects.get_queryset().filter(email=EMAIL).update(**change)
 
 
-# --- prelogin --------------------------------------------------------------------------------------------------------
+# --- prelogin
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_an_unknown_address_gets_the_same_answer_each_time_in_any_spelling(account):
     answers = {
-        ask(spelling).content for spelling in ("nobody@example.com", "Nobody@Example.COM ", "nobody@EXAMPLE.com")
+        ask(spelling).content
+        for spelling in ("nobody@example.com", "Nobody@Example.COM ", "nobody@EXAMPLE.com")
     }
 
     assert len(answers) == 1
@@ -191,9 +206,11 @@ def test_500_known_and_500_unknown_addresses_look_alike():
 
     for answers in (known, unknown):
         assert len({answer.kdf.salt for answer in answers}) == 500
-    mine, theirs = looks_of(known), looks_of(unknown)
+    mine = looks_of(known)
+    theirs = looks_of(unknown)
     assert mine.keys() == theirs.keys()
-    # 500 draws of each kind: four standard deviations of a share, and the rounding of the weights (at most 2 ** 0.25)
+    # 500 draws of each kind: four standard deviations of a share, and the rounding of the weights (at most 2
+    # ** 0.25)
     for look, count in mine.items():
         spread = 4 * (500 * (count / 500) * (1 - count / 500) * 2) ** 0.5
         assert abs(theirs[look] - count) < spread + count * 0.19, (look, count, theirs[look])
@@ -229,14 +246,18 @@ def test_rare_looks_are_not_invented(account):
 
     assert ask().json()["kdf"]["iterations"] == 654_321
     cache.clear("shared", "prelogin")
-    assert 654_321 not in {row[1] for row in server.mix()}
+    assert 654_321 not in {row[1] for row in server.profile_distribution()}
     User.objects.bulk_create(
         User(
-            email=f"l{n}@example.com", password="!", scheme="blind", kdf_iterations=600_001 + n % 40, kdf_salt=b"s" * 16
+            email=f"l{n}@example.com",
+            password="!",
+            scheme="blind",
+            kdf_iterations=600_001 + n % 40,
+            kdf_salt=b"s" * 16,
         )
         for n in range(4000)
     )
-    assert len(server.mix()) <= server.MOST_LOOKS
+    assert len(server.profile_distribution()) <= server.MOST_LOOKS
 
 
 @pytest.mark.parametrize(("percent", "share"), [(0, 0), (100, 200), (40, 80)])
@@ -244,14 +265,20 @@ def test_an_operator_may_fix_the_share(settings, account, percent, share):
     settings.PRELOGIN_BLIND_PERCENT = percent
     answers = invented(200)
 
-    assert abs(sum(answer.scheme == "blind" for answer in answers) - share) <= (0 if percent in {0, 100} else 28)
+    assert abs(sum(answer.scheme == "blind" for answer in answers) - share) <= (
+        0 if percent in {0, 100} else 28
+    )
 
 
 def test_an_answer_that_moves_brings_a_salt_of_its_own(account):
     settled = {email: ask(email).json() for email in (f"unknown{n}@example.com" for n in range(20))}
     for number in range(100):
         UserFactory(email=f"more{number}@example.com")
-    moved = {email: ask(email).json() for email in settled if ask(email).json()["scheme"] != settled[email]["scheme"]}
+    moved = {
+        email: ask(email).json()
+        for email in settled
+        if ask(email).json()["scheme"] != settled[email]["scheme"]
+    }
 
     assert moved
     assert not [email for email, told in moved.items() if told["salt"] == settled[email]["salt"]]
@@ -277,12 +304,15 @@ def test_closing_an_account_does_not_show_at_prelogin(account):
     assert ask().content == before
 
 
-# --- proving again, changing, resetting ------------------------------------------------------------------------------
+# --- proving again, changing, resetting
+# ------------------------------------------------------------------------------
 
 
 def test_a_blind_account_proves_again_with_its_hash(account):
     assert account.post("auth/reauthenticate", {"auth_hash": SECRET["auth_hash"]}).status_code == 204
-    assert account.post("auth/reauthenticate", {"auth_hash": auth_hash("wrong", b"x" * 16)}).status_code == 401
+    assert (
+        account.post("auth/reauthenticate", {"auth_hash": auth_hash("wrong", b"x" * 16)}).status_code == 401
+    )
     assert account.post("auth/reauthenticate", {"password": SECRET["auth_hash"]}).status_code == 401
 
 
@@ -306,7 +336,9 @@ def test_a_blind_account_stays_blind(account):
 
 
 def test_an_account_with_a_password_becomes_blind(member):
-    changed = sign_in(member).post("auth/password/change", {"current_password": PASSWORD, **blind("another one")})
+    changed = sign_in(member).post(
+        "auth/password/change", {"current_password": PASSWORD, **blind("another one")}
+    )
 
     assert (changed.status_code, changed.json()["user"]["scheme"]) == (200, "blind")
     assert ask(member.email).json()["scheme"] == "blind"
@@ -346,14 +378,21 @@ def test_a_mailed_link_does_not_lower_the_iterations():
 
     lowered = post(Client(), "password/reset", {"token": token, **blind("new"), "accept_vault_loss": True})
     kept = post(
-        Client(), "password/reset", {"token": token, **blind("new", iterations=700_000), "accept_vault_loss": True}
+        Client(),
+        "password/reset",
+        {"token": token, **blind("new", iterations=700_000), "accept_vault_loss": True},
     )
 
-    assert (lowered.status_code, lowered.json()["code"], lowered.json()["iterations"]) == (409, "kdf_lowered", 700_000)
+    assert (lowered.status_code, lowered.json()["code"], lowered.json()["iterations"]) == (
+        409,
+        "kdf_lowered",
+        700_000,
+    )
     assert kept.status_code == 204
 
 
-# --- staff -----------------------------------------------------------------------------------------------------------
+# --- staff
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_blind_account_never_becomes_staff(account, password_hash, monkeypatch):
@@ -373,7 +412,9 @@ def test_a_blind_account_never_becomes_staff(account, password_hash, monkeypatch
 
 def test_staff_never_become_blind(password_hash):
     staff = UserFactory(password=password_hash, role="support")
-    refused = sign_in(staff).post("auth/password/change", {"current_password": PASSWORD, **blind("another one")})
+    refused = sign_in(staff).post(
+        "auth/password/change", {"current_password": PASSWORD, **blind("another one")}
+    )
     text = reset_token(staff.email)
     also = post(Client(), "password/reset", {"token": link_token(text), **blind("another one")})
 
@@ -387,7 +428,8 @@ def test_no_table_has_the_password_or_what_is_sent(account: Api):
     raw = base64.b64decode(SECRET["auth_hash"])
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names():
-            cursor.execute(f'SELECT count(*) FROM "{table}" t WHERE t::text LIKE ANY(%s)', [
-                [f"%{needle}%" for needle in (PASSWORD, SECRET["auth_hash"], raw.hex())]
-            ])  # fmt: skip
+            cursor.execute(
+                f'SELECT count(*) FROM "{table}" t WHERE t::text LIKE ANY(%s)',
+                [[f"%{needle}%" for needle in (PASSWORD, SECRET["auth_hash"], raw.hex())]],
+            )
             assert cursor.fetchone()[0] == 0, table

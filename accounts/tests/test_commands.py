@@ -9,14 +9,14 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from accounts import services
+from accounts.credentials.tokens import KeyRing, SigningKey, next_ring, signer
 from accounts.models import ApiKey, Session, Totp, User
+from accounts.services import api_keys, mfa
 from accounts.tests.factories import UserFactory
-from accounts.tokens import KeyRing, SigningKey, next_ring, signer
 from audit.actors import SYSTEM
 from audit.models import Entry
 from conftest import PASSWORD, sign_in
-from core import keys
+from core import encryption
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
@@ -71,9 +71,13 @@ def test_the_text_of_a_key_reads_back():
 
 
 def test_no_valid_token_is_refused_while_processes_change_one_after_the_other():
-    """Two processes: at each moment whatever one signs the other reads, though they change at different times."""
+    """Two processes: at each moment whatever one signs the other reads, though they change at different
+    times.
+    """
     old = [SigningKey("a", "a-key-of-forty-three-characters-or-even-more-a")]
-    fresh = SigningKey("b", "b-key-of-forty-three-characters-or-even-more-b", timezone.now() + timedelta(minutes=10))
+    fresh = SigningKey(
+        "b", "b-key-of-forty-three-characters-or-even-more-b", timezone.now() + timedelta(minutes=10)
+    )
     new = next_ring(old, fresh, now=timezone.now())
     started = [SigningKey("b", fresh.secret, timezone.now() - timedelta(seconds=1)), *old]
 
@@ -112,7 +116,7 @@ def test_rotate_keys_keeps_the_ring_of_a_development_installation(settings, tmp_
 
 def test_rotate_keys_encrypts_anew_what_an_older_secret_encrypted(settings):
     user = UserFactory()
-    secret = services.begin_totp(user)
+    secret = mfa.begin_totp(user)
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another secret key with more than fifty characters in it, really"
     assert Totp.objects.get().secret == secret
@@ -122,35 +126,46 @@ def test_rotate_keys_encrypts_anew_what_an_older_secret_encrypted(settings):
     settings.SECRET_KEY_FALLBACKS = []
     assert Totp.objects.get().secret == secret
     settings.SECRET_KEY = "a third secret key that never encrypted anything in this database"
-    with pytest.raises(keys.Undecryptable):
+    with pytest.raises(encryption.Undecryptable):
         Totp.objects.get()
     with pytest.raises(CommandError, match="SECRET_KEY_FALLBACKS"):
         call_command("rotate_keys")
 
 
 def test_what_is_encrypted_for_one_place_does_not_open_in_another():
-    sealed = keys.encrypt(b"x", place="a.b")
+    sealed = encryption.encrypt(b"x", place="a.b")
 
-    assert keys.decrypt(sealed, place="a.b") == b"x"
+    assert encryption.decrypt(sealed, place="a.b") == b"x"
     for wrong in (sealed[:-1], sealed[:-1] + b"\0", b"", b"short"):
-        with pytest.raises(keys.Undecryptable):
-            keys.decrypt(wrong, place="a.b")
-    with pytest.raises(keys.Undecryptable):
-        keys.decrypt(sealed, place="a.c")
+        with pytest.raises(encryption.Undecryptable):
+            encryption.decrypt(wrong, place="a.b")
+    with pytest.raises(encryption.Undecryptable):
+        encryption.decrypt(sealed, place="a.c")
 
 
 def test_revoke_sessions_ends_one_accounts_or_all(member):
-    mine, other = sign_in(member), sign_in(UserFactory())
-    services.issue_api_key(member.pk, actor=SYSTEM, now=timezone.now(), label="x", scopes=["sites.read"])
+    mine = sign_in(member)
+    other = sign_in(UserFactory())
+    api_keys.issue_api_key(member.pk, actor=SYSTEM, now=timezone.now(), label="x", scopes=["sites.read"])
 
-    assert run("revoke_sessions", member.email, "--keys", "--dry-run") == {"sessions": 1, "keys": 1, "dry_run": True}
+    assert run("revoke_sessions", member.email, "--keys", "--dry-run") == {
+        "sessions": 1,
+        "keys": 1,
+        "dry_run": True,
+    }
     assert mine.get("auth/me").status_code == 200
-    assert run("revoke_sessions", "MEMBER@example.com", "--keys") == {"sessions": 1, "keys": 1, "dry_run": False}
+    assert run("revoke_sessions", "MEMBER@example.com", "--keys") == {
+        "sessions": 1,
+        "keys": 1,
+        "dry_run": False,
+    }
     assert run("revoke_sessions", member.email, "--keys") == {"sessions": 0, "keys": 0, "dry_run": False}
     assert (mine.get("auth/me").status_code, other.get("auth/me").status_code) == (401, 200)
     assert run("revoke_sessions", "--all") == {"sessions": 1, "keys": 0, "dry_run": False}
     assert other.get("auth/me").status_code == 401
-    assert ApiKey.objects.filter(revoked_at=None).count() == Session.objects.filter(revoked_at=None).count() == 0
+    assert (
+        ApiKey.objects.filter(revoked_at=None).count() == Session.objects.filter(revoked_at=None).count() == 0
+    )
 
 
 @pytest.mark.parametrize("arguments", [[], ["x@example.com", "--all"], ["nobody@example.com"]])

@@ -7,7 +7,7 @@ import pytest
 from django.db import connections
 from django.test import Client
 
-from accounts import oidc
+from accounts.credentials import oidc
 from accounts.models import Identity
 from accounts.tests.calls import link_token, mails_to, post, subject
 from accounts.tests.factories import UserFactory
@@ -39,7 +39,8 @@ def test_one_connects_lists_and_disconnects_providers(issuer, member):
 
 
 def test_connecting_twice_is_once_and_never_takes_what_is_somebody_elses(issuer, member):
-    mine, theirs = sign_in(member), sign_in(UserFactory())
+    mine = sign_in(member)
+    theirs = sign_in(UserFactory())
 
     assert [connect(issuer, mine).status_code for _ in range(2)] == [201, 201]
     taken = connect(issuer, theirs)
@@ -49,7 +50,8 @@ def test_connecting_twice_is_once_and_never_takes_what_is_somebody_elses(issuer,
 
 def test_a_connection_begun_by_one_is_not_finished_by_another(issuer, member):
     """An attacker who signs in as themselves and makes a victim's browser finish connects nothing."""
-    mine, theirs = sign_in(member), sign_in(UserFactory())
+    mine = sign_in(member)
+    theirs = sign_in(UserFactory())
     begun = mine.post("auth/providers/mock/options")
     brought = issuer.visit(begun.json()["authorization_url"])
     theirs.client.cookies["sign-in"] = mine.client.cookies["sign-in"].value
@@ -70,7 +72,11 @@ def test_a_reset_before_the_address_was_checked_takes_connections_of_strangers_a
     user = UserFactory(email="pre@example.com", password=password_hash)
     connect(issuer, sign_in(user))
     post(Client(), "password/forgot", {"email": user.email})
-    post(Client(), "password/reset", {"token": link_token(mails_to(user.email)[-1]), "password": PASSWORD + "!"})
+    post(
+        Client(),
+        "password/reset",
+        {"token": link_token(mails_to(user.email)[-1]), "password": PASSWORD + "!"},
+    )
 
     assert Identity.objects.count() == 0
 
@@ -89,7 +95,9 @@ def test_providers_are_told_and_unknown_ones_are_not_there(issuer):
 
 @pytest.mark.commits
 def test_a_connection_begun_before_a_reset_is_not_made_after_it(issuer):
-    """A squatter's unverified account at somebody's address; its owner takes it while the provider is being asked."""
+    """A squatter's unverified account at somebody's address; its owner takes it while the provider is being
+    asked.
+    """
     squatter = sign_in(UserFactory(email="owner@example.com"))
     brought = issuer.visit(squatter.post("auth/providers/mock/options").json()["authorization_url"])
     post(Client(), "password/forgot", {"email": "owner@example.com"})
@@ -106,7 +114,10 @@ def test_a_connection_begun_before_a_reset_is_not_made_after_it(issuer):
         begun = pool.submit(connecting)
         time.sleep(0.7)
         assert (
-            post(Client(), "password/reset", {"token": token, "password": "a brand new pass phrase"}).status_code == 204
+            post(
+                Client(), "password/reset", {"token": token, "password": "a brand new pass phrase"}
+            ).status_code
+            == 204
         )
         assert begun.result(20) == 401
 

@@ -8,12 +8,12 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from accounts import services
+from accounts.credentials.tokens import refresh_token
 from accounts.models import ApiKey, EmailProof, Passkey, Session, User
-from accounts.services.emails import token_of
+from accounts.services import email_links
+from accounts.services.email_links import token_of
 from accounts.tests.calls import link_token, mails_to, post, subject
 from accounts.tests.factories import UserFactory
-from accounts.tokens import refresh_token
 from conftest import PASSWORD, sign_in
 from core.models import Mail
 from tests.operations import new_world
@@ -67,7 +67,9 @@ def test_known_and_unknown_addresses_get_the_same_answers(verification, member):
 
 
 @pytest.mark.parametrize("path", ["register", "email/resend", "password/forgot"])
-def test_known_and_unknown_addresses_cost_the_same_statements(verification, member, path, django_assert_num_queries):
+def test_known_and_unknown_addresses_cost_the_same_statements(
+    verification, member, path, django_assert_num_queries
+):
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
@@ -100,9 +102,14 @@ def test_where_a_stranger_signed_up_too_nobodys_typed_password_opens_the_account
     register("victim@example.com")
     tokens = [link_token(mail) for mail in mails_to("victim@example.com")]
 
-    assert [verify(tokens[opened]).status_code, verify(tokens[1 - opened]).json()["code"]] == [200, "link_refused"]
+    assert [verify(tokens[opened]).status_code, verify(tokens[1 - opened]).json()["code"]] == [
+        200,
+        "link_refused",
+    ]
 
-    tries = [{"email": "victim@example.com", "password": word} for word in (PASSWORD, "password of a stranger")]
+    tries = [
+        {"email": "victim@example.com", "password": word} for word in (PASSWORD, "password of a stranger")
+    ]
     assert [post(Client(), "login", body).status_code for body in tries] == [401, 401]
     reset = {"token": link_token(mails_to("victim@example.com")[-1]), "password": NEW}
     assert post(Client(), "password/reset", reset).status_code == 204
@@ -142,7 +149,9 @@ def test_a_link_works_once_also_for_twenty_at_the_same_time(verification, member
         try:
             if kind == "sign_up":
                 return verify(token).status_code
-            return post(Client(), "password/reset", {"token": token, "password": f"{NEW} {number}"}).status_code
+            return post(
+                Client(), "password/reset", {"token": token, "password": f"{NEW} {number}"}
+            ).status_code
         finally:
             connections.close_all()
 
@@ -159,12 +168,14 @@ def test_a_link_works_once_also_for_twenty_at_the_same_time(verification, member
 def test_a_link_is_too_old_after_its_time(member, purpose, lasts):
     long_ago = timezone.now() - lasts
     {
-        "sign_up": lambda: services.request_sign_up(email="new@example.com", password=PASSWORD, now=long_ago),
-        "reset": lambda: services.request_reset(member.email, now=long_ago),
-        "change": lambda: services.request_change(member, "new@example.com", now=long_ago),
+        "sign_up": lambda: email_links.request_sign_up(
+            email="new@example.com", password=PASSWORD, now=long_ago
+        ),
+        "reset": lambda: email_links.request_reset(member.email, now=long_ago),
+        "change": lambda: email_links.request_change(member, "new@example.com", now=long_ago),
     }[purpose]()
     token = token_of(EmailProof.objects.latest("id"))
-    services.mail_proofs(now=long_ago)
+    email_links.mail_proofs(now=long_ago)
 
     path, body = ("password/reset", {"password": NEW}) if purpose == "reset" else ("email/verify", {})
     assert post(Client(), path, {"token": token, **body}).json()["code"] == "link_refused"
@@ -191,7 +202,9 @@ def test_the_address_changes_once_the_new_one_confirmed_and_the_old_one_is_told(
     asked = api.post("auth/email/change", {"email": "Moved@Example.com"})
     assert (asked.status_code, User.objects.get(pk=api.user.pk).email) == (202, old)
 
-    assert [subject(mail) for mail in mails_to(old)] == ["Somebody asked to change the address of your account"]
+    assert [subject(mail) for mail in mails_to(old)] == [
+        "Somebody asked to change the address of your account"
+    ]
     (mail,) = mails_to("moved@example.com")
     assert verify(link_token(mail)).status_code == 204
 
@@ -206,7 +219,9 @@ def test_nobody_can_move_to_an_address_that_is_taken_and_is_not_told_so(api, mem
     free = api.post("auth/email/change", {"email": "free@example.com"})
 
     assert (taken.status_code, taken.content) == (free.status_code, free.content)
-    assert [subject(mail) for mail in mails_to(member.email)] == ["This address belongs to an account already"]
+    assert [subject(mail) for mail in mails_to(member.email)] == [
+        "This address belongs to an account already"
+    ]
 
 
 def test_an_address_that_was_taken_meanwhile_stays_with_who_has_it(api):
@@ -253,7 +268,7 @@ def test_what_a_mail_says_is_unreadable_in_the_database_and_gone_once_sent(membe
     from django.db import connection
 
     post(Client(), "password/forgot", {"email": member.email})
-    services.mail_proofs(now=timezone.now())
+    email_links.mail_proofs(now=timezone.now())
     with connection.cursor() as cursor:
         cursor.execute("SELECT encode(facts, 'escape') FROM core_mail")
         stored = cursor.fetchall()
@@ -266,25 +281,25 @@ def test_what_a_mail_says_is_unreadable_in_the_database_and_gone_once_sent(membe
 
 def test_a_mail_that_would_come_too_late_is_not_sent(member):
     long_ago = timezone.now() - timedelta(hours=1)
-    services.request_reset(member.email, now=long_ago)
-    services.mail_proofs(now=long_ago)
+    email_links.request_reset(member.email, now=long_ago)
+    email_links.mail_proofs(now=long_ago)
 
     assert mails_to(member.email) == []
     assert [(row.state, row.error, row.facts) for row in Mail.objects.all()] == [("dead", "too late", "{}")]
 
 
 def test_old_links_and_challenges_are_forgotten(member):
-    services.request_reset(member.email, now=timezone.now() - timedelta(days=3))
-    services.request_reset(member.email, now=timezone.now())
+    email_links.request_reset(member.email, now=timezone.now() - timedelta(days=3))
+    email_links.request_reset(member.email, now=timezone.now())
 
-    assert services.forget_proofs(now=timezone.now()) == 1
+    assert email_links.delete_expired_proofs(now=timezone.now()) == 1
     assert EmailProof.objects.count() == 1
 
 
 def test_a_sign_in_on_another_device_is_told_and_on_a_known_one_not(member):
-    browser, stranger = (
-        Client(),
-        Client(headers={"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"}),
+    browser = Client()
+    stranger = Client(
+        headers={"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"}
     )
     body = {"email": member.email, "password": PASSWORD}
     post(browser, "login", body)

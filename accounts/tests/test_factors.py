@@ -9,8 +9,9 @@ from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
 
-from accounts import challenges, services
+from accounts.credentials import challenges
 from accounts.models import RecoveryCode, Session, Totp, User
+from accounts.services import mfa, users
 from accounts.tests.calls import answer, login, mails_to, post, subject
 from audit.actors import SYSTEM
 from conftest import PASSWORD
@@ -52,7 +53,11 @@ def test_signing_in_takes_password_then_code_and_no_session_before(world):
     first = login(world)
 
     body = first.json()
-    assert (first.status_code, body["code"], body["methods"]) == (401, "mfa_required", ["totp", "recovery_code"])
+    assert (first.status_code, body["code"], body["methods"]) == (
+        401,
+        "mfa_required",
+        ["totp", "recovery_code"],
+    )
     assert (first.cookies, "access" in body, Session.objects.count()) == ({}, False, sessions)
     second = answer(body["challenge"], code=app.now())
     assert (second.status_code, second.json()["user"]["id"]) == (200, str(world.api.user.pk))
@@ -110,7 +115,7 @@ def test_a_challenge_is_for_one_sign_in_and_for_five_minutes(world):
 def test_a_challenge_ends_with_the_password_it_came_after(world):
     app = world.totp()
     challenge = login(world).json()["challenge"]
-    services.set_password(world.api.user.pk, "an entirely new phrase", actor=SYSTEM, now=timezone.now())
+    users.set_password(world.api.user.pk, "an entirely new phrase", actor=SYSTEM, now=timezone.now())
 
     assert answer(challenge, code=app.now()).json()["code"] == "challenge_refused"
 
@@ -134,7 +139,9 @@ def test_guessing_codes_slows_down_for_that_address_and_not_for_the_owner(world)
     assert statuses == [401] * 5 + [429] * 3
 
     elsewhere = Client(REMOTE_ADDR="203.0.113.9")
-    again = post(elsewhere, "login", {"email": world.api.user.email, "password": PASSWORD}).json()["challenge"]
+    again = post(elsewhere, "login", {"email": world.api.user.email, "password": PASSWORD}).json()[
+        "challenge"
+    ]
     assert post(elsewhere, "mfa/verify", {"challenge": again, "code": app.now()}).status_code == 200
 
 
@@ -218,7 +225,7 @@ def test_staff_take_factors_away_and_the_owner_is_told(world):
     world.totp()
     world.passkey()
 
-    services.reset_factors(world.api.user.pk, actor=SYSTEM)
+    mfa.reset_factors(world.api.user.pk, actor=SYSTEM)
 
     assert world.api.get("auth/mfa").json() == {"totp": False, "passkeys": 0, "recovery_codes": 0}
     assert "Staff took all second factors away" in mails_to(world.api.user.email)[-1]

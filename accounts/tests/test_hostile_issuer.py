@@ -1,4 +1,6 @@
-"""A sign-in provider that sends what no provider should: refused or told to be away, never a 5xx of ours but 503."""
+"""A sign-in provider that sends what no provider should: refused or told to be away, never a 5xx of ours but
+503.
+"""
 
 import base64
 import json
@@ -7,7 +9,7 @@ import time
 import pytest
 from django.test import Client
 
-from accounts import oidc
+from accounts.credentials import oidc
 from accounts.tests.calls import post
 from accounts.tests.test_identities import EMAIL, LOGIN, come, go, verified
 
@@ -24,32 +26,78 @@ def token(header):
 
 
 CLAIMS = {
-    "sub with NUL": {"sub": "a\u0000b"}, "exp list": {"exp": [1]}, "exp text": {"exp": "soon"},
-    "iat object": {"iat": {}}, "nbf text": {"nbf": "x"}, "aud object": {"aud": {"getyousite": 1}}, "aud nested": {"aud": [["getyousite"]]},
-    "azp list": {"azp": ["x"]}, "nonce list": {"nonce": ["x"]}, "at_hash number": {"at_hash": 5}, "at_hash not ASCII": {"at_hash": "é"},
-    "auth_time text": {"auth_time": "x"}, "amr text": {"amr": "x"}, "sub list": {"sub": ["x"]}, "iss list": {"iss": ["x"]},
-}  # fmt: skip
+    "sub with NUL": {"sub": "a\u0000b"},
+    "exp list": {"exp": [1]},
+    "exp text": {"exp": "soon"},
+    "iat object": {"iat": {}},
+    "nbf text": {"nbf": "x"},
+    "aud object": {"aud": {"getyousite": 1}},
+    "aud nested": {"aud": [["getyousite"]]},
+    "azp list": {"azp": ["x"]},
+    "nonce list": {"nonce": ["x"]},
+    "at_hash number": {"at_hash": 5},
+    "at_hash not ASCII": {"at_hash": "é"},
+    "auth_time text": {"auth_time": "x"},
+    "amr text": {"amr": "x"},
+    "sub list": {"sub": ["x"]},
+    "iss list": {"iss": ["x"]},
+}
 TOKENS = {
-    "number": 5, "not ASCII": "é.é.é", "header list": token([1]), "header text": token("x"), "no alg": token({}), "alg list": token({"alg": ["RS256"]}),
-    "kid list": token({"alg": "RS256", "kid": [1]}), "crit": token({"alg": "RS256", "crit": 5}), "another kind of key": token({"alg": "ES256", "kid": "first"}),
-    "EdDSA": token({"alg": "EdDSA", "kid": "first"}), "b64": token({"alg": "RS256", "b64": False, "crit": ["b64"]}), "dots": "....", "none": "",
-    "encrypted": "a.b.c.d.e", "not UTF-8": f"{part(bytes([255, 254]))}.x.x", "deep": f"{part(b'[' * 100_000)}.x.x", "null": None,
-}  # fmt: skip
+    "number": 5,
+    "not ASCII": "é.é.é",
+    "header list": token([1]),
+    "header text": token("x"),
+    "no alg": token({}),
+    "alg list": token({"alg": ["RS256"]}),
+    "kid list": token({"alg": "RS256", "kid": [1]}),
+    "crit": token({"alg": "RS256", "crit": 5}),
+    "another kind of key": token({"alg": "ES256", "kid": "first"}),
+    "EdDSA": token({"alg": "EdDSA", "kid": "first"}),
+    "b64": token({"alg": "RS256", "b64": False, "crit": ["b64"]}),
+    "dots": "....",
+    "none": "",
+    "encrypted": "a.b.c.d.e",
+    "not UTF-8": f"{part(bytes([255, 254]))}.x.x",
+    "deep": f"{part(b'[' * 100_000)}.x.x",
+    "null": None,
+}
 BODIES = {
-    "list": "[]", "text": '"x"', "number": "5", "null": "null", "empty": "", "deep": "[" * 200_000, "an infinity": '{"access_token":"x","expires_in":1e999,"id_token":"a.b.c"}',
-    "a huge number": '{"access_token":"x","expires_in":1' + "0" * 5000 + ',"id_token":"a.b.c"}', "error list": '{"error": [1]}', "error object": '{"error": {"a":1}}', "2 MiB": " " * 2**21,
-}  # fmt: skip
+    "list": "[]",
+    "text": '"x"',
+    "number": "5",
+    "null": "null",
+    "empty": "",
+    "deep": "[" * 200_000,
+    "an infinity": '{"access_token":"x","expires_in":1e999,"id_token":"a.b.c"}',
+    "a huge number": '{"access_token":"x","expires_in":1' + "0" * 5000 + ',"id_token":"a.b.c"}',
+    "error list": '{"error": [1]}',
+    "error object": '{"error": {"a":1}}',
+    "2 MiB": " " * 2**21,
+}
 KEYS = {
-    "text": {"keys": "x"}, "numbers": {"keys": [1]}, "null": {"keys": None}, "bad RSA": {"keys": [{"kty": "RSA", "kid": "first", "n": "!!", "e": "AQAB"}]},
-    "RSA of zero": {"keys": [{"kty": "RSA", "kid": "first", "n": "AA", "e": "AA"}]}, "no such curve": {"keys": [{"kty": "EC", "kid": "first", "crv": "P-999", "x": "AA", "y": "AA"}]},
-    "off the curve": {"keys": [{"kty": "EC", "kid": "first", "crv": "P-256", "x": "AA", "y": "AA"}]}, "short OKP": {"keys": [{"kty": "OKP", "kid": "first", "crv": "Ed25519", "x": "AA"}]},
-    "kty list": {"keys": [{"kty": ["x"]}]}, "unknown kty": {"keys": [{"kty": "XX"}]}, "none": {"keys": []}, "RSA of numbers": {"keys": [{"kty": "RSA", "kid": "first", "n": 5, "e": 5}]},
-    "not ASCII": {"keys": [{"kty": "RSA", "kid": "first", "n": "é", "e": "AQAB"}]}, "a shared secret": {"keys": [{"kty": "oct", "kid": "first", "k": "AQAB"}]},
-}  # fmt: skip
+    "text": {"keys": "x"},
+    "numbers": {"keys": [1]},
+    "null": {"keys": None},
+    "bad RSA": {"keys": [{"kty": "RSA", "kid": "first", "n": "!!", "e": "AQAB"}]},
+    "RSA of zero": {"keys": [{"kty": "RSA", "kid": "first", "n": "AA", "e": "AA"}]},
+    "no such curve": {"keys": [{"kty": "EC", "kid": "first", "crv": "P-999", "x": "AA", "y": "AA"}]},
+    "off the curve": {"keys": [{"kty": "EC", "kid": "first", "crv": "P-256", "x": "AA", "y": "AA"}]},
+    "short OKP": {"keys": [{"kty": "OKP", "kid": "first", "crv": "Ed25519", "x": "AA"}]},
+    "kty list": {"keys": [{"kty": ["x"]}]},
+    "unknown kty": {"keys": [{"kty": "XX"}]},
+    "none": {"keys": []},
+    "RSA of numbers": {"keys": [{"kty": "RSA", "kid": "first", "n": 5, "e": 5}]},
+    "not ASCII": {"keys": [{"kty": "RSA", "kid": "first", "n": "é", "e": "AQAB"}]},
+    "a shared secret": {"keys": [{"kty": "oct", "kid": "first", "k": "AQAB"}]},
+}
 METADATA = {
-    "a list": {"authorization_endpoint": ["https://x"]}, "a line break": {"authorization_endpoint": "https:// x\r\nA: b"}, "half an address": {"authorization_endpoint": "https://["},
-    "half a token endpoint": {"token_endpoint": "https://["}, "userinfo in the clear": {"userinfo_endpoint": "http://example.com/me"}, "somebody at localhost": {"jwks_uri": "http://localhost:1@example.com/"},
-}  # fmt: skip
+    "a list": {"authorization_endpoint": ["https://x"]},
+    "a line break": {"authorization_endpoint": "https:// x\r\nA: b"},
+    "half an address": {"authorization_endpoint": "https://["},
+    "half a token endpoint": {"token_endpoint": "https://["},
+    "userinfo in the clear": {"userinfo_endpoint": "http://example.com/me"},
+    "somebody at localhost": {"jwks_uri": "http://localhost:1@example.com/"},
+}
 
 
 @pytest.mark.parametrize("name", CLAIMS)
@@ -112,7 +160,8 @@ def test_a_provider_that_drips_holds_nobody_for_long(issuer, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "spelling", ["ａda@example.com", "ada@ｅxample.com", "ⓐda@example.com", "ada＠example.com", "aͅda@example.com"]
+    "spelling",
+    ["ａda@example.com", "ada@ｅxample.com", "ⓐda@example.com", "ada＠example.com", "aͅda@example.com"],
 )
 def test_an_address_that_only_looks_like_the_owners_opens_nothing(issuer, spelling):
     verified(EMAIL)

@@ -9,8 +9,10 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from accounts import oidc, services
+from accounts import services
+from accounts.credentials import known_devices, oidc
 from accounts.models import Identity, Session, SpentChallenge, User
+from accounts.services import identities
 from accounts.tests.calls import mails_to, post, subject
 from accounts.tests.factories import UserFactory
 from audit.models import Entry
@@ -49,7 +51,12 @@ def test_a_newcomer_gets_an_account_with_a_checked_address_and_comes_back_to_it(
 
     assert (first.status_code, again.status_code) == (200, 200)
     user = first.json()["user"]
-    assert (user["email"], user["email_verified"], user["name"], user["roles"]) == (EMAIL, True, "Ada", ["user"])
+    assert (user["email"], user["email_verified"], user["name"], user["roles"]) == (
+        EMAIL,
+        True,
+        "Ada",
+        ["user"],
+    )
     assert again.json()["user"]["id"] == user["id"]  # by issuer and subject, whatever the address says now
     assert {"refresh", "device"} <= first.cookies.keys()
     assert accounts() == (1, 1, 2)
@@ -84,7 +91,12 @@ def test_a_checked_account_with_the_same_checked_address_is_connected_and_its_ow
 @pytest.mark.parametrize(
     ("user", "claims", "status", "code"),
     [
-        ({"email_verified_at": None}, {}, 409, "connect_first"),  # somebody may have made it before its owner came
+        (
+            {"email_verified_at": None},
+            {},
+            409,
+            "connect_first",
+        ),  # somebody may have made it before its owner came
         ({"role": "support"}, {}, 409, "connect_first"),  # staff connect by hand
         ({"is_active": False}, {}, 409, "connect_first"),
         ({}, {"email_verified": False}, 403, "provider_email_unverified"),
@@ -184,9 +196,13 @@ def test_state_is_good_in_the_browser_that_began_and_once(issuer):
     elsewhere = post(Client(), LOGIN, brought)  # an attacker's link, opened by a victim
     swapped = post(client, LOGIN, {**brought, "state": others["state"]})
     forged = post(
-        client, LOGIN, {**brought, "state": brought["state"][:-1] + ("0" if brought["state"][-1] != "0" else "1")}
+        client,
+        LOGIN,
+        {**brought, "state": brought["state"][:-1] + ("0" if brought["state"][-1] != "0" else "1")},
     )
-    assert [(r.status_code, r.json()["code"]) for r in (elsewhere, swapped, forged)] == [(401, "challenge_refused")] * 3
+    assert [(r.status_code, r.json()["code"]) for r in (elsewhere, swapped, forged)] == [
+        (401, "challenge_refused")
+    ] * 3
     assert Session.objects.count() == 0
 
     assert post(client, LOGIN, brought).status_code == 200
@@ -203,8 +219,8 @@ def test_a_state_of_another_purpose_or_too_old_is_refused(issuer, member):
     late = timezone.now() + timedelta(minutes=6)
     client, brought = go(issuer)
     with pytest.raises(services.sign_in.ChallengeRefused):
-        services.sign_in_by_oidc(
-            "mock", **brought, cookie=client.cookies["sign-in"].value, device=services.Device(), now=late
+        identities.sign_in_by_oidc(
+            "mock", **brought, cookie=client.cookies["sign-in"].value, device=known_devices.Device(), now=late
         )
 
 
@@ -226,8 +242,15 @@ def test_an_answer_of_another_issuer_is_refused(issuer):
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"code": "x"}, {"state": "x"}, {"code": "x y", "state": "x"}, {"code": "%zz" * 2000, "state": "x"}, {"code": "é", "state": "x"}],
-)  # fmt: skip
+    [
+        {},
+        {"code": "x"},
+        {"state": "x"},
+        {"code": "x y", "state": "x"},
+        {"code": "%zz" * 2000, "state": "x"},
+        {"code": "é", "state": "x"},
+    ],
+)
 def test_hostile_answers_are_refused_before_anybody_is_asked(issuer, body):
     client, _ = go(issuer)
 
@@ -242,7 +265,10 @@ def test_an_issuer_that_is_down_or_talks_nonsense_says_try_again(issuer, setting
         assert (came.status_code, came.json()["code"]) == (503, "provider_away")
         assert came["Retry-After"]
         oidc._known.clear()
-    for metadata in ({"issuer": "https://evil.example.com"}, {"token_endpoint": "http://evil.example.com/token"}):
+    for metadata in (
+        {"issuer": "https://evil.example.com"},
+        {"token_endpoint": "http://evil.example.com/token"},
+    ):
         oidc._known.clear()
         issuer.say(metadata=metadata)
         assert post(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
@@ -266,7 +292,9 @@ def test_keys_are_fetched_again_for_a_new_one_but_not_for_each_bad_token(issuer,
     fetched = []
     real = oidc._fetch
     monkeypatch.setattr(
-        oidc, "_fetch", lambda chosen, address, **rest: fetched.append(address) or real(chosen, address, **rest)
+        oidc,
+        "_fetch",
+        lambda chosen, address, **rest: fetched.append(address) or real(chosen, address, **rest),
     )
     come(issuer)
     issuer.say(key="unpublished")

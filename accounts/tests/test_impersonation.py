@@ -1,4 +1,6 @@
-"""Staff acting as a customer: begun in the admin, told to the owner, recorded with both, never near credentials."""
+"""Staff acting as a customer: begun in the admin, told to the owner, recorded with both, never near
+credentials.
+"""
 
 import json
 import re
@@ -11,16 +13,18 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from accounts import services
+from accounts.credentials import known_devices
 from accounts.errors import BeyondYourRights, LinkRefused
 from accounts.models import Role, Session, User
+from accounts.services import impersonation, roles, sessions, users
 from accounts.services.impersonation import NEVER
 from accounts.tests.calls import FROM_PAGE, mails_to, post
 from accounts.tests.factories import UserFactory
-from audit import counters
+from audit import refusal_counters
 from audit.actors import SYSTEM
 from audit.models import Entry, Personal
 from conftest import PASSWORD, Api, sign_in
+from core.http.preconditions import ANY_VERSION
 from core.permissions import ADMIN_ACCESS
 from sites.tests.team import new_team
 
@@ -34,7 +38,7 @@ def staff(password_hash):
 
 
 def begin(staff, user, *, now=None):
-    link = services.begin_impersonation(user.pk, staff=staff, reason=REASON, now=now or timezone.now())
+    link = impersonation.begin_impersonation(user.pk, staff=staff, reason=REASON, now=now or timezone.now())
     return link.partition("#")[2]
 
 
@@ -90,12 +94,22 @@ def test_what_is_done_is_recorded_with_both_and_told_to_the_front_end(staff, mem
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
-        ("PATCH", "auth/me", {"name": "x"}), ("DELETE", "auth/me", None), ("POST", "auth/me/export", None), ("GET", "auth/me/export", None),
-        ("POST", "auth/reauthenticate", {"password": PASSWORD}), ("POST", "auth/password/change", {}), ("POST", "auth/email/change", {}),
-        ("POST", "auth/totp", None), ("POST", "auth/recovery-codes", None), ("POST", "auth/passkeys/options", None), ("POST", "api-keys", {}),
-        ("POST", "auth/providers/mock/options", None), ("POST", "auth/logout-all", None), ("POST", "auth/reauthenticate/passkey/options", None),
+        ("PATCH", "auth/me", {"name": "x"}),
+        ("DELETE", "auth/me", None),
+        ("POST", "auth/me/export", None),
+        ("GET", "auth/me/export", None),
+        ("POST", "auth/reauthenticate", {"password": PASSWORD}),
+        ("POST", "auth/password/change", {}),
+        ("POST", "auth/email/change", {}),
+        ("POST", "auth/totp", None),
+        ("POST", "auth/recovery-codes", None),
+        ("POST", "auth/passkeys/options", None),
+        ("POST", "api-keys", {}),
+        ("POST", "auth/providers/mock/options", None),
+        ("POST", "auth/logout-all", None),
+        ("POST", "auth/reauthenticate/passkey/options", None),
     ],
-)  # fmt: skip
+)
 def test_nothing_of_the_account_is_changed_and_no_credential_seen(staff, member, method, path, body):
     refused = acting(staff, member).call(method, path, body, if_match="*")
 
@@ -105,14 +119,22 @@ def test_nothing_of_the_account_is_changed_and_no_credential_seen(staff, member,
 def test_nothing_is_done_to_a_site_that_would_outlive_it(staff):
     team = new_team()
     api = acting(staff, team.owner.user)
-    member, soon = str(team.editor.user.pk), (timezone.now() + timedelta(days=1)).isoformat()
+    member = str(team.editor.user.pk)
+    soon = (timezone.now() + timedelta(days=1)).isoformat()
     calls = [
-        ("POST", "transfer", {"member": member}), ("POST", "invitations", {"email": staff.email, "role": "editor"}), ("DELETE", "", None),
-        ("PATCH", f"members/{member}", {"role": "viewer"}), ("DELETE", f"members/{member}", None), ("POST", "previews", {}), ("GET", "previews", None),
+        ("POST", "transfer", {"member": member}),
+        ("POST", "invitations", {"email": staff.email, "role": "editor"}),
+        ("DELETE", "", None),
+        ("PATCH", f"members/{member}", {"role": "viewer"}),
+        ("DELETE", f"members/{member}", None),
+        ("POST", "previews", {}),
+        ("GET", "previews", None),
         ("POST", "schedules", {"at": soon}),
-    ]  # fmt: skip
+    ]
 
-    refused = [api.call(method, team.path(what), body, if_match="*").json()["code"] for method, what, body in calls]
+    refused = [
+        api.call(method, team.path(what), body, if_match="*").json()["code"] for method, what, body in calls
+    ]
 
     assert refused == ["impersonation_refused"] * len(calls)
     assert api.post(team.path("publish")).status_code == 201
@@ -127,8 +149,9 @@ def helper():
 
 
 def test_rights_that_the_customer_gets_are_not_the_impersonators(helper, member):
-    api, waiting = acting(helper, member), begin(helper, member)
-    services.set_roles(member.pk, {"admin"}, actor=SYSTEM, now=timezone.now())
+    api = acting(helper, member)
+    waiting = begin(helper, member)
+    roles.set_roles(member.pk, {"admin"}, actor=SYSTEM, now=timezone.now())
 
     assert post(api.client, "refresh", **FROM_PAGE).status_code == 401
     assert api.get("users").status_code == 401
@@ -152,8 +175,8 @@ def test_a_changed_role_ends_it_too(helper, member, whose):
     api = acting(helper, member)
     changed = Role.objects.get(name=whose)
     permissions = [] if whose == "helper" else ["users.read"]
-    services.change_role(
-        changed.pk, name=whose, permissions=permissions, actor=SYSTEM, limit=None, if_match=services.ANY
+    roles.change_role(
+        changed.pk, name=whose, permissions=permissions, actor=SYSTEM, limit=None, if_match=ANY_VERSION
     )
 
     assert api.get("auth/me").json()["code"] == "token_revoked"
@@ -165,14 +188,15 @@ def test_what_the_cookie_does_is_recorded_with_both_too(staff, member):
     post(api.client, "refresh", **FROM_PAGE)
     api.patch("auth/me", {"name": "x"}, if_match="*")
     post(api.client, "logout", **FROM_PAGE)
-    counters.settle(now=timezone.now() + timedelta(minutes=2))
+    refusal_counters.flush(now=timezone.now() + timedelta(minutes=2))
 
     made = Entry.objects.filter(facts__contains=str(staff.pk)).values_list("event", flat=True)
     assert {"session.refreshed", "session.ended", "request.refused"} <= set(made)
 
 
 def test_sessions_are_not_ended_by_an_impersonator_but_by_the_owner_they_are(staff, member):
-    api, own = acting(staff, member), sign_in(member)
+    api = acting(staff, member)
+    own = sign_in(member)
 
     assert api.delete(f"auth/sessions/{own.session.pk}").json()["code"] == "impersonation_refused"
     assert own.delete(f"auth/sessions/{api.session.pk}").status_code == 204
@@ -225,8 +249,8 @@ def test_a_link_is_good_once_for_two_minutes(staff, member):
         assert sorted(pool.map(fetch, range(12)))[:2] == [200, 400]
     late = begin(staff, member)
     with pytest.raises(LinkRefused):
-        services.fetch_impersonation(
-            late, device=services.Device(), now=timezone.now() + timedelta(minutes=2, seconds=1)
+        impersonation.fetch_impersonation(
+            late, device=known_devices.Device(), now=timezone.now() + timedelta(minutes=2, seconds=1)
         )
     for bad in ("x", late[:-1], "é", ""):
         assert post(Client(), "impersonate", {"token": bad}).status_code == 400
@@ -250,10 +274,10 @@ def test_it_ends_after_half_an_hour_and_is_not_prolonged(staff, member):
 @pytest.mark.parametrize(
     "act",
     [
-        lambda staff: services.set_active(staff.pk, False, actor=SYSTEM, now=timezone.now()),
-        lambda staff: services.set_roles(staff.pk, {"user"}, actor=SYSTEM, now=timezone.now()),
-        lambda staff: services.close_all_sessions(staff.pk, actor=SYSTEM, now=timezone.now()),
-        lambda staff: services.delete_user(staff.pk, actor=SYSTEM, now=timezone.now(), if_match=services.ANY),
+        lambda staff: users.set_active(staff.pk, False, actor=SYSTEM, now=timezone.now()),
+        lambda staff: roles.set_roles(staff.pk, {"user"}, actor=SYSTEM, now=timezone.now()),
+        lambda staff: sessions.close_all_sessions(staff.pk, actor=SYSTEM, now=timezone.now()),
+        lambda staff: users.delete_user(staff.pk, actor=SYSTEM, now=timezone.now(), if_match=ANY_VERSION),
     ],
     ids=["disabled", "no longer staff", "signed out everywhere", "deleted"],
 )

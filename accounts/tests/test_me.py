@@ -11,7 +11,7 @@ from accounts.models import User
 from accounts.tests.calls import post
 from accounts.tests.factories import UserFactory
 from conftest import PASSWORD, sign_in
-from core import redis
+from core.storage import redis
 
 pytestmark = pytest.mark.django_db
 
@@ -55,7 +55,11 @@ def test_the_last_admin_cannot_leave(password_hash):
 def test_leaving_takes_the_cookie_away(api, method, path):
     answer = api.call(method, path, if_match="*")
 
-    assert (answer.status_code, answer.cookies["refresh"].value, answer.cookies["refresh"]["max-age"]) == (204, "", 0)
+    assert (answer.status_code, answer.cookies["refresh"].value, answer.cookies["refresh"]["max-age"]) == (
+        204,
+        "",
+        0,
+    )
 
 
 def test_delete_me_needs_the_version_last_read(api):
@@ -97,9 +101,12 @@ def test_of_two_administrators_who_leave_at_once_one_stays():
         admins = [sign_in(admin.user) for admin in admins]
 
 
-@pytest.mark.parametrize("change", [{"is_active": False}, {"deleted_at": timezone.now()}], ids=["disabled", "hidden"])
+@pytest.mark.parametrize(
+    "change", [{"is_active": False}, {"deleted_at": timezone.now()}], ids=["disabled", "hidden"]
+)
 def test_an_administrator_who_cannot_act_is_none(change):
-    last, gone = sign_in(UserFactory(role="admin")), UserFactory(role="admin")
+    last = sign_in(UserFactory(role="admin"))
+    gone = UserFactory(role="admin")
     User.objects.get_queryset().filter(pk=gone.pk).update(**change)
 
     assert last.delete("auth/me", if_match=1).json()["code"] == "last_admin"

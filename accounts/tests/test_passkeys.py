@@ -52,7 +52,9 @@ def test_without_a_finger_a_passkey_is_a_second_factor_only(world):
 
     assert sign_in_with_passkey(world.authenticator).json()["code"] == "passkey_refused"
     asked = login(world).json()
-    assert answer(asked["challenge"], credential=world.authenticator.get(asked["public_key"])).status_code == 200
+    assert (
+        answer(asked["challenge"], credential=world.authenticator.get(asked["public_key"])).status_code == 200
+    )
 
 
 @pytest.mark.commits
@@ -90,7 +92,9 @@ def test_nobody_keeps_a_passkey_under_anothers_challenge(world):
     asked = stranger.post("auth/passkeys/options").json()
     made = world.authenticator.create(asked["public_key"])
 
-    answer_ = world.api.post("auth/passkeys", {"challenge": asked["challenge"], "credential": made, "name": "x"})
+    answer_ = world.api.post(
+        "auth/passkeys", {"challenge": asked["challenge"], "credential": made, "name": "x"}
+    )
 
     assert answer_.json()["code"] == "passkey_refused"
     assert Passkey.objects.count() == 0
@@ -99,22 +103,46 @@ def test_nobody_keeps_a_passkey_under_anothers_challenge(world):
 @pytest.mark.parametrize(
     "credential",
     [
-        {}, {"rawId": 5}, {"rawId": "é"}, {"rawId": ""}, {"rawId": "AAAA", "response": []}, {"id": "AAAA", "rawId": "AAAA"},
-        {"id": "AAAA", "rawId": "AAAA", "type": "public-key", "response": {"clientDataJSON": "AAAA", "attestationObject": "////"}},
-        {"id": "AAAA", "rawId": "AAAA", "type": "public-key", "response": {"clientDataJSON": "e30", "attestationObject": "oA"}},
-        {"id": "AAAA", "rawId": "AAAA", "type": "public-key", "response": {"clientDataJSON": "e30", "authenticatorData": "AA", "signature": "AA"}},
+        {},
+        {"rawId": 5},
+        {"rawId": "é"},
+        {"rawId": ""},
+        {"rawId": "AAAA", "response": []},
+        {"id": "AAAA", "rawId": "AAAA"},
+        {
+            "id": "AAAA",
+            "rawId": "AAAA",
+            "type": "public-key",
+            "response": {"clientDataJSON": "AAAA", "attestationObject": "////"},
+        },
+        {
+            "id": "AAAA",
+            "rawId": "AAAA",
+            "type": "public-key",
+            "response": {"clientDataJSON": "e30", "attestationObject": "oA"},
+        },
+        {
+            "id": "AAAA",
+            "rawId": "AAAA",
+            "type": "public-key",
+            "response": {"clientDataJSON": "e30", "authenticatorData": "AA", "signature": "AA"},
+        },
         {"id": None, "rawId": {"a": []}, "response": None},
     ],
-)  # fmt: skip
+)
 def test_malformed_credentials_are_refused_as_such(world, credential):
     world.passkey()
     known = {
         **credential,
-        "rawId": Authenticator().create(world.api.post("auth/passkeys/options").json()["public_key"])["rawId"],
+        "rawId": Authenticator().create(world.api.post("auth/passkeys/options").json()["public_key"])[
+            "rawId"
+        ],
     }
     asked = world.api.post("auth/passkeys/options").json()
     for sent in (credential, known):
-        kept = world.api.post("auth/passkeys", {"challenge": asked["challenge"], "credential": sent, "name": "x"})
+        kept = world.api.post(
+            "auth/passkeys", {"challenge": asked["challenge"], "credential": sent, "name": "x"}
+        )
         challenge = post(Client(), "login/passkey/options").json()["challenge"]
         used = post(Client(), "login/passkey", {"challenge": challenge, "credential": sent})
         assert {kept.status_code, used.status_code} <= {400, 401}
@@ -151,7 +179,11 @@ def test_passkeys_are_listed_renamed_and_removed_by_their_owner_alone(world):
 def test_a_credential_id_has_a_bound(world, length):
     world.authenticator.id = b"x" * length
     asked = world.api.post("auth/passkeys/options").json()
-    body = {"challenge": asked["challenge"], "credential": world.authenticator.create(asked["public_key"]), "name": "x"}
+    body = {
+        "challenge": asked["challenge"],
+        "credential": world.authenticator.create(asked["public_key"]),
+        "name": "x",
+    }
 
     assert world.api.post("auth/passkeys", body).status_code == (201 if length <= 1023 else 401)
 
@@ -160,7 +192,8 @@ def test_a_credential_id_has_a_bound(world, length):
     "form", ["packed", "tpm", "android-key", "android-safetynet", "fido-u2f", "apple", "none", "x" * 40]
 )
 @pytest.mark.parametrize(
-    "statement", [{}, {"alg": -7, "sig": b"x", "x5c": [b"0" * 40]}, {"ver": "2.0", "response": b"a.b.c"}, {"x5c": []}]
+    "statement",
+    [{}, {"alg": -7, "sig": b"x", "x5c": [b"0" * 40]}, {"ver": "2.0", "response": b"a.b.c"}, {"x5c": []}],
 )
 def test_attestations_that_nobody_asked_for_are_refused_as_such(world, form, statement):
     asked = world.api.post("auth/passkeys/options").json()
@@ -169,7 +202,9 @@ def test_attestations_that_nobody_asked_for_are_refused_as_such(world, form, sta
     made["response"]["attestationObject"] = text(cbor2.dumps({**parts, "fmt": form, "attStmt": statement}))
 
     body = {"challenge": asked["challenge"], "credential": made, "name": "x"}
-    assert world.api.post("auth/passkeys", body).status_code == (201 if (form, statement) == ("none", {}) else 401)
+    assert world.api.post("auth/passkeys", body).status_code == (
+        201 if (form, statement) == ("none", {}) else 401
+    )
 
 
 def test_a_passkey_waits_for_the_address_too_where_it_must_be_confirmed(world, settings):

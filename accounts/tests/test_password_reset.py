@@ -7,10 +7,11 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from accounts import services
+from accounts.credentials import known_devices
 from accounts.errors import CredentialsRefused
 from accounts.models import EmailProof, Session, User
-from accounts.services.emails import token_of
+from accounts.services import sessions, users
+from accounts.services.email_links import token_of
 from accounts.tests.calls import link_token, mails_to, post, subject
 from accounts.tests.factories import UserFactory
 from audit.actors import SYSTEM
@@ -55,10 +56,10 @@ def test_two_links_at_the_same_time_are_one_success_and_no_deadlock(member):
 def test_a_sign_in_that_a_reset_overtook_opens_nothing(member):
     """As when the password is replaced while the old one is being hashed."""
     proved = User.objects.get(pk=member.pk)
-    services.set_password(member.pk, NEW, actor=SYSTEM, now=timezone.now())
+    users.set_password(member.pk, NEW, actor=SYSTEM, now=timezone.now())
 
     with pytest.raises(CredentialsRefused):
-        services.open_session(proved, device=services.Device(), now=timezone.now())
+        sessions.open_session(proved, device=known_devices.Device(), now=timezone.now())
 
     assert Session.objects.filter(user=member, revoked_at=None).count() == 0
 
@@ -74,7 +75,9 @@ def test_a_reset_ends_every_session_and_every_other_link_and_is_told(member):
     assert answer.status_code == 204
     assert session.get("auth/me").json()["code"] == "token_revoked"
     assert Session.objects.live(now=timezone.now()).count() == 0
-    assert post(Client(), "password/reset", {"token": second, "password": NEW}).json()["code"] == "link_refused"
+    assert (
+        post(Client(), "password/reset", {"token": second, "password": NEW}).json()["code"] == "link_refused"
+    )
     assert subject(mails_to(member.email)[-1]) == "Your password was changed"
     assert post(Client(), "login", {"email": member.email, "password": NEW}).status_code == 200
 
@@ -108,7 +111,9 @@ def test_nobody_can_fill_a_mailbox_and_the_links_that_went_out_stay_good(member)
     mails = mails_to(member.email)
 
     assert len(mails) == 5
-    assert post(Client(), "password/reset", {"token": link_token(mails[0]), "password": NEW}).status_code == 204
+    assert (
+        post(Client(), "password/reset", {"token": link_token(mails[0]), "password": NEW}).status_code == 204
+    )
 
 
 def test_a_reset_link_to_the_old_address_ends_with_the_move(api):
@@ -118,4 +123,6 @@ def test_a_reset_link_to_the_old_address_ends_with_the_move(api):
     reset = link_token(mails_to(old)[-1])
     verify(link_token(mails_to("moved@example.com")[0]))
 
-    assert post(Client(), "password/reset", {"token": reset, "password": NEW}).json()["code"] == "link_refused"
+    assert (
+        post(Client(), "password/reset", {"token": reset, "password": NEW}).json()["code"] == "link_refused"
+    )

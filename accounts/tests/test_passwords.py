@@ -31,7 +31,10 @@ def test_what_others_would_try_first_is_refused(password):
 
     answer = post(Client(), "register", body)
 
-    assert (answer.status_code, {error["pointer"] for error in answer.json()["errors"]}) == (400, {"/password"})
+    assert (answer.status_code, {error["pointer"] for error in answer.json()["errors"]}) == (
+        400,
+        {"/password"},
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,8 @@ def test_what_is_long_enough_and_not_common_is_taken_as_it_is(password):
 
 
 def test_a_change_needs_the_old_one_ends_every_session_and_opens_a_new_one(member):
-    here, there = sign_in(member), sign_in(member)
+    here = sign_in(member)
+    there = sign_in(member)
 
     wrong = here.post("auth/password/change", {"current_password": "wrong password", "password": NEW})
     changed = here.post("auth/password/change", {"current_password": PASSWORD, "password": NEW})
@@ -66,7 +70,9 @@ def test_a_change_needs_the_old_one_ends_every_session_and_opens_a_new_one(membe
 def test_a_change_to_a_weak_one_changes_nothing(member):
     here = sign_in(member)
 
-    answer = here.post("auth/password/change", {"current_password": PASSWORD, "password": "member@example.com"})
+    answer = here.post(
+        "auth/password/change", {"current_password": PASSWORD, "password": "member@example.com"}
+    )
 
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/password")
     assert here.get("auth/me").status_code == 200

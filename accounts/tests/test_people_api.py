@@ -19,7 +19,9 @@ pytestmark = pytest.mark.django_db
 
 def holder(*permissions: str) -> Api:
     """Somebody with a role that holds these."""
-    role = Role.objects.create(name=f"own-{len(permissions)}-{Role.objects.count()}", permissions=list(permissions))
+    role = Role.objects.create(
+        name=f"own-{len(permissions)}-{Role.objects.count()}", permissions=list(permissions)
+    )
     user = UserFactory()
     user.roles.set([role])
     return sign_in(user)
@@ -65,8 +67,23 @@ def test_users_are_found_by_every_filter(admin):
 
 @pytest.mark.parametrize(
     "query",
-    ["min_age=-1", "max_age=151", "min_age=x", "min_age=٣", "is_active=yes", "search=", "role=" + "x" * 101, "order=email", "ordering=password", "ordering=--email", "ordering=", "cursor=x", "cursor=W10", "limit=0"],
-)  # fmt: skip
+    [
+        "min_age=-1",
+        "max_age=151",
+        "min_age=x",
+        "min_age=٣",
+        "is_active=yes",
+        "search=",
+        "role=" + "x" * 101,
+        "order=email",
+        "ordering=password",
+        "ordering=--email",
+        "ordering=",
+        "cursor=x",
+        "cursor=W10",
+        "limit=0",
+    ],
+)
 def test_anything_else_is_refused(admin, query):
     assert admin.get(f"users?{query}").status_code == 400
 
@@ -105,7 +122,9 @@ def test_every_ordering_pages_forth_and_back_without_gap_or_repetition(admin, or
 
 def test_a_cursor_of_one_ordering_is_none_for_another(admin):
     UserFactory.create_batch(3)
-    cursor = admin.get("users?limit=1&ordering=email").json()["next"].partition("cursor=")[2].partition("&")[0]
+    cursor = (
+        admin.get("users?limit=1&ordering=email").json()["next"].partition("cursor=")[2].partition("&")[0]
+    )
 
     assert admin.get(f"users?ordering=age&cursor={cursor}").status_code == 400
     assert admin.get(f"users?cursor={cursor}").status_code == 400
@@ -129,7 +148,9 @@ def test_no_answer_has_a_password_or_a_token(admin):
 
 
 def test_an_account_made_by_staff_gets_a_link_to_choose_a_password(admin):
-    made = admin.post("users", {"email": "Guest@example.com", "name": "Guest", "age": 30, "roles": ["seller"]})
+    made = admin.post(
+        "users", {"email": "Guest@example.com", "name": "Guest", "age": 30, "roles": ["seller"]}
+    )
 
     assert (made.status_code, made.json()["roles"], made["ETag"]) == (201, ["seller"], '"1"')
     assert post(Client(), "login", {"email": "guest@example.com", "password": ""}).status_code in {400, 401}
@@ -159,7 +180,10 @@ def test_put_replaces_patch_changes_and_both_need_the_version(admin):
 def test_a_disabled_account_is_signed_out_at_once(admin):
     person = sign_in(UserFactory())
 
-    assert admin.patch(f"users/{person.user.pk}", {"is_active": False}, if_match="*").json()["is_active"] is False
+    assert (
+        admin.patch(f"users/{person.user.pk}", {"is_active": False}, if_match="*").json()["is_active"]
+        is False
+    )
 
     assert person.get("auth/me").status_code == 401
 
@@ -207,7 +231,8 @@ def test_the_last_admin_stays_whatever_way_is_tried(admin):
 
 def test_nobody_gives_takes_or_touches_what_is_beyond_them(admin):
     helper = holder("users.read", "users.write", "roles.read", "roles.write")
-    victim, plain = UserFactory(role="support"), UserFactory()
+    victim = UserFactory(role="support")
+    plain = UserFactory()
     strong = Role.objects.create(name="strong", permissions=["logs.read"])
     tries = [
         helper.put(f"users/{plain.pk}/roles", {"roles": ["admin"]}, if_match="*"),
@@ -260,7 +285,9 @@ def test_permissions_and_scopes_are_listed_with_their_meaning(admin):
     body = admin.get("permissions").json()
 
     assert {"code": "users.read", "meaning": "See everybody's account"} in body["permissions"]
-    assert {"sites.read", "sites.write", "sites.publish", "users.read"} <= {row["code"] for row in body["scopes"]}
+    assert {"sites.read", "sites.write", "sites.publish", "users.read"} <= {
+        row["code"] for row in body["scopes"]
+    }
     assert "admin.access" not in {row["code"] for row in body["scopes"]}
 
 
@@ -281,18 +308,27 @@ def test_sessions_show_device_browser_network_and_which_is_this(member):
     access = post(browser, "login", {"email": member.email, "password": PASSWORD}).json()["access"]
     other = sign_in(member)
 
-    listed = browser.get("/api/v1/auth/sessions", headers={"Authorization": f"Bearer {access}"}).json()["results"]
+    listed = browser.get("/api/v1/auth/sessions", headers={"Authorization": f"Bearer {access}"}).json()[
+        "results"
+    ]
 
     assert [(row["device"], row["network"], row["current"]) for row in listed] == [
         ("An unknown program", "", False),
         ("Chrome on Windows", "203.0.113.0/24", True),
     ]
     assert "203.0.113.77" not in str(listed)
-    ended = browser.delete(f"/api/v1/auth/sessions/{listed[0]['id']}", headers={"Authorization": f"Bearer {access}"})
+    ended = browser.delete(
+        f"/api/v1/auth/sessions/{listed[0]['id']}", headers={"Authorization": f"Bearer {access}"}
+    )
     assert ended.status_code == 204
     assert other.get("auth/me").json()["code"] == "token_revoked"
     assert (
-        len(browser.get("/api/v1/auth/sessions", headers={"Authorization": f"Bearer {access}"}).json()["results"]) == 1
+        len(
+            browser.get("/api/v1/auth/sessions", headers={"Authorization": f"Bearer {access}"}).json()[
+                "results"
+            ]
+        )
+        == 1
     )
 
 
@@ -332,8 +368,14 @@ def test_somebody_beyond_ones_rights_is_not_touched_even_harmlessly(admin):
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=00000100000", "limit=1" + "9" * 5000, "cursor=" + "W1tb" * 400, "ordering=email&cursor=WyJuIiwgIjAxYTFmZGFkLWNhOGUtN2I0YS1hZDNhLTc4ZjZiMjYyNmUyMyIsICJcdWQ4MDAiXQ"]
-)  # fmt: skip
+    "query",
+    [
+        "limit=00000100000",
+        "limit=1" + "9" * 5000,
+        "cursor=" + "W1tb" * 400,
+        "ordering=email&cursor=WyJuIiwgIjAxYTFmZGFkLWNhOGUtN2I0YS1hZDNhLTc4ZjZiMjYyNmUyMyIsICJcdWQ4MDAiXQ",
+    ],
+)
 def test_hostile_pages_are_refused_not_broken(admin, query):
     assert admin.get(f"users?{query}").status_code == 400
 
@@ -366,12 +408,15 @@ def test_two_changes_of_one_account_at_once_wait_and_do_not_fail(admin, first, s
 @pytest.mark.commits
 def test_a_role_that_is_deleted_while_it_is_given_is_given_or_not(admin):
     for number in range(6):
-        role, person = Role.objects.create(name=f"fleeting-{number}", permissions=[]), UserFactory()
+        role = Role.objects.create(name=f"fleeting-{number}", permissions=[])
+        person = UserFactory()
 
         def act(change, role=role, person=person):
             try:
                 if change == "give":
-                    return admin.put(f"users/{person.pk}/roles", {"roles": [role.name]}, if_match="*").status_code
+                    return admin.put(
+                        f"users/{person.pk}/roles", {"roles": [role.name]}, if_match="*"
+                    ).status_code
                 return admin.delete(f"roles/{role.pk}", if_match="*").status_code
             finally:
                 connections.close_all()

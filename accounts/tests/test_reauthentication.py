@@ -12,9 +12,16 @@ pytestmark = pytest.mark.django_db
 
 
 SENSITIVE = [
-    ("post", "auth/totp"), ("post", "auth/totp/confirm"), ("delete", "auth/totp"), ("post", "auth/recovery-codes"),
-    ("post", "auth/passkeys/options"), ("post", "auth/passkeys"), ("post", "auth/email/change"), ("post", "api-keys"), ("delete", "auth/me"),
-]  # fmt: skip
+    ("post", "auth/totp"),
+    ("post", "auth/totp/confirm"),
+    ("delete", "auth/totp"),
+    ("post", "auth/recovery-codes"),
+    ("post", "auth/passkeys/options"),
+    ("post", "auth/passkeys"),
+    ("post", "auth/email/change"),
+    ("post", "api-keys"),
+    ("delete", "auth/me"),
+]
 
 
 @pytest.mark.parametrize(("method", "path"), SENSITIVE)
@@ -49,7 +56,9 @@ def test_one_proves_again_by_password_code_recovery_code_or_passkey(world):
         assert again == (204 if "password" in proof else 401)
 
 
-@pytest.mark.parametrize("proof", [{"password": "wrong password"}, {"code": "000000"}, {"recovery_code": "x"}])
+@pytest.mark.parametrize(
+    "proof", [{"password": "wrong password"}, {"code": "000000"}, {"recovery_code": "x"}]
+)
 def test_a_wrong_proof_opens_nothing(world, proof):
     Session.objects.update(proved_at=timezone.now() - timedelta(hours=1))
 
@@ -57,6 +66,8 @@ def test_a_wrong_proof_opens_nothing(world, proof):
     assert world.api.post("auth/totp").status_code == 403
 
 
-@pytest.mark.parametrize("proof", [{}, {"password": "a", "code": "123456"}, {"credential": {}}, {"challenge": "x"}])
+@pytest.mark.parametrize(
+    "proof", [{}, {"password": "a", "code": "123456"}, {"credential": {}}, {"challenge": "x"}]
+)
 def test_a_proof_is_exactly_one(world, proof):
     assert world.api.post("auth/reauthenticate", proof).status_code == 400

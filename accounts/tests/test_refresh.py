@@ -9,9 +9,9 @@ from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
 
+from accounts.credentials.tokens import refresh_token
 from accounts.models import Session, User
 from accounts.tests.calls import FROM_PAGE, ORIGIN, cookie_of, post
-from accounts.tokens import refresh_token
 from conftest import PASSWORD, sign_in
 
 pytestmark = pytest.mark.django_db
@@ -128,7 +128,9 @@ def test_refresh_refuses_tokens_that_we_did_not_make(token):
 def test_refresh_and_logout_refuse_other_origins_and_forms_and_change_nothing(member, path, headers, kind):
     session = sign_in(member).session
 
-    answer = cookie_of(session).generic("POST", f"/api/v1/auth/{path}", b"{}", content_type=kind, headers=headers)
+    answer = cookie_of(session).generic(
+        "POST", f"/api/v1/auth/{path}", b"{}", content_type=kind, headers=headers
+    )
 
     assert answer.status_code in {403, 415}
     session.refresh_from_db()
@@ -141,13 +143,18 @@ def test_logout_ends_the_session_at_once_and_clears_the_cookie(member):
 
     answer = post(cookie_of(api.session), "logout", **FROM_PAGE)
 
-    assert (answer.status_code, answer.cookies["refresh"].value, answer.cookies["refresh"]["max-age"]) == (204, "", 0)
+    assert (answer.status_code, answer.cookies["refresh"].value, answer.cookies["refresh"]["max-age"]) == (
+        204,
+        "",
+        0,
+    )
     assert (api.get("auth/me").status_code, elsewhere.get("auth/me").status_code) == (401, 200)
     assert post(cookie_of(api.session), "refresh", **FROM_PAGE).status_code == 401
 
 
 def test_logout_all_ends_every_session(member):
-    one, two = sign_in(member), sign_in(member)
+    one = sign_in(member)
+    two = sign_in(member)
 
     assert one.post("auth/logout-all").status_code == 204
 
@@ -195,7 +202,9 @@ def test_a_token_made_under_a_retired_secret_is_good_while_the_secret_is_listed(
     assert answers[1].cookies["refresh"].value == refresh_token(session.pk, 2)
 
 
-@pytest.mark.parametrize("change", [{"is_active": False}, {"deleted_at": timezone.now()}], ids=["disabled", "hidden"])
+@pytest.mark.parametrize(
+    "change", [{"is_active": False}, {"deleted_at": timezone.now()}], ids=["disabled", "hidden"]
+)
 def test_refresh_refuses_who_was_disabled_or_hidden_behind_our_back(member, change):
     session = sign_in(member).session
     User.objects.get_queryset().filter(pk=member.pk).update(**change)
@@ -211,9 +220,16 @@ def test_refresh_is_for_named_front_ends_and_for_our_own_page(member, origin, se
 
     cookie = answer.cookies["refresh"]
     assert (answer.status_code, answer["Cache-Control"]) == (200, "no-store")
-    assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["domain"]) == (True, "Strict", "/", "")
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["domain"]) == (
+        True,
+        "Strict",
+        "/",
+        "",
+    )
     assert (
-        settings.SESSION_LIFETIME.total_seconds() - 60 < cookie["max-age"] <= settings.SESSION_LIFETIME.total_seconds()
+        settings.SESSION_LIFETIME.total_seconds() - 60
+        < cookie["max-age"]
+        <= settings.SESSION_LIFETIME.total_seconds()
     )
 
 
@@ -221,7 +237,10 @@ def test_refresh_is_for_named_front_ends_and_for_our_own_page(member, origin, se
     "origin", ["http://evil-testserver", "http://testserver.evil.example", "ftp://testserver", "testserver"]
 )
 def test_an_origin_that_resembles_ours_is_not_ours(member, origin):
-    assert post(cookie_of(sign_in(member).session), "refresh", **{**FROM_PAGE, "Origin": origin}).status_code == 403
+    assert (
+        post(cookie_of(sign_in(member).session), "refresh", **{**FROM_PAGE, "Origin": origin}).status_code
+        == 403
+    )
 
 
 @pytest.mark.parametrize(

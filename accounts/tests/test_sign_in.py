@@ -10,7 +10,7 @@ from django.contrib.auth.hashers import check_password
 from django.db import connections
 from django.test import Client
 
-from accounts.hashing import HashingBusy
+from accounts.credentials.hashing import HashingBusy
 from accounts.models import User
 from accounts.tests.calls import post
 from accounts.tests.factories import UserFactory
@@ -22,7 +22,9 @@ pytestmark = pytest.mark.django_db
 def test_register_answers_201_with_user_access_and_cookie():
     client = Client()
 
-    answer = post(client, "register", {"email": " New@Example.COM ", "password": PASSWORD, "name": "New", "age": 30})
+    answer = post(
+        client, "register", {"email": " New@Example.COM ", "password": PASSWORD, "name": "New", "age": 30}
+    )
 
     body = answer.json()
     assert (answer.status_code, sorted(body)) == (201, ["access", "expires_in", "user"])
@@ -33,7 +35,12 @@ def test_register_answers_201_with_user_access_and_cookie():
         900,
     )
     cookie = answer.cookies["refresh"]
-    assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["domain"]) == (True, "Strict", "/", "")
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["domain"]) == (
+        True,
+        "Strict",
+        "/",
+        "",
+    )
     assert answer["Cache-Control"] == "no-store"
     assert PASSWORD not in answer.content.decode()
     assert cookie.value not in answer.content.decode()
@@ -122,7 +129,9 @@ def test_login_hashes_once_for_anybody(member, monkeypatch):
 
     hashes = []
     genuine = argon2.PasswordHasher.verify
-    monkeypatch.setattr(argon2.PasswordHasher, "verify", lambda self, *given: hashes.append(1) or genuine(self, *given))
+    monkeypatch.setattr(
+        argon2.PasswordHasher, "verify", lambda self, *given: hashes.append(1) or genuine(self, *given)
+    )
     for email in ("member@example.com", "nobody@example.com"):
         post(Client(), "login", {"email": email, "password": "wrong password"})
 
@@ -131,7 +140,10 @@ def test_login_hashes_once_for_anybody(member, monkeypatch):
 
 def test_login_ignores_an_old_authorization_header(member):
     answer = post(
-        Client(), "login", {"email": "member@example.com", "password": PASSWORD}, Authorization="Bearer rubbish"
+        Client(),
+        "login",
+        {"email": "member@example.com", "password": PASSWORD},
+        Authorization="Bearer rubbish",
     )
 
     assert answer.status_code == 200
@@ -154,7 +166,9 @@ def test_config_tells_a_front_end_what_it_needs():
 def test_no_more_hashes_run_at_once_than_declared(member, monkeypatch):
     import argon2
 
-    running, most, lock = 0, 0, threading.Lock()
+    running = 0
+    most = 0
+    lock = threading.Lock()
     genuine = argon2.PasswordHasher.verify
 
     def counted(self, *given):

@@ -7,13 +7,13 @@ import pytest
 from django.db import connections
 from django.test import Client
 
-from accounts import throttle
+from accounts.credentials import throttling
+from accounts.credentials.throttling import Bucket, TooManyAttempts
 from accounts.models import User
 from accounts.tests.calls import post
-from accounts.throttle import Bucket, TooManyAttempts
 from audit.models import Entry
 from conftest import PASSWORD
-from core import redis
+from core.storage import redis
 
 pytestmark = pytest.mark.django_db
 
@@ -41,7 +41,8 @@ class Counted:
     """Buckets that count what they let through; an attempt asks two of them."""
 
     def __init__(self, buckets):
-        self.buckets, self.taken = buckets, []
+        self.buckets = buckets
+        self.taken = []
 
     def take(self, *given, **options):
         self.taken.append(self.buckets.take(*given, **options))
@@ -55,9 +56,10 @@ class Counted:
 @pytest.mark.parametrize("email", ["member@example.com", "nobody@example.com"])
 @pytest.mark.commits
 def test_of_two_hundred_parallel_wrong_passwords_five_reach_the_hasher(member, hashes, email, monkeypatch):
-    # What stands in while Redis does not answer in time, as on a machine that is very busy. PostgreSQL may say 503 there.
-    alone = Counted(throttle._local)
-    monkeypatch.setattr(throttle, "_local", alone)
+    # What stands in while Redis does not answer in time, as on a machine that is very busy. PostgreSQL may
+    # say 503 there.
+    alone = Counted(throttling._local)
+    monkeypatch.setattr(throttling, "_local", alone)
 
     def attack(_):
         try:
@@ -69,7 +71,9 @@ def test_of_two_hundred_parallel_wrong_passwords_five_reach_the_hasher(member, h
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(attack, range(200)))
 
-    waited = sum(time.monotonic() - begun >= end for end in (2, 6, 14, 30, 62))  # delays of 2, 4, 8 ... that are over
+    waited = sum(
+        time.monotonic() - begun >= end for end in (2, 6, 14, 30, 62)
+    )  # delays of 2, 4, 8 ... that are over
     refused, busy = ([answer for answer in answers if answer.status_code == status] for status in (429, 503))
     assert 5 - len(busy) <= len(hashes) <= 5 + waited + alone.allowed
     assert (
@@ -80,7 +84,9 @@ def test_of_two_hundred_parallel_wrong_passwords_five_reach_the_hasher(member, h
     assert all(int(answer["Retry-After"]) >= 1 for answer in refused)
 
 
-def test_the_right_password_waits_like_a_wrong_one_and_the_owner_elsewhere_does_not(member, hashes, monkeypatch):
+def test_the_right_password_waits_like_a_wrong_one_and_the_owner_elsewhere_does_not(
+    member, hashes, monkeypatch
+):
     for _ in range(5):
         login(Client(REMOTE_ADDR="198.51.100.1"), member.email)
     monkeypatch.undo()
@@ -109,56 +115,60 @@ def test_a_stolen_device_cookie_is_slowed_down_too(member):
 
 
 def test_a_device_cookie_is_good_for_its_user_and_its_password_only(member, password_hash):
-    from accounts import devices
-    from accounts.devices import Device
+    from accounts.credentials import known_devices
+    from accounts.credentials.known_devices import Device
 
     other = User(pk=member.pk, password="changed")
-    cookie = devices.remember(member, Device())
+    cookie = known_devices.remember(member, Device())
 
-    assert devices.known(member, Device(cookie=cookie))
-    assert not devices.known(other, Device(cookie=cookie))
+    assert known_devices.known(member, Device(cookie=cookie))
+    assert not known_devices.known(other, Device(cookie=cookie))
     for rubbish in ("", "~~~~~~~~", "a.b~" * 500, cookie[:-1], cookie.replace(".", ""), "é.é", "x" * 5000):
-        assert not devices.known(member, Device(cookie=rubbish))
+        assert not known_devices.known(member, Device(cookie=rubbish))
 
 
 def test_one_browser_knows_five_people(member):
-    from accounts import devices
-    from accounts.devices import Device
+    from accounts.credentials import known_devices
+    from accounts.credentials.known_devices import Device
 
     people = [User(password=f"p{number}") for number in range(7)]
     cookie = ""
     for person in people:
-        cookie = devices.remember(person, Device(cookie=cookie))
+        cookie = known_devices.remember(person, Device(cookie=cookie))
 
-    assert [bool(devices.known(person, Device(cookie=cookie))) for person in people] == [False] * 2 + [True] * 5
+    assert [bool(known_devices.known(person, Device(cookie=cookie))) for person in people] == [False] * 2 + [
+        True
+    ] * 5
     assert len(cookie) < 600
 
 
 def test_delays_grow_and_a_right_answer_starts_afresh():
-    own, shared = Bucket("own", free=2, longest=900), Bucket("shared", free=50, longest=10, own=False)
+    own = Bucket("own", free=2, longest=900)
+    shared = Bucket("shared", free=50, longest=10, own=False)
     for _ in range(2):
-        throttle.reserve([own, shared])
+        throttling.reserve([own, shared])
     with pytest.raises(TooManyAttempts) as first:
-        throttle.reserve([own, shared])
+        throttling.reserve([own, shared])
     assert first.value.headers == {"Retry-After": "2"}
     time.sleep(2.05)
-    throttle.reserve([own, shared])
+    throttling.reserve([own, shared])
     with pytest.raises(TooManyAttempts) as second:
-        throttle.reserve([own, shared])
+        throttling.reserve([own, shared])
     assert second.value.headers == {"Retry-After": "4"}
 
-    throttle.give_back([own, shared], proved=True)
+    throttling.give_back([own, shared], proved=True)
 
     assert redis.client().exists("attempts:own") == 0
     assert redis.client().hget("attempts:shared", "tries") == b"2"
 
 
 def test_refused_attempts_count_nowhere():
-    own, shared = Bucket("own", free=1, longest=900), Bucket("shared", free=50, longest=10, own=False)
-    throttle.reserve([own, shared])
+    own = Bucket("own", free=1, longest=900)
+    shared = Bucket("shared", free=50, longest=10, own=False)
+    throttling.reserve([own, shared])
     for _ in range(20):
         with pytest.raises(TooManyAttempts):
-            throttle.reserve([own, shared])
+            throttling.reserve([own, shared])
 
     assert [redis.client().hget(f"attempts:{name}", "tries") for name in ("own", "shared")] == [b"1", b"1"]
 
@@ -170,14 +180,14 @@ def test_one_address_that_tries_many_accounts_is_slowed_down(hashes):
 
 
 def test_without_redis_a_process_still_counts(monkeypatch):
-    monkeypatch.setattr(redis, "call", lambda act: (_ for _ in ()).throw(redis.RedisAway))
+    monkeypatch.setattr(redis, "call", lambda act: (_ for _ in ()).throw(redis.RedisUnavailable))
     bucket = Bucket("without-redis", free=3, longest=900)
     for _ in range(3):
-        throttle.reserve([bucket])
+        throttling.reserve([bucket])
 
     with pytest.raises(TooManyAttempts):
-        throttle.reserve([bucket])
-    throttle.give_back([bucket], proved=True)  # nothing to give back to, and no error
+        throttling.reserve([bucket])
+    throttling.give_back([bucket], proved=True)  # nothing to give back to, and no error
 
 
 def test_failures_are_recorded_and_waiting_ones_are_not(member, hashes):

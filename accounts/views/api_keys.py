@@ -7,12 +7,12 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import services
 from accounts.models import ApiKey, ApiKeyQuerySet
-from accounts.serializers import ApiKeyCreateSerializer, ApiKeySerializer, IssuedApiKeySerializer
+from accounts.serializers.api_keys import ApiKeyCreateSerializer, ApiKeySerializer, IssuedApiKeySerializer
+from accounts.services import api_keys
 from accounts.views.common import NO_STORE, OwnViewSet
 from audit import actors
-from core.pagination import KeysetPagination
+from core.http.pagination import KeysetPagination
 
 
 class ApiKeyViewSet(OwnViewSet):
@@ -35,11 +35,13 @@ class ApiKeyViewSet(OwnViewSet):
     def create(self, request: Request) -> Response:
         """Make a key that speaks for you within `scopes`. Its text is in this answer and nowhere else."""
         facts = self.validated(ApiKeyCreateSerializer)
-        key, text = services.issue_api_key(self.caller.pk, actor=actors.user(self.caller), now=timezone.now(), **facts)
+        key, text = api_keys.issue_api_key(
+            self.caller.pk, actor=actors.user(self.caller), now=timezone.now(), **facts
+        )
         return Response({**ApiKeySerializer(key).data, "key": text}, status=201, headers=NO_STORE)
 
     @extend_schema(operation_id="revoke_api_key", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
         """End a key, from its next request on."""
-        services.revoke_api_key(self.get_object().pk, actor=actors.user(self.caller), now=timezone.now())
+        api_keys.revoke_api_key(self.get_object().pk, actor=actors.user(self.caller), now=timezone.now())
         return Response(status=204)

@@ -8,14 +8,14 @@ from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import challenges, devices
-from accounts.devices import Device
+from accounts.credentials import challenges, known_devices
+from accounts.credentials.known_devices import Device
+from accounts.credentials.tokens import mint_access, refresh_token
 from accounts.models import Session
 from accounts.permissions import RecentProof
-from accounts.serializers import UserSerializer
-from accounts.tokens import mint_access, refresh_token
-from core.api import ApiViewSet
-from core.limits import client_address, client_network, network_prefix
+from accounts.serializers.accounts import UserSerializer
+from core.http.client_address import client_address, client_network, network_prefix
+from core.http.viewsets import ApiViewSet
 
 COOKIE = "refresh" if settings.DEVELOPMENT else "__Host-refresh"
 DEVICE_COOKIE = "device" if settings.DEVELOPMENT else "__Host-device"
@@ -37,7 +37,13 @@ def device_of(request: Request | HttpRequest) -> Device:
 
 def _set_cookie(response: Response, name: str, value: str, seconds: int) -> Response:
     response.set_cookie(
-        name, value, max_age=seconds, path="/", secure=not settings.DEVELOPMENT, httponly=True, samesite="Strict"
+        name,
+        value,
+        max_age=seconds,
+        path="/",
+        secure=not settings.DEVELOPMENT,
+        httponly=True,
+        samesite="Strict",
     )
     return response
 
@@ -52,7 +58,9 @@ def clear_refresh(response: Response) -> Response:
 
 
 def sent_away(address: str, secret: str) -> Response:
-    """Where to send the browser that signs in by a provider; what it brings back is good in this browser only."""
+    """Where to send the browser that signs in by a provider; what it brings back is good in this browser
+    only.
+    """
     seconds = int(challenges.LIFETIME.total_seconds())
     answer = Response({"authorization_url": address, "expires_in": seconds}, headers=NO_STORE)
     return _set_cookie(answer, SIGN_IN_COOKIE, secret, seconds)
@@ -66,12 +74,15 @@ def signed_in(request: Request, session: Session, *, status: int = 200) -> Respo
     body = {"user": UserSerializer(user).data, "access": access, "expires_in": expires_in}
     answer = Response(body, status=status, headers=NO_STORE)
     if session.impersonator_id is None:
-        _set_cookie(answer, DEVICE_COOKIE, devices.remember(user, device_of(request)), DEVICE_SECONDS)
+        _set_cookie(answer, DEVICE_COOKIE, known_devices.remember(user, device_of(request)), DEVICE_SECONDS)
     return set_refresh(answer, session, refresh_token(session.pk, session.generation))
 
 
 class OwnViewSet(ApiViewSet):
-    """A view of one's own account. Actions in `sensitive` need a recent proof; every change is the owner's alone."""
+    """A view of one's own account.
+
+    Actions in `sensitive` need a recent proof; every change is the owner's alone.
+    """
 
     permission_classes = (IsAuthenticated, RecentProof)
 

@@ -8,17 +8,17 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import services
 from accounts.models import Identity
-from accounts.serializers import (
+from accounts.serializers.accounts import (
     AuthorizationSerializer,
     IdentitySerializer,
     ReturnSerializer,
     SignedInSerializer,
 )
+from accounts.services import identities
 from accounts.views.common import SIGN_IN_COOKIE, OwnViewSet, device_of, sent_away, signed_in
-from core.api import ApiViewSet
-from core.pagination import KeysetPagination
+from core.http.pagination import KeysetPagination
+from core.http.viewsets import ApiViewSet
 
 
 class OidcViewSet(ApiViewSet):
@@ -26,19 +26,26 @@ class OidcViewSet(ApiViewSet):
     serializer_class = ReturnSerializer
     without_body = ("begin",)
 
-    @extend_schema(operation_id="begin_provider_sign_in", request=None, responses=AuthorizationSerializer, auth=[])
+    @extend_schema(
+        operation_id="begin_provider_sign_in", request=None, responses=AuthorizationSerializer, auth=[]
+    )
     def begin(self, request: Request, provider: str) -> Response:
-        """Where to send the browser to sign in at a provider. It comes back to `FRONT_END_URL/oidc/{provider}` with `code`
-        and `state`, within five minutes.
-        """
-        return sent_away(*services.begin_oidc(provider, user=None, now=timezone.now()))
+        """Where to send the browser to sign in at a provider.
 
-    @extend_schema(operation_id="provider_sign_in", request=ReturnSerializer, responses=SignedInSerializer, auth=[])
-    def finish(self, request: Request, provider: str) -> Response:
-        """Sign in with what the browser brought back. Who has no account gets one, if the provider has checked their
-        address; an account with that address is opened only if we have checked it too, else 409 `connect_first`.
+        It comes back to `FRONT_END_URL/oidc/{provider}` with `code` and `state`, within five minutes.
         """
-        session = services.sign_in_by_oidc(
+        return sent_away(*identities.begin_oidc(provider, user=None, now=timezone.now()))
+
+    @extend_schema(
+        operation_id="provider_sign_in", request=ReturnSerializer, responses=SignedInSerializer, auth=[]
+    )
+    def finish(self, request: Request, provider: str) -> Response:
+        """Sign in with what the browser brought back.
+
+        Who has no account gets one, if the provider has checked their address; an account with that address
+        is opened only if we have checked it too, else 409 `connect_first`.
+        """
+        session = identities.sign_in_by_oidc(
             provider,
             **self.validated(ReturnSerializer),
             cookie=request.COOKIES.get(SIGN_IN_COOKIE, ""),
@@ -66,12 +73,14 @@ class IdentityViewSet(OwnViewSet):
     @extend_schema(operation_id="begin_connecting", request=None, responses=AuthorizationSerializer)
     def begin(self, request: Request, provider: str) -> Response:
         """Where to send the browser to connect an account at a provider."""
-        return sent_away(*services.begin_oidc(provider, user=self.caller.row(), now=timezone.now()))
+        return sent_away(*identities.begin_oidc(provider, user=self.caller.row(), now=timezone.now()))
 
-    @extend_schema(operation_id="connect_provider", request=ReturnSerializer, responses={201: IdentitySerializer})
+    @extend_schema(
+        operation_id="connect_provider", request=ReturnSerializer, responses={201: IdentitySerializer}
+    )
     def create(self, request: Request, provider: str) -> Response:
         """Connect the account at a provider that the browser came back from."""
-        made = services.connect_identity(
+        made = identities.connect_identity(
             self.caller.row(),
             provider,
             **self.validated(ReturnSerializer),
@@ -83,5 +92,5 @@ class IdentityViewSet(OwnViewSet):
     @extend_schema(operation_id="disconnect_provider", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
         """An account at a provider opens yours no more."""
-        services.disconnect_identity(self.get_object())
+        identities.disconnect_identity(self.get_object())
         return Response(status=204)

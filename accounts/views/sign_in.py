@@ -10,10 +10,13 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import blind, challenges, services
+from accounts.credentials import challenges, zero_knowledge
+from accounts.credentials.password_validators import MAX_BYTES, MIN_LENGTH
+from accounts.credentials.tokens import mint_access
 from accounts.errors import OriginRefused, RefreshRefused
-from accounts.passwords import MAX_BYTES, MIN_LENGTH
-from accounts.proof_serializers import (
+from accounts.serializers.accounts import AccessSerializer, DetailSerializer, SignedInSerializer
+from accounts.serializers.config import ConfigSerializer
+from accounts.serializers.credentials import (
     EmailSerializer,
     LoginSerializer,
     MfaVerifySerializer,
@@ -24,18 +27,11 @@ from accounts.proof_serializers import (
     TokenSerializer,
     weak,
 )
-from accounts.serializers import (
-    AccessSerializer,
-    ConfigSerializer,
-    DetailSerializer,
-    PasskeyOptionsSerializer,
-    PasskeySignInSerializer,
-    SignedInSerializer,
-)
-from accounts.tokens import mint_access
+from accounts.serializers.mfa import PasskeyOptionsSerializer, PasskeySignInSerializer
+from accounts.services import email_links, impersonation, sessions, sign_in, users
 from accounts.views.common import COOKIE, NO_STORE, clear_refresh, device_of, set_refresh, signed_in
-from core.api import ApiViewSet
-from core.parsing import DEFAULT_LIMIT
+from core.http.json_parser import MAX_BODY_BYTES
+from core.http.viewsets import ApiViewSet
 
 MAILED = "If this address can be used, a mail is on its way."
 
@@ -45,7 +41,9 @@ def check_origin(request: Request) -> None:
     origin = request.headers.get("Origin", "")
     schemes = ("https", "http") if settings.DEVELOPMENT else ("https",)
     own = {f"{scheme}://{request.get_host()}" for scheme in schemes}
-    if (request.content_type or "").split(";")[0] != "application/json" or not request.headers.get("X-Requested-With"):
+    if (request.content_type or "").split(";")[0] != "application/json" or not request.headers.get(
+        "X-Requested-With"
+    ):
         raise OriginRefused
     if origin not in settings.CORS_ALLOWED_ORIGINS and origin not in own:
         raise OriginRefused
@@ -67,12 +65,14 @@ class ConfigViewSet(ApiViewSet):
             "version": settings.VERSION,
             "email_verification": "required" if settings.EMAIL_VERIFICATION_REQUIRED else "optional",
             "sign_in_providers": ["password", "passkey", *settings.OIDC_PROVIDERS],
-            "oidc_providers": [{"id": name, "label": item.label} for name, item in settings.OIDC_PROVIDERS.items()],
+            "oidc_providers": [
+                {"id": name, "label": item.label} for name, item in settings.OIDC_PROVIDERS.items()
+            ],
             "sites_domain": settings.SITES_DOMAIN,
             "password": {"min_length": MIN_LENGTH, "max_bytes": MAX_BYTES},
             "limits": {
                 "requests_per_minute": settings.RATE_LIMIT,
-                "body_bytes": DEFAULT_LIMIT,
+                "body_bytes": MAX_BODY_BYTES,
                 "blueprint_bytes": 10 * 1024 * 1024,
             },
         }
@@ -91,24 +91,29 @@ class SignInViewSet(ApiViewSet):
         auth=[],
     )
     def register(self, request: Request) -> Response:
-        """Make an account. With optional verification it is signed in (201), and 409 `email_taken` when the address has
-        one. With required verification the answer is 202 for every address, and the account exists once the mailed
-        link was opened. `GET /config` says which.
-        """
-        wanted, now = self.validated(RegisterSerializer), timezone.now()
-        if settings.EMAIL_VERIFICATION_REQUIRED:
-            services.request_sign_up(**wanted, now=now)
-            return mailed()
-        user = services.register_user(**wanted)
-        services.request_verification(user, now=now)
-        return signed_in(request, services.open_session(user, device=device_of(request), now=now), status=201)
+        """Make an account.
 
-    @extend_schema(operation_id="prelogin", request=PreloginSerializer, responses=ParametersSerializer, auth=[])
-    def prelogin(self, request: Request) -> Response:
-        """How an address signs in: send its `password`, or as `blind` an `auth_hash` made with this `kdf` and `salt`.
-        Addresses without an account get an answer like any other, the same each time.
+        With optional verification it is signed in (201), and 409 `email_taken` when the address has one. With
+        required verification the answer is 202 for every address, and the account exists once the mailed link
+        was opened. `GET /config` says which.
         """
-        found = blind.prelogin(self.validated(PreloginSerializer)["email"])
+        wanted = self.validated(RegisterSerializer)
+        now = timezone.now()
+        if settings.EMAIL_VERIFICATION_REQUIRED:
+            email_links.request_sign_up(**wanted, now=now)
+            return mailed()
+        user = users.register_user(**wanted)
+        email_links.request_verification(user, now=now)
+        return signed_in(request, sessions.open_session(user, device=device_of(request), now=now), status=201)
+
+    @extend_schema(
+        operation_id="prelogin", request=PreloginSerializer, responses=ParametersSerializer, auth=[]
+    )
+    def prelogin(self, request: Request) -> Response:
+        """How an address signs in: send its `password`, or as `blind` an `auth_hash` made with this `kdf` and
+        `salt`. Addresses without an account get an answer like any other, the same each time.
+        """
+        found = zero_knowledge.prelogin(self.validated(PreloginSerializer)["email"])
         kdf = {"algorithm": found.kdf.ALGORITHM, "iterations": found.kdf.iterations}
         facts = {"scheme": found.scheme, "kdf": kdf, "salt": found.kdf.salt}
         return Response(ParametersSerializer(facts).data, headers=NO_STORE)
@@ -120,26 +125,30 @@ class SignInViewSet(ApiViewSet):
         auth=[],
     )
     def login(self, request: Request) -> Response:
-        """Sign in by e-mail address and password (or `auth_hash`, see `prelogin`); the refresh token comes as a cookie. 401 `mfa_required` carries a
-        `challenge` for `/auth/mfa/verify`.
+        """Sign in by e-mail address and password (or `auth_hash`, see `prelogin`); the refresh token comes as
+        a cookie. 401 `mfa_required` carries a `challenge` for `/auth/mfa/verify`.
         """
         device = device_of(request)
-        user = services.check_credentials(**self.validated(LoginSerializer), device=device)
-        session = services.finish_first_step(user, method="password", device=device, now=timezone.now())
+        user = sign_in.check_credentials(**self.validated(LoginSerializer), device=device)
+        session = sign_in.finish_first_step(user, method="password", device=device, now=timezone.now())
         return signed_in(request, session)
 
-    @extend_schema(operation_id="verify_mfa", request=MfaVerifySerializer, responses=SignedInSerializer, auth=[])
+    @extend_schema(
+        operation_id="verify_mfa", request=MfaVerifySerializer, responses=SignedInSerializer, auth=[]
+    )
     def verify_mfa(self, request: Request) -> Response:
         """Finish a sign-in with a second factor: `code`, `recovery_code` or `credential`."""
         answer = self.validated(MfaVerifySerializer)
         challenge = answer.pop("challenge")
-        session = services.finish_mfa(challenge, answer, device=device_of(request), now=timezone.now())
+        session = sign_in.finish_mfa(challenge, answer, device=device_of(request), now=timezone.now())
         return signed_in(request, session)
 
-    @extend_schema(operation_id="passkey_sign_in_options", request=None, responses=PasskeyOptionsSerializer, auth=[])
+    @extend_schema(
+        operation_id="passkey_sign_in_options", request=None, responses=PasskeyOptionsSerializer, auth=[]
+    )
     def passkey_options(self, request: Request) -> Response:
         """A challenge for signing in with a passkey alone."""
-        return options(*services.begin_passkey_sign_in(now=timezone.now()))
+        return options(*sign_in.begin_passkey_sign_in(now=timezone.now()))
 
     @extend_schema(
         operation_id="passkey_sign_in", request=PasskeySignInSerializer, responses=SignedInSerializer, auth=[]
@@ -147,28 +156,32 @@ class SignInViewSet(ApiViewSet):
     def passkey_sign_in(self, request: Request) -> Response:
         """Sign in with a passkey, without address and password."""
         given = self.validated(PasskeySignInSerializer)
-        session = services.sign_in_by_passkey(**given, device=device_of(request), now=timezone.now())
+        session = sign_in.sign_in_by_passkey(**given, device=device_of(request), now=timezone.now())
         return signed_in(request, session)
 
     @extend_schema(operation_id="impersonate", request=TokenSerializer, responses=SignedInSerializer, auth=[])
     def impersonate(self, request: Request) -> Response:
         """Open a session that staff have begun in the admin: half an hour as somebody else."""
         token = self.validated(TokenSerializer)["token"]
-        return signed_in(request, services.fetch_impersonation(token, device=device_of(request), now=timezone.now()))
+        return signed_in(
+            request, impersonation.fetch_impersonation(token, device=device_of(request), now=timezone.now())
+        )
 
     @extend_schema(operation_id="refresh", request=None, responses=AccessSerializer, auth=[])
     def refresh(self, request: Request) -> Response:
         """Exchange the refresh cookie for a new one and a new access token."""
         check_origin(request)
-        session, token = services.rotate_session(request.COOKIES.get(COOKIE, ""), now=timezone.now())
+        session, token = sessions.rotate_session(request.COOKIES.get(COOKIE, ""), now=timezone.now())
         access, expires_in = mint_access(session.user, session)
-        return set_refresh(Response({"access": access, "expires_in": expires_in}, headers=NO_STORE), session, token)
+        return set_refresh(
+            Response({"access": access, "expires_in": expires_in}, headers=NO_STORE), session, token
+        )
 
     @extend_schema(operation_id="logout", request=None, responses={204: None}, auth=[])
     def logout(self, request: Request) -> Response:
         """End the session of the refresh cookie and its access tokens."""
         check_origin(request)
-        services.close_session(request.COOKIES.get(COOKIE, ""), now=timezone.now())
+        sessions.close_session(request.COOKIES.get(COOKIE, ""), now=timezone.now())
         return clear_refresh(Response(status=204, headers=NO_STORE))
 
     def handle_exception(self, exc: Exception) -> Any:
@@ -183,35 +196,48 @@ class MailboxViewSet(ApiViewSet):
     serializer_class = EmailSerializer
 
     @extend_schema(
-        operation_id="verify_email", request=TokenSerializer, responses={200: SignedInSerializer, 204: None}, auth=[]
+        operation_id="verify_email",
+        request=TokenSerializer,
+        responses={200: SignedInSerializer, 204: None},
+        auth=[],
     )
     def verify(self, request: Request) -> Response:
-        """Use the link of a mail. The one of a sign-up makes the account and signs in (200); the others confirm the
-        address of an account that is there (204).
+        """Use the link of a mail.
+
+        The one of a sign-up makes the account and signs in (200); the others confirm the address of an
+        account that is there (204).
         """
         now = timezone.now()
-        user = services.confirm_email(self.validated(TokenSerializer)["token"], now=now)
+        user = email_links.confirm_email(self.validated(TokenSerializer)["token"], now=now)
         if user is None:
             return Response(status=204, headers=NO_STORE)
-        return signed_in(request, services.open_session(user, device=device_of(request), now=now, method="mailed link"))
+        return signed_in(
+            request, sessions.open_session(user, device=device_of(request), now=now, method="mailed link")
+        )
 
-    @extend_schema(operation_id="resend_email", request=EmailSerializer, responses={202: DetailSerializer}, auth=[])
+    @extend_schema(
+        operation_id="resend_email", request=EmailSerializer, responses={202: DetailSerializer}, auth=[]
+    )
     def resend(self, request: Request) -> Response:
         """Mail the link to confirm an address once more."""
-        services.request_resend(self.validated(EmailSerializer)["email"], now=timezone.now())
+        email_links.request_resend(self.validated(EmailSerializer)["email"], now=timezone.now())
         return mailed()
 
-    @extend_schema(operation_id="forgot_password", request=EmailSerializer, responses={202: DetailSerializer}, auth=[])
+    @extend_schema(
+        operation_id="forgot_password", request=EmailSerializer, responses={202: DetailSerializer}, auth=[]
+    )
     def forgot(self, request: Request) -> Response:
         """Mail a link to choose a new password. It is good for 30 minutes, once."""
-        services.request_reset(self.validated(EmailSerializer)["email"], now=timezone.now())
+        email_links.request_reset(self.validated(EmailSerializer)["email"], now=timezone.now())
         return mailed()
 
-    @extend_schema(operation_id="reset_password", request=PasswordResetSerializer, responses={204: None}, auth=[])
+    @extend_schema(
+        operation_id="reset_password", request=PasswordResetSerializer, responses={204: None}, auth=[]
+    )
     def reset(self, request: Request) -> Response:
         """Choose a new password by a mailed link. Every session ends; a second factor stays."""
         try:
-            services.reset_password(**self.validated(PasswordResetSerializer), now=timezone.now())
+            email_links.reset_password(**self.validated(PasswordResetSerializer), now=timezone.now())
         except DjangoValidationError as error:
             raise weak(error) from None
         return clear_refresh(Response(status=204, headers=NO_STORE))
@@ -219,7 +245,7 @@ class MailboxViewSet(ApiViewSet):
     @extend_schema(operation_id="restore_account", request=TokenSerializer, responses={204: None}, auth=[])
     def restore(self, request: Request) -> Response:
         """Open one's closed account again by the mailed link, with everything in it. Sign in afterwards."""
-        services.restore_account(self.validated(TokenSerializer)["token"], now=timezone.now())
+        email_links.restore_account(self.validated(TokenSerializer)["token"], now=timezone.now())
         return Response(status=204, headers=NO_STORE)
 
 

@@ -22,5 +22,9 @@ NO_EVENTS = "DROP TABLE analytics_salt; DROP TABLE analytics_dirty; DROP TABLE a
 
 
 class Migration(migrations.Migration):
-    dependencies = [("analytics", "0001_initial"), ("core", "0002_context_functions"), ("sites", "0009_site_number")]
+    dependencies = [
+        ("analytics", "0001_initial"),
+        ("core", "0002_context_functions"),
+        ("sites", "0009_site_number"),
+    ]
     operations = [migrations.RunSQL(EVENTS, NO_EVENTS), isolate("analytics_settings")]

@@ -30,24 +30,38 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Share",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 ("name", models.CharField(max_length=80)),
-                ("conditions", models.JSONField(default=list, help_text="Filters that hold whatever is looked at.")),
+                (
+                    "conditions",
+                    models.JSONField(default=list, help_text="Filters that hold whatever is looked at."),
+                ),
                 (
                     "password",
-                    models.CharField(blank=True, default="", help_text="A hash; empty for none.", max_length=200),
+                    models.CharField(
+                        blank=True, default="", help_text="A hash; empty for none.", max_length=200
+                    ),
                 ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("expires_at", models.DateTimeField(null=True)),
                 (
                     "author",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to=settings.AUTH_USER_MODEL
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
                     ),
                 ),
                 (
                     "site",
-                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="sites.site"),
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="sites.site"
+                    ),
                 ),
             ],
             options={
@@ -57,13 +71,20 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Annotation",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 ("day", models.DateField()),
                 ("text", models.CharField(max_length=200)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 (
                     "site",
-                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="sites.site"),
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="sites.site"
+                    ),
                 ),
             ],
             options={
@@ -74,11 +95,17 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Definition",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 (
                     "kind",
                     models.CharField(
-                        choices=[("goal", "Goal"), ("segment", "Segment"), ("funnel", "Funnel")], max_length=10
+                        choices=[("goal", "Goal"), ("segment", "Segment"), ("funnel", "Funnel")],
+                        max_length=10,
                     ),
                 ),
                 ("name", models.CharField(max_length=80)),
@@ -86,7 +113,9 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 (
                     "site",
-                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="sites.site"),
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="sites.site"
+                    ),
                 ),
             ],
             options={
@@ -101,22 +130,33 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Subscription",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 ("last", models.DateField()),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 (
                     "site",
-                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="sites.site"),
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="sites.site"
+                    ),
                 ),
                 (
                     "user",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to=settings.AUTH_USER_MODEL
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
                     ),
                 ),
             ],
             options={
-                "constraints": [models.UniqueConstraint(models.F("user"), models.F("site"), name="subscription_once")],
+                "constraints": [
+                    models.UniqueConstraint(models.F("user"), models.F("site"), name="subscription_once")
+                ],
             },
         ),
     ]

@@ -1,6 +1,7 @@
 import pytest
 
-from analytics import partitions, profiles, terms, visitors
+from analytics import partitions
+from analytics.ingest import settings_cache, string_dictionary, visitors
 from core import tenancy
 from sites.tests.factories import SiteFactory
 
@@ -8,9 +9,9 @@ from sites.tests.factories import SiteFactory
 @pytest.fixture(autouse=True)
 def nothing_known():
     """Tables are emptied between tests; what this process remembers of them goes, too."""
-    terms.forget_known()
+    string_dictionary.forget_known()
     partitions.forget_known()
-    profiles._known.clear()
+    settings_cache._known.clear()
     visitors._salts.clear()
 
 

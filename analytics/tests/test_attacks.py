@@ -10,17 +10,20 @@ from django.db import DataError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
-from analytics import query, rollups, sharing, store, stream, writer
+from analytics.ingest import stream, writer
+from analytics.ingest.stream import Event
 from analytics.management.commands.analytics_import import alone
 from analytics.models import Kind, Settings, Subscription
-from analytics.stream import Event
+from analytics.reports import query, rollups, sql_store
+from analytics.reports.time_zones import Span
+from analytics.sharing import links
 from analytics.tests.test_imports import DAY, UMAMI, line, plausible, run, summary, umami_row
 from analytics.tests.test_intake import ask, view
 from analytics.tests.test_saved import goal, order, put
 from analytics.tests.test_sharing import MONDAY, link, path_of
-from analytics.zones import Span
 from conftest import sign_in
-from core import redis, tenancy
+from core import tenancy
+from core.storage import redis
 from sites.tests.factories import SiteFactory
 
 pytestmark = pytest.mark.django_db
@@ -44,12 +47,18 @@ def rows(site):
 @pytest.mark.parametrize(
     "said",
     [
-        {"n": "Order", "v": {"amount": 1, "currency": "A\tB"}}, {"n": "Order", "v": {"amount": 1, "currency": "A\nB"}}, {"n": "Order", "v": {"amount": 1, "currency": "ÄÖÜ"}},
-        {"u": "?utm_source=%00"}, {"u": "?ref=%00x%09y&utm_campaign=%0A%5C."}, {"r": f"http://{'a' * 600}/"}, {"r": "http://x.example/\ud800"}, {"u": "?utm_term=\ud800"},
+        {"n": "Order", "v": {"amount": 1, "currency": "A\tB"}},
+        {"n": "Order", "v": {"amount": 1, "currency": "A\nB"}},
+        {"n": "Order", "v": {"amount": 1, "currency": "ÄÖÜ"}},
+        {"u": "?utm_source=%00"},
+        {"u": "?ref=%00x%09y&utm_campaign=%0A%5C."},
+        {"r": f"http://{'a' * 600}/"},
+        {"r": "http://x.example/\ud800"},
+        {"u": "?utm_term=\ud800"},
         {"n": "Order", "p": {"a": "\\N", "b\t": "\\", "c": "\n"}},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_nothing_that_a_browser_says_holds_up_the_writer(site, said):
     address = "http://shop.localhost:8000/"
     status, *_ = ask(site, {**view(), **said, "u": address + said.get("u", "")})
@@ -68,7 +77,9 @@ def test_nothing_that_a_browser_says_holds_up_the_writer(site, said):
 def test_what_the_database_refuses_is_left_out_alone(site):
     """However it came into the stream."""
     bad = Event(site.number, Kind.PAGEVIEW, "/bad", id=1, visitor=4, source="\x00")
-    stream.append([Event(site.number, Kind.PAGEVIEW, f"/{number}", id=number + 2, visitor=4) for number in range(3)])
+    stream.append(
+        [Event(site.number, Kind.PAGEVIEW, f"/{number}", id=number + 2, visitor=4) for number in range(3)]
+    )
     redis.client().xadd(stream.name_of(bad.shard), {"e": bad.packed(), "v": "9"})
     stream.append([Event(site.number, Kind.PAGEVIEW, "/last", id=9, visitor=4)])
 
@@ -80,10 +91,13 @@ def test_what_the_database_refuses_is_left_out_alone(site):
 def test_a_zone_that_postgresql_does_not_know_is_refused(site, owner):
     for name in ("localtime", "Europe/Nowhere", "posix/Europe/Berlin"):
         assert (
-            owner.call("PATCH", f"/api/v1/sites/{site.pk}/analytics/settings", {"timezone": name}).status_code == 400
+            owner.call("PATCH", f"/api/v1/sites/{site.pk}/analytics/settings", {"timezone": name}).status_code
+            == 400
         ), name
     assert (
-        owner.call("PATCH", f"/api/v1/sites/{site.pk}/analytics/settings", {"timezone": "Asia/Kolkata"}).status_code
+        owner.call(
+            "PATCH", f"/api/v1/sites/{site.pk}/analytics/settings", {"timezone": "Asia/Kolkata"}
+        ).status_code
         == 200
     )
 
@@ -94,17 +108,19 @@ def test_a_day_that_cannot_be_counted_holds_up_no_other(site, monkeypatch):
         other.refresh_from_db()
     put(site, (0, 1, {}))
     put(other, (0, 1, {}))
-    genuine = store.count_day
+    genuine = sql_store.count_day
     monkeypatch.setattr(
-        store,
+        sql_store,
         "count_day",
-        lambda number, *more: genuine(number, *more) if number == other.number else Mock(side_effect=DataError)(),
+        lambda number, *more: (
+            genuine(number, *more) if number == other.number else Mock(side_effect=DataError)()
+        ),
     )
 
     assert rollups.recount() >= 1
     day = date(2026, 3, 1)
-    assert store.dirty_days(Span(other.number, "UTC", day, day)) == []
-    assert store.dirty_days(Span(site.number, "UTC", day, day)) == [day]
+    assert sql_store.dirty_days(Span(other.number, "UTC", day, day)) == []
+    assert sql_store.dirty_days(Span(site.number, "UTC", day, day)) == [day]
 
 
 MARCH = "from=2026-03-01&to=2026-03-02"
@@ -140,7 +156,11 @@ def test_a_page_that_a_link_keeps_back_is_nowhere_on_it(site, owner):
 def test_properties_cannot_be_guessed_through_a_link(site, owner):
     put(site, (0, 1, order("1.00", "EUR", props={"email": "bob@example.com"})))
 
-    text = Client().get(f"{path_of(link(owner, site))}?{MARCH}&filter=property:email:contains:bob").content.decode()
+    text = (
+        Client()
+        .get(f"{path_of(link(owner, site))}?{MARCH}&filter=property:email:contains:bob")
+        .content.decode()
+    )
 
     assert "This address was not understood" in text
 
@@ -156,7 +176,9 @@ def test_a_negative_filter_leaves_out_the_visits_that_did_it(site, owner):
     )
     goal(owner, site, "event:is:Order")
 
-    found = owner.get(f"sites/{site.pk}/analytics/conversions?{MARCH}&filter=page:is_not:/cart").json()["results"][0]
+    found = owner.get(f"sites/{site.pk}/analytics/conversions?{MARCH}&filter=page:is_not:/cart").json()[
+        "results"
+    ][0]
 
     assert (found["converted"], found["conversion_rate"], found["revenue"]) == (1, 1.0, {"EUR": "2.00"})
 
@@ -182,7 +204,9 @@ def test_the_same_table_twice_is_refused(site, tmp_path):
     from django.core.management import call_command
 
     with pytest.raises(CommandError, match="another file"):
-        call_command("analytics_import", site.subdomain, str(path), str(double), "--from", "plausible", verbosity=0)
+        call_command(
+            "analytics_import", site.subdomain, str(path), str(double), "--from", "plausible", verbosity=0
+        )
     assert summary(site)["visitors"] == 0
 
 
@@ -190,7 +214,8 @@ def test_a_dirty_imported_day_keeps_its_sums(site, tmp_path):
     run(
         site,
         plausible(
-            tmp_path, visitors=f"date,visitors,pageviews,bounces,visits,visit_duration\n{DAY.date()},15,15,0,15,15\n"
+            tmp_path,
+            visitors=f"date,visitors,pageviews,bounces,visits,visit_duration\n{DAY.date()},15,15,0,15,15\n",
         ),
         "plausible",
     )
@@ -209,7 +234,8 @@ def test_an_import_never_reaches_days_that_were_forgotten(site, tmp_path):
 
 
 def test_logs_of_several_servers_add_up(site, tmp_path):
-    one, other = tmp_path / "a.log", tmp_path / "b.log"
+    one = tmp_path / "a.log"
+    other = tmp_path / "b.log"
     one.write_text(line(DAY, address="203.0.113.1") + line(DAY, address="203.0.113.2"))
     other.write_text(line(DAY, address="203.0.113.3"))
 
@@ -219,11 +245,18 @@ def test_logs_of_several_servers_add_up(site, tmp_path):
 
 
 def test_other_hosts_are_left_out(site, tmp_path):
-    log, rows_ = tmp_path / "access.log", tmp_path / "website_event.csv"
-    log.write_text("other.example:443 " + line(DAY, target="/private") + "www.bakery.example:443 " + line(DAY))
+    log = tmp_path / "access.log"
+    rows_ = tmp_path / "website_event.csv"
+    log.write_text(
+        "other.example:443 " + line(DAY, target="/private") + "www.bakery.example:443 " + line(DAY)
+    )
     rows_.write_text(
         "\n".join(
-            [UMAMI, umami_row(1, 1, DAY, hostname="other.example"), umami_row(2, 2, DAY, hostname="www.bakery.example")]
+            [
+                UMAMI,
+                umami_row(1, 1, DAY, hostname="other.example"),
+                umami_row(2, 2, DAY, hostname="www.bakery.example"),
+            ]
         )
     )
 
@@ -268,8 +301,12 @@ def test_series_have_every_view_where_clocks_change(site, zone, day, counted):
     with tenancy.context(tenancy.SYSTEM):
         Settings.objects.create(site=site, timezone=zone)
     span = Span(site.number, zone, day - timedelta(days=1), day + timedelta(days=1))
-    since, until = span.bounds["since"], span.bounds["until"]
-    moments = [since + timedelta(minutes=13) * number for number in range(int((until - since) / timedelta(minutes=13)))]
+    since = span.bounds["since"]
+    until = span.bounds["until"]
+    moments = [
+        since + timedelta(minutes=13) * number
+        for number in range(int((until - since) / timedelta(minutes=13)))
+    ]
     with transaction.atomic():
         writer.write(
             [
@@ -291,7 +328,8 @@ def test_a_rate_is_of_those_whom_goals_can_know(site, owner, tmp_path):
     run(
         site,
         plausible(
-            tmp_path, visitors=f"date,visitors,pageviews,bounces,visits,visit_duration\n{DAY.date()},15,15,0,15,15\n"
+            tmp_path,
+            visitors=f"date,visitors,pageviews,bounces,visits,visit_duration\n{DAY.date()},15,15,0,15,15\n",
         ),
         "plausible",
     )
@@ -317,7 +355,7 @@ def test_who_asks_not_to_be_tracked_gives_a_name_and_a_country_only(site):
     assert ask(site, {**said, "u": address}, HTTP_SEC_GPC="1")[0] == 202
     drained()
 
-    found = store.events(
+    found = sql_store.events(
         site.number, timezone.now() - timedelta(minutes=5), timezone.now() + timedelta(minutes=5), limit=5
     )[0]
     kept = {name: value for name, value in found.items() if value and name not in {"at", "kind"}}
@@ -328,9 +366,15 @@ def test_visits_of_events_that_carry_their_time_are_by_that_time(site, owner):
     now = timezone.now() - timedelta(hours=5)
     agent = "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/130.0.0.0 Safari/537.36"
     said = [
-        {"name": "pageview", "url": f"http://{site.subdomain}.localhost/{number}", "timestamp": (now + timedelta(hours=number)).isoformat(), "address": "203.0.113.9", "user_agent": agent}
+        {
+            "name": "pageview",
+            "url": f"http://{site.subdomain}.localhost/{number}",
+            "timestamp": (now + timedelta(hours=number)).isoformat(),
+            "address": "203.0.113.9",
+            "user_agent": agent,
+        }
         for number in range(4)
-    ]  # fmt: skip
+    ]
     assert owner.post(f"sites/{site.pk}/events", said).json()["accepted"] == 4
     drained()
 
@@ -344,11 +388,11 @@ def test_a_weekly_mail_that_fails_holds_up_no_other(site, owner, monkeypatch):
     with tenancy.context(tenancy.SYSTEM):
         for one in (site, other):
             Subscription.objects.create(site=one, user=one.owner, last=date(2026, 3, 2))
-    genuine = sharing._facts
+    genuine = links._facts
     monkeypatch.setattr(
-        sharing,
+        links,
         "_facts",
         lambda row, *more: genuine(row, *more) if row.site_id == other.pk else Mock(side_effect=DataError)(),
     )
 
-    assert sharing.mail_week(now=MONDAY) == 1
+    assert links.mail_week(now=MONDAY) == 1

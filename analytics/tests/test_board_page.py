@@ -1,4 +1,6 @@
-"""The dashboard behind a link, in Chromium: what people see and click, on a phone, in the dark, without a script."""
+"""The dashboard behind a link, in Chromium: what people see and click, on a phone, in the dark, without a
+script.
+"""
 
 import pytest
 
@@ -11,10 +13,19 @@ PASSWORD = "sourdough & rye"
 
 @pytest.fixture
 def shared(person, stack):
-    """A bakery with two months of visits, goals, a funnel and a note; a link to its numbers behind a password."""
+    """A bakery with two months of visits, goals, a funnel and a note; a link to its numbers behind a
+    password.
+    """
     site, host = person.publish()
     stack.manage(
-        "analytics_simulate", "--sites", host.partition(".")[0], "--days", "60", "--events", "4000", "--i-know"
+        "analytics_simulate",
+        "--sites",
+        host.partition(".")[0],
+        "--days",
+        "60",
+        "--events",
+        "4000",
+        "--i-know",
     )
 
     def save(what, **given):
@@ -24,7 +35,11 @@ def shared(person, stack):
 
     save("goals", name="Orders", conditions=["event:is:Order"])
     save("goals", name="Looked at the bread", conditions=["page:is:/bread"])
-    save("funnels", name="From the door to an order", conditions=["page:is:/", "page:is:/bread", "event:is:Order"])
+    save(
+        "funnels",
+        name="From the door to an order",
+        conditions=["page:is:/", "page:is:/bread", "event:is:Order"],
+    )
     day = person.call("GET", f"sites/{site}/analytics/summary").json()["range"]["first"]
     save("annotations", day=day, text="The new oven is here")
     url = save("shares", name="Numbers of the bakery", password=PASSWORD)["url"]

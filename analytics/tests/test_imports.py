@@ -1,4 +1,6 @@
-"""What was counted elsewhere comes in once: run twice, killed half-way, from a log that has grown, with lines of nonsense."""
+"""What was counted elsewhere comes in once: run twice, killed half-way, from a log that has grown, with lines
+of nonsense.
+"""
 
 import gzip
 import io
@@ -12,26 +14,34 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.utils import timezone
 
-from analytics import imports, query, rollups, store, visitors
+from analytics.imports import importers
+from analytics.ingest import visitors
 from analytics.models import Settings
+from analytics.reports import query, rollups, sql_store
+from analytics.reports.time_zones import Span
 from analytics.tests.test_saved import put
-from analytics.zones import Span
 from core import tenancy
 
 pytestmark = pytest.mark.django_db
-BROWSER = "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
+BROWSER = (
+    "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
+)
 DAY = (timezone.now() - timedelta(days=20)).replace(hour=9, minute=0, second=0, microsecond=0)
 
 
 def run(site, path, source, **options):
     """The command; what it said, by sentence."""
     said = io.StringIO()
-    call_command("analytics_import", site.subdomain, str(path), "--from", source, stdout=said, verbosity=0, **options)
+    call_command(
+        "analytics_import", site.subdomain, str(path), "--from", source, stdout=said, verbosity=0, **options
+    )
     return {line[11:].strip(): int(line[:10].replace(",", "")) for line in said.getvalue().splitlines()}
 
 
 def week(site, **more):
-    return query.Query(Span(site.number, "UTC", DAY.date() - timedelta(days=3), DAY.date() + timedelta(days=3)), **more)
+    return query.Query(
+        Span(site.number, "UTC", DAY.date() - timedelta(days=3), DAY.date() + timedelta(days=3)), **more
+    )
 
 
 def summary(site):
@@ -45,7 +55,8 @@ def line(at, *, address="203.0.113.7", target="/", status=200, referrer="-", age
 
 def a_log(count, seed=4):
     draw = random.Random(seed)
-    at, lines = DAY, []
+    at = DAY
+    lines = []
     for _ in range(count):
         at += timedelta(seconds=draw.choice([0, 0, 1, 40]))
         lines.append(line(at, address=f"203.0.113.{draw.randrange(20)}", target=f"/{draw.randrange(4)}"))
@@ -54,24 +65,46 @@ def a_log(count, seed=4):
 
 def test_lines_of_a_log_become_visits(site, tmp_path):
     path = tmp_path / "access.log"
-    path.write_text("".join([
-        line(DAY), line(DAY + timedelta(minutes=1), target="/menu?utm_source=letter"), line(DAY + timedelta(minutes=40), target="/menu/"),
-        line(DAY, address="2001:db8::1", referrer="https://www.google.com/"), "www.example.com:443 " + line(DAY + timedelta(seconds=5), address="198.51.100.2"),
-        line(DAY, target="/style.css"), line(DAY, target="/menu.html", status=404), line(DAY, method="POST"), line(DAY, agent="curl/8.0"), line(DAY, agent="Googlebot/2.1"),
-        "nonsense\n", '"\x00\xff\n', line(DAY, target="http://[broken"), line(timezone.now() - timedelta(days=4000)), line(timezone.now() + timedelta(days=2)), "\n",
-    ]), errors="surrogateescape")  # fmt: skip
+    path.write_text(
+        "".join(
+            [
+                line(DAY),
+                line(DAY + timedelta(minutes=1), target="/menu?utm_source=letter"),
+                line(DAY + timedelta(minutes=40), target="/menu/"),
+                line(DAY, address="2001:db8::1", referrer="https://www.google.com/"),
+                "www.example.com:443 " + line(DAY + timedelta(seconds=5), address="198.51.100.2"),
+                line(DAY, target="/style.css"),
+                line(DAY, target="/menu.html", status=404),
+                line(DAY, method="POST"),
+                line(DAY, agent="curl/8.0"),
+                line(DAY, agent="Googlebot/2.1"),
+                "nonsense\n",
+                '"\x00\xff\n',
+                line(DAY, target="http://[broken"),
+                line(timezone.now() - timedelta(days=4000)),
+                line(timezone.now() + timedelta(days=2)),
+                "\n",
+            ]
+        ),
+        errors="surrogateescape",
+    )
 
     assert run(site, path, "log") == {
-        "events added": 5, "lines that are no page view": 3, "lines of crawlers": 2, "lines that were not understood": 4,
-        "left out: older than events are kept here (ANALYTICS_KEEP_DAYS)": 1, "left out: from the future": 1,
-    }  # fmt: skip
+        "events added": 5,
+        "lines that are no page view": 3,
+        "lines of crawlers": 2,
+        "lines that were not understood": 4,
+        "left out: older than events are kept here (ANALYTICS_KEEP_DAYS)": 1,
+        "left out: from the future": 1,
+    }
     found = summary(site)
     assert (found["visitors"], found["visits"], found["pageviews"]) == (3, 4, 5)
 
 
 def test_a_second_run_and_a_log_that_has_grown_add_what_is_new(site, tmp_path):
     lines = a_log(600)
-    path, packed = tmp_path / "access.log", tmp_path / "access.log.gz"
+    path = tmp_path / "access.log"
+    packed = tmp_path / "access.log.gz"
     path.write_text("".join(lines[:400]))
     packed.write_bytes(gzip.compress("".join(lines).encode()))
 
@@ -84,8 +117,9 @@ def test_a_second_run_and_a_log_that_has_grown_add_what_is_new(site, tmp_path):
 def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(site, tmp_path, monkeypatch):
     path = tmp_path / "access.log"
     path.write_text("".join(a_log(900)))
-    monkeypatch.setattr(imports, "BATCH", 100)
-    genuine, calls = imports.writer.write, []
+    monkeypatch.setattr(importers, "BATCH", 100)
+    genuine = importers.writer.write
+    calls = []
 
     def killed(rows):
         calls.append(1)
@@ -94,7 +128,7 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(site, tmp_path, monk
         genuine(rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(imports.writer, "write", killed)
+        patch.setattr(importers.writer, "write", killed)
         for _ in range(30):
             try:
                 run(site, path, "log")
@@ -102,12 +136,17 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(site, tmp_path, monk
             except KeyboardInterrupt:
                 visitors._salts.clear()  # another process knows none
     assert len(calls) > 9
-    visits = Counter(row["visit"] for row in store.events(site.number, DAY, DAY + timedelta(days=2), limit=2_000))
+    visits = Counter(
+        row["visit"] for row in sql_store.events(site.number, DAY, DAY + timedelta(days=2), limit=2_000)
+    )
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM analytics_event WHERE site_number = %s", [site.number])
     run(site, path, "log")
     assert (
-        Counter(row["visit"] for row in store.events(site.number, DAY, DAY + timedelta(days=2), limit=2_000)) == visits
+        Counter(
+            row["visit"] for row in sql_store.events(site.number, DAY, DAY + timedelta(days=2), limit=2_000)
+        )
+        == visits
     )
 
 
@@ -116,23 +155,53 @@ UMAMI = "website_id,session_id,visit_id,event_id,hostname,browser,os,device,lang
 
 def umami_row(number, session, at, **given):
     facts = {
-        "website_id": "w", "session_id": f"s{session}", "visit_id": f"v{session}", "event_id": f"{number:08x}-1111-4222-8333-444444444444", "hostname": "x", "browser": "chrome",
-        "os": "Windows 10", "device": "laptop", "language": "de-DE", "country": "DE", "region": "DE-BE", "url_path": "/", "url_query": "", "referrer_path": "", "referrer_domain": "",
-        "event_type": "1", "event_name": "", "created_at": f"{at:%Y-%m-%d %H:%M:%S}", **given,
-    }  # fmt: skip
+        "website_id": "w",
+        "session_id": f"s{session}",
+        "visit_id": f"v{session}",
+        "event_id": f"{number:08x}-1111-4222-8333-444444444444",
+        "hostname": "x",
+        "browser": "chrome",
+        "os": "Windows 10",
+        "device": "laptop",
+        "language": "de-DE",
+        "country": "DE",
+        "region": "DE-BE",
+        "url_path": "/",
+        "url_query": "",
+        "referrer_path": "",
+        "referrer_domain": "",
+        "event_type": "1",
+        "event_name": "",
+        "created_at": f"{at:%Y-%m-%d %H:%M:%S}",
+        **given,
+    }
     return ",".join(facts[name] for name in UMAMI.split(","))
 
 
 def test_umamis_events_come_in_with_their_visits(site, tmp_path):
     path = tmp_path / "website_event.csv"
-    path.write_text("\n".join([
-        UMAMI, umami_row(1, 1, DAY, referrer_domain="google.com"), umami_row(2, 1, DAY + timedelta(minutes=1), url_path="/menu/"),
-        umami_row(3, 1, DAY + timedelta(minutes=2), event_type="2", event_name="Order"), umami_row(4, 2, DAY + timedelta(days=1)),
-        umami_row(5, 1, DAY + timedelta(days=1)), umami_row(6, 3, DAY, created_at="yesterday"), umami_row(7, 3, DAY, url_path="javascript:1"), "torn,row",
-    ]))  # fmt: skip
+    path.write_text(
+        "\n".join(
+            [
+                UMAMI,
+                umami_row(1, 1, DAY, referrer_domain="google.com"),
+                umami_row(2, 1, DAY + timedelta(minutes=1), url_path="/menu/"),
+                umami_row(3, 1, DAY + timedelta(minutes=2), event_type="2", event_name="Order"),
+                umami_row(4, 2, DAY + timedelta(days=1)),
+                umami_row(5, 1, DAY + timedelta(days=1)),
+                umami_row(6, 3, DAY, created_at="yesterday"),
+                umami_row(7, 3, DAY, url_path="javascript:1"),
+                "torn,row",
+            ]
+        )
+    )
 
     assert run(site, path, "umami") == {"events added": 5, "lines that were not understood": 3}
-    assert run(site, path, "umami") == {"there already": 5, "events added": 0, "lines that were not understood": 3}
+    assert run(site, path, "umami") == {
+        "there already": 5,
+        "events added": 0,
+        "lines that were not understood": 3,
+    }
     found = summary(site)
     assert (found["visitors"], found["visits"], found["pageviews"], found["events"]) == (3, 3, 4, 1)
     with transaction.atomic():
@@ -170,7 +239,12 @@ def test_plausibles_days_stay_as_they_were(site, tmp_path):
             "days left out: they have events of their own": 0,
         }
         found = summary(site)
-        assert (found["visitors"], found["visits"], found["pageviews"], found["visit_duration"]) == (15, 18, 38, 38)
+        assert (found["visitors"], found["visits"], found["pageviews"], found["visit_duration"]) == (
+            15,
+            18,
+            38,
+            38,
+        )
     with transaction.atomic():
         pages, _ = query.breakdown(week(site), "page", limit=5)
         sources, _ = query.breakdown(week(site), "source", limit=5)
@@ -228,7 +302,9 @@ def test_a_days_border_is_the_sites(site, tmp_path):
     run(site, path, "log")
 
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(DISTINCT visitor) FROM analytics_event WHERE site_number = %s", [site.number])
+        cursor.execute(
+            "SELECT count(DISTINCT visitor) FROM analytics_event WHERE site_number = %s", [site.number]
+        )
         assert cursor.fetchone()[0] == 2, "somebody on two days is two"
 
 
@@ -237,7 +313,7 @@ def test_no_address_is_in_what_is_kept(site, tmp_path):
     path = tmp_path / "access.log"
     path.write_text(line(DAY, address="203.0.113.77"))
     run(site, path, "log")
-    first = store.events(site.number, DAY, DAY + timedelta(days=1), limit=1)[0]
+    first = sql_store.events(site.number, DAY, DAY + timedelta(days=1), limit=1)[0]
     with connection.cursor() as cursor:
         cursor.execute("SELECT event_id FROM analytics_event WHERE site_number = %s", [site.number])
         number = cursor.fetchone()[0]
@@ -250,4 +326,6 @@ def test_no_address_is_in_what_is_kept(site, tmp_path):
     with connection.cursor() as cursor:
         cursor.execute("SELECT event_id FROM analytics_event WHERE site_number = %s", [site.number])
         assert cursor.fetchone()[0] == number, "the same for another address"
-    assert store.events(site.number, DAY, DAY + timedelta(days=1), limit=1)[0]["visitor"] != first["visitor"]
+    assert (
+        sql_store.events(site.number, DAY, DAY + timedelta(days=1), limit=1)[0]["visitor"] != first["visitor"]
+    )

@@ -9,15 +9,15 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from analytics import intake, profiles, stream, upkeep, visitors, writer
+from analytics import maintenance
+from analytics.ingest import intake, settings_cache, stream, visitors, writer
 from analytics.models import Drop, Settings
-from core import redis, tenancy
-from sites.routing import Route
+from core import tenancy
+from core.storage import redis
+from sites.serving.host_routing import Route
 
 pytestmark = pytest.mark.django_db
-CHROME = (
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
-)
+CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
 IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1"
 ADDRESS = "203.0.113.77"
 
@@ -35,9 +35,13 @@ def ask(site, body, *, method="POST", agent=CHROME, address=ADDRESS, **headers):
     """Status, reason of the drop, and body of the answer."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     environ = {
-        "REQUEST_METHOD": method, "HTTP_HOST": "shop.localhost:8000", "HTTP_USER_AGENT": agent, "REMOTE_ADDR": address,
-        "wsgi.input": io.BytesIO(content), **headers,
-    }  # fmt: skip
+        "REQUEST_METHOD": method,
+        "HTTP_HOST": "shop.localhost:8000",
+        "HTTP_USER_AGENT": agent,
+        "REMOTE_ADDR": address,
+        "wsgi.input": io.BytesIO(content),
+        **headers,
+    }
     status, sent, answer = intake.serve(environ, route_of(site))
     return int(status[:3]), dict(sent).get("X-Drop", ""), answer
 
@@ -51,7 +55,8 @@ def stored(site):
         writer.drain(shard)
     columns = "page, source, utm_campaign, country, browser, os, device, language, name"
     texts = ", ".join(
-        f"(SELECT text FROM analytics_term t WHERE t.id = e.{name.strip()}) AS {name}" for name in columns.split(",")
+        f"(SELECT text FROM analytics_term t WHERE t.id = e.{name.strip()}) AS {name}"
+        for name in columns.split(",")
     )
     with connection.cursor() as cursor:
         cursor.execute(
@@ -64,13 +69,16 @@ def stored(site):
 
 def test_a_view_becomes_a_row_without_address_or_agent(site):
     said = view(
-        "/menu/?utm_source=mail&utm_campaign=may&x=1", r="https://www.google.com/search?q=bread", i="00000000000000aa"
+        "/menu/?utm_source=mail&utm_campaign=may&x=1",
+        r="https://www.google.com/search?q=bread",
+        i="00000000000000aa",
     )
 
     assert ask(site, said, HTTP_ACCEPT_LANGUAGE="de-DE,de;q=0.9")[:2] == (202, "")
     (row,) = stored(site)
     facts = {
-        name: row[name] for name in ("kind", "page", "source", "utm_campaign", "browser", "os", "device", "language")
+        name: row[name]
+        for name in ("kind", "page", "source", "utm_campaign", "browser", "os", "device", "language")
     }
     assert facts == {
         "kind": 0,
@@ -116,7 +124,7 @@ def test_two_processes_agree_on_a_visitor_and_nobody_can_after_the_salt_died(sit
 
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     for hours, there in ((49.9, 1), (50.1, 0)):  # the day itself, and 26 more
-        visitors.forget_salts(now=midnight + timedelta(hours=hours))
+        visitors.delete_expired_salts(now=midnight + timedelta(hours=hours))
         with connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM analytics_salt WHERE site_number = %s", [site.number])
             assert cursor.fetchone()[0] == there
@@ -127,7 +135,11 @@ def test_two_processes_agree_on_a_visitor_and_nobody_can_after_the_salt_died(sit
 @pytest.mark.parametrize(
     ("said", "headers", "reason"),
     [
-        (view(), {"agent": "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"}, "bot"),
+        (
+            view(),
+            {"agent": "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"},
+            "bot",
+        ),
         (view(), {"agent": ""}, "bot"),
         (view(), {"agent": "curl/8.5.0"}, "bot"),
         (view(), {"agent": CHROME.replace("Chrome/", "HeadlessChrome/")}, "bot"),
@@ -156,9 +168,11 @@ def test_two_processes_agree_on_a_visitor_and_nobody_can_after_the_salt_died(sit
 def test_what_is_not_counted_says_why_and_is_added_up(site, said, headers, reason):
     assert ask(site, said, **headers)[:2] == (202, reason)
     assert stored(site) == []
-    upkeep.copy_drops(now=timezone.now())
-    upkeep.copy_drops(now=timezone.now())
-    assert {(drop.reason, drop.count) for drop in Drop.objects.filter(site_number=site.number)} == {(reason, 1)}
+    maintenance.copy_drops(now=timezone.now())
+    maintenance.copy_drops(now=timezone.now())
+    assert {(drop.reason, drop.count) for drop in Drop.objects.filter(site_number=site.number)} == {
+        (reason, 1)
+    }
 
 
 def test_the_same_event_sent_again_counts_once(site):
@@ -169,7 +183,9 @@ def test_the_same_event_sent_again_counts_once(site):
 
 
 @pytest.mark.parametrize("header", ["HTTP_SEC_GPC", "HTTP_DNT"])
-@pytest.mark.parametrize(("choice", "expected"), [("count", (1, None)), ("ignore", (1, True)), ("drop", (0, None))])
+@pytest.mark.parametrize(
+    ("choice", "expected"), [("count", (1, None)), ("ignore", (1, True)), ("drop", (0, None))]
+)
 def test_who_asks_not_to_be_tracked_is_not(site, header, choice, expected):
     with tenancy.context(tenancy.SYSTEM):
         Settings.objects.create(site=site, signals=choice)
@@ -179,7 +195,9 @@ def test_who_asks_not_to_be_tracked_is_not(site, header, choice, expected):
     count, somebody = expected
     assert len(rows) == count
     if rows and not somebody:
-        assert {rows[0][name] for name in ("visitor", "session", "browser", "os", "device", "language")} == {None}
+        assert {rows[0][name] for name in ("visitor", "session", "browser", "os", "device", "language")} == {
+            None
+        }
     if rows and somebody:
         assert rows[0]["visitor"]
 
@@ -193,7 +211,9 @@ def test_a_site_that_counts_nothing_counts_nothing(site):
 
 
 def test_a_picture_counts_the_page_that_shows_it(site):
-    status, drop, body = ask(site, b"", method="GET", HTTP_REFERER="http://shop.localhost:8000/menu?utm_source=x")
+    status, drop, body = ask(
+        site, b"", method="GET", HTTP_REFERER="http://shop.localhost:8000/menu?utm_source=x"
+    )
 
     assert (status, drop, body[:6]) == (200, "", b"GIF89a")
     assert [row["page"] for row in stored(site)] == ["/menu"]
@@ -236,6 +256,6 @@ def test_an_owners_choice_is_followed_within_a_minute(site, monkeypatch):
     with tenancy.context(tenancy.SYSTEM):
         Settings.objects.create(site=site, enabled=False)
     assert ask(site, view())[1] == ""
-    clock = profiles.time.monotonic() + profiles.KEPT_SECONDS + 1
-    monkeypatch.setattr(profiles.time, "monotonic", lambda: clock)
+    clock = settings_cache.time.monotonic() + settings_cache.KEPT_SECONDS + 1
+    monkeypatch.setattr(settings_cache.time, "monotonic", lambda: clock)
     assert ask(site, view())[1] == "disabled"

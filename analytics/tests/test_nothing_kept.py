@@ -1,4 +1,6 @@
-"""Of whoever visits, no address and no agent is anywhere on the server: not in tables, files of the database, Redis, logs or metrics."""
+"""Of whoever visits, no address and no agent is anywhere on the server: not in tables, files of the database,
+Redis, logs or metrics.
+"""
 
 import ipaddress
 import json
@@ -12,7 +14,7 @@ from tests.stack import eventually
 from vault.tests.test_canary import everything
 
 pytestmark = pytest.mark.stack
-DRAIN = "from analytics import tasks, upkeep; from django.utils import timezone; tasks.write_events(); tasks.recount(); upkeep.keep_house(now=timezone.now())"
+DRAIN = "from analytics import maintenance, tasks; from django.utils import timezone; tasks.write_events(); tasks.recount(); maintenance.run_maintenance(now=timezone.now())"
 EVENTS = "from django.db import connection as c\ncursor = c.cursor()\ncursor.execute('SELECT count(*) FROM analytics_event')\nprint(cursor.fetchone()[0])"
 # Sorted so that a search among them tells at once which one was found.
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; {}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
@@ -31,14 +33,22 @@ def test_no_address_and_no_agent_is_anywhere(person, stack, tmp_path):
     page = f"/control-{secrets.token_hex(8)}"
     visitors = [
         (f"203.0.113.{100 + secrets.randbelow(150)}", AGENT.format(f"canary-{secrets.token_hex(12)}")),
-        (f"2001:db8::{secrets.token_hex(2)}:{secrets.token_hex(2)}", AGENT.format(f"canary-{secrets.token_hex(12)}")),
+        (
+            f"2001:db8::{secrets.token_hex(2)}:{secrets.token_hex(2)}",
+            AGENT.format(f"canary-{secrets.token_hex(12)}"),
+        ),
         (f"198.51.100.{100 + secrets.randbelow(150)}", AGENT.format(f"canary-{secrets.token_hex(12)}")),
     ]
     visitors = [(str(ipaddress.ip_address(address)), agent) for address, agent in visitors]
     web = stack.start_web(workers=1, LOG_LEVEL="DEBUG", TRUSTED_PROXY_COUNT="1")
     try:
         for address, agent in visitors[:2]:
-            headers = {"Host": host, "X-Forwarded-For": address, "User-Agent": agent, "Content-Type": "text/plain"}
+            headers = {
+                "Host": host,
+                "X-Forwarded-For": address,
+                "User-Agent": agent,
+                "Content-Type": "text/plain",
+            }
             for body in (
                 {"n": "pageview", "u": f"http://{host}{page}"},
                 {"n": "Order", "u": f"http://{host}{page}"},

@@ -2,23 +2,27 @@
 
 import pytest
 
-from analytics import script
+from analytics.ingest import tracking_script
 from tests.stack import eventually
 
 pytestmark = pytest.mark.stack
-WRITE = "from analytics import tasks, upkeep; from django.utils import timezone; tasks.write_events(); tasks.recount(); upkeep.keep_house(now=timezone.now())"
-AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
+WRITE = "from analytics import maintenance, tasks; from django.utils import timezone; tasks.write_events(); tasks.recount(); maintenance.run_maintenance(now=timezone.now())"
+AGENT = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
+)
 LINK = """document.body.insertAdjacentHTML("beforeend", "<a id=out href=https://elsewhere.example/x target=_blank>x</a>")"""
 PEOPLE = """Object.defineProperty(navigator, 'webdriver', { get: () => false })"""
 
 
 def breakdown(person, site, dimension):
-    rows = person.call("GET", f"sites/{site}/analytics/breakdown?dimension={dimension}&period=today").json()["results"]
+    rows = person.call("GET", f"sites/{site}/analytics/breakdown?dimension={dimension}&period=today").json()[
+        "results"
+    ]
     return {row["value"]: (row["pageviews"], row["events"]) for row in rows}
 
 
 def test_the_script_is_small():
-    assert len(script.text().encode()) < 1536
+    assert len(tracking_script.text().encode()) < 1536
 
 
 def test_a_visit_in_a_browser_becomes_a_report(person, stack, browser):
@@ -39,7 +43,9 @@ def test_a_visit_in_a_browser_becomes_a_report(person, stack, browser):
     troubles = []
     page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
     page.goto(f"{address}/?utm_source=newsletter", wait_until="networkidle")
-    page.evaluate("analytics('Order', { props: { plan: 'gold' }, revenue: { amount: 12.5, currency: 'EUR' } })")
+    page.evaluate(
+        "analytics('Order', { props: { plan: 'gold' }, revenue: { amount: 12.5, currency: 'EUR' } })"
+    )
     page.wait_for_timeout(1500)
     page.evaluate("history.pushState({}, '', '/somewhere')")
     page.wait_for_load_state("networkidle")

@@ -9,12 +9,14 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.tests.factories import UserFactory
-from analytics import pages, rollups, sharing
 from analytics.models import Settings, Share, Subscription
+from analytics.reports import rollups
+from analytics.sharing import links, pages
 from analytics.simulation import Traffic
 from analytics.tests.test_saved import put
 from conftest import sign_in
-from core import mail, tenancy
+from core import tenancy
+from core.jobs import mail
 from core.models import Mail
 from sites.models import Access, Site
 
@@ -85,7 +87,9 @@ def test_an_address_that_makes_no_sense_shows_a_month_and_says_so(site, owner, v
     assert "This address was not understood" in answer.content.decode()
 
 
-@pytest.mark.parametrize("text", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7|add:7 }}"])
+@pytest.mark.parametrize(
+    "text", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7|add:7 }}"]
+)
 def test_what_visitors_sent_is_text(site, owner, text):
     put(site, (0, 1, {"page": f"/{text}", "source": text}))
 
@@ -103,7 +107,13 @@ def test_frozen_filters_hold_whatever_is_asked(site, owner):
     put(site, (0, 1, {"page": "/shown", "country": "DE"}), (0, 2, {"page": "/secret", "country": "FR"}))
     path = path_of(link(owner, site, conditions=["country:is:DE"]))
 
-    for asked in ("", "&filter=country:is:FR", "&filter=page:contains:/", "&pages=exit_page", "&places=country"):
+    for asked in (
+        "",
+        "&filter=country:is:FR",
+        "&filter=page:contains:/",
+        "&pages=exit_page",
+        "&places=country",
+    ):
         text = Client().get(f"{path}?from=2026-03-01&to=2026-03-02{asked}").content.decode()
         assert "/secret" not in text, asked
         assert "France" not in text or "filter=country:is:FR" in asked
@@ -113,7 +123,11 @@ def test_frozen_filters_hold_whatever_is_asked(site, owner):
 def test_what_a_frozen_link_shows_of_now_and_of_goals_is_filtered_too(site, owner):
     now = datetime.now(UTC)
     minute = int((now - datetime(2026, 3, 1, 10, tzinfo=UTC)).total_seconds() // 60)
-    put(site, (minute, 1, {"page": "/shown", "country": "DE"}), (minute, 2, {"page": "/secret", "country": "FR"}))
+    put(
+        site,
+        (minute, 1, {"page": "/shown", "country": "DE"}),
+        (minute, 2, {"page": "/secret", "country": "FR"}),
+    )
     owner.post(f"sites/{site.pk}/analytics/goals", {"name": "Any page", "conditions": ["page:contains:/"]})
     path = path_of(link(owner, site, conditions=["country:is:DE"]))
 
@@ -125,7 +139,8 @@ def test_what_a_frozen_link_shows_of_now_and_of_goals_is_filtered_too(site, owne
 
 def test_a_password_opens_it_for_this_browser_and_not_for_ever(site, owner, visited):
     made = link(owner, site, password=PASSWORD)
-    path, browser = path_of(made), Client()
+    path = path_of(made)
+    browser = Client()
 
     asked = browser.get(path)
     assert (made["protected"], asked.status_code) == (True, 401)
@@ -165,7 +180,9 @@ def test_passwords_cannot_be_tried_without_end(site, owner):
     assert Client().post(path, {"password": PASSWORD}).status_code == 429, "the right one waits, too"
 
 
-@pytest.mark.parametrize("end", ["expired", "revoked", "left", "demoted", "closed", "deleted", "forged", "another's"])
+@pytest.mark.parametrize(
+    "end", ["expired", "revoked", "left", "demoted", "closed", "deleted", "forged", "another's"]
+)
 def test_a_link_ends(site, owner, end):
     made = link(owner, site, expires_at=(timezone.now() + timedelta(hours=1)).isoformat())
     path = path_of(made)
@@ -266,11 +283,11 @@ def test_the_mail_comes_on_monday_once(site, reader):
         (24 * 60 * 2, 3, {"page": "/", "source": "Google"}),
     )
 
-    assert sharing.mail_week(now=SUNDAY) == 0
-    assert sharing.mail_week(now=MONDAY - timedelta(hours=1)) == 0, "not before seven"
-    assert sharing.mail_week(now=MONDAY) == 1
-    assert sharing.mail_week(now=MONDAY + timedelta(hours=1)) == 0
-    assert sharing.mail_week(now=MONDAY + timedelta(days=6)) == 0
+    assert links.mail_week(now=SUNDAY) == 0
+    assert links.mail_week(now=MONDAY - timedelta(hours=1)) == 0, "not before seven"
+    assert links.mail_week(now=MONDAY) == 1
+    assert links.mail_week(now=MONDAY + timedelta(hours=1)) == 0
+    assert links.mail_week(now=MONDAY + timedelta(days=6)) == 0
     facts = json.loads(mails().get().facts)
     assert (facts["metrics"][0]["now"], facts["span"]) == ("3", "2 March to 8 March")
     subject, text, html = mail.render("weekly", facts)
@@ -278,14 +295,14 @@ def test_the_mail_comes_on_monday_once(site, reader):
     assert re.search(r"Tue █{20} 2", text), text
     assert "/menu" in text
     assert "height: 80px" in html.replace("height:80px", "height: 80px")
-    assert sharing.mail_week(now=MONDAY + timedelta(days=7)) == 1
+    assert links.mail_week(now=MONDAY + timedelta(days=7)) == 1
 
 
 def test_it_is_monday_where_the_site_is(site, reader):
     with tenancy.context(tenancy.SYSTEM):
         Settings.objects.create(site=site, timezone="Pacific/Auckland")
 
-    assert sharing.mail_week(now=MONDAY - timedelta(hours=13, minutes=20)) == 1
+    assert links.mail_week(now=MONDAY - timedelta(hours=13, minutes=20)) == 1
     assert json.loads(mails().get().facts)["span"] == "2 March to 8 March"
 
 
@@ -299,7 +316,7 @@ def test_who_has_no_place_there_gets_no_mail(site, reader, gone):
         else:
             Site.objects.filter(pk=site.pk).update(deleted_at=timezone.now())
 
-    assert sharing.mail_week(now=MONDAY) == 0
+    assert links.mail_week(now=MONDAY) == 0
     assert not mails().exists()
 
 
@@ -310,12 +327,12 @@ def test_a_mail_that_was_killed_on_its_way_is_written_once(site, reader, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(mail, "post", killed)
         with pytest.raises(KeyboardInterrupt):
-            sharing.mail_week(now=MONDAY)
-    assert sharing.mail_week(now=MONDAY) == 1
+            links.mail_week(now=MONDAY)
+    assert links.mail_week(now=MONDAY) == 1
 
 
 def test_one_click_ends_it_and_looking_does_not(site, reader):
-    sharing.mail_week(now=MONDAY)
+    links.mail_week(now=MONDAY)
     path = re.sub(r"^https?://[^/]+", "", json.loads(mails().get().facts)["unsubscribe"])
 
     assert "Stop them" in Client().get(path).content.decode()
@@ -329,6 +346,6 @@ def test_subscribing_twice_is_once_and_the_first_mail_is_next_monday(site, owner
     for _ in range(2):
         assert owner.call("PUT", f"/api/v1/sites/{site.pk}/analytics/weekly-mail").status_code == 200
 
-    assert sharing.mail_week(now=timezone.now()) == 0
-    assert sharing.mail_week(now=timezone.now() + timedelta(days=8)) == 1
+    assert links.mail_week(now=timezone.now()) == 0
+    assert links.mail_week(now=timezone.now() + timedelta(days=8)) == 1
     assert owner.delete(f"sites/{site.pk}/analytics/weekly-mail").status_code == 204

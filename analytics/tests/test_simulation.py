@@ -5,11 +5,11 @@ from datetime import date
 import pytest
 from django.core.management import CommandError, call_command
 
-from analytics import rollups, store
-from analytics.dimensions import METRICS
+from analytics.reports import rollups, sql_store
+from analytics.reports.dimensions import METRICS
+from analytics.reports.sql_store import Where
+from analytics.reports.time_zones import Span
 from analytics.simulation import Traffic
-from analytics.store import Where
-from analytics.zones import Span
 
 pytestmark = pytest.mark.django_db
 LAST = date(2026, 11, 1)
@@ -21,13 +21,13 @@ def test_traffic_has_the_shape_of_traffic(site):
     span = Span(site.number, "UTC", date(2026, 10, 5), LAST)
 
     assert 3_900 <= written <= 4_200
-    whole = dict(zip(METRICS, store.raw_sums(span, where=Where())[None], strict=True))
+    whole = dict(zip(METRICS, sql_store.raw_sums(span, where=Where())[None], strict=True))
     assert whole["visitors"] < whole["visits"] < whole["pageviews"] < written
     assert 0.3 < whole["bounces"] / whole["visits"] < 0.8
-    days = store.rolled_sums(span, [date(2026, 10, day) for day in range(5, 32)] + [LAST], bucket="day")
+    days = sql_store.rolled_sums(span, [date(2026, 10, day) for day in range(5, 32)] + [LAST], bucket="day")
     weekend = sum(sums[2] for day, sums in days.items() if day.weekday() >= 5)
     assert weekend / 8 < 0.95 * (whole["pageviews"] - weekend) / 20
-    names = store.names_of(list(found := store.raw_sums(span, where=Where(), dimension="page")))
+    names = sql_store.names_of(list(found := sql_store.raw_sums(span, where=Where(), dimension="page")))
     ordered = sorted(names, key=lambda key: -found[key][2])
     assert names[ordered[0]] == "/"
     assert found[ordered[0]][2] > 1.5 * found[ordered[1]][2]

@@ -9,10 +9,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from analytics import intake, partitions, stream, terms, writer
+from analytics import partitions
+from analytics.ingest import intake, stream, string_dictionary, writer
+from analytics.ingest.stream import Event
 from analytics.models import Cursor, Kind, Term
-from analytics.stream import Event
-from core import redis
+from core.storage import redis
 
 pytestmark = pytest.mark.django_db
 KILLS = 1_000 if os.environ.get("SOAK") else 60
@@ -37,7 +38,9 @@ def drain():
 
 
 def test_each_event_is_written_once(site):
-    events = [view(site.number, count + 1, visitor=count % 7, page=f"/{count % 3}\t\\N") for count in range(100)]
+    events = [
+        view(site.number, count + 1, visitor=count % 7, page=f"/{count % 3}\t\\N") for count in range(100)
+    ]
 
     assert stream.append(events) == ["ok"] * 100
     assert stream.append(events[:10]) == ["duplicate"] * 10
@@ -49,12 +52,25 @@ def test_each_event_is_written_once(site):
 def test_props_come_back_as_they_were_said(site):
     said = {"tab\t": "line\nback\\slash \\N", "ünï": 1.5, "yes": True}
     stream.append(
-        [Event(site.number, Kind.CUSTOM, "/", id=1, name="Sign\\up", props=said, value="12.500", currency="EUR")]
+        [
+            Event(
+                site.number,
+                Kind.CUSTOM,
+                "/",
+                id=1,
+                name="Sign\\up",
+                props=said,
+                value="12.500",
+                currency="EUR",
+            )
+        ]
     )
     drain()
 
     with connection.cursor() as cursor:
-        cursor.execute("SELECT props, value, currency FROM analytics_event WHERE site_number = %s", [site.number])
+        cursor.execute(
+            "SELECT props, value, currency FROM analytics_event WHERE site_number = %s", [site.number]
+        )
         (props, value, currency) = cursor.fetchone()
     assert (writer.json.loads(props) if isinstance(props, str) else props, str(value), currency) == (
         said,
@@ -71,12 +87,16 @@ def drain_all():
 
 @pytest.mark.commits
 def test_writers_that_are_killed_at_any_moment_leave_every_event_once(site, nursery):
-    sent, took = 0, 0.1
+    sent = 0
+    took = 0.1
     random.seed(8)
     for _ in range(KILLS):
         count = random.randint(1, 40)
         stream.append(
-            [view(site.number, sent + n + 1, visitor=random.randint(1, 50), page=f"/{sent + n}") for n in range(count)]
+            [
+                view(site.number, sent + n + 1, visitor=random.randint(1, 50), page=f"/{sent + n}")
+                for n in range(count)
+            ]
         )
         sent += count
         nursery.run(drain_all, kill_after=random.uniform(0, 2 * took))
@@ -158,7 +178,7 @@ def test_two_writers_of_one_shard_do_not_write_twice(site):
 
 
 def test_a_flood_of_invented_paths_ends_as_other(site, monkeypatch):
-    monkeypatch.setattr(terms, "MOST_A_DAY", 5)
+    monkeypatch.setattr(string_dictionary, "MOST_A_DAY", 5)
     stream.append([view(site.number, count + 1, visitor=8, page=f"/{count}") for count in range(20)])
     drain()
     stream.append([view(site.number, count + 21, visitor=8, page=f"/{count}") for count in range(20)])
@@ -166,7 +186,7 @@ def test_a_flood_of_invented_paths_ends_as_other(site, monkeypatch):
 
     texts = Term.objects.filter(site_number=site.number, sort=Term.Sort.PAGE).values_list("text", flat=True)
     assert len(texts) == 6
-    assert terms.OTHER in texts
+    assert string_dictionary.OTHER in texts
     assert rows(site)[0] == 40
 
 
@@ -174,7 +194,7 @@ def test_numbers_of_a_transaction_that_failed_are_not_remembered(site):
     from django.db import transaction
 
     with transaction.atomic():
-        terms.resolve({(site.number, Term.Sort.PAGE, "/gone")}, today=timezone.localdate())
+        string_dictionary.resolve({(site.number, Term.Sort.PAGE, "/gone")}, today=timezone.localdate())
         transaction.set_rollback(True)
 
     stream.append([view(site.number, 1, visitor=8, page="/gone")])
@@ -183,12 +203,12 @@ def test_numbers_of_a_transaction_that_failed_are_not_remembered(site):
 
 
 def test_while_redis_is_away_events_go_straight_into_the_database(site, monkeypatch):
-    monkeypatch.setattr(stream, "append", Mock(side_effect=redis.RedisAway))
+    monkeypatch.setattr(stream, "append", Mock(side_effect=redis.RedisUnavailable))
     monkeypatch.setattr(intake, "_direct", intake.LocalBuckets())
 
     assert intake.keep([view(site.number, 1, visitor=8), view(site.number, 2, visitor=8)]) == ["ok", "ok"]
     assert rows(site) == (2, 2, 1)
     many = [[view(site.number, count, visitor=8)] for count in range(3, 2 * intake.DIRECT_RATE)]
     monkeypatch.setattr(writer, "write_now", Mock())
-    with pytest.raises(redis.RedisAway):
+    with pytest.raises(redis.RedisUnavailable):
         list(map(intake.keep, many))

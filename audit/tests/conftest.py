@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import connection
 
 from config.testing import VAR, WORKER
-from core import objects
+from core.storage import object_store
 from tests.database import superuser_dsn
 
 
@@ -28,9 +28,9 @@ def trail(superuser, settings):
     folder = VAR / f"objects-{WORKER}"
     folder.unlink() if folder.is_file() else shutil.rmtree(folder, ignore_errors=True)
     settings.OBJECT_STORE_URL = f"file://{folder}"
-    objects.object_store.cache_clear()
+    object_store.object_store.cache_clear()
     yield folder
-    objects.object_store.cache_clear()
+    object_store.object_store.cache_clear()
 
 
 assert settings.DEVELOPMENT

@@ -14,20 +14,23 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from audit import chain, checkpoints, partitions, retention, sealing
+from audit import partitions, retention
 from audit.actors import SYSTEM
-from audit.keys import public_keys, public_texts
+from audit.chain import checkpoints, hashing, sealing
+from audit.chain.signing_keys import public_keys, public_texts
+from audit.chain.verification import verify
 from audit.models import Stub
 from audit.offline_verify import Broken, verify_lines
-from audit.services import Subject, erase_personal, record
-from audit.verify import verify
-from config import embedded
-from core import objects
+from audit.services import erase_personal, record
+from audit.subjects import Subject
+from config import embedded_servers
 from core.ids import uuid7
+from core.storage import object_store
 
 pytestmark = [pytest.mark.django_db, pytest.mark.commits]
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-MINE, THEIRS = uuid7(), uuid7()
+MINE = uuid7()
+THEIRS = uuid7()
 
 
 def seal_and_sign():
@@ -88,7 +91,8 @@ def test_an_export_verifies_offline_and_shows_nothing_of_others(exported):
     [
         (
             lambda lines: [
-                line.replace("thing.done", "thing.undone", 1) if "thing.done" in line else line for line in lines
+                line.replace("thing.done", "thing.undone", 1) if "thing.done" in line else line
+                for line in lines
             ],
             "do not lead",
         ),
@@ -110,7 +114,7 @@ def test_a_changed_export_is_found_out(exported, change, says):
 
 
 def test_an_export_signed_by_somebody_else_is_refused(exported):
-    stranger = chain.public_key("11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
+    stranger = hashing.public_key("11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
 
     with pytest.raises(Broken, match="signature"):
         verify_lines(exported.read_text().splitlines(), dict.fromkeys(public_keys(), stranger))
@@ -129,7 +133,8 @@ def test_a_month_is_dropped_after_its_export_and_the_rest_still_verifies(trail, 
     now = timezone.now()
     moment = partitions.month_start(now.year - 1, now.month)
     partitions.make_partition(moment)
-    name, base = partitions.name_of(moment), partitions.bound(moment).int
+    name = partitions.name_of(moment)
+    base = partitions.bound(moment).int
     with connection.cursor() as cursor:
         for number in range(10):  # as they were written a year ago
             cursor.execute(
@@ -151,10 +156,12 @@ def test_a_month_is_dropped_after_its_export_and_the_rest_still_verifies(trail, 
     found = verify(now=now)
     assert (found.good, found.dropped, name in partitions.existing()) == (True, 10, False)
     assert json.loads(Stub.objects.get().document)["entries"] == 10
-    (archive,) = objects.object_store().keys("audit/exports/")
-    body = gzip.decompress(objects.object_store().read(archive))
+    (archive,) = object_store.object_store().keys("audit/exports/")
+    body = gzip.decompress(object_store.object_store().read(archive))
     assert (b"new.thing" in body, b"somebody@example.com" in body) == (True, False)
-    superuser.execute("UPDATE audit_stub SET document = replace(document, '\"entries\": 10', '\"entries\": 11')")
+    superuser.execute(
+        "UPDATE audit_stub SET document = replace(document, '\"entries\": 10', '\"entries\": 11')"
+    )
     assert verify(now=now).fault["kind"] == "stub"
     with pytest.raises(retention.NotYet, match="over"):
         retention.drop_month(partitions.name_of(now), now=now)
@@ -163,29 +170,34 @@ def test_a_month_is_dropped_after_its_export_and_the_rest_still_verifies(trail, 
 @pytest.mark.parametrize("kind", ["folder", "s3"])
 def test_an_object_is_created_once_and_never_overwritten(kind, request, tmp_path):
     url = f"file://{tmp_path}/objects" if kind == "folder" else request.getfixturevalue("s3")
-    store = objects.open_store(url)
+    store = object_store.open_store(url)
 
     store.create("audit/a.json", b"first")
-    with pytest.raises(objects.ObjectExists):
+    with pytest.raises(object_store.ObjectExists):
         store.create("audit/a.json", b"second")
     store.create("audit/b/c.json", b"other")
 
     assert [store.read(key) for key in ("audit/a.json", "audit/none")] == [b"first", None]
-    assert (store.keys("audit/"), store.keys("audit/b")) == (["audit/a.json", "audit/b/c.json"], ["audit/b/c.json"])
+    assert (store.keys("audit/"), store.keys("audit/b")) == (
+        ["audit/a.json", "audit/b/c.json"],
+        ["audit/b/c.json"],
+    )
 
 
 def test_a_store_that_is_away_says_so():
-    store = objects.open_store(f"s3://a:b@trail/x?endpoint=http://127.0.0.1:{embedded.free_port()}")
+    store = object_store.open_store(
+        f"s3://a:b@trail/x?endpoint=http://127.0.0.1:{embedded_servers.free_port()}"
+    )
 
     for act in (lambda: store.create("a", b""), lambda: store.read("a"), lambda: store.keys("")):
-        with pytest.raises(objects.ObjectStoreAway):
+        with pytest.raises(object_store.ObjectStoreUnavailable):
             act()
 
 
 @pytest.mark.parametrize("url", ["", "/tmp/x", "http://x", "s3://", "file://"])
 def test_an_address_of_no_store_is_refused(url):
     with pytest.raises(ValueError, match="OBJECT_STORE_URL"):
-        objects.open_store(url)
+        object_store.open_store(url)
 
 
 def test_verify_as_a_command_exits_with_its_verdict(trail, superuser, capsys):

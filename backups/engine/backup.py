@@ -1,8 +1,10 @@
-"""A run: each range of each table is looked at, those that changed are read, and of those only the versions that the last run could not have seen.
+"""A run: each range of each table is looked at, those that changed are read, and of those only the versions
+that the last run could not have seen.
 
-Why nothing is missed: a version that is visible now and was not then was made by a transaction that was not over then, so its xmin is not below
-the xmin of the snapshot of that run, in whatever savepoint it was made. Versions that are shipped without need are harmless, since a
-range is put together by ctid from the newest part to the oldest. What was deleted is not in the list of the living.
+Why nothing is missed: a version that is visible now and was not then was made by a transaction that was not
+over then, so its xmin is not below the xmin of the snapshot of that run, in whatever savepoint it was made.
+Versions that are shipped without need are harmless, since a range is put together by ctid from the newest
+part to the oldest. What was deleted is not in the list of the living.
 """
 
 import os
@@ -20,18 +22,22 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
 
 from backups.engine import source as sources
+from backups.engine.encryption import KEY_BYTES, Keys, seal
 from backups.engine.errors import Stopped
 from backups.engine.manifest import ID, Manifest, Part, Range, Table, shuffled
 from backups.engine.packs import Chunk, PackWriter, Store
 from backups.engine.schema import schema_of
-from backups.engine.sealed import KEY_BYTES, Keys, seal
-from backups.engine.source import ROW, TOTAL, Found, Snapshot, Source
+from backups.engine.source import ROW, TOTAL, Snapshot, Source, TableInfo
 
 Connection = psycopg.Connection[Any]
 BLOCKS = 1024  # of 8 KiB: one range
-LONGEST, LARGEST = 28, 0.4  # parts of a range, and the share of its rows that a delta may have, before it is read whole
+# parts of a range, and the share of its rows that a delta may have, before it is read whole
+LONGEST = 28
+LARGEST = 0.4
 BLOCK = 1 << 18  # bytes of rows that are compressed at once
-PATIENCE = 900  # seconds that a run takes its time, before it is quick: a snapshot that is held keeps dead rows from being cleaned away
+# Seconds that a run takes its time, before it is quick: a snapshot that is held keeps dead rows from being
+# cleaned away.
+PATIENCE = 900
 REST = 0.25  # seconds of sleep before it looks whether to stop
 TOO_OLD = 1 << 31  # transactions, beyond which ages say nothing
 
@@ -47,8 +53,12 @@ class Plan:
     run: str
     previous: Manifest | None = None
     workers: int = 2
-    pace: float = 1.0  # the share of its time that it works for the first `PATIENCE` seconds, with one reader; the rest it sleeps, for others to be served
-    sums: bool = True  # whether the content of what changed is summed, so that this run can be proven; it takes as long as reading it
+    # The share of its time that it works for the first `PATIENCE` seconds, with one reader; the rest it
+    # sleeps, for others to be served.
+    pace: float = 1.0
+    # Whether the content of what changed is summed, so that this run can be proven; it takes as long as
+    # reading it.
+    sums: bool = True
     facts: dict[str, Any] = field(default_factory=dict)
     stopped: Callable[[], bool] = lambda: False
     told: Callable[[int, int], None] = lambda done, total: None  # ranges
@@ -67,7 +77,10 @@ class Plan:
         return self.pace < 1 and time.monotonic() - self.began < PATIENCE
 
     def rest(self) -> None:
-        """A step before more work: sleeps as `pace` says, for the work since the last one. Waiting for locks before the first was none."""
+        """A step before more work: sleeps as `pace` says, for the work since the last one.
+
+        Waiting for locks before the first was none.
+        """
         self.step()
         left = (time.monotonic() - self.rested) * (1 / self.pace - 1) if self.patient and self.rested else 0
         while left > 0:
@@ -78,7 +91,10 @@ class Plan:
 
 
 def take(plan: Plan) -> "Taken":
-    """Take a run up to its manifest, which `Taken.publish` makes valid. Raises BackupError, psycopg.Error, what the store raises."""
+    """Take a run up to its manifest, which `Taken.publish` makes valid.
+
+    Raises BackupError, psycopg.Error, what the store raises.
+    """
     sources.check(plan.source)
     data_key = os.urandom(KEY_BYTES)
     plan.store.create(f"keys/{plan.run}.json", plan.keys.wrap(plan.run, data_key))
@@ -97,17 +113,30 @@ def _taken(plan: Plan, writer: PackWriter, data_key: bytes) -> "Taken":
         wanted = [found for found in snapshot.tables if found.key not in plan.source.leave_out]
         tables = Reading(plan, snapshot, writer, old).tables(wanted)
         plan.looked(snapshot)
-        schema, sequences = schema_of(snapshot.connection), sources.sequences(snapshot.connection)
+        schema = schema_of(snapshot.connection)
+        sequences = sources.sequences(snapshot.connection)
     writer.finish()
     snapshot.durable()
     packs = {**(before.packs if before else {}), **writer.sent}
     manifest = Manifest(
-        plan.run, before.run if before else "", snapshot.at, snapshot.cluster, snapshot.xmin, snapshot.xid, snapshot.lsn, schema, tables, sequences,
-        packs, plan.facts,
-    )  # fmt: skip
+        plan.run,
+        before.run if before else "",
+        snapshot.at,
+        snapshot.cluster,
+        snapshot.xmin,
+        snapshot.xid,
+        snapshot.lsn,
+        schema,
+        tables,
+        sequences,
+        packs,
+        plan.facts,
+    )
     used = manifest.used()
     manifest.packs = {name: found for name, found in packs.items() if name in used}
-    return Taken(manifest, data_key, shipped=sum(size for _, size in writer.sent.values()), waited=snapshot.waited)
+    return Taken(
+        manifest, data_key, shipped=sum(size for _, size in writer.sent.values()), waited=snapshot.waited
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +149,13 @@ class Taken:
     waited: float = 0.0  # seconds for locks
 
     def publish(self, store: Store) -> None:
-        """Make it valid: first the plain list of its packs, for whoever prunes without a key, then the manifest, last of all."""
+        """Make it valid: first the plain list of its packs, for whoever prunes without a key, then the
+        manifest, last of all.
+        """
         name = manifest_name(self.manifest.at, self.manifest.run)
-        refs = "".join(f"{pack} {digest} {size}\n" for pack, (digest, size) in sorted(self.manifest.packs.items()))
+        refs = "".join(
+            f"{pack} {digest} {size}\n" for pack, (digest, size) in sorted(self.manifest.packs.items())
+        )
         store.create(f"{name}.refs", refs.encode())
         store.create(name, seal(self.data_key, name, self.manifest.sealed_form()))
 
@@ -135,7 +168,9 @@ def _comparable(previous: Manifest | None, snapshot: Snapshot) -> Manifest | Non
     """The previous run, if (ctid, xmin) of then can be compared with those of now."""
     if previous is None or previous.cluster != snapshot.cluster or snapshot.xid - previous.xmin >= TOO_OLD:
         return None
-    went_back = snapshot.connection.execute("SELECT %s::pg_lsn < %s::pg_lsn", [snapshot.lsn, previous.lsn]).fetchone()
+    went_back = snapshot.connection.execute(
+        "SELECT %s::pg_lsn < %s::pg_lsn", [snapshot.lsn, previous.lsn]
+    ).fetchone()
     return None if went_back and went_back[0] else previous
 
 
@@ -150,9 +185,11 @@ class Reading:
     results: dict[tuple[str, int], Range] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _done: int = 0
-    _over: threading.Event = field(default_factory=threading.Event)  # all ranges are given out, or a reader failed
+    _over: threading.Event = field(
+        default_factory=threading.Event
+    )  # all ranges are given out, or a reader failed
 
-    def tables(self, wanted: list[Found]) -> list[Table]:
+    def tables(self, wanted: list[TableInfo]) -> list[Table]:
         """All tables with their ranges in order. Raises what a reader raised first."""
         sizes = {found.key: _blocks(self.snapshot.connection, found) if found.heap else 1 for found in wanted}
         ranges = {found.key: -(-sizes[found.key] // BLOCKS) for found in wanted}
@@ -162,11 +199,17 @@ class Reading:
             for future in [pool.submit(self._work, work, total, place) for place in range(self.plan.workers)]:
                 future.result()
         return [
-            Table(found.schema, found.name, list(found.columns), found.shape, [self.results[found.key, number] for number in range(ranges[found.key])])
+            Table(
+                found.schema,
+                found.name,
+                list(found.columns),
+                found.shape,
+                [self.results[found.key, number] for number in range(ranges[found.key])],
+            )
             for found in wanted
-        ]  # fmt: skip
+        ]
 
-    def _work(self, work: Iterator[tuple[Found, int]], total: int, place: int) -> None:
+    def _work(self, work: Iterator[tuple[TableInfo, int]], total: int, place: int) -> None:
         try:
             while place and self.plan.patient and not self._over.wait(REST):
                 pass
@@ -178,7 +221,7 @@ class Reading:
             self._over.set()  # the others need not go on
             raise
 
-    def _read(self, work: Iterator[tuple[Found, int]], total: int) -> None:
+    def _read(self, work: Iterator[tuple[TableInfo, int]], total: int) -> None:
         if self._over.is_set():
             return
         with self.snapshot.reader() as connection:
@@ -191,7 +234,12 @@ class Reading:
                 self.plan.rest()
                 found, number = item
                 table = self.old.get(found.key)
-                same = table is not None and table.shape == found.shape and found.heap and number < len(table.ranges)
+                same = (
+                    table is not None
+                    and table.shape == found.shape
+                    and found.heap
+                    and number < len(table.ranges)
+                )
                 self.results[found.key, number] = self._range(
                     connection, found, number, table.ranges[number] if table and same else None
                 )
@@ -199,10 +247,10 @@ class Reading:
                     self._done += 1
                     self.plan.told(self._done, total)
 
-    def mark(self, connection: Connection, found: Found, number: int) -> tuple[int, int]:
+    def mark(self, connection: Connection, found: TableInfo, number: int) -> tuple[int, int]:
         return _mark(connection, found, _within(found, number))
 
-    def rows(self, connection: Connection, found: Found, number: int) -> Iterator[bytes]:
+    def rows(self, connection: Connection, found: TableInfo, number: int) -> Iterator[bytes]:
         """All rows of a range, as they would be stored."""
         return self._rows(connection, found, _within(found, number))
 
@@ -210,8 +258,9 @@ class Reading:
         assert self.writer is not None
         return self.writer.put(blocks)
 
-    def _range(self, connection: Connection, found: Found, number: int, known: Range | None) -> Range:
-        within, sums = _within(found, number), self.plan.sums
+    def _range(self, connection: Connection, found: TableInfo, number: int, known: Range | None) -> Range:
+        within = _within(found, number)
+        sums = self.plan.sums
         if known is None:
             mark, ids, total = _look(connection, found, within, sums=sums)
         else:
@@ -233,13 +282,17 @@ class Reading:
         xmin = sql.Literal(str(self.plan.bound(self.plan.previous.xmin) % (1 << 32)))
         return sql.SQL("age(xmin) <= (SELECT age({}::xid))").format(xmin)
 
-    def _part(self, connection: Connection, found: Found, condition: sql.Composable, ids: bytes) -> Part:
+    def _part(self, connection: Connection, found: TableInfo, condition: sql.Composable, ids: bytes) -> Part:
         """Rows and their ctids: two statements of one snapshot, which read in the same order."""
-        return Part(self._put(self._rows(connection, found, condition)), self._put([shuffled(ids)]), len(ids) // ID)
+        return Part(
+            self._put(self._rows(connection, found, condition)), self._put([shuffled(ids)]), len(ids) // ID
+        )
 
-    def _rows(self, connection: Connection, found: Found, condition: sql.Composable) -> Iterator[bytes]:
+    def _rows(self, connection: Connection, found: TableInfo, condition: sql.Composable) -> Iterator[bytes]:
         columns = sql.SQL(", ").join(map(sql.Identifier, found.columns))
-        statement = sql.SQL("COPY (SELECT {} FROM ONLY {} WHERE {}) TO STDOUT").format(columns, found.ref, condition)
+        statement = sql.SQL("COPY (SELECT {} FROM ONLY {} WHERE {}) TO STDOUT").format(
+            columns, found.ref, condition
+        )
         for block in copied(connection, statement):
             self.plan.rest()
             self.plan.read += len(block)
@@ -247,13 +300,16 @@ class Reading:
 
 
 def copied(connection: Connection, statement: sql.Composed) -> Iterator[bytes]:
-    """What COPY gives, in blocks of about BLOCK bytes of whole rows. A row is a message, and most rows are short: the loop speaks with
-    libpq itself, which costs a fifth of what psycopg's own does.
+    """What COPY gives, in blocks of about BLOCK bytes of whole rows.
+
+    A row is a message, and most rows are short: the loop speaks with libpq itself, which costs a fifth of
+    what psycopg's own does.
     """
     rows: list[memoryview] = []
     size = 0
     with connection.cursor() as cursor, cursor.copy(statement):
-        server, socket = connection.pgconn, connection.fileno()
+        server = connection.pgconn
+        socket = connection.fileno()
         get = server.get_copy_data
         while (found := get(1))[0] >= 0:
             if found[0]:
@@ -261,7 +317,8 @@ def copied(connection: Connection, statement: sql.Composed) -> Iterator[bytes]:
                 size += found[0]
                 if size > BLOCK:
                     yield b"".join(rows)
-                    rows, size = [], 0
+                    rows = []
+                    size = 0
             else:
                 select([socket], [], [], 60)
                 server.consume_input()
@@ -271,21 +328,23 @@ def copied(connection: Connection, statement: sql.Composed) -> Iterator[bytes]:
     yield b"".join(rows)
 
 
-def _blocks(connection: Connection, found: Found) -> int:
+def _blocks(connection: Connection, found: TableInfo) -> int:
     statement = "SELECT pg_relation_size(%s::oid) / current_setting('block_size')::int"
     row = connection.execute(statement, [found.oid]).fetchone()
     return int(row[0]) if row else 0
 
 
-def _within(found: Found, number: int) -> sql.Composable:
+def _within(found: TableInfo, number: int) -> sql.Composable:
     if not found.heap:
         return sql.SQL("true")
-    first, last = sql.Literal(f"({number * BLOCKS},0)"), sql.Literal(f"({(number + 1) * BLOCKS},0)")
+    first = sql.Literal(f"({number * BLOCKS},0)")
+    last = sql.Literal(f"({(number + 1) * BLOCKS},0)")
     return sql.SQL("ctid >= {}::tid AND ctid < {}::tid").format(first, last)
 
 
-# Over which versions there are, not what they say: a version never changes. xmin has no number of its own, but what it is away from another has;
-# asked for this way it takes half the time of a hash over both. (Once in two billion transactions all marks move, and every list of ctids is stored again.)
+# Over which versions there are, not what they say: a version never changes. xmin has no number of its own,
+# but what it is away from another has; asked for this way it takes half the time of a hash over both. (Once
+# in two billion transactions all marks move, and every list of ctids is stored again.)
 XMIN = "(SELECT age('3'::xid)::bigint + 3) - age(xmin)"
 MARK = sql.SQL(f"count(*), coalesce(bit_xor(hashtidextended(ctid, {XMIN})), 0)")
 IDS = sql.SQL("string_agg(tidsend(ctid), ''::bytea)")
@@ -297,14 +356,18 @@ def _ask(connection: Connection, statement: str, **parts: sql.Composable) -> tup
     return tuple(row)
 
 
-def _mark(connection: Connection, found: Found, within: sql.Composable) -> tuple[int, int]:
+def _mark(connection: Connection, found: TableInfo, within: sql.Composable) -> tuple[int, int]:
     count, hashed = _ask(
-        connection, "SELECT {mark} FROM ONLY {table} WHERE {within}", mark=MARK, table=found.ref, within=within
+        connection,
+        "SELECT {mark} FROM ONLY {table} WHERE {within}",
+        mark=MARK,
+        table=found.ref,
+        within=within,
     )
     return int(count), int(hashed)
 
 
-def _total(connection: Connection, found: Found, within: sql.Composable) -> int:
+def _total(connection: Connection, found: TableInfo, within: sql.Composable) -> int:
     """The sum of the hashes of what the rows say."""
     (total,) = _ask(
         connection,
@@ -318,22 +381,36 @@ def _total(connection: Connection, found: Found, within: sql.Composable) -> int:
 
 
 def _look(
-    connection: Connection, found: Found, within: sql.Composable, *, sums: bool
+    connection: Connection, found: TableInfo, within: sql.Composable, *, sums: bool
 ) -> tuple[tuple[int, int], bytes, int | None]:
-    """Mark, ctids (ID bytes each), and where it is wanted the sum of the hashes of what the rows say, in one pass."""
+    """Mark, ctids (ID bytes each), and where it is wanted the sum of the hashes of what the rows say, in one
+    pass.
+    """
     count, hashed, ids, total = _ask(
-        connection, "SELECT {mark}, {ids}, {total} FROM ONLY {table} AS {row} WHERE {within}", mark=MARK, ids=IDS,
-        total=TOTAL if sums else sql.NULL, table=found.ref, row=ROW, within=within,
-    )  # fmt: skip
+        connection,
+        "SELECT {mark}, {ids}, {total} FROM ONLY {table} AS {row} WHERE {within}",
+        mark=MARK,
+        ids=IDS,
+        total=TOTAL if sums else sql.NULL,
+        table=found.ref,
+        row=ROW,
+        within=within,
+    )
     return (int(count), int(hashed)), bytes(ids or b""), int(total) if sums else None
 
 
 def _look_again(
-    connection: Connection, found: Found, within: sql.Composable, newer: sql.Composable, *, sums: bool
+    connection: Connection, found: TableInfo, within: sql.Composable, newer: sql.Composable, *, sums: bool
 ) -> tuple[bytes, bytes, int | None]:
     """Ctids of all, of those that are newer, and the sum as above, in one pass."""
     ids, shipped, total = _ask(
-        connection, "SELECT {ids}, {ids} FILTER (WHERE {newer}), {total} FROM ONLY {table} AS {row} WHERE {within}",
-        ids=IDS, newer=newer, total=TOTAL if sums else sql.NULL, table=found.ref, row=ROW, within=within,
-    )  # fmt: skip
+        connection,
+        "SELECT {ids}, {ids} FILTER (WHERE {newer}), {total} FROM ONLY {table} AS {row} WHERE {within}",
+        ids=IDS,
+        newer=newer,
+        total=TOTAL if sums else sql.NULL,
+        table=found.ref,
+        row=ROW,
+        within=within,
+    )
     return bytes(ids or b""), bytes(shipped or b""), int(total) if sums else None

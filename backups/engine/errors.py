@@ -5,8 +5,10 @@ class BackupError(Exception):
     """Something stands against it; nothing half done is offered as whole."""
 
 
-class Refused(BackupError):
-    """This database or this target cannot be taken or filled: rights are missing, or it is not what it should be."""
+class BackupRefused(BackupError):
+    """This database or this target cannot be taken or filled: rights are missing, or it is not what it should
+    be.
+    """
 
 
 class Stopped(BackupError):
@@ -14,7 +16,9 @@ class Stopped(BackupError):
 
 
 class Damaged(BackupError):
-    """What is stored is not what was stored: changed, cut, swapped, missing, or sealed with a key that is not here."""
+    """What is stored is not what was stored: changed, cut, swapped, missing, or sealed with a key that is not
+    here.
+    """
 
 
 class KeyMissing(BackupError):

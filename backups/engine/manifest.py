@@ -1,4 +1,7 @@
-"""What a run is: everything that a restore needs to know, and the next run to find what changed. Sealed like a pack, published last."""
+"""What a run is: everything that a restore needs to know, and the next run to find what changed.
+
+Sealed like a pack, published last.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -14,12 +17,16 @@ ID = 6  # bytes of a ctid: block and offset
 
 
 def shuffled(ids: bytes) -> bytes:
-    """Ctids with their first bytes first, then their second, and so on: most blocks are full of rows, so little is left of that once it is compressed."""
+    """Ctids with their first bytes first, then their second, and so on: most blocks are full of rows, so
+    little is left of that once it is compressed.
+    """
     return b"".join(ids[place::ID] for place in range(ID))
 
 
 def unshuffled(packed: bytes) -> list[int]:
-    """Ctids, one by one, as numbers: those of a range are many, and C makes numbers of bytes a hundred times as fast as a loop does."""
+    """Ctids, one by one, as numbers: those of a range are many, and C makes numbers of bytes a hundred times
+    as fast as a loop does.
+    """
     count = len(packed) // ID
     wide = bytearray(8 * count)
     for place in range(ID):
@@ -29,7 +36,9 @@ def unshuffled(packed: bytes) -> list[int]:
 
 @dataclass(slots=True)
 class Part:
-    """Row versions that one run shipped of a range: their rows as COPY text, and in the same order their ctids (`shuffled`)."""
+    """Row versions that one run shipped of a range: their rows as COPY text, and in the same order their
+    ctids (`shuffled`).
+    """
 
     rows: Chunk
     ids: Chunk
@@ -38,12 +47,18 @@ class Part:
 
 @dataclass(slots=True)
 class Range:
-    """1,024 blocks of a table. `mark` is what its versions looked like; `live` lists the ctids that are there, where older parts have more."""
+    """1,024 blocks of a table.
+
+    `mark` is what its versions looked like; `live` lists the ctids that are there, where older parts have
+    more.
+    """
 
     mark: tuple[int, int]  # count, and a hash over (ctid, xmin)
     parts: list[Part]
     live: Chunk | None = None
-    total: int | None = None  # of the 64-bit hashes of its rows as text, if they were summed since it last changed
+    total: int | None = (
+        None  # of the 64-bit hashes of its rows as text, if they were summed since it last changed
+    )
 
 
 @dataclass(slots=True)
@@ -64,7 +79,10 @@ class Table:
 
     @property
     def sums(self) -> tuple[int, int] | None:
-        """Count of rows and sum of their hashes: what a restored table must have, too. None where not all were summed."""
+        """Count of rows and sum of their hashes: what a restored table must have, too.
+
+        None where not all were summed.
+        """
         totals = [one.total for one in self.ranges if one.total is not None]
         return (self.rows, sum(totals)) if len(totals) == len(self.ranges) else None
 
@@ -82,7 +100,9 @@ class Manifest:
     tables: list[Table]
     sequences: list[list[Any]]
     packs: dict[str, tuple[str, int]]  # of this run and of all that it builds on
-    facts: dict[str, Any] = field(default_factory=dict)  # of whoever takes it, such as the version of the application
+    facts: dict[str, Any] = field(
+        default_factory=dict
+    )  # of whoever takes it, such as the version of the application
 
     def sealed_form(self) -> bytes:
         text = json.dumps(_plain(self), separators=(",", ":"), ensure_ascii=False).encode()
@@ -113,7 +133,10 @@ class Manifest:
             chunk
             for table in self.tables
             for one in table.ranges
-            for chunk in [*(c for part in one.parts for c in (part.rows, part.ids)), *([one.live] if one.live else [])]
+            for chunk in [
+                *(c for part in one.parts for c in (part.rows, part.ids)),
+                *([one.live] if one.live else []),
+            ]
         ]
         return {piece[0] for chunk in chunks for piece in chunk.pieces}
 
@@ -121,10 +144,23 @@ class Manifest:
 def _plain(manifest: Manifest) -> dict[str, Any]:
     plain = {name: getattr(manifest, name) for name in Manifest.__slots__ if name != "tables"}
     tables = [
-        [table.schema, table.name, table.columns, table.shape, [
-            [one.mark, [[part.rows.packed(), part.ids.packed(), part.count] for part in one.parts], one.live and one.live.packed(), one.total] for one in table.ranges]]
+        [
+            table.schema,
+            table.name,
+            table.columns,
+            table.shape,
+            [
+                [
+                    one.mark,
+                    [[part.rows.packed(), part.ids.packed(), part.count] for part in one.parts],
+                    one.live and one.live.packed(),
+                    one.total,
+                ]
+                for one in table.ranges
+            ],
+        ]
         for table in manifest.tables
-    ]  # fmt: skip
+    ]
     return {"format": FORMAT, **plain, "tables": tables}
 
 

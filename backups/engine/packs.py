@@ -1,4 +1,7 @@
-"""Packs: objects of up to 64 MiB that hold the chunks of a run one after the other. Never overwritten, and read a piece at a time."""
+"""Packs: objects of up to 64 MiB that hold the chunks of a run one after the other.
+
+Never overwritten, and read a piece at a time.
+"""
 
 import hashlib
 import hmac
@@ -14,8 +17,8 @@ from typing import Any, Protocol
 
 import zstandard
 
+from backups.engine.encryption import Sealer, open_part
 from backups.engine.errors import Damaged
-from backups.engine.sealed import Sealer, open_part
 
 PACK = 64 << 20
 FED = 1 << 16  # bytes that are decompressed at once: what repeats itself becomes a thousand times as long
@@ -23,7 +26,7 @@ LEVEL = 1  # of zstd: faster than any network, and as small as gzip
 
 
 class Store(Protocol):
-    """Where packs and manifests go; `core.objects` has a folder and S3."""
+    """Where packs and manifests go; `core.storage.object_store` has a folder and S3."""
 
     def create(self, key: str, body: bytes | bytearray) -> None: ...
     def read(self, key: str) -> bytes | None: ...
@@ -33,7 +36,9 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Something that was stored: its id (HMAC-SHA-256 of what it says), its size, and its pieces: pack, offset and length within it."""
+    """Something that was stored: its id (HMAC-SHA-256 of what it says), its size, and its pieces: pack,
+    offset and length within it.
+    """
 
     id: str
     size: int
@@ -50,8 +55,10 @@ class Chunk:
 
 @dataclass
 class PackWriter:
-    """Takes chunks of a run, from several threads. A full pack is sent by a thread of its own while the next one fills, so
-    at most two are in memory. `step` raises when the run is to stop; `sent` has the SHA-256 and size of each pack.
+    """Takes chunks of a run, from several threads.
+
+    A full pack is sent by a thread of its own while the next one fills, so at most two are in memory. `step`
+    raises when the run is to stop; `sent` has the SHA-256 and size of each pack.
     """
 
     store: Store
@@ -69,8 +76,12 @@ class PackWriter:
     _sending: "Future[None] | None" = None
 
     def put(self, blocks: Iterable[bytes]) -> Chunk:
-        """Compress and store what these say together. A chunk's pieces follow each other, so one thread writes at a time what another compressed."""
-        digest, size = hmac.new(self.id_key, digestmod=hashlib.sha256), 0
+        """Compress and store what these say together.
+
+        A chunk's pieces follow each other, so one thread writes at a time what another compressed.
+        """
+        digest = hmac.new(self.id_key, digestmod=hashlib.sha256)
+        size = 0
         compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
         pieces: list[tuple[str, int, int]] = []
         pending: list[bytes] = []
@@ -82,7 +93,8 @@ class PackWriter:
             waiting += len(pending[-1])
             if waiting > PACK // 8:  # a range with large values must not fill the memory
                 pieces += self._write(b"".join(pending))
-                pending, waiting = [], 0
+                pending = []
+                waiting = 0
         pending.append(compressor.flush())
         pieces += self._write(b"".join(pending))
         return Chunk(digest.hexdigest(), size, tuple(pieces))
@@ -109,7 +121,8 @@ class PackWriter:
 
     def _open(self) -> None:
         self._opened += 1
-        self._sealer, self._filled = Sealer(self.key, self._name), 0
+        self._sealer = Sealer(self.key, self._name)
+        self._filled = 0
         self._pack = bytearray(self._sealer.header())
 
     def _send(self) -> None:
@@ -117,7 +130,8 @@ class PackWriter:
         self._pack += self._sealer.finish()
         self._wait()
         self._sending = self._sender.submit(self._create, self._name, self._pack)
-        self._sealer, self._pack = None, bytearray()
+        self._sealer = None
+        self._pack = bytearray()
 
     def _create(self, name: str, pack: bytearray) -> None:
         self.store.create(name, pack)
@@ -167,8 +181,10 @@ class Spooled:
 
 @dataclass
 class PackReader:
-    """Gives chunks back. `key_of` knows the data key of a run, `sums` the SHA-256 of packs. Keeps up to `most` bytes of packs, as they are stored,
-    in files that are gone with it; for several threads.
+    """Gives chunks back.
+
+    `key_of` knows the data key of a run, `sums` the SHA-256 of packs. Keeps up to `most` bytes of packs, as
+    they are stored, in files that are gone with it; for several threads.
     """
 
     store: Store
@@ -180,10 +196,13 @@ class PackReader:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def blocks(self, chunk: Chunk) -> Iterator[bytes]:
-        """What was stored, a block at a time. Raises Damaged, KeyMissing; at the latest after the last block, so use nothing before that
-        cannot be undone.
+        """What was stored, a block at a time.
+
+        Raises Damaged, KeyMissing; at the latest after the last block, so use nothing before that cannot be
+        undone.
         """
-        decompressor, size = zstandard.ZstdDecompressor().decompressobj(), 0
+        decompressor = zstandard.ZstdDecompressor().decompressobj()
+        size = 0
         try:
             for name, offset, length in chunk.pieces:
                 for start in range(0, length, 4 << 20):

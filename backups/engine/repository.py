@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from backups.engine.errors import BackupError, Damaged, KeyMissing, Refused
+from backups.engine.encryption import Keys, unseal
+from backups.engine.errors import BackupError, BackupRefused, Damaged, KeyMissing
 from backups.engine.manifest import Manifest
 from backups.engine.packs import PackReader, Store
-from backups.engine.sealed import Keys, unseal
 
 
 @dataclass
@@ -22,7 +22,10 @@ class Repository:
         return [key for key in self.store.keys("runs/") if not key.endswith(".refs")]
 
     def find(self, *, run: str | None = None, at: datetime | None = None) -> str:
-        """The name of this run, or of the newest that was taken at `at` (aware) or before, or of the newest. Raises Refused."""
+        """The name of this run, or of the newest that was taken at `at` (aware) or before, or of the newest.
+
+        Raises Refused.
+        """
         names = self.runs()
         if run:
             names = [name for name in names if name.rpartition("-")[2] == run]
@@ -30,7 +33,9 @@ class Repository:
             last = at.astimezone(UTC).strftime("runs/%Y%m%dT%H%M%S.%fZ~")
             names = [name for name in names if name < last]
         if not names:
-            raise Refused("There is no such run in the store." if run or at else "There is no run in the store.")
+            raise BackupRefused(
+                "There is no such run in the store." if run or at else "There is no run in the store."
+            )
         return names[-1]
 
     def data_key(self, run: str) -> bytes:
@@ -57,7 +62,9 @@ class Repository:
         return Manifest.read(unseal(self.data_key(name.rpartition("-")[2]), name, blob))
 
     def reader(self, manifest: Manifest) -> PackReader:
-        return PackReader(self.store, self.data_key, {name: digest for name, (digest, _) in manifest.packs.items()})
+        return PackReader(
+            self.store, self.data_key, {name: digest for name, (digest, _) in manifest.packs.items()}
+        )
 
 
 def key_files(store: Store, run: str) -> list[str]:
@@ -65,8 +72,10 @@ def key_files(store: Store, run: str) -> list[str]:
 
 
 def rewrap(repository: Repository, run: str, keys: Keys) -> bool:
-    """Let `keys` open a run, too, and then no others; False where they are its only ones already. What is stored is read back before the old file
-    goes, and a store that keeps what it has keeps both. Raises KeyMissing, Damaged, what the store raises.
+    """Let `keys` open a run, too, and then no others; False where they are its only ones already.
+
+    What is stored is read back before the old file goes, and a store that keeps what it has keeps both.
+    Raises KeyMissing, Damaged, what the store raises.
     """
     old = key_files(repository.store, run)
     name = f"keys/{run}.{keys.ids()}.json"

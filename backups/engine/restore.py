@@ -1,4 +1,7 @@
-"""A run back into an empty database. Until the last statement the target says of itself that it is not whole."""
+"""A run back into an empty database.
+
+Until the last statement the target says of itself that it is not whole.
+"""
 
 import threading
 from collections import deque
@@ -11,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from backups.engine.errors import Damaged, Refused
+from backups.engine.errors import BackupRefused, Damaged
 from backups.engine.manifest import Manifest, Part, Range, Table, unshuffled
 from backups.engine.packs import PackReader
 from backups.engine.repository import Repository
@@ -19,7 +22,8 @@ from backups.engine.source import OURS, PINNED, ROW, TOTAL
 
 MARKER = "backup_restore"  # a table that is there until everything is
 PROVED = "proved"
-MARKER_TABLE, STEPS = sql.Identifier("public", MARKER), sql.Identifier("public", "backup_restore_step")
+MARKER_TABLE = sql.Identifier("public", MARKER)
+STEPS = sql.Identifier("public", "backup_restore_step")
 
 
 @dataclass
@@ -67,16 +71,26 @@ class Restoring:
 
 
 def restore(
-    repository: Repository, manifest: Manifest, dsn: str, *, workers: int = 2, told: Callable[[int, int], None] = lambda done, total: None,
-    tables: Iterable[str] | None = None, resume: bool = False, prove: bool = False,
-) -> None:  # fmt: skip
-    """Make an empty database what the run saw; `told` hears of rows. With `resume` a restore of the same run that did not finish goes on.
-    With `prove` the content of each table whose rows were summed is compared, too. With `tables` (as schema.table) only these are filled, foreign
-    keys are left out, and the target stays marked. Raises Refused, Damaged, KeyMissing, psycopg.Error; then the target is marked as not whole.
+    repository: Repository,
+    manifest: Manifest,
+    dsn: str,
+    *,
+    workers: int = 2,
+    told: Callable[[int, int], None] = lambda done, total: None,
+    tables: Iterable[str] | None = None,
+    resume: bool = False,
+    prove: bool = False,
+) -> None:
+    """Make an empty database what the run saw; `told` hears of rows.
+
+    With `resume` a restore of the same run that did not finish goes on. With `prove` the content of each
+    table whose rows were summed is compared, too. With `tables` (as schema.table) only these are filled,
+    foreign keys are left out, and the target stays marked. Raises Refused, Damaged, KeyMissing,
+    psycopg.Error; then the target is marked as not whole.
     """
     chosen = None if tables is None else frozenset(tables)
     if unknown := sorted((chosen or frozenset()) - {table.key for table in manifest.tables}):
-        raise Refused(f"The run has no table {', '.join(unknown[:5])}. Name them as schema.table.")
+        raise BackupRefused(f"The run has no table {', '.join(unknown[:5])}. Name them as schema.table.")
     job = Restoring(repository.reader(manifest), manifest, dsn, workers, told, chosen)
     with connect(dsn) as connection:
         _begin(connection, job, resume=resume)
@@ -94,8 +108,15 @@ def restore(
 def connect(dsn: str, **more: str) -> psycopg.Connection[Any]:
     """A connection whose values look as they did when they were taken."""
     connection = psycopg.connect(dsn, autocommit=True)
-    settings = {**PINNED, "lock_timeout": "0", "check_function_bodies": "off", "synchronous_commit": "off", "maintenance_work_mem": "128MB",
-        "application_name": "restore", **more}  # fmt: skip
+    settings = {
+        **PINNED,
+        "lock_timeout": "0",
+        "check_function_bodies": "off",
+        "synchronous_commit": "off",
+        "maintenance_work_mem": "128MB",
+        "application_name": "restore",
+        **more,
+    }
     for name, value in settings.items():
         connection.execute("SELECT set_config(%s, %s, false)", [name, value])
     return connection
@@ -105,23 +126,25 @@ def _begin(connection: psycopg.Connection[Any], job: Restoring, *, resume: bool)
     """An empty target gets the tables of the run, all in one transaction with the marker."""
     manifest = job.manifest
     if connection.info.server_version // 10000 < manifest.cluster["version"] // 10000:
-        raise Refused("The target's PostgreSQL is older than the one that was backed up.")
+        raise BackupRefused("The target's PostgreSQL is older than the one that was backed up.")
     under_way = unfinished(connection)
     if under_way and not resume:
-        raise Refused(f"The target has a restore of run {under_way} that did not finish. Go on with it, or drop the database.")  # fmt: skip
+        raise BackupRefused(
+            f"The target has a restore of run {under_way} that did not finish. Go on with it, or drop the database."
+        )
     if under_way not in {None, manifest.run}:
-        raise Refused(f"The target has a restore of another run that did not finish: {under_way}.")
+        raise BackupRefused(f"The target has a restore of another run that did not finish: {under_way}.")
     if under_way:
         row = connection.execute(sql.SQL("SELECT tables FROM {}").format(MARKER_TABLE)).fetchone()
         if row is None or (None if row[0] is None else frozenset(row[0])) != job.tables:
-            raise Refused("The restore that did not finish was one of other tables.")
+            raise BackupRefused("The restore that did not finish was one of other tables.")
         job.done = {row[0] for row in connection.execute(sql.SQL("SELECT step FROM {}").format(STEPS))}
         return
     there = connection.execute(
         f"SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {OURS} AND c.relkind IN ('r', 'p', 'v', 'm', 'S') ORDER BY 1 LIMIT 5"
     ).fetchall()
     if there:
-        raise Refused(
+        raise BackupRefused(
             f"The target is not empty: it has {', '.join(row[0] for row in there)}. Restore into a database of its own."
         )
     with connection.transaction():
@@ -130,8 +153,17 @@ def _begin(connection: psycopg.Connection[Any], job: Restoring, *, resume: bool)
         connection.execute(sql.SQL(marker).format(MARKER_TABLE))
         connection.execute(sql.SQL("CREATE TABLE {} (step text PRIMARY KEY)").format(STEPS))
         chosen = None if job.tables is None else sorted(job.tables)
-        connection.execute(sql.SQL("INSERT INTO {} VALUES (%s, %s)").format(MARKER_TABLE), [manifest.run, chosen])  # fmt: skip
-        settle(connection, [("", statement) for statements in manifest.schema["before"].values() for statement in statements])  # fmt: skip
+        connection.execute(
+            sql.SQL("INSERT INTO {} VALUES (%s, %s)").format(MARKER_TABLE), [manifest.run, chosen]
+        )
+        settle(
+            connection,
+            [
+                ("", statement)
+                for statements in manifest.schema["before"].values()
+                for statement in statements
+            ],
+        )
 
 
 def unfinished(connection: psycopg.Connection[Any]) -> str | None:
@@ -155,16 +187,23 @@ NOT_YET = (
 
 
 def settle(
-    connection: psycopg.Connection[Any], statements: Iterable[tuple[str, str]], note: Callable[[psycopg.Connection[Any], str], None] | None = None
-) -> None:  # fmt: skip
-    """Run all (name, statement), each as soon as what it needs is there. Raises the error of the first that never works."""
+    connection: psycopg.Connection[Any],
+    statements: Iterable[tuple[str, str]],
+    note: Callable[[psycopg.Connection[Any], str], None] | None = None,
+) -> None:
+    """Run all (name, statement), each as soon as what it needs is there.
+
+    Raises the error of the first that never works.
+    """
     waiting = deque(statements)
-    since, fault = 0, None
+    since = 0
+    fault = None
     while waiting:
         name, statement = waiting.popleft()
         try:
             _one(connection, name, statement, note)
-            since, fault = 0, None
+            since = 0
+            fault = None
         except NOT_YET as error:
             fault = fault or error
             waiting.append((name, statement))
@@ -173,7 +212,12 @@ def settle(
                 raise fault from None
 
 
-def _one(connection: psycopg.Connection[Any], name: str, statement: str, note: Callable[[psycopg.Connection[Any], str], None] | None) -> None:  # fmt: skip
+def _one(
+    connection: psycopg.Connection[Any],
+    name: str,
+    statement: str,
+    note: Callable[[psycopg.Connection[Any], str], None] | None,
+) -> None:
     with connection.transaction():
         connection.execute(statement.encode())
         if note:
@@ -181,7 +225,9 @@ def _one(connection: psycopg.Connection[Any], name: str, statement: str, note: C
 
 
 def _fill(job: Restoring) -> None:
-    wanted = [(table, number, one) for table in job.wanted for number, one in enumerate(table.ranges) if one.mark[0]]
+    wanted = [
+        (table, number, one) for table in job.wanted for number, one in enumerate(table.ranges) if one.mark[0]
+    ]
     work = [item for item in wanted if _part(item) not in job.done]
     total = sum(table.rows for table in job.wanted)
     done = total - sum(one.mark[0] for _, _, one in work)
@@ -211,9 +257,10 @@ def _finish(connection: psycopg.Connection[Any], job: Restoring) -> None:
     """Everything that stands behind the rows. What could not be made beside others is made alone."""
     after = [
         (kind, f"{kind} {number}", statement)
-        for kind, statements in job.manifest.schema["after"].items() for number, statement in enumerate(statements)
+        for kind, statements in job.manifest.schema["after"].items()
+        for number, statement in enumerate(statements)
         if job.tables is None or kind != "foreign keys"
-    ]  # fmt: skip
+    ]
     left = [item for item in after if item[1] not in job.done]
     for kinds in TOGETHER:
         failed: list[tuple[str, str, str]] = []
@@ -262,7 +309,8 @@ def rows_of(reader: PackReader, table: Table, one: Range) -> Iterator[bytes]:
 
 def _kept(reader: PackReader, part: Part, kept: bytes) -> Iterator[bytes]:
     """The rows of a part that have a 1 in `kept`."""
-    rest, place = b"", 0
+    rest = b""
+    place = 0
     for block in reader.blocks(part.rows):
         lines = (rest + block).split(b"\n")
         rest = lines.pop()
@@ -276,17 +324,23 @@ def _kept(reader: PackReader, part: Part, kept: bytes) -> Iterator[bytes]:
 def _sequences(connection: psycopg.Connection[Any], manifest: Manifest) -> None:
     for schema, name, value, called in manifest.sequences:
         connection.execute(
-            "SELECT setval(format('%%I.%%I', %s::text, %s::text)::regclass, %s, %s)", [schema, name, value, called]
+            "SELECT setval(format('%%I.%%I', %s::text, %s::text)::regclass, %s, %s)",
+            [schema, name, value, called],
         )
 
 
 def _prove(job: Restoring) -> None:
-    """Before policies could hide a row: every table whose rows were summed says what it said. Raises Damaged."""
+    """Before policies could hide a row: every table whose rows were summed says what it said.
+
+    Raises Damaged.
+    """
     wrong: list[str] = []
 
     def look(connection: psycopg.Connection[Any], table: Table) -> None:
         ref = sql.Identifier(table.schema, table.name)
-        row = connection.execute(sql.SQL("SELECT count(*), {} FROM ONLY {} AS {}").format(TOTAL, ref, ROW)).fetchone()
+        row = connection.execute(
+            sql.SQL("SELECT count(*), {} FROM ONLY {} AS {}").format(TOTAL, ref, ROW)
+        ).fetchone()
         if row is None or (int(row[0]), int(row[1])) != table.sums:
             wrong.append(table.key)
 

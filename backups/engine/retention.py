@@ -1,4 +1,7 @@
-"""Which runs stay, and what may go. No key is needed: a run's plain list says which packs it needs, and its name when it was taken."""
+"""Which runs stay, and what may go.
+
+No key is needed: a run's plain list says which packs it needs, and its name when it was taken.
+"""
 
 import secrets
 from collections.abc import Iterable
@@ -28,7 +31,10 @@ def run_of(name: str) -> str:
 
 
 def kept(runs: Iterable[str], *, proven: Iterable[str], now: datetime) -> set[str]:
-    """The runs that stay. The newest one that was proven to restore does, and everything after it, whatever its age."""
+    """The runs that stay.
+
+    The newest one that was proven to restore does, and everything after it, whatever its age.
+    """
     found = sorted(set(runs))
     stay = set(found[-1:])
     for span, count in SPANS:
@@ -63,7 +69,10 @@ def _may_go(run: str, stay: set[str], *, now: datetime) -> bool:
 
 @dataclass
 class Removal:
-    """What a pruning takes away. Manifests go first, so that no listed run lacks a pack; a pack goes before its key file."""
+    """What a pruning takes away.
+
+    Manifests go first, so that no listed run lacks a pack; a pack goes before its key file.
+    """
 
     manifests: list[str] = field(default_factory=list)
     packs: list[str] = field(default_factory=list)
@@ -76,19 +85,25 @@ class Removal:
 
 
 def removal(store: Store, *, proven: Iterable[str], now: datetime) -> Removal:
-    """What can go now. Packs that a run which stays builds on stay, whoever made them. Raises Damaged, what the store raises."""
+    """What can go now.
+
+    Packs that a run which stays builds on stay, whoever made them. Raises Damaged, what the store raises.
+    """
     names = store.keys("runs/")
     _complete(names)
     stay = kept(runs_in(names), proven=proven, now=now)
     gone = [name for name in names if _may_go(run_of(name), stay, now=now)]
-    needed = {pack for name in names if name.endswith(".refs") and name not in gone for pack in _packs(store, name)}
+    needed = {
+        pack for name in names if name.endswith(".refs") and name not in gone for pack in _packs(store, name)
+    }
     makers = stay | {run_of(pack) for pack in needed}
     old = [
         name
         for name in [*store.keys("packs/"), *store.keys("keys/")]
-        if name not in needed and _may_go(_maker(name), stay, now=now)
+        if name not in needed
+        and _may_go(_maker(name), stay, now=now)
         and not (name.startswith("keys/") and _maker(name) in makers)
-    ]  # fmt: skip
+    ]
     packs = [name for name in old if not name.startswith("keys/")]
     return Removal(gone, packs, [name for name in old if name.startswith("keys/")])
 
@@ -105,4 +120,6 @@ def _complete(names: Iterable[str]) -> None:
     """A run whose plain list is gone might need any pack. Raises Damaged."""
     listed = {name.removesuffix(".refs") for name in names if name.endswith(".refs")}
     if bare := sorted({name for name in names if not name.endswith(".refs")} - listed):
-        raise Damaged(f"{bare[0]}.refs is missing: nothing is deleted while it is unknown what that run needs.")
+        raise Damaged(
+            f"{bare[0]}.refs is missing: nothing is deleted while it is unknown what that run needs."
+        )

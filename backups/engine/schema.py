@@ -1,20 +1,20 @@
-"""What a database is made of, as statements that make it again: from the catalogue, so that no other program must have the server's version.
+"""What a database is made of, as statements that make it again: from the catalogue, so that no other program
+must have the server's version.
 
-`before` stands before the rows, `after` behind them; within each the order is not promised, and whoever runs them tries again what needed another first.
-Owners, grants and comments are not taken: everything belongs to whoever restores.
+`before` stands before the rows, `after` behind them; within each the order is not promised, and whoever runs
+them tries again what needed another first. Owners, grants and comments are not taken: everything belongs to
+whoever restores.
 """
 
 from typing import Any
 
 import psycopg
 
-from backups.engine.errors import Refused
+from backups.engine.errors import BackupRefused
 from backups.engine.source import OURS
 
 # Objects that an extension made come with it.
-MINE = (
-    "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = '{0}'::regclass AND d.objid = {1}.oid AND d.deptype = 'e')"
-)
+MINE = "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = '{0}'::regclass AND d.objid = {1}.oid AND d.deptype = 'e')"
 
 
 def _mine(catalogue: str, alias: str) -> str:
@@ -54,7 +54,7 @@ BEFORE = {
         FROM pg_class c {IN_SCHEMA.format("c", "relnamespace")} AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {_mine("pg_class", "c")}""",
     "partitions": f"SELECT format('ALTER TABLE %s ATTACH PARTITION %I.%I %s', i.inhparent::regclass, n.nspname, c.relname, pg_get_expr(c.relpartbound, c.oid)) FROM pg_inherits i "
     f"JOIN pg_class c ON c.oid = i.inhrelid {IN_SCHEMA.format('c', 'relnamespace')} AND c.relispartition AND c.relkind IN ('r', 'p')",
-}  # fmt: skip
+}
 TABLE_OF = "JOIN pg_class c ON c.oid = {0} JOIN pg_namespace n ON n.oid = c.relnamespace"
 AFTER = {
     "keys": f"SELECT format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s', n.nspname, c.relname, k.conname, pg_get_constraintdef(k.oid)) FROM pg_constraint k {TABLE_OF.format('k.conrelid')} "
@@ -79,15 +79,20 @@ AFTER = {
         FROM pg_policy p {TABLE_OF.format("p.polrelid")} WHERE {OURS}""",
     "row security": f"SELECT format('ALTER TABLE %I.%I ENABLE ROW LEVEL SECURITY', n.nspname, c.relname) FROM pg_class c {IN_SCHEMA.format('c', 'relnamespace')} AND c.relrowsecurity",
     "forced row security": f"SELECT format('ALTER TABLE %I.%I FORCE ROW LEVEL SECURITY', n.nspname, c.relname) FROM pg_class c {IN_SCHEMA.format('c', 'relnamespace')} AND c.relforcerowsecurity",
-}  # fmt: skip
+}
 INHERITED = f"SELECT i.inhrelid::regclass::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid {IN_SCHEMA.format('c', 'relnamespace')} AND NOT c.relispartition AND c.relkind = 'r'"
 
 
 def schema_of(connection: psycopg.Connection[Any]) -> dict[str, dict[str, list[str]]]:
     """Statements by phase and sort, as the transaction of `connection` sees the catalogue. Raises Refused."""
     if inherited := [row[0] for row in connection.execute(INHERITED).fetchall()]:
-        raise Refused(f"Tables that inherit columns are not taken: {', '.join(inherited[:5])}. Partitions are.")
+        raise BackupRefused(
+            f"Tables that inherit columns are not taken: {', '.join(inherited[:5])}. Partitions are."
+        )
     return {
-        phase: {name: [row[0] for row in connection.execute(statement).fetchall()] for name, statement in kinds.items()}
+        phase: {
+            name: [row[0] for row in connection.execute(statement).fetchall()]
+            for name, statement in kinds.items()
+        }
         for phase, kinds in {"before": BEFORE, "after": AFTER}.items()
     }

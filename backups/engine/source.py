@@ -1,4 +1,6 @@
-"""The database that is read: one snapshot for many connections, what it has, and what tells whether its tables are those of the last run."""
+"""The database that is read: one snapshot for many connections, what it has, and what tells whether its
+tables are those of the last run.
+"""
 
 import hashlib
 import time
@@ -10,14 +12,28 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from backups.engine.errors import Refused
+from backups.engine.errors import BackupRefused
 
-# What values look like as text must not depend on whose connection it is (B-7). One worker reads in the order of ctid, with and without an index.
+# What values look like as text must not depend on whose connection it is (B-7). One worker reads in the order
+# of ctid, with and without an index.
 PINNED = {
-    "client_encoding": "UTF8", "datestyle": "ISO", "intervalstyle": "iso_8601", "timezone": "UTC", "extra_float_digits": "3", "bytea_output": "hex",
-    "search_path": "pg_catalog", "lc_monetary": "C", "max_parallel_workers_per_gather": "0", "synchronize_seqscans": "off", "jit": "off", "row_security": "off",
-    "lock_timeout": "5s", "statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "application_name": "backup",
-}  # fmt: skip
+    "client_encoding": "UTF8",
+    "datestyle": "ISO",
+    "intervalstyle": "iso_8601",
+    "timezone": "UTC",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "search_path": "pg_catalog",
+    "lc_monetary": "C",
+    "max_parallel_workers_per_gather": "0",
+    "synchronize_seqscans": "off",
+    "jit": "off",
+    "row_security": "off",
+    "lock_timeout": "5s",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "application_name": "backup",
+}
 OLDEST = 140000  # PostgreSQL 14: the first that reads a range of ctids without the whole table
 TRIES = 5  # when tables come and go between listing and locking
 OURS = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
@@ -40,7 +56,7 @@ COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 A
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TableInfo:
     """A table as the snapshot has it."""
 
     oid: int
@@ -61,7 +77,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """How to connect. `session` are settings that the reader's role needs, such as the context of row-level security; every row must be seen."""
+    """How to connect.
+
+    `session` are settings that the reader's role needs, such as the context of row-level security; every row
+    must be seen.
+    """
 
     dsn: str
     session: Mapping[str, str]
@@ -87,7 +107,7 @@ class Snapshot:
     xid: int
     lsn: str
     cluster: dict[str, Any]
-    tables: list[Found]
+    tables: list[TableInfo]
     waited: float  # seconds, for locks
 
     @contextmanager
@@ -99,7 +119,9 @@ class Snapshot:
             yield connection
 
     def durable(self, *, seconds: float = 30) -> None:
-        """Wait until what the snapshot saw is on the server's disk: a crash could give its numbers to other rows. Raises Refused."""
+        """Wait until what the snapshot saw is on the server's disk: a crash could give its numbers to other
+        rows. Raises Refused.
+        """
         with self.source.connect() as connection:
             deadline = time.monotonic() + seconds
             while True:
@@ -107,16 +129,18 @@ class Snapshot:
                 if _one(connection, statement, [self.lsn]):
                     return
                 if time.monotonic() > deadline:
-                    raise Refused("What the backup saw was not on the server's disk in time.")
+                    raise BackupRefused("What the backup saw was not on the server's disk in time.")
                 time.sleep(0.05)
 
 
 @contextmanager
 def snapshot(source: Source) -> Iterator[Snapshot]:
-    """Tables are locked before the moment is taken: one that was emptied in between would look empty (TRUNCATE is not MVCC-safe). Raises Refused."""
+    """Tables are locked before the moment is taken: one that was emptied in between would look empty
+    (TRUNCATE is not MVCC-safe). Raises Refused.
+    """
     with source.connect() as connection:
         if connection.info.server_version < OLDEST:
-            raise Refused("PostgreSQL 14 or newer is needed.")
+            raise BackupRefused("PostgreSQL 14 or newer is needed.")
         began = time.monotonic()
         for _ in range(TRIES):
             listed = connection.execute(TABLES).fetchall()
@@ -124,7 +148,9 @@ def snapshot(source: Source) -> Iterator[Snapshot]:
             try:
                 for _, schema, name, _ in listed:
                     connection.execute(
-                        sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(sql.Identifier(schema, name))
+                        sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(
+                            sql.Identifier(schema, name)
+                        )
                     )
                 name, at, xmin, xid, lsn = connection.execute(
                     "SELECT pg_export_snapshot(), to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),"
@@ -140,28 +166,30 @@ def snapshot(source: Source) -> Iterator[Snapshot]:
             connection.execute("ROLLBACK")
             time.sleep(0.2)
         else:
-            raise Refused(
+            raise BackupRefused(
                 "Tables came and went, or were locked, each time a snapshot was taken. Try again when no migration is running."
             )
         yield Snapshot(source, connection, name, at, xmin, xid, lsn, _cluster(connection), tables, waited)
 
 
-def _found(connection: psycopg.Connection[Any], oid: int, schema: str, name: str, access: str) -> Found:
+def _found(connection: psycopg.Connection[Any], oid: int, schema: str, name: str, access: str) -> TableInfo:
     columns = tuple(row[0] for row in connection.execute(COLUMNS, [oid]))
     shape = hashlib.sha256(str(_one(connection, SHAPE, [oid])).encode()).hexdigest()
-    return Found(oid, schema, name, access == "heap", columns, shape)
+    return TableInfo(oid, schema, name, access == "heap", columns, shape)
 
 
 def _cluster(connection: psycopg.Connection[Any]) -> dict[str, Any]:
-    """What, when it is another, makes ctid and xmin say nothing: another cluster, another line of its history, another version."""
-    timeline = (
-        "SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END"
-    )
+    """What, when it is another, makes ctid and xmin say nothing: another cluster, another line of its
+    history, another version.
+    """
+    timeline = "SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END"
     return {
         "system": str(_one(connection, "SELECT system_identifier FROM pg_control_system()")),
         "timeline": _one(connection, timeline),
         "version": connection.info.server_version,
-        "database": _one(connection, "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"),
+        "database": _one(
+            connection, "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"
+        ),
     }
 
 
@@ -169,13 +197,15 @@ def check(source: Source) -> None:
     """Refuse what a backup would not hold whole. Raises Refused."""
     with source.connect() as connection:
         if _one(connection, "SELECT EXISTS (SELECT FROM pg_largeobject_metadata)"):
-            raise Refused("The database has large objects, which are not taken. Keep files in an object store.")
+            raise BackupRefused(
+                "The database has large objects, which are not taken. Keep files in an object store."
+            )
         missing = connection.execute(
             f"SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'S') AND {OURS}"
             " AND NOT has_table_privilege(c.oid, 'SELECT') ORDER BY 1"
         ).fetchall()
         if missing:
-            raise Refused(
+            raise BackupRefused(
                 f"The role may not read {', '.join(row[0] for row in missing[:5])}. GRANT pg_read_all_data TO it."
             )
 
@@ -189,19 +219,28 @@ FILTERED = f"""SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_name
 
 
 def check_policies(connection: psycopg.Connection[Any], source: Source) -> None:
-    """Refuse a session that row-level security would hide rows from, once no policy can change any more. With `row_security = off` the server
-    does so itself. Raises Refused.
+    """Refuse a session that row-level security would hide rows from, once no policy can change any more.
+
+    With `row_security = off` the server does so itself. Raises Refused.
     """
     if source.session.get("row_security") != "on":
         return
-    found = connection.execute(FILTERED, {"admits": source.admits}).fetchall() if source.admits else [("every table",)]
+    found = (
+        connection.execute(FILTERED, {"admits": source.admits}).fetchall()
+        if source.admits
+        else [("every table",)]
+    )
     if found:
-        raise Refused(f"Row-level security would hide rows of {', '.join(row[0] for row in found[:5])} from this role.")
+        raise BackupRefused(
+            f"Row-level security would hide rows of {', '.join(row[0] for row in found[:5])} from this role."
+        )
 
 
 def sequences(connection: psycopg.Connection[Any]) -> list[list[Any]]:
     """Schema, name, last value and whether it was given out. Read after the rows, so never behind them."""
-    names = connection.execute(f"SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S' AND {OURS} ORDER BY 1, 2").fetchall()  # fmt: skip
+    names = connection.execute(
+        f"SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S' AND {OURS} ORDER BY 1, 2"
+    ).fetchall()
     read = sql.SQL("SELECT last_value, is_called FROM {}")
     found = []
     for schema, name in names:

@@ -25,7 +25,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="BackupRun",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 (
                     "status",
                     models.CharField(
@@ -46,30 +51,46 @@ class Migration(migrations.Migration):
                 ("finished_at", models.DateTimeField(null=True)),
                 (
                     "full",
-                    models.BooleanField(default=False, help_text="Read everything again, whatever has not changed."),
+                    models.BooleanField(
+                        default=False, help_text="Read everything again, whatever has not changed."
+                    ),
                 ),
                 (
                     "provable",
                     models.BooleanField(
-                        default=False, help_text="The content of its rows is summed, so that a drill can compare it."
+                        default=False,
+                        help_text="The content of its rows is summed, so that a drill can compare it.",
                     ),
                 ),
                 (
                     "kind",
                     models.CharField(
-                        blank=True, choices=[("full", "Full"), ("increment", "Increment")], default="", max_length=10
+                        blank=True,
+                        choices=[("full", "Full"), ("increment", "Increment")],
+                        default="",
+                        max_length=10,
                     ),
                 ),
                 (
                     "name",
-                    models.CharField(blank=True, default="", help_text="Of its manifest in the store.", max_length=100),
+                    models.CharField(
+                        blank=True, default="", help_text="Of its manifest in the store.", max_length=100
+                    ),
                 ),
-                ("taken_at", models.DateTimeField(help_text="The moment that a restore brings back.", null=True)),
+                (
+                    "taken_at",
+                    models.DateTimeField(help_text="The moment that a restore brings back.", null=True),
+                ),
                 ("read_bytes", models.BigIntegerField(default=0, help_text="Of rows that were read.")),
-                ("shipped_bytes", models.BigIntegerField(default=0, help_text="Sent to the store by this run.")),
+                (
+                    "shipped_bytes",
+                    models.BigIntegerField(default=0, help_text="Sent to the store by this run."),
+                ),
                 (
                     "stored_bytes",
-                    models.BigIntegerField(default=0, help_text="In the store, of this run and all that it builds on."),
+                    models.BigIntegerField(
+                        default=0, help_text="In the store, of this run and all that it builds on."
+                    ),
                 ),
                 ("rows", models.BigIntegerField(default=0)),
                 (
@@ -83,13 +104,20 @@ class Migration(migrations.Migration):
                 ("warning", models.CharField(blank=True, default="", max_length=300)),
                 (
                     "verified_at",
-                    models.DateTimeField(help_text="When packs of it were last read and found whole.", null=True),
+                    models.DateTimeField(
+                        help_text="When packs of it were last read and found whole.", null=True
+                    ),
                 ),
                 (
                     "proven_at",
-                    models.DateTimeField(help_text="When it was last restored and was what it had been.", null=True),
+                    models.DateTimeField(
+                        help_text="When it was last restored and was what it had been.", null=True
+                    ),
                 ),
-                ("pruned_at", models.DateTimeField(help_text="Since when it cannot be restored any more.", null=True)),
+                (
+                    "pruned_at",
+                    models.DateTimeField(help_text="Since when it cannot be restored any more.", null=True),
+                ),
             ],
             options={
                 "ordering": ["-id"],
@@ -100,7 +128,8 @@ class Migration(migrations.Migration):
                         condition=models.Q(
                             models.Q(("status", "done"), _negated=True),
                             models.Q(
-                                models.Q(("taken_at", None), _negated=True), models.Q(("name", ""), _negated=True)
+                                models.Q(("taken_at", None), _negated=True),
+                                models.Q(("name", ""), _negated=True),
                             ),
                             _connector="OR",
                         ),
@@ -123,18 +152,26 @@ class Migration(migrations.Migration):
                 (
                     "pending",
                     models.BinaryField(
-                        help_text="Of the run that is being published: it counts once the store has it.", null=True
+                        help_text="Of the run that is being published: it counts once the store has it.",
+                        null=True,
                     ),
                 ),
             ],
             options={
-                "constraints": [models.CheckConstraint(condition=models.Q(("id", 1)), name="backup_state_one")],
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("id", 1)), name="backup_state_one")
+                ],
             },
         ),
         migrations.CreateModel(
             name="Check",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 (
                     "status",
                     models.CharField(
@@ -163,7 +200,9 @@ class Migration(migrations.Migration):
                 (
                     "run",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="checks", to="backups.backuprun"
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="checks",
+                        to="backups.backuprun",
                     ),
                 ),
             ],
@@ -183,7 +222,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="SiteRestore",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 (
                     "status",
                     models.CharField(
@@ -206,7 +250,10 @@ class Migration(migrations.Migration):
                 (
                     "made",
                     models.ForeignKey(
-                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="sites.site"
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="sites.site",
                     ),
                 ),
                 (

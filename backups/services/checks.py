@@ -16,18 +16,18 @@ from psycopg import sql
 
 from audit.actors import SYSTEM, Actor
 from audit.services import record
-from backups import measures, places
-from backups.engine import check
+from backups import config, metrics
+from backups.engine import verification
 from backups.engine.backup import Plan
-from backups.engine.errors import Damaged, KeyMissing, Refused
+from backups.engine.errors import BackupRefused, Damaged, KeyMissing
 from backups.engine.manifest import Manifest
 from backups.engine.restore import connect, restore
 from backups.engine.schema import schema_of
 from backups.errors import NotProvable, NotRestorable
 from backups.models import BackupRun, BackupState, Check
+from backups.services.cancellation import CancellationMonitor
 from backups.services.runs import REFUSALS, Told, claim, fail, queue_run, reason_of, state_of, untold
-from backups.services.watch import Watch
-from core import jobs
+from core.jobs import queue
 
 SAMPLE = 0.01  # of the packs that a run needs, read after it
 DRILL_EVERY = timedelta(hours=20)  # less than a day, so that each summed run has its drill
@@ -38,7 +38,10 @@ log = structlog.get_logger(__name__)
 
 @transaction.atomic
 def queue_check(run: BackupRun, kind: str, *, actor: Actor) -> Check:
-    """Ask for a look at a run; one that is asked for already is the answer. Raises NotRestorable, NotProvable."""
+    """Ask for a look at a run; one that is asked for already is the answer.
+
+    Raises NotRestorable, NotProvable.
+    """
     from backups.tasks import work
 
     if run.status != BackupRun.Status.DONE or run.pruned_at:
@@ -49,14 +52,17 @@ def queue_check(run: BackupRun, kind: str, *, actor: Actor) -> Check:
     going = run.checks.filter(kind=kind, status__in=Check.OPEN).first()
     look = going or run.checks.create(kind=kind)
     record("backup.check_queued", actor=actor, subject=run, kind=kind)
-    jobs.nudge(work)
+    queue.enqueue(work)
     return look
 
 
 def queue_due_checks(*, now: datetime) -> None:
-    """A drill a day, of the newest run that can be proven and is not; a scrub a week. Without a key here a drill is for whoever has one."""
+    """A drill a day, of the newest run that can be proven and is not; a scrub a week.
+
+    Without a key here a drill is for whoever has one.
+    """
     good = BackupRun.objects.filter(status=BackupRun.Status.DONE, pruned_at=None).order_by("-taken_at")
-    unproven = good.filter(provable=True, proven_at=None).first() if places.readable() else None
+    unproven = good.filter(provable=True, proven_at=None).first() if config.readable() else None
     _queue_due(unproven, Check.Kind.DRILL, DRILL_EVERY, now=now)
     compared = BackupState.objects.exclude(manifest=None).exists()
     _queue_due(good.first() if compared else None, Check.Kind.SCRUB, SCRUB_EVERY, now=now)
@@ -72,8 +78,10 @@ def do_check(look: Check, *, told: Told = untold) -> Check:
     if not claim(look, now=timezone.now()):
         return look
     acts: dict[str, Callable[..., str]] = {
-        Check.Kind.VERIFY: verify_run, Check.Kind.DRILL: drill_run, Check.Kind.SCRUB: partial(scrub_run, pace=settings.BACKUP_PACE)
-    }  # fmt: skip
+        Check.Kind.VERIFY: verify_run,
+        Check.Kind.DRILL: drill_run,
+        Check.Kind.SCRUB: partial(scrub_run, pace=settings.BACKUP_PACE),
+    }
     try:
         result = acts[look.kind](look.run, told=told)
     except Damaged as fault:
@@ -82,7 +90,9 @@ def do_check(look: Check, *, told: Told = untold) -> Check:
     except REFUSALS as refusal:
         fail(look, reason_of(refusal), now=timezone.now())
     else:
-        look.status, look.result, look.finished_at = Check.Status.DONE, result, timezone.now()
+        look.status = Check.Status.DONE
+        look.result = result
+        look.finished_at = timezone.now()
         look.save(update_fields=["status", "result", "finished_at"])
     return look
 
@@ -94,14 +104,19 @@ def distrust(reason: str) -> None:
     log.error("backups_distrusted", reason=reason)
 
 
-def verify_run(run: BackupRun, *, share: float = 1.0, told: Told = untold, identities: tuple[bytes, ...] = ()) -> str:
-    """Read a share of the packs that a run needs, and open them where a key is here; in words what was found. Raises Damaged, what the store raises."""
-    repository = places.repository(identities=identities)
+def verify_run(
+    run: BackupRun, *, share: float = 1.0, told: Told = untold, identities: tuple[bytes, ...] = ()
+) -> str:
+    """Read a share of the packs that a run needs, and open them where a key is here; in words what was found.
+
+    Raises Damaged, what the store raises.
+    """
+    repository = config.repository(identities=identities)
     try:
-        faults, count = check.verify(repository, repository.manifest(run.name), share=share, told=told)
+        faults, count = verification.verify(repository, repository.manifest(run.name), share=share, told=told)
         how = "opened"
     except KeyMissing:
-        faults, count = check.verify_sums(repository.store, run.name, share=share, told=told)
+        faults, count = verification.verify_sums(repository.store, run.name, share=share, told=told)
         how = "read and compared with their checksums; the key is elsewhere"
     if faults:
         raise Damaged(" ".join(faults[:3]))
@@ -110,11 +125,15 @@ def verify_run(run: BackupRun, *, share: float = 1.0, told: Told = untold, ident
 
 
 def drill_run(run: BackupRun, *, told: Told = untold, identities: tuple[bytes, ...] = ()) -> str:
-    """Restore a run into a database made for it, and compare structure, counts and content. It is proven then. Raises what stands against it."""
-    repository, began = places.repository(identities=identities), timezone.now()
+    """Restore a run into a database made for it, and compare structure, counts and content.
+
+    It is proven then. Raises what stands against it.
+    """
+    repository = config.repository(identities=identities)
+    began = timezone.now()
     manifest = repository.manifest(run.name)
     if not manifest.provable:
-        raise Refused(NotProvable.message)
+        raise BackupRefused(NotProvable.message)
     with scratch() as dsn:
         restore(repository, manifest, dsn, told=told, prove=True)
         _same_structure(manifest, dsn)
@@ -125,7 +144,10 @@ def drill_run(run: BackupRun, *, told: Told = untold, identities: tuple[bytes, .
 
 
 def _same_structure(manifest: Manifest, dsn: str) -> None:
-    """What was restored has every table, index, constraint, trigger and policy of what was taken. Raises Damaged."""
+    """What was restored has every table, index, constraint, trigger and policy of what was taken.
+
+    Raises Damaged.
+    """
     with connect(dsn, row_security="on") as connection:
         if connection.info.server_version // 10000 != manifest.cluster["version"] // 10000:
             return  # another version writes some of it in other words
@@ -137,18 +159,25 @@ def _same_structure(manifest: Manifest, dsn: str) -> None:
 
 
 def _head(statement: str) -> str:
-    """What a statement makes, and of what: PostgreSQL writes the same expression in other words once it was read back."""
+    """What a statement makes, and of what: PostgreSQL writes the same expression in other words once it was
+    read back.
+    """
     return statement.partition("(")[0]
 
 
 @contextmanager
 def scratch() -> Iterator[str]:
-    """A database to restore into, dropped afterwards; one that a killed drill left is dropped first. Raises psycopg.Error."""
-    server = settings.BACKUP_DRILL_URL or places.dsn()
-    prefix = f"{psycopg.conninfo.conninfo_to_dict(places.dsn())['dbname']}_drill_"[-50:]
+    """A database to restore into, dropped afterwards; one that a killed drill left is dropped first.
+
+    Raises psycopg.Error.
+    """
+    server = settings.BACKUP_DRILL_URL or config.dsn()
+    prefix = f"{psycopg.conninfo.conninfo_to_dict(config.dsn())['dbname']}_drill_"[-50:]
     name = f"{prefix}{secrets.token_hex(4)}"
     with psycopg.connect(server, autocommit=True) as connection:
-        left = connection.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [prefix]).fetchall()
+        left = connection.execute(
+            "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [prefix]
+        ).fetchall()
         for (old,) in left:
             drop(connection, old)
         statement = "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'"
@@ -171,24 +200,29 @@ def drop(connection: psycopg.Connection[Any], name: str) -> None:
 
 
 def scrub_run(run: BackupRun, *, told: Told = untold, pace: float = 1.0) -> str:
-    """Read the database again where it looks as it did, and compare with what the newest run stored. Drift asks for a full run. Raises Damaged."""
+    """Read the database again where it looks as it did, and compare with what the newest run stored.
+
+    Drift asks for a full run. Raises Damaged.
+    """
     state = state_of()
     if not state.manifest:
-        raise Refused("There is nothing to compare with yet: the next run reads everything.")
+        raise BackupRefused("There is nothing to compare with yet: the next run reads everything.")
     manifest = Manifest.read(bytes(state.manifest))
-    with Watch() as watch:
+    with CancellationMonitor() as watch:
         plan = Plan(
-            places.source(),
-            places.store(),
-            places.keys(),
+            config.source(),
+            config.store(),
+            config.keys(),
             bytes(state.id_key),
             manifest.run,
             pace=pace,
             stopped=watch.is_over,
             told=told,
         )
-        found = check.scrub(plan, manifest)
+        found = verification.scrub(plan, manifest)
     if found.drifted:
-        measures.drift.inc(len(found.drifted))
-        raise Damaged(f"Stored and present content differ, a full run is queued: {'; '.join(found.drifted[:3])}.")
+        metrics.drift.inc(len(found.drifted))
+        raise Damaged(
+            f"Stored and present content differ, a full run is queued: {'; '.join(found.drifted[:3])}."
+        )
     return f"{found.ranges} ranges read again; all are what was stored."

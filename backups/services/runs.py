@@ -14,22 +14,32 @@ from django.utils import timezone
 
 from audit.actors import SYSTEM, Actor
 from audit.services import record
-from backups import measures, places
+from backups import config, metrics
 from backups.engine import backup
 from backups.engine.backup import Plan, Taken
 from backups.engine.errors import BackupError, Damaged, Stopped
 from backups.engine.manifest import Manifest
 from backups.models import BackupRun, BackupState, Check, SiteRestore, Work
-from backups.services.watch import Watch
-from core import jobs
-from core.objects import ObjectExists, ObjectStoreAway
+from backups.services.cancellation import CancellationMonitor
+from core.jobs import queue
+from core.storage.object_store import ObjectExists, ObjectStoreUnavailable
 
 RUNNER = 0x6261636B757073  # "backups": the advisory lock of whoever works
 AGAIN_AFTER = timedelta(minutes=10)  # a run that failed, then twice as long each time
-PROVABLE_EVERY = timedelta(hours=23)  # how often rows are summed for a drill: it takes as long as reading them
+PROVABLE_EVERY = timedelta(
+    hours=23
+)  # how often rows are summed for a drill: it takes as long as reading them
 FRESH = timedelta(minutes=15)  # a run that is as good as one of now
 # What a run, a look or a restore may meet that is nobody's bug.
-REFUSALS = (BackupError, ObjectStoreAway, ObjectExists, psycopg.Error, DatabaseError, OSError, ValueError)
+REFUSALS = (
+    BackupError,
+    ObjectStoreUnavailable,
+    ObjectExists,
+    psycopg.Error,
+    DatabaseError,
+    OSError,
+    ValueError,
+)
 Told = Callable[[int, int], None]
 
 log = structlog.get_logger(__name__)
@@ -41,16 +51,21 @@ def untold(done: int, total: int) -> None:
 
 @contextmanager
 def runner() -> Iterator[bool]:
-    """The right to work, held by a connection of its own, so that it ends with this process. False when another has it."""
-    with psycopg.connect(places.dsn(), autocommit=True, application_name="backup runner") as mine:
+    """The right to work, held by a connection of its own, so that it ends with this process.
+
+    False when another has it.
+    """
+    with psycopg.connect(config.dsn(), autocommit=True, application_name="backup runner") as mine:
         row = mine.execute("SELECT pg_try_advisory_lock(%s)", [RUNNER]).fetchone()
         yield bool(row and row[0])
 
 
 @transaction.atomic
 def queue_run(*, actor: Actor, full: bool = False, provable: bool = False) -> BackupRun:
-    """Ask for a backup; one that waits already is the answer. The work begins within a minute, mostly at once. Whether its rows are summed
-    is decided then, unless `provable` asks for it.
+    """Ask for a backup; one that waits already is the answer.
+
+    The work begins within a minute, mostly at once. Whether its rows are summed is decided then, unless
+    `provable` asks for it.
     """
     from backups.tasks import work
 
@@ -60,7 +75,7 @@ def queue_run(*, actor: Actor, full: bool = False, provable: bool = False) -> Ba
     enough = waiting and waiting.full >= full and waiting.provable >= provable
     run = waiting if waiting and enough else BackupRun.objects.create(full=full, provable=provable)
     record("backup.queued", actor=actor, subject=run, full=full)
-    jobs.nudge(work)
+    queue.enqueue(work)
     return run
 
 
@@ -70,7 +85,9 @@ def queue_due(*, now: datetime) -> BackupRun | None:
     if last and last[0].status in BackupRun.OPEN:
         return None
     failures = next((n for n, run in enumerate(last) if run.status == BackupRun.Status.DONE), len(last))
-    wait = min(settings.BACKUP_EVERY, AGAIN_AFTER * 2 ** (failures - 1)) if failures else settings.BACKUP_EVERY
+    wait = (
+        min(settings.BACKUP_EVERY, AGAIN_AFTER * 2 ** (failures - 1)) if failures else settings.BACKUP_EVERY
+    )
     if last and last[0].status == BackupRun.Status.STOPPED:
         wait = timedelta(minutes=1)
     if last and now - last[0].created_at < wait:
@@ -85,9 +102,12 @@ def claim(row: Work, *, now: datetime) -> bool:
 
 
 def reconcile(*, now: datetime) -> None:
-    """As whoever works: settle what a runner left that was killed. A run counts when, and only when, the store lists it."""
+    """As whoever works: settle what a runner left that was killed.
+
+    A run counts when, and only when, the store lists it.
+    """
     for run in BackupRun.objects.filter(status=BackupRun.Status.RUNNING):
-        listed = [name for name in places.store().keys("runs/") if name.endswith(f"-{run.pk.hex}")]
+        listed = [name for name in config.store().keys("runs/") if name.endswith(f"-{run.pk.hex}")]
         if listed:
             _settle(run, listed[0], now=now)
         else:
@@ -99,11 +119,15 @@ def reconcile(*, now: datetime) -> None:
 
 
 def _settle(run: BackupRun, name: str, *, now: datetime) -> None:
-    """The process died between the last write to the store and ours; or this database is a restore of that moment."""
+    """The process died between the last write to the store and ours; or this database is a restore of that
+    moment.
+    """
     state = BackupState.objects.exclude(pending=None).first()
     manifest = _read(state.pending) if state else None
     if manifest and manifest.run == run.pk.hex:
-        _finish(run, manifest, name, facts={"seconds": (now - (run.started_at or now)).total_seconds()}, now=now)
+        _finish(
+            run, manifest, name, facts={"seconds": (now - (run.started_at or now)).total_seconds()}, now=now
+        )
     else:
         moment = datetime.fromisoformat(name.removeprefix("runs/").partition("-")[0])
         rows = BackupRun.objects.filter(pk=run.pk)
@@ -111,7 +135,9 @@ def _settle(run: BackupRun, name: str, *, now: datetime) -> None:
 
 
 def _read(packed: Any) -> Manifest | None:
-    """A manifest that was kept here; None for one of another version of this program: then everything is read again."""
+    """A manifest that was kept here; None for one of another version of this program: then everything is read
+    again.
+    """
     try:
         return Manifest.read(bytes(packed)) if packed else None
     except Damaged:
@@ -119,11 +145,13 @@ def _read(packed: Any) -> Manifest | None:
 
 
 def fail(row: Work, reason: str, *, now: datetime, status: str = Work.Status.FAILED) -> None:
-    row.status, row.error, row.finished_at = status, reason[:500], now
+    row.status = status
+    row.error = reason[:500]
+    row.finished_at = now
     row.save(update_fields=["status", "error", "finished_at"])
     if status == Work.Status.FAILED:
         log.error("backup_work_failed", kind=type(row).__name__, row=str(row.pk), reason=reason[:500])
-        measures.failures.labels(type(row).__name__).inc()
+        metrics.failures.labels(type(row).__name__).inc()
     record(f"{_noun(row)}.{status}", actor=SYSTEM, subject=row, reason=reason[:200])  # type: ignore[arg-type]
 
 
@@ -132,9 +160,13 @@ def _noun(row: Work) -> str:
 
 
 def discard(run: BackupRun, reason: str, *, now: datetime) -> None:
-    """What was stored is not what was sent: the run is not offered any more, and the next one builds on nothing."""
-    store = places.store()
-    with contextlib.suppress(ObjectStoreAway):  # a bucket that locks keeps it; this database knows better
+    """What was stored is not what was sent: the run is not offered any more, and the next one builds on
+    nothing.
+    """
+    store = config.store()
+    with contextlib.suppress(
+        ObjectStoreUnavailable
+    ):  # a bucket that locks keeps it; this database knows better
         for name in (run.name, f"{run.name}.refs"):
             store.delete(name)
     BackupState.objects.update(manifest=None)
@@ -145,19 +177,22 @@ def reason_of(refusal: Exception) -> str:
     """What stands in the row, for an operator."""
     if isinstance(refusal, BackupError):
         return str(refusal)
-    if isinstance(refusal, ObjectStoreAway | ObjectExists):
+    if isinstance(refusal, ObjectStoreUnavailable | ObjectExists):
         return f"The store of backups refused: {type(refusal).__name__} {refusal}"
     first = str(refusal).strip().splitlines()
     return f"{type(refusal).__name__}: {first[0] if first else ''}"
 
 
 def take_run(run: BackupRun, *, told: Told = untold, pace: float = 1.0) -> BackupRun:
-    """Take a queued run, as whoever works; with a `pace` below 1 it sleeps in between. What stands against it is in the row afterwards."""
+    """Take a queued run, as whoever works; with a `pace` below 1 it sleeps in between.
+
+    What stands against it is in the row afterwards.
+    """
     started = timezone.now()
     if not claim(run, now=started):
         return run
     try:
-        with Watch() as watch:
+        with CancellationMonitor() as watch:
             _take(run, watch, told, pace, started=started)
     except Stopped as refusal:
         fail(run, str(refusal), now=timezone.now(), status=Work.Status.STOPPED)
@@ -167,26 +202,38 @@ def take_run(run: BackupRun, *, told: Told = untold, pace: float = 1.0) -> Backu
     return run
 
 
-def _take(run: BackupRun, watch: Watch, told: Told, pace: float, *, started: datetime) -> None:
-    store, state = places.store(), state_of()
+def _take(run: BackupRun, watch: CancellationMonitor, told: Told, pace: float, *, started: datetime) -> None:
+    store = config.store()
+    state = state_of()
     previous = None if run.full else previous_of(state)
     lately = BackupRun.objects.filter(
         status=BackupRun.Status.DONE, provable=True, created_at__gt=started - PROVABLE_EVERY
     )
     run.provable = run.provable or previous is None or not lately.exists()
     plan = Plan(
-        places.source(), store, places.keys(), bytes(state.id_key), run.pk.hex, previous,
-        pace=pace, sums=run.provable, facts={"version": settings.VERSION}, stopped=watch.is_over, told=told,
-    )  # fmt: skip
+        config.source(),
+        store,
+        config.keys(),
+        bytes(state.id_key),
+        run.pk.hex,
+        previous,
+        pace=pace,
+        sums=run.provable,
+        facts={"version": settings.VERSION},
+        stopped=watch.is_over,
+        told=told,
+    )
     taken = backup.take(plan)
     connection.close_if_unusable_or_obsolete()  # it had nothing to do for as long as that took
     state.pending = taken.manifest.sealed_form()
     state.save(update_fields=["pending"])
     taken.publish(store)
     facts = {
-        "read_bytes": plan.read, "shipped_bytes": taken.shipped, "waited_seconds": taken.waited,
+        "read_bytes": plan.read,
+        "shipped_bytes": taken.shipped,
+        "waited_seconds": taken.waited,
         "seconds": (timezone.now() - started).total_seconds(),
-    }  # fmt: skip
+    }
     _finish(run, taken.manifest, name_of(taken), facts=facts, now=timezone.now())
 
 
@@ -201,10 +248,14 @@ def state_of() -> BackupState:
 
 
 def previous_of(state: BackupState) -> Manifest | None:
-    """The run that the next one builds on: the last, if the store still has it with every pack. Raises ObjectStoreAway."""
+    """The run that the next one builds on: the last, if the store still has it with every pack.
+
+    Raises ObjectStoreAway.
+    """
     if not state.manifest:
         return None
-    manifest, store = _read(state.manifest), places.store()
+    manifest = _read(state.manifest)
+    store = config.store()
     if manifest is None:
         return None
     name = backup.manifest_name(manifest.at, manifest.run)
@@ -217,11 +268,14 @@ def _finish(run: BackupRun, manifest: Manifest, name: str, *, facts: dict[str, A
     """The store has it: from here on it counts, and the next increment builds on it."""
     rows = sum(table.rows for table in manifest.tables)
     before = BackupRun.objects.filter(status=BackupRun.Status.DONE).order_by("-taken_at").first()
-    run.status, run.name, run.finished_at = BackupRun.Status.DONE, name, now
+    run.status = BackupRun.Status.DONE
+    run.name = name
+    run.finished_at = now
     run.kind = BackupRun.Kind.INCREMENT if manifest.parent else BackupRun.Kind.FULL
     run.taken_at = datetime.fromisoformat(manifest.at)
     run.provable = manifest.provable
-    run.rows, run.stored_bytes = rows, sum(size for _, size in manifest.packs.values())
+    run.rows = rows
+    run.stored_bytes = sum(size for _, size in manifest.packs.values())
     run.chain = max((len(one.parts) for table in manifest.tables for one in table.ranges), default=0)
     if rows == 0 or (before and rows < before.rows / 2):
         run.warning = f"It has {rows:,} rows where the backup before had {before.rows if before else 0:,}."
@@ -231,4 +285,10 @@ def _finish(run: BackupRun, manifest: Manifest, name: str, *, facts: dict[str, A
     run.save()
     BackupState.objects.filter(pk=1).update(manifest=manifest.sealed_form(), pending=None)
     record("backup.finished", actor=SYSTEM, subject=run, kind=run.kind, shipped_bytes=run.shipped_bytes)
-    log.info("backup_finished", run=str(run.pk), kind=run.kind, shipped_bytes=run.shipped_bytes, seconds=run.seconds)
+    log.info(
+        "backup_finished",
+        run=str(run.pk),
+        kind=run.kind,
+        shipped_bytes=run.shipped_bytes,
+        seconds=run.seconds,
+    )

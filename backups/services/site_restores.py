@@ -11,16 +11,18 @@ from django.utils import timezone
 
 from accounts.models import User
 from audit.actors import SYSTEM, Actor
-from audit.services import Subject, record
-from backups import places, transplant
-from backups.engine.errors import Refused
+from audit.services import record
+from audit.subjects import Subject
+from backups import config, site_import
+from backups.engine.errors import BackupRefused
 from backups.errors import KeyElsewhere, NotRestorable, RestoreUnderWay, TooManyRestores
 from backups.models import BackupRun, SiteRestore
 from backups.services.runs import FRESH, REFUSALS, claim, fail, queue_run, reason_of
-from core import jobs, tenancy
+from core import tenancy
 from core.errors import DomainError
+from core.jobs import queue
 from sites.models import Access, Site
-from sites.services.websites import changed, check_room, lock_owner
+from sites.services.sites import changed, check_room, lock_owner
 
 MOST_A_DAY = 10
 NAME = 120  # of a site, as its column has it
@@ -46,12 +48,15 @@ def ask_for_point(*, site_id: UUID, actor: Actor, now: datetime) -> BackupRun:
 
 @transaction.atomic
 def queue_restore(site_id: UUID, run: BackupRun, *, actor: Actor) -> SiteRestore:
-    """Ask for a site to be brought back. Raises NotRestorable, KeyElsewhere, RestoreUnderWay, TooManyRestores."""
+    """Ask for a site to be brought back.
+
+    Raises NotRestorable, KeyElsewhere, RestoreUnderWay, TooManyRestores.
+    """
     from backups.tasks import work
 
     if run.status != BackupRun.Status.DONE or run.pruned_at:
         raise NotRestorable
-    if not places.readable():
+    if not config.readable():
         raise KeyElsewhere
     lately = SiteRestore.objects.filter(site_id=site_id, created_at__gt=timezone.now() - timedelta(days=1))
     if lately.count() >= MOST_A_DAY:
@@ -62,7 +67,7 @@ def queue_restore(site_id: UUID, run: BackupRun, *, actor: Actor) -> SiteRestore
     except IntegrityError:
         raise RestoreUnderWay from None
     record("site_restore.queued", actor=actor, subject=asked, run=run.pk)
-    jobs.nudge(work)
+    queue.enqueue(work)
     return asked
 
 
@@ -73,17 +78,24 @@ def do_restore(asked: SiteRestore) -> SiteRestore:
     try:
         bring_back(asked)
     except (*REFUSALS, DomainError) as refusal:
-        fail(asked, str(refusal) if isinstance(refusal, DomainError) else reason_of(refusal), now=timezone.now())
+        fail(
+            asked,
+            str(refusal) if isinstance(refusal, DomainError) else reason_of(refusal),
+            now=timezone.now(),
+        )
     return asked
 
 
 def bring_back(asked: SiteRestore, *, identities: tuple[bytes, ...] = ()) -> Site:
-    """Make the site anew as the run has it. Raises Refused, Damaged, KeyMissing, TooManySites, what the store raises."""
-    repository = places.repository(identities=identities)
+    """Make the site anew as the run has it.
+
+    Raises Refused, Damaged, KeyMissing, TooManySites, what the store raises.
+    """
+    repository = config.repository(identities=identities)
     manifest = repository.manifest(asked.run.name)
     reader = repository.reader(manifest)
-    with transplant.fetched(manifest, reader, asked.site_id) as rows, tenancy.context(tenancy.SYSTEM):
-        job = transplant.Transplant(manifest, rows)
+    with site_import.fetched(manifest, reader, asked.site_id) as rows, tenancy.context(tenancy.SYSTEM):
+        job = site_import.SiteImport(manifest, rows)
         job.stage()
         owner = _owner(asked.site_id, job)
         name, subdomain = job.site_then()
@@ -91,13 +103,20 @@ def bring_back(asked: SiteRestore, *, identities: tuple[bytes, ...] = ()) -> Sit
         moment = datetime.fromisoformat(manifest.at)
         suffix = f" ({moment:%Y-%m-%d %H:%M} UTC)"
         job.change_site(
-            name=name[: NAME - len(suffix)] + suffix, subdomain=f"{subdomain[:50].rstrip('-')}-{secrets.token_hex(4)}",
-            status=Site.Status.DRAFT, live_release_id=None, deleted_at=None, owner_id=owner, version=1,
-        )  # fmt: skip
+            name=name[: NAME - len(suffix)] + suffix,
+            subdomain=f"{subdomain[:50].rstrip('-')}-{secrets.token_hex(4)}",
+            status=Site.Status.DRAFT,
+            live_release_id=None,
+            deleted_at=None,
+            owner_id=owner,
+            version=1,
+        )
         Access.objects.create(site_id=new, user_id=owner, role=Access.Role.OWNER)
         counts = job.insert(anew={"number"})
         site = Site.objects.get(pk=new)
-        asked.status, asked.finished_at, asked.made = SiteRestore.Status.DONE, timezone.now(), site
+        asked.status = SiteRestore.Status.DONE
+        asked.finished_at = timezone.now()
+        asked.made = site
         asked.save(update_fields=["status", "finished_at", "made"])
         record(
             "site.brought_back",
@@ -111,12 +130,15 @@ def bring_back(asked: SiteRestore, *, identities: tuple[bytes, ...] = ()) -> Sit
     return site
 
 
-def _owner(site_id: UUID, job: transplant.Transplant) -> UUID:
-    """Whose it is now, or where it is gone, whose it was. Locked, with room for one more. Raises Refused, TooManySites."""
+def _owner(site_id: UUID, job: site_import.SiteImport) -> UUID:
+    """Whose it is now, or where it is gone, whose it was.
+
+    Locked, with room for one more. Raises Refused, TooManySites.
+    """
     now = Site.objects.get_queryset().filter(pk=site_id).values_list("owner_id", flat=True).first()
     owner: UUID = now or job.owner_then()
     if not User.objects.alive().filter(pk=owner).exists():
-        raise Refused("The account of its owner is closed.")
+        raise BackupRefused("The account of its owner is closed.")
     lock_owner(owner)
     check_room(owner)
     return owner

@@ -5,9 +5,9 @@ import pytest
 from django.db import connections
 from psycopg import sql
 
-from backups.engine.sealed import Keys
+from backups.engine.encryption import Keys
 from backups.services.checks import drop
-from core.objects import FolderStore
+from core.storage.object_store import FolderStore
 
 
 def dsn_of(name):

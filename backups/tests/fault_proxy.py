@@ -10,12 +10,17 @@ SLOW_SECONDS = 5  # longer than the timeout of the client in the test
 
 
 class FaultProxy:
-    """`plan` is a list of (method, fault): the next request of that method suffers it. Faults: `503`, `slow`, `cut`, `flip` (the answer's
-    body), `spoil` (the request's body), `drop` (no answer). `always` hits every request of a method.
+    """`plan` is a list of (method, fault): the next request of that method suffers it.
+
+    Faults: `503`, `slow`, `cut`, `flip` (the answer's body), `spoil` (the request's body), `drop` (no
+    answer). `always` hits every request of a method.
     """
 
     def __init__(self, target: str) -> None:
-        self.target, self.plan, self.always, self.hits = urlsplit(target), [], {}, []
+        self.target = urlsplit(target)
+        self.plan = []
+        self.always = {}
+        self.hits = []
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -60,7 +65,9 @@ class FaultProxy:
             body = flipped(body)
         connection = http.client.HTTPConnection(self.target.hostname, self.target.port, timeout=30)
         headers = {
-            name: value for name, value in request.headers.items() if name.lower() not in {"connection", "expect"}
+            name: value
+            for name, value in request.headers.items()
+            if name.lower() not in {"connection", "expect"}
         }
         connection.request(request.command, request.path, body, headers)
         found = connection.getresponse()
@@ -79,7 +86,9 @@ class FaultProxy:
                     length = value
                 elif name.lower() not in {"transfer-encoding", "connection"}:
                     request.send_header(name, value)
-            request.send_header("Content-Length", length if request.command == "HEAD" and length else str(len(content)))
+            request.send_header(
+                "Content-Length", length if request.command == "HEAD" and length else str(len(content))
+            )
             request.end_headers()
             if request.command != "HEAD":
                 request.wfile.write(content[: len(content) // 2] if cut else content)

@@ -1,4 +1,6 @@
-"""The heart: whatever happens between runs and while they are taken, what is restored is what the snapshot saw."""
+"""The heart: whatever happens between runs and while they are taken, what is restored is what the snapshot
+saw.
+"""
 
 import os
 import random
@@ -35,7 +37,9 @@ def source(databases):
         connection.execute(
             "INSERT INTO page (words, body) SELECT repeat('w', n % 300), jsonb_build_object('n', n) FROM generate_series(1, 3000) AS n"
         )
-        connection.execute("INSERT INTO event (page, amount) SELECT 1 + n % 3000, n FROM generate_series(1, 3000) AS n")
+        connection.execute(
+            "INSERT INTO event (page, amount) SELECT 1 + n % 3000, n FROM generate_series(1, 3000) AS n"
+        )
         connection.execute(
             "INSERT INTO parted SELECT '2026-01-01'::date + n % 58, 'v' || n FROM generate_series(1, 500) AS n"
         )
@@ -44,7 +48,9 @@ def source(databases):
 
 def sums(connection):
     """Count and sum of row hashes of every table, as text."""
-    names = connection.execute("SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND n.nspname = 'public' ORDER BY 1").fetchall()  # fmt: skip
+    names = connection.execute(
+        "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND n.nspname = 'public' ORDER BY 1"
+    ).fetchall()
     return {
         name: connection.execute(
             f"SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM ONLY {name} t"
@@ -57,8 +63,12 @@ class Runs:
     """A chain of runs of one database."""
 
     def __init__(self, dsn, store, keys, *, bound=lambda xmin: xmin, blocks=1024):
-        self.source, self.store, self.keys, self.bound = Source(dsn, {}), store, keys, bound
-        self.previous, self.id_key = None, secrets.token_bytes(32)
+        self.source = Source(dsn, {})
+        self.store = store
+        self.keys = keys
+        self.bound = bound
+        self.previous = None
+        self.id_key = secrets.token_bytes(32)
 
     def take(self, **more):
         plan = Plan(
@@ -89,7 +99,8 @@ def now(dsn):
 
 
 def test_a_run_comes_back_whole(source, databases, store, keys):
-    runs, target = Runs(source, store, keys), databases()
+    runs = Runs(source, store, keys)
+    target = databases()
     runs.take()
 
     assert runs.restored(target) == now(source)
@@ -110,7 +121,10 @@ def test_an_increment_ships_what_changed_and_nothing_when_nothing_did(source, da
         connection.execute("DELETE FROM page WHERE id = 8")
     third = runs.take()
 
-    sizes = {run: sum(size for pack, (_, size) in third.packs.items() if run in pack) for run in (first.run, third.run)}
+    sizes = {
+        run: sum(size for pack, (_, size) in third.packs.items() if run in pack)
+        for run in (first.run, third.run)
+    }
     assert 0 < sizes[third.run] < sizes[first.run] / 3
     assert runs.restored(databases()) == now(source)
 
@@ -120,7 +134,10 @@ class Trouble(threading.Thread):
 
     def __init__(self, dsn, seed):
         super().__init__(daemon=True)
-        self.dsn, self.draw, self.ended, self.failed = dsn, random.Random(seed), threading.Event(), []
+        self.dsn = dsn
+        self.draw = random.Random(seed)
+        self.ended = threading.Event()
+        self.failed = []
 
     def run(self):
         with psycopg.connect(self.dsn) as connection:
@@ -130,7 +147,9 @@ class Trouble(threading.Thread):
                 except psycopg.errors.ForeignKeyViolation:  # somebody deleted what it was about to refer to
                     connection.rollback()
                 except psycopg.errors.OperationalError as error:  # deadlocks and serialisation are life
-                    if not isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.LockNotAvailable):
+                    if not isinstance(
+                        error, psycopg.errors.DeadlockDetected | psycopg.errors.LockNotAvailable
+                    ):
                         self.failed.append(error)
                     connection.rollback()
 
@@ -157,7 +176,8 @@ class Trouble(threading.Thread):
         act = self.draw.choice(["insert", "update", "large", "delete", "lock", "event", "parted"])
         if act == "insert":
             connection.execute(
-                "INSERT INTO page (words) SELECT repeat('i', %s) FROM generate_series(1, %s)", [pk % 50, 1 + pk % 9]
+                "INSERT INTO page (words) SELECT repeat('i', %s) FROM generate_series(1, %s)",
+                [pk % 50, 1 + pk % 9],
             )
         elif act == "update":
             connection.execute("UPDATE page SET words = %s WHERE id BETWEEN %s AND %s", [str(pk), pk, pk + 3])
@@ -171,7 +191,9 @@ class Trouble(threading.Thread):
         elif act == "lock":
             connection.execute("SELECT FROM page WHERE id = %s FOR UPDATE", [pk])
         elif act == "event":
-            connection.execute("INSERT INTO event (page, amount) SELECT id, %s FROM page ORDER BY id LIMIT 3", [pk])
+            connection.execute(
+                "INSERT INTO event (page, amount) SELECT id, %s FROM page ORDER BY id LIMIT 3", [pk]
+            )
         else:
             connection.execute(
                 "UPDATE parted SET day = '2026-01-01'::date + %s WHERE value = %s", [pk % 58, f"v{pk % 500}"]
@@ -180,19 +202,28 @@ class Trouble(threading.Thread):
 
 def upheaval(connection, draw, number):
     """What happens between runs now and then."""
-    act = draw.choice(["vacuum", "full", "cluster", "truncate", "column", "default", "freeze", "none", "none", "none"])
+    act = draw.choice(
+        ["vacuum", "full", "cluster", "truncate", "column", "default", "freeze", "none", "none", "none"]
+    )
     statements = {
-        "vacuum": "VACUUM page", "full": "VACUUM FULL event", "cluster": "CLUSTER page USING page_pkey", "truncate": "TRUNCATE parted_2", "freeze": "VACUUM FREEZE page",
-        "column": f"ALTER TABLE page ADD COLUMN more_{number} int DEFAULT {number}", "default": f"ALTER TABLE parted ADD COLUMN also_{number} text DEFAULT 'd{number}'",
+        "vacuum": "VACUUM page",
+        "full": "VACUUM FULL event",
+        "cluster": "CLUSTER page USING page_pkey",
+        "truncate": "TRUNCATE parted_2",
+        "freeze": "VACUUM FREEZE page",
+        "column": f"ALTER TABLE page ADD COLUMN more_{number} int DEFAULT {number}",
+        "default": f"ALTER TABLE parted ADD COLUMN also_{number} text DEFAULT 'd{number}'",
         "none": "SELECT 1",
-    }  # fmt: skip
+    }
     connection.execute("SET lock_timeout = '20s'")
     connection.execute(statements[act])
 
 
 def chain(source, databases, store, keys, *, rounds, bound=lambda xmin: xmin):
     """How many of `rounds` runs under fire, restored, differ from what their snapshot saw."""
-    runs, draw, different = Runs(source, store, keys, bound=bound), random.Random(5), 0
+    runs = Runs(source, store, keys, bound=bound)
+    draw = random.Random(5)
+    different = 0
     for number in range(rounds):
         troubles = [Trouble(source, 1000 * number + each) for each in range(3)]
         for trouble in troubles:

@@ -10,11 +10,11 @@ import psycopg
 import pytest
 
 from backups.engine.backup import Plan
-from backups.engine.check import scrub, verify, verify_sums
+from backups.engine.encryption import Keys
 from backups.engine.errors import Damaged, KeyMissing
 from backups.engine.repository import Repository, rewrap
 from backups.engine.retention import kept, new_run, removal, time_of
-from backups.engine.sealed import Keys
+from backups.engine.verification import scrub, verify, verify_sums
 from backups.tests.test_increments import Runs, now
 from backups.tests.test_increments import source as filled  # noqa: F401 - a fixture
 from tests.stack import ROOT
@@ -43,7 +43,8 @@ def test_a_year_of_runs_thins_out():
 
 def test_daily_pruning_leaves_weeks_and_months_behind():
     """Four runs a day for four hundred days, pruned each day: what is kept grows old."""
-    runs, now = set(), NOW
+    runs = set()
+    now = NOW
     for day in range(400):
         now = NOW + timedelta(days=day)
         runs |= {new_run(now + timedelta(hours=6 * count)) for count in range(4)}
@@ -147,7 +148,8 @@ class Stumbling:
     """A store in which one thing goes wrong, and then the process is gone."""
 
     def __init__(self, store, *, at):
-        self.store, self.at = store, at
+        self.store = store
+        self.at = at
         self.keys = store.keys
 
     def create(self, key, body):
@@ -187,7 +189,7 @@ from pathlib import Path
 from backups.engine import backup
 from backups.engine.backup import Plan
 from backups.engine.packs import PackWriter
-from backups.engine.sealed import Keys
+from backups.engine.encryption import Keys
 from backups.engine.source import Source
 from backups.engine import source
 facts = json.loads(sys.argv[1])
@@ -222,7 +224,9 @@ def test_a_run_that_is_killed_at_a_step_is_there_whole_or_not_at_all(runs, fille
         "at": place,
         "run": new_run(datetime.now(UTC)),
     }
-    done = subprocess.run([sys.executable, "-c", KILLED, json.dumps(facts)], cwd=ROOT, env=dict(os.environ), timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, json.dumps(facts)], cwd=ROOT, env=dict(os.environ), timeout=60
+    )
     assert done.returncode == 9
 
     listed = Repository(store, runs.keys).runs()

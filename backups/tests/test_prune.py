@@ -1,4 +1,6 @@
-"""`services.prune`, the deleter that production runs: killed before each deletion, refused deletions, and its audit entry."""
+"""`services.prune`, the deleter that production runs: killed before each deletion, refused deletions, and its
+audit entry.
+"""
 
 import shutil
 from datetime import timedelta
@@ -8,38 +10,41 @@ from django.utils import timezone
 
 from audit.actors import SYSTEM
 from audit.models import Entry
-from backups import places, services
-from backups.engine.check import verify
+from backups import config
+from backups.engine.verification import verify
 from backups.models import BackupRun
-from backups.stores import BackupFolder
-from core.objects import ObjectStoreAway
+from backups.object_stores import BackupFolder
+from backups.services import checks, retention, runs
+from core.storage.object_store import ObjectStoreUnavailable
 
 pytestmark = [pytest.mark.django_db, pytest.mark.commits]
 AFTER_RETENTION = timedelta(days=800)  # longer than the plan keeps any run
 
 
 def take_run(*, full=False):
-    with services.runner():
-        run = services.take_run(services.queue_run(actor=SYSTEM, provable=True, full=full))
+    with runs.runner():
+        run = runs.take_run(runs.queue_run(actor=SYSTEM, provable=True, full=full))
     assert run.error == ""
     return run
 
 
 @pytest.fixture
 def expired_runs(settings, tmp_path):
-    """A full run and its increment, both older than the plan keeps, before a full run that is proven to restore."""
+    """A full run and its increment, both older than the plan keeps, before a full run that is proven to
+    restore.
+    """
     settings.BACKUP_STORE_URL = f"file://{tmp_path}/store"
     expired = [take_run(), take_run()]
-    services.drill_run(take_run(full=True))
+    checks.drill_run(take_run(full=True))
     return expired
 
 
 def prune():
-    return services.prune(now=timezone.now() + AFTER_RETENTION, dry_run=False)
+    return retention.prune(now=timezone.now() + AFTER_RETENTION, dry_run=False)
 
 
 def stored_objects():
-    return set(places.store().keys(""))
+    return set(config.store().keys(""))
 
 
 def pruned_runs():
@@ -75,7 +80,7 @@ def test_prune_killed_before_each_deletion_leaves_whole_runs_and_is_finished_by_
             with pytest.raises(KeyboardInterrupt):
                 prune()
 
-        repository = places.repository()
+        repository = config.repository()
         faults = {name: verify(repository, repository.manifest(name))[0] for name in repository.runs()}
         assert all(found == [] for found in faults.values()), (survived, faults)
         assert faults, survived
@@ -83,7 +88,7 @@ def test_prune_killed_before_each_deletion_leaves_whole_runs_and_is_finished_by_
         assert stored_objects() == remaining, survived
         assert pruned_runs() == {run.pk for run in expired_runs}, survived
     (newest,) = BackupRun.objects.filter(pruned_at=None)
-    assert services.drill_run(newest), "the run that stays restores"
+    assert checks.drill_run(newest), "the run that stays restores"
 
 
 @pytest.mark.parametrize("refused", ["runs/", "packs/", "keys/"])
@@ -92,7 +97,7 @@ def test_prune_keeps_what_a_refused_object_needs(expired_runs, monkeypatch, refu
 
     def refuse(store, name):
         if name.startswith(refused):
-            raise ObjectStoreAway("the bucket locks this object")
+            raise ObjectStoreUnavailable("the bucket locks this object")
         delete(store, name)
 
     before = stored_objects()
@@ -109,9 +114,11 @@ def test_prune_keeps_what_a_refused_object_needs(expired_runs, monkeypatch, refu
     assert pruned_runs() == {run.pk for run in expired_runs}
 
 
-def test_prune_and_rotate_keys_are_audited_about_the_store_and_not_about_an_invented_run(expired_runs, settings):
+def test_prune_and_rotate_keys_are_audited_about_the_store_and_not_about_an_invented_run(
+    expired_runs, settings
+):
     prune()
-    services.rotate_keys()
+    retention.rotate_keys()
 
     entries = Entry.objects.filter(event__in=["backup.pruned", "backup.keys_rotated"])
     assert {(entry.event, entry.subject_type, entry.subject_id) for entry in entries} == {

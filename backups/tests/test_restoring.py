@@ -8,13 +8,13 @@ import sys
 import psycopg
 import pytest
 
-from backups.engine.errors import Damaged, Refused
+from backups.engine.errors import BackupRefused, Damaged
 from backups.engine.repository import Repository
 from backups.engine.restore import restore, unfinished
 from backups.tests.test_increments import Runs, now
 from backups.tests.test_increments import source as filled  # noqa: F401 - a fixture
 from backups.tests.test_traps import act
-from config import embedded
+from config import embedded_servers
 from tests.stack import ROOT
 
 KILLED = """
@@ -22,9 +22,9 @@ import json, os, sys
 from pathlib import Path
 from backups.engine import restore
 from backups.engine.repository import Repository
-from backups.engine.sealed import Keys
+from backups.engine.encryption import Keys
 facts = json.loads(sys.argv[1])
-from core.objects import FolderStore
+from core.storage.object_store import FolderStore
 repository = Repository(FolderStore(Path(facts["folder"])), Keys(masters=(bytes.fromhex(facts["master"]),)))
 seen = []
 def step(self, connection, name, genuine=restore.Restoring.step):
@@ -47,8 +47,15 @@ def runs(filled, store, keys):  # noqa: F811
 
 
 def killed_after(runs, target, steps):
-    facts = {"folder": str(runs.store.folder), "master": runs.keys.masters[0].hex(), "dsn": target, "after": steps}
-    done = subprocess.run([sys.executable, "-c", KILLED, json.dumps(facts)], cwd=ROOT, env=dict(os.environ), timeout=60)
+    facts = {
+        "folder": str(runs.store.folder),
+        "master": runs.keys.masters[0].hex(),
+        "dsn": target,
+        "after": steps,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, json.dumps(facts)], cwd=ROOT, env=dict(os.environ), timeout=60
+    )
     return done.returncode
 
 
@@ -58,14 +65,15 @@ def again(runs, target, **options):
 
 
 def test_a_restore_that_is_killed_anywhere_goes_on_where_it_was(runs, filled, databases):  # noqa: F811
-    steps, code = 1, 9
+    steps = 1
+    code = 9
     while code == 9:
         target = databases()
         code = killed_after(runs, target, steps)
         if code == 9:
             with psycopg.connect(target) as connection:
                 assert unfinished(connection), "until it is whole, it says so"
-            with pytest.raises(Refused, match="did not finish"):
+            with pytest.raises(BackupRefused, match="did not finish"):
                 again(runs, target)
             again(runs, target, resume=True, prove=True)
         assert now(target) == now(filled)
@@ -82,7 +90,7 @@ def test_going_on_with_another_run_is_refused(runs, databases):
     assert killed_after(runs, target, 2) == 9
     repository = Repository(runs.store, runs.keys)
 
-    with pytest.raises(Refused, match="another run"):
+    with pytest.raises(BackupRefused, match="another run"):
         restore(repository, repository.manifest(repository.runs()[0]), target, resume=True)
 
 
@@ -97,13 +105,14 @@ def test_some_tables_are_a_part_and_say_so(runs, filled, databases):  # noqa: F8
     target = databases()
     again(runs, target, tables=["public.event"], prove=True)
 
-    found, wanted = now(target), now(filled)
+    found = now(target)
+    wanted = now(filled)
     assert found.pop("backup_restore")[0] == 1
     found.pop("backup_restore_step")
     assert (found["event"], found["page"][0]) == (wanted["event"], 0)
     with psycopg.connect(target) as connection:
         assert unfinished(connection)
-    with pytest.raises(Refused, match=r"no table public\.nothing"):
+    with pytest.raises(BackupRefused, match=r"no table public\.nothing"):
         again(runs, databases(), tables=["public.nothing"])
 
 
@@ -141,7 +150,7 @@ def test_an_older_server_is_refused(runs, databases):
     manifest = repository.manifest(repository.runs()[-1])
     manifest.cluster["version"] = 990000
 
-    with pytest.raises(Refused, match="older"):
+    with pytest.raises(BackupRefused, match="older"):
         restore(repository, manifest, databases())
 
 
@@ -156,7 +165,7 @@ def test_a_moment_finds_the_newest_run_before_it(runs):
     assert repository.find(at=moments[1]) == second
     assert repository.find(at=moments[1] - timedelta(microseconds=1)) == first
     assert repository.find(run=first.rpartition("-")[2]) == first
-    with pytest.raises(Refused, match="no such run"):
+    with pytest.raises(BackupRefused, match="no such run"):
         repository.find(at=datetime(2020, 1, 1, tzinfo=UTC))
 
 
@@ -164,15 +173,17 @@ def test_a_process_refuses_to_serve_what_is_not_whole(databases):
     target = databases()
     act(target, "CREATE TABLE backup_restore (run text)")
     facts = psycopg.conninfo.conninfo_to_dict(target)
-    url = f"postgresql://{facts['user']}:{facts['password']}@{facts['host']}:{facts['port']}/{facts['dbname']}"
+    url = (
+        f"postgresql://{facts['user']}:{facts['password']}@{facts['host']}:{facts['port']}/{facts['dbname']}"
+    )
     done = subprocess.run(
         [sys.executable, "manage.py", "serve"],
         cwd=ROOT,
         env={
             **os.environ,
             "DATABASE_URL": url,
-            "PORT": str(embedded.free_port()),
-            "INTERNAL_PORT": str(embedded.free_port()),
+            "PORT": str(embedded_servers.free_port()),
+            "INTERNAL_PORT": str(embedded_servers.free_port()),
         },
         capture_output=True,
         text=True,

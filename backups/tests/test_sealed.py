@@ -5,8 +5,18 @@ import secrets
 
 import pytest
 
+from backups.engine.encryption import (
+    HEADER,
+    SEGMENT,
+    TAG,
+    Keys,
+    new_identity,
+    open_part,
+    read_keys,
+    seal,
+    unseal,
+)
 from backups.engine.errors import Damaged, KeyMissing
-from backups.engine.sealed import HEADER, SEGMENT, TAG, Keys, new_identity, open_part, read_keys, seal, unseal
 
 KEY = secrets.token_bytes(32)
 SIZES = [0, 1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT, 3 * SEGMENT + 77]
@@ -31,7 +41,15 @@ def test_what_was_sealed_comes_back(size):
 @pytest.mark.parametrize("size", SIZES)
 def test_a_flipped_bit_anywhere_is_noticed(size):
     _, blob = blob_of(size)
-    places = {0, 5, HEADER - 1, HEADER, len(blob) // 2, len(blob) - 1, min(len(blob) - 1, HEADER + SEGMENT + TAG)}
+    places = {
+        0,
+        5,
+        HEADER - 1,
+        HEADER,
+        len(blob) // 2,
+        len(blob) - 1,
+        min(len(blob) - 1, HEADER + SEGMENT + TAG),
+    }
 
     for place in places:
         broken = bytearray(blob)
@@ -55,9 +73,11 @@ def test_a_segment_belongs_where_it_is():
     size = SEGMENT + TAG
     parts = [blob[HEADER + number * size :][:size] for number in range(3)]
     wrong = {
-        "swapped": [parts[1], parts[0], parts[2]], "twice": [parts[0], parts[0], parts[2]], "dropped": [parts[0], parts[2]],
+        "swapped": [parts[1], parts[0], parts[2]],
+        "twice": [parts[0], parts[0], parts[2]],
+        "dropped": [parts[0], parts[2]],
         "from another": [other[HEADER:][:size], parts[1], parts[2]],
-    }  # fmt: skip
+    }
 
     for pieces in wrong.values():
         with pytest.raises(Damaged):
@@ -70,7 +90,9 @@ def test_a_segment_belongs_where_it_is():
 
 
 def test_either_of_both_kinds_of_keys_opens_a_run():
-    master, (private, public), (_, stranger) = secrets.token_bytes(32), new_identity(), new_identity()
+    master = secrets.token_bytes(32)
+    (private, public) = new_identity()
+    (_, stranger) = new_identity()
     stored = Keys(masters=(master,), recipients=(public, stranger)).wrap("run1", KEY)
 
     assert Keys(masters=(secrets.token_bytes(32), master)).open("run1", stored) == KEY

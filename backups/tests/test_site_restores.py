@@ -1,4 +1,6 @@
-"""One site back, beside what is there now; nobody else's is touched, and rights that were taken away stay away."""
+"""One site back, beside what is there now; nobody else's is touched, and rights that were taken away stay
+away.
+"""
 
 import json
 import uuid
@@ -9,14 +11,14 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from accounts import services as accounts
 from accounts.models import User
+from accounts.services import erasure
 from accounts.tests.factories import UserFactory
 from analytics.models import Annotation, Definition, Share
 from audit.actors import SYSTEM
 from audit.models import Entry
-from backups import services
 from backups.models import BackupRun, SiteRestore
+from backups.services import worker
 from backups.tests.test_runs import folder, take  # noqa: F401 - folder is a fixture
 from conftest import sign_in
 from core import tenancy
@@ -32,7 +34,9 @@ def everything(site):
     with tenancy.context(tenancy.SYSTEM):
         field = {Site: "pk"}
         return {
-            model.__name__: list(model.objects.filter(**{field.get(model, "site"): site.pk}).order_by("pk").values())
+            model.__name__: list(
+                model.objects.filter(**{field.get(model, "site"): site.pk}).order_by("pk").values()
+            )
             for model in OWNED
         }
 
@@ -44,7 +48,9 @@ def bakery(api):
     assert api.post(f"sites/{site.pk}/publish").status_code == 201
     for title in ("Rye", "Spelt", "Wheat"):
         assert (
-            api.post(f"sites/{site.pk}/posts", {"title": title, "published_at": "2020-01-01T00:00:00Z"}).status_code
+            api.post(
+                f"sites/{site.pk}/posts", {"title": title, "published_at": "2020-01-01T00:00:00Z"}
+            ).status_code
             == 201
         )
     api.post(f"sites/{site.pk}/analytics/goals", {"name": "Menu", "conditions": ["page:is:/menu"]})
@@ -66,16 +72,18 @@ def wreck(api, site):
 def bring(api, site, run):
     asked = api.post(f"sites/{site.pk}/restore-points/{run.pk}/restore")
     assert asked.status_code == 202, asked.content
-    services.work(now=timezone.now())
+    worker.work(now=timezone.now())
     (row,) = api.get(f"sites/{site.pk}/restores").json()["results"]
     return row
 
 
 def test_an_owner_gets_the_site_as_it_was_beside_what_is_there(api, other, bakery):
     elsewhere = SiteFactory(owner=other.user, name="Somebody else's")
-    run, then = take(), everything(bakery)
+    run = take()
+    then = everything(bakery)
     wreck(api, bakery)
-    now, others = everything(bakery), everything(elsewhere)
+    now = everything(bakery)
+    others = everything(elsewhere)
 
     points = api.get(f"sites/{bakery.pk}/restore-points").json()["results"]
     assert [point["id"] for point in points] == [str(run.pk)]
@@ -92,7 +100,9 @@ def test_an_owner_gets_the_site_as_it_was_beside_what_is_there(api, other, baker
     assert [goal["name"] for goal in back["Definition"]] == ["Menu"]
     assert len(back["Revision"]) == len(then["Revision"])
     assert [access["user_id"] for access in back["Access"]] == [api.user.pk]
-    assert (back["Invitation"], back["Preview"], back["Share"]) == ([], [], []), "links and rights do not come back"
+    assert (back["Invitation"], back["Preview"], back["Share"]) == ([], [], []), (
+        "links and rights do not come back"
+    )
     ids = {name: {row["id"] for row in rows if "id" in row} for name, rows in then.items()}
     assert not any(ids[name] & {row.get("id") for row in rows} for name, rows in back.items())
     assert everything(bakery) == now
@@ -103,8 +113,10 @@ def test_an_owner_gets_the_site_as_it_was_beside_what_is_there(api, other, baker
 
 
 def test_every_table_of_a_site_is_taken_along_or_named_as_left_out(bakery):
-    """Whoever adds a table that refers to another by number, or that has no uuid to be renamed, hears of it here."""
-    from backups.transplant import COLUMNS, LEFT_OUT, OWNED, REFERENCES, SITE
+    """Whoever adds a table that refers to another by number, or that has no uuid to be renamed, hears of it
+    here.
+    """
+    from backups.site_import import COLUMNS, LEFT_OUT, OWNED, REFERENCES, SITE
 
     with connection.cursor() as cursor:
         cursor.execute(OWNED)
@@ -121,12 +133,13 @@ def test_every_table_of_a_site_is_taken_along_or_named_as_left_out(bakery):
 
 
 def test_an_erased_author_stays_erased_and_a_member_who_left_stays_out(api, bakery):
-    author, left = UserFactory(), UserFactory()
+    author = UserFactory()
+    left = UserFactory()
     with tenancy.context(tenancy.SYSTEM):
         Access.objects.create(site=bakery, user=left, role="editor")
         Post.objects.filter(site=bakery).update(author=author)
     run = take()
-    accounts.close_and_erase(author.email, actor=SYSTEM, now=timezone.now())
+    erasure.close_and_erase(author.email, actor=SYSTEM, now=timezone.now())
     with tenancy.context(tenancy.SYSTEM):
         Access.objects.filter(site=bakery, user=left).delete()
 
@@ -140,10 +153,11 @@ def test_an_erased_author_stays_erased_and_a_member_who_left_stays_out(api, bake
 
 
 def test_a_site_that_is_gone_comes_back_by_command(api, bakery, capsys):
-    run, then = take(), everything(bakery)
+    run = take()
+    then = everything(bakery)
     api.delete(f"sites/{bakery.pk}", if_match="*")
     with tenancy.context(tenancy.SYSTEM):
-        from sites.services.websites import purge
+        from sites.services.sites import purge
 
         assert purge(Site.objects.filter(pk=bakery.pk)) == 1
 
@@ -163,7 +177,7 @@ def test_a_site_that_is_gone_comes_back_by_command(api, bakery, capsys):
 
 def test_what_cannot_be_brought_back_says_why_and_changes_nothing(api, bakery, monkeypatch):
     run = take()
-    monkeypatch.setattr("sites.services.websites.MAX_SITES", 1)
+    monkeypatch.setattr("sites.services.sites.MAX_SITES", 1)
     before = everything(bakery)
 
     row = bring(api, bakery, run)
@@ -190,7 +204,8 @@ def test_only_the_owner_and_only_moments_of_this_site(api, other, bakery, settin
     ] == [403] * 3
     assert sign_in(UserFactory()).post(f"{path}/{run.pk}/restore").status_code == 404
     assert api.post(f"{path}/{before.pk}/restore").status_code == 404
-    first, second = api.post(f"{path}/{run.pk}/restore"), api.post(f"{path}/{run.pk}/restore")
+    first = api.post(f"{path}/{run.pk}/restore")
+    second = api.post(f"{path}/{run.pk}/restore")
     assert (first.status_code, second.status_code, second.json()["code"]) == (202, 409, "restore_under_way")
     SiteRestore.objects.all().delete()
     settings.BACKUP_KEYS = []
@@ -201,7 +216,7 @@ def test_a_point_of_now_is_made_once_in_a_while(api, bakery):
     first, second = (api.post(f"sites/{bakery.pk}/restore-points").json() for _ in range(2))
 
     assert first["id"] == second["id"]
-    services.work(now=timezone.now())
+    worker.work(now=timezone.now())
     assert api.post(f"sites/{bakery.pk}/restore-points").json()["id"] == first["id"]
     assert BackupRun.objects.count() == 1
 

@@ -9,17 +9,17 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from structlog.testing import capture_logs
 
-from backups import boot
+from backups import startup_checks
 from backups.engine import packs
-from backups.engine.check import verify
 from backups.engine.errors import Damaged
 from backups.engine.repository import Repository
-from backups.stores import PART, BackupBucket, Throttle, open_backup_store, same_place
+from backups.engine.verification import verify
+from backups.object_stores import PART, BackupBucket, Throttle, open_backup_store, same_place
 from backups.tests.fault_proxy import SLOW_SECONDS, FaultProxy
 from backups.tests.test_increments import Runs, now
 from backups.tests.test_increments import source as filled  # noqa: F401 - a fixture
-from core import objects
-from core.objects import ObjectExists, ObjectStoreAway
+from core.storage import object_store
+from core.storage.object_store import ObjectExists, ObjectStoreUnavailable
 from tests.s3 import through_proxy
 
 
@@ -38,7 +38,7 @@ def proxy(s3):
 @pytest.fixture
 def through(s3, proxy, monkeypatch):
     """The same bucket by way of the proxy, with a client that waits a second for an answer."""
-    monkeypatch.setattr(objects, "READ_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(object_store, "READ_TIMEOUT_SECONDS", 1)
     return open_backup_store(through_proxy(s3, proxy.url))
 
 
@@ -64,7 +64,14 @@ def test_each_part_carries_its_checksum(bucket):
 
 
 def test_a_store_that_stumbles_is_tried_again(bucket, through, proxy):
-    proxy.plan = [("PUT", "503"), ("PUT", "drop"), ("POST", "503"), ("GET", "503"), ("GET", "cut"), ("GET", "cut")]
+    proxy.plan = [
+        ("PUT", "503"),
+        ("PUT", "drop"),
+        ("POST", "503"),
+        ("GET", "503"),
+        ("GET", "cut"),
+        ("GET", "cut"),
+    ]
     body = os.urandom(PART + 1)
     through.create("stumbled", body)
 
@@ -84,19 +91,25 @@ def test_a_store_that_is_slow_is_not_waited_for_for_ever(through, proxy):
 
 def test_a_store_that_is_gone_is_a_refusal_and_leaves_no_parts(bucket, through, proxy):
     proxy.always = {"PUT": "503"}
-    with pytest.raises(ObjectStoreAway, match="SlowDown"):
+    with pytest.raises(ObjectStoreUnavailable, match="SlowDown"):
         through.create("gone", bytes(PART + 1))
 
     assert bucket.keys("") == []
     assert bucket.client.list_multipart_uploads(Bucket=bucket.bucket).get("Uploads", []) == []
 
 
-def test_what_the_network_flips_on_the_way_back_is_never_taken_for_good(filled, databases, through, proxy, keys):  # noqa: F811
+def test_what_the_network_flips_on_the_way_back_is_never_taken_for_good(
+    filled,  # noqa: F811
+    databases,
+    through,
+    proxy,
+    keys,
+):
     runs = Runs(filled, through, keys)
     manifest = runs.take()
     repository = Repository(through, keys)
     proxy.always = {"GET": "flip"}
-    with pytest.raises((Damaged, ObjectStoreAway)):
+    with pytest.raises((Damaged, ObjectStoreUnavailable)):
         Repository(through, keys).manifest(f"runs/{through.keys('runs/')[0]}")
     faults, _ = _verified(repository, manifest)
     assert faults
@@ -109,7 +122,7 @@ def test_what_the_network_flips_on_the_way_back_is_never_taken_for_good(filled, 
 def _verified(repository, manifest):
     try:
         return verify(repository, manifest)
-    except (Damaged, ObjectStoreAway) as fault:
+    except (Damaged, ObjectStoreUnavailable) as fault:
         return [str(fault)], 1
 
 
@@ -118,18 +131,19 @@ def test_what_the_network_spoils_on_the_way_there_is_noticed_at_once_and_never_o
     """Amazon refuses a part whose checksum is wrong; the server of this test takes it, as others might."""
     from django.utils import timezone
 
-    from backups import places, services
+    from backups import config
     from backups.models import BackupRun
+    from backups.services import worker
 
     settings.BACKUP_STORE_URL = through_proxy(s3, proxy.url)
     proxy.plan = [("PUT", "none"), ("PUT", "spoil")]  # the key file, then the pack
-    services.work(now=timezone.now())
+    worker.work(now=timezone.now())
     bad = BackupRun.objects.get()
 
     assert (bad.status, bad.pk.hex in bad.error) == ("failed", True)
-    assert places.repository().runs() == []
+    assert config.repository().runs() == []
     BackupRun.objects.update(created_at=timezone.now() - timedelta(days=1))
-    services.work(now=timezone.now())
+    worker.work(now=timezone.now())
     good = BackupRun.objects.exclude(pk=bad.pk).get()
     assert (good.status, good.kind, good.proven_at is not None) == ("done", "full", True)
 
@@ -178,25 +192,32 @@ def test_the_region_has_a_variable_of_its_own(s3):
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
-        ("file:///a", "file:///b", True), ("file:///a", "s3://b/", False), ("s3://a/?region=x", "s3://b/?region=x", True),
-        ("s3://a/?region=x", "s3://b/?region=y", False), ("s3://a/?endpoint=http://x&region=r", "s3://a/?endpoint=http://y&region=r", False),
+        ("file:///a", "file:///b", True),
+        ("file:///a", "s3://b/", False),
+        ("s3://a/?region=x", "s3://b/?region=x", True),
+        ("s3://a/?region=x", "s3://b/?region=y", False),
+        ("s3://a/?endpoint=http://x&region=r", "s3://a/?endpoint=http://y&region=r", False),
         ("s3://a/", "s3://a/", True),
     ],
-)  # fmt: skip
+)
 def test_a_boot_warns_of_backups_beside_what_they_save(settings, one, other, same):
-    settings.BACKUP_STORE_URL, settings.OBJECT_STORE_URL = one, other
-    settings.DEVELOPMENT, settings.BACKUP_S3_REGION = False, ""
+    settings.BACKUP_STORE_URL = one
+    settings.OBJECT_STORE_URL = other
+    settings.DEVELOPMENT = False
+    settings.BACKUP_S3_REGION = ""
     with capture_logs() as lines:
-        boot.check()
+        startup_checks.check()
 
     assert same_place(one, other) is same
     assert [line["event"] for line in lines] == ["backups_beside_assets"] * same
 
 
 def test_the_regions_own_variable_counts_for_the_warning(settings):
-    settings.BACKUP_STORE_URL, settings.OBJECT_STORE_URL = "s3://a/?region=x", "s3://b/?region=y"
-    settings.DEVELOPMENT, settings.BACKUP_S3_REGION = False, "y"
+    settings.BACKUP_STORE_URL = "s3://a/?region=x"
+    settings.OBJECT_STORE_URL = "s3://b/?region=y"
+    settings.DEVELOPMENT = False
+    settings.BACKUP_S3_REGION = "y"
     with capture_logs() as lines:
-        boot.check()
+        startup_checks.check()
 
     assert [line["event"] for line in lines] == ["backups_beside_assets"]

@@ -8,10 +8,10 @@ import pytest
 
 from backups.engine import backup, source
 from backups.engine.backup import Plan
-from backups.engine.errors import BackupError, Damaged, KeyMissing, Refused, Stopped
+from backups.engine.encryption import Keys, new_identity
+from backups.engine.errors import BackupError, BackupRefused, Damaged, KeyMissing, Stopped
 from backups.engine.repository import Repository
 from backups.engine.restore import restore, unfinished
-from backups.engine.sealed import Keys, new_identity
 from backups.engine.source import Source
 from backups.tests.test_increments import Runs, now
 from backups.tests.test_increments import source as filled  # noqa: F401 - a fixture
@@ -70,15 +70,26 @@ def test_t4_a_column_with_a_default_changes_content_without_a_version(runs, fill
     runs.take()
     act(filled, "ALTER TABLE page ADD COLUMN colour text DEFAULT 'red'")
     runs.take()
-    act(filled, "ALTER TABLE page DROP COLUMN words", "ALTER TYPE mood RENAME VALUE 'calm' TO 'quiet'", 'INSERT INTO "Odd name" VALUES (\'quiet\', \'x\', \'\\x00ff\', \'{1,2}\')')  # fmt: skip
+    act(
+        filled,
+        "ALTER TABLE page DROP COLUMN words",
+        "ALTER TYPE mood RENAME VALUE 'calm' TO 'quiet'",
+        "INSERT INTO \"Odd name\" VALUES ('quiet', 'x', '\\x00ff', '{1,2}')",
+    )
     runs.take()
 
     assert runs.restored(databases()) == now(filled)
 
 
-def test_t5_a_table_that_is_emptied_before_it_is_locked_is_not_taken_for_empty(runs, filled, monkeypatch, databases):  # noqa: F811
+def test_t5_a_table_that_is_emptied_before_it_is_locked_is_not_taken_for_empty(
+    runs,
+    filled,  # noqa: F811
+    monkeypatch,
+    databases,
+):
     """The moment is taken once all tables are locked: TRUNCATE then waits, or was before."""
-    genuine, order = source.psycopg.Connection.execute, []
+    genuine = source.psycopg.Connection.execute
+    order = []
 
     def watched(self, query, *more, **options):
         text = query if isinstance(query, str) else query.as_string(self)
@@ -106,7 +117,7 @@ def test_t5_a_table_that_is_emptied_before_it_is_locked_is_not_taken_for_empty(r
 def test_t6_a_run_is_not_published_before_what_it_saw_is_on_disk(runs, filled):  # noqa: F811
     with source.snapshot(runs.source) as snapshot:
         snapshot.lsn = "FFFFFFFF/FFFFFFFF"
-        with pytest.raises(Refused, match="disk"):
+        with pytest.raises(BackupRefused, match="disk"):
             snapshot.durable(seconds=0.2)
 
 
@@ -132,7 +143,7 @@ def test_t8_after_two_billion_transactions_everything_is_read(runs, filled):  # 
 
 def test_t9_an_older_postgresql_is_refused(runs, monkeypatch):
     monkeypatch.setattr(source, "OLDEST", 990000)
-    with pytest.raises(Refused, match="14"):
+    with pytest.raises(BackupRefused, match="14"):
         runs.take()
 
 
@@ -165,7 +176,7 @@ def test_a_log_that_went_back_is_read_whole(runs):
 
 def test_large_objects_are_refused(runs, filled):  # noqa: F811
     act(filled, "SELECT lo_from_bytea(0, 'x')")
-    with pytest.raises(Refused, match="large objects"):
+    with pytest.raises(BackupRefused, match="large objects"):
         runs.take()
 
 
@@ -184,20 +195,30 @@ def test_a_target_that_is_not_empty_is_refused_and_stays_as_it_was(runs, databas
     target = databases()
     act(target, "CREATE TABLE theirs (id int)", "INSERT INTO theirs VALUES (1)")
 
-    with pytest.raises(Refused, match=r"not empty.*theirs"):
+    with pytest.raises(BackupRefused, match=r"not empty.*theirs"):
         runs.restored(target)
     with psycopg.connect(target) as connection:
         assert connection.execute("SELECT count(*) FROM theirs").fetchone() == (1,)
         assert connection.execute("SELECT to_regclass('backup_restore')").fetchone() == (None,)
 
 
-@pytest.mark.parametrize("harm", ["flipped", "dropped", "swapped", "truncated", "replayed", "key gone", "wrong key"])
-def test_a_harmed_repository_is_refused_and_the_target_says_it_is_not_whole(runs, filled, databases, store, harm):  # noqa: F811
+@pytest.mark.parametrize(
+    "harm", ["flipped", "dropped", "swapped", "truncated", "replayed", "key gone", "wrong key"]
+)
+def test_a_harmed_repository_is_refused_and_the_target_says_it_is_not_whole(
+    runs,
+    filled,  # noqa: F811
+    databases,
+    store,
+    harm,
+):
     before = runs.take()
     act(filled, "UPDATE page SET words = 'new' WHERE id < 900")
     last = runs.take()
     first, second = (next(pack for pack in store.keys("packs/") if one.run in pack) for one in (before, last))
-    path, other, keys = store.folder / second, store.folder / first, runs.keys
+    path = store.folder / second
+    other = store.folder / first
+    keys = runs.keys
     blob = path.read_bytes()
     if harm == "flipped":
         path.write_bytes(blob[:-20] + bytes([blob[-20] ^ 1]) + blob[-19:])
@@ -242,10 +263,17 @@ def test_with_recipients_only_the_server_opens_nothing(filled, store, databases)
 def test_client_settings_change_nothing(filled, store, keys, databases):  # noqa: F811
     """Whoever connects may have any habits."""
     name = psycopg.conninfo.conninfo_to_dict(filled)["dbname"]
-    act(filled, f"ALTER DATABASE {name} SET datestyle = 'German'", f"ALTER DATABASE {name} SET timezone = 'Asia/Kathmandu'", f"ALTER DATABASE {name} SET bytea_output = 'escape'",
-        f"ALTER DATABASE {name} SET client_encoding = 'LATIN1'", f"ALTER DATABASE {name} SET extra_float_digits = -10", f"ALTER DATABASE {name} SET intervalstyle = 'sql_standard'",
+    act(
+        filled,
+        f"ALTER DATABASE {name} SET datestyle = 'German'",
+        f"ALTER DATABASE {name} SET timezone = 'Asia/Kathmandu'",
+        f"ALTER DATABASE {name} SET bytea_output = 'escape'",
+        f"ALTER DATABASE {name} SET client_encoding = 'LATIN1'",
+        f"ALTER DATABASE {name} SET extra_float_digits = -10",
+        f"ALTER DATABASE {name} SET intervalstyle = 'sql_standard'",
         "CREATE TABLE kinds (a timestamptz, b float8, c interval, d bytea, e text)",
-        "INSERT INTO kinds VALUES ('2026-03-29 02:30+01', 0.1 + 0.2, '-1 day 03:00', '\\x00ff5c', 'é 中 🙂')")  # fmt: skip
+        "INSERT INTO kinds VALUES ('2026-03-29 02:30+01', 0.1 + 0.2, '-1 day 03:00', '\\x00ff5c', 'é 中 🙂')",
+    )
     runs = Runs(filled, store, keys)
     runs.take()
     target = databases()
@@ -261,8 +289,11 @@ def test_client_settings_change_nothing(filled, store, keys, databases):  # noqa
 
 
 def test_what_a_database_is_made_of_comes_back(databases, store, keys):
-    dsn, target = databases(), databases()
-    act(dsn, """
+    dsn = databases()
+    target = databases()
+    act(
+        dsn,
+        """
         CREATE SCHEMA other; CREATE DOMAIN positive AS int CHECK (VALUE > 0); CREATE TYPE pair AS (a int, b text);
         CREATE FUNCTION twice(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT n * 2';
         CREATE TABLE other.parent (id int PRIMARY KEY DEFAULT twice(4), name text COLLATE "C" UNIQUE, many pair[], n positive, EXCLUDE USING gist (int4range(id, id, '[]') WITH &&));
@@ -274,7 +305,8 @@ def test_what_a_database_is_made_of_comes_back(databases, store, keys):
         ALTER TABLE child DISABLE TRIGGER idle; ALTER TABLE child ENABLE ROW LEVEL SECURITY; CREATE POLICY mine ON child AS RESTRICTIVE FOR UPDATE USING (id > 0) WITH CHECK (id > 1);
         CREATE UNLOGGED TABLE passing (id int); INSERT INTO passing VALUES (1); CREATE SEQUENCE loose START 7; SELECT nextval('loose');
         INSERT INTO other.parent VALUES (1, 'a', ARRAY[ROW(1, E'x\\ty')::pair], 3); INSERT INTO child (parent) VALUES (1), (1); REFRESH MATERIALIZED VIEW kept;
-    """)  # fmt: skip
+    """,
+    )
     runs = Runs(dsn, store, keys)
     runs.take()
     runs.restored(target)
@@ -303,7 +335,8 @@ def test_what_a_database_is_made_of_comes_back(databases, store, keys):
 
 def test_two_runs_at_once_are_two_runs(filled, store, keys, databases):  # noqa: F811
     """The engine lets them; whoever calls it holds a lock. Neither harms the other."""
-    made, faults = [], []
+    made = []
+    faults = []
 
     def take():
         plan = Plan(Source(filled, {}), store, keys, b"i" * 32, secrets.token_hex(8))

@@ -1,4 +1,6 @@
-"""`python -m benchmarks.accounts`: what a sign-in costs beside the hash, and what a token or a key costs on a warm request."""
+"""`python -m benchmarks.accounts`: what a sign-in costs beside the hash, and what a token or a key costs on a
+warm request.
+"""
 
 import json
 import statistics
@@ -17,12 +19,14 @@ PASSWORD = "correct horse battery staple"
 
 
 def main() -> int:
-    """Print milliseconds; goals: beside the hash a login under 10, a warm token under 1 and without SQL; prelogin takes as long
-    for a stranger as for a customer, within a tenth.
+    """Print milliseconds; goals: beside the hash a login under 10, a warm token under 1 and without SQL;
+    prelogin takes as long for a stranger as for a customer, within a tenth.
     """
     with private("accounts"):
         facts = {**sign_in_cost(), **credential_cost(), **prelogin_cost()}
-    facts["good"] = facts["login_beside_hash_ms"] < 10 and facts["token_ms"] < 1 and facts["token_statements"] == 0
+    facts["good"] = (
+        facts["login_beside_hash_ms"] < 10 and facts["token_ms"] < 1 and facts["token_statements"] == 0
+    )
     facts["good"] &= 0.9 < facts["prelogin_unknown_to_known"] < 1.1
     Console().print_json(json.dumps(facts))
     return 0 if facts["good"] else 1
@@ -33,11 +37,12 @@ def sign_in_cost() -> dict[str, Any]:
     import argon2
     from django.test import Client
 
-    from accounts.services import register_user
-    from core import redis
+    from accounts.services.users import register_user
+    from core.storage import redis
 
     register_user(email="bench@example.com", password=PASSWORD)
-    genuine, hashes = argon2.PasswordHasher.verify, []
+    genuine = argon2.PasswordHasher.verify
+    hashes = []
 
     def timed(self: Any, *given: Any) -> Any:
         started = time.perf_counter()
@@ -69,16 +74,22 @@ def credentials() -> dict[str, dict[str, str]]:
     """Headers of nobody, of somebody signed in, and of a program with a key."""
     from django.utils import timezone
 
-    from accounts.devices import Device
+    from accounts.credentials.known_devices import Device
+    from accounts.credentials.tokens import mint_access
     from accounts.models import User
-    from accounts.services import issue_api_key, open_session
-    from accounts.tokens import mint_access
+    from accounts.services.api_keys import issue_api_key
+    from accounts.services.sessions import open_session
     from audit.actors import SYSTEM
 
-    user, now = User.objects.get(email="bench@example.com"), timezone.now()
+    user = User.objects.get(email="bench@example.com")
+    now = timezone.now()
     access, _ = mint_access(user, open_session(user, device=Device(), now=now))
     _, key = issue_api_key(user.pk, actor=SYSTEM, now=now, label="bench", scopes=["account.read"])
-    return {"nobody": {}, "token": {"Authorization": f"Bearer {access}"}, "key": {"Authorization": f"Bearer {key}"}}
+    return {
+        "nobody": {},
+        "token": {"Authorization": f"Bearer {access}"},
+        "key": {"Authorization": f"Bearer {key}"},
+    }
 
 
 def credential_cost() -> dict[str, Any]:
@@ -88,10 +99,10 @@ def credential_cost() -> dict[str, Any]:
     from django.test import RequestFactory
     from django.test.utils import CaptureQueriesContext
 
-    from core.gate import GateMiddleware
+    from core.admission.middleware import AdmissionMiddleware
 
     settings.RATE_LIMIT = 1_000_000
-    gate = GateMiddleware(lambda request: None)  # type: ignore[arg-type, return-value]
+    gate = AdmissionMiddleware(lambda request: None)  # type: ignore[arg-type, return-value]
     times: dict[str, list[float]] = {}
     facts: dict[str, Any] = {}
     callers = credentials()

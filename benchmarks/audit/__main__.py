@@ -27,7 +27,8 @@ def record_cost() -> float:
     from django.db import connection, transaction
 
     from audit.actors import SYSTEM
-    from audit.services import Subject, record
+    from audit.services import record
+    from audit.subjects import Subject
     from core.ids import uuid7
 
     subject = Subject("thing", uuid7(), "A label")
@@ -53,24 +54,29 @@ def verify_rate() -> dict[str, float | int | bool]:
     from django.db import transaction
     from django.utils import timezone
 
-    from audit import sealing
     from audit.actors import SYSTEM
+    from audit.chain import sealing
+    from audit.chain.verification import verify
     from audit.models import Seal
-    from audit.services import Subject, record
-    from audit.verify import verify
+    from audit.services import record
+    from audit.subjects import Subject
     from core.ids import uuid7
 
     rate = 0.0
     while Seal.objects.count() < ROWS:
         with transaction.atomic():
             for number in range(5_000):
-                record("thing.done", actor=SYSTEM, subject=Subject("thing", uuid7(), "A label"), number=number)
+                record(
+                    "thing.done", actor=SYSTEM, subject=Subject("thing", uuid7(), "A label"), number=number
+                )
         started = time.perf_counter()
         sealed = sealing.seal_pending()
         rate = sealed / (time.perf_counter() - started)
-    started, cpu = time.perf_counter(), time.process_time()
+    started = time.perf_counter()
+    cpu = time.process_time()
     verdict = verify(now=timezone.now())
-    wall, cpu = time.perf_counter() - started, time.process_time() - cpu
+    wall = time.perf_counter() - started
+    cpu = time.process_time() - cpu
     return {
         "rows": verdict.rows,
         "good": verdict.good,

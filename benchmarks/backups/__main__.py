@@ -1,7 +1,8 @@
-"""`python -m benchmarks.backups`: time and bytes of full, idle and 1 % increments, and of restores; memory; and what others notice.
+"""`python -m benchmarks.backups`: time and bytes of full, idle and 1 % increments, and of restores; memory;
+and what others notice.
 
-Needs Debian's postgresql-15, pgbackrest and restic (what is missing is left out by name), and 12 GB below /var/tmp. `BENCH_SCALE` scales
-the 2.1 GB. As root the page cache is dropped before each restore.
+Needs Debian's postgresql-15, pgbackrest and restic (what is missing is left out by name), and 12 GB below
+/var/tmp. `BENCH_SCALE` scales the 2.1 GB. As root the page cache is dropped before each restore.
 """
 
 import json
@@ -23,11 +24,10 @@ from rich.table import Table
 from benchmarks.backups.cluster import CHANGE, LOAD, PROGRAMS, SCALE, Cluster, as_postgres, cluster
 from benchmarks.backups.tools import ROOT, Ours, size, tools
 
-ARCHIVE = (
-    "archive_mode = on\narchive_command = 'pgbackrest --config={folder}/pgbackrest.conf --stanza=b archive-push %p'"
-)
+ARCHIVE = "archive_mode = on\narchive_command = 'pgbackrest --config={folder}/pgbackrest.conf --stanza=b archive-push %p'"
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "1"))
-LOADS, LOAD_SECONDS = 3, 20
+LOADS = 3
+LOAD_SECONDS = 20
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
 
@@ -88,8 +88,8 @@ def note(found: dict[str, dict[str, list[float]]], name: str, fact: str, value: 
 
 
 def noticed(made: Cluster) -> dict[str, Any]:
-    """The 99th percentile of transactions at 30 % of what the machine can: alone, beside a full run of ours as it is by schedule, and beside
-    pg_dump, in turn. Ours writes to another disk, as it should.
+    """The 99th percentile of transactions at 30 % of what the machine can: alone, beside a full run of ours
+    as it is by schedule, and beside pg_dump, in turn. Ours writes to another disk, as it should.
     """
     pgbench = str(PROGRAMS / "pgbench")
     made.sql("CREATE DATABASE load TEMPLATE template0", "postgres")
@@ -101,7 +101,8 @@ def noticed(made: Cluster) -> dict[str, Any]:
             made.sql("CHECKPOINT", "postgres")  # what it writes is noticed more than all of this
             with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
                 again = f"while {PROGRAMS}/pg_dump -d '{made.dsn()}' >/dev/null; do :; done"
-                ours, dump = Ours(made, Path(folder)), as_postgres("bash", "-c", again)
+                ours = Ours(made, Path(folder))
+                dump = as_postgres("bash", "-c", again)
                 beside = {"calm": [], "ours": ours.command("scheduled", made.dsn()), "pg_dump": dump}[name]
                 with running(beside):
                     p99s.append(_p99(made, pgbench, rate=0.3 * most))
@@ -109,7 +110,11 @@ def noticed(made: Cluster) -> dict[str, Any]:
         f"{name}_ratio": round(statistics.median(p99s) / statistics.median(found["calm"]), 2)
         for name, p99s in found.items()
     }
-    return {"most_per_second": round(most), **{f"{name}_p99_ms": p99s for name, p99s in found.items()}, **ratios}
+    return {
+        "most_per_second": round(most),
+        **{f"{name}_p99_ms": p99s for name, p99s in found.items()},
+        **ratios,
+    }
 
 
 @contextmanager
@@ -119,7 +124,9 @@ def running(command: list[str]) -> Iterator[None]:
         yield
         return
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(["nice", *command], cwd=ROOT, stdout=quiet, stderr=quiet, start_new_session=True)
+    process = subprocess.Popen(
+        ["nice", *command], cwd=ROOT, stdout=quiet, stderr=quiet, start_new_session=True
+    )
     try:
         yield
         if process.poll() is not None:
@@ -181,7 +188,9 @@ def _p99(made: Cluster, pgbench: str, *, rate: float) -> float:
 
 
 def shown(facts: dict[str, Any]) -> Table:
-    table = Table("tool", "full s", "MB", "idle s", "MB", "1 % s", "MB", "restore s", title="Backups, side by side")
+    table = Table(
+        "tool", "full s", "MB", "idle s", "MB", "1 % s", "MB", "restore s", title="Backups, side by side"
+    )
     for name, found in facts["tools"].items():
         cells = [
             f"{found[f'{stage}_seconds']:,.1f} {found[f'{stage}_bytes'] / 1e6:,.2f}".split()

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import psycopg
 
-from config.embedded import free_port
+from config.embedded_servers import free_port
 
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 SCALE = float(os.environ.get("BENCH_SCALE", "1"))  # 1 is 2.1 GB
-PAGES, EVENTS = int(1_000_000 * SCALE), int(12_000_000 * SCALE)
+PAGES = int(1_000_000 * SCALE)
+EVENTS = int(12_000_000 * SCALE)
 LOAD = f"""
 CREATE TABLE page (id int, site int, slug text, body jsonb, updated timestamptz);
 INSERT INTO page SELECT n, n % 1000, 'page-' || n, jsonb_build_object('title', md5(n::text), 'text', repeat(md5((n * 7)::text), 10), 'n', n), now()
@@ -63,7 +64,13 @@ class Cluster:
         done = subprocess.run(
             as_postgres(*command),
             check=False,
-            env={**os.environ, "PGHOST": str(self.folder), "PGPORT": str(self.port), "PGUSER": "postgres", **environ},
+            env={
+                **os.environ,
+                "PGHOST": str(self.folder),
+                "PGPORT": str(self.port),
+                "PGUSER": "postgres",
+                **environ,
+            },
             capture_output=True,
             text=True,
             cwd=self.folder,

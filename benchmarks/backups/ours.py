@@ -1,4 +1,6 @@
-"""One run or one restore of our engine, in a process of its own: `python -m benchmarks.backups.ours take|scheduled|restore FACTS`. Prints seconds, bytes, memory."""
+"""One run or one restore of our engine, in a process of its own: `python -m benchmarks.backups.ours
+take|scheduled|restore FACTS`. Prints seconds, bytes, memory.
+"""
 
 import json
 import pickle
@@ -9,20 +11,25 @@ from pathlib import Path
 
 from backups.engine import backup
 from backups.engine.backup import Plan
+from backups.engine.encryption import Keys
 from backups.engine.repository import Repository
 from backups.engine.restore import restore
 from backups.engine.retention import new_run
-from backups.engine.sealed import Keys
 from backups.engine.source import Source
-from core.objects import FolderStore
+from core.storage.object_store import FolderStore
 
 
 def main() -> None:
     from datetime import UTC, datetime
 
-    act, facts = sys.argv[1], json.loads(sys.argv[2])
-    keys, store, state = Keys(masters=(b"k" * 32,)), FolderStore(Path(facts["store"])), Path(facts["state"])
-    began, shipped, read = time.perf_counter(), 0, 0
+    act = sys.argv[1]
+    facts = json.loads(sys.argv[2])
+    keys = Keys(masters=(b"k" * 32,))
+    store = FolderStore(Path(facts["store"]))
+    state = Path(facts["state"])
+    began = time.perf_counter()
+    shipped = 0
+    read = 0
     if act in {"take", "scheduled"}:
         previous = pickle.loads(state.read_bytes()) if state.exists() else None  # ours, of a moment ago
         plan = Plan(
@@ -38,12 +45,17 @@ def main() -> None:
         taken = backup.take(plan)
         taken.publish(store)
         state.write_bytes(pickle.dumps(taken.manifest))
-        shipped, read = taken.shipped, plan.read
+        shipped = taken.shipped
+        read = plan.read
     else:
         repository = Repository(store, keys)
         restore(repository, repository.manifest(repository.find()), facts["dsn"], workers=2)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps({"seconds": time.perf_counter() - began, "shipped": shipped, "read": read, "peak_mib": memory}))
+    print(
+        json.dumps(
+            {"seconds": time.perf_counter() - began, "shipped": shipped, "read": read, "peak_mib": memory}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""What is compared. Each knows how to save everything, save again, and bring it back; what is not installed is left out by name."""
+"""What is compared.
+
+Each knows how to save everything, save again, and bring it back; what is not installed is left out by name.
+"""
 
 import json
 import shutil
@@ -8,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.backups.cluster import PROGRAMS, Cluster
-from config.embedded import free_port
+from config.embedded_servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,10 +30,13 @@ def size(folder: Path) -> int:
 
 
 class Ours:
-    name, needs = "getyousite", ()
+    name = "getyousite"
+    needs = ()
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.cluster, self.folder, self.peak = cluster, folder, 0
+        self.cluster = cluster
+        self.folder = folder
+        self.peak = 0
 
     def command(self, act: str, dsn: str) -> list[str]:
         facts = {"dsn": dsn, "store": str(self.folder / "store"), "state": str(self.folder / "state")}
@@ -57,10 +63,12 @@ class Ours:
 
 
 class PgBackRest:
-    name, needs = "pgBackRest", ("pgbackrest",)
+    name = "pgBackRest"
+    needs = ("pgbackrest",)
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.cluster, self.folder = cluster, folder
+        self.cluster = cluster
+        self.folder = folder
         self.command = ["pgbackrest", f"--config={cluster.folder}/pgbackrest.conf", "--stanza=b"]
         cluster.run(*self.command, "stanza-create")
         cluster.run(*self.command, "check")
@@ -70,12 +78,20 @@ class PgBackRest:
 
     def restore(self) -> float:
         """Files, and the recovery until it takes connections."""
-        place, port = self.cluster.folder / "restored", free_port()
+        place = self.cluster.folder / "restored"
+        port = free_port()
         self.cluster.run("mkdir", "-m", "700", str(place))
         took = self.cluster.run(
             *self.command, f"--pg1-path={place}", "--type=immediate", "--target-action=promote", "restore"
         )
-        ctl = [str(PROGRAMS / "pg_ctl"), "-D", str(place), "-w", "-l", str(self.cluster.folder / "log-restored")]
+        ctl = [
+            str(PROGRAMS / "pg_ctl"),
+            "-D",
+            str(place),
+            "-w",
+            "-l",
+            str(self.cluster.folder / "log-restored"),
+        ]
         took += self.cluster.run(*ctl, "-o", f"-p {port} -c archive_mode=off", "start")
         took += self.cluster.shell(
             f"until [ $(psql -p {port} -d b -Atc 'SELECT pg_is_in_recovery()') = f ]; do sleep 0.1; done"
@@ -107,16 +123,19 @@ pg1-socket-path={folder}
 
 
 class Restic:
-    name, needs = "restic over pg_dump", ("restic",)
+    name = "restic over pg_dump"
+    needs = ("restic",)
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster = cluster
-        self.command, self.environ = f"restic -q --no-cache -r {folder}", {"RESTIC_PASSWORD": "bench"}
+        self.command = f"restic -q --no-cache -r {folder}"
+        self.environ = {"RESTIC_PASSWORD": "bench"}
         cluster.shell(f"{self.command} init --repository-version 2", **self.environ)
 
     def save(self, *, full: bool) -> float:
         return self.cluster.shell(
-            f"pg_dump -Fp b | {self.command} backup --stdin --stdin-filename b.sql --compression auto", **self.environ
+            f"pg_dump -Fp b | {self.command} backup --stdin --stdin-filename b.sql --compression auto",
+            **self.environ,
         )
 
     def restore(self) -> float:
@@ -127,10 +146,12 @@ class Restic:
 
 
 class Piped:
-    name, needs = "pg_dump | gzip | openssl", ("openssl",)
+    name = "pg_dump | gzip | openssl"
+    needs = ("openssl",)
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.cluster, self.file = cluster, folder / "full.enc"
+        self.cluster = cluster
+        self.file = folder / "full.enc"
 
     def save(self, *, full: bool) -> float:
         return self.cluster.shell(
@@ -147,13 +168,17 @@ class Piped:
 
 
 class Folders:
-    name, needs = "pg_dump -Fd -j 2, in the clear", ()
+    name = "pg_dump -Fd -j 2, in the clear"
+    needs = ()
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.cluster, self.folder = cluster, folder / "dump"
+        self.cluster = cluster
+        self.folder = folder / "dump"
 
     def save(self, *, full: bool) -> float:
-        return self.cluster.shell(f"rm -rf {self.folder}; {PROGRAMS}/pg_dump -Fd -Z 1 -j 2 -f {self.folder} b")
+        return self.cluster.shell(
+            f"rm -rf {self.folder}; {PROGRAMS}/pg_dump -Fd -Z 1 -j 2 -f {self.folder} b"
+        )
 
     def restore(self) -> float:
         with self.cluster.empty("rst") as name:
@@ -170,9 +195,13 @@ def same(cluster: Cluster, name: str, **where: int) -> None:
 
 def tools(cluster: Cluster) -> tuple[list[Any], list[str]]:
     """What is installed, ready, each with a folder of its own; and the names of the rest."""
-    kinds, made, missing = (Ours, PgBackRest, Restic, Piped, Folders), [], []
+    kinds = (Ours, PgBackRest, Restic, Piped, Folders)
+    made = []
+    missing = []
     cluster.run("mkdir", "-p", f"{cluster.folder}/repos", f"{cluster.folder}/lock", f"{cluster.folder}/spool")
-    (cluster.folder / "pgbackrest.conf").write_text(CONFIGURATION.format(folder=cluster.folder, port=cluster.port))
+    (cluster.folder / "pgbackrest.conf").write_text(
+        CONFIGURATION.format(folder=cluster.folder, port=cluster.port)
+    )
     for kind in kinds:
         if not all(shutil.which(program) for program in kind.needs):
             missing.append(kind.name)

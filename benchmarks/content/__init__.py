@@ -1,1 +1,3 @@
-"""Content at size: 1,000 sites of 20 pages, what each request costs in SQL, and how soon a publish is seen elsewhere."""
+"""Content at size: 1,000 sites of 20 pages, what each request costs in SQL, and how soon a publish is seen
+elsewhere.
+"""

@@ -1,4 +1,6 @@
-"""`python -m benchmarks.content`: SQL and whole time of each request at size, and how soon a publish is seen elsewhere."""
+"""`python -m benchmarks.content`: SQL and whole time of each request at size, and how soon a publish is seen
+elsewhere.
+"""
 
 import json
 import os
@@ -25,10 +27,14 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
 
 def main() -> int:
     """0 when everything answered, whatever the goals."""
-    os.environ.update(PROCESS="web", WEB_THREADS="2", RATE_LIMIT="10000000")  # with the connection pool of production
+    os.environ.update(
+        PROCESS="web", WEB_THREADS="2", RATE_LIMIT="10000000"
+    )  # with the connection pool of production
     busy = machine.busy()
     if busy > 0.15:
-        console.print(f"Something else takes {busy:.0%} of this machine: the numbers will be off.", style="yellow")
+        console.print(
+            f"Something else takes {busy:.0%} of this machine: the numbers will be off.", style="yellow"
+        )
     with private("content"):
         from django.db import connection
 
@@ -36,7 +42,9 @@ def main() -> int:
             facts = {
                 "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 "commit": machine.commit(),
-                "machine": machine.stores_and_us({name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL")}),
+                "machine": machine.stores_and_us(
+                    {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
+                ),
                 "busy_before": round(busy, 2),
                 **measure(),
             }
@@ -59,7 +67,8 @@ def measure() -> dict[str, Any]:
     places = seed.fill(SITES)
     large = seed.large(places[-1], pages=LARGE_PAGES)
     seed.analyze()
-    process, asked = Process(), {}
+    process = Process()
+    asked = {}
     for name, (once, goal) in operations.operations(process, places).items():
         console.print(f"  {name}")
         costs = repeat(process, RUNS, once).facts()
@@ -82,7 +91,18 @@ def measure() -> dict[str, Any]:
 def table(facts: dict[str, Any]) -> Table:
     """What people read."""
     made = Table(title=f"Milliseconds at {facts['rows']['site']} sites, {facts['rows']['database_mib']} MiB")
-    for name in ("request", "SQL least", "median", "p95", "trips", "whole least", "median", "p95", "goal", "met?"):
+    for name in (
+        "request",
+        "SQL least",
+        "median",
+        "p95",
+        "trips",
+        "whole least",
+        "median",
+        "p95",
+        "goal",
+        "met?",
+    ):
         made.add_column(name, justify="left" if name in {"request", "met?"} else "right")
     for name, cost in facts["requests"].items():
         sql, whole = ([f"{cost[f'{kind}_{part}_ms']:,.1f}" for part in PARTS] for kind in ("sql", "whole"))

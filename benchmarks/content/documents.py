@@ -5,14 +5,16 @@ import random
 from functools import cache
 from typing import Any
 
-from sites.blueprint import validate
-from sites.starters import site_templates
+from sites.blueprint.schema import validate
+from sites.blueprint.site_templates import site_templates
 
 MARK = "Marked "  # the first words of a text that changes between two publishes
 
 
 def blueprint_of(seed: int, *, pages: int) -> dict[str, Any]:
-    """A valid blueprint of `pages` pages, about 5 kB each, `/` first, then `/page-1`; the same for the same arguments."""
+    """A valid blueprint of `pages` pages, about 5 kB each, `/` first, then `/page-1`; the same for the same
+    arguments.
+    """
     rng = random.Random(seed)
     shipped = _templates()[seed % len(_templates())]
     place = {page["id"]: f"page-{number}" for number, page in enumerate(shipped["pages"])}
@@ -40,9 +42,14 @@ def _templates() -> list[dict[str, Any]]:
 
 def _page(shipped: dict[str, Any], number: int, place: dict[str, str], rng: random.Random) -> dict[str, Any]:
     pages = shipped["pages"]
-    found, beside = pages[number % len(pages)], pages[(number + 1) % len(pages)]
+    found = pages[number % len(pages)]
+    beside = pages[(number + 1) % len(pages)]
     mark = {"id": "mark", "type": "heading", "v": 1, "props": {"text": f"{MARK}{number}", "level": 2}}
-    blocks = [mark, *found["blocks"], *({**block, "id": f"{block['id']}-more"} for block in beside["blocks"][:2])]
+    blocks = [
+        mark,
+        *found["blocks"],
+        *({**block, "id": f"{block['id']}-more"} for block in beside["blocks"][:2]),
+    ]
     return {
         "id": f"page-{number}",
         "path": f"/page-{number}" if number else "/",
@@ -55,7 +62,8 @@ def _page(shipped: dict[str, Any], number: int, place: dict[str, str], rng: rand
 def _numbered(block: dict[str, Any], number: int) -> dict[str, Any]:
     """Ids are unique in a document, and the same template page stands in it often."""
     slots = {
-        name: [_numbered(child, number) for child in children] for name, children in block.get("slots", {}).items()
+        name: [_numbered(child, number) for child in children]
+        for name, children in block.get("slots", {}).items()
     }
     return {**block, "id": f"{block['id']}-{number}", **({"slots": slots} if slots else {})}
 

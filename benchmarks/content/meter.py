@@ -11,12 +11,15 @@ from typing import Any
 import psycopg
 
 from config.wsgi import application
-from sites.edge import Edge
+from sites.serving.site_server import SiteServer
 
 
 @dataclass(slots=True)
 class Cost:
-    """What one request took, in seconds. `trips` counts exchanges with PostgreSQL: BEGIN, COMMIT and pool checks too."""
+    """What one request took, in seconds.
+
+    `trips` counts exchanges with PostgreSQL: BEGIN, COMMIT and pool checks too.
+    """
 
     whole: float = 0.0
     sql: float = 0.0
@@ -31,7 +34,8 @@ class Costs:
 
     def facts(self) -> dict[str, float | int]:
         """Milliseconds. The least is what a busy machine hardly moves."""
-        sql, whole = [cost.sql for cost in self.all], [cost.whole for cost in self.all]
+        sql = [cost.sql for cost in self.all]
+        whole = [cost.whole for cost in self.all]
         return {
             "runs": len(self.all),
             "trips": round(statistics.median(cost.trips for cost in self.all)),
@@ -46,8 +50,8 @@ class Costs:
 
 @contextmanager
 def metered() -> Iterator[Cost]:
-    """SQL time is what this process spends in psycopg waiting for PostgreSQL: the network, the server, COMMIT with its
-    fsync, and turning parameters into bytes. What Django makes of the rows afterwards is not in it.
+    """SQL time is what this process spends in psycopg waiting for PostgreSQL: the network, the server, COMMIT
+    with its fsync, and turning parameters into bytes. What Django makes of the rows afterwards is not in it.
     """
     cost = Cost()
     genuine: Any = psycopg.Connection.wait
@@ -78,7 +82,7 @@ class Process:
 
     def forget(self) -> None:
         """Know no host and keep no page, as after a start."""
-        self.edge = Edge(application.app)
+        self.edge = SiteServer(application.app)
 
     def ask(
         self, method: str, path: str, *, host: str = "localhost", body: bytes = b"", **headers: str
@@ -120,7 +124,9 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def repeat(process: Process, runs: int, once: Callable[[int], None]) -> Costs:
-    """Do `once(number)` `runs` times, after three that are not counted; it leaves what counts in `process.cost`."""
+    """Do `once(number)` `runs` times, after three that are not counted; it leaves what counts in
+    `process.cost`.
+    """
     costs = Costs()
     for number in range(runs + 3):
         once(number)

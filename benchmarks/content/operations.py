@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.content.documents import MARK, text_of
 from benchmarks.content.meter import Process, bearer
 from benchmarks.content.seed import WITH_POSTS, Place
-from core import gate
+from core.admission import cached_responses
 
 GOAL_MS = 10.0  # of SQL
 PAGE = 7  # one in the middle
@@ -31,7 +31,7 @@ def operations(process: Process, places: list[Place]) -> dict[str, tuple[Once, f
 
 def ask_list(process: Process, place: Place) -> None:
     """Twenty of 200 sites; what the gate kept of them is forgotten first."""
-    gate.touch(f"sites-of:{place.owner}")
+    cached_responses.invalidate(f"sites-of:{place.owner}")
     body = process.expect(200, "GET", "/api/v1/sites", **bearer(place.token))
     assert len(json.loads(body)["results"]) == 20
 
@@ -47,13 +47,20 @@ def save(process: Process, place: Place) -> None:
     document = draft(process, place)
     text_of(document, PAGE)["props"]["text"] = f"{MARK}by a save"
     body = json.dumps(document, ensure_ascii=False).encode()  # as browsers send it
-    process.expect(200, "PUT", f"/api/v1/sites/{place.id}/blueprint", body=body, if_match="*", **bearer(place.token))
+    process.expect(
+        200, "PUT", f"/api/v1/sites/{place.id}/blueprint", body=body, if_match="*", **bearer(place.token)
+    )
 
 
 def patch(process: Process, place: Place, text: str = "by a patch") -> None:
     body = json.dumps({"props": {"text": MARK + text, "level": 2}}).encode()
     process.expect(
-        200, "PATCH", f"/api/v1/sites/{place.id}/blocks/mark-0", body=body, if_match="*", **bearer(place.token)
+        200,
+        "PATCH",
+        f"/api/v1/sites/{place.id}/blocks/mark-0",
+        body=body,
+        if_match="*",
+        **bearer(place.token),
     )
 
 
@@ -62,7 +69,9 @@ def publish(process: Process, place: Place) -> None:
 
 
 def page(process: Process, place: Place, number: int = PAGE) -> None:
-    """A page that this process has not shown and Redis does not keep, of a host that this process does not know."""
+    """A page that this process has not shown and Redis does not keep, of a host that this process does not
+    know.
+    """
     assert MARK.encode() in process.expect(200, "GET", f"/page-{number}", host=place.host)
 
 

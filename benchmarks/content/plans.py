@@ -12,7 +12,9 @@ MANY = 500  # rows; reading a smaller table whole is no fault
 
 @contextmanager
 def watched() -> Iterator[set[str]]:
-    """The large tables that statements of the block would read whole, each planned in its own transaction and context."""
+    """The large tables that statements of the block would read whole, each planned in its own transaction and
+    context.
+    """
     found: set[str] = set()
     large = _large_tables()
 

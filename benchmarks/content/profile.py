@@ -17,12 +17,12 @@ from benchmarks.content.seed import Place
 RUNS = 15
 # What is timed, with everything that it calls.
 STAGES = {
-    "parse the body": ("core.parsing", "loads"),
-    "validate": ("sites.blueprint", "validate"),
+    "parse the body": ("core.http.json_parser", "loads"),
+    "validate": ("sites.blueprint.schema", "validate"),
     "JSON from PostgreSQL to Python": ("django.db.models", "JSONField.from_db_value"),
     "render the answer": ("rest_framework.renderers", "JSONRenderer.render"),
-    "validate and render the page": ("sites.render", "render_page"),
-    "compress the page": ("sites.pages", "make_page"),
+    "validate and render the page": ("sites.serving.rendering", "render_page"),
+    "compress the page": ("sites.serving.page_cache", "make_page"),
     "SQL: COMMIT": ("psycopg", "Connection.commit"),
     "JSON to bytes (in SQL)": ("psycopg.types.json", "JsonbDumper.dump"),
 }
@@ -80,7 +80,8 @@ def _timed(times: Times, name: str, owner: Any, path: str) -> Iterator[None]:
     *parents, last = path.split(".")
     for parent in parents:
         owner = getattr(owner, parent)
-    genuine, own = getattr(owner, last), last in vars(owner)
+    genuine = getattr(owner, last)
+    own = last in vars(owner)
 
     def timed(*given: Any, **named: Any) -> Any:
         started = time.perf_counter()

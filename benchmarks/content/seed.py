@@ -1,4 +1,7 @@
-"""A platform in use: owners, sites, drafts, releases, posts, members. Written in bulk, as the services would have left it."""
+"""A platform in use: owners, sites, drafts, releases, posts, members.
+
+Written in bulk, as the services would have left it.
+"""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,19 +10,21 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from accounts.devices import Device
+from accounts.credentials.known_devices import Device
+from accounts.credentials.tokens import mint_access
 from accounts.models import User
-from accounts.services import open_session
-from accounts.tokens import mint_access
+from accounts.services.sessions import open_session
 from benchmarks.content.documents import blueprint_of, size_of
 from core import tenancy
 from core.ids import uuid7
 from sites.models import Access, Draft, Post, Release, Revision, Site
-from sites.services import MAX_SITES
+from sites.services.sites import MAX_SITES
 
 PAGES = 20
 OTHER_SITES = 8  # of each owner but the first, who has as many as one may
-WITH_POSTS, POSTS = 100, 200  # how many sites have posts, and how many each
+# how many sites have posts, and how many each
+WITH_POSTS = 100
+POSTS = 200
 MEMBERS = [Access.Role.EDITOR, Access.Role.AUTHOR, Access.Role.VIEWER]  # of each fourth site
 BATCH = 50
 
@@ -39,7 +44,10 @@ class Place:
 
 
 def fill(sites: int) -> list[Place]:
-    """Make `sites` published sites of `PAGES` pages and ANALYZE. The first `MAX_SITES` of them have one owner."""
+    """Make `sites` published sites of `PAGES` pages and ANALYZE.
+
+    The first `MAX_SITES` of them have one owner.
+    """
     owners = _owners(1 + max(0, sites - MAX_SITES + OTHER_SITES - 1) // OTHER_SITES)
     tokens = {owner.pk: _token(owner) for owner in owners}
     places = []
@@ -50,7 +58,9 @@ def fill(sites: int) -> list[Place]:
                 for number in range(start, min(start + BATCH, sites))
             ]
             _write(made, start, pages=PAGES)
-            places += [Place(str(site.pk), site.subdomain, site.owner_id, tokens[site.owner_id]) for site in made]
+            places += [
+                Place(str(site.pk), site.subdomain, site.owner_id, tokens[site.owner_id]) for site in made
+            ]
         _add_members(places, owners)
         _add_posts(places)
     analyze()
@@ -77,7 +87,9 @@ def rows() -> dict[str, Any]:
         cursor.execute("SELECT pg_database_size(current_database())")
         size = cursor.fetchone()[0]
     with tenancy.context(tenancy.SYSTEM):
-        counts = {model.__name__.lower(): model.objects.count() for model in (Site, Access, Revision, Release, Post)}
+        counts = {
+            model.__name__.lower(): model.objects.count() for model in (Site, Access, Revision, Release, Post)
+        }
     return {**counts, "database_mib": round(size / 1024**2)}
 
 
@@ -100,8 +112,12 @@ def _write(sites: list[Site], start: int, *, pages: int) -> None:
     """Rows of sites that were saved once and published once."""
     blueprints = [blueprint_of(start + number, pages=pages) for number in range(len(sites))]
     Site.objects.bulk_create(sites)
-    Access.objects.bulk_create(Access(site=site, user_id=site.owner_id, role=Access.Role.OWNER) for site in sites)
-    drafts, revisions, releases = [], [], []
+    Access.objects.bulk_create(
+        Access(site=site, user_id=site.owner_id, role=Access.Role.OWNER) for site in sites
+    )
+    drafts = []
+    revisions = []
+    releases = []
     for site, document in zip(sites, blueprints, strict=True):
         shared: dict[str, Any] = {"site": site, "blueprint": document, "author_id": site.owner_id}
         drafts.append(Draft(**shared))
@@ -111,7 +127,9 @@ def _write(sites: list[Site], start: int, *, pages: int) -> None:
     Revision.objects.bulk_create(revisions)
     Release.objects.bulk_create(releases)
     for site, release in zip(sites, releases, strict=True):
-        site.status, site.live_release, site.next_release = Site.Status.LIVE, release, 2
+        site.status = Site.Status.LIVE
+        site.live_release = release
+        site.next_release = 2
     Site.objects.bulk_update(sites, ["status", "live_release", "next_release"])
 
 

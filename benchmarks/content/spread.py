@@ -13,7 +13,7 @@ from benchmarks.content.meter import Process, milliseconds, percentile
 from benchmarks.content.operations import patch, publish
 from benchmarks.content.seed import Place
 from benchmarks.contestants import ROOT
-from config import embedded
+from config import embedded_servers
 from core import processes
 
 GOAL_SECONDS = 2.0
@@ -24,9 +24,11 @@ PATIENCE = 30
 def spread(process: Process, place: Place, *, runs: int) -> dict[str, Any]:
     """Seconds from the POST in this process until `manage.py serve` answers with the new front page.
 
-    It is asked all the time, so that it reads the stream of announcements at moments that have nothing to do with ours.
+    It is asked all the time, so that it reads the stream of announcements at moments that have nothing to do
+    with ours.
     """
-    seconds, rng = [], random.Random(1)
+    seconds = []
+    rng = random.Random(1)
     with other_process() as port:
         for number in range(runs + 1):
             text = f"by publish {number}"
@@ -50,7 +52,8 @@ def spread(process: Process, place: Place, *, runs: int) -> dict[str, Any]:
 @contextmanager
 def other_process() -> Iterator[int]:
     """`manage.py serve` with one worker on the same stores; its port."""
-    port, internal = embedded.free_port(), embedded.free_port()
+    port = embedded_servers.free_port()
+    internal = embedded_servers.free_port()
     ports = {"PORT": str(port), "SITES_PORT": str(port), "INTERNAL_PORT": str(internal)}
     environ = {**ports, "WEB_WORKERS": "1", "WEB_THREADS": "4", "PROCESS": "command", "LOG_LEVEL": "ERROR"}
     child = processes.start("", [sys.executable, str(ROOT / "manage.py"), "serve"], environ=environ)

@@ -1,4 +1,6 @@
-"""`python -m benchmarks.events`: how fast one writer takes events from a stream, and what reports over millions of events take."""
+"""`python -m benchmarks.events`: how fast one writer takes events from a stream, and what reports over
+millions of events take.
+"""
 
 import json
 import os
@@ -15,14 +17,17 @@ from rich.console import Console
 from benchmarks.private import private
 
 STREAMED = 200_000  # events that wait for the writer
-EVENTS = int(os.environ.get("BENCH_EVENTS", "2000000"))  # events that reports are asked over; three in ten of one site
+EVENTS = int(
+    os.environ.get("BENCH_EVENTS", "2000000")
+)  # events that reports are asked over; three in ten of one site
 DAYS = 30
 SITES = 50
 
 
 def main() -> int:
-    """Print the figures; goals: end to end on one connection three tenths of what COPY alone does here (60,000 and 200,000 rows a second on
-    a quiet machine); a report of 30 days from roll-ups under 10 ms, with a filter under 2 s.
+    """Print the figures; goals: end to end on one connection three tenths of what COPY alone does here
+    (60,000 and 200,000 rows a second on a quiet machine); a report of 30 days from roll-ups under 10 ms, with
+    a filter under 2 s.
     """
     with private("events"):
         facts = {**writing(), **reading()}
@@ -37,7 +42,7 @@ def main() -> int:
 
 def writing() -> dict[str, Any]:
     """One connection, from the stream into the table; and COPY of the same rows alone."""
-    from analytics import writer
+    from analytics.ingest import writer
 
     fill_stream()
     writer.drain(0)  # now the texts of pages and agents are known, as they are after some minutes
@@ -50,10 +55,11 @@ def writing() -> dict[str, Any]:
 
 
 def fill_stream() -> None:
-    from analytics import stream
-    from core import redis
+    from analytics.ingest import stream
+    from core.storage import redis
 
-    client, draw = redis.client(), random.Random(1)
+    client = redis.client()
+    draw = random.Random(1)
     with client.pipeline(transaction=False) as pipe:
         for number in range(STREAMED):
             visitor = draw.randrange(10_000)
@@ -68,9 +74,12 @@ def copy_alone() -> float:
     """Seconds that COPY takes for the rows that are there; the table is empty afterwards."""
     from django.db import connection, transaction
 
-    from analytics.writer import COLUMNS
+    from analytics.ingest.writer import COLUMNS
 
-    with connection.cursor() as cursor, cursor.copy(f"COPY (SELECT {COLUMNS} FROM analytics_event) TO STDOUT") as copy:
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY (SELECT {COLUMNS} FROM analytics_event) TO STDOUT") as copy,
+    ):
         lines = b"".join(bytes(block) for block in copy)
     started = time.perf_counter()
     with (
@@ -86,20 +95,28 @@ def copy_alone() -> float:
 
 
 def event(draw: random.Random, number: int, visitor: int) -> Any:
-    from analytics.stream import Event
+    from analytics.ingest.stream import Event
 
     return Event(
-        1 + visitor % SITES, 0, f"/page-{int(draw.paretovariate(1)) % 2000}", id=number + 1, visitor=visitor,
-        source=draw.choice(["", "Google", "X", "Bing"]), country=draw.choice(["DE", "FR", "GB", "US"]), browser=draw.choice(["Chrome", "Safari", "Firefox"]),
-        os=draw.choice(["Windows", "iOS", "Android"]), device=draw.choice(["desktop", "mobile"]), language="de",
-    )  # fmt: skip
+        1 + visitor % SITES,
+        0,
+        f"/page-{int(draw.paretovariate(1)) % 2000}",
+        id=number + 1,
+        visitor=visitor,
+        source=draw.choice(["", "Google", "X", "Bing"]),
+        country=draw.choice(["DE", "FR", "GB", "US"]),
+        browser=draw.choice(["Chrome", "Safari", "Firefox"]),
+        os=draw.choice(["Windows", "iOS", "Android"]),
+        device=draw.choice(["desktop", "mobile"]),
+        language="de",
+    )
 
 
 def reading() -> dict[str, Any]:
     """Reports over one large site among others, from events and from roll-ups."""
-    from analytics import query
-    from analytics.filters import Filter
-    from analytics.zones import Span
+    from analytics.reports import query
+    from analytics.reports.filters import Filter
+    from analytics.reports.time_zones import Span
     from benchmarks.events import umami
 
     last = datetime.now(UTC).date() - timedelta(days=1)
@@ -108,7 +125,11 @@ def reading() -> dict[str, Any]:
     asked = query.Query(Span(1, "UTC", first, last))
     filtered = query.Query(asked.span, (Filter("page", "is", (page,)),))
     query.SLOWEST = 60_000  # so that what is too slow is measured, and not refused
-    facts: dict[str, Any] = {"events": EVENTS, "summary_raw_ms": timed(3, lambda: query.summary(asked)), **count()}
+    facts: dict[str, Any] = {
+        "events": EVENTS,
+        "summary_raw_ms": timed(3, lambda: query.summary(asked)),
+        **count(),
+    }
     return facts | {
         "summary_rolled_ms": timed(20, lambda: query.summary(asked)),
         "series_rolled_ms": timed(20, lambda: query.timeseries(asked, "day")),
@@ -141,7 +162,8 @@ def prepare(first: date, last: date) -> str:
 
     partitions.ensure({datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (first, last)})
     Term.objects.bulk_create(
-        [Term(site_number=1, sort=1, text=f"/page-{number}") for number in range(2_000)], ignore_conflicts=True
+        [Term(site_number=1, sort=1, text=f"/page-{number}") for number in range(2_000)],
+        ignore_conflicts=True,
     )
     terms = list(Term.objects.filter(site_number=1, sort=1).order_by("pk").values_list("pk", "text"))
     fill(first, [number for number, _ in terms])
@@ -157,9 +179,10 @@ def count() -> dict[str, Any]:
     """Make the roll-ups of the large site."""
     from django.db import connection
 
-    from analytics import rollups
+    from analytics.reports import rollups
 
-    started, counted = time.perf_counter(), 0
+    started = time.perf_counter()
+    counted = 0
     while more := rollups.recount(limit=100):
         counted += more
     took = time.perf_counter() - started
@@ -169,7 +192,9 @@ def count() -> dict[str, Any]:
 
 
 def fill(first: date, terms: list[int]) -> None:
-    """Events by SQL, in the order in which they came: page views of visits of about four, long-tailed pages, three in ten of site 1."""
+    """Events by SQL, in the order in which they came: page views of visits of about four, long-tailed pages,
+    three in ten of site 1.
+    """
     from django.db import connection
 
     with connection.cursor() as cursor:

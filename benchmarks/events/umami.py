@@ -1,4 +1,6 @@
-"""The same events in the tables that Umami keeps on PostgreSQL, with the indexes that it makes, and the questions of its dashboard."""
+"""The same events in the tables that Umami keeps on PostgreSQL, with the indexes that it makes, and the
+questions of its dashboard.
+"""
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -6,11 +8,33 @@ from typing import Any
 
 from django.db import connection
 
-SESSION = ("created_at", "website_id", "website_id, created_at", "website_id, created_at, browser", "website_id, created_at, os", "website_id, created_at, device",
-    "website_id, created_at, language", "website_id, created_at, country", "website_id, created_at, region")  # fmt: skip
-EVENT = ("created_at", "session_id", "visit_id", "website_id", "website_id, created_at", "website_id, created_at, url_path", "website_id, created_at, url_query",
-    "website_id, created_at, referrer_domain", "website_id, created_at, page_title", "website_id, created_at, event_name", "website_id, created_at, tag",
-    "website_id, session_id, created_at", "website_id, visit_id, created_at", "website_id, created_at, hostname")  # fmt: skip
+SESSION = (
+    "created_at",
+    "website_id",
+    "website_id, created_at",
+    "website_id, created_at, browser",
+    "website_id, created_at, os",
+    "website_id, created_at, device",
+    "website_id, created_at, language",
+    "website_id, created_at, country",
+    "website_id, created_at, region",
+)
+EVENT = (
+    "created_at",
+    "session_id",
+    "visit_id",
+    "website_id",
+    "website_id, created_at",
+    "website_id, created_at, url_path",
+    "website_id, created_at, url_query",
+    "website_id, created_at, referrer_domain",
+    "website_id, created_at, page_title",
+    "website_id, created_at, event_name",
+    "website_id, created_at, tag",
+    "website_id, session_id, created_at",
+    "website_id, visit_id, created_at",
+    "website_id, created_at, hostname",
+)
 TABLES = """
 CREATE UNLOGGED TABLE umami_session AS SELECT md5('s' || session)::uuid AS session_id, md5('w' || site_number)::uuid AS website_id, 'Chrome'::varchar(20) AS browser,
     'Windows 10'::varchar(20) AS os, 'desktop'::varchar(20) AS device, '1920x1080'::varchar(11) AS screen, 'de-DE'::varchar(35) AS language,
@@ -33,7 +57,9 @@ SOURCES = """SELECT referrer_domain, count(DISTINCT session_id) AS visitors FROM
     WHERE website_id = %(site)s AND created_at BETWEEN %(since)s AND %(until)s AND event_type = 1 AND url_path = %(page)s GROUP BY 1 ORDER BY 2 DESC LIMIT 20"""
 
 
-def measure(first: date, last: date, page: str, timed: Callable[[int, Callable[[], Any]], float]) -> dict[str, Any]:
+def measure(
+    first: date, last: date, page: str, timed: Callable[[int, Callable[[], Any]], float]
+) -> dict[str, Any]:
     """Median milliseconds of each question over the largest site; and bytes a row with indexes."""
     with connection.cursor() as cursor:
         cursor.execute(TABLES)
@@ -41,7 +67,9 @@ def measure(first: date, last: date, page: str, timed: Callable[[int, Callable[[
             for columns in indexes:
                 cursor.execute(f"CREATE INDEX ON {table} ({columns})")
         cursor.execute("ANALYZE umami_session, umami_event")
-        cursor.execute("SELECT md5('w1')::uuid, pg_total_relation_size('umami_event') / count(*) FROM umami_event")
+        cursor.execute(
+            "SELECT md5('w1')::uuid, pg_total_relation_size('umami_event') / count(*) FROM umami_event"
+        )
         site, size = cursor.fetchone()
     values = {"site": site, "since": datetime.fromisoformat(f"{first}T00:00:00+00:00"), "page": page}
     values["until"] = datetime.fromisoformat(f"{last}T00:00:00+00:00") + timedelta(days=1)

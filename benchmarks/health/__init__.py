@@ -1,4 +1,6 @@
-"""The cheapest answer of the API host: no store is asked on our side; theirs counts it against its limit in Redis."""
+"""The cheapest answer of the API host: no store is asked on our side; theirs counts it against its limit in
+Redis.
+"""
 
 from benchmarks.workload import Ask, Workload
 

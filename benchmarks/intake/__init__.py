@@ -1,8 +1,13 @@
-"""One page view of a visitor: ours into a stream in Redis with a visit, theirs as a row in PostgreSQL. The writer of ours is measured apart."""
+"""One page view of a visitor: ours into a stream in Redis with a visit, theirs as a row in PostgreSQL.
+
+The writer of ours is measured apart.
+"""
 
 from benchmarks.workload import SUBDOMAIN, Ask, Workload
 
-AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
+AGENT = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
+)
 WORKLOAD = Workload(
     name="intake",
     ours=Ask(

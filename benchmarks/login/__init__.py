@@ -1,4 +1,7 @@
-"""Signing in with a password. The hash (64 MiB, three passes, four lanes) is nearly all of the cost on both sides."""
+"""Signing in with a password.
+
+The hash (64 MiB, three passes, four lanes) is nearly all of the cost on both sides.
+"""
 
 from benchmarks.workload import Ask, Workload
 

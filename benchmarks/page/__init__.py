@@ -1,4 +1,7 @@
-"""The front page of a published site, compressed, from memory. There is no such page there: their cheapest route stands in."""
+"""The front page of a published site, compressed, from memory.
+
+There is no such page there: their cheapest route stands in.
+"""
 
 from benchmarks.workload import SUBDOMAIN, Ask, Workload
 

@@ -1,4 +1,6 @@
-"""One site of the signed-in owner, read again and again: ours is one Redis call while warm, theirs one Redis call and one query."""
+"""One site of the signed-in owner, read again and again: ours is one Redis call while warm, theirs one Redis
+call and one query.
+"""
 
 from benchmarks.workload import Ask, Workload
 

@@ -1,4 +1,6 @@
-"""`python -m benchmarks.vault`: what writing and reading an envelope costs, and how long a new device needs for 10,000 items."""
+"""`python -m benchmarks.vault`: what writing and reading an envelope costs, and how long a new device needs
+for 10,000 items.
+"""
 
 import base64
 import json
@@ -19,8 +21,9 @@ ITEMS = 10_000
 
 
 def main() -> int:
-    """Print medians in milliseconds, beside what base64, JSON and one memory copy of the same bytes take here; goals: a small
-    item under 40 times `GET /health`, a large one under 12 times its floor, and 10,000 items at 2,000 a second or more.
+    """Print medians in milliseconds, beside what base64, JSON and one memory copy of the same bytes take
+    here; goals: a small item under 40 times `GET /health`, a large one under 12 times its floor, and 10,000
+    items at 2,000 a second or more.
     """
     with private("vault"):
         facts = measure()
@@ -55,10 +58,10 @@ def owner() -> str:
     """The access token of somebody new."""
     from django.utils import timezone
 
-    from accounts.devices import Device
+    from accounts.credentials.known_devices import Device
+    from accounts.credentials.tokens import mint_access
     from accounts.models import User
-    from accounts.services import open_session
-    from accounts.tokens import mint_access
+    from accounts.services.sessions import open_session
 
     user = User.objects.create(email="vault@example.com", password="!")
     return mint_access(user, open_session(user, device=Device(), now=timezone.now()))[0]
@@ -67,7 +70,10 @@ def owner() -> str:
 def envelope(size: int, version: int = 1) -> dict[str, Any]:
     """What a client sends for `size` bytes: random, as ciphertext is."""
     parts = {"ciphertext": size, "iv": 12, "salt": 16}
-    return {**{name: base64.b64encode(os.urandom(count)).decode() for name, count in parts.items()}, "version": version}
+    return {
+        **{name: base64.b64encode(os.urandom(count)).decode() for name, count in parts.items()},
+        "version": version,
+    }
 
 
 def make_vault(client: Any) -> str:
@@ -78,7 +84,8 @@ def make_vault(client: Any) -> str:
 
 
 def put_and_get(client: Any, vault: str, size: int, rounds: int) -> dict[str, Any]:
-    item, stored = str(uuid4()), size - 16 if size == 1024 * 1024 else size
+    item = str(uuid4())
+    stored = size - 16 if size == 1024 * 1024 else size
     made = client.post(
         f"{vault}/items",
         {"item_id": item, **envelope(stored)},
@@ -123,16 +130,33 @@ def sync(client: Any, vault: str) -> dict[str, Any]:
 
     with tenancy.context(tenancy.SYSTEM):
         held = Vault.objects.get(vault_id=vault.rpartition("/")[2])
-        facts = {"owner": held.owner, "vault": held, "iv": os.urandom(12), "salt": os.urandom(16), "version": 1}
-        rows = [Item(item_id=uuid4(), ciphertext=os.urandom(200), sequence=1000 + n, **facts) for n in range(ITEMS)]
+        facts = {
+            "owner": held.owner,
+            "vault": held,
+            "iv": os.urandom(12),
+            "salt": os.urandom(16),
+            "version": 1,
+        }
+        rows = [
+            Item(item_id=uuid4(), ciphertext=os.urandom(200), sequence=1000 + n, **facts)
+            for n in range(ITEMS)
+        ]
         Item.objects.bulk_create(rows, batch_size=1000)
         Holder.objects.filter(owner=held.owner).update(sequence=1000 + ITEMS)
-    started, pages, found, size, cursor, more = time.perf_counter(), 0, 0, 0, "", True
+    started = time.perf_counter()
+    pages = 0
+    found = 0
+    size = 0
+    cursor = ""
+    more = True
     while more:
         answer = client.get(f"/api/v1/vault/changes?since={cursor}")
         told = answer.json()
-        pages, found, size = pages + 1, found + len(told["results"]), size + len(answer.content)
-        cursor, more = told["cursor"], told["more"]
+        pages = pages + 1
+        found = found + len(told["results"])
+        size = size + len(answer.content)
+        cursor = told["cursor"]
+        more = told["more"]
     took = time.perf_counter() - started
     assert found >= ITEMS
     return {

@@ -17,7 +17,7 @@ import pg from 'pg'
 const { PORT, WORKERS = '2', PG_URL, REDIS_URL, EMAIL, PASSWORD } = process.env
 const SITES = 20
 
-// The declared cost of a password hash, the same as in accounts/hashing.py.
+// The declared cost of a password hash, the same as in accounts/credentials/hashing.py.
 const HASH = { type: argon2.argon2id, memoryCost: 65536, timeCost: 3, parallelism: 4 }
 
 // What both reads of a site return; the single one adds the blueprint.

@@ -97,11 +97,15 @@ def test_every_missing_variable_is_named_at_once(given):
         ({"OIDC_PROVIDERS": '{"Go/ogle": {"client_id": "x", "client_secret": "x"}}'}, "OIDC_PROVIDERS"),
         ({"OIDC_PROVIDERS": '{"passkey": {"client_id": "x", "client_secret": "x"}}'}, "OIDC_PROVIDERS"),
         (
-            {"OIDC_PROVIDERS": '{"work": {"issuer": "http://localhost:80", "client_id": "x", "client_secret": "x"}}'},
+            {
+                "OIDC_PROVIDERS": '{"work": {"issuer": "http://localhost:80", "client_id": "x", "client_secret": "x"}}'
+            },
             "OIDC_PROVIDERS",
         ),
         (
-            {"OIDC_PROVIDERS": '{"work": {"issuer": "http://localhost:80@x", "client_id": "x", "client_secret": "x"}}'},
+            {
+                "OIDC_PROVIDERS": '{"work": {"issuer": "http://localhost:80@x", "client_id": "x", "client_secret": "x"}}'
+            },
             "OIDC_PROVIDERS",
         ),
         ({"PRELOGIN_BLIND_PERCENT": "101"}, "PRELOGIN_BLIND_PERCENT"),
@@ -133,7 +137,9 @@ def test_the_providers_of_the_guide_are_read_with_their_presets(given):
 
 
 def test_faults_of_every_kind_are_named_together_and_no_value_is_shown(faults):
-    message = faults(SECRET_KEY="short-secret", PORT="x", SITES_DOMAIN=None, CORS_ORIGINS="http://a.example.com")
+    message = faults(
+        SECRET_KEY="short-secret", PORT="x", SITES_DOMAIN=None, CORS_ORIGINS="http://a.example.com"
+    )
 
     assert all(name in message for name in ("SECRET_KEY", "PORT", "SITES_DOMAIN", "CORS_ORIGINS"))
     assert "short-secret" not in message
@@ -162,7 +168,8 @@ def test_two_hosts_under_one_public_suffix_may_be_used_together(given):
 def test_secrets_of_a_development_installation_are_made_once_for_its_owner_alone(given, tmp_path):
     values = {"VAR_DIR": str(tmp_path), "DATABASE_URL": "postgresql://x/x", "REDIS_URL": "redis://x"}
 
-    first, second = given(**values), given(**values)
+    first = given(**values)
+    second = given(**values)
 
     assert first.secret_key == second.secret_key
     assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
@@ -183,7 +190,11 @@ def run(*arguments, **environ):
 def test_the_process_stops_before_it_listens():
     done = run("serve", ENVIRONMENT="production")
 
-    assert (done.returncode, "SECRET_KEY is missing" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+    assert (done.returncode, "SECRET_KEY is missing" in done.stderr, "Traceback" in done.stderr) == (
+        1,
+        True,
+        False,
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 from django.db import migrations, models
 
+import core.encryption
 import core.ids
-import core.keys
 
 
 class Migration(migrations.Migration):
@@ -15,27 +15,47 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Mail",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 (
                     "state",
                     models.CharField(
-                        choices=[("waiting", "Waiting"), ("running", "Running"), ("done", "Done"), ("dead", "Dead")],
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("running", "Running"),
+                            ("done", "Done"),
+                            ("dead", "Dead"),
+                        ],
                         default="waiting",
                         max_length=10,
                     ),
                 ),
                 ("attempts", models.PositiveSmallIntegerField(default=0)),
-                ("due_at", models.DateTimeField(help_text="When to try next; while running, when the lease ends.")),
+                (
+                    "due_at",
+                    models.DateTimeField(help_text="When to try next; while running, when the lease ends."),
+                ),
                 ("error", models.CharField(blank=True, default="", max_length=200)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("to", models.EmailField(max_length=254)),
                 ("template", models.CharField(max_length=60)),
-                ("facts", core.keys.EncryptedTextField(help_text="JSON: what the template shows.")),
+                ("facts", core.encryption.EncryptedTextField(help_text="JSON: what the template shows.")),
                 (
                     "person",
-                    models.UUIDField(help_text="Whose mail this is, so that it can be erased with them.", null=True),
+                    models.UUIDField(
+                        help_text="Whose mail this is, so that it can be erased with them.", null=True
+                    ),
                 ),
-                ("until", models.DateTimeField(help_text="After that it would mislead, and is not sent.", null=True)),
+                (
+                    "until",
+                    models.DateTimeField(
+                        help_text="After that it would mislead, and is not sent.", null=True
+                    ),
+                ),
                 ("sent_at", models.DateTimeField(null=True)),
             ],
             options={
@@ -43,7 +63,9 @@ class Migration(migrations.Migration):
                 "ordering": ["-id"],
                 "indexes": [
                     models.Index(
-                        models.F("due_at"), condition=models.Q(("state__in", ["waiting", "running"])), name="mail_due"
+                        models.F("due_at"),
+                        condition=models.Q(("state__in", ["waiting", "running"])),
+                        name="mail_due",
                     ),
                     models.Index(models.F("person"), name="mail_person"),
                     models.Index(models.F("created_at"), name="mail_created"),

@@ -10,11 +10,15 @@ import psycopg
 import pytest
 from django.conf import settings
 
-from config import embedded
+from config import embedded_servers
 
 
 def serve(**environ):
-    wanted = {"PORT": str(embedded.free_port()), "INTERNAL_PORT": str(embedded.free_port()), **environ}
+    wanted = {
+        "PORT": str(embedded_servers.free_port()),
+        "INTERNAL_PORT": str(embedded_servers.free_port()),
+        **environ,
+    }
     done = subprocess.run(
         [sys.executable, "manage.py", "up"],
         cwd=settings.BASE_DIR,
@@ -28,7 +32,7 @@ def serve(**environ):
 
 def superuser_url():
     """The same server as somebody whom row-level security does not bind."""
-    home = embedded._home(settings.VAR_DIR)
+    home = embedded_servers._home(settings.VAR_DIR)
     facts = json.loads((home / "postgres.json").read_text())
     return f"postgresql://postgres:{facts['superuser_password']}@127.0.0.1:{urlsplit(os.environ['DATABASE_URL']).port}/getyousite"
 
@@ -38,10 +42,13 @@ def superuser_url():
     [
         (lambda: {"DATABASE_URL": superuser_url()}, "SUPERUSER"),
         (
-            lambda: {"DATABASE_URL": f"postgresql://x:y@127.0.0.1:{embedded.free_port()}/z"},
+            lambda: {"DATABASE_URL": f"postgresql://x:y@127.0.0.1:{embedded_servers.free_port()}/z"},
             "DATABASE_URL cannot be reached",
         ),
-        (lambda: {"REDIS_URL": f"redis://127.0.0.1:{embedded.free_port()}/0"}, "REDIS_URL cannot be reached"),
+        (
+            lambda: {"REDIS_URL": f"redis://127.0.0.1:{embedded_servers.free_port()}/0"},
+            "REDIS_URL cannot be reached",
+        ),
     ],
     ids=["superuser", "no database", "no redis"],
 )

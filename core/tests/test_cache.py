@@ -6,8 +6,8 @@ import pytest
 from django.core.cache import cache as django_cache
 from redis import Redis
 
-from config import embedded
-from core import cache
+from config import embedded_servers
+from core.storage import cache
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,10 @@ def test_bytes_are_kept_as_they_are():
 
 def test_a_cache_that_is_away_is_a_miss_and_never_an_error(settings):
     settings.CACHES = {
-        "default": {**settings.CACHES["default"], "LOCATION": f"redis://127.0.0.1:{embedded.free_port()}/0"}
+        "default": {
+            **settings.CACHES["default"],
+            "LOCATION": f"redis://127.0.0.1:{embedded_servers.free_port()}/0",
+        }
     }
 
     cache.set("one", "a", 1, seconds=60)

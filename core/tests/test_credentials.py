@@ -9,11 +9,12 @@ from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
-from accounts import revocation, services
+from accounts.credentials import revocation
+from accounts.credentials.tokens import PlatformAccessToken
 from accounts.models import Session, User
-from accounts.tokens import PlatformAccessToken
+from accounts.services import sessions
 from audit.actors import SYSTEM
-from core import redis
+from core.storage import redis
 
 pytestmark = pytest.mark.django_db
 
@@ -56,7 +57,7 @@ def forge(access, *, key=None, algorithm="HS256", header=None, **claims):
         ({"key": "k" * 64, "algorithm": "HS512"}, "token_invalid"),
         ({"key": "", "algorithm": "none"}, "token_invalid"),
     ],
-)  # fmt: skip
+)
 def test_forged_and_stale_tokens_are_refused(api, change, code):
     answer = me(forge(api.access, **change))
 
@@ -65,7 +66,16 @@ def test_forged_and_stale_tokens_are_refused(api, change, code):
 
 @pytest.mark.parametrize(
     "header",
-    ["Bearer", "Bearer ", "Bearer x", "Basic eDp5", "Token x", "bearer " + "a" * 5000, "Bearer a.b.c", "Bearer \u00e9"],
+    [
+        "Bearer",
+        "Bearer ",
+        "Bearer x",
+        "Basic eDp5",
+        "Token x",
+        "bearer " + "a" * 5000,
+        "Bearer a.b.c",
+        "Bearer \u00e9",
+    ],
 )
 def test_a_bad_credential_is_401_also_where_none_is_needed(header):
     answer = Client().get("/api/v1/config", headers={"Authorization": header})
@@ -88,7 +98,7 @@ def test_no_credential_is_401_where_one_is_needed(db):
 
 
 def test_a_refresh_token_is_no_access_token(api):
-    from accounts.tokens import refresh_token
+    from accounts.credentials.tokens import refresh_token
 
     assert me(refresh_token(api.session.pk, 1)).json()["code"] == "token_invalid"
 
@@ -123,7 +133,7 @@ def test_a_token_read_before_is_refused_once_it_has_expired(api):
 
 
 def test_tombstones_live_as_long_as_the_longest_token_and_no_longer(api):
-    services.close_all_sessions(api.user.pk, actor=SYSTEM, now=timezone.now())
+    sessions.close_all_sessions(api.user.pk, actor=SYSTEM, now=timezone.now())
 
     kept = [redis.client().ttl(key) for key in (f"revoked:{api.session.pk}", f"epoch:{api.user.pk}")]
 
@@ -143,6 +153,8 @@ def test_tries_with_bad_credentials_are_counted_by_network(settings):
     settings.RATE_LIMIT = 2
     stranger = Client(REMOTE_ADDR="198.51.100.10")
 
-    statuses = [stranger.get("/api/v1/config", headers={"Authorization": "Bearer x"}).status_code for _ in range(4)]
+    statuses = [
+        stranger.get("/api/v1/config", headers={"Authorization": "Bearer x"}).status_code for _ in range(4)
+    ]
 
     assert statuses == [401, 401, 429, 429]

@@ -11,18 +11,22 @@ from django.db import connections
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from accounts import revocation, services
+from accounts.credentials import revocation
 from accounts.models import Session, User
+from accounts.services import roles, sessions, users
 from accounts.tests.factories import UserFactory
 from audit.actors import SYSTEM
-from config import embedded
+from config import embedded_servers
 from config.testing import VAR
 from conftest import sign_in
-from core import redis, tenancy
-from core.limits import Allowance, LocalBuckets, TooManyRequests, client_address, client_network
-from sites import announcements
+from core import tenancy
+from core.admission.rate_limits import LocalRateLimiter, RateLimitResult, TooManyRequests
+from core.http.client_address import client_address, client_network
+from core.http.preconditions import ANY_VERSION
+from core.storage import redis
 from sites.models import Announcement
-from sites.services import publish_site
+from sites.services.publishing import publish_site
+from sites.serving import change_stream
 from sites.tests.factories import SiteFactory
 
 pytestmark = pytest.mark.django_db
@@ -31,10 +35,10 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def own_redis(settings):
     """A Redis that this test may stop, in place of the shared one."""
-    home = embedded._home(VAR / "gate")
+    home = embedded_servers._home(VAR / "gate")
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
-    server = embedded.RedisServer(home)
+    server = embedded_servers.RedisServer(home)
     settings.REDIS_URL = server.start(print)
     redis.client.cache_clear()
     yield server
@@ -92,7 +96,8 @@ def test_forged_forwarding_headers_change_nothing(settings):
     stranger = Client(REMOTE_ADDR="198.51.100.9")
 
     statuses = [
-        stranger.get("/api/v1/config", headers={"X-Forwarded-For": f"203.0.113.{n}"}).status_code for n in range(6)
+        stranger.get("/api/v1/config", headers={"X-Forwarded-For": f"203.0.113.{n}"}).status_code
+        for n in range(6)
     ]
 
     assert statuses == [200, 200, 200, 429, 429, 429]
@@ -132,7 +137,7 @@ def test_client_network(address, network):
 
 
 def test_local_buckets_hold_the_same_limit_and_forget_the_longest_unused():
-    buckets = LocalBuckets(size=2)
+    buckets = LocalRateLimiter(size=2)
 
     taken = [buckets.take("a", interval=1.0, burst=3, now=100.0).allowed for _ in range(4)]
     later = buckets.take("a", interval=1.0, burst=3, now=101.0)
@@ -150,11 +155,11 @@ def me(access):
 @pytest.mark.parametrize(
     "act",
     [
-        lambda user: services.set_active(user.pk, False, actor=SYSTEM, now=timezone.now()),
-        lambda user: services.set_roles(user.pk, {"admin"}, actor=SYSTEM, now=timezone.now()),
-        lambda user: services.set_password(user.pk, "another long password", actor=SYSTEM, now=timezone.now()),
-        lambda user: services.close_all_sessions(user.pk, actor=SYSTEM, now=timezone.now()),
-        lambda user: services.delete_user(user.pk, actor=SYSTEM, now=timezone.now(), if_match=services.ANY),
+        lambda user: users.set_active(user.pk, False, actor=SYSTEM, now=timezone.now()),
+        lambda user: roles.set_roles(user.pk, {"admin"}, actor=SYSTEM, now=timezone.now()),
+        lambda user: users.set_password(user.pk, "another long password", actor=SYSTEM, now=timezone.now()),
+        lambda user: sessions.close_all_sessions(user.pk, actor=SYSTEM, now=timezone.now()),
+        lambda user: users.delete_user(user.pk, actor=SYSTEM, now=timezone.now(), if_match=ANY_VERSION),
     ],
     ids=["disabled", "roles", "password", "signed-out", "deleted"],
 )
@@ -176,12 +181,13 @@ def test_one_request_is_one_round_trip(own_redis):
     api.get("config")
 
     spent = redis.client().info("stats")["total_commands_processed"] - before - 1
-    # Commands that a script runs count too: TIME, GET and SET of the limit, MGET of the revocation, and EVALSHA itself.
+    # Commands that a script runs count too: TIME, GET and SET of the limit, MGET of the revocation, and
+    # EVALSHA itself.
     assert spent == 5
 
 
 def test_an_empty_redis_is_filled_again_and_revoked_stays_revoked(api, other, django_assert_num_queries):
-    services.close_all_sessions(api.user.pk, actor=SYSTEM, now=timezone.now())
+    sessions.close_all_sessions(api.user.pk, actor=SYSTEM, now=timezone.now())
     redis.client().flushdb()
 
     assert me(api.access).status_code == 401
@@ -193,9 +199,10 @@ def test_an_empty_redis_is_filled_again_and_revoked_stays_revoked(api, other, dj
 
 def test_without_redis_the_database_answers_and_the_limit_holds(own_redis, settings):
     settings.RATE_LIMIT = 5
-    good, revoked = sign_in(UserFactory()), sign_in(UserFactory())
+    good = sign_in(UserFactory())
+    revoked = sign_in(UserFactory())
     own_redis.stop()
-    services.close_all_sessions(revoked.user.pk, actor=SYSTEM, now=timezone.now())
+    sessions.close_all_sessions(revoked.user.pk, actor=SYSTEM, now=timezone.now())
 
     started = time.monotonic()
     statuses = [good.get("auth/me").status_code for _ in range(7)]
@@ -207,7 +214,7 @@ def test_without_redis_the_database_answers_and_the_limit_holds(own_redis, setti
 def test_tombstones_that_redis_did_not_take_are_written_by_the_sweep(own_redis):
     person = sign_in(UserFactory())
     own_redis.stop()
-    services.close_all_sessions(person.user.pk, actor=SYSTEM, now=timezone.now())
+    sessions.close_all_sessions(person.user.pk, actor=SYSTEM, now=timezone.now())
     assert Session.objects.get(pk=person.session.pk).mirrored_at is None
     assert User.objects.get(pk=person.user.pk).epoch_mirrored_at is None
 
@@ -227,26 +234,28 @@ def test_an_unknown_address_of_the_api_is_a_problem_too(api):
 
 
 def test_refusals_reach_who_listens(api, settings):
-    from core import refusals
+    from core import error_events
 
     heard = []
-    before = list(refusals._listeners)
-    refusals.listen(lambda request, refusal: heard.append((request.path, refusal.code)))
+    before = list(error_events._listeners)
+    error_events.subscribe(lambda request, refusal: heard.append((request.path, refusal.code)))
     try:
         Client().get("/api/v1/sites", headers={"Authorization": "Bearer x"})
         settings.RATE_LIMIT = 1
         api.get("config")
         api.get("config")
     finally:
-        refusals._listeners[:] = before
+        error_events._listeners[:] = before
 
     assert heard == [("/api/v1/sites", "token_invalid"), ("/api/v1/config", "too_many_requests")]
 
 
 def test_the_local_limit_lets_exactly_the_burst_and_then_one_each_interval_through():
-    buckets = LocalBuckets()
+    buckets = LocalRateLimiter()
 
-    taken = [buckets.take("a", interval=1.0, burst=1, now=now).allowed for now in (10.0, 10.5, 11.0, 11.0, 12.0)]
+    taken = [
+        buckets.take("a", interval=1.0, burst=1, now=now).allowed for now in (10.0, 10.5, 11.0, 11.0, 12.0)
+    ]
 
     assert taken == [True, False, True, False, True]
 
@@ -255,7 +264,7 @@ def test_a_publish_that_redis_did_not_take_is_announced_by_the_sweep(own_redis):
     site = SiteFactory()
     own_redis.stop()
     with tenancy.context(tenancy.SYSTEM):
-        publish_site(site, actor=SYSTEM, if_match=services.ANY)
+        publish_site(site, actor=SYSTEM, if_match=ANY_VERSION)
     with tenancy.context(tenancy.SYSTEM):
         assert [row.host for row in Announcement.objects.all()] == [f"{site.subdomain}.localhost"]
 
@@ -263,9 +272,9 @@ def test_a_publish_that_redis_did_not_take_is_announced_by_the_sweep(own_redis):
     redis.client.cache_clear()
     redis.close_breaker()
 
-    assert announcements.sweep(now=timezone.now()) == 0  # the process that made it still has its moment
-    assert announcements.sweep(now=timezone.now() + announcements.GRACE) == 1
-    (entry,) = redis.client().xrange(announcements.STREAM)
+    assert change_stream.sweep(now=timezone.now()) == 0  # the process that made it still has its moment
+    assert change_stream.sweep(now=timezone.now() + change_stream.GRACE) == 1
+    (entry,) = redis.client().xrange(change_stream.STREAM)
     assert entry[1] == {b"host": f"{site.subdomain}.localhost".encode()}
 
 
@@ -273,6 +282,10 @@ def test_a_publish_that_redis_did_not_take_is_announced_by_the_sweep(own_redis):
 def test_who_waits_as_long_as_told_is_not_refused_again(settings, wait, seconds):
     settings.RATE_LIMIT = 60
 
-    headers = TooManyRequests(Allowance(False, 0, wait, 60)).headers
+    headers = TooManyRequests(RateLimitResult(False, 0, wait, 60)).headers
 
-    assert (headers["Retry-After"], headers["RateLimit-Limit"], headers["RateLimit-Remaining"]) == (seconds, "60", "0")
+    assert (headers["Retry-After"], headers["RateLimit-Limit"], headers["RateLimit-Remaining"]) == (
+        seconds,
+        "60",
+        "0",
+    )

@@ -6,7 +6,7 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
-from core import health
+from core.observability import health
 
 pytestmark = pytest.mark.django_db
 
@@ -16,14 +16,22 @@ def test_health_says_what_runs_without_asking_any_store(django_assert_num_querie
         answer = Client().get("/health").json()
 
     assert {**answer, "timestamp": answer["timestamp"][-1]} == {
-        "status": "ok", "version": settings.VERSION, "environment": "development", "timestamp": "Z",
-    }  # fmt: skip
+        "status": "ok",
+        "version": settings.VERSION,
+        "environment": "development",
+        "timestamp": "Z",
+    }
 
 
 def test_ready_says_what_it_looked_at():
     health._last = None
 
-    assert Client().get("/health/ready").json() == {"status": "ok", "database": "ok", "migrations": "ok", "redis": "ok"}
+    assert Client().get("/health/ready").json() == {
+        "status": "ok",
+        "database": "ok",
+        "migrations": "ok",
+        "redis": "ok",
+    }
 
 
 def test_ready_fails_first_when_the_process_is_about_to_stop():
@@ -48,7 +56,8 @@ def test_probes_answer_get_and_head_only(path):
 
 
 def test_ready_fails_while_a_migration_is_pending():
-    health._last, health._migrated = None, False
+    health._last = None
+    health._migrated = False
     MigrationRecorder.Migration.objects.filter(app="sites").latest("id").delete()
     try:
         answer = Client().get("/health/ready")

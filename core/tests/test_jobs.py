@@ -10,10 +10,12 @@ from django.db import connection, connections
 from django.utils.module_loading import import_string
 
 from config.celery import app
-from core import jobs, redis, tenancy
+from core import tenancy
+from core.jobs import periodic, queue
 from core.models import Job
-from sites import announcements
+from core.storage import redis
 from sites.models import Announcement
+from sites.serving import change_stream
 from sites.tests.factories import SiteFactory
 
 pytestmark = pytest.mark.django_db
@@ -38,7 +40,7 @@ def stored(row):
 def test_parallel_claims_share_the_rows_out_once(rows):
     def claim(_):
         try:
-            return [job.pk for job in jobs.claim(Announcement, now=NOW, limit=3)]
+            return [job.pk for job in queue.claim(Announcement, now=NOW, limit=3)]
         finally:
             connections.close_all()
 
@@ -49,10 +51,10 @@ def test_parallel_claims_share_the_rows_out_once(rows):
 
 
 def test_a_claim_whose_worker_died_is_claimed_again_after_its_lease(rows):
-    first = jobs.claim(Announcement, now=NOW)
+    first = queue.claim(Announcement, now=NOW)
 
-    assert jobs.claim(Announcement, now=NOW + jobs.LEASE - timedelta(seconds=1)) == []
-    again = jobs.claim(Announcement, now=NOW + jobs.LEASE)
+    assert queue.claim(Announcement, now=NOW + queue.LEASE - timedelta(seconds=1)) == []
+    again = queue.claim(Announcement, now=NOW + queue.LEASE)
     assert {job.pk for job in again} == {job.pk for job in first}
     assert {job.attempts for job in again} == {2}
 
@@ -61,10 +63,11 @@ def test_a_job_that_fails_is_tried_later_and_is_dead_in_the_end(rows):
     def fail():
         raise RuntimeError("secret text")
 
-    now, delays = NOW, []
+    now = NOW
+    delays = []
     while True:
-        (job,) = [job for job in jobs.claim(Announcement, now=now) if job.pk == rows[0].pk]
-        assert not jobs.run(job, fail, now=now)
+        (job,) = [job for job in queue.claim(Announcement, now=now) if job.pk == rows[0].pk]
+        assert not queue.run(job, fail, now=now)
         if job.state == Job.State.DEAD:
             break
         delays.append((job.due_at - now).total_seconds())
@@ -79,7 +82,9 @@ def test_a_job_that_fails_is_tried_later_and_is_dead_in_the_end(rows):
 def test_one_slot_is_claimed_once_by_any_number_of_beats():
     def claim(minute):
         try:
-            return jobs.claim_slot("tidy", every=timedelta(minutes=5), now=NOW + timedelta(minutes=minute))
+            return periodic.claim_slot(
+                "tidy", every=timedelta(minutes=5), now=NOW + timedelta(minutes=minute)
+            )
         finally:
             connections.close_all()
 
@@ -92,13 +97,13 @@ def test_one_slot_is_claimed_once_by_any_number_of_beats():
 
 
 def test_the_sweep_announces_what_redis_did_not_take_and_forgets_it(rows):
-    assert announcements.sweep(now=NOW) == 20
+    assert change_stream.sweep(now=NOW) == 20
 
-    entries = redis.client().xrange(announcements.STREAM)
+    entries = redis.client().xrange(change_stream.STREAM)
     assert sorted(fields[b"host"].decode() for _, fields in entries) == sorted(row.host for row in rows)
     with tenancy.context(tenancy.SYSTEM):
         assert Announcement.objects.count() == 0
-    assert announcements.sweep(now=NOW) == 0
+    assert change_stream.sweep(now=NOW) == 0
 
 
 def test_every_scheduled_task_exists_and_expires_with_its_period():
@@ -115,7 +120,8 @@ def test_every_scheduled_task_runs_twice_without_harm():
 
 @pytest.mark.commits
 def test_a_claim_passes_over_rows_that_somebody_holds(rows):
-    held, done = threading.Event(), threading.Event()
+    held = threading.Event()
+    done = threading.Event()
 
     def hold():
         try:
@@ -132,7 +138,7 @@ def test_a_claim_passes_over_rows_that_somebody_holds(rows):
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SET lock_timeout = '2s'")
-            claimed = jobs.claim(Announcement, now=NOW)
+            claimed = queue.claim(Announcement, now=NOW)
         finally:
             done.set()
             holding.result()
@@ -145,7 +151,7 @@ def test_a_nudge_reaches_the_broker_that_the_workers_read(django_capture_on_comm
     from core.tasks import deliver_mail
 
     with django_capture_on_commit_callbacks(execute=True):
-        jobs.nudge(deliver_mail)
+        queue.enqueue(deliver_mail)
 
     assert deliver_mail.app is app
     assert redis.client().llen("celery:celery") == 1
@@ -154,9 +160,9 @@ def test_a_nudge_reaches_the_broker_that_the_workers_read(django_capture_on_comm
 def test_a_nudge_that_no_broker_takes_is_only_lost(django_capture_on_commit_callbacks, monkeypatch):
     from core.tasks import deliver_mail
 
-    monkeypatch.setattr(redis, "call", lambda act: (_ for _ in ()).throw(redis.RedisAway))
+    monkeypatch.setattr(redis, "call", lambda act: (_ for _ in ()).throw(redis.RedisUnavailable))
 
     with django_capture_on_commit_callbacks(execute=True):
-        jobs.nudge(deliver_mail)
+        queue.enqueue(deliver_mail)
 
     assert redis.client().llen("celery:celery") == 0

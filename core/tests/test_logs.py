@@ -6,7 +6,7 @@ import pytest
 import structlog
 from django.test import Client
 
-from core import logs
+from core.observability import structured_logging
 
 CANARY = "hunter2-canary"
 
@@ -14,12 +14,12 @@ CANARY = "hunter2-canary"
 @pytest.fixture
 def lines(settings):
     """What is logged while the test runs, as JSON lines."""
-    logs.configure({"level": "INFO", "format": "json"})
+    structured_logging.configure({"level": "INFO", "format": "json"})
     stream = io.StringIO()
     handler = logging.getLogger().handlers[0]
     handler.setStream(stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    logs.configure(settings.LOGGING)
+    structured_logging.configure(settings.LOGGING)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,9 @@ def test_secrets_are_blanked_wherever_they_stand(lines, fields):
 def test_a_line_is_one_json_object_even_with_line_breaks_in_it(lines):
     structlog.get_logger("x").info("odd", path="/a\r\n{}\x1b[31m")
 
-    assert [(line["event"], line["path"], line["level"]) for line in lines()] == [("odd", "/a\r\n{}\x1b[31m", "info")]
+    assert [(line["event"], line["path"], line["level"]) for line in lines()] == [
+        ("odd", "/a\r\n{}\x1b[31m", "info")
+    ]
 
 
 @pytest.mark.django_db

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from config import embedded
-from core import mail
+from config import embedded_servers
+from core.jobs import mail
 from core.models import Mail
 
 pytestmark = pytest.mark.django_db
@@ -34,8 +34,10 @@ def use_server(settings, certificate, monkeypatch):
 
 def post_and_deliver(*, now=None):
     """Write one mail and try to deliver it; the row afterwards."""
-    row = mail.post(ADDRESS, "verify_email", link="https://app.example.com/account/verify-email#token")
-    mail.deliver(now=now or timezone.now())
+    row = mail.enqueue_mail(
+        ADDRESS, "verify_email", link="https://app.example.com/account/verify-email#token"
+    )
+    mail.deliver_due_mail(now=now or timezone.now())
     row.refresh_from_db()
     return row
 
@@ -70,13 +72,13 @@ def test_deliver_sends_nothing_where_tls_does_not_hold(use_server, mail_server, 
 
 
 def test_deliver_tries_again_when_the_server_was_away(use_server, mail_server):
-    port = embedded.free_port()
+    port = embedded_servers.free_port()
     use_server(port, smtps=True)
     row = post_and_deliver()
     assert (row.state, row.error) == ("waiting", "ConnectionRefusedError")
 
     server = mail_server("smtps", port=port)
-    mail.deliver(now=timezone.now() + timedelta(hours=1))
+    mail.deliver_due_mail(now=timezone.now() + timedelta(hours=1))
 
     row.refresh_from_db()
     assert row.state == "done"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rest_framework.exceptions import ParseError
 
 from core.errors import PayloadTooLarge
-from core.parsing import MAX_DEPTH, loads, nesting, read_bounded
+from core.http.json_parser import MAX_DEPTH, nesting_depth, parse_json, read_bounded
 
 JSON = st.recursive(
     st.none()
@@ -15,20 +15,25 @@ JSON = st.recursive(
     | st.integers(-(2**53), 2**53)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")), inner, max_size=4
+        )
+    ),
     max_leaves=20,
-)  # fmt: skip
+)
 
 
 @given(JSON, st.booleans())
 def test_loads_reads_back_whatever_is_json(value, ascii_only):
-    assert loads(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
+    assert parse_json(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
 
 
 @given(st.binary(max_size=200))
 def test_loads_refuses_or_reads_any_bytes_but_never_breaks(body):
     try:
-        found = loads(body)
+        found = parse_json(body)
     except ParseError:
         return
     assert found == json.loads(body.decode().strip() or "{}")
@@ -64,19 +69,19 @@ def test_loads_refuses_or_reads_any_bytes_but_never_breaks(body):
 )
 def test_loads_refuses(body):
     with pytest.raises(ParseError):
-        loads(body)
+        parse_json(body)
 
 
 def test_loads_takes_what_only_looks_dangerous():
     body = b'{"a": "[[[[{{{{", "b": "\\\\u0000", "c": "\\ud83d\\ude00", "d": "\\\\\\"["}'
 
-    assert loads(body) == {"a": "[[[[{{{{", "b": "\\u0000", "c": "😀", "d": '\\"['}
-    assert nesting(body) == 1
+    assert parse_json(body) == {"a": "[[[[{{{{", "b": "\\u0000", "c": "😀", "d": '\\"['}
+    assert nesting_depth(body) == 1
 
 
 def test_loads_takes_the_deepest_allowed():
-    assert nesting(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH) == MAX_DEPTH
-    assert loads(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)[0] is not None
+    assert nesting_depth(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH) == MAX_DEPTH
+    assert parse_json(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)[0] is not None
 
 
 def test_read_bounded_reads_no_more_than_one_byte_past_the_limit():

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.django_db
 
 # Tables with a site, owner or user column that stand behind the first fence alone (DESIGN 4.4).
 FIRST_FENCE_ONLY = {
-    # Events and their sums are read by analytics.store alone, whose functions all take one site, and copied by writers for all.
+    # Events and their sums are read by analytics.store alone, whose functions all take one site, and copied
+    # by writers for all.
     "analytics_event",
     "analytics_dirty",
     "analytics_salt",
@@ -55,7 +56,8 @@ def test_without_a_context_there_are_no_rows_and_none_may_be_made():
 
 
 def test_a_user_sees_and_changes_their_own_sites_only():
-    mine, theirs = SiteFactory(), SiteFactory()
+    mine = SiteFactory()
+    theirs = SiteFactory()
 
     with tenancy.context(tenancy.user_context(mine.owner_id)):
         assert sites_seen() == {mine.pk}
@@ -68,7 +70,8 @@ def test_a_user_sees_and_changes_their_own_sites_only():
 
 
 def test_nested_contexts_each_see_their_own_and_leaving_restores_the_outer():
-    first, second = SiteFactory(), SiteFactory()
+    first = SiteFactory()
+    second = SiteFactory()
 
     with tenancy.context(tenancy.user_context(first.owner_id)):
         with tenancy.context(tenancy.user_context(second.owner_id)):
@@ -81,7 +84,8 @@ def test_nested_contexts_each_see_their_own_and_leaving_restores_the_outer():
 
 
 def test_an_error_in_a_nested_context_restores_the_outer():
-    first, second = SiteFactory(), SiteFactory()
+    first = SiteFactory()
+    second = SiteFactory()
 
     with tenancy.context(tenancy.user_context(first.owner_id)):
         with pytest.raises(IntegrityError), tenancy.context(tenancy.SYSTEM):
@@ -129,13 +133,17 @@ def test_a_context_that_is_none_of_ours_shows_nothing(value):
 
 
 def test_the_public_sees_live_sites_and_their_live_release_only():
-    draft, live, hidden = SiteFactory(), SiteFactory(), SiteFactory()
+    draft = SiteFactory()
+    live = SiteFactory()
+    hidden = SiteFactory()
     with tenancy.context(tenancy.SYSTEM):
         old = Release.objects.create(site=live, number=1, blueprint={})
         new = Release.objects.create(site=live, number=2, blueprint={})
         Site.objects.filter(pk=live.pk).update(status="live", live_release=new)
         gone = Release.objects.create(site=hidden, number=1, blueprint={})
-        Site.objects.filter(pk=hidden.pk).update(status="live", live_release=gone, deleted_at="2026-01-01T00:00Z")
+        Site.objects.filter(pk=hidden.pk).update(
+            status="live", live_release=gone, deleted_at="2026-01-01T00:00Z"
+        )
 
     with tenancy.context(tenancy.PUBLIC):
         assert sites_seen() == {live.pk}
@@ -226,8 +234,15 @@ def test_access_is_unique_for_each_person_and_site():
 
 @pytest.mark.parametrize("column", ["id", "site_id", "number", "blueprint", "created_at"])
 def test_no_column_of_a_release_that_visitors_could_notice_is_changed(column):
-    site, elsewhere = SiteFactory(), SiteFactory()
-    other = {"id": uuid4(), "site_id": elsewhere.pk, "number": 7, "blueprint": {"a": 2}, "created_at": timezone.now()}
+    site = SiteFactory()
+    elsewhere = SiteFactory()
+    other = {
+        "id": uuid4(),
+        "site_id": elsewhere.pk,
+        "number": 7,
+        "blueprint": {"a": 2},
+        "created_at": timezone.now(),
+    }
 
     with tenancy.context(tenancy.SYSTEM):
         release = Release.objects.create(site=site, number=1, blueprint={"a": 1})

@@ -17,24 +17,38 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="FormerSlug",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
                 ("slug", models.CharField(max_length=100)),
             ],
         ),
         migrations.CreateModel(
             name="Invitation",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 ("email", models.EmailField(max_length=254)),
                 (
                     "role",
                     models.CharField(
-                        choices=[("editor", "Editor"), ("author", "Author"), ("viewer", "Viewer")], max_length=10
+                        choices=[("editor", "Editor"), ("author", "Author"), ("viewer", "Viewer")],
+                        max_length=10,
                     ),
                 ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("expires_at", models.DateTimeField()),
-                ("used_at", models.DateTimeField(help_text="When it was accepted, withdrawn or replaced.", null=True)),
+                (
+                    "used_at",
+                    models.DateTimeField(help_text="When it was accepted, withdrawn or replaced.", null=True),
+                ),
             ],
             options={
                 "ordering": ["-id"],
@@ -43,7 +57,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Post",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 ("slug", models.CharField(max_length=100)),
                 ("title", models.CharField(max_length=200)),
                 ("excerpt", models.CharField(blank=True, default="", max_length=500)),
@@ -68,7 +87,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Preview",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("expires_at", models.DateTimeField()),
             ],
@@ -79,7 +103,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Review",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 (
                     "state",
                     models.CharField(
@@ -105,20 +134,38 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Schedule",
             fields=[
-                ("id", models.UUIDField(default=core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=core.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 (
                     "state",
                     models.CharField(
-                        choices=[("waiting", "Waiting"), ("running", "Running"), ("done", "Done"), ("dead", "Dead")],
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("running", "Running"),
+                            ("done", "Done"),
+                            ("dead", "Dead"),
+                        ],
                         default="waiting",
                         max_length=10,
                     ),
                 ),
                 ("attempts", models.PositiveSmallIntegerField(default=0)),
-                ("due_at", models.DateTimeField(help_text="When to try next; while running, when the lease ends.")),
+                (
+                    "due_at",
+                    models.DateTimeField(help_text="When to try next; while running, when the lease ends."),
+                ),
                 ("error", models.CharField(blank=True, default="", max_length=200)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
-                ("act", models.CharField(choices=[("publish", "Publish"), ("unpublish", "Unpublish")], max_length=10)),
+                (
+                    "act",
+                    models.CharField(
+                        choices=[("publish", "Publish"), ("unpublish", "Unpublish")], max_length=10
+                    ),
+                ),
                 ("at", models.DateTimeField()),
                 ("note", models.CharField(blank=True, default="", max_length=500)),
             ],
@@ -144,13 +191,20 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="site",
             name="posts_version",
-            field=models.PositiveIntegerField(default=0, help_text="Counts changes of what visitors see of its posts."),
+            field=models.PositiveIntegerField(
+                default=0, help_text="Counts changes of what visitors see of its posts."
+            ),
         ),
         migrations.AlterField(
             model_name="access",
             name="role",
             field=models.CharField(
-                choices=[("owner", "Owner"), ("editor", "Editor"), ("author", "Author"), ("viewer", "Viewer")],
+                choices=[
+                    ("owner", "Owner"),
+                    ("editor", "Editor"),
+                    ("author", "Author"),
+                    ("viewer", "Viewer"),
+                ],
                 max_length=10,
             ),
         ),
@@ -158,7 +212,9 @@ class Migration(migrations.Migration):
             model_name="access",
             name="user",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="site_access", to=settings.AUTH_USER_MODEL
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="site_access",
+                to=settings.AUTH_USER_MODEL,
             ),
         ),
         migrations.AddConstraint(
@@ -170,13 +226,18 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="formerslug",
             name="site",
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="sites.site"),
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="sites.site"
+            ),
         ),
         migrations.AddField(
             model_name="invitation",
             name="author",
             field=models.ForeignKey(
-                null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to=settings.AUTH_USER_MODEL
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
             ),
         ),
         migrations.AddField(
@@ -190,13 +251,18 @@ class Migration(migrations.Migration):
             model_name="post",
             name="author",
             field=models.ForeignKey(
-                null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to=settings.AUTH_USER_MODEL
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
             ),
         ),
         migrations.AddField(
             model_name="post",
             name="site",
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="posts", to="sites.site"),
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="posts", to="sites.site"
+            ),
         ),
         migrations.AddField(
             model_name="formerslug",
@@ -237,14 +303,20 @@ class Migration(migrations.Migration):
             model_name="review",
             name="author",
             field=models.ForeignKey(
-                null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to=settings.AUTH_USER_MODEL
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
             ),
         ),
         migrations.AddField(
             model_name="review",
             name="editor",
             field=models.ForeignKey(
-                null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to=settings.AUTH_USER_MODEL
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
             ),
         ),
         migrations.AddField(
@@ -265,7 +337,10 @@ class Migration(migrations.Migration):
             model_name="schedule",
             name="author",
             field=models.ForeignKey(
-                null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to=settings.AUTH_USER_MODEL
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
             ),
         ),
         migrations.AddField(
@@ -289,7 +364,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="invitation",
             constraint=models.UniqueConstraint(
-                models.F("site"), models.F("email"), condition=models.Q(("used_at", None)), name="invitation_open_once"
+                models.F("site"),
+                models.F("email"),
+                condition=models.Q(("used_at", None)),
+                name="invitation_open_once",
             ),
         ),
         migrations.AddIndex(
@@ -305,13 +383,17 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="post",
             index=models.Index(
-                models.F("published_at"), condition=models.Q(("deleted_at", None), ("live", False)), name="post_due"
+                models.F("published_at"),
+                condition=models.Q(("deleted_at", None), ("live", False)),
+                name="post_due",
             ),
         ),
         migrations.AddIndex(
             model_name="post",
             index=models.Index(
-                models.F("deleted_at"), condition=models.Q(("deleted_at", None), _negated=True), name="post_deleted"
+                models.F("deleted_at"),
+                condition=models.Q(("deleted_at", None), _negated=True),
+                name="post_deleted",
             ),
         ),
         migrations.AddConstraint(
@@ -321,7 +403,9 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="post",
             constraint=models.CheckConstraint(
-                condition=models.Q(("live", False), models.Q(("published_at", None), _negated=True), _connector="OR"),
+                condition=models.Q(
+                    ("live", False), models.Q(("published_at", None), _negated=True), _connector="OR"
+                ),
                 name="post_live",
             ),
         ),
@@ -342,13 +426,17 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="schedule",
             index=models.Index(
-                models.F("due_at"), condition=models.Q(("state__in", ["waiting", "running"])), name="schedule_due"
+                models.F("due_at"),
+                condition=models.Q(("state__in", ["waiting", "running"])),
+                name="schedule_due",
             ),
         ),
         migrations.AddConstraint(
             model_name="schedule",
             constraint=models.CheckConstraint(
-                condition=models.Q(("act", "unpublish"), models.Q(("revision", None), _negated=True), _connector="XOR"),
+                condition=models.Q(
+                    ("act", "unpublish"), models.Q(("revision", None), _negated=True), _connector="XOR"
+                ),
                 name="schedule_revision",
             ),
         ),

@@ -14,8 +14,9 @@ from django.db import connection, transaction
 from accounts.models import User, normalise_email
 from audit.actors import SYSTEM, Actor
 from audit.services import record
-from core import keys, mail, tenancy
+from core import encryption, tenancy
 from core.errors import NotFound
+from core.jobs import mail
 from sites.errors import (
     AlreadyMember,
     InvitationForOther,
@@ -28,7 +29,7 @@ from sites.errors import (
 )
 from sites.models import Access, Invitation, Post, Preview, Schedule, Site
 from sites.services.posts import show_posts
-from sites.services.websites import changed, check_room, locked
+from sites.services.sites import changed, check_room, locked
 from sites.subdomains import host_of
 
 MAX_MEMBERS = 100  # of a site, open invitations among them
@@ -41,7 +42,9 @@ PLAIN = re.compile(r"(?:[\w &'’,!?()+–-]|\.(?= |$))+")  # what no mail progr
 
 
 def hold_role(site_id: UUID, person: UUID, *, alone: bool) -> str:
-    """The role that somebody has until the transaction ends: whoever changes it waits. Raises NotFound when there is none.
+    """The role that somebody has until the transaction ends: whoever changes it waits.
+
+    Raises NotFound when there is none.
 
     `alone` for what changes roles itself, so that two such acts do not wait for each other.
     """
@@ -62,7 +65,8 @@ def invite(site: Site, *, email: str, role: str, actor: Actor, now: datetime) ->
     """
     if actor.id is not None:
         _held(actor.id)  # two sites of one person must not pass the bound together
-    site, email = locked(site), normalise_email(email)
+    site = locked(site)
+    email = normalise_email(email)
     if Access.objects.filter(site=site, user__email=email, user__deleted_at=None).exists():
         raise AlreadyMember
     Invitation.objects.filter(site=site, email=email, used_at=None).update(used_at=now)
@@ -84,7 +88,7 @@ def invite(site: Site, *, email: str, role: str, actor: Actor, now: datetime) ->
         "inviter": inviter or settings.APP_HOST,
         "link": link,
     }
-    mail.post(email, "invitation", until=made.expires_at, **facts)
+    mail.enqueue_mail(email, "invitation", until=made.expires_at, **facts)
     return made
 
 
@@ -103,12 +107,12 @@ def withdraw_invitation(invitation: Invitation, *, actor: Actor, now: datetime) 
 
 
 def token_of(invitation: Invitation) -> str:
-    return keys.token(SIGNATURE, invitation.pk)
+    return encryption.make_token(SIGNATURE, invitation.pk)
 
 
 def find_invitation(token: str, *, now: datetime) -> Invitation:
     """What a mailed link invites to. In context `system`. Raises InvitationRefused."""
-    if (pk := keys.read_token(SIGNATURE, token)) is None:
+    if (pk := encryption.read_token(SIGNATURE, token)) is None:
         raise InvitationRefused
     open_ones = Invitation.objects.select_related("site", "author").filter(used_at=None, expires_at__gt=now)
     found = open_ones.filter(pk=pk, site__deleted_at=None).first()
@@ -134,14 +138,26 @@ def accept_invitation(token: str, *, actor: Actor, now: datetime) -> tuple[Site,
     if Access.objects.filter(site=site, user=person).exists():
         raise AlreadyMember
     Access.objects.create(site=site, user=person, role=found.role)
-    record("member.joined", actor=actor, subject=site, member=person.pk, role=found.role, invited_by=found.author_id)
+    record(
+        "member.joined",
+        actor=actor,
+        subject=site,
+        member=person.pk,
+        role=found.role,
+        invited_by=found.author_id,
+    )
     changed(site)
     return site, found.role
 
 
 def _held(pk: UUID) -> User:
     """The row of an open account, held. Raises NotFound."""
-    person = User.objects.alive().select_for_update(no_key=True, of=("self",)).filter(pk=pk, is_active=True).first()
+    person = (
+        User.objects.alive()
+        .select_for_update(no_key=True, of=("self",))
+        .filter(pk=pk, is_active=True)
+        .first()
+    )
     if person is None:
         raise NotFound
     return person
@@ -162,7 +178,10 @@ def change_role(site: Site, member: UUID, role: str, *, actor: Actor) -> None:
 
 
 def remove_member(site: Site, member: UUID, *, actor: Actor) -> None:
-    """A member goes, or leaves. Preview links and planned changes of theirs go too. Raises NotFound, OwnerStays."""
+    """A member goes, or leaves.
+
+    Preview links and planned changes of theirs go too. Raises NotFound, OwnerStays.
+    """
     with tenancy.context(tenancy.SYSTEM):  # viewers may leave, and write nothing else
         access = _access(site, member)
         site = locked(site)
@@ -184,7 +203,9 @@ def _access(site: Site, member: UUID) -> Access:
 def _end_what_they_started(site: Site, member: UUID, *, actor: Actor, keep_previews: bool) -> None:
     """Links and plans of somebody who may not make them any more must not outlive their rights."""
     _end(
-        Schedule.objects.filter(state__in=Schedule.OPEN, site=site, author_id=member), "site.schedule_cancelled", actor
+        Schedule.objects.filter(state__in=Schedule.OPEN, site=site, author_id=member),
+        "site.schedule_cancelled",
+        actor,
     )
     if not keep_previews:
         _end(Preview.objects.filter(site=site, author_id=member), "preview.revoked", actor)
@@ -197,20 +218,31 @@ def _end(rows: Any, event: str, actor: Actor) -> None:
 
 
 def end_work_of(person: UUID, moment: datetime) -> None:
-    """The part of members in hiding a person: what they started on the sites of others ends, and their name leaves the pages."""
+    """The part of members in hiding a person: what they started on the sites of others ends, and their name
+    leaves the pages.
+    """
     with tenancy.context(tenancy.SYSTEM):
-        plans = Schedule.objects.filter(state__in=Schedule.OPEN, author_id=person).exclude(site__owner_id=person)
+        plans = Schedule.objects.filter(state__in=Schedule.OPEN, author_id=person).exclude(
+            site__owner_id=person
+        )
         _end(plans, "site.schedule_cancelled", SYSTEM)
         _end(Preview.objects.filter(author_id=person), "preview.revoked", SYSTEM)
-        for site in Site.objects.alive().filter(posts__in=Post.objects.shown().filter(author_id=person)).distinct():
+        for site in (
+            Site.objects.alive().filter(posts__in=Post.objects.shown().filter(author_id=person)).distinct()
+        ):
             show_posts(locked(site))
 
 
 @transaction.atomic
 def transfer_site(site: Site, member: UUID, *, actor: Actor) -> Site:
-    """Make a member the owner; the owner becomes an editor. Both get a mail. Raises NotMember, TooManySites, NotFound."""
+    """Make a member the owner; the owner becomes an editor.
+
+    Both get a mail. Raises NotMember, TooManySites, NotFound.
+    """
     before = site.owner_id
-    both = Access.objects.select_for_update().filter(site=site, user_id__in=[before, member]).order_by("user_id")
+    both = (
+        Access.objects.select_for_update().filter(site=site, user_id__in=[before, member]).order_by("user_id")
+    )
     roles = {access.user_id: access for access in both}
     if member == before or member not in roles:
         raise NotMember
@@ -219,20 +251,33 @@ def transfer_site(site: Site, member: UUID, *, actor: Actor) -> Site:
     if site.owner_id != before:
         raise NotFound
     check_room(member)
-    for pk, role in ((before, Access.Role.EDITOR), (member, Access.Role.OWNER)):  # first down: there is one owner
+    for pk, role in (
+        (before, Access.Role.EDITOR),
+        (member, Access.Role.OWNER),
+    ):  # first down: there is one owner
         roles[pk].role = role
         roles[pk].save(update_fields=["role"])
-    site.owner_id, site.version = member, site.version + 1
+    site.owner_id = member
+    site.version = site.version + 1
     site.save(update_fields=["owner", "version", "updated_at"])
     record("site.transferred", actor=actor, subject=site, changes={"owner": [str(before), str(member)]})
     for pk, template in ((before, "site_handed_over"), (member, "site_received")):
-        mail.post(people[pk].email, template, person=pk, site=mail_name(site), other=people[{before: member, member: before}[pk]].email)  # fmt: skip
+        mail.enqueue_mail(
+            people[pk].email,
+            template,
+            person=pk,
+            site=mail_name(site),
+            other=people[{before: member, member: before}[pk]].email,
+        )
     changed(site)
     return site
 
 
-def forget_invitations(*, before: datetime) -> int:
-    """Delete invitations that ended before then, and the addresses with them; return how many. In context `system`."""
+def delete_expired_invitations(*, before: datetime) -> int:
+    """Delete invitations that ended before then, and the addresses with them; return how many.
+
+    In context `system`.
+    """
     return Invitation.objects.filter(expires_at__lt=before).delete()[0]
 
 

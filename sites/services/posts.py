@@ -11,11 +11,12 @@ from audit.actors import SYSTEM, Actor
 from audit.services import record
 from core import tenancy
 from core.errors import FieldProblem, Invalid
-from core.preconditions import IfMatch
-from sites import announcements, blueprint
+from core.http.preconditions import IfMatch
+from sites.blueprint import schema
 from sites.errors import NotDeleted, RoleTooLow, SlugTaken, TooManyPosts
 from sites.models import Access, Draft, EachAt, FormerSlug, Post, Site
-from sites.services.websites import locked
+from sites.services.sites import locked
+from sites.serving import change_stream
 from sites.subdomains import host_of
 
 MAX_POSTS = 20_000  # of a site, deleted ones included
@@ -57,7 +58,8 @@ def change_post(
     site, post = _locked(post)
     if_match.check(post.version)
     _guard(post, facts, role=role, actor=actor)
-    before, old_slug = post.live, post.slug
+    before = post.live
+    old_slug = post.slug
     _apply(post, facts, now=now)
     post.version += 1
     _save(post)
@@ -72,11 +74,15 @@ def change_post(
 
 @transaction.atomic
 def delete_post(post: Post, *, actor: Actor, role: Access.Role, if_match: IfMatch, now: datetime) -> None:
-    """Hide a post at once; its slug stays reserved while it can be restored. Raises PreconditionFailed, RoleTooLow."""
+    """Hide a post at once; its slug stays reserved while it can be restored.
+
+    Raises PreconditionFailed, RoleTooLow.
+    """
     site, post = _locked(post)
     if_match.check(post.version)
     _guard(post, {}, role=role, actor=actor)
-    post.deleted_at, post.version = now, post.version + 1
+    post.deleted_at = now
+    post.version = post.version + 1
     _save(post)
     record("post.deleted", actor=actor, subject=post)
     if post.live:
@@ -90,7 +96,8 @@ def restore_post(post: Post, *, actor: Actor, role: Access.Role) -> Post:
     _guard(post, {}, role=role, actor=actor)
     if post.deleted_at is None:
         raise NotDeleted
-    post.deleted_at, post.version = None, post.version + 1
+    post.deleted_at = None
+    post.version = post.version + 1
     _save(post)
     record("post.restored", actor=actor, subject=post)
     if post.live:
@@ -108,7 +115,9 @@ def publish_due_posts(*, now: datetime) -> int:
         with tenancy.context(tenancy.SYSTEM):
             site = locked(found)
             posts = list(due.filter(site=site).defer("blocks").select_for_update(of=("self",))[:BATCH])
-            Post.objects.filter(pk__in=[post.pk for post in posts]).update(live=True, version=F("version") + 1)
+            Post.objects.filter(pk__in=[post.pk for post in posts]).update(
+                live=True, version=F("version") + 1
+            )
             for post in posts:
                 record("post.published", actor=SYSTEM, subject=post)
             if posts:
@@ -133,14 +142,20 @@ def purge_posts(before: datetime) -> int:
 
 
 def _locked(post: Post, *, deleted: bool = False) -> tuple[Site, Post]:
-    """The site's row, then the post's, as they are now. Raises DoesNotExist, for a deleted post too unless that is wanted."""
+    """The site's row, then the post's, as they are now.
+
+    Raises DoesNotExist, for a deleted post too unless that is wanted.
+    """
     site = locked(post.site)
     rows = Post.objects.get_queryset() if deleted else Post.objects.alive()
     return site, rows.select_for_update(of=("self",), no_key=True).get(pk=post.pk)
 
 
 def _guard(post: Post, facts: dict[str, Any], *, role: Access.Role, actor: Actor) -> None:
-    """An author writes posts of their own until they are published; the rest is for editors. Raises RoleTooLow."""
+    """An author writes posts of their own until they are published; the rest is for editors.
+
+    Raises RoleTooLow.
+    """
     if role.reaches(Access.Role.EDITOR):
         return
     own = post.author_id == actor.id and post.published_at is None
@@ -152,7 +167,7 @@ def _checked(site: Site, facts: dict[str, Any]) -> dict[str, Any]:
     """With validated blocks, before anything is held: that may take a while. Raises Invalid."""
     if "blocks" not in facts:
         return dict(facts)
-    return {**facts, "blocks": blueprint.validate_blocks(facts["blocks"], pages=_pages_of(site))}
+    return {**facts, "blocks": schema.validate_blocks(facts["blocks"], pages=_pages_of(site))}
 
 
 def _apply(post: Post, facts: dict[str, Any], *, now: datetime) -> None:
@@ -166,12 +181,16 @@ def _apply(post: Post, facts: dict[str, Any], *, now: datetime) -> None:
 
 def _pages_of(site: Site) -> set[str]:
     """The ids of the pages that links may name."""
-    return set(Draft.objects.filter(site=site).values_list(EachAt("blueprint", "$.pages[*].id"), flat=True).get())
+    return set(
+        Draft.objects.filter(site=site).values_list(EachAt("blueprint", "$.pages[*].id"), flat=True).get()
+    )
 
 
 def _member(site: Site, person: Any) -> Any:
     """The id of somebody who may write here. Raises Invalid."""
-    writers = Access.objects.filter(site=site, user__deleted_at=None, user__is_active=True).exclude(role="viewer")
+    writers = Access.objects.filter(site=site, user__deleted_at=None, user__is_active=True).exclude(
+        role="viewer"
+    )
     if person is not None and not writers.filter(user_id=person).exists():
         raise Invalid([FieldProblem("/author", "not_member", "This is no member who writes here.")])
     return person
@@ -190,9 +209,13 @@ def _free_slug(site: Site, title: str) -> str:
     base = slugify(title)[: SLUG_LENGTH - 6].strip("-") or "post"
     rows = (Post.objects, FormerSlug.objects)  # an address that leads somewhere is not given away by accident
     taken = {
-        slug for found in rows for slug in found.filter(site=site, slug__startswith=base).values_list("slug", flat=True)
+        slug
+        for found in rows
+        for slug in found.filter(site=site, slug__startswith=base).values_list("slug", flat=True)
     }
-    return next(slug for slug in (base, *(f"{base}-{n}" for n in range(2, MAX_POSTS + 2))) if slug not in taken)
+    return next(
+        slug for slug in (base, *(f"{base}-{n}" for n in range(2, MAX_POSTS + 2))) if slug not in taken
+    )
 
 
 def _record_showing(post: Post, *, before: bool, actor: Actor) -> None:
@@ -205,4 +228,4 @@ def show_posts(site: Site) -> None:
     site.posts_version += 1
     site.save(update_fields=["posts_version"])
     if site.status == Site.Status.LIVE:
-        announcements.announce(site, host_of(site.subdomain))
+        change_stream.announce(site, host_of(site.subdomain))

@@ -1,4 +1,7 @@
-"""What visitors see: published, planned, taken off, rolled back. Callers are in a tenancy context that sees the site."""
+"""What visitors see: published, planned, taken off, rolled back.
+
+Callers are in a tenancy context that sees the site.
+"""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -10,11 +13,11 @@ from django.utils import timezone
 
 from audit.actors import SYSTEM, Actor
 from audit.services import record
-from core import jobs, tenancy
+from core import tenancy
 from core.errors import DomainError, NotFound
+from core.http.preconditions import IfMatch
+from core.jobs import queue
 from core.models import Job
-from core.preconditions import IfMatch
-from sites import announcements
 from sites.errors import (
     AuthorGone,
     NotPublished,
@@ -28,7 +31,8 @@ from sites.errors import (
 )
 from sites.models import Draft, PageCount, Release, Revision, Schedule, Site
 from sites.services.posts import publish_due_posts
-from sites.services.websites import changed, locked
+from sites.services.sites import changed, locked
+from sites.serving import change_stream
 from sites.subdomains import host_of
 
 MAX_SCHEDULES = 20  # waiting ones of a site
@@ -41,7 +45,10 @@ FARTHEST = timedelta(days=730)
 
 @transaction.atomic
 def publish_site(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "") -> Release:
-    """Freeze the draft as the next release and show it to visitors. Raises SiteArchived, SiteEmpty, PreconditionFailed."""
+    """Freeze the draft as the next release and show it to visitors.
+
+    Raises SiteArchived, SiteEmpty, PreconditionFailed.
+    """
     site = locked(site)
     draft = _draft(site, if_match=if_match)
     return release_copy(site, draft, actor=actor, author_id=actor.id, note=note)
@@ -57,12 +64,16 @@ def _draft(site: Site, *, if_match: IfMatch) -> Draft:
 def release_copy(
     site: Site, source: Draft | Revision, *, actor: Actor, author_id: UUID | None, note: str, **facts: Any
 ) -> Release:
-    """Show visitors what `source` holds, copied within the database; the site is locked. `facts` go into the trail.
+    """Show visitors what `source` holds, copied within the database; the site is locked.
+
+    `facts` go into the trail.
 
     Raises SiteArchived, SiteEmpty.
     """
     check_publishable(site, source)
-    release = Release(site=site, number=site.next_release, note=note, author_id=author_id, created_at=timezone.now())
+    release = Release(
+        site=site, number=site.next_release, note=note, author_id=author_id, created_at=timezone.now()
+    )
     copy = COPY.format(source=source._meta.db_table, key=source._meta.pk.column)
     with connection.cursor() as cursor:
         cursor.execute(copy, [release.pk, release.number, note, author_id, release.created_at, source.pk])
@@ -94,9 +105,13 @@ def roll_back(site: Site, release: Release, *, actor: Actor) -> Release:
 
 
 def _show(site: Site, release: Release) -> None:
-    site.status, site.live_release, site.version = Site.Status.LIVE, release, site.version + 1
+    site.status = Site.Status.LIVE
+    site.live_release = release
+    site.version = site.version + 1
     site.save(update_fields=["status", "live_release", "next_release", "version", "updated_at"])
-    announcements.announce(site, host_of(site.subdomain))  # after commit: every process drops its pages of this site
+    change_stream.announce(
+        site, host_of(site.subdomain)
+    )  # after commit: every process drops its pages of this site
     changed(site)
 
 
@@ -106,10 +121,12 @@ def unpublish_site(site: Site, *, actor: Actor, **facts: Any) -> Site:
     site = locked(site)
     if site.status != Site.Status.LIVE:
         raise NotPublished
-    site.status, site.live_release, site.version = Site.Status.DRAFT, None, site.version + 1
+    site.status = Site.Status.DRAFT
+    site.live_release = None
+    site.version = site.version + 1
     site.save(update_fields=["status", "live_release", "version", "updated_at"])
     record("site.unpublished", actor=actor, subject=site, **facts)
-    announcements.announce(site, host_of(site.subdomain))
+    change_stream.announce(site, host_of(site.subdomain))
     changed(site)
     return site
 
@@ -161,12 +178,15 @@ def cancel_schedule(schedule: Schedule, *, actor: Actor) -> None:
 
 def run_due_schedules(*, now: datetime) -> int:
     """Do what is due, each once however many workers ask; return how many were done."""
-    due = jobs.claim(Schedule, now=now)
-    return sum(jobs.run(planned, partial(_run, planned), now=now) for planned in due)
+    due = queue.claim(Schedule, now=now)
+    return sum(queue.run(planned, partial(_run, planned), now=now) for planned in due)
 
 
 def publish_scheduled(*, now: datetime) -> int:
-    """Everything that is due: planned changes of sites, and posts; return how many. Any number of callers may ask at once."""
+    """Everything that is due: planned changes of sites, and posts; return how many.
+
+    Any number of callers may ask at once.
+    """
     return run_due_schedules(now=now) + publish_due_posts(now=now)
 
 
@@ -193,7 +213,9 @@ def _change(site: Site | None, held: Schedule) -> None:
         raise NotFound
     if held.author is None or held.author.deleted_at or not held.author.is_active:
         raise AuthorGone
-    if Release.objects.filter(site=site, created_at__gt=held.at).exists():  # it comes late, after somebody published
+    if Release.objects.filter(
+        site=site, created_at__gt=held.at
+    ).exists():  # it comes late, after somebody published
         raise Overtaken
     if held.act == Schedule.Act.UNPUBLISH:
         unpublish_site(site, actor=SYSTEM, schedule=held.pk)
@@ -203,6 +225,9 @@ def _change(site: Site | None, held: Schedule) -> None:
     release_copy(site, held.revision, actor=SYSTEM, author_id=author, note=held.note, schedule=held.pk)
 
 
-def forget_schedules(*, before: datetime) -> int:
-    """Delete planned changes of before then that do not wait any more; return how many. In context `system`."""
+def delete_finished_schedules(*, before: datetime) -> int:
+    """Delete planned changes of before then that do not wait any more; return how many.
+
+    In context `system`.
+    """
     return Schedule.objects.filter(at__lt=before).exclude(state__in=Schedule.OPEN).delete()[0]

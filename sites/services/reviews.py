@@ -9,13 +9,13 @@ from django.db import IntegrityError, transaction
 from accounts.models import User
 from audit.actors import Actor
 from audit.services import record
-from core import mail
-from core.preconditions import IfMatch
+from core.http.preconditions import IfMatch
+from core.jobs import mail
 from sites.errors import ReviewAnswered, ReviewOpen
 from sites.models import Access, Release, Review, Site
 from sites.services.members import mail_name
 from sites.services.publishing import check_publishable, release_copy, revision_of_draft
-from sites.services.websites import locked
+from sites.services.sites import locked
 
 AN_HOUR = 5  # reviews of one site that are mailed about
 EDITORS = [Access.Role.OWNER, Access.Role.EDITOR]
@@ -23,7 +23,9 @@ EDITORS = [Access.Role.OWNER, Access.Role.EDITOR]
 
 @transaction.atomic
 def ask_for_review(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "") -> Review:
-    """Ask the editors to publish the draft as it is now; they get a mail. One review of a site is open at a time.
+    """Ask the editors to publish the draft as it is now; they get a mail.
+
+    One review of a site is open at a time.
 
     Raises ReviewOpen, SiteArchived, SiteEmpty, PreconditionFailed.
     """
@@ -36,9 +38,14 @@ def ask_for_review(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "
     except IntegrityError:
         raise ReviewOpen from None
     record("review.asked", actor=actor, subject=review, version=revision.version)
-    if Review.objects.filter(site=site, created_at__gt=review.created_at - timedelta(hours=1)).count() > AN_HOUR:
+    if (
+        Review.objects.filter(site=site, created_at__gt=review.created_at - timedelta(hours=1)).count()
+        > AN_HOUR
+    ):
         return review  # asking and withdrawing all day must not fill mailboxes
-    editors = User.objects.alive().filter(site_access__site=site, site_access__role__in=EDITORS, is_active=True)
+    editors = User.objects.alive().filter(
+        site_access__site=site, site_access__role__in=EDITORS, is_active=True
+    )
     for editor in editors.exclude(pk__in=[actor.id]):
         _tell(editor, "review_asked", site)
     return review
@@ -46,7 +53,10 @@ def ask_for_review(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "
 
 @transaction.atomic
 def approve_review(review: Review, *, actor: Actor, now: datetime, comment: str = "") -> Release:
-    """Publish exactly what was asked about, whatever the draft is by now. Raises ReviewAnswered, SiteArchived, SiteEmpty."""
+    """Publish exactly what was asked about, whatever the draft is by now.
+
+    Raises ReviewAnswered, SiteArchived, SiteEmpty.
+    """
     site = locked(review.site)
     held = _open(review)
     assert held.revision is not None
@@ -87,7 +97,9 @@ def _open(review: Review) -> Review:
 
 
 def _answer(review: Review, state: str, *, actor: Actor, now: datetime, **answer: Any) -> None:
-    review.state, review.editor_id, review.answered_at = state, actor.id, now
+    review.state = state
+    review.editor_id = actor.id
+    review.answered_at = now
     review.comment = answer.get("comment", "")
     review.save(update_fields=["state", "editor", "answered_at", "comment"])
     record(f"review.{state}", actor=actor, subject=review)
@@ -102,5 +114,7 @@ def _tell_author(review: Review, site: Site, *, actor: Actor) -> None:
 
 
 def _tell(person: User, template: str, site: Site) -> None:
-    link = f"{settings.FRONT_END_URL}/sites/{site.pk}" if settings.ENV.front_end_url else ""  # we have no such page
-    mail.post(person.email, template, person=person.pk, site=mail_name(site), link=link)
+    link = (
+        f"{settings.FRONT_END_URL}/sites/{site.pk}" if settings.ENV.front_end_url else ""
+    )  # we have no such page
+    mail.enqueue_mail(person.email, template, person=person.pk, site=mail_name(site), link=link)

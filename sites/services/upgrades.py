@@ -9,7 +9,7 @@ from audit.actors import SYSTEM
 from audit.services import record
 from core import tenancy
 from core.errors import FieldProblem, Invalid
-from sites import blueprint
+from sites.blueprint import schema
 from sites.models import Draft, Post, Release, Revision
 from sites.services.drafts import compact, keep_revision
 
@@ -33,7 +33,9 @@ class Found:
 
 
 def upgrade_blueprints(*, dry_run: bool) -> Iterator[Found]:
-    """Bring drafts and posts to the newest block shapes; yield each that was older. A faulty one is left as it is.
+    """Bring drafts and posts to the newest block shapes; yield each that was older.
+
+    A faulty one is left as it is.
 
     Releases and revisions never change: they are upgraded each time they are read.
     """
@@ -51,7 +53,8 @@ def upgrade_blueprints(*, dry_run: bool) -> Iterator[Found]:
 
 
 def _keep_draft(draft: Draft, found: Found) -> None:
-    draft.version, draft.author = draft.version + 1, None
+    draft.version = draft.version + 1
+    draft.author = None
     draft.save(update_fields=["blueprint", "version", "author", "updated_at"])
     keep_revision(draft, compact(draft.blueprint))
     record("draft.upgraded", actor=SYSTEM, subject=draft.site, version=draft.version, blocks=found.older)
@@ -64,7 +67,9 @@ def _keep_post(post: Post, found: Found) -> None:
 
 
 def check_blueprints(*, revisions: bool) -> Iterator[Found]:
-    """Look through every draft, release and post, and revisions where asked; yield what was found out about each."""
+    """Look through every draft, release and post, and revisions where asked; yield what was found out about
+    each.
+    """
     kinds: list[Any] = [Draft, Release, Post, *([Revision] if revisions else [])]
     for model in kinds:
         with tenancy.context(tenancy.SYSTEM):
@@ -76,11 +81,11 @@ def look(row: Any) -> Found:
     """Upgrade what a row has, in memory, and validate a copy of it."""
     is_post = isinstance(row, Post)
     document: Any = {"pages": [{"blocks": row.blocks}]} if is_post else row.blueprint
-    older = blueprint.upgrade(document)
+    older = schema.upgrade(document)
     check: Callable[[], Any] = (
-        (lambda: blueprint.validate_blocks(row.blocks, pages=None))
+        (lambda: schema.validate_blocks(row.blocks, pages=None))
         if is_post
-        else (lambda: blueprint.validate(document))
+        else (lambda: schema.validate(document))
     )
     try:
         check()

@@ -12,12 +12,12 @@ from django.template.loader import get_template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from sites import render
-from sites.articles import address as articles_address
-from sites.blocks import block_types
-from sites.blocks.fields import Link, Picture, clean
+from sites.blueprint.blocks import block_types
+from sites.blueprint.blocks.fields import Link, Picture, clean
 from sites.models import Post
-from sites.pictures import shipped_pictures
+from sites.serving import rendering
+from sites.serving.post_pages import address as articles_address
+from sites.serving.template_pictures import shipped_pictures
 
 register = template.Library()
 EAGER = mark_safe('fetchpriority="high"')
@@ -38,7 +38,7 @@ def blocks(context: Context, children: list[Any]) -> SafeString:
 @register.simple_tag(takes_context=True)
 def href(context: Context, link: Link) -> str:
     """The address a link leads to."""
-    return render.href(link, context["paths"], context["prefix"])
+    return rendering.href(link, context["paths"], context["prefix"])
 
 
 @register.simple_tag(takes_context=True)
@@ -80,7 +80,9 @@ def date_locale(tag: str) -> Locale:
 
 
 @register.simple_tag(takes_context=True)
-def picture(context: Context, image: Picture | None, sizes: str = "100vw", css: str = "", eager: bool = False) -> str:
+def picture(
+    context: Context, image: Picture | None, sizes: str = "100vw", css: str = "", eager: bool = False
+) -> str:
     """An `img` that lets the browser choose its width; nothing when the picture is not there."""
     known = shipped_pictures().get(image.asset) if image else None
     if image is None or known is None:
@@ -89,7 +91,7 @@ def picture(context: Context, image: Picture | None, sizes: str = "100vw", css: 
     return format_html(
         '<img class="{}" src="{}" srcset="{}" sizes="{}" width="{}" height="{}" alt="{}" {}>',
         css,
-        render.within(known.src, prefix),
+        rendering.within(known.src, prefix),
         known.srcset.replace("/_/a/", f"{prefix}/_/a/"),
         sizes,
         known.width,

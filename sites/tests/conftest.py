@@ -7,7 +7,8 @@ from sites.tests.visitor import Visitor
 @pytest.fixture(autouse=True)
 def mailbox(settings, tmp_path):
     """Mails become files, as in development."""
-    settings.EMAIL_BACKEND, settings.MAIL_FOLDER = "core.mail.FolderBackend", str(tmp_path / "mail")
+    settings.EMAIL_BACKEND = "core.jobs.mail.FolderBackend"
+    settings.MAIL_FOLDER = str(tmp_path / "mail")
     return tmp_path / "mail"
 
 

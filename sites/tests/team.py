@@ -34,12 +34,15 @@ class Team:
 
     def save(self, title: str, *, who: str = "author") -> Any:
         """Save the draft with another title."""
-        return self.of(who).put(self.path("blueprint"), document(page(), settings={"title": title}), if_match="*")
+        return self.of(who).put(
+            self.path("blueprint"), document(page(), settings={"title": title}), if_match="*"
+        )
 
 
 def new_team(**facts: Any) -> Team:
     people = {
-        role: sign_in(UserFactory(name=f"The {role}")) for role in ("owner", "editor", "author", "viewer", "stranger")
+        role: sign_in(UserFactory(name=f"The {role}"))
+        for role in ("owner", "editor", "author", "viewer", "stranger")
     }
     site = SiteFactory(owner=people["owner"].user, blueprint=document(page()), **facts)
     with tenancy.context(tenancy.SYSTEM):

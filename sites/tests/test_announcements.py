@@ -7,34 +7,37 @@ from django.db import transaction
 from django.utils import timezone
 from django_redis import get_redis_connection
 
-from accounts import services as account_services
+from accounts.services import users
 from audit.actors import SYSTEM
-from core import redis, tenancy
-from sites import announcements, render, routing, services
+from core import tenancy
+from core.http.preconditions import ANY_VERSION
+from core.storage import redis
 from sites.models import Announcement
-from sites.tests.visitor import ANY, Visitor, publish
+from sites.services import publishing, sites
+from sites.serving import change_stream, host_routing, rendering
+from sites.tests.visitor import Visitor, publish
 from tests.stack import eventually
 
 pytestmark = pytest.mark.django_db
 
 
 def close_account(site):
-    account_services.delete_user(site.owner_id, actor=SYSTEM, now=timezone.now(), if_match=ANY)
+    users.delete_user(site.owner_id, actor=SYSTEM, now=timezone.now(), if_match=ANY_VERSION)
 
 
 def follow(visitor, host):
     """Ask until the process reads the stream from where it stands."""
     assert visitor.ask("/", host)[0] == 200
-    time.sleep(routing.READ_SECONDS + 0.05)
+    time.sleep(host_routing.READ_SECONDS + 0.05)
     assert visitor.ask("/", host)[0] == 200
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda site: services.unpublish_site(site, actor=SYSTEM),
-        lambda site: services.delete_site(site, actor=SYSTEM, now=timezone.now(), if_match=ANY),
-        lambda site: services.change_site(site, {"subdomain": "elsewhere"}, actor=SYSTEM, if_match=ANY),
+        lambda site: publishing.unpublish_site(site, actor=SYSTEM),
+        lambda site: sites.delete_site(site, actor=SYSTEM, now=timezone.now(), if_match=ANY_VERSION),
+        lambda site: sites.change_site(site, {"subdomain": "elsewhere"}, actor=SYSTEM, if_match=ANY_VERSION),
         close_account,
     ],
     ids=["unpublished", "hidden", "moved away", "account closed"],
@@ -53,18 +56,22 @@ def test_a_process_that_showed_a_site_stops_within_two_seconds(visitor, change):
     ("before", "change"),
     [
         (
-            lambda site: services.unpublish_site(site, actor=SYSTEM),
-            lambda site: services.publish_site(site, actor=SYSTEM, if_match=ANY),
+            lambda site: publishing.unpublish_site(site, actor=SYSTEM),
+            lambda site: publishing.publish_site(site, actor=SYSTEM, if_match=ANY_VERSION),
         ),
         (
-            lambda site: services.delete_site(site, actor=SYSTEM, now=timezone.now(), if_match=ANY),
-            lambda site: services.restore_site(site, actor=SYSTEM),
+            lambda site: sites.delete_site(site, actor=SYSTEM, now=timezone.now(), if_match=ANY_VERSION),
+            lambda site: sites.restore_site(site, actor=SYSTEM),
         ),
         (
-            lambda site: services.change_site(site, {"subdomain": "elsewhere"}, actor=SYSTEM, if_match=ANY),
-            lambda site: services.change_site(site, {"subdomain": "come-back"}, actor=SYSTEM, if_match=ANY),
+            lambda site: sites.change_site(
+                site, {"subdomain": "elsewhere"}, actor=SYSTEM, if_match=ANY_VERSION
+            ),
+            lambda site: sites.change_site(
+                site, {"subdomain": "come-back"}, actor=SYSTEM, if_match=ANY_VERSION
+            ),
         ),
-        (close_account, lambda site: account_services.restore_user(site.owner_id, actor=SYSTEM, now=timezone.now())),
+        (close_account, lambda site: users.restore_user(site.owner_id, actor=SYSTEM, now=timezone.now())),
     ],
     ids=["published", "restored", "moved here", "account restored"],
 )
@@ -85,8 +92,8 @@ def test_a_change_whose_announcement_went_with_the_stream_shows_within_two_secon
     follow(visitor, host)
 
     with tenancy.context(tenancy.SYSTEM):
-        services.unpublish_site(site, actor=SYSTEM)
-    redis.client().delete(announcements.STREAM)
+        publishing.unpublish_site(site, actor=SYSTEM)
+    redis.client().delete(change_stream.STREAM)
 
     assert eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
 
@@ -95,12 +102,12 @@ def test_a_change_behind_thousands_of_others_shows_within_two_seconds(visitor):
     site, host = publish()
     follow(visitor, host)
     with redis.client().pipeline(transaction=False) as pipe:
-        for number in range(routing.BATCH * 4):
-            pipe.xadd(announcements.STREAM, {"host": f"other-{number}.localhost"})
+        for number in range(host_routing.BATCH * 4):
+            pipe.xadd(change_stream.STREAM, {"host": f"other-{number}.localhost"})
         pipe.execute()
 
     with tenancy.context(tenancy.SYSTEM):
-        services.unpublish_site(site, actor=SYSTEM)
+        publishing.unpublish_site(site, actor=SYSTEM)
 
     assert eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
 
@@ -109,31 +116,31 @@ def test_a_process_that_was_idle_asks_the_database_again(visitor, monkeypatch):
     site, host = publish()
     follow(visitor, host)
     with tenancy.context(tenancy.SYSTEM):
-        services.unpublish_site(site, actor=SYSTEM)
-    redis.client().xadd(announcements.STREAM, {"host": "other.localhost"}, maxlen=1, approximate=False)
+        publishing.unpublish_site(site, actor=SYSTEM)
+    redis.client().xadd(change_stream.STREAM, {"host": "other.localhost"}, maxlen=1, approximate=False)
 
-    monkeypatch.setattr(routing, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(host_routing, "IDLE_SECONDS", 1.0)
     time.sleep(1.1)
 
     assert visitor.ask("/", host)[0] == 404
 
 
 def test_what_was_read_before_an_announcement_is_not_kept_after_it(monkeypatch):
-    monkeypatch.setattr(routing, "READ_SECONDS", 0.0)
+    monkeypatch.setattr(host_routing, "READ_SECONDS", 0.0)
     site, host = publish()
     between = [lambda: None]
 
-    class Slow(routing.Routes):
+    class Slow(host_routing.Routes):
         """Something happens between the answer of PostgreSQL and keeping it."""
 
         def _query(self, subdomain):
-            found = routing.Routes._query(subdomain)
+            found = host_routing.Routes._query(subdomain)
             between.pop()()
             return found
 
     def unpublish_and_announce():
         with tenancy.context(tenancy.SYSTEM):
-            services.unpublish_site(site, actor=SYSTEM)
+            publishing.unpublish_site(site, actor=SYSTEM)
         routes._refresh()  # another thread of this process reads the stream
 
     routes = Slow()
@@ -147,14 +154,14 @@ def test_what_was_read_before_an_announcement_is_not_kept_after_it(monkeypatch):
 @pytest.mark.commits
 def test_an_announcement_waits_for_its_commit_and_leaves_no_row(visitor):
     site, _ = publish()
-    before = redis.client().xlen(announcements.STREAM)
+    before = redis.client().xlen(change_stream.STREAM)
 
     with tenancy.context(tenancy.SYSTEM):
-        services.unpublish_site(site, actor=SYSTEM)
+        publishing.unpublish_site(site, actor=SYSTEM)
         transaction.set_rollback(True)
 
     with tenancy.context(tenancy.SYSTEM):
-        assert (redis.client().xlen(announcements.STREAM), Announcement.objects.count()) == (before, 0)
+        assert (redis.client().xlen(change_stream.STREAM), Announcement.objects.count()) == (before, 0)
 
 
 def test_pages_kept_by_another_version_of_the_renderer_are_not_shown(monkeypatch):
@@ -165,6 +172,6 @@ def test_pages_kept_by_another_version_of_the_renderer_are_not_shown(monkeypatch
         client.set(key, client.get(key).replace(b"Welcome", b"Outdated"))
     assert b"Outdated" in Visitor().ask("/", host)[2]
 
-    monkeypatch.setattr(render, "renderer_version", lambda: "another")
+    monkeypatch.setattr(rendering, "renderer_version", lambda: "another")
 
     assert Visitor().ask("/", host) == before

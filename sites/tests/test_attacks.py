@@ -12,11 +12,15 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.tests.calls import mails_to
-from core import jobs, tenancy
+from core import tenancy
 from core.errors import Invalid
-from sites import blueprint, services
-from sites.blocks.fields import MAX_OPEN
+from core.http import preconditions
+from core.jobs import queue
+from sites import services
+from sites.blueprint import schema
+from sites.blueprint.blocks.fields import MAX_OPEN
 from sites.models import Access, Preview, Revision, Schedule, Site
+from sites.services import drafts, posts, publishing
 from sites.services.members import INVITATIONS_A_DAY
 from sites.tests.factories import SiteFactory, document, page
 from sites.tests.test_posts import PAST, change, write
@@ -39,24 +43,26 @@ def lists(count, **props):
 @pytest.mark.commits
 def test_a_page_lists_posts_so_often_and_reads_each_list_once(live, visitor, django_assert_max_num_queries):
     with pytest.raises(Invalid, match="not valid"):
-        blueprint.validate(document(page(blocks=lists(blueprint.MAX_POST_LISTS + 1))))
+        schema.validate(document(page(blocks=lists(schema.MAX_POST_LISTS + 1))))
     assert live.editor.post(live.path("posts"), {"title": "x", "blocks": lists(11)}).status_code == 400
-    live.author.put(live.path("blueprint"), document(page(blocks=lists(blueprint.MAX_POST_LISTS))), if_match="*")
+    live.author.put(live.path("blueprint"), document(page(blocks=lists(schema.MAX_POST_LISTS))), if_match="*")
     live.editor.post(live.path("publish"))
     write(live, published_at=PAST)
     visitor.ask("/robots.txt", live.host)
 
     with django_assert_max_num_queries(6):
-        assert visitor.ask("/", live.host)[2].count(b"A post") == blueprint.MAX_POST_LISTS
+        assert visitor.ask("/", live.host)[2].count(b"A post") == schema.MAX_POST_LISTS
 
 
 @pytest.mark.commits
 def test_many_visitors_of_a_cold_page_wait_for_one_who_makes_it(live, visitor, monkeypatch):
-    from sites import pages
+    from sites.serving import page_cache
 
     made = []
-    real = pages._render
-    monkeypatch.setattr(pages, "_render", lambda *all_of: made.append(1) or time.sleep(0.2) or real(*all_of))
+    real = page_cache._render
+    monkeypatch.setattr(
+        page_cache, "_render", lambda *all_of: made.append(1) or time.sleep(0.2) or real(*all_of)
+    )
 
     def ask(_):
         try:
@@ -80,7 +86,7 @@ def test_what_names_no_revision_does_not_keep_every_revision(live, pin):
         plan(live, act="unpublish")
 
     with tenancy.context(tenancy.SYSTEM):
-        services.thin_revisions(now=timezone.now() + timedelta(days=4000))
+        drafts.thin_revisions(now=timezone.now() + timedelta(days=4000))
         assert Revision.objects.filter(site=live.site).count() == 1
 
 
@@ -89,13 +95,13 @@ def test_a_claimed_plan_keeps_its_revision_and_ends_with_its_makers_rights(live)
     plan(live)
     live.save("Later")
     due()
-    (claimed,) = jobs.claim(Schedule, now=timezone.now())
+    (claimed,) = queue.claim(Schedule, now=timezone.now())
     with tenancy.context(tenancy.SYSTEM):
-        services.thin_revisions(now=timezone.now() + timedelta(days=4000))
+        drafts.thin_revisions(now=timezone.now() + timedelta(days=4000))
         assert Schedule.objects.count() == 1
     live.owner.delete(live.path(f"members/{live.editor.user.pk}"))
 
-    assert jobs.run(claimed, lambda: services.publishing._run(claimed), now=timezone.now())
+    assert queue.run(claimed, lambda: services.publishing._run(claimed), now=timezone.now())
 
     assert shown(live)[0] == "A site"
     assert "site.schedule_cancelled" in events(live, "site.schedule_cancelled")
@@ -141,7 +147,9 @@ def test_a_time_zone_that_postgresql_does_not_know_is_no_500(live):
 
 def during_the_lock_of(team, act, meanwhile):
     """`act` waits for the site, which another transaction holds while `meanwhile` is done in a third."""
-    answer, held, go = [], threading.Event(), threading.Event()
+    answer = []
+    held = threading.Event()
+    go = threading.Event()
 
     def hold():
         with tenancy.context(tenancy.SYSTEM):
@@ -154,7 +162,8 @@ def during_the_lock_of(team, act, meanwhile):
         answer.append(act())
         connections.close_all()
 
-    holder, waiter = threading.Thread(target=hold), threading.Thread(target=wait)
+    holder = threading.Thread(target=hold)
+    waiter = threading.Thread(target=wait)
     holder.start()
     held.wait(10)
     waiter.start()
@@ -176,9 +185,10 @@ def test_whoever_takes_a_right_away_waits_for_what_was_begun_with_it(live):
         live,
         lambda: (live.editor.post(live.path("publish")), order.append("published"))[0],
         lambda: (
-            live.owner.patch(live.path(f"members/{live.editor.user.pk}"), {"role": "author"}), order.append("demoted"),
+            live.owner.patch(live.path(f"members/{live.editor.user.pk}"), {"role": "author"}),
+            order.append("demoted"),
         ),
-    )  # fmt: skip
+    )
 
     assert (answer.status_code, order) == (201, ["published", "demoted"])
     assert live.editor.post(live.path("publish")).status_code == 403
@@ -189,7 +199,9 @@ def test_two_acts_of_the_owner_at_once_do_not_block_each_other_for_ever(live):
     def act(number):
         try:
             if number % 2:
-                return live.owner.patch(live.path(f"members/{live.viewer.user.pk}"), {"role": "author"}).status_code
+                return live.owner.patch(
+                    live.path(f"members/{live.viewer.user.pk}"), {"role": "author"}
+                ).status_code
             return live.owner.post(live.path("transfer"), {"member": str(live.editor.user.pk)}).status_code
         finally:
             connections.close_all()
@@ -204,14 +216,24 @@ def test_deep_rich_text_is_refused_before_it_is_read(live):
     deep = {"id": "t", "type": "text", "v": 1, "props": {"html": "<ul><li>" * 6000}}
 
     started = time.process_time()
-    answer = live.author.put(live.path("blueprint"), document(page(blocks=[{**deep, "id": f"t{n}"} for n in range(20)])), if_match="*")  # fmt: skip
+    answer = live.author.put(
+        live.path("blueprint"),
+        document(page(blocks=[{**deep, "id": f"t{n}"} for n in range(20)])),
+        if_match="*",
+    )
 
     assert answer.status_code == 400
     assert time.process_time() - started < 2, "each would have taken half a second"
     fine = {**deep, "props": {"html": "<ul>" + "<li>x</li>" * 3000 + "</ul>"}}
-    assert live.author.put(live.path("blueprint"), document(page(blocks=[fine])), if_match="*").status_code == 200
+    assert (
+        live.author.put(live.path("blueprint"), document(page(blocks=[fine])), if_match="*").status_code
+        == 200
+    )
     many = {**deep, "props": {"html": "</p>" * 500 + "<b>" * (MAX_OPEN + 1)}}
-    assert live.author.put(live.path("blueprint"), document(page(blocks=[many])), if_match="*").status_code == 400
+    assert (
+        live.author.put(live.path("blueprint"), document(page(blocks=[many])), if_match="*").status_code
+        == 400
+    )
 
 
 def test_a_disabled_member_publishes_nothing_and_shows_nothing(live, visitor):
@@ -221,7 +243,7 @@ def test_a_disabled_member_publishes_nothing_and_shows_nothing(live, visitor):
     due()
     User.objects.filter(pk=live.editor.user.pk).update(is_active=False)
 
-    services.publish_scheduled(now=timezone.now())
+    publishing.publish_scheduled(now=timezone.now())
 
     assert visitor.ask(address, live.host)[0] == 404
     assert shown(live)[0] == "A site"
@@ -234,11 +256,11 @@ def test_a_plan_that_comes_late_does_not_overwrite_what_is_newer(live):
     live.save("Old plan")
     plan(live)
     due()
-    jobs.claim(Schedule, now=timezone.now())  # and the worker dies with it
+    queue.claim(Schedule, now=timezone.now())  # and the worker dies with it
     live.save("Newer")
     live.editor.post(live.path("publish"))
 
-    services.publish_scheduled(now=timezone.now() + 2 * jobs.LEASE)
+    publishing.publish_scheduled(now=timezone.now() + 2 * queue.LEASE)
 
     assert shown(live)[0] == "Newer"
     assert live.owner.get(live.path("schedules")).json()["results"][0]["refused"] == "overtaken"
@@ -246,7 +268,8 @@ def test_a_plan_that_comes_late_does_not_overwrite_what_is_newer(live):
 
 def test_a_cancelled_plan_does_not_stop_the_others_of_the_sweep(live, monkeypatch):
     live.save("Second")
-    first, _ = plan(live).json()["id"], plan(live)
+    first = plan(live).json()["id"]
+    _ = plan(live)
     due()
     real = services.publishing._run
 
@@ -256,7 +279,7 @@ def test_a_cancelled_plan_does_not_stop_the_others_of_the_sweep(live, monkeypatc
         return real(planned)
 
     monkeypatch.setattr(services.publishing, "_run", run)
-    services.publish_scheduled(now=timezone.now())
+    publishing.publish_scheduled(now=timezone.now())
 
     assert shown(live)[0] == "Second"
 
@@ -279,12 +302,12 @@ def test_nothing_is_done_to_what_was_deleted_meanwhile(live):
     live.editor.delete(live.path(f"posts/{post['id']}"), if_match="*")
     live.owner.delete(live.path(), if_match="*")
 
-    any_version = services.IfMatch(None)
+    any_version = preconditions.IfMatch(None)
     with tenancy.context(tenancy.SYSTEM):
         with pytest.raises(Site.DoesNotExist):
-            services.change_post(row, {"title": "x"}, if_match=any_version, now=timezone.now(), **stale)
+            posts.change_post(row, {"title": "x"}, if_match=any_version, now=timezone.now(), **stale)
         with pytest.raises(Site.DoesNotExist):
-            services.publish_site(site, actor=stale["actor"], if_match=any_version)
+            publishing.publish_site(site, actor=stale["actor"], if_match=any_version)
 
 
 @pytest.mark.commits
@@ -300,22 +323,30 @@ def test_a_purge_leaves_what_was_restored_since(live, monkeypatch):
             restored.append(True)
             with ThreadPoolExecutor(1) as pool:
                 assert (
-                    pool.submit(live.editor.post, live.path(f"posts/{post['id']}/restore")).result().status_code == 200
+                    pool.submit(live.editor.post, live.path(f"posts/{post['id']}/restore"))
+                    .result()
+                    .status_code
+                    == 200
                 )
                 pool.submit(connections.close_all)
         return real(*options)
 
     monkeypatch.setattr(services.posts.transaction, "atomic", atomic)
     with tenancy.context(tenancy.SYSTEM):
-        assert services.purge_posts(tomorrow) == 0
+        assert posts.purge_posts(tomorrow) == 0
     assert live.editor.get(live.path(f"posts/{post['id']}")).status_code == 200
 
 
 def test_a_draft_without_pages_is_previewed_as_one_without_pages(team, visitor):
-    assert team.author.put(team.path("blueprint"), {"settings": {"title": "Bare"}}, if_match="*").status_code == 200
+    assert (
+        team.author.put(team.path("blueprint"), {"settings": {"title": "Bare"}}, if_match="*").status_code
+        == 200
+    )
     address = path_of(make(team))
     with tenancy.context(tenancy.SYSTEM):
-        services.drafts.Draft.objects.filter(site=team.site).update(blueprint={"settings": {"title": "Older"}})
+        services.drafts.Draft.objects.filter(site=team.site).update(
+            blueprint={"settings": {"title": "Older"}}
+        )
 
     for inner in ("", "sitemap.xml", "favicon.svg", "nowhere"):
         assert visitor.ask(address + inner, team.host)[0] in {200, 404}
@@ -361,7 +392,9 @@ def test_pages_of_any_origin_can_read_every_refusal(live):
     preflights = [Client().options(address, headers={"Origin": "https://x.example"}) for _ in range(5)]
 
     assert (bad.status_code, bad["Access-Control-Allow-Origin"]) == (401, "*")
-    assert {(answer.status_code, answer["Access-Control-Allow-Origin"]) for answer in preflights} == {(204, "*")}
+    assert {(answer.status_code, answer["Access-Control-Allow-Origin"]) for answer in preflights} == {
+        (204, "*")
+    }
     assert "RateLimit-Remaining" not in preflights[0]  # a preflight is not counted
 
 
@@ -370,6 +403,9 @@ def test_links_that_end_with_a_members_rights_are_in_the_trail(live):
     plan(live)
     live.owner.delete(live.path(f"members/{live.editor.user.pk}"))
 
-    assert events(live, "preview.revoked", "site.schedule_cancelled") == ["site.schedule_cancelled", "preview.revoked"]
+    assert events(live, "preview.revoked", "site.schedule_cancelled") == [
+        "site.schedule_cancelled",
+        "preview.revoked",
+    ]
     with tenancy.context(tenancy.SYSTEM):
         assert Preview.objects.count() == 0

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import Invalid
-from sites import blueprint
-from sites.blocks import block_types
-from sites.blocks.fields import check_href, clean, sanitise
-from sites.blueprint import MAX_BLOCKS, MAX_DEPTH, validate
-from sites.starters import site_templates
+from sites.blueprint import schema
+from sites.blueprint.blocks import block_types
+from sites.blueprint.blocks.fields import check_href, clean, sanitise
+from sites.blueprint.schema import MAX_BLOCKS, MAX_DEPTH, validate
+from sites.blueprint.site_templates import site_templates
 from sites.tests.factories import document, page
 from sites.tests.test_hostile_text import Seen
 
@@ -33,7 +33,7 @@ def with_blocks(*blocks):
 
 
 def test_the_test_document_holds_every_block_type():
-    used = {block["type"] for item in EVERY_BLOCK["pages"] for _, block, _ in blueprint.walk(item["blocks"], ())}
+    used = {block["type"] for item in EVERY_BLOCK["pages"] for _, block, _ in schema.walk(item["blocks"], ())}
 
     assert used == set(block_types())
 
@@ -52,8 +52,8 @@ def test_validation_is_stable_under_a_second_pass():
 
 
 def test_the_published_schema_accepts_what_we_accept_and_refuses_what_it_can_see():
-    validator = jsonschema.Draft202012Validator(blueprint.json_schema())
-    validator.check_schema(blueprint.json_schema())
+    validator = jsonschema.Draft202012Validator(schema.json_schema())
+    validator.check_schema(schema.json_schema())
 
     assert list(validator.iter_errors(EVERY_BLOCK)) == []
     assert not validator.is_valid({**EVERY_BLOCK, "extra": 1})
@@ -72,7 +72,11 @@ def test_the_published_schema_accepts_what_we_accept_and_refuses_what_it_can_see
         (document(pages=[1]), "/pages/0", "model_type"),
         (document(forms=[{}]), "/forms", "too_long"),
         (document(settings={"title": ""}), "/settings/title", "string_too_short"),
-        (document(settings={"title": "x", "locale": "english"}), "/settings/locale", "string_pattern_mismatch"),
+        (
+            document(settings={"title": "x", "locale": "english"}),
+            "/settings/locale",
+            "string_pattern_mismatch",
+        ),
         (document(theme={"accent": "red"}), "/theme/accent", "string_pattern_mismatch"),
         (document(theme={"accent": "#ffffff;} body{}"}), "/theme/accent", "string_pattern_mismatch"),
         (document(theme={"preset": "nope"}), "/theme/preset", "literal_error"),
@@ -82,23 +86,44 @@ def test_the_published_schema_accepts_what_we_accept_and_refuses_what_it_can_see
         (document(page("/robots.txt", id="robots", blocks=[])), "/pages/0/path", "reserved_path"),
         (document(page("/"), page("/", id="two", blocks=[])), "/pages/1/path", "duplicate_path"),
         (document(page("/"), page("/b", id="home")), "/pages/1/id", "duplicate_id"),
-        (document(navigation=[{"label": "x", "link": {"page": "nope"}}]), "/navigation/0/link/page", "unknown_page"),
+        (
+            document(navigation=[{"label": "x", "link": {"page": "nope"}}]),
+            "/navigation/0/link/page",
+            "unknown_page",
+        ),
         (document(navigation=[{"label": "x", "link": {}}]), "/navigation/0/link", "value_error"),
         (with_blocks({**HEADING, "type": "nope"}), "/pages/0/blocks/0", "union_tag_invalid"),
         (with_blocks({"id": "h"}), "/pages/0/blocks/0", "union_tag_not_found"),
         (with_blocks({**HEADING, "v": 2}), "/pages/0/blocks/0/v", "literal_error"),
-        (with_blocks({**HEADING, "props": {"text": "x", "onclick": "1"}}), "/pages/0/blocks/0/props/onclick", "extra_forbidden"),
+        (
+            with_blocks({**HEADING, "props": {"text": "x", "onclick": "1"}}),
+            "/pages/0/blocks/0/props/onclick",
+            "extra_forbidden",
+        ),
         (with_blocks({**HEADING, "props": {"text": 5}}), "/pages/0/blocks/0/props/text", "string_type"),
         (with_blocks({**HEADING, "slots": {"x": []}}), "/pages/0/blocks/0/slots/x", "extra_forbidden"),
         (with_blocks(HEADING, HEADING), "/pages/0/blocks/1/id", "duplicate_id"),
-        (with_blocks({"id": "s", "type": "section", "slots": {"content": [{**HEADING, "props": {}}]}}),
-         "/pages/0/blocks/0/slots/content/0/props/text", "missing"),
-        (with_blocks({"id": "i", "type": "image", "props": {"image": {"asset": "https://evil.example/x.png"}}}),
-         "/pages/0/blocks/0/props/image/asset", "string_pattern_mismatch"),
-        (with_blocks({"id": "m", "type": "map", "props": {"title": "x", "latitude": 1e300, "longitude": 0}}),
-         "/pages/0/blocks/0/props/latitude", "less_than_equal"),
+        (
+            with_blocks({"id": "s", "type": "section", "slots": {"content": [{**HEADING, "props": {}}]}}),
+            "/pages/0/blocks/0/slots/content/0/props/text",
+            "missing",
+        ),
+        (
+            with_blocks(
+                {"id": "i", "type": "image", "props": {"image": {"asset": "https://evil.example/x.png"}}}
+            ),
+            "/pages/0/blocks/0/props/image/asset",
+            "string_pattern_mismatch",
+        ),
+        (
+            with_blocks(
+                {"id": "m", "type": "map", "props": {"title": "x", "latitude": 1e300, "longitude": 0}}
+            ),
+            "/pages/0/blocks/0/props/latitude",
+            "less_than_equal",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_fault_is_named_with_its_place(value, pointer, code):
     assert (pointer, code) in faults(value)
 
@@ -129,7 +154,10 @@ def test_a_page_has_at_most_so_many_blocks_and_bytes():
 
 
 def test_a_thousand_faults_are_answered_with_the_first_hundred():
-    assert len(faults(with_blocks(*({**HEADING, "id": f"h{number}", "props": {}} for number in range(1_000))))) == 100
+    assert (
+        len(faults(with_blocks(*({**HEADING, "id": f"h{number}", "props": {}} for number in range(1_000)))))
+        == 100
+    )
 
 
 def test_versions_are_filled_in():
@@ -145,9 +173,29 @@ def test_versions_are_filled_in():
 
 @pytest.mark.parametrize(
     "href",
-    ["javascript:alert(1)", "JaVaScRiPt:alert(1)", " javascript:alert(1)", "java\tscript:alert(1)", "data:text/html,x", "vbscript:x", "//evil.example", "/\\evil.example",
-     "\\\\evil.example", "http://example.com", "ftp://x", "https:", "https://", "https:///x", "x", "mailto", "", "https://exa mple.com", "https://[::1", "file:///etc/passwd"],
-)  # fmt: skip
+    [
+        "javascript:alert(1)",
+        "JaVaScRiPt:alert(1)",
+        " javascript:alert(1)",
+        "java\tscript:alert(1)",
+        "data:text/html,x",
+        "vbscript:x",
+        "//evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "http://example.com",
+        "ftp://x",
+        "https:",
+        "https://",
+        "https:///x",
+        "x",
+        "mailto",
+        "",
+        "https://exa mple.com",
+        "https://[::1",
+        "file:///etc/passwd",
+    ],
+)
 def test_links_elsewhere_than_the_allowed_are_refused(href):
     with pytest.raises(ValueError, match=r".") as refused:
         check_href(href)
@@ -157,7 +205,15 @@ def test_links_elsewhere_than_the_allowed_are_refused(href):
 
 @pytest.mark.parametrize(
     "href",
-    ["https://example.com/a?b=c#d", "mailto:a@example.com", "tel:+441632960000", "/about", "#contact", "/a#b", "/"],
+    [
+        "https://example.com/a?b=c#d",
+        "mailto:a@example.com",
+        "tel:+441632960000",
+        "/about",
+        "#contact",
+        "/a#b",
+        "/",
+    ],
 )
 def test_allowed_links_are_kept(href):
     assert check_href(href) == href
@@ -165,11 +221,40 @@ def test_allowed_links_are_kept(href):
 
 RICH = st.lists(
     st.sampled_from(
-        ["<p>", "</p>", "<script>", "</script>", "<svg>", "<math>", "<style>", "<a href='javascript:x'>", "<a href=https://e.com>", "</a>", "<img src=x onerror=a>", "<b", ">",
-         "&lt;", "&#60;", "x", '"', "'", "<!--", "-->", "<![CDATA[", "]]>", "<noscript>", "<template>", "<iframe srcdoc=x>", "\x00", "<p onclick=x>", "</style>", "<title>"]
+        [
+            "<p>",
+            "</p>",
+            "<script>",
+            "</script>",
+            "<svg>",
+            "<math>",
+            "<style>",
+            "<a href='javascript:x'>",
+            "<a href=https://e.com>",
+            "</a>",
+            "<img src=x onerror=a>",
+            "<b",
+            ">",
+            "&lt;",
+            "&#60;",
+            "x",
+            '"',
+            "'",
+            "<!--",
+            "-->",
+            "<![CDATA[",
+            "]]>",
+            "<noscript>",
+            "<template>",
+            "<iframe srcdoc=x>",
+            "\x00",
+            "<p onclick=x>",
+            "</style>",
+            "<title>",
+        ]
     ),
     max_size=12,
-).map("".join)  # fmt: skip
+).map("".join)
 
 
 @given(RICH)
@@ -196,7 +281,9 @@ def test_a_page_may_have_bytes_to_the_limit_however_few_characters_they_are():
 
 def test_a_link_leads_to_one_place_that_is_there():
     def button(**link):
-        return with_blocks({"id": "b", "type": "button", "v": 1, "props": {"actions": [{"label": "Go", "link": link}]}})
+        return with_blocks(
+            {"id": "b", "type": "button", "v": 1, "props": {"actions": [{"label": "Go", "link": link}]}}
+        )
 
     place = "/pages/0/blocks/0/props/actions/0/link"
     assert validate(button(page="home"))["pages"]
@@ -207,7 +294,10 @@ def test_a_link_leads_to_one_place_that_is_there():
 @pytest.mark.parametrize(
     ("html", "kept"),
     [
-        ('<a href="https://example.com" title="t" target="_blank" onclick="x">a</a>', '<a href="https://example.com" title="t" rel="noopener">a</a>'),
+        (
+            '<a href="https://example.com" title="t" target="_blank" onclick="x">a</a>',
+            '<a href="https://example.com" title="t" rel="noopener">a</a>',
+        ),
         ('<a href="http://example.com">a</a>', '<a rel="noopener">a</a>'),
         ('<a href="javascript:alert(1)">a</a>', '<a rel="noopener">a</a>'),
         ('<a href="//evil.example">a</a>', '<a rel="noopener">a</a>'),
@@ -216,6 +306,6 @@ def test_a_link_leads_to_one_place_that_is_there():
         ('<p style="color: red" class="x" id="y">a</p>', "<p>a</p>"),
         ("<h1>a</h1><h3>b</h3><img src=x><!-- c --><script>d</script>", "a<h3>b</h3>"),
     ],
-)  # fmt: skip
+)
 def test_rich_text_keeps_plain_tags_and_safe_links_only(html, kept):
     assert (sanitise(html), clean(html)) == (kept, kept)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import tenancy
-from sites import services
-from sites.differences import _moved, differences
+from sites.blueprint.diff import _moved, diff_blueprints
+from sites.blueprint.json_patch import MAX_OPERATIONS, merge_patch
 from sites.models import Draft, Revision
-from sites.patching import MAX_OPERATIONS, merge
+from sites.services import drafts
 from sites.tests.factories import SiteFactory, document, page
 
 pytestmark = pytest.mark.django_db
@@ -41,7 +41,9 @@ def title(value):
 def test_a_patch_changes_parts_under_the_drafts_version(api, site):
     assert patch(api, site, title("A")).status_code == 428
     assert patch(api, site, title("A"), if_match=9).status_code == 412
-    done = patch(api, site, {"op": "test", "path": "/settings/title", "value": "A site"}, title("A"), if_match=1)
+    done = patch(
+        api, site, {"op": "test", "path": "/settings/title", "value": "A site"}, title("A"), if_match=1
+    )
 
     assert (done.status_code, done["ETag"], done.json()["settings"]["title"]) == (200, '"2"', "A")
     assert api.get(f"sites/{site.pk}/blueprint").json() == done.json()
@@ -53,10 +55,18 @@ def test_a_patch_is_taken_under_its_own_media_type_too(api, site):
     headers = {"Authorization": f"Bearer {api.access}", "If-Match": '"1"'}
     body = json.dumps([title("B")])
 
-    answer = api.client.generic("PATCH", f"/api/v1/sites/{site.pk}/blueprint", body, content_type="application/json-patch+json", headers=headers)  # fmt: skip
+    answer = api.client.generic(
+        "PATCH",
+        f"/api/v1/sites/{site.pk}/blueprint",
+        body,
+        content_type="application/json-patch+json",
+        headers=headers,
+    )
 
     assert answer.status_code == 200
-    other = api.client.generic("PATCH", f"/api/v1/sites/{site.pk}", body, content_type="application/json-patch+json", headers=headers)  # fmt: skip
+    other = api.client.generic(
+        "PATCH", f"/api/v1/sites/{site.pk}", body, content_type="application/json-patch+json", headers=headers
+    )
     assert other.status_code == 415
 
 
@@ -75,15 +85,34 @@ BOMB = [{"op": "add", "path": "/x", "value": {"a": "y" * 1000}}] + [
 @pytest.mark.parametrize(
     "operations",
     [
-        {}, "x", [5], [[]], [{}], [{"op": "add"}], [{"op": "evil", "path": "/x"}], [{"op": "add", "path": 5, "value": 1}],
-        [{"op": "add", "path": "", "value": {}}], [{"op": "remove", "path": ""}], [{"op": "replace", "path": "/nowhere/at/all", "value": 1}],
-        [{"op": "remove", "path": "/pages/99"}], [{"op": "add", "path": "/pages/-1", "value": {}}], [{"op": "move", "from": "/pages", "path": "/pages/0"}],
-        [{"op": "copy", "path": "/x"}], [{"op": "copy", "from": 5, "path": "/x"}], [{"op": "add", "path": "/__class__", "value": 1}],
-        [{"op": "add", "path": "/pages/0/~2", "value": 1}], [{"op": "add", "path": "pages", "value": 1}], [{"op": "move", "from": "/settings", "path": "/settings/x"}],
-        [title("A")] * (MAX_OPERATIONS + 1), BOMB, [{"op": "add", "path": "/settings/title", "value": 5}], [{"op": "add", "path": "/pages/0/blocks/99999999999999999999", "value": 1}],
-        [{"op": "add", "path": "/pages/01", "value": {}}], [{"op": "test", "path": "/nowhere", "value": 1}],
+        {},
+        "x",
+        [5],
+        [[]],
+        [{}],
+        [{"op": "add"}],
+        [{"op": "evil", "path": "/x"}],
+        [{"op": "add", "path": 5, "value": 1}],
+        [{"op": "add", "path": "", "value": {}}],
+        [{"op": "remove", "path": ""}],
+        [{"op": "replace", "path": "/nowhere/at/all", "value": 1}],
+        [{"op": "remove", "path": "/pages/99"}],
+        [{"op": "add", "path": "/pages/-1", "value": {}}],
+        [{"op": "move", "from": "/pages", "path": "/pages/0"}],
+        [{"op": "copy", "path": "/x"}],
+        [{"op": "copy", "from": 5, "path": "/x"}],
+        [{"op": "add", "path": "/__class__", "value": 1}],
+        [{"op": "add", "path": "/pages/0/~2", "value": 1}],
+        [{"op": "add", "path": "pages", "value": 1}],
+        [{"op": "move", "from": "/settings", "path": "/settings/x"}],
+        [title("A")] * (MAX_OPERATIONS + 1),
+        BOMB,
+        [{"op": "add", "path": "/settings/title", "value": 5}],
+        [{"op": "add", "path": "/pages/0/blocks/99999999999999999999", "value": 1}],
+        [{"op": "add", "path": "/pages/01", "value": {}}],
+        [{"op": "test", "path": "/nowhere", "value": 1}],
     ],
-)  # fmt: skip
+)
 def test_a_patch_that_cannot_be_done_is_refused_and_changes_nothing(api, site, operations):
     answer = api.patch(f"sites/{site.pk}/blueprint", operations, if_match=1)
 
@@ -144,7 +173,9 @@ def test_twenty_editors_on_twenty_blocks_at_once_lose_nothing(api, site):
         assert list(pool.map(edit, range(20))) == [200] * 20
 
     draft = api.get(f"sites/{site.pk}/blueprint")
-    assert [block["props"]["text"] for block in draft.json()["pages"][0]["blocks"]] == [f"by {n}" for n in range(20)]
+    assert [block["props"]["text"] for block in draft.json()["pages"][0]["blocks"]] == [
+        f"by {n}" for n in range(20)
+    ]
     assert draft["ETag"] == '"21"'
     assert api.get(f"sites/{site.pk}/revisions?count=true").json()["count"] == 21
 
@@ -163,8 +194,17 @@ def test_twenty_writers_of_one_draft_get_one_200_for_each_version(api, site):
 
 @pytest.mark.parametrize(
     ("changes", "status"),
-    [({"id": "other"}, 400), ({"type": "text"}, 400), ({"props": {"nope": 1}}, 400), ({"props": None}, 400), ({"props": {"text": None}}, 400), ({"slots": {}}, 200), ({"slots": {"items": []}}, 400), ({}, 200)],
-)  # fmt: skip
+    [
+        ({"id": "other"}, 400),
+        ({"type": "text"}, 400),
+        ({"props": {"nope": 1}}, 400),
+        ({"props": None}, 400),
+        ({"props": {"text": None}}, 400),
+        ({"slots": {}}, 200),
+        ({"slots": {"items": []}}, 400),
+        ({}, 200),
+    ],
+)
 def test_a_block_stays_a_block_of_its_kind(api, site, changes, status):
     assert api.patch(f"sites/{site.pk}/blocks/b0", changes, if_match="*").status_code == status
 
@@ -183,12 +223,17 @@ def test_a_block_needs_its_own_strong_tag_and_to_be_there(api, site):
     assert api.patch(f"sites/{site.pk}/blocks/none", {}, if_match="*").status_code == 404
 
 
-@given(st.recursive(st.none() | st.integers() | st.text(max_size=3), lambda inner: st.dictionaries(st.text(max_size=2), inner, max_size=3) | st.lists(inner, max_size=2)))  # fmt: skip
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=3),
+        lambda inner: st.dictionaries(st.text(max_size=2), inner, max_size=3) | st.lists(inner, max_size=2),
+    )
+)
 def test_merging_nothing_changes_nothing_and_merging_twice_is_merging_once(value):
-    once = merge({"a": {"b": 1}}, value)
+    once = merge_patch({"a": {"b": 1}}, value)
 
-    assert merge(once, {}) == once if isinstance(once, dict) else True
-    assert merge(once, value) == once
+    assert merge_patch(once, {}) == once if isinstance(once, dict) else True
+    assert merge_patch(once, value) == once
 
 
 def test_every_save_is_a_revision_that_comes_back_as_it_was(api, site):
@@ -237,15 +282,21 @@ def test_differences_tell_what_was_added_removed_moved_and_changed(api, site):
         settings={"title": "Other"},
     )
 
-    told = differences(before, after)
+    told = diff_blueprints(before, after)
 
     assert told["parts"] == ["settings"]
     assert {name: [row["id"] for row in rows] for name, rows in told["pages"].items()} == {
-        "added": ["fresh"], "removed": ["old"], "moved": [], "changed": ["home"],
-    }  # fmt: skip
+        "added": ["fresh"],
+        "removed": ["old"],
+        "moved": [],
+        "changed": ["home"],
+    }
     assert {name: [row["id"] for row in rows] for name, rows in told["blocks"].items()} == {
-        "added": ["new"], "removed": ["old-h"], "moved": ["d", "c"], "changed": ["b"],
-    }  # fmt: skip
+        "added": ["new"],
+        "removed": ["old-h"],
+        "moved": ["d", "c"],
+        "changed": ["b"],
+    }
 
 
 def test_any_two_states_can_be_compared(api, site):
@@ -257,7 +308,10 @@ def test_any_two_states_can_be_compared(api, site):
         told = api.get(f"sites/{site.pk}/differences?from={before}").json()
         assert (told["parts"], [row["id"] for row in told["blocks"]["removed"]]) == (["settings"], ["b3"])
     same = api.get(f"sites/{site.pk}/differences").json()
-    assert (same["parts"], [rows for part in ("pages", "blocks") for rows in same[part].values() if rows]) == ([], [])
+    assert (
+        same["parts"],
+        [rows for part in ("pages", "blocks") for rows in same[part].values() if rows],
+    ) == ([], [])
     for wrong in ("x", "revision:x", "draft:1", "revision:"):
         assert api.get(f"sites/{site.pk}/differences?from={wrong}").status_code == 400
     assert api.get(f"sites/{site.pk}/differences?from=revision:{release}").status_code == 404
@@ -296,13 +350,14 @@ def test_revisions_are_thinned_by_age_and_the_newest_stays(site):
     with tenancy.context(tenancy.SYSTEM):
         stamp(NOW, sorted(ages, reverse=True))
     with tenancy.context(tenancy.SYSTEM):
-        services.thin_revisions(now=NOW)
+        drafts.thin_revisions(now=NOW)
         kept = [NOW - moment for moment in Revision.objects.values_list("created_at", flat=True)]
-        again = services.thin_revisions(now=NOW)
-        services.thin_revisions(now=NOW + timedelta(days=3000))
+        again = drafts.thin_revisions(now=NOW)
+        drafts.thin_revisions(now=NOW + timedelta(days=3000))
         last = list(Revision.objects.values_list("version", flat=True))
 
-    day, week = timedelta(days=1), timedelta(days=7)
+    day = timedelta(days=1)
+    week = timedelta(days=7)
     assert len([age for age in kept if age <= day]) == 144
     assert len([age for age in kept if day < age <= week]) <= 24 + 6
     assert len([age for age in kept if age > timedelta(days=90)]) <= 16
@@ -317,7 +372,9 @@ def stamp(now, ages):
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE sites_revision DISABLE TRIGGER revision_is_final")
         for number, age in enumerate(ages):
-            cursor.execute("UPDATE sites_revision SET created_at = %s WHERE version = %s", [now - age, number + 1])
+            cursor.execute(
+                "UPDATE sites_revision SET created_at = %s WHERE version = %s", [now - age, number + 1]
+            )
         cursor.execute("ALTER TABLE sites_revision ENABLE TRIGGER revision_is_final")
 
 

@@ -9,17 +9,19 @@ import brotli
 import pytest
 from django.utils import timezone
 
-from accounts import services as account_services
+from accounts.services import users
 from audit.actors import SYSTEM
 from conftest import sign_in
 from core import tenancy
-from sites import routing, services
-from sites.edge import encoding, host_name
+from core.http.preconditions import ANY_VERSION
 from sites.models import Draft
-from sites.pages import SAFE, Pages
-from sites.pictures import shipped_files
+from sites.services import publishing
+from sites.serving import host_routing
+from sites.serving.page_cache import SAFE, PageCache
+from sites.serving.site_server import encoding, host_name
+from sites.serving.template_pictures import shipped_files
 from sites.tests.factories import SiteFactory, document, page
-from sites.tests.visitor import ANY, Visitor, publish
+from sites.tests.visitor import Visitor, publish
 
 pytestmark = pytest.mark.django_db
 
@@ -85,16 +87,26 @@ def test_drafts_hidden_and_unpublished_sites_are_404(visitor):
     assert (visitor.ask("/", f"{draft.subdomain}.localhost")[0], visitor.ask("/", host)[0]) == (404, 200)
 
     with tenancy.context(tenancy.SYSTEM):
-        services.unpublish_site(site, actor=SYSTEM)
+        publishing.unpublish_site(site, actor=SYSTEM)
 
     assert Visitor().ask("/", host)[0] == 404
 
 
 @pytest.mark.parametrize(
     ("accepted", "chosen"),
-    [("br", "br"), ("gzip", "gzip"), ("gzip, br", "br"), ("br;q=0, gzip", "gzip"), ("gzip;q=0", "identity"), ("", "identity"), ("*", "identity"),
-     ("GZIP", "gzip"), ("br;q=x", "identity"), ("zstd, gzip;q=0.5", "gzip")],
-)  # fmt: skip
+    [
+        ("br", "br"),
+        ("gzip", "gzip"),
+        ("gzip, br", "br"),
+        ("br;q=0, gzip", "gzip"),
+        ("gzip;q=0", "identity"),
+        ("", "identity"),
+        ("*", "identity"),
+        ("GZIP", "gzip"),
+        ("br;q=x", "identity"),
+        ("zstd, gzip;q=0.5", "gzip"),
+    ],
+)
 def test_the_encoding_is_one_that_the_visitor_accepts(accepted, chosen):
     assert encoding(accepted) == chosen
 
@@ -119,7 +131,12 @@ def test_a_visitor_who_has_the_page_gets_304_and_head_gets_no_body(visitor):
     changed = visitor.ask("/", host, if_none_match='"x"')
     head = visitor.ask("/", host, method="HEAD")
 
-    assert (same[0], same[1]["ETag"], same[2], "Content-Length" in same[1]) == (304, headers["ETag"], b"", False)
+    assert (same[0], same[1]["ETag"], same[2], "Content-Length" in same[1]) == (
+        304,
+        headers["ETag"],
+        b"",
+        False,
+    )
     assert (changed[0], changed[2]) == (200, body)
     assert (head[0], head[1], head[2]) == (200, headers, b"")
 
@@ -152,7 +169,9 @@ def test_an_address_with_a_slash_leads_to_the_one_without(visitor):
     _, host = publish(document(page("/"), page("/about")))
 
     assert visitor.ask("/about/", host)[1]["Location"] == "/about"
-    assert [visitor.ask(path, host)[0] for path in ("/about/", "/about", "//evil.example/", "/about//x/")] == [
+    assert [
+        visitor.ask(path, host)[0] for path in ("/about/", "/about", "//evil.example/", "/about//x/")
+    ] == [
         301,
         200,
         404,
@@ -190,9 +209,9 @@ def test_pictures_of_a_page_are_there_for_ever_and_nothing_else_is(visitor):
 
     answers = [visitor.ask(path, host) for path in pictures]
     assert len(pictures) >= 3
-    assert {(status, headers["Content-Type"], headers["Cache-Control"]) for status, headers, _ in answers} == {
-        (200, "image/webp", "public, max-age=31536000, immutable")
-    }
+    assert {
+        (status, headers["Content-Type"], headers["Cache-Control"]) for status, headers, _ in answers
+    } == {(200, "image/webp", "public, max-age=31536000, immutable")}
     assert all(body[:4] == b"RIFF" for _, _, body in answers)
     for path in ("/_/a/../pages.py", "/_/a/bakery/hero-960.webp", "/_/a/", "/_/x", "/_/a/%2e%2e/x"):
         assert visitor.ask(path, host)[0] == 404
@@ -224,7 +243,7 @@ def test_editing_the_draft_changes_nothing_for_visitors(visitor):
 
 def test_the_memory_for_pages_is_bounded(visitor):
     _, host = publish(document(*(page(f"/p{number}") for number in range(12))))
-    visitor.edge.pages = pages = Pages(limit=300_000)
+    visitor.edge.pages = pages = PageCache(limit=300_000)
 
     for number in range(12):
         assert visitor.ask(f"/p{number}", host)[0] == 200
@@ -258,13 +277,13 @@ def test_a_locale_that_reads_from_right_to_left_turns_the_page(visitor):
 
 
 def close_account(site):
-    account_services.delete_user(site.owner_id, actor=SYSTEM, now=timezone.now(), if_match=ANY)
+    users.delete_user(site.owner_id, actor=SYSTEM, now=timezone.now(), if_match=ANY_VERSION)
 
 
 def follow(visitor, host):
     """Ask until the process reads the stream from where it stands."""
     assert visitor.ask("/", host)[0] == 200
-    time.sleep(routing.READ_SECONDS + 0.05)
+    time.sleep(host_routing.READ_SECONDS + 0.05)
     assert visitor.ask("/", host)[0] == 200
 
 

@@ -1,6 +1,8 @@
-"""Script in any string of a blueprint reaches no visitor: not as a tag, not as an attribute, not as an address.
+"""Script in any string of a blueprint reaches no visitor: not as a tag, not as an attribute, not as an
+address.
 
-`scripts.txt` has the cases. `tests/test_stored_scripts.py` shows them to a real browser; here they are read as text.
+`scripts.txt` has the cases. `tests/test_stored_scripts.py` shows them to a real browser; here they are read
+as text.
 """
 
 import json
@@ -16,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import Invalid
-from core.parsing import storable
-from core.pointers import pointer
-from sites.blocks.fields import RICH_TAGS, sanitise
-from sites.blueprint import validate
-from sites.render import Scene, render_missing, render_page
+from core.http.json_parser import is_storable
+from core.http.json_pointer import json_pointer
+from sites.blueprint.blocks.fields import RICH_TAGS, sanitise
+from sites.blueprint.schema import validate
+from sites.serving.rendering import RenderContext, render_missing, render_page
 
 HERE = Path(__file__).parent
 EVERY_BLOCK = json.loads((HERE / "every_block.json").read_text())
@@ -38,13 +40,21 @@ ADDRESSES = {
     "srcset",
     "xlink:href",
 }
-RICH_ATTRIBUTES = {("a", "href"), ("a", "rel"), *((tag, name) for tag in RICH_TAGS for name in ("title", "lang"))}
+RICH_ATTRIBUTES = {
+    ("a", "href"),
+    ("a", "rel"),
+    *((tag, name) for tag in RICH_TAGS for name in ("title", "lang")),
+}
 SCHEMES = {"https", "mailto", "tel"}
 
 
 def read_cases(lines):
-    """Cases by the group they are in. Each payload gets the number of its case, so that what runs says which it was."""
-    groups, number = {}, 0
+    """Cases by the group they are in.
+
+    Each payload gets the number of its case, so that what runs says which it was.
+    """
+    groups = {}
+    number = 0
     for line in lines:
         if line.startswith("#"):
             group = line.removeprefix("# ")
@@ -64,7 +74,10 @@ class Seen(HTMLParser):
 
     def __init__(self, html):
         super().__init__(convert_charrefs=True)
-        self.tags, self.classes, self.attributes, self.addresses = Counter(), Counter(), set(), set()
+        self.tags = Counter()
+        self.classes = Counter()
+        self.attributes = set()
+        self.addresses = set()
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
@@ -131,7 +144,8 @@ def fewer(value):
         return {key: item if key == "actions" else fewer(item) for key, item in value.items()}
     if not isinstance(value, list):
         return value
-    kept, kinds = value[:1], {kind_of(place) for place in strings(value[:1])}
+    kept = value[:1]
+    kinds = {kind_of(place) for place in strings(value[:1])}
     for item in value[1:]:
         here = {kind_of(place) for place in strings([item])}
         kept += [] if here <= kinds else [item]
@@ -142,7 +156,8 @@ def fewer(value):
 @cache
 def one_of_each():
     """The strings of `every_block.json`, each kind of them once, on one page. Read only."""
-    kept, kinds = [], set()
+    kept = []
+    kinds = set()
     for page in EVERY_BLOCK["pages"]:
         for block in each_block(page["blocks"]):
             here = {(block["type"], *kind_of(place)) for place in strings(block)}
@@ -166,7 +181,8 @@ def elsewhere(blocks):
 @cache
 def free():
     """Places in `one_of_each()` that take any words, and those that take addresses."""
-    words, addresses = set(), set()
+    words = set()
+    addresses = set()
     for place in strings(one_of_each()):
         try:
             validate(planted(one_of_each(), [place], "two words </any> \\"))
@@ -181,7 +197,7 @@ def free():
 def accepted(document, places, text):
     """The document with `text` wherever validation lets it stand, and the codes of every refusal by place."""
     refused = {}
-    by_pointer = {pointer(place): place for place in places}
+    by_pointer = {json_pointer(place): place for place in places}
     while True:
         try:
             return validate(planted(document, places - refused.keys(), text)), refused
@@ -190,9 +206,14 @@ def accepted(document, places, text):
 
 
 def rendered(document):
-    """Every kind of page that words of a blueprint reach, published and in a preview: a new kind is added here."""
+    """Every kind of page that words of a blueprint reach, published and in a preview: a new kind is added
+    here.
+    """
     made = []
-    for scene in (Scene("http://x.localhost"), Scene("http://x.localhost", prefix="/_/preview/x")):
+    for scene in (
+        RenderContext("http://x.localhost"),
+        RenderContext("http://x.localhost", prefix="/_/preview/x"),
+    ):
         made += [render_page(document, page, scene) for page in document["pages"]]
         made.append(render_missing(document, scene))
     return [page.html.decode() for page in made]
@@ -238,7 +259,9 @@ def test_an_attack_in_any_string_is_refused_or_harmless(group):
     for case in GROUPS[group]:
         clean, refused = accepted(usual(), everywhere, case)
 
-        assert {refused.get(place) for place in words} <= {None, "string_too_long"} or not storable(case), case
+        assert {refused.get(place) for place in words} <= {None, "string_too_long"} or not is_storable(
+            case
+        ), case
         assert addresses <= refused.keys() or not (runs(case) or re.match(r"\s*[/\\]{2}", case)), case
         found = [harm(html, calm) for html, calm in zip(rendered(clean), known(), strict=True)]
         assert not any(found), (case, found)
@@ -264,15 +287,40 @@ def bare(html):
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_rich_text_is_clean_after_one_pass_and_a_second_changes_nothing(group):
-    for case in filter(storable, GROUPS[group]):
-        for text in (case, f"<p>{case}</p>", f'<a href="/" title="{case}">{case}</a>', f"<p>{case}", case * 2):
+    for case in filter(is_storable, GROUPS[group]):
+        for text in (
+            case,
+            f"<p>{case}</p>",
+            f'<a href="/" title="{case}">{case}</a>',
+            f"<p>{case}",
+            case * 2,
+        ):
             clean = sanitise(text)
             assert (sanitise(clean), bare(clean)) == (clean, (set(), set(), set())), text
 
 
-TAGS = sorted({*RICH_TAGS, "button", "table", "td", "svg", "math", "foreignObject", "mtext", "style", "select", "template", "object", "form", "title", "noscript", "div"})  # fmt: skip
+TAGS = sorted(
+    {
+        *RICH_TAGS,
+        "button",
+        "table",
+        "td",
+        "svg",
+        "math",
+        "foreignObject",
+        "mtext",
+        "style",
+        "select",
+        "template",
+        "object",
+        "form",
+        "title",
+        "noscript",
+        "div",
+    }
+)
 PIECES = st.one_of(
-    st.sampled_from([case for case in CASES if storable(case)]),
+    st.sampled_from([case for case in CASES if is_storable(case)]),
     st.sampled_from(TAGS).map("<{}>".format),
     st.sampled_from(TAGS).map("</{}>".format),
     st.sampled_from(
@@ -285,7 +333,9 @@ MIXED = st.recursive(
         st.lists(inner, min_size=2, max_size=5).map("".join),
         st.tuples(inner, st.floats(0, 1)).map(lambda cut: cut[0][: int(len(cut[0]) * cut[1])]),
         st.tuples(inner, inner, st.floats(0, 1)).map(
-            lambda nest: nest[0][: int(len(nest[0]) * nest[2])] + nest[1] + nest[0][int(len(nest[0]) * nest[2]) :]
+            lambda nest: (
+                nest[0][: int(len(nest[0]) * nest[2])] + nest[1] + nest[0][int(len(nest[0]) * nest[2]) :]
+            )
         ),
         st.tuples(st.sampled_from(TAGS), inner).map(lambda pair: f"<{pair[0]}>{pair[1]}</{pair[0]}>"),
     ),
@@ -303,11 +353,22 @@ def test_any_mixture_is_clean_after_one_pass_and_a_second_changes_nothing(text):
 
 def test_rich_text_is_sanitised_again_when_it_is_rendered():
     """A row that was changed behind our back is no way in either."""
-    stored = validate({"settings": {"title": "x"}, "pages": [{"id": "p", "path": "/", "title": "x", "blocks": [
-        {"id": "t", "type": "text", "props": {"html": "<p>safe</p>"}}]}]})  # fmt: skip
+    stored = validate(
+        {
+            "settings": {"title": "x"},
+            "pages": [
+                {
+                    "id": "p",
+                    "path": "/",
+                    "title": "x",
+                    "blocks": [{"id": "t", "type": "text", "props": {"html": "<p>safe</p>"}}],
+                }
+            ],
+        }
+    )
     calm = Seen(rendered(stored)[0])
 
-    for case in filter(storable, CASES):
+    for case in filter(is_storable, CASES):
         stored["pages"][0]["blocks"][0]["props"]["html"] = f"<p>safe</p>{case}"
         html = rendered(stored)[0]
         assert (harm(html, calm), "<p>safe</p>" in html) == ({}, True), case

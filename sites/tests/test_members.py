@@ -12,9 +12,9 @@ from accounts.tests.calls import link_token, mails_to
 from accounts.tests.factories import UserFactory
 from conftest import sign_in
 from core import tenancy
-from sites import services
 from sites.models import Access, Draft, Invitation, Post, Preview, Schedule, Site
 from sites.services import members as rules
+from sites.services import sites
 from sites.tests.factories import SiteFactory
 from tests.operations import OPERATIONS, new_world, ready
 
@@ -53,7 +53,9 @@ def test_each_role_may_do_what_the_matrix_says(method, path, password_hash):
         if (answer.status_code, answer.json().get("code")) != (403, "site_role_too_low"):
             wrong[role] = answer.status_code
 
-    if least != "owner" and (method, path) not in OWN_RULES:  # the owner's own go is in the matrix of two people
+    if (
+        least != "owner" and (method, path) not in OWN_RULES
+    ):  # the owner's own go is in the matrix of two people
         with tenancy.context(tenancy.SYSTEM):
             Access.objects.filter(site=world.site, user=world.api.user).update(role=least)
         answer = world.api.call(method.upper(), address, body, if_match="*")
@@ -78,8 +80,11 @@ def test_members_see_who_works_with_them(team):
     listed = team.viewer.get(team.path("members")).json()["results"]
 
     assert {(row["name"], row["role"]) for row in listed} == {
-        ("The owner", "owner"), ("The editor", "editor"), ("The author", "author"), ("The viewer", "viewer"),
-    }  # fmt: skip
+        ("The owner", "owner"),
+        ("The editor", "editor"),
+        ("The author", "author"),
+        ("The viewer", "viewer"),
+    }
     assert {row["role"] for row in team.author.get("sites").json()["results"]} == {"author"}
 
 
@@ -109,8 +114,11 @@ def test_an_invitation_is_mailed_opened_and_accepted_once(team, client):
     assert "A site" in text
     opened = client.post("/api/v1/invitations/open", {"token": token}, content_type="application/json").json()
     assert {name: opened[name] for name in ("site", "role", "email", "invited_by")} == {
-        "site": "A site", "role": "author", "email": address, "invited_by": team.owner.user.email,
-    }  # fmt: skip
+        "site": "A site",
+        "role": "author",
+        "email": address,
+        "invited_by": team.owner.user.email,
+    }
     assert person.get(team.path()).status_code == 404
 
     joined = accept(person, token)
@@ -145,15 +153,30 @@ def test_an_invitation_that_is_over_opens_nothing(team, client, change):
         Invitation.objects.update(**change)
 
     assert accept(team.stranger, token).json()["code"] == "invitation_refused"
-    assert client.post("/api/v1/invitations/open", {"token": token}, content_type="application/json").status_code == 404
+    assert (
+        client.post("/api/v1/invitations/open", {"token": token}, content_type="application/json").status_code
+        == 404
+    )
 
 
-@pytest.mark.parametrize("change", [lambda t: t[:-1] + ("0" if t[-1] != "0" else "1"), lambda t: "0" * 32 + t[32:], lambda t: t.split(".")[0], lambda t: "", lambda t: "é.é", lambda t: "." + t])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t[:-1] + ("0" if t[-1] != "0" else "1"),
+        lambda t: "0" * 32 + t[32:],
+        lambda t: t.split(".")[0],
+        lambda t: "",
+        lambda t: "é.é",
+        lambda t: "." + t,
+    ],
+)
 def test_a_forged_token_opens_nothing_and_costs_no_query(team, client, change, django_assert_num_queries):
     invite(team, team.stranger.user.email)
     forged = change(token_for(team.stranger.user.email))
 
-    assert client.post("/api/v1/invitations/open", {"token": forged}, content_type="application/json").status_code in {
+    assert client.post(
+        "/api/v1/invitations/open", {"token": forged}, content_type="application/json"
+    ).status_code in {
         400,
         404,
     }
@@ -306,11 +329,12 @@ def test_a_site_is_handed_over_only_with_a_recent_proof_and_to_a_member(team):
 
 
 def test_nobody_gets_more_sites_than_one_may_own_by_being_given_them(team, monkeypatch):
-    monkeypatch.setattr(services.websites, "MAX_SITES", 1)
+    monkeypatch.setattr(sites, "MAX_SITES", 1)
     SiteFactory(owner=team.viewer.user)
 
     assert (
-        team.owner.post(team.path("transfer"), {"member": str(team.viewer.user.pk)}).json()["code"] == "too_many_sites"
+        team.owner.post(team.path("transfer"), {"member": str(team.viewer.user.pk)}).json()["code"]
+        == "too_many_sites"
     )
 
 
@@ -329,7 +353,10 @@ def test_two_transfers_at_once_leave_one_owner(team):
     assert codes[1] in {403, 404}
     assert Access.objects.filter(site=team.site, role="owner").count() == 1
     with tenancy.context(tenancy.SYSTEM):
-        assert Site.objects.get(pk=team.site.pk).owner_id == Access.objects.get(site=team.site, role="owner").user_id
+        assert (
+            Site.objects.get(pk=team.site.pk).owner_id
+            == Access.objects.get(site=team.site, role="owner").user_id
+        )
 
 
 @pytest.mark.parametrize("rows", [1, 3])

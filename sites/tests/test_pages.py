@@ -2,8 +2,8 @@
 
 import pytest
 
-from sites import pages
-from sites.pages import Pages
+from sites.serving import page_cache
+from sites.serving.page_cache import PageCache
 from sites.tests.factories import document, page
 from sites.tests.visitor import publish
 
@@ -13,11 +13,13 @@ pytestmark = pytest.mark.django_db
 def test_a_full_page_cache_drops_the_least_recently_used_page(visitor, monkeypatch):
     """100 requests, every second one for the same page: that page is read from its release once."""
     _, host = publish(document(*(page(f"/p{number}") for number in range(12))))
-    visitor.edge.pages = Pages(limit=300_000)  # room for fewer than twelve pages
+    visitor.edge.pages = PageCache(limit=300_000)  # room for fewer than twelve pages
     fetched = []
-    fetch = Pages._fetch
+    fetch = PageCache._fetch
     monkeypatch.setattr(
-        Pages, "_fetch", lambda cache, route, release, path: fetched.append(path) or fetch(cache, route, release, path)
+        PageCache,
+        "_fetch",
+        lambda cache, route, release, path: fetched.append(path) or fetch(cache, route, release, path),
     )
 
     for number in range(50):
@@ -26,4 +28,4 @@ def test_a_full_page_cache_drops_the_least_recently_used_page(visitor, monkeypat
 
     assert fetched.count("/p0") == 1
     assert len(fetched) > 12, "the cache was never full"
-    assert pages.MISSING not in fetched
+    assert page_cache.MISSING not in fetched

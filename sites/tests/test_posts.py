@@ -11,8 +11,8 @@ from django.utils import timezone
 from audit.models import Entry
 from conftest import sign_in
 from core import lifecycle, tenancy
-from sites import services
 from sites.models import FormerSlug, Post, Site
+from sites.services import publishing
 from sites.tests.factories import document, page
 
 pytestmark = pytest.mark.django_db
@@ -41,7 +41,10 @@ def live(team):
 
 
 def test_a_post_is_written_read_changed_under_its_version_deleted_and_restored(team):
-    made = team.author.post(team.path("posts"), {"title": "Hello, Wörld!", "blocks": [heading("Hi")], "tags": ["a b", "c", "c"], "excerpt": "Short"})  # fmt: skip
+    made = team.author.post(
+        team.path("posts"),
+        {"title": "Hello, Wörld!", "blocks": [heading("Hi")], "tags": ["a b", "c", "c"], "excerpt": "Short"},
+    )
     body = made.json()
     assert (made.status_code, made["ETag"], made["Location"]) == (
         201,
@@ -49,8 +52,13 @@ def test_a_post_is_written_read_changed_under_its_version_deleted_and_restored(t
         f"/api/v1/{team.path('posts')}/{body['id']}",
     )
     assert {name: body[name] for name in ("slug", "tags", "live", "published_at", "author", "version")} == {
-        "slug": "hello-world", "tags": ["a b", "c"], "live": False, "published_at": None, "author": str(team.author.user.pk), "version": 1,
-    }  # fmt: skip
+        "slug": "hello-world",
+        "tags": ["a b", "c"],
+        "live": False,
+        "published_at": None,
+        "author": str(team.author.user.pk),
+        "version": 1,
+    }
     assert team.viewer.get(made["Location"]).json() == body
 
     assert change(team, body, version=None, title="x").status_code == 428
@@ -70,12 +78,30 @@ def test_a_post_is_written_read_changed_under_its_version_deleted_and_restored(t
 @pytest.mark.parametrize(
     "body",
     [
-        {}, {"title": ""}, {"title": "x" * 201}, {"title": "x", "slug": "Not OK"}, {"title": "x", "slug": "-a"}, {"title": "x", "slug": "a--b"},
-        {"title": "x", "slug": "é"}, {"title": "x", "slug": "feed.xml"}, {"title": "x", "tags": "a"}, {"title": "x", "tags": ["a/b"]}, {"title": "x", "tags": [".."]}, {"title": "x", "tags": ["x" * 41]},
-        {"title": "x", "tags": [str(n) for n in range(21)]}, {"title": "x", "blocks": {}}, {"title": "x", "blocks": [5]}, {"title": "x", "blocks": [{"type": "evil"}]},
-        {"title": "x", "published_at": "soon"}, {"title": "x", "published_at": "0001-01-01T00:00:00+14:00"}, {"title": "x", "published_at": "9999-12-31T23:59:59-14:00"}, {"title": "x", "author": "me"}, {"title": "x", "live": True}, {"title": "x", "excerpt": "x" * 501},
+        {},
+        {"title": ""},
+        {"title": "x" * 201},
+        {"title": "x", "slug": "Not OK"},
+        {"title": "x", "slug": "-a"},
+        {"title": "x", "slug": "a--b"},
+        {"title": "x", "slug": "é"},
+        {"title": "x", "slug": "feed.xml"},
+        {"title": "x", "tags": "a"},
+        {"title": "x", "tags": ["a/b"]},
+        {"title": "x", "tags": [".."]},
+        {"title": "x", "tags": ["x" * 41]},
+        {"title": "x", "tags": [str(n) for n in range(21)]},
+        {"title": "x", "blocks": {}},
+        {"title": "x", "blocks": [5]},
+        {"title": "x", "blocks": [{"type": "evil"}]},
+        {"title": "x", "published_at": "soon"},
+        {"title": "x", "published_at": "0001-01-01T00:00:00+14:00"},
+        {"title": "x", "published_at": "9999-12-31T23:59:59-14:00"},
+        {"title": "x", "author": "me"},
+        {"title": "x", "live": True},
+        {"title": "x", "excerpt": "x" * 501},
     ],
-)  # fmt: skip
+)
 def test_a_post_of_the_wrong_shape_is_refused(team, body):
     answer = team.editor.post(team.path("posts"), body)
 
@@ -86,20 +112,27 @@ def test_blocks_of_a_post_are_checked_as_those_of_a_page_with_pointers(team):
     blocks = [
         heading("a"),
         heading("b"),
-        {"id": "c", "type": "button", "v": 1, "props": {"actions": [{"label": "x", "link": {"page": "nowhere"}}]}},
+        {
+            "id": "c",
+            "type": "button",
+            "v": 1,
+            "props": {"actions": [{"label": "x", "link": {"page": "nowhere"}}]},
+        },
     ]
 
     errors = team.editor.post(team.path("posts"), {"title": "x", "blocks": blocks}).json()["errors"]
 
     assert [(error["pointer"], error["code"]) for error in errors] == [
-        ("/blocks/1/id", "duplicate_id"), ("/blocks/2/props/actions/0/link/page", "unknown_page"),
-    ]  # fmt: skip
+        ("/blocks/1/id", "duplicate_id"),
+        ("/blocks/2/props/actions/0/link/page", "unknown_page"),
+    ]
     wrong = team.editor.post(team.path("posts"), {"title": "x", "blocks": [heading(5)]}).json()["errors"]
     assert wrong[0]["pointer"] == "/blocks/0/props/text"
 
 
 def test_a_slug_is_one_posts_even_when_that_is_deleted(team):
-    first, second = write(team, title="Same"), write(team, title="Same")
+    first = write(team, title="Same")
+    second = write(team, title="Same")
     assert (first["slug"], second["slug"], write(team, title="日本")["slug"]) == ("same", "same-2", "post")
     assert team.editor.post(team.path("posts"), {"title": "x", "slug": "same"}).json()["code"] == "slug_taken"
     assert change(team, second, slug="same").json()["code"] == "slug_taken"
@@ -110,7 +143,8 @@ def test_a_slug_is_one_posts_even_when_that_is_deleted(team):
 def test_authors_write_their_own_and_editors_publish(team):
     refused = team.author.post(team.path("posts"), {"title": "x", "published_at": PAST})
     assert (refused.status_code, refused.json()["code"]) == (403, "site_role_too_low")
-    own, others = write(team, who="author"), write(team, title="Other")
+    own = write(team, who="author")
+    others = write(team, title="Other")
     assert change(team, own, who="author", title="Mine").status_code == 200
     assert change(team, own, who="author", published_at=PAST).status_code == 403
     assert change(team, own, who="author", author=str(team.editor.user.pk)).status_code == 403
@@ -133,7 +167,15 @@ def test_the_author_of_a_post_is_somebody_who_writes_here(team):
 
 
 def test_visitors_find_the_list_the_post_the_tag_and_the_feed(live, visitor):
-    write(live, slug="first", title="First <b>one</b>", excerpt="All about it", tags=["bread & butter"], published_at=PAST, blocks=[heading("Inside")])  # fmt: skip
+    write(
+        live,
+        slug="first",
+        title="First <b>one</b>",
+        excerpt="All about it",
+        tags=["bread & butter"],
+        published_at=PAST,
+        blocks=[heading("Inside")],
+    )
     write(live, title="Second", published_at="2026-02-01T00:00:00Z")
     write(live, title="Only a draft")
 
@@ -167,7 +209,26 @@ def test_visitors_find_the_list_the_post_the_tag_and_the_feed(live, visitor):
     assert f"http://{live.host}:8000/blog</loc>" in sitemap
 
 
-@pytest.mark.parametrize("path", ["/blog", "/blog/nowhere", "/blog/page/2", "/blog/page/1", "/blog/page/02", "/blog/page/99999999999", "/blog/tag/none", "/blog/tag/", "/blog/tag/a/b", "/blog/a/b/c", "/blog/" + "a" * 5000, "/blog/\xff", "/blog/tag/\xc3", "/blogger", "/blog/feed.xml/x"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/blog",
+        "/blog/nowhere",
+        "/blog/page/2",
+        "/blog/page/1",
+        "/blog/page/02",
+        "/blog/page/99999999999",
+        "/blog/tag/none",
+        "/blog/tag/",
+        "/blog/tag/a/b",
+        "/blog/a/b/c",
+        "/blog/" + "a" * 5000,
+        "/blog/\xff",
+        "/blog/tag/\xc3",
+        "/blogger",
+        "/blog/feed.xml/x",
+    ],
+)
 def test_what_is_no_page_of_posts_is_the_sites_404(live, visitor, path):
     status, _, body = visitor.ask(path, live.host)
 
@@ -178,11 +239,15 @@ def test_what_is_no_page_of_posts_is_the_sites_404(live, visitor, path):
 
 
 @pytest.mark.commits
-def test_strangers_who_guess_addresses_make_no_page_and_read_no_blueprint(live, visitor, django_assert_num_queries):
+def test_strangers_who_guess_addresses_make_no_page_and_read_no_blueprint(
+    live, visitor, django_assert_num_queries
+):
     visitor.ask("/blog/warm-up", live.host)
     kept = len(visitor.edge.pages._pages)
 
-    with django_assert_num_queries(8):  # begin, context, is it there, commit; begin, context, has it moved, commit
+    with django_assert_num_queries(
+        8
+    ):  # begin, context, is it there, commit; begin, context, has it moved, commit
         visitor.ask("/blog/guess", live.host)
 
     assert len(visitor.edge.pages._pages) == kept
@@ -262,7 +327,14 @@ def test_posts_live_where_the_published_settings_say_and_a_page_comes_first(live
 
 
 def test_a_block_shows_the_newest_posts_and_follows_them(live, visitor):
-    blocks = [{"id": "p", "type": "posts", "v": 1, "props": {"title": "News", "limit": 1, "tag": "x", "more": "All"}}]
+    blocks = [
+        {
+            "id": "p",
+            "type": "posts",
+            "v": 1,
+            "props": {"title": "News", "limit": 1, "tag": "x", "more": "All"},
+        }
+    ]
     live.author.put(live.path("blueprint"), document(page(blocks=blocks)), if_match="*")
     live.editor.post(live.path("publish"))
     visitor.edge.routes._routes.clear()
@@ -272,7 +344,11 @@ def test_a_block_shows_the_newest_posts_and_follows_them(live, visitor):
     tagged = write(live, title="With the tag", tags=["x"], published_at=PAST)
     visitor.edge.routes._routes.clear()
     html = visitor.ask("/", live.host)[2].decode()
-    assert ("With the tag" in html, "Without the tag" in html, 'href="/blog/tag/x"' in html) == (True, False, True)
+    assert ("With the tag" in html, "Without the tag" in html, 'href="/blog/tag/x"' in html) == (
+        True,
+        False,
+        True,
+    )
     change(live, tagged, title="Renamed")
     visitor.edge.routes._routes.clear()
     assert b"Renamed" in visitor.ask("/", live.host)[2]
@@ -294,11 +370,11 @@ def test_a_post_is_shown_when_its_time_has_come_once_with_many_workers(live, vis
     now = timezone.now()
     post = write(live, published_at=(now + timedelta(hours=1)).isoformat())
     assert (post["live"], visitor.ask("/blog", live.host)[0]) == (False, 404)
-    assert services.publish_scheduled(now=now) == 0
+    assert publishing.publish_scheduled(now=now) == 0
 
     def work(_):
         try:
-            return services.publish_scheduled(now=now + timedelta(hours=2))
+            return publishing.publish_scheduled(now=now + timedelta(hours=2))
         finally:
             connections.close_all()
 
@@ -352,8 +428,8 @@ def test_a_deleted_post_is_purged_after_its_time_with_its_old_slugs(live):
     change(live, post, slug="b")
     live.editor.delete(live.path(f"posts/{post['id']}"), if_match="*")
     with tenancy.context(tenancy.SYSTEM):
-        assert lifecycle.purge(before=datetime.now(UTC) - timedelta(days=30)) == 0
-        assert lifecycle.purge(before=datetime.now(UTC) + timedelta(days=1)) == 1
+        assert lifecycle.purge_expired(before=datetime.now(UTC) - timedelta(days=30)) == 0
+        assert lifecycle.purge_expired(before=datetime.now(UTC) + timedelta(days=1)) == 1
         assert (Post.objects.count(), FormerSlug.objects.count()) == (0, 0)
 
 

@@ -33,8 +33,10 @@ def test_a_preview_shows_the_draft_as_it_is_and_is_never_kept_or_indexed(team, v
     assert b"Preview: not published yet" in body
     assert b'<meta name="robots" content="noindex">' in body
     assert (headers["Cache-Control"], headers["X-Robots-Tag"], headers["Referrer-Policy"]) == (
-        "no-store", "noindex, nofollow", "no-referrer",
-    )  # fmt: skip
+        "no-store",
+        "noindex, nofollow",
+        "no-referrer",
+    )
     assert "script-src 'none'" in headers["Content-Security-Policy"]
     assert "Set-Cookie" not in headers
     assert visitor.ask("/", team.host)[0] == 404  # and visitors still see nothing
@@ -44,9 +46,19 @@ def test_everything_within_a_preview_stays_within_it(team, visitor):
     text = '<p><a href="/about">about</a> <a href="https://example.com/about">elsewhere</a></p>'
     blocks = [
         {"id": "t", "type": "text", "v": 1, "props": {"html": text}},
-        {"id": "b", "type": "button", "v": 1, "props": {"actions": [{"label": "Go", "link": {"page": "about"}}, {"label": "Also", "link": {"href": "/about"}}]}},
+        {
+            "id": "b",
+            "type": "button",
+            "v": 1,
+            "props": {
+                "actions": [
+                    {"label": "Go", "link": {"page": "about"}},
+                    {"label": "Also", "link": {"href": "/about"}},
+                ]
+            },
+        },
         {"id": "i", "type": "image", "v": 1, "props": {"image": {"asset": "bakery/hero"}}},
-    ]  # fmt: skip
+    ]
     navigation = [{"label": "About", "link": {"page": "about"}}]
     draft = document(page(blocks=blocks), page("/about"), navigation=navigation)
     team.author.put(team.path("blueprint"), draft, if_match="*")
@@ -95,7 +107,16 @@ def test_a_preview_of_a_post_shows_that_post_and_nothing_else_unpublished(team, 
     assert secret["slug"] == "secret"
 
 
-@pytest.mark.parametrize("change", [lambda a: a[:-2] + "x/", lambda a: a.replace("/_/preview/", "/_/preview/0"), lambda a: "/_/preview//", lambda a: "/_/preview/é.é/", lambda a: "/_/preview/" + "a" * 5000])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: a[:-2] + "x/",
+        lambda a: a.replace("/_/preview/", "/_/preview/0"),
+        lambda a: "/_/preview//",
+        lambda a: "/_/preview/é.é/",
+        lambda a: "/_/preview/" + "a" * 5000,
+    ],
+)
 @pytest.mark.commits
 def test_a_forged_link_is_a_404_without_a_query(team, visitor, change, django_assert_num_queries):
     address = path_of(make(team))

@@ -3,7 +3,7 @@
 import pytest
 from django.test import Client
 
-from core import cache
+from core.storage import cache
 from sites.tests.factories import document, page
 
 pytestmark = pytest.mark.django_db
@@ -16,7 +16,9 @@ def ask(path, method="GET", **headers):
 
 @pytest.fixture
 def live(team):
-    blocks = [{"id": "h", "type": "image", "v": 1, "props": {"image": {"asset": "bakery/hero", "alt": "Bread"}}}]
+    blocks = [
+        {"id": "h", "type": "image", "v": 1, "props": {"image": {"asset": "bakery/hero", "alt": "Bread"}}}
+    ]
     settings = {"title": "خبز", "locale": "ar", "seo": {"description": "d"}}
     pages = [page(), page("/about", blocks=blocks)]
     team.author.put(team.path("blueprint"), document(*pages, settings=settings), if_match="*")
@@ -30,11 +32,17 @@ def test_a_site_tells_everything_but_its_blocks(live):
     body = answer.json()
     assert answer.status_code == 200
     assert {name: body[name] for name in ("host", "url", "title", "locale", "direction", "posts_path")} == {
-        "host": live.host, "url": f"http://{live.host}:8000", "title": "خبز", "locale": "ar", "direction": "rtl", "posts_path": "/blog",
-    }  # fmt: skip
+        "host": live.host,
+        "url": f"http://{live.host}:8000",
+        "title": "خبز",
+        "locale": "ar",
+        "direction": "rtl",
+        "posts_path": "/blog",
+    }
     assert body["pages"] == [
-        {"id": "home", "path": "/", "title": "Home", "seo": {}}, {"id": "about", "path": "/about", "title": "About", "seo": {}},
-    ]  # fmt: skip
+        {"id": "home", "path": "/", "title": "Home", "seo": {}},
+        {"id": "about", "path": "/about", "title": "About", "seo": {}},
+    ]
     assert body["release"]["number"] == 1
     assert answer["Cache-Control"] == "public, max-age=0, must-revalidate"
     assert "Set-Cookie" not in answer
@@ -47,7 +55,9 @@ def test_a_page_comes_with_blocks_and_the_addresses_of_its_pictures(live, visito
     picture = body["pictures"]["bakery/hero"]
     assert picture["width"] > picture["height"] > 0
     assert visitor.ask(picture["src"].split(":8000")[1], live.host)[0] == 200
-    assert all(part.strip().startswith(f"http://{live.host}:8000/_/a/") for part in picture["srcset"].split(","))
+    assert all(
+        part.strip().startswith(f"http://{live.host}:8000/_/a/") for part in picture["srcset"].split(",")
+    )
     assert ask(f"{live.host}/pages").json()["path"] == "/"
     for nowhere in ("/nowhere", "x" * 101, ""):
         assert ask(f"{live.host}/pages?path={nowhere}").status_code in {400, 404}
@@ -71,7 +81,10 @@ def test_a_publish_is_seen_at_once_and_a_draft_never(live):
 
 def test_posts_are_listed_newest_first_page_by_page(live):
     for day in (3, 1, 2):
-        live.editor.post(live.path("posts"), {"title": f"On {day}", "published_at": f"2026-01-0{day}T00:00:00Z", "tags": [f"t{day % 2}"]})  # fmt: skip
+        live.editor.post(
+            live.path("posts"),
+            {"title": f"On {day}", "published_at": f"2026-01-0{day}T00:00:00Z", "tags": [f"t{day % 2}"]},
+        )
     live.editor.post(live.path("posts"), {"title": "Draft"})
 
     first = ask(f"{live.host}/posts?limit=2")
@@ -85,13 +98,21 @@ def test_posts_are_listed_newest_first_page_by_page(live):
     assert [post["title"] for post in back["results"]] == ["On 3", "On 2"]
     assert [post["title"] for post in ask(f"{live.host}/posts?tag=t0").json()["results"]] == ["On 2"]
     assert ask(f"{live.host}/posts?limit=2", **{"If-None-Match": first["ETag"]}).status_code == 304
-    for bad in ("cursor=x", "limit=0", "ordering=title", "state=draft", "cursor=WyJuIiwgIjAxYTFmZTJhLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwMCIsICJ4Il0"):  # fmt: skip
+    for bad in (
+        "cursor=x",
+        "limit=0",
+        "ordering=title",
+        "state=draft",
+        "cursor=WyJuIiwgIjAxYTFmZTJhLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwMCIsICJ4Il0",
+    ):
         assert ask(f"{live.host}/posts?{bad}").status_code == 400
 
 
 def test_one_post_has_its_blocks_and_is_found_by_its_old_slug(live):
     blocks = [{"id": "h", "type": "heading", "props": {"text": "Inside"}}]
-    post = live.editor.post(live.path("posts"), {"title": "x", "slug": "old", "blocks": blocks, "published_at": PAST}).json()  # fmt: skip
+    post = live.editor.post(
+        live.path("posts"), {"title": "x", "slug": "old", "blocks": blocks, "published_at": PAST}
+    ).json()
     first = ask(f"{live.host}/posts/old")
     assert first.json()["blocks"] == [{"id": "h", "type": "heading", "v": 1, "props": {"text": "Inside"}}]
     assert ask(f"{live.host}/posts/old", **{"If-None-Match": first["ETag"]}).status_code == 304
@@ -104,7 +125,19 @@ def test_one_post_has_its_blocks_and_is_found_by_its_old_slug(live):
     assert ask(f"{live.host}/posts/none").status_code == 404
 
 
-@pytest.mark.parametrize("host", ["nobody.localhost", "localhost", ".localhost", "%00.localhost", "a" * 300, "x.example.com", "xn--a.localhost", "1.2.3.4"])  # fmt: skip
+@pytest.mark.parametrize(
+    "host",
+    [
+        "nobody.localhost",
+        "localhost",
+        ".localhost",
+        "%00.localhost",
+        "a" * 300,
+        "x.example.com",
+        "xn--a.localhost",
+        "1.2.3.4",
+    ],
+)
 def test_a_host_that_shows_nothing_is_a_404(live, host):
     answer = ask(host)
 
@@ -114,11 +147,19 @@ def test_a_host_that_shows_nothing_is_a_404(live, host):
 
 @pytest.mark.parametrize("path", ["", "/pages", "/posts", "/posts/x", "/pages?path=/nowhere"])
 def test_any_origin_may_read_and_none_brings_a_cookie(live, path):
-    for origin in ("https://anywhere.example", "http://localhost:3000"):  # the second may use cookies elsewhere
+    for origin in (
+        "https://anywhere.example",
+        "http://localhost:3000",
+    ):  # the second may use cookies elsewhere
         answer = ask(live.host + path, Origin=origin)
         assert answer["Access-Control-Allow-Origin"] == "*"
         assert "Access-Control-Allow-Credentials" not in answer
-        preflight = ask(live.host + path, method="OPTIONS", Origin=origin, **{"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "if-none-match"})  # fmt: skip
+        preflight = ask(
+            live.host + path,
+            method="OPTIONS",
+            Origin=origin,
+            **{"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "if-none-match"},
+        )
         assert (preflight.status_code, preflight["Access-Control-Allow-Origin"]) == (204, "*")
         assert "If-None-Match" in preflight["Access-Control-Allow-Headers"]
     for method in ("POST", "PUT", "PATCH", "DELETE"):
@@ -126,7 +167,9 @@ def test_any_origin_may_read_and_none_brings_a_cookie(live, path):
 
 
 @pytest.mark.commits
-def test_reading_again_costs_one_query_and_without_a_cache_it_still_works(live, django_assert_num_queries, monkeypatch):
+def test_reading_again_costs_one_query_and_without_a_cache_it_still_works(
+    live, django_assert_num_queries, monkeypatch
+):
     first = ask(f"{live.host}/pages?path=/about")
     with django_assert_num_queries(4):  # begin, context, the site as it is, commit
         assert ask(f"{live.host}/pages?path=/about").content == first.content

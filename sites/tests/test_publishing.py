@@ -1,4 +1,7 @@
-"""What visitors see: notes, plans, roll back, reviews. Each happens once, and shows exactly what was asked for."""
+"""What visitors see: notes, plans, roll back, reviews.
+
+Each happens once, and shows exactly what was asked for.
+"""
 
 import os
 import subprocess
@@ -19,6 +22,7 @@ from core import tenancy
 from core.models import Job
 from sites import services
 from sites.models import Release, Review, Revision, Schedule, Site
+from sites.services import drafts, publishing
 from sites.tests.factories import document
 
 pytestmark = pytest.mark.django_db
@@ -34,17 +38,23 @@ def shown(team):
     with tenancy.context(tenancy.SYSTEM):
         site = Site.objects.select_related("live_release").get(pk=team.site.pk)
         live = site.live_release
-        return live.blueprint["settings"]["title"] if live else None, Release.objects.filter(site=site).count()
+        return live.blueprint["settings"]["title"] if live else None, Release.objects.filter(
+            site=site
+        ).count()
 
 
 def due(**facts):
     with tenancy.context(tenancy.SYSTEM):
-        Schedule.objects.filter(**facts).update(at=timezone.now(), due_at=timezone.now() - timedelta(seconds=1))
+        Schedule.objects.filter(**facts).update(
+            at=timezone.now(), due_at=timezone.now() - timedelta(seconds=1)
+        )
 
 
 def events(team, *names):
     return list(
-        Entry.objects.filter(site_id=team.site.pk, event__in=names).order_by("id").values_list("event", flat=True)
+        Entry.objects.filter(site_id=team.site.pk, event__in=names)
+        .order_by("id")
+        .values_list("event", flat=True)
     )
 
 
@@ -81,10 +91,10 @@ def test_a_plan_publishes_what_the_draft_was_when_it_was_made(team):
     team.save("Planned")
     made = plan(team, note="At nine").json()
     team.save("Changed later")
-    assert services.publish_scheduled(now=timezone.now()) == 0
+    assert publishing.publish_scheduled(now=timezone.now()) == 0
 
     due(pk=made["id"])
-    assert services.publish_scheduled(now=timezone.now()) == 1
+    assert publishing.publish_scheduled(now=timezone.now()) == 1
 
     assert shown(team) == ("Planned", 1)
     listed = team.viewer.get(team.path("schedules")).json()["results"]
@@ -103,7 +113,7 @@ def test_many_workers_at_the_same_moment_publish_once(team):
 
     def work(_):
         try:
-            return services.publish_scheduled(now=timezone.now())
+            return publishing.publish_scheduled(now=timezone.now())
         finally:
             connections.close_all()
 
@@ -116,22 +126,23 @@ def test_a_worker_that_dies_before_it_is_done_leaves_it_to_the_next_and_it_happe
     team.save("Planned")
     plan(team)
     due()
-    from core import jobs
+    from core.jobs import queue
 
-    jobs.claim(Schedule, now=timezone.now())  # and the worker was killed here
-    assert services.publish_scheduled(now=timezone.now()) == 0
-    assert services.publish_scheduled(now=timezone.now() + jobs.LEASE + SOON) == 1
+    queue.claim(Schedule, now=timezone.now())  # and the worker was killed here
+    assert publishing.publish_scheduled(now=timezone.now()) == 0
+    assert publishing.publish_scheduled(now=timezone.now() + queue.LEASE + SOON) == 1
     # One that was killed after its transaction: the row ended with it, so nobody takes it again.
-    assert services.publish_scheduled(now=timezone.now() + 3 * jobs.LEASE) == 0
+    assert publishing.publish_scheduled(now=timezone.now() + 3 * queue.LEASE) == 0
     assert shown(team) == ("Planned", 1)
 
 
 def test_a_cancelled_plan_does_not_happen_even_when_it_was_claimed(team):
-    from core import jobs
+    from core.jobs import queue
 
-    first, second = plan(team).json()["id"], plan(team).json()["id"]
+    first = plan(team).json()["id"]
+    second = plan(team).json()["id"]
     due()
-    claimed = jobs.claim(Schedule, now=timezone.now())
+    claimed = queue.claim(Schedule, now=timezone.now())
     assert team.editor.delete(team.path(f"schedules/{first}")).status_code == 204
     assert team.editor.delete(team.path(f"schedules/{second}")).status_code == 204
 
@@ -145,7 +156,7 @@ def test_a_cancelled_plan_does_not_happen_even_when_it_was_claimed(team):
 def test_what_has_happened_cannot_be_cancelled(team):
     made = plan(team).json()["id"]
     due()
-    services.publish_scheduled(now=timezone.now())
+    publishing.publish_scheduled(now=timezone.now())
 
     answer = team.editor.delete(team.path(f"schedules/{made}"))
 
@@ -158,10 +169,13 @@ def test_an_unpublish_may_be_planned_and_what_cannot_be_done_is_said_in_the_trai
     plan(team, act="unpublish")
     due()
 
-    assert services.publish_scheduled(now=timezone.now()) == 2
+    assert publishing.publish_scheduled(now=timezone.now()) == 2
 
     assert shown(team) == (None, 1)
-    assert events(team, "site.unpublished", "site.schedule_failed") == ["site.unpublished", "site.schedule_failed"]
+    assert events(team, "site.unpublished", "site.schedule_failed") == [
+        "site.unpublished",
+        "site.schedule_failed",
+    ]
 
 
 @pytest.mark.parametrize("body", [{"at": "2020-01-01T00:00:00Z"}, {"at": "2099-01-01T00:00:00Z"}])
@@ -195,7 +209,7 @@ def test_a_deleted_site_is_not_published_by_its_plan(team):
     team.owner.delete(team.path(), if_match="*")
     due()
 
-    services.publish_scheduled(now=timezone.now())
+    publishing.publish_scheduled(now=timezone.now())
 
     assert shown(team) == (None, 0)
 
@@ -205,7 +219,7 @@ def test_the_revision_of_a_plan_outlives_thinning(team):
     plan(team)
     team.save("Later")
     with tenancy.context(tenancy.SYSTEM):
-        services.thin_revisions(now=timezone.now() + timedelta(days=4000))
+        drafts.thin_revisions(now=timezone.now() + timedelta(days=4000))
         kept = set(Revision.objects.filter(site=team.site).values_list("version", flat=True))
 
     assert kept == {2, 3}
@@ -248,11 +262,17 @@ def test_approving_publishes_what_was_asked_about_and_nothing_newer(team):
 
     assert (answer.status_code, shown(team)) == (201, ("Asked", 1))
     listed = team.viewer.get(team.path("reviews")).json()["results"][0]
-    assert (listed["state"], listed["comment"], listed["editor"]) == ("approved", "Lovely", str(team.editor.user.pk))
+    assert (listed["state"], listed["comment"], listed["editor"]) == (
+        "approved",
+        "Lovely",
+        str(team.editor.user.pk),
+    )
     assert "Your draft was published" in mails_to(team.author.user.email)[0]
     assert events(team, "review.asked", "site.published", "review.approved") == [
-        "review.asked", "site.published", "review.approved",
-    ]  # fmt: skip
+        "review.asked",
+        "site.published",
+        "review.approved",
+    ]
 
 
 def test_returning_takes_a_comment_and_leaves_what_is_published(team):
@@ -314,11 +334,17 @@ def test_an_empty_draft_can_neither_be_planned_nor_reviewed(team):
 def test_a_plan_is_done_by_a_process_of_its_own(team):
     """The command in another process, twice at once, as two beats on two machines."""
     url = urlsplit(os.environ["DATABASE_URL"])
-    environ = {**os.environ, "DATABASE_URL": url._replace(path=f"/{connection.settings_dict['NAME']}").geturl()}
+    environ = {
+        **os.environ,
+        "DATABASE_URL": url._replace(path=f"/{connection.settings_dict['NAME']}").geturl(),
+    }
     plan(team)
     due()
     command = [sys.executable, "manage.py", "publish_scheduled"]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, env=environ, cwd=settings.BASE_DIR) for _ in range(2)]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, env=environ, cwd=settings.BASE_DIR)
+        for _ in range(2)
+    ]
     counts = sorted(process.communicate(timeout=60)[0].decode().strip() for process in running)
 
     assert counts == ["done=0", "done=1"]

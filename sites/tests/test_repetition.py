@@ -12,9 +12,10 @@ from django.test import RequestFactory
 from django.utils import timezone
 from rest_framework.request import Request
 
-from core import idempotency, redis
+from core.http import idempotency
+from core.http.json_parser import StrictJSONParser
 from core.models import StoredAnswer
-from core.parsing import StrictJSONParser
+from core.storage import redis
 from sites.tests.factories import SiteFactory, document, page
 
 pytestmark = pytest.mark.django_db
@@ -57,7 +58,11 @@ def test_a_site_read_again_costs_no_query_and_a_change_shows_at_once(api, site, 
         warm = api.get(address)
         same = api.get(address, If_None_Match=warm["ETag"])
 
-    assert (warm.content, warm["ETag"], warm["Content-Type"]) == (cold.content, cold["ETag"], cold["Content-Type"])
+    assert (warm.content, warm["ETag"], warm["Content-Type"]) == (
+        cold.content,
+        cold["ETag"],
+        cold["Content-Type"],
+    )
     assert (same.status_code, same.content) == (304, b"")
     api.patch(address, {"name": "Fresh"}, if_match=1)
     assert api.get(address).json()["name"] == "Fresh"
@@ -124,12 +129,16 @@ def test_each_change_shows_at_once_in_every_kept_answer(api, site, name):
     before, change = CHANGES[name]
     for step in before:
         answer = (
-            api.post(f"sites/{site.pk}/publish") if step == "publish" else api.delete(f"sites/{site.pk}", if_match="*")
+            api.post(f"sites/{site.pk}/publish")
+            if step == "publish"
+            else api.delete(f"sites/{site.pk}", if_match="*")
         )
         assert answer.status_code in {201, 204}
 
     def read():
-        return [(answer.status_code, answer.content) for answer in (api.get(f"sites/{site.pk}"), api.get("sites"))]
+        return [
+            (answer.status_code, answer.content) for answer in (api.get(f"sites/{site.pk}"), api.get("sites"))
+        ]
 
     read()
     kept = read()
@@ -177,7 +186,9 @@ def test_an_answer_that_broke_is_not_repeated(api):
     )
 
     answers = [
-        idempotency.once(request, api.user.pk, "came-back", lambda status=status: HttpResponse(status=status))
+        idempotency.execute_once(
+            request, api.user.pk, "came-back", lambda status=status: HttpResponse(status=status)
+        )
         for status in (503, 201, 409)
     ]
 
@@ -196,6 +207,6 @@ def test_stored_answers_are_forgotten_after_a_day(api):
         created_at=timezone.now() - idempotency.LIFETIME - timedelta(seconds=1)
     )
 
-    assert idempotency.forget() == 1
+    assert idempotency.delete_expired() == 1
 
     assert list(StoredAnswer.objects.all()) == [new]

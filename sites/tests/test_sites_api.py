@@ -13,10 +13,11 @@ from accounts.tests.factories import UserFactory
 from audit.actors import SYSTEM
 from conftest import sign_in
 from core import tenancy
+from core.http import preconditions
 from core.tasks import purge_deleted
-from sites import services
 from sites.models import Draft, Release, Site
-from sites.services import MAX_SITES
+from sites.services import publishing
+from sites.services.sites import MAX_SITES
 from sites.tests.factories import SiteFactory, document, page
 
 pytestmark = pytest.mark.django_db
@@ -32,10 +33,19 @@ def test_create_answers_201_with_location_and_version(api):
     answer = api.post("sites", SITE)
 
     body = answer.json()
-    assert (answer.status_code, answer["Location"], answer["ETag"]) == (201, f"/api/v1/sites/{body['id']}", '"1"')
+    assert (answer.status_code, answer["Location"], answer["ETag"]) == (
+        201,
+        f"/api/v1/sites/{body['id']}",
+        '"1"',
+    )
     assert {name: body[name] for name in ("name", "subdomain", "status", "release", "version", "url")} == {
-        "name": "My site", "subdomain": "my-site", "status": "draft", "release": None, "version": 1, "url": "http://my-site.localhost:8000",
-    }  # fmt: skip
+        "name": "My site",
+        "subdomain": "my-site",
+        "status": "draft",
+        "release": None,
+        "version": 1,
+        "url": "http://my-site.localhost:8000",
+    }
     assert api.get(answer["Location"]).json() == body
 
 
@@ -141,7 +151,9 @@ def test_change_needs_the_version_last_read(api, site):
     assert api.get(address).json() == good.json()
 
 
-@pytest.mark.parametrize("field", ["id", "owner", "status", "version", "live_release", "deleted_at", "template"])
+@pytest.mark.parametrize(
+    "field", ["id", "owner", "status", "version", "live_release", "deleted_at", "template"]
+)
 def test_change_refuses_what_only_services_move(api, site, field):
     answer = api.patch(f"sites/{site.pk}", {field: "x"}, if_match=1)
 
@@ -189,7 +201,11 @@ def test_delete_hides_everywhere_and_restore_brings_back_the_same(api, site):
 def test_publish_answers_201_with_the_release_and_freezes_it(api, site):
     address = f"sites/{site.pk}"
     answer = api.post(f"{address}/publish")
-    assert (answer.status_code, answer.json()["number"], answer.json()["author"]) == (201, 1, str(api.user.pk))
+    assert (answer.status_code, answer.json()["number"], answer.json()["author"]) == (
+        201,
+        1,
+        str(api.user.pk),
+    )
     assert (api.get(address).json()["status"], api.get(address).json()["release"]) == ("live", 1)
 
     api.put(f"{address}/blueprint", document(page("/", title="Changed")), if_match=1)
@@ -261,9 +277,26 @@ def test_the_list_pages_without_gap_or_repeat_while_rows_come_and_go(api):
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "limit=101", "limit=-1", "limit=x", "limit=", "limit=1e2", "limit=" + "9" * 5000, "limit=٣", "cursor=x", "cursor=", "cursor=WzFd",
-     "cursor=WyJuIiwgIngiXQ", "cursor=bnVsbA", "ordering=owner__password", "owner=1", "filter[__]=1", "_connector=OR"],
-)  # fmt: skip
+    [
+        "limit=0",
+        "limit=101",
+        "limit=-1",
+        "limit=x",
+        "limit=",
+        "limit=1e2",
+        "limit=" + "9" * 5000,
+        "limit=٣",
+        "cursor=x",
+        "cursor=",
+        "cursor=WzFd",
+        "cursor=WyJuIiwgIngiXQ",
+        "cursor=bnVsbA",
+        "ordering=owner__password",
+        "owner=1",
+        "filter[__]=1",
+        "_connector=OR",
+    ],
+)
 def test_the_list_refuses_parameters_that_it_does_not_know(api, query):
     answer = api.get(f"sites?{query}")
 
@@ -312,16 +345,18 @@ def test_an_address_with_a_slash_answers_the_same(api, site):
 
 
 def test_two_people_see_their_own_sites_only(api, other):
-    mine, theirs = SiteFactory(owner=api.user), SiteFactory(owner=other.user)
+    mine = SiteFactory(owner=api.user)
+    theirs = SiteFactory(owner=other.user)
 
     assert [item["id"] for item in api.get("sites").json()["results"]] == [str(mine.pk)]
     assert [item["id"] for item in other.get("sites").json()["results"]] == [str(theirs.pk)]
 
 
 def test_closing_an_account_hides_its_sites_and_restoring_brings_back_only_those(api):
-    from accounts.services import restore_user
+    from accounts.services.users import restore_user
 
-    kept, gone = SiteFactory(owner=api.user), SiteFactory(owner=api.user)
+    kept = SiteFactory(owner=api.user)
+    gone = SiteFactory(owner=api.user)
     api.delete(f"sites/{gone.pk}", if_match=1)
 
     api.delete("auth/me", if_match=api.user.version)
@@ -335,7 +370,9 @@ def test_closing_an_account_hides_its_sites_and_restoring_brings_back_only_those
 
 
 def test_delete_needs_the_version_last_read(api, site):
-    statuses = [api.delete(f"sites/{site.pk}", if_match=tag).status_code for tag in (None, 7, '"7", "8"', '"7", "1"')]
+    statuses = [
+        api.delete(f"sites/{site.pk}", if_match=tag).status_code for tag in (None, 7, '"7", "8"', '"7", "1"')
+    ]
 
     assert statuses == [428, 412, 412, 204]
 
@@ -346,15 +383,14 @@ def test_any_version_is_accepted_by_a_star(api, site):
 
 def test_what_was_hidden_for_longer_than_its_time_is_deleted_and_nothing_else(api):
     now = timezone.now()
-    long_ago, lately = (
-        now - settings.SOFT_DELETE_FOR - timedelta(hours=1),
-        now - settings.SOFT_DELETE_FOR + timedelta(hours=1),
-    )
+    long_ago = now - settings.SOFT_DELETE_FOR - timedelta(hours=1)
+    lately = now - settings.SOFT_DELETE_FOR + timedelta(hours=1)
     alive, young, old = (SiteFactory(owner=api.user) for _ in range(3))
-    left, leaving = UserFactory(), UserFactory()
+    left = UserFactory()
+    leaving = UserFactory()
     theirs = SiteFactory(owner=left)
     with tenancy.context(tenancy.SYSTEM):
-        services.publish_site(old, actor=SYSTEM, if_match=services.IfMatch(None))
+        publishing.publish_site(old, actor=SYSTEM, if_match=preconditions.IfMatch(None))
         Site.objects.filter(pk__in=[old.pk, theirs.pk]).update(deleted_at=long_ago)
         Site.objects.filter(pk=young.pk).update(deleted_at=lately)
     User.objects.filter(pk=left.pk).update(deleted_at=long_ago)

@@ -1,4 +1,6 @@
-"""Block shapes that changed: what was stored before opens today, is brought up to date once, and is never dropped."""
+"""Block shapes that changed: what was stored before opens today, is brought up to date once, and is never
+dropped.
+"""
 
 from typing import Annotated
 
@@ -10,10 +12,11 @@ from pydantic import Field
 
 from core import tenancy
 from core.errors import Invalid
-from sites import blueprint, render
-from sites.blocks import block, registry
-from sites.blocks.fields import Props, Title
+from sites.blueprint import schema
+from sites.blueprint.blocks import block, registry
+from sites.blueprint.blocks.fields import Props, Title
 from sites.models import Draft, Post, Release, Revision
+from sites.serving import rendering
 from sites.tests.factories import document, page
 
 pytestmark = pytest.mark.django_db
@@ -22,7 +25,7 @@ NEW = {"id": "s", "type": "test-sign", "v": 3, "props": {"lines": ["Open", "toda
 
 
 def forget():
-    for made in (blueprint.page_model, blueprint.blueprint_model, blueprint.json_schema):
+    for made in (schema.page_model, schema.blueprint_model, schema.json_schema):
         made.cache_clear()
 
 
@@ -66,7 +69,9 @@ def stored(team, *blocks):
     with tenancy.context(tenancy.SYSTEM):
         Draft.objects.filter(site=team.site).update(blueprint=document())
     team.editor.post(team.path("publish"))
-    post = team.editor.post(team.path("posts"), {"title": "Old", "published_at": "2026-01-01T00:00:00Z"}).json()
+    post = team.editor.post(
+        team.path("posts"), {"title": "Old", "published_at": "2026-01-01T00:00:00Z"}
+    ).json()
     with tenancy.context(tenancy.SYSTEM), connection.cursor() as cursor:
         Draft.objects.filter(site=team.site).update(blueprint=old)
         cursor.execute("ALTER TABLE sites_release DISABLE TRIGGER release_is_final")
@@ -153,14 +158,14 @@ def test_a_bad_page_is_named_and_left_and_the_good_ones_go_on(third_version, tea
 @pytest.mark.parametrize("v", [0, -1, 4, "1", 1.5, True, None, [], 10**30])
 def test_a_version_that_never_was_is_refused(third_version, v):
     with pytest.raises(Invalid):
-        blueprint.validate(document(page(blocks=[{**OLD, "v": v}])))
+        schema.validate(document(page(blocks=[{**OLD, "v": v}])))
 
 
 def test_what_is_stored_is_not_changed_by_being_read(third_version):
     old = document(page(blocks=[nested(dict(OLD))]))
-    scene = render.Scene("http://x.localhost")
+    scene = rendering.RenderContext("http://x.localhost")
 
-    html = [render.render_page(old, old["pages"][0], scene).html for _ in range(2)]
+    html = [rendering.render_page(old, old["pages"][0], scene).html for _ in range(2)]
 
     assert html[0] == html[1]
     assert OLD["props"] == {"words": "Open  today"}

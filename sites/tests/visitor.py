@@ -4,19 +4,18 @@ from django.core.wsgi import get_wsgi_application
 
 from audit.actors import SYSTEM
 from core import tenancy
-from sites import services
-from sites.blueprint import validate
-from sites.edge import Edge
+from core.http.preconditions import ANY_VERSION
+from sites.blueprint.schema import validate
+from sites.services import publishing
+from sites.serving.site_server import SiteServer
 from sites.tests.factories import SiteFactory, document
-
-ANY = services.IfMatch(None)
 
 
 class Visitor:
     """Asks one edge, as one web process has it."""
 
     def __init__(self):
-        self.edge = Edge(get_wsgi_application())
+        self.edge = SiteServer(get_wsgi_application())
 
     def ask(self, path, host, method="GET", **headers):
         answer = {}
@@ -28,7 +27,10 @@ class Visitor:
         }
         body = b"".join(
             self.edge(
-                environ, lambda status, given, *_: answer.update(status=int(status[:3]), headers=dict(given), all=given)
+                environ,
+                lambda status, given, *_: answer.update(
+                    status=int(status[:3]), headers=dict(given), all=given
+                ),
             )
         )
         assert len({name for name, _ in answer["all"]}) == len(answer["all"]), "a header was sent twice"
@@ -38,5 +40,5 @@ class Visitor:
 def publish(blueprint=None, **options):
     site = SiteFactory(blueprint=validate(blueprint or document()), **options)
     with tenancy.context(tenancy.user_context(site.owner_id)):
-        services.publish_site(site, actor=SYSTEM, if_match=ANY)
+        publishing.publish_site(site, actor=SYSTEM, if_match=ANY_VERSION)
     return site, f"{site.subdomain}.localhost"

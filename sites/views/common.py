@@ -7,12 +7,12 @@ from rest_framework.permissions import SAFE_METHODS
 
 from audit import actors
 from audit.actors import Actor
-from core.api import ApiViewSet
-from core.filters import short
-from sites.articles import MAX_TAG
+from core.http.query_params import text_param
+from core.http.viewsets import ApiViewSet
 from sites.errors import RoleTooLow
 from sites.models import Access, Site, SiteQuerySet
 from sites.services.members import hold_role
+from sites.serving.post_pages import MAX_TAG
 
 Role = Access.Role
 
@@ -27,13 +27,15 @@ def tag(text: str) -> str:
     """A tag of a post, for a filter. Raises ValueError."""
     if len(text) > MAX_TAG:
         raise ValueError
-    return short(text)
+    return text_param(text)
 
 
 class OfSiteViewSet(ApiViewSet):
-    """What belongs to one site: found through the sites that the caller has a role on. `needs` says which role each action
-    takes; a site without the role is 403, one without any is 404. A write holds the role until it is done, so that whoever takes it away
-    waits, and whoever lost it while waiting is refused; a view that changes roles holds it `alone`.
+    """What belongs to one site: found through the sites that the caller has a role on.
+
+    `needs` says which role each action takes; a site without the role is 403, one without any is 404. A write
+    holds the role until it is done, so that whoever takes it away waits, and whoever lost it while waiting is
+    refused; a view that changes roles holds it `alone`.
     """
 
     fenced = True

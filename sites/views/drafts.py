@@ -8,16 +8,17 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core.api import versioned
-from core.filters import parameter
-from core.pagination import KeysetPagination
-from core.parsing import StrictJSONParser, StrictPatchParser
-from core.preconditions import if_match, if_match_tag
-from sites import blueprint, services
-from sites.differences import differences
+from core.http.json_parser import StrictJSONParser, StrictPatchParser
+from core.http.pagination import KeysetPagination
+from core.http.preconditions import if_match, if_match_tag
+from core.http.query_params import query_param
+from core.http.responses import versioned
+from sites.blueprint import schema
+from sites.blueprint.diff import diff_blueprints
 from sites.models import Draft, Release, Revision, Site
 from sites.permissions import SITES_READ, SITES_WRITE
-from sites.serializers import DifferencesSerializer, RevisionSerializer
+from sites.serializers.drafts import DifferencesSerializer, RevisionSerializer
+from sites.services import drafts
 from sites.services.drafts import find_block, tag_of
 from sites.views.common import DOCUMENT, OfSiteViewSet, Role
 
@@ -30,12 +31,15 @@ PATCH = {
         "properties": {"op": {"type": "string"}, "path": {"type": "string"}},
     },
 }
-STATES = {"type": "string", "description": "`draft`, `live`, `revision:<id>` or `release:<id>`; the draft if absent."}
+STATES = {
+    "type": "string",
+    "description": "`draft`, `live`, `revision:<id>` or `release:<id>`; the draft if absent.",
+}
 SIDE_FROM, SIDE_TO = (OpenApiParameter(name, STATES) for name in ("from", "to"))
 
 
 class BlueprintViewSet(OfSiteViewSet):
-    body_limit = blueprint.MAX_BYTES
+    body_limit = schema.MAX_BYTES
     conditional = ("update", "partial_update")
     with_list = ("partial_update",)
     parser_classes = (StrictJSONParser, StrictPatchParser)
@@ -48,11 +52,16 @@ class BlueprintViewSet(OfSiteViewSet):
         draft = Draft.objects.get(site=self.site())
         return versioned(draft.blueprint, draft.version)
 
-    @extend_schema(operation_id="save_blueprint", request={"application/json": DOCUMENT}, responses={200: DOCUMENT})
+    @extend_schema(
+        operation_id="save_blueprint", request={"application/json": DOCUMENT}, responses={200: DOCUMENT}
+    )
     def update(self, request: Request, pk: Any) -> Response:
-        """Replace the draft's blueprint. Errors point to the node. The answer is what was kept, rich text sanitised."""
+        """Replace the draft's blueprint.
+
+        Errors point to the node. The answer is what was kept, rich text sanitised.
+        """
         wanted = if_match(request)
-        draft = services.save_draft(self.site(), request.data, actor=self.actor, if_match=wanted)
+        draft = drafts.save_draft(self.site(), request.data, actor=self.actor, if_match=wanted)
         return versioned(draft.blueprint, draft.version)
 
     @extend_schema(
@@ -61,31 +70,40 @@ class BlueprintViewSet(OfSiteViewSet):
         responses={200: DOCUMENT},
     )
     def partial_update(self, request: Request, pk: Any) -> Response:
-        """Change parts of the draft by JSON Patch (RFC 6902): all operations or none. 409 when a `test` does not hold."""
+        """Change parts of the draft by JSON Patch (RFC 6902): all operations or none. 409 when a `test` does
+        not hold.
+        """
         wanted = if_match(request)
-        draft = services.patch_draft(self.site(), request.data, actor=self.actor, if_match=wanted)
+        draft = drafts.patch_draft(self.site(), request.data, actor=self.actor, if_match=wanted)
         return versioned(draft.blueprint, draft.version)
 
 
 class BlockViewSet(OfSiteViewSet):
     """One block of the draft, under a tag of its own: two people on two blocks do not meet."""
 
-    body_limit = blueprint.MAX_PAGE_BYTES
+    body_limit = schema.MAX_PAGE_BYTES
     conditional = ("partial_update",)
     scopes = {"retrieve": SITES_READ, "partial_update": SITES_WRITE}
     needs = {"retrieve": Role.VIEWER, "partial_update": Role.AUTHOR}
 
     @extend_schema(operation_id="block", responses={200: DOCUMENT})
     def retrieve(self, request: Request, pk: Any, block: str) -> Response:
-        """One block, wherever it stands in the draft. Its ETag changes with its content and with nothing else."""
+        """One block, wherever it stands in the draft.
+
+        Its ETag changes with its content and with nothing else.
+        """
         found = find_block(Draft.objects.get(site=self.site()).blueprint, block)
         return tagged(found)
 
-    @extend_schema(operation_id="patch_block", request={"application/json": DOCUMENT}, responses={200: DOCUMENT})
+    @extend_schema(
+        operation_id="patch_block", request={"application/json": DOCUMENT}, responses={200: DOCUMENT}
+    )
     def partial_update(self, request: Request, pk: Any, block: str) -> Response:
         """Merge a patch (RFC 7396) into one block; null takes a value away. The draft's version moves on."""
         wanted = if_match_tag(request)
-        return tagged(services.patch_block(self.site(), block, dict(request.data), actor=self.actor, if_match=wanted))
+        return tagged(
+            drafts.patch_block(self.site(), block, dict(request.data), actor=self.actor, if_match=wanted)
+        )
 
 
 def tagged(block: dict[str, Any]) -> Response:
@@ -114,16 +132,19 @@ class RevisionViewSet(OfSiteViewSet):
     @extend_schema(operation_id="restore_revision", request=None, responses={200: DOCUMENT})
     def restore(self, request: Request, pk: Any, revision: Any) -> Response:
         """Make the draft what it was then; that is a new save, so nothing is lost."""
-        site, wanted = self.site(), if_match(request)
+        site = self.site()
+        wanted = if_match(request)
         found = get_object_or_404(Revision, site=site, pk=revision)
-        return restored(site, found.blueprint, actor=self.actor, if_match=wanted, source=f"revision {found.version}")
+        return restored(
+            site, found.blueprint, actor=self.actor, if_match=wanted, source=f"revision {found.version}"
+        )
 
     @extend_schema(operation_id="compare", parameters=[SIDE_FROM, SIDE_TO], responses=DifferencesSerializer)
     def compare(self, request: Request, pk: Any) -> Response:
         """What changed between two states of a site: pages and blocks added, removed, moved or changed."""
         site = self.site()
-        before, after = (self.state(site, parameter(request, name, side)) for name in ("from", "to"))
-        return Response(differences(before, after))
+        before, after = (self.state(site, query_param(request, name, side)) for name in ("from", "to"))
+        return Response(diff_blueprints(before, after))
 
     def state(self, site: Site, named: tuple[str, UUID | None] | None) -> dict[str, Any]:
         """The blueprint that a side of a comparison names; the draft if it names none."""
@@ -147,5 +168,5 @@ def side(text: str) -> tuple[str, UUID | None]:
 
 
 def restored(site: Site, document: dict[str, Any], **how: Any) -> Response:
-    draft = services.restore_blueprint(site, document, **how)
+    draft = drafts.restore_blueprint(site, document, **how)
     return versioned(draft.blueprint, draft.version)

@@ -14,12 +14,12 @@ from accounts.models import User
 from accounts.permissions import RecentProof
 from audit import actors
 from core import tenancy
-from core.api import ApiViewSet, versioned
-from core.pagination import KeysetPagination
-from sites import services
+from core.http.pagination import KeysetPagination
+from core.http.responses import versioned
+from core.http.viewsets import ApiViewSet
 from sites.models import Invitation, Site
 from sites.permissions import SITES_READ
-from sites.serializers import (
+from sites.serializers.members import (
     InvitationCreateSerializer,
     InvitationSerializer,
     InvitationTokenSerializer,
@@ -27,9 +27,10 @@ from sites.serializers import (
     MemberSerializer,
     OpenedInvitationSerializer,
     RoleSerializer,
-    SiteSerializer,
     TransferSerializer,
 )
+from sites.serializers.sites import SiteSerializer
+from sites.services import members as members_services
 from sites.views.common import OfSiteViewSet, Role
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -45,7 +46,12 @@ class MemberViewSet(OfSiteViewSet):
     private = ("partial_update", "destroy")
     alone = True
     scopes = {"list": SITES_READ}
-    needs = {"list": Role.VIEWER, "partial_update": Role.OWNER, "destroy": Role.VIEWER, "transfer": Role.OWNER}
+    needs = {
+        "list": Role.VIEWER,
+        "partial_update": Role.OWNER,
+        "destroy": Role.VIEWER,
+        "transfer": Role.OWNER,
+    }
 
     def members(self, site: Site) -> Any:
         found = User.objects.alive().filter(site_access__site=site)
@@ -61,21 +67,21 @@ class MemberViewSet(OfSiteViewSet):
     def partial_update(self, request: Request, pk: Any, member: UUID) -> Response:
         """Give a member another role. The owner keeps theirs until the site is handed over."""
         site = self.site()
-        services.change_role(site, member, self.validated(RoleSerializer)["role"], actor=self.actor)
+        members_services.change_role(site, member, self.validated(RoleSerializer)["role"], actor=self.actor)
         return Response(MemberSerializer(self.members(site).get(pk=member)).data)
 
     @extend_schema(operation_id="remove_member", responses={204: None})
     def destroy(self, request: Request, pk: Any, member: UUID) -> Response:
         """Remove a member, or leave a site yourself."""
         site = self.site() if member == self.caller.pk else self.site(Role.OWNER)
-        services.remove_member(site, member, actor=self.actor)
+        members_services.remove_member(site, member, actor=self.actor)
         return Response(status=204)
 
     @extend_schema(operation_id="transfer_site", request=TransferSerializer, responses=SiteSerializer)
     def transfer(self, request: Request, pk: Any) -> Response:
         """Hand the site over to another member; you stay as an editor. Needs a recent proof."""
         member = self.validated(TransferSerializer)["member"]
-        site: Any = services.transfer_site(self.site(), member, actor=self.actor)
+        site: Any = members_services.transfer_site(self.site(), member, actor=self.actor)
         site.role = Role.EDITOR
         return versioned(SiteSerializer(site).data, site.version)
 
@@ -96,19 +102,21 @@ class InvitationViewSet(OfSiteViewSet):
         return self.get_paginated_response(InvitationSerializer(page, many=True).data)
 
     @extend_schema(
-        operation_id="invite_member", request=InvitationCreateSerializer, responses={201: InvitationSerializer}
+        operation_id="invite_member",
+        request=InvitationCreateSerializer,
+        responses={201: InvitationSerializer},
     )
     def create(self, request: Request, pk: Any) -> Response:
         """Invite somebody by mail, for 7 days. An earlier invitation of the same address ends."""
         given = self.validated(InvitationCreateSerializer)
-        made = services.invite(self.site(), actor=self.actor, now=timezone.now(), **given)
+        made = members_services.invite(self.site(), actor=self.actor, now=timezone.now(), **given)
         return Response(InvitationSerializer(made).data, status=201)
 
     @extend_schema(operation_id="withdraw_invitation", responses={204: None})
     def destroy(self, request: Request, pk: Any, invitation: UUID) -> Response:
         """The link in the mail does not work any more."""
         found = self.open_ones().get(pk=invitation)
-        services.withdraw_invitation(found, actor=self.actor, now=timezone.now())
+        members_services.withdraw_invitation(found, actor=self.actor, now=timezone.now())
         return Response(status=204)
 
 
@@ -119,22 +127,31 @@ class InvitationLinkViewSet(ApiViewSet):
     serializer_class = InvitationTokenSerializer
 
     @extend_schema(
-        operation_id="open_invitation", request=InvitationTokenSerializer, responses=OpenedInvitationSerializer, auth=[]
+        operation_id="open_invitation",
+        request=InvitationTokenSerializer,
+        responses=OpenedInvitationSerializer,
+        auth=[],
     )
     def open(self, request: Request) -> Response:
         """What a mailed link invites to."""
         with tenancy.context(tenancy.SYSTEM):
-            found = services.find_invitation(self.validated(InvitationTokenSerializer)["token"], now=timezone.now())
+            found = members_services.find_invitation(
+                self.validated(InvitationTokenSerializer)["token"], now=timezone.now()
+            )
             return Response(OpenedInvitationSerializer(found).data, headers=NO_STORE)
 
 
 class JoinViewSet(ApiViewSet):
     serializer_class = InvitationTokenSerializer
 
-    @extend_schema(operation_id="accept_invitation", request=InvitationTokenSerializer, responses=JoinedSerializer)
+    @extend_schema(
+        operation_id="accept_invitation", request=InvitationTokenSerializer, responses=JoinedSerializer
+    )
     def accept(self, request: Request) -> Response:
         """Join the site, with the account whose address was invited."""
         token = self.validated(InvitationTokenSerializer)["token"]
         with tenancy.context(tenancy.SYSTEM):
-            site, role = services.accept_invitation(token, actor=actors.user(self.caller), now=timezone.now())
+            site, role = members_services.accept_invitation(
+                token, actor=actors.user(self.caller), now=timezone.now()
+            )
             return Response(JoinedSerializer({"site": site.pk, "name": site.name, "role": role}).data)

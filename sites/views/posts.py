@@ -10,15 +10,21 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core.api import versioned
 from core.errors import ScopeMissing
-from core.filters import parameter
-from core.pagination import KeysetPagination, Ordering
-from core.preconditions import if_match
-from sites import blueprint, services
+from core.http.pagination import KeysetPagination, Ordering
+from core.http.preconditions import if_match
+from core.http.query_params import query_param
+from core.http.responses import versioned
+from sites.blueprint import schema
 from sites.models import Post, PostQuerySet, Site
 from sites.permissions import SITES_PUBLISH, SITES_READ, SITES_WRITE
-from sites.post_serializers import PostCreateSerializer, PostListSerializer, PostSerializer, PostWriteSerializer
+from sites.serializers.posts import (
+    PostCreateSerializer,
+    PostListSerializer,
+    PostSerializer,
+    PostWriteSerializer,
+)
+from sites.services import posts as posts_services
 from sites.views.common import OfSiteViewSet, Role, tag
 
 STATES = ["draft", "scheduled", "live", "deleted"]
@@ -33,7 +39,7 @@ def state(text: str) -> str:
 class PostViewSet(OfSiteViewSet):
     serializer_class = PostSerializer
     pagination_class = KeysetPagination
-    body_limit = blueprint.MAX_PAGE_BYTES + 64 * 1024
+    body_limit = schema.MAX_PAGE_BYTES + 64 * 1024
     conditional = ("partial_update", "destroy")
     without_body = ("restore",)
     filters = ("state", "tag", "author")
@@ -74,23 +80,27 @@ class PostViewSet(OfSiteViewSet):
     )
     def list(self, request: Request, pk: Any) -> Response:
         """The posts of a site without their blocks, newest first; deleted ones only with `state=deleted`."""
-        wanted, posts = parameter(request, "state", state), self.posts(self.site()).defer("blocks")
+        wanted = query_param(request, "state", state)
+        posts = self.posts(self.site()).defer("blocks")
         posts = posts.deleted() if wanted == "deleted" else posts.alive()
         if wanted in {"draft", "scheduled", "live"}:
             posts = posts.filter(live=wanted == "live")
             posts = posts if wanted == "live" else posts.filter(published_at__isnull=wanted == "draft")
-        if wanted_tag := parameter(request, "tag", tag):
+        if wanted_tag := query_param(request, "tag", tag):
             posts = posts.filter(tags__contains=[wanted_tag])
-        if author := parameter(request, "author", UUID):
+        if author := query_param(request, "author", UUID):
             posts = posts.filter(author=author)
         return self.get_paginated_response(PostListSerializer(self.paginate_queryset(posts), many=True).data)
 
     @extend_schema(operation_id="create_post", request=PostCreateSerializer, responses={201: PostSerializer})
     def create(self, request: Request, pk: Any) -> Response:
         """Write a post. Visitors see it from `published_at` on; without one it is a draft."""
-        facts, site = self.validated(PostCreateSerializer), self.site()
+        facts = self.validated(PostCreateSerializer)
+        site = self.site()
         self.check_scope(facts)
-        post = services.create_post(site, facts, actor=self.actor, role=Role(site.role), now=timezone.now())
+        post = posts_services.create_post(
+            site, facts, actor=self.actor, role=Role(site.role), now=timezone.now()
+        )
         headers = {"Location": f"/api/v1/sites/{site.pk}/posts/{post.pk}"}
         return versioned(PostSerializer(post).data, post.version, status=201, headers=headers)
 
@@ -100,14 +110,17 @@ class PostViewSet(OfSiteViewSet):
         post = self.post_of(self.site())
         return versioned(PostSerializer(post).data, post.version)
 
-    @extend_schema(operation_id="change_post", request=PostWriteSerializer(partial=True), responses=PostSerializer)
+    @extend_schema(
+        operation_id="change_post", request=PostWriteSerializer(partial=True), responses=PostSerializer
+    )
     def partial_update(self, request: Request, pk: Any, post_id: Any) -> Response:
         """Change a post; visitors see it at once when it is live. `published_at: null` takes it off."""
-        facts, site = self.validated(PostWriteSerializer, partial=True), self.site()
+        facts = self.validated(PostWriteSerializer, partial=True)
+        site = self.site()
         post = self.post_of(site)
         self.check_scope(facts, post)
         rights: dict[str, Any] = {"actor": self.actor, "role": Role(site.role), "if_match": if_match(request)}
-        post = services.change_post(post, facts, now=timezone.now(), **rights)
+        post = posts_services.change_post(post, facts, now=timezone.now(), **rights)
         return versioned(PostSerializer(post).data, post.version)
 
     @extend_schema(operation_id="delete_post", responses={204: None})
@@ -117,7 +130,7 @@ class PostViewSet(OfSiteViewSet):
         post = self.post_of(site)
         self.check_scope({}, post)
         rights: dict[str, Any] = {"actor": self.actor, "role": Role(site.role), "if_match": if_match(request)}
-        services.delete_post(post, now=timezone.now(), **rights)
+        posts_services.delete_post(post, now=timezone.now(), **rights)
         return Response(status=204)
 
     @extend_schema(operation_id="restore_post", request=None, responses=PostSerializer)
@@ -126,7 +139,7 @@ class PostViewSet(OfSiteViewSet):
         site = self.site()
         post = self.post_of(site)
         self.check_scope({}, post)
-        post = services.restore_post(post, actor=self.actor, role=Role(site.role))
+        post = posts_services.restore_post(post, actor=self.actor, role=Role(site.role))
         return versioned(PostSerializer(post).data, post.version)
 
     def check_scope(self, facts: dict[str, Any], post: Post | None = None) -> None:

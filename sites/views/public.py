@@ -12,22 +12,23 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core import cache, tenancy
-from core.api import ApiViewSet
+from core import tenancy
 from core.errors import NotFound
-from core.filters import parameter, short
-from core.pagination import KeysetPagination, Ordering
-from core.preconditions import none_match
-from sites import published
+from core.http.pagination import KeysetPagination, Ordering
+from core.http.preconditions import matches_if_none_match
+from core.http.query_params import query_param, text_param
+from core.http.viewsets import ApiViewSet
+from core.storage import cache
 from sites.models import Post, Release, Site, WithOnePage
-from sites.post_serializers import (
+from sites.selectors import PublishedPosts
+from sites.serializers.public import (
     PublicPageSerializer,
     PublicPostListSerializer,
     PublicPostSerializer,
     PublicSiteSerializer,
 )
-from sites.render import renderer_version
-from sites.selectors import Shelf
+from sites.serving import public_json
+from sites.serving.rendering import renderer_version
 from sites.subdomains import LABEL, address_of, host_of
 from sites.views.common import tag
 
@@ -37,7 +38,8 @@ Document = dict[str, Any]
 
 
 class PublicViewSet(ApiViewSet):
-    """Reads in context `public`: row-level security shows live sites, their live release and live posts, nothing else.
+    """Reads in context `public`: row-level security shows live sites, their live release and live posts,
+    nothing else.
 
     One query finds the site as it is now; what was made of its release before is kept.
     """
@@ -65,7 +67,8 @@ class PublicViewSet(ApiViewSet):
     def kept(
         self, request: Request, site: Site, make: Callable[[Document], Document | None], path: str = ""
     ) -> Response:
-        """`make(blueprint)`, made once for each release; the blueprint has the blocks of the page at `path` alone.
+        """`make(blueprint)`, made once for each release; the blueprint has the blocks of the page at `path`
+        alone.
 
         Raises NotFound when it is None.
         """
@@ -85,7 +88,7 @@ class PublicViewSet(ApiViewSet):
                 raise NotFound
             body = json.dumps(made, ensure_ascii=False, default=str).encode()
             cache.set_bytes(str(site.pk), place, body, seconds=KEPT_SECONDS)
-        if none_match(request.headers.get("If-None-Match", ""), etag):
+        if matches_if_none_match(request.headers.get("If-None-Match", ""), etag):
             return Response(status=304, headers=headers)
         return Response(json.loads(body), headers=headers)
 
@@ -93,15 +96,15 @@ class PublicViewSet(ApiViewSet):
     def retrieve(self, request: Request, host: str) -> Response:
         """A published site: settings, theme, navigation and its pages without their blocks."""
         site = self.found()
-        return self.kept(request, site, lambda blueprint: published.site(blueprint, site))
+        return self.kept(request, site, lambda blueprint: public_json.site(blueprint, site))
 
     @extend_schema(operation_id="public_page", parameters=[PATH], responses=PublicPageSerializer, auth=[])
     def page(self, request: Request, host: str) -> Response:
         """One published page with its blocks, and where its pictures are."""
-        path = parameter(request, "path", short) or "/"
+        path = query_param(request, "path", text_param) or "/"
         site = self.found()
         base_url = address_of(site.subdomain)
-        return self.kept(request, site, lambda blueprint: published.page(blueprint, path, base_url), path)
+        return self.kept(request, site, lambda blueprint: public_json.page(blueprint, path, base_url), path)
 
     @extend_schema(
         operation_id="public_posts",
@@ -111,24 +114,28 @@ class PublicViewSet(ApiViewSet):
     )
     def list_posts(self, request: Request, host: str) -> Response:
         """Published posts without their blocks, newest first."""
-        site, wanted = self.found(), parameter(request, "tag", tag)
-        shown = Shelf(site.pk).found(wanted or "")
-        answer = self.get_paginated_response([published.summary(post) for post in self.paginate_queryset(shown) or []])
+        site = self.found()
+        wanted = query_param(request, "tag", tag)
+        shown = PublishedPosts(site.pk).found(wanted or "")
+        answer = self.get_paginated_response(
+            [public_json.summary(post) for post in self.paginate_queryset(shown) or []]
+        )
         return self.conditional_answer(request, answer)
 
     @extend_schema(operation_id="public_post", responses={200: PublicPostSerializer, 301: None}, auth=[])
     def one_post(self, request: Request, host: str, slug: str) -> Response:
         """One published post. One whose slug has changed is found where it is now."""
         site = self.found()
-        shelf = Shelf(site.pk)
+        shelf = PublishedPosts(site.pk)
         post: Post | None = shelf.post(slug)
         if post is None and (moved := shelf.moved(slug)):
             return Response(
-                status=301, headers={"Location": f"/api/v1/public/sites/{host_of(site.subdomain)}/posts/{moved}"}
+                status=301,
+                headers={"Location": f"/api/v1/public/sites/{host_of(site.subdomain)}/posts/{moved}"},
             )
         if post is None:
             raise NotFound
-        return self.conditional_answer(request, Response(published.post(post, address_of(site.subdomain))))
+        return self.conditional_answer(request, Response(public_json.post(post, address_of(site.subdomain))))
 
     @staticmethod
     def conditional_answer(request: Request, answer: Response) -> Response:
@@ -136,6 +143,6 @@ class PublicViewSet(ApiViewSet):
         body = json.dumps(answer.data, sort_keys=True, default=str)
         etag = f'"{hashlib.sha256(body.encode()).hexdigest()[:32]}"'
         headers = {"ETag": etag, "Cache-Control": "public, max-age=0, must-revalidate"}
-        if none_match(request.headers.get("If-None-Match", ""), etag):
+        if matches_if_none_match(request.headers.get("If-None-Match", ""), etag):
             return Response(status=304, headers=headers)
         return Response(answer.data, headers=headers)

@@ -21,7 +21,9 @@ class Migration(migrations.Migration):
             model_name="vault",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    django.db.models.lookups.Range(django.db.models.functions.text.Length("ciphertext"), (16, 16384)),
+                    django.db.models.lookups.Range(
+                        django.db.models.functions.text.Length("ciphertext"), (16, 16384)
+                    ),
                     django.db.models.lookups.Range(django.db.models.functions.text.Length("salt"), (16, 64)),
                     django.db.models.lookups.Range(django.db.models.functions.text.Length("iv"), (12, 12)),
                     ("alg", "A256GCM"),

@@ -33,10 +33,13 @@ def item_of(api, vault, **facts):
 
 def changes(api, since=""):
     """All that changed since then, page by page, and the cursor to go on from."""
-    rows, more = [], True
+    rows = []
+    more = True
     while more:
         answer = api.get(f"vault/changes?since={since}")
         assert answer.status_code == 200, answer.content
         told = answer.json()
-        rows, since, more = rows + told["results"], told["cursor"], told["more"]
+        rows = rows + told["results"]
+        since = told["cursor"]
+        more = told["more"]
     return rows, since

@@ -22,4 +22,6 @@ def test_the_window_counts_and_shows_no_envelope(staff, api, vault, django_asser
         assert "80\xa0bytes" in page
         assert envelope["ciphertext"] not in page
         assert str(vault) not in page
-    assert Entry.objects.filter(event="admin.viewed", subject_id=api.user.pk, subject_type="vault_holder").exists()
+    assert Entry.objects.filter(
+        event="admin.viewed", subject_id=api.user.pk, subject_type="vault_holder"
+    ).exists()

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.django_db
 def state(rows, before=None):
     """What a client has after applying changes."""
     vaults, items = before or ({}, {})
-    vaults, items = dict(vaults), dict(items)
+    vaults = dict(vaults)
+    items = dict(items)
     for row in rows:
         if row["item_id"] is None:
             vaults.pop(row["vault_id"], None)
@@ -47,11 +48,17 @@ def test_a_vault_is_made_read_changed_deleted_and_restored(api):
     assert (made["ETag"], made["Cache-Control"]) == ('"1"', "no-store")
     assert {name: read.json()[name] for name in body} == body
     assert read.json()["alg"] == "A256GCM"
-    assert (changed.status_code, changed["ETag"], changed.json()["ciphertext"]) == (200, '"2"', new["ciphertext"])
+    assert (changed.status_code, changed["ETag"], changed.json()["ciphertext"]) == (
+        200,
+        '"2"',
+        new["ciphertext"],
+    )
     assert [head["vault_id"] for head in api.get("vault").json()["results"]] == [body["vault_id"]]
     assert api.delete(path, if_match=2).status_code == 204
     assert (api.get(path).status_code, api.get("vault").json()["results"]) == (404, [])
-    assert [head["vault_id"] for head in api.get("vault?deleted=true").json()["results"]] == [body["vault_id"]]
+    assert [head["vault_id"] for head in api.get("vault?deleted=true").json()["results"]] == [
+        body["vault_id"]
+    ]
     assert api.post(f"{path}/restore").status_code == 200
     assert api.get(path).json()["ciphertext"] == new["ciphertext"]
 
@@ -86,12 +93,25 @@ def test_the_same_creation_sent_again_is_the_same_and_another_is_refused(api, va
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [
-        ({"ciphertext": b64(15)}, "/ciphertext"), ({"ciphertext": "not base64"}, "/ciphertext"), ({"ciphertext": b64(1024 * 1024 + 1)}, "/ciphertext"),
-        ({"iv": b64(11)}, "/iv"), ({"iv": b64(13)}, "/iv"), ({"iv": b64(16)}, "/iv"), ({"salt": b64(15)}, "/salt"), ({"salt": b64(65)}, "/salt"),
-        ({"version": 0}, "/version"), ({"version": "1e3"}, "/version"), ({"version": 2**31}, "/version"), ({"alg": "A128GCM"}, "/alg"), ({"alg": "none"}, "/alg"),
-        ({"item_id": "x"}, "/item_id"), ({"item_id": None}, "/item_id"), ({"note": "x"}, "/note"), ({"iv": None}, "/iv"),
+        ({"ciphertext": b64(15)}, "/ciphertext"),
+        ({"ciphertext": "not base64"}, "/ciphertext"),
+        ({"ciphertext": b64(1024 * 1024 + 1)}, "/ciphertext"),
+        ({"iv": b64(11)}, "/iv"),
+        ({"iv": b64(13)}, "/iv"),
+        ({"iv": b64(16)}, "/iv"),
+        ({"salt": b64(15)}, "/salt"),
+        ({"salt": b64(65)}, "/salt"),
+        ({"version": 0}, "/version"),
+        ({"version": "1e3"}, "/version"),
+        ({"version": 2**31}, "/version"),
+        ({"alg": "A128GCM"}, "/alg"),
+        ({"alg": "none"}, "/alg"),
+        ({"item_id": "x"}, "/item_id"),
+        ({"item_id": None}, "/item_id"),
+        ({"note": "x"}, "/note"),
+        ({"iv": None}, "/iv"),
     ],
-)  # fmt: skip
+)
 def test_anything_else_than_an_envelope_is_refused_with_its_place(api, vault, change, pointer):
     refused = api.post(f"vault/{vault}/items", {"item_id": new_id(), **sealed(), **change}, if_match="*")
 
@@ -139,15 +159,28 @@ def test_of_twenty_parallel_writers_one_wins_each_version(api, vault):
 def test_nobody_sees_or_touches_anothers_vault_and_ids_may_be_alike(api, other, vault):
     item = item_of(api, vault)
     for method, path in (
-        ("GET", ""), ("PUT", ""), ("DELETE", ""), ("POST", "/restore"), ("GET", "/items"), ("POST", "/items"), ("GET", f"/items/{item}"), ("PUT", f"/items/{item}"),
-        ("DELETE", f"/items/{item}"), ("GET", f"/items/{item}/versions"), ("POST", f"/items/{item}/restore"), ("POST", "/rotate"),
-    ):  # fmt: skip
+        ("GET", ""),
+        ("PUT", ""),
+        ("DELETE", ""),
+        ("POST", "/restore"),
+        ("GET", "/items"),
+        ("POST", "/items"),
+        ("GET", f"/items/{item}"),
+        ("PUT", f"/items/{item}"),
+        ("DELETE", f"/items/{item}"),
+        ("GET", f"/items/{item}/versions"),
+        ("POST", f"/items/{item}/restore"),
+        ("POST", "/rotate"),
+    ):
         body = {"PUT": sealed(2), "POST": None}.get(method)
         if path == "/items":
             body = {"item_id": new_id(), **sealed()} if method == "POST" else None
         if path == "/rotate":
             body = {**sealed(2), "items": []}
-        assert other.call(method, f"vault/{vault}{path}", body, if_match="*").status_code == 404, (method, path)
+        assert other.call(method, f"vault/{vault}{path}", body, if_match="*").status_code == 404, (
+            method,
+            path,
+        )
     assert other.post("vault", {"vault_id": vault, **sealed()}).status_code == 201  # no oracle
     assert changes(other)[0][0]["vault_id"] == vault
     assert len(changes(api)[0]) == 2
@@ -176,7 +209,8 @@ def test_the_database_refuses_what_no_envelope_is(api, vault):
                 Item.objects.update(**change)
 
 
-# --- what changed ----------------------------------------------------------------------------------------------------
+# --- what changed
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_replaying_from_zero_gives_what_is_there_and_going_on_gives_the_same(api, vault):
@@ -228,7 +262,8 @@ def test_a_cursor_from_after_a_backup_says_begin_again(api, vault):
 @pytest.mark.commits
 def test_a_reader_misses_nothing_that_parallel_writers_do(api):
     vaults = [vault_of(api) for _ in range(3)]
-    seen, cursor = ({}, {}), ""
+    seen = ({}, {})
+    cursor = ""
     done = []
 
     def write(number):
@@ -263,18 +298,25 @@ def test_large_vaults_come_in_pages_and_a_page_costs_the_same(api, vault, django
         api.get("vault/changes")
 
 
-# --- whose ----------------------------------------------------------------------------------------------------------
+# --- whose
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_key_needs_the_scope_and_never_rotates(api, vault):
     read, write = (
-        api.post("api-keys", {"label": "k", "scopes": [scope]}).json()["key"] for scope in ("vault.read", "vault.write")
+        api.post("api-keys", {"label": "k", "scopes": [scope]}).json()["key"]
+        for scope in ("vault.read", "vault.write")
     )
     client = Client()
 
     def call(method, path, key, body=None):
-        return client.generic(method, f"/api/v1/{path}", json.dumps(body or {}), content_type="application/json",
-                              headers={"Authorization": f"Bearer {key}", "If-Match": "*"}).status_code  # fmt: skip
+        return client.generic(
+            method,
+            f"/api/v1/{path}",
+            json.dumps(body or {}),
+            content_type="application/json",
+            headers={"Authorization": f"Bearer {key}", "If-Match": "*"},
+        ).status_code
 
     assert call("GET", "vault/changes", read) == 200
     assert call("POST", f"vault/{vault}/items", read, {"item_id": new_id(), **sealed()}) == 403
@@ -288,7 +330,11 @@ def test_every_write_is_recorded_and_no_entry_has_an_envelope(api, vault):
     api.put(f"vault/{vault}/items/{item}", body := sealed(2), if_match=1)
     made = Entry.objects.filter(owner_id=api.user.pk, event__startswith="vault").order_by("id")
 
-    assert list(made.values_list("event", flat=True)) == ["vault.created", "vault_item.created", "vault_item.changed"]
+    assert list(made.values_list("event", flat=True)) == [
+        "vault.created",
+        "vault_item.created",
+        "vault_item.changed",
+    ]
     assert not [entry for entry in made if body["ciphertext"] in entry.facts or vault in entry.facts]
 
 
@@ -297,7 +343,7 @@ def test_a_closed_account_comes_back_with_its_vault_and_an_erased_one_leaves_non
     UserFactory(role="admin")
     with tenancy.context(tenancy.SYSTEM):
         assert dict(services.personal_data(api.user.pk))["vaults.json"][0]["version"] == 1
-    from accounts.services import close_and_erase
+    from accounts.services.erasure import close_and_erase
     from audit.actors import SYSTEM
 
     close_and_erase(api.user.email, actor=SYSTEM, now=timezone.now())

@@ -1,5 +1,5 @@
-"""What people keep, their password and what is sent in its place are nowhere on the server, whichever client they use: not in
-tables, files of the database (its log of changes too), Redis, logs, metrics or backups.
+"""What people keep, their password and what is sent in its place are nowhere on the server, whichever client
+they use: not in tables, files of the database (its log of changes too), Redis, logs, metrics or backups.
 """
 
 import base64
@@ -21,7 +21,8 @@ class Canaries:
     """Secrets of one person: what they keep, both passwords, and everything that is derived from those."""
 
     def __init__(self, web):
-        self.web, self.email = web, f"{secrets.token_hex(6)}@example.com"
+        self.web = web
+        self.email = f"{secrets.token_hex(6)}@example.com"
         self.kept, self.former = (f"canary-{secrets.token_hex(12)}" for _ in range(2))
         self.passwords = [f"a phrase {secrets.token_hex(8)}" for _ in range(2)]
         self.needles = [text.encode() for text in (self.kept, self.former, *self.passwords)]
@@ -29,7 +30,9 @@ class Canaries:
     def derived(self, password):
         """Remember what `password` gives now, and that it is looked for."""
         asked = {"email": self.email}
-        told = httpx.post(f"{self.web.url}/api/v1/auth/prelogin", json=asked, headers={"Host": "localhost"}).json()
+        told = httpx.post(
+            f"{self.web.url}/api/v1/auth/prelogin", json=asked, headers={"Host": "localhost"}
+        ).json()
         salt = reference.raw(told["salt"])
         master = reference.master_key(password, salt=salt, iterations=told["kdf"]["iterations"])
         for key in (master, reference.auth_hash(master), reference.account_key(master)):
@@ -93,8 +96,15 @@ def by_page(canaries, page):
 def value(cache, key):
     """What a key holds, as it was sent: a dump may be compressed."""
     kind = cache.type(key).decode()
-    read = {"string": cache.get, "hash": cache.hgetall, "set": cache.smembers, "stream": cache.xrange, "list": lambda k: cache.lrange(k, 0, -1),
-            "zset": lambda k: cache.zrange(k, 0, -1), "none": lambda k: b""}  # fmt: skip
+    read = {
+        "string": cache.get,
+        "hash": cache.hgetall,
+        "set": cache.smembers,
+        "stream": cache.xrange,
+        "list": lambda k: cache.lrange(k, 0, -1),
+        "zset": lambda k: cache.zrange(k, 0, -1),
+        "none": lambda k: b"",
+    }
     return b" ".join(_flat(read[kind](key)))
 
 
@@ -127,7 +137,9 @@ ZEROS = bytes(512)
 
 
 def written_files(home):
-    """The content of every file that the servers wrote, without runs of zeros, which hide nothing; not their programs."""
+    """The content of every file that the servers wrote, without runs of zeros, which hide nothing; not their
+    programs.
+    """
     for path in home.rglob("*"):
         if "pginstall18" in path.parts or any(part.endswith(".libs") for part in path.parts):
             continue
@@ -166,7 +178,8 @@ CONTROLS = {
 def test_nothing_of_it_is_anywhere(stack, look, tmp_path):
     web = stack.start_web(workers=1, LOG_LEVEL="DEBUG")
     try:
-        one, other = Canaries(web), Canaries(web)
+        one = Canaries(web)
+        other = Canaries(web)
         by_terminal(one, tmp_path)
         by_page(other, look(f"http://localhost:{web.port}/vault/"))
         places = everything(stack, web)

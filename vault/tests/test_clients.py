@@ -18,7 +18,9 @@ from vault.client import Client, Memory, Refused
 
 VECTORS = json.loads((Path(reference.__file__).parent / "vectors.json").read_text())
 PASSWORD = "correct horse battery staple"
-VAULT, ITEM, OTHER = uuid4(), uuid4(), uuid4()
+VAULT = uuid4()
+ITEM = uuid4()
+OTHER = uuid4()
 KEY = bytes(range(32))
 
 
@@ -32,10 +34,13 @@ def test_python_agrees_with_the_vectors():
         ]
     for vector in VECTORS["envelopes"]:
         where = {"vault_id": UUID(vector["vault_id"]), "item_id": UUID(vector["item_id"])}
-        key, given = reference.raw(vector["key"]), vector["envelope"]
+        key = reference.raw(vector["key"])
+        given = vector["envelope"]
         fixed = {"iv": reference.raw(given["iv"]), "salt": reference.raw(given["salt"])}
         assert reference.b64(reference.place(*where.values(), given["version"])) == vector["aad"]
-        assert reference.seal(key, vector["plain"].encode(), **where, version=given["version"], **fixed) == given
+        assert (
+            reference.seal(key, vector["plain"].encode(), **where, version=given["version"], **fixed) == given
+        )
         assert reference.unseal(key, given, **where).decode() == vector["plain"]
 
 
@@ -74,7 +79,8 @@ def test_javascript_agrees_with_the_same_vectors_as_the_server_publishes_them(st
     assert len(web.get("/static/vault/client.js").content) < 10 * 1024
 
 
-# --- a server that lies ----------------------------------------------------------------------------------------------
+# --- a server that lies
+# ----------------------------------------------------------------------------------------------
 
 
 def sealed(version=1, *, item=ITEM, plain=b'{"name": "a"}', key=KEY):
@@ -84,9 +90,13 @@ def sealed(version=1, *, item=ITEM, plain=b'{"name": "a"}', key=KEY):
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 2}, {"alg": "A128GCM"}, {"iv": reference.b64(bytes(12))}, {"salt": reference.b64(bytes(16))}, {"ciphertext": reference.b64(bytes(29))},
+        {"version": 2},
+        {"alg": "A128GCM"},
+        {"iv": reference.b64(bytes(12))},
+        {"salt": reference.b64(bytes(16))},
+        {"ciphertext": reference.b64(bytes(29))},
     ],
-)  # fmt: skip
+)
 def test_a_changed_envelope_does_not_open(change):
     with pytest.raises(Refused):
         reference.unseal(KEY, {**sealed(), **change}, vault_id=VAULT, item_id=ITEM)
@@ -107,7 +117,8 @@ class Liar(Client):
 
     def __init__(self, memory, answers):
         super().__init__(memory)
-        self.master, self.answers = bytes(32), answers
+        self.master = bytes(32)
+        self.answers = answers
 
     def call(self, method, path, body=None, *, if_match=None):
         return copy.deepcopy(self.answers[path.partition("?")[0]])
@@ -152,7 +163,9 @@ def test_what_was_deleted_or_makes_no_sense_is_not_shown_again_older():
 
 def test_what_does_not_open_is_set_aside_and_the_rest_stays_in_use():
     memory = Memory("https://x", "a@example.com")
-    client = Liar(memory, page(row(sealed(1), item=ITEM), row(sealed(9, item=OTHER, key=bytes(32)), item=OTHER)))
+    client = Liar(
+        memory, page(row(sealed(1), item=ITEM), row(sealed(9, item=OTHER, key=bytes(32)), item=OTHER))
+    )
     client.sync()
 
     assert client.broken == [f"{VAULT}/{OTHER}"]
@@ -166,7 +179,10 @@ def test_what_does_not_open_is_set_aside_and_the_rest_stays_in_use():
 @pytest.mark.parametrize(
     ("told", "match"),
     [
-        ({"scheme": "blind", "kdf": {"algorithm": "PBKDF2-SHA256", "iterations": 699_999}}, "weaker key than before"),
+        (
+            {"scheme": "blind", "kdf": {"algorithm": "PBKDF2-SHA256", "iterations": 699_999}},
+            "weaker key than before",
+        ),
         ({"scheme": "password", "kdf": {"algorithm": "PBKDF2-SHA256", "iterations": 700_000}}, "not blind"),
     ],
 )
@@ -179,14 +195,17 @@ def test_a_server_that_asks_for_less_than_before_gets_nothing(told, match):
         reference.master_key(PASSWORD, salt=bytes(16), iterations=599_999)
 
 
-# --- a real one ------------------------------------------------------------------------------------------------------
+# --- a real one
+# ------------------------------------------------------------------------------------------------------
 
 
 def run(state, *arguments, typed="", **environ):
     """The command line, in a process that knows nothing of Django."""
     environ = {"PATH": os.environ["PATH"], "VAULT_PASSWORD": PASSWORD, **environ}
     command = [sys.executable, "-m", "vault.client", "--state", str(state), *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environ, input=typed, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, cwd=ROOT, env=environ, input=typed, capture_output=True, text=True, timeout=60
+    )
 
 
 def sign_up(web, email, password=PASSWORD):
@@ -204,9 +223,11 @@ def sign_up(web, email, password=PASSWORD):
 
 @pytest.mark.stack
 def test_the_command_line_keeps_finds_and_rotates(stack, tmp_path):
-    web, email = stack.webs[0], f"{secrets.token_hex(6)}@example.com"
+    web = stack.webs[0]
+    email = f"{secrets.token_hex(6)}@example.com"
     sign_up(web, email)
-    laptop, phone = tmp_path / "laptop.json", tmp_path / "phone.json"
+    laptop = tmp_path / "laptop.json"
+    phone = tmp_path / "phone.json"
 
     said = [
         run(laptop, "login", web.url, email),
@@ -219,7 +240,8 @@ def test_the_command_line_keeps_finds_and_rotates(stack, tmp_path):
         run(phone, "rotate"),
         run(laptop, "put", "bank", typed="x"),
     ]
-    listed, again = run(laptop, "list"), run(laptop, "get", "mail")
+    listed = run(laptop, "list")
+    again = run(laptop, "get", "mail")
 
     assert [done.returncode for done in said] == [0] * 6, [done.stderr for done in said]
     assert (found.stdout, listed.stdout.split(), again.stdout) == ("first\n", ["bank", "mail"], "second\n")

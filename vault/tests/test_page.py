@@ -1,4 +1,6 @@
-"""The page at `/vault/`, in Chromium, as a person uses it: two devices, a conflict, a new key, a lock, and coming back."""
+"""The page at `/vault/`, in Chromium, as a person uses it: two devices, a conflict, a new key, a lock, and
+coming back.
+"""
 
 import secrets
 
@@ -10,7 +12,8 @@ from tests.axe import faults, serious_faults
 from tests.browser import SIZES, overflow, picture
 
 pytestmark = pytest.mark.stack
-PASSWORD, NEW_PASSWORD = "correct horse battery staple", "an entirely new phrase"
+PASSWORD = "correct horse battery staple"
+NEW_PASSWORD = "an entirely new phrase"
 NEW = "I am new here"
 REFUSED = ("412", "401")  # what a browser's console says of answers that the page expects
 
@@ -21,7 +24,9 @@ def device(stack, look):
 
     def opened(size="desktop"):
         page = look(
-            f"http://localhost:{stack.webs[0].port}/vault/", size, permissions=["clipboard-read", "clipboard-write"]
+            f"http://localhost:{stack.webs[0].port}/vault/",
+            size,
+            permissions=["clipboard-read", "clipboard-write"],
         )
         page.clock.install()
         return page
@@ -212,7 +217,9 @@ def test_a_server_that_lies_is_not_believed(device):
         ("auth/prelogin", open_kind, "the server would see its password"),
     ]:
         page.reload()
-        page.route(lambda url, path=path: path in url, lambda route, _request, lie=lie: route.fulfill(json=lie))
+        page.route(
+            lambda url, path=path: path in url, lambda route, _request, lie=lie: route.fulfill(json=lie)
+        )
         page.get_by_label("Password", exact=True).fill(PASSWORD)
         sent = []
         page.on("request", lambda request, sent=sent: sent.append(request.url))
@@ -258,7 +265,8 @@ CONFIRM_TOTP = f"""async (code) => (await ({CALL})("totp/confirm", {{ code }})).
 
 
 def test_the_keyboard_alone_is_enough_and_axe_finds_nothing_grave(device):
-    email, page = address(), device()
+    email = address()
+    page = device()
     found = faults(page, "door")
     for text in (email, PASSWORD):  # the first field has the focus
         page.keyboard.type(text)
@@ -322,7 +330,8 @@ INJECT = """() => new Promise((resolve) => {
 
 def test_a_tab_whose_session_another_one_replaced_writes_nothing(device):
     """Two tabs of one browser: in the second somebody else signs in."""
-    ada, bob = address(), address()
+    ada = address()
+    bob = address()
     first = enter(device(), ada, button=NEW)
     add(first, Name="Mail", Secret="of Ada")
     second = first.context.new_page()

@@ -9,22 +9,23 @@ import pytest
 from django.core.management import call_command
 from django.test import Client
 
-from vault import page
+from vault import web_page
 
 MANIFEST = "whitenoise.storage.CompressedManifestStaticFilesStorage"
 
 
 @pytest.fixture
 def fresh():
-    page.parts.cache_clear()
+    web_page.parts.cache_clear()
     yield
-    page.parts.cache_clear()
+    web_page.parts.cache_clear()
 
 
 @pytest.mark.parametrize("production", [False, True])
 def test_every_script_has_the_hash_of_what_is_served(fresh, settings, tmp_path, production):
     if production:
-        settings.DEVELOPMENT, settings.STATIC_ROOT = False, tmp_path
+        settings.DEVELOPMENT = False
+        settings.STATIC_ROOT = tmp_path
         settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": MANIFEST}}
         call_command(
             "collectstatic",
@@ -33,18 +34,20 @@ def test_every_script_has_the_hash_of_what_is_served(fresh, settings, tmp_path, 
             ignore_patterns=["admin", "drf_spectacular*", "rest_framework"],
         )
     answer = Client().get("/vault/", secure=True, headers={"Host": "localhost"})
-    text, policy = answer.content.decode(), answer["Content-Security-Policy"]
+    text = answer.content.decode()
+    policy = answer["Content-Security-Policy"]
 
     scripts = re.findall(r'<script type="module" src="/static/([^"]+)" integrity="([^"]+)">', text)
-    assert [re.sub(r"\.[0-9a-f]{12}", "", name) for name, _ in scripts] == list(page.MODULES)
+    assert [re.sub(r"\.[0-9a-f]{12}", "", name) for name, _ in scripts] == list(web_page.MODULES)
     assert all(("." in name.removesuffix(".js")) == production for name, _ in scripts)
     for name, integrity in scripts:
-        served = (tmp_path / name).read_bytes() if production else page._content(name)
+        served = (tmp_path / name).read_bytes() if production else web_page._content(name)
         assert integrity == f"sha256-{base64.b64encode(hashlib.sha256(served).digest()).decode()}"
         assert f"'{integrity}'" in policy
     imports = re.search(r'<script type="importmap">(.*?)</script>', text)[1]
     assert json.loads(imports)["imports"] == {
-        f"/static/{name}": f"/static/{found}" for name, (found, _) in zip(page.MODULES, scripts, strict=True)
+        f"/static/{name}": f"/static/{found}"
+        for name, (found, _) in zip(web_page.MODULES, scripts, strict=True)
     }
     for content in (imports, re.search(r"<style>(.*?)</style>", text, re.DOTALL)[1]):
         assert base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() in policy

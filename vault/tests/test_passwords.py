@@ -1,4 +1,6 @@
-"""A new password never shuts a vault: its records come sealed anew with it, or nothing happens, or its loss was accepted."""
+"""A new password never shuts a vault: its records come sealed anew with it, or nothing happens, or its loss
+was accepted.
+"""
 
 import json
 import threading
@@ -13,9 +15,9 @@ from django.db import connections, transaction
 from django.test import Client
 from django.utils import timezone
 
-from accounts import services as accounts
 from accounts.models import EmailProof, Kdf, Session, User
-from accounts.services.emails import token_of
+from accounts.services import email_links
+from accounts.services.email_links import token_of
 from accounts.tests.calls import auth_hash, blind, post
 from accounts.tests.factories import UserFactory
 from audit.models import Entry
@@ -28,7 +30,8 @@ from vault.models import Holder, Item, Vault
 from vault.tests.calls import item_of, new_id, sealed, vault_of
 
 pytestmark = pytest.mark.django_db
-SALT, NEW_SALT = b"sixteen bytes ok", b"another sixteen."
+SALT = b"sixteen bytes ok"
+NEW_SALT = b"another sixteen."
 NEW = "an entirely new phrase"
 
 
@@ -39,7 +42,8 @@ def person(db):
     user.kdf = Kdf(600_000, SALT)
     user.save()
     api = sign_in(user)
-    kept, trashed = vault_of(api), vault_of(api)
+    kept = vault_of(api)
+    trashed = vault_of(api)
     item_of(api, kept)
     assert api.delete(f"vault/{trashed}", if_match=1).status_code == 204
     return api, kept, trashed
@@ -56,7 +60,9 @@ def records(*vaults, version=2):
 
 def state():
     with tenancy.context(tenancy.SYSTEM):
-        return {str(vault.vault_id): (vault.version, vault.deleted_at is None) for vault in Vault.objects.all()}
+        return {
+            str(vault.vault_id): (vault.version, vault.deleted_at is None) for vault in Vault.objects.all()
+        }
 
 
 def test_all_records_come_with_the_new_password(person):
@@ -112,13 +118,15 @@ def test_an_account_whose_password_the_server_sees_has_no_records_to_seal(api):
 
 def test_a_reset_gives_up_what_nobody_can_open_and_its_quota(person):
     api, *_ = person
-    accounts.request_reset(api.user.email, now=timezone.now())
-    accounts.mail_proofs(now=timezone.now())
+    email_links.request_reset(api.user.email, now=timezone.now())
+    email_links.mail_proofs(now=timezone.now())
     token = token_of(EmailProof.objects.latest("id"))
     refused = post(Client(), "password/reset", {"token": token, **blind(NEW, salt=NEW_SALT)})
     before = state()
 
-    done = post(Client(), "password/reset", {"token": token, **blind(NEW, salt=NEW_SALT), "accept_vault_loss": True})
+    done = post(
+        Client(), "password/reset", {"token": token, **blind(NEW, salt=NEW_SALT), "accept_vault_loss": True}
+    )
 
     assert (refused.json()["code"], len(before)) == ("vault_loss_unconfirmed", 2)
     assert done.status_code == 204, done.content
@@ -159,7 +167,8 @@ def test_a_rotation_and_a_new_password_never_wait_for_each_other_for_ever(person
     (item,) = api.get(f"vault/{kept}/items").json()["results"]
     body = {**sealed(2), "items": [{"item_id": item["item_id"], **sealed(2)}]}
     sign_in(api.user)  # so that a rotation has a session to end
-    original, entered = services.close_other_sessions, threading.Event()
+    original = services.close_other_sessions
+    entered = threading.Event()
 
     def slowly(*args, **kwargs):
         entered.set()
@@ -204,21 +213,28 @@ def test_the_archive_has_all_that_it_takes_to_open_what_is_kept():
     user = UserFactory(password=make_password(auth_hash(PASSWORD, SALT)))
     user.kdf = Kdf(600_000, SALT)
     user.save()
-    api, ids = sign_in(user), (uuid4(), uuid4())
+    api = sign_in(user)
+    ids = (uuid4(), uuid4())
     master = reference.master_key(PASSWORD, salt=SALT, iterations=600_000)
-    where, record = {"vault_id": ids[0], "item_id": reference.NO_ITEM}, {"key": reference.b64(bytes(32))}
+    where = {"vault_id": ids[0], "item_id": reference.NO_ITEM}
+    record = {"key": reference.b64(bytes(32))}
     own = reference.seal(reference.account_key(master), reference.compact(record), **where, version=1)
     assert api.post("vault", {"vault_id": str(ids[0]), **own}).status_code == 201
     item = reference.seal(bytes(32), b'{"name": "Mail"}', vault_id=ids[0], item_id=ids[1], version=1)
     assert api.post(f"vault/{ids[0]}/items", {"item_id": str(ids[1]), **item}, if_match=1).status_code == 201
 
     with tenancy.context(tenancy.SYSTEM):
-        archive = {name: list(found) if name.endswith("l") else found for name, found in lifecycle.export(user.pk)}
+        archive = {
+            name: list(found) if name.endswith("l") else found for name, found in lifecycle.export(user.pk)
+        }
     kdf = archive["account.json"]["kdf"]
-    (vault,), (kept,) = archive["vaults.json"], archive["vault_items.jsonl"]
+    (vault,) = archive["vaults.json"]
+    (kept,) = archive["vault_items.jsonl"]
     again = reference.master_key(PASSWORD, salt=reference.raw(kdf["salt"]), iterations=kdf["iterations"])
     key = json.loads(
-        reference.unseal(reference.account_key(again), vault, vault_id=vault["vault_id"], item_id=reference.NO_ITEM)
+        reference.unseal(
+            reference.account_key(again), vault, vault_id=vault["vault_id"], item_id=reference.NO_ITEM
+        )
     )["key"]
     assert (
         reference.unseal(reference.raw(key), kept, vault_id=kept["vault_id"], item_id=kept["item_id"])

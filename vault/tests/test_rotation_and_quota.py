@@ -18,13 +18,17 @@ from vault.tests.calls import b64, changes, item_of, new_id, sealed, vault_of
 pytestmark = pytest.mark.django_db
 
 
-# --- a new key -------------------------------------------------------------------------------------------------------
+# --- a new key
+# -------------------------------------------------------------------------------------------------------
 
 
 def rotation(api, vault, version=2):
     """Every item of a vault sealed anew."""
     heads = api.get(f"vault/{vault}/items?limit=100").json()["results"]
-    return {**sealed(version), "items": [{"item_id": head["item_id"], **sealed(head["version"] + 1)} for head in heads]}
+    return {
+        **sealed(version),
+        "items": [{"item_id": head["item_id"], **sealed(head["version"] + 1)} for head in heads],
+    }
 
 
 def test_a_new_key_replaces_everything_and_what_the_old_one_opened_is_gone(api, vault):
@@ -65,7 +69,10 @@ def test_a_missing_stale_strange_or_repeated_item_changes_nothing(api, vault):
     ] * 4
     twice = {**body, "items": [*body["items"], body["items"][0]]}
     assert api.post(f"vault/{vault}/rotate", twice, if_match=1).status_code == 400
-    assert api.post(f"vault/{vault}/rotate", {**body, "version": 3}, if_match=1).json()["code"] == "version_skipped"
+    assert (
+        api.post(f"vault/{vault}/rotate", {**body, "version": 3}, if_match=1).json()["code"]
+        == "version_skipped"
+    )
     assert api.post(f"vault/{vault}/rotate", body, if_match=2).status_code == 412
     assert changes(api)[0] == before
     assert len(items) == 3
@@ -95,7 +102,8 @@ def test_a_write_beside_a_rotation_is_in_it_or_refused(api, vault):
     assert versions == ({2} if answers[0] == 200 else {1})
 
 
-# --- trash and quota -------------------------------------------------------------------------------------------------
+# --- trash and quota
+# -------------------------------------------------------------------------------------------------
 
 
 def held():
@@ -109,7 +117,8 @@ def held():
 
 
 def test_what_is_counted_is_what_is_there(api, vault):
-    first, second = item_of(api, vault, ciphertext=b64(100)), item_of(api, vault)
+    first = item_of(api, vault, ciphertext=b64(100))
+    second = item_of(api, vault)
     for version in range(2, 14):
         api.put(f"vault/{vault}/items/{first}", sealed(version, size=50 + version), if_match=version - 1)
     api.delete(f"vault/{vault}/items/{second}", if_match=1)
@@ -121,10 +130,17 @@ def test_what_is_counted_is_what_is_there(api, vault):
     item_of(api, another)
     api.delete(f"vault/{another}", if_match=1)
     with tenancy.context(tenancy.SYSTEM):
-        lifecycle.purge(before=timezone.now() + timedelta(minutes=1))
+        lifecycle.purge_expired(before=timezone.now() + timedelta(minutes=1))
     assert held()[0] == held()[1]
     with tenancy.context(tenancy.SYSTEM):
-        weights = [(row.weight, services.weight_of(len(row.ciphertext)) + sum(services.weight_of(len(item.ciphertext)) for item in row.items.filter(deleted_at=None))) for row in Vault.objects.all()]  # fmt: skip
+        weights = [
+            (
+                row.weight,
+                services.weight_of(len(row.ciphertext))
+                + sum(services.weight_of(len(item.ciphertext)) for item in row.items.filter(deleted_at=None)),
+            )
+            for row in Vault.objects.all()
+        ]
     assert all(counted == real for counted, real in weights)
 
 
@@ -133,9 +149,9 @@ def test_a_purged_item_is_a_tombstone_that_clients_still_hear_of(api, vault):
     _, cursor = changes(api)
     api.delete(f"vault/{vault}/items/{item}", if_match=1)
     with tenancy.context(tenancy.SYSTEM):
-        assert lifecycle.purge(before=timezone.now() - timedelta(days=30)) == 0
+        assert lifecycle.purge_expired(before=timezone.now() - timedelta(days=30)) == 0
         Item.objects.update(deleted_at=timezone.now() - timedelta(days=31))
-        assert lifecycle.purge(before=timezone.now() - timedelta(days=30)) == 1
+        assert lifecycle.purge_expired(before=timezone.now() - timedelta(days=30)) == 1
 
     assert [(row["item_id"], row["deleted"]) for row in changes(api, cursor)[0]] == [(item, True)]
     assert api.post(f"vault/{vault}/items/{item}/restore").status_code == 404
@@ -148,14 +164,17 @@ def test_quotas_hold_under_parallel_requests(api, vault, settings):
 
     def add(_):
         try:
-            return api.post(f"vault/{vault}/items", {"item_id": new_id(), **sealed()}, if_match="*").status_code
+            return api.post(
+                f"vault/{vault}/items", {"item_id": new_id(), **sealed()}, if_match="*"
+            ).status_code
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(add, range(20)))
     assert (answers.count(201), answers.count(409)) == (10, 10)
-    settings.VAULT_ITEMS, settings.VAULT_BYTES = 100, 5000
+    settings.VAULT_ITEMS = 100
+    settings.VAULT_BYTES = 5000
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(lambda _: closing_post(api, vault, 1000), range(10)))
     assert 3 <= answers.count(201) <= 4
@@ -164,7 +183,9 @@ def test_quotas_hold_under_parallel_requests(api, vault, settings):
 
 def closing_post(api, vault, size):
     try:
-        return api.post(f"vault/{vault}/items", {"item_id": new_id(), **sealed(size=size)}, if_match="*").status_code
+        return api.post(
+            f"vault/{vault}/items", {"item_id": new_id(), **sealed(size=size)}, if_match="*"
+        ).status_code
     finally:
         connections.close_all()
 
@@ -189,7 +210,9 @@ def test_what_was_sealed_with_the_key_before_is_not_taken(api, vault):
     assert api.post(f"vault/{vault}/rotate", rotation(api, vault), if_match=1).status_code == 200
     assert api.post(f"vault/{vault}/items", body, if_match=1).status_code == 412
     assert api.post(f"vault/{vault}/items", body, if_match=2).status_code == 201
-    assert api.post(f"vault/{vault}/items", body, if_match=1).status_code == 201, "the same one is the same one"
+    assert api.post(f"vault/{vault}/items", body, if_match=1).status_code == 201, (
+        "the same one is the same one"
+    )
 
 
 def test_the_trash_can_be_seen_and_emptied_at_once(api, vault):

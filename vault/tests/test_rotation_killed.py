@@ -11,7 +11,8 @@ from vault.models import FormerVersion, Holder, Item, Vault
 from vault.tests.calls import item_of, sealed
 
 pytestmark = [pytest.mark.django_db, pytest.mark.commits]
-KILLS, ITEMS = 100 if os.environ.get("SOAK") else 25, 60
+KILLS = 100 if os.environ.get("SOAK") else 25
+ITEMS = 60
 
 
 def send(path, body, headers):
@@ -35,10 +36,17 @@ def state(vault):
     with tenancy.context(tenancy.SYSTEM):
         own = Vault.objects.get(vault_id=vault)
         items = {str(item.item_id): item for item in Item.objects.filter(vault=own)}
-        size = len(own.ciphertext) + sum(len(row.ciphertext) for row in [*items.values(), *FormerVersion.objects.all()])
+        size = len(own.ciphertext) + sum(
+            len(row.ciphertext) for row in [*items.values(), *FormerVersion.objects.all()]
+        )
         sequences = {own.sequence, *(item.sequence for item in items.values())}
         holder = Holder.objects.get(owner=own.owner)
-    return own.version, {pk: item.version for pk, item in items.items()}, sequences, (holder.size == size, holder.items)
+    return (
+        own.version,
+        {pk: item.version for pk, item in items.items()},
+        sequences,
+        (holder.size == size, holder.items),
+    )
 
 
 def test_kills_leave_everything_old_or_everything_new(nursery, api, vault):
@@ -47,7 +55,9 @@ def test_kills_leave_everything_old_or_everything_new(nursery, api, vault):
     version, items, *_ = state(vault)
     took, answered = rotate(nursery, api, vault, version, items)
     assert answered
-    outcomes, reach = [], 1.3 * took  # seconds, which follow how busy the machine is
+    # seconds, which follow how busy the machine is
+    outcomes = []
+    reach = 1.3 * took
 
     for _ in range(KILLS):
         version, items, *_ = state(vault)

@@ -7,9 +7,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import services
 from accounts.errors import LastAdmin
 from accounts.models import normalise_email
+from accounts.services import erasure
 from audit.actors import SYSTEM
 
 
@@ -27,7 +27,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, email: str, dry_run: bool, **options: Any) -> None:
         try:
             with transaction.atomic():
-                gone = services.close_and_erase(normalise_email(email), actor=SYSTEM, now=timezone.now())
+                gone = erasure.close_and_erase(normalise_email(email), actor=SYSTEM, now=timezone.now())
                 transaction.set_rollback(dry_run)
         except LastAdmin as refusal:
             raise CommandError(refusal.message) from None

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand
 from django.urls import URLPattern, URLResolver, get_resolver
 from rest_framework.permissions import AllowAny
 
-from accounts.services import BUILT_IN
+from accounts.services.roles import BUILT_IN
 from core.permissions import all_permissions
 
 API = "api/v1/"
@@ -31,7 +31,8 @@ never published, anybody may leave a site, and whoever asked for a review may ta
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`permissions` that the caller's roles must hold; `scope` that an API key must have, empty where keys are refused.
+    """`permissions` that the caller's roles must hold; `scope` that an API key must have, empty where keys
+    are refused.
 
     `site_role` is the least that the caller must be on the site that the address names.
     """
@@ -55,7 +56,10 @@ def operations() -> Iterator[Operation]:
             continue
         view = callback.cls
         for method, action in [*callback.actions.items()]:
-            if method in {"head", "options"}:  # DRF adds the one with the first request; the other is for browsers
+            if method in {
+                "head",
+                "options",
+            }:  # DRF adds the one with the first request; the other is for browsers
                 continue
             scope = view.scopes.get(action)
             yield Operation(

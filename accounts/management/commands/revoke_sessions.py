@@ -7,8 +7,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q
 from django.utils import timezone
 
-from accounts import services
 from accounts.models import ApiKey, Session, User, normalise_email
+from accounts.services import api_keys
+from accounts.services import sessions as sessions_services
 from audit.actors import SYSTEM
 from core.permissions import ADMIN_ACCESS
 
@@ -33,19 +34,23 @@ class Command(BaseCommand):
             if not users:
                 raise CommandError("There is no account with this address.")
         sessions = Session.objects.live(now=now).filter(user__in=users)
-        keys = ApiKey.objects.live(now=now).filter(owner__in=users) if options["keys"] else ApiKey.objects.none()
+        keys = (
+            ApiKey.objects.live(now=now).filter(owner__in=users) if options["keys"] else ApiKey.objects.none()
+        )
         facts = {"sessions": sessions.count(), "keys": keys.count(), "dry_run": dry_run}
         if not dry_run:
             # Staff may be signed in at the admin alone, which has no row in `sessions`.
             wanted = (
                 users
                 if email
-                else users.filter(Q(sessions__in=sessions) | Q(roles__permissions__contains=[ADMIN_ACCESS.code]))
+                else users.filter(
+                    Q(sessions__in=sessions) | Q(roles__permissions__contains=[ADMIN_ACCESS.code])
+                )
             )
             for user_id in list(wanted.order_by("pk").values_list("pk", flat=True).distinct()):
-                services.close_all_sessions(user_id, actor=SYSTEM, now=now)
+                sessions_services.close_all_sessions(user_id, actor=SYSTEM, now=now)
             for key_id in list(keys.values_list("pk", flat=True)):
-                services.revoke_api_key(key_id, actor=SYSTEM, now=now)
+                api_keys.revoke_api_key(key_id, actor=SYSTEM, now=now)
         if options["json"]:
             self.stdout.write(json.dumps(facts))
         else:

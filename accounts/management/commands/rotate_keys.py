@@ -1,4 +1,7 @@
-"""Prepare the next signing key of access tokens, and encrypt anew what an older SECRET_KEY encrypted. Safe to repeat."""
+"""Prepare the next signing key of access tokens, and encrypt anew what an older SECRET_KEY encrypted.
+
+Safe to repeat.
+"""
 
 import json
 import os
@@ -10,10 +13,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from accounts.tokens import SigningKey, next_ring
+from accounts.credentials.tokens import SigningKey, next_ring
 from audit.actors import SYSTEM
-from audit.services import Subject, record
-from core import keys
+from audit.services import record
+from audit.subjects import Subject
+from core import encryption
 
 
 class Command(BaseCommand):
@@ -23,15 +27,17 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--after", type=int, default=10, help="Minutes until the new key signs (default 10).")
+        parser.add_argument(
+            "--after", type=int, default=10, help="Minutes until the new key signs (default 10)."
+        )
         parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
 
     def handle(self, *args: Any, after: int, **options: Any) -> None:
         if after < 0:
             raise CommandError("--after is minutes from now.")
         try:
-            renewed = keys.renew()
-        except keys.Undecryptable:
+            renewed = encryption.reencrypt_all()
+        except encryption.Undecryptable:
             raise CommandError(
                 "Something was encrypted under a SECRET_KEY that is not in SECRET_KEY_FALLBACKS."
             ) from None
@@ -46,7 +52,12 @@ class Command(BaseCommand):
             record("keys.rotated", actor=SYSTEM, subject=Subject("keys"), kids=[key.kid for key in after_it])
         kept = changed and self.keep(value)
         if options["json"]:
-            facts = {"jwt_keys": value, "changed": changed, "kids": [key.kid for key in after_it], "renewed": renewed}
+            facts = {
+                "jwt_keys": value,
+                "changed": changed,
+                "kids": [key.kid for key in after_it],
+                "renewed": renewed,
+            }
             self.stdout.write(json.dumps(facts))
             return
         deploy = f"Give this to every process and restart it before {starts:%H:%M:%S} UTC:\nJWT_KEYS={value}"
@@ -58,7 +69,9 @@ class Command(BaseCommand):
 
     @staticmethod
     def keep(value: str) -> bool:
-        """Write the ring where a development installation keeps its secrets; False when the environment names it."""
+        """Write the ring where a development installation keeps its secrets; False when the environment names
+        it.
+        """
         path = settings.VAR_DIR / "secrets.json"
         if os.environ.get("JWT_KEYS") or not path.exists():
             return False

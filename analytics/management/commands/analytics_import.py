@@ -16,10 +16,11 @@ from django.utils import timezone
 from rich.console import Console
 from rich.progress import Progress
 
-from analytics import imports, rollups
-from analytics.imports import Target
+from analytics.imports import importers
+from analytics.imports.importers import Target
+from analytics.ingest.settings_cache import zones_of
 from analytics.models import Settings
-from analytics.profiles import zones_of
+from analytics.reports import rollups
 from audit import actors
 from audit.services import record
 from core import tenancy
@@ -27,10 +28,19 @@ from sites.models import Site
 from sites.subdomains import host_of
 
 TOLD = {
-    "added": "events added", "known": "there already", "days": "days of sums kept", "days_with_events": "days left out: they have events of their own",
-    "day_has_sums": "left out: sums of that day were imported", "too_old": "left out: older than events are kept here (ANALYTICS_KEEP_DAYS)", "too_new": "left out: from the future", "too_late": "left out: today, or not before --until", "other_host": "left out: of another host than --host",
-    "unreadable": "lines that were not understood", "no_page": "lines that are no page view", "bot": "lines of crawlers",
-}  # fmt: skip
+    "added": "events added",
+    "known": "there already",
+    "days": "days of sums kept",
+    "days_with_events": "days left out: they have events of their own",
+    "day_has_sums": "left out: sums of that day were imported",
+    "too_old": "left out: older than events are kept here (ANALYTICS_KEEP_DAYS)",
+    "too_new": "left out: from the future",
+    "too_late": "left out: today, or not before --until",
+    "other_host": "left out: of another host than --host",
+    "unreadable": "lines that were not understood",
+    "no_page": "lines that are no page view",
+    "bot": "lines of crawlers",
+}
 
 
 class Command(BaseCommand):
@@ -38,14 +48,22 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("subdomain")
-        parser.add_argument("files", nargs="+", type=Path, help="CSV or log files, also .gz, and .zip of an export.")
+        parser.add_argument(
+            "files", nargs="+", type=Path, help="CSV or log files, also .gz, and .zip of an export."
+        )
         parser.add_argument("--from", dest="source", required=True, choices=["plausible", "umami", "log"])
         parser.add_argument(
-            "--host", default="", help="The host it had there: links within it are no source, other hosts are left out."
+            "--host",
+            default="",
+            help="The host it had there: links within it are no source, other hosts are left out.",
         )
-        parser.add_argument("--name", default="", help="Of the server that wrote a log, where there are several.")
         parser.add_argument(
-            "--until", type=date.fromisoformat, help="The first day that is left out: when counting began here."
+            "--name", default="", help="Of the server that wrote a log, where there are several."
+        )
+        parser.add_argument(
+            "--until",
+            type=date.fromisoformat,
+            help="The first day that is left out: when counting began here.",
         )
 
     def handle(self, *args: Any, subdomain: str, files: list[Path], source: str, **options: Any) -> None:
@@ -59,7 +77,8 @@ class Command(BaseCommand):
         with tenancy.context(tenancy.SYSTEM):
             days = Settings.objects.filter(site=site).values_list("keep_days", flat=True).first()
         keep = min(settings.ANALYTICS_KEEP_FOR, timedelta(days=days)) if days else settings.ANALYTICS_KEEP_FOR
-        host, now = options["host"], timezone.now()
+        host = options["host"]
+        now = timezone.now()
         target = Target(
             site.number,
             zone,
@@ -81,32 +100,37 @@ class Command(BaseCommand):
             self.stdout.write(f"{count:>10,} {TOLD[name]}")
 
     def _read(self, target: Target, source: str, files: list[Path], *, quiet: bool) -> None:
-        sums: imports.Sums = {}
+        sums: importers.Sums = {}
         seen: set[tuple[str, date]] = set()
         parts = [part for path in files for part in _parts(path)]
         with Progress(console=Console(stderr=True), disable=quiet) as progress:
             for path, name in parts:
                 with _opened(path, name, progress) as lines:
                     if source == "plausible":
-                        if table := imports.table_of(name or path.name):
+                        if table := importers.table_of(name or path.name):
                             self._table(table, lines, sums, seen)
                     else:
-                        imports.add(target, {"umami": imports.umami, "log": imports.log}[source](target, lines))
+                        importers.add(
+                            target, {"umami": importers.umami, "log": importers.log}[source](target, lines)
+                        )
         if source == "plausible":
             if not any(name == "" for _, name, _ in sums):
                 raise CommandError("No file is named imported_visitors….csv, so there are no days to keep.")
-            imports.add_sums(target, sums)
+            importers.add_sums(target, sums)
 
-    def _table(self, table: str, lines: IO[str], sums: imports.Sums, seen: set[tuple[str, date]]) -> None:
+    def _table(self, table: str, lines: IO[str], sums: importers.Sums, seen: set[tuple[str, date]]) -> None:
         try:
-            imports.plausible(table, lines, sums, seen)
+            importers.plausible(table, lines, sums, seen)
         except ValueError as error:
             raise CommandError(f"{table} is not a table of a Plausible export: {error}") from None
 
 
 @contextmanager
 def alone(number: int) -> Iterator[None]:
-    """Two imports of a site at once would each add what the other has not written yet. Raises CommandError."""
+    """Two imports of a site at once would each add what the other has not written yet.
+
+    Raises CommandError.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtext('analytics import'), %s)", [number])
         if not cursor.fetchone()[0]:

@@ -17,9 +17,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         now = timezone.now()
-        made, gone = 0, []
+        made = 0
+        gone = []
         if not dry_run:
-            made, gone = partitions.make_ahead(now), partitions.drop_older(now - settings.ANALYTICS_KEEP_FOR)
+            made = partitions.make_ahead(now)
+            gone = partitions.drop_older(now - settings.ANALYTICS_KEEP_FOR)
         for name in partitions.existing():
             self.stdout.write(name)
         self.stdout.write(f"{made} made, {len(gone)} dropped" + (f": {', '.join(gone)}" if gone else ""))

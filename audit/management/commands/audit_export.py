@@ -8,8 +8,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from audit.actors import SYSTEM
-from audit.export import export
-from audit.services import Subject, record
+from audit.chain.export import export
+from audit.services import record
+from audit.subjects import Subject
 
 
 class Command(BaseCommand):

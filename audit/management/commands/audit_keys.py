@@ -9,14 +9,13 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
 from audit.actors import SYSTEM
-from audit.keys import public_texts
-from audit.services import Subject, record
+from audit.chain.signing_keys import public_texts
+from audit.services import record
+from audit.subjects import Subject
 
 
 class Command(BaseCommand):
-    help = (
-        "`show` prints the public keys, `rotate` a new seed to put in front of AUDIT_KEYS. Old keys stay: they verify."
-    )
+    help = "`show` prints the public keys, `rotate` a new seed to put in front of AUDIT_KEYS. Old keys stay: they verify."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("act", choices=["show", "rotate"])
@@ -26,7 +25,9 @@ class Command(BaseCommand):
         if act == "show":
             found = public_texts()
             self.stdout.write(
-                json.dumps(found) if options["json"] else "\n".join(f"{kid}:{key}" for kid, key in found.items())
+                json.dumps(found)
+                if options["json"]
+                else "\n".join(f"{kid}:{key}" for kid, key in found.items())
             )
             return
         kid = f"{timezone.now():%Y%m%d%H%M%S}"

@@ -7,23 +7,27 @@ from django.utils import timezone
 
 from audit import partitions
 from audit.retention import NotYet, drop_month
-from core.objects import ObjectStoreAway
+from core.storage.object_store import ObjectStoreUnavailable
 
 
 class Command(BaseCommand):
     help = "Export and drop whole months, keeping the current one and --keep months before it. Leaves a signed stub."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--keep", type=int, default=24, help="Months to keep before the current one (24).")
+        parser.add_argument(
+            "--keep", type=int, default=24, help="Months to keep before the current one (24)."
+        )
         parser.add_argument("--dry-run", action="store_true", help="Say what would be dropped.")
 
     def handle(self, *args: Any, keep: int, dry_run: bool, **options: Any) -> None:
         now = timezone.now()
-        oldest = partitions.name_of(partitions.month_start(now.year - (keep // 12 + 1), now.month + 12 - keep % 12))
+        oldest = partitions.name_of(
+            partitions.month_start(now.year - (keep // 12 + 1), now.month + 12 - keep % 12)
+        )
         for name in [month for month in partitions.existing() if month < oldest]:
             if not dry_run:
                 try:
                     drop_month(name, now=now)
-                except (NotYet, ObjectStoreAway) as refusal:
+                except (NotYet, ObjectStoreUnavailable) as refusal:
                     raise CommandError(f"{name} stays: {refusal}") from None
             self.stdout.write(f"dropped={name} dry_run={dry_run}")

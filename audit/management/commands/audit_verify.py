@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from audit.verify import verify
+from audit.chain.verification import verify
 
 
 def moment(text: str) -> datetime:

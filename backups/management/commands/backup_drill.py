@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from backups import services
-from backups.terminal import BackupCommand, add_identity, add_run, bar, run_of
+from backups.cli import BackupCommand, add_identity, add_run, bar, run_of
+from backups.services import checks
 
 
 class Command(BackupCommand):
@@ -19,7 +19,7 @@ class Command(BackupCommand):
     def handle(self, *args: Any, run: str | None, **options: Any) -> None:
         wanted = run_of(run, provable=True)
         with self.alone(), bar("restoring", quiet=options["json"]) as told:
-            found = services.drill_run(wanted, told=told, identities=tuple(options["identity"]))
+            found = checks.drill_run(wanted, told=told, identities=tuple(options["identity"]))
         self.say(
             {"run": wanted.pk.hex, "proven": True, "found": found},
             f"{wanted.pk.hex} is proven: {found}",

@@ -4,14 +4,14 @@ from typing import Any
 
 from django.utils import timezone
 
-from backups import services
-from backups.terminal import BackupCommand
+from backups.cli import BackupCommand
+from backups.services import erasure_tombstones
 
 
 class Command(BackupCommand):
     help = "Erase again whoever was erased after the backup that this database was restored from. The worker does so each hour; run this before people get in."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        services.mirror(now=timezone.now())
-        again = services.obey(now=timezone.now())
+        erasure_tombstones.mirror(now=timezone.now())
+        again = erasure_tombstones.obey(now=timezone.now())
         self.say({"erased": again}, f"erased {again} people again", as_json=options["json"])

@@ -8,9 +8,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from backups import services
-from backups.engine.sealed import key_id, new_identity, read_keys
-from backups.terminal import BackupCommand, add_identity
+from backups.cli import BackupCommand, add_identity
+from backups.engine.encryption import key_id, new_identity, read_keys
+from backups.services import retention
 
 
 class Command(BackupCommand):
@@ -34,9 +34,11 @@ class Command(BackupCommand):
             self._add(**options)
         else:
             with self.alone():
-                changed = services.rotate_keys(identities=tuple(options["identity"]))
+                changed = retention.rotate_keys(identities=tuple(options["identity"]))
             self.say(
-                {"changed": changed}, f"{changed} backups open with the keys of now only.", as_json=options["json"]
+                {"changed": changed},
+                f"{changed} backups open with the keys of now only.",
+                as_json=options["json"],
             )
 
     def _new(self, **options: Any) -> None:

@@ -6,10 +6,10 @@ from django.db import DatabaseError
 from rich.console import Console
 from rich.table import Table
 
-from backups import places
+from backups import config
+from backups.cli import BackupCommand, size
 from backups.engine.retention import run_of, time_of
 from backups.models import BackupRun
-from backups.terminal import BackupCommand, size
 
 
 class Command(BackupCommand):
@@ -21,22 +21,36 @@ class Command(BackupCommand):
         except DatabaseError:  # on a machine that has nothing yet but the store and its keys
             known = {}
         rows: list[dict[str, Any]] = []
-        for name in reversed(places.repository().runs()):
+        for name in reversed(config.repository().runs()):
             run = known.get(run_of(name))
-            rows.append({
-                "run": run_of(name), "taken_at": run.taken_at if run else time_of(run_of(name)), "kind": run.kind if run else "",
-                "shipped_bytes": run.shipped_bytes if run else None, "stored_bytes": run.stored_bytes if run else None,
-                "chain": run.chain if run else None, "verified_at": run.verified_at if run else None, "proven_at": run.proven_at if run else None,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "run": run_of(name),
+                    "taken_at": run.taken_at if run else time_of(run_of(name)),
+                    "kind": run.kind if run else "",
+                    "shipped_bytes": run.shipped_bytes if run else None,
+                    "stored_bytes": run.stored_bytes if run else None,
+                    "chain": run.chain if run else None,
+                    "verified_at": run.verified_at if run else None,
+                    "proven_at": run.proven_at if run else None,
+                }
+            )
         if options["json"]:
             self.say({"runs": rows}, "", as_json=True)
             return
         table = Table("taken (UTC)", "run", "kind", "sent", "stored", "chain", "proven (UTC)", box=None)
         for row in rows:
             proven = f"{row['proven_at']:%Y-%m-%d %H:%M}" if row["proven_at"] else "no"
-            sizes = [size(row[name]) if row[name] is not None else "" for name in ("shipped_bytes", "stored_bytes")]
+            sizes = [
+                size(row[name]) if row[name] is not None else "" for name in ("shipped_bytes", "stored_bytes")
+            ]
             table.add_row(
-                f"{row['taken_at']:%Y-%m-%d %H:%M:%S}", row["run"], row["kind"], *sizes, str(row["chain"] or ""), proven
+                f"{row['taken_at']:%Y-%m-%d %H:%M:%S}",
+                row["run"],
+                row["kind"],
+                *sizes,
+                str(row["chain"] or ""),
+                proven,
             )
         console = Console(width=None if Console().is_terminal else 140)
         with console.capture() as said:

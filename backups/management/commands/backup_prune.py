@@ -5,8 +5,8 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils import timezone
 
-from backups import services
-from backups.terminal import BackupCommand
+from backups.cli import BackupCommand
+from backups.services import retention
 
 
 class Command(BackupCommand):
@@ -18,7 +18,7 @@ class Command(BackupCommand):
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         with self.alone():
-            found = services.prune(now=timezone.now(), dry_run=dry_run)
+            found = retention.prune(now=timezone.now(), dry_run=dry_run)
         facts = {"runs": found.runs, "objects": found.objects, "kept": found.kept, "dry_run": dry_run}
         text = f"{'would delete' if dry_run else 'deleted'} {len(found.runs)} backups, {found.objects} objects; {found.kept} are locked"
         self.say(facts, text, as_json=options["json"])

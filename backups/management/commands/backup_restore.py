@@ -5,10 +5,10 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from backups import places
+from backups import config
+from backups.cli import BackupCommand, add_identity, bar, moment
 from backups.engine.restore import restore
 from backups.engine.retention import run_of
-from backups.terminal import BackupCommand, add_identity, bar, moment
 
 
 class Command(BackupCommand):
@@ -19,7 +19,9 @@ class Command(BackupCommand):
         super().add_arguments(parser)
         which = parser.add_mutually_exclusive_group()
         which.add_argument(
-            "--at", type=moment, help="The newest backup that was taken then or before, such as 2026-11-20T12:00Z."
+            "--at",
+            type=moment,
+            help="The newest backup that was taken then or before, such as 2026-11-20T12:00Z.",
         )
         which.add_argument("--run", help="This backup, by its id. Default: the newest.")
         parser.add_argument(
@@ -35,16 +37,26 @@ class Command(BackupCommand):
         parser.add_argument(
             "--prove", action="store_true", help="Compare the content of every table with what it was, too."
         )
-        parser.add_argument("--jobs", type=int, default=2, help="Connections that fill and index at once. Default: 2.")
+        parser.add_argument(
+            "--jobs", type=int, default=2, help="Connections that fill and index at once. Default: 2."
+        )
         add_identity(parser)
 
     def handle(
-        self, *args: Any, at: datetime | None, run: str | None, target: str, tables: str | None, **options: Any
+        self,
+        *args: Any,
+        at: datetime | None,
+        run: str | None,
+        target: str,
+        tables: str | None,
+        **options: Any,
     ) -> None:
-        repository = places.repository(identities=tuple(options["identity"]))
+        repository = config.repository(identities=tuple(options["identity"]))
         name = repository.find(run=run.replace("-", "") if run else None, at=at)
         manifest = repository.manifest(name)
-        chosen = [table if "." in table else f"public.{table}" for table in tables.split(",")] if tables else None
+        chosen = (
+            [table if "." in table else f"public.{table}" for table in tables.split(",")] if tables else None
+        )
         with bar("restoring", quiet=options["json"]) as told:
             restore(
                 repository,

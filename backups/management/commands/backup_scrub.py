@@ -4,9 +4,9 @@ from typing import Any
 
 from django.utils import timezone
 
-from backups import services
+from backups.cli import BackupCommand, bar, run_of
+from backups.services import runs
 from backups.services.checks import scrub_run
-from backups.terminal import BackupCommand, bar, run_of
 
 
 class Command(BackupCommand):
@@ -15,6 +15,6 @@ class Command(BackupCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         wanted = run_of(None)
         with self.alone(), bar("reading again", quiet=options["json"]) as told:
-            services.reconcile(now=timezone.now())
+            runs.reconcile(now=timezone.now())
             found = scrub_run(wanted, told=told)
         self.say({"run": wanted.pk.hex, "good": True, "found": found}, found, as_json=options["json"])

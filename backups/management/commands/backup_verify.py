@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from backups import services
-from backups.terminal import BackupCommand, add_identity, add_run, bar, run_of
+from backups.cli import BackupCommand, add_identity, add_run, bar, run_of
+from backups.services import checks
 
 
 class Command(BackupCommand):
@@ -21,9 +21,11 @@ class Command(BackupCommand):
     def handle(self, *args: Any, run: str | None, sample: bool, **options: Any) -> None:
         wanted = run_of(run)
         with bar("verifying", quiet=options["json"]) as told:
-            found = services.verify_run(
+            found = checks.verify_run(
                 wanted, share=0.01 if sample else 1.0, told=told, identities=tuple(options["identity"])
             )
         self.say(
-            {"run": wanted.pk.hex, "good": True, "found": found}, f"{wanted.pk.hex}: {found}", as_json=options["json"]
+            {"run": wanted.pk.hex, "good": True, "found": found},
+            f"{wanted.pk.hex}: {found}",
+            as_json=options["json"],
         )

@@ -7,10 +7,10 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from audit.actors import SYSTEM
-from backups import services
+from backups.cli import BackupCommand, add_identity, moment
 from backups.models import BackupRun, SiteRestore
+from backups.services import runs
 from backups.services.site_restores import bring_back, find_site
-from backups.terminal import BackupCommand, add_identity, moment
 from core.errors import DomainError
 
 
@@ -45,7 +45,7 @@ class Command(BackupCommand):
             try:
                 made = bring_back(asked, identities=tuple(options["identity"]))
             except BaseException as error:
-                services.fail(asked, str(error), now=timezone.now())
+                runs.fail(asked, str(error), now=timezone.now())
                 if isinstance(error, DomainError):
                     raise CommandError(error.message) from None
                 raise

@@ -9,10 +9,10 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from audit.actors import SYSTEM
-from backups import services
+from backups.cli import BackupCommand, size
 from backups.models import BackupRun
-from backups.terminal import BackupCommand, size
-from core import boot, health
+from backups.services import runs
+from core.observability import health, startup_checks
 
 TRIES = 5  # of a migration that did not get its lock in time
 
@@ -25,7 +25,7 @@ class Command(BackupCommand):
         parser.add_argument("--no-backup", action="store_true", help="Somebody else has taken one just now.")
 
     def handle(self, *args: Any, no_backup: bool, **options: Any) -> None:
-        boot.check()
+        startup_checks.run_checks()
         plan = self._plan()
         run = None if no_backup or not self._is_there() else self._back_up()
         self._migrate()
@@ -48,8 +48,8 @@ class Command(BackupCommand):
 
     def _back_up(self) -> BackupRun:
         with self.alone():
-            services.reconcile(now=timezone.now())
-            run = services.take_run(services.queue_run(actor=SYSTEM))
+            runs.reconcile(now=timezone.now())
+            run = runs.take_run(runs.queue_run(actor=SYSTEM))
         if run.status != BackupRun.Status.DONE:
             raise CommandError(f"Nothing was changed: the backup {run.status}: {run.error}")
         return run

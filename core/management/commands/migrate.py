@@ -1,8 +1,8 @@
 """Django's migrate, run in context `system` and with a lock timeout.
 
-Row-level security binds the owner of a table too: without the context a data migration would see no rows and change
-nothing, and nobody would notice. With the timeout a migration that waits for a lock gives up instead of stopping all
-traffic behind it; run it again.
+Row-level security binds the owner of a table too: without the context a data migration would see no rows and
+change nothing, and nobody would notice. With the timeout a migration that waits for a lock gives up instead
+of stopping all traffic behind it; run it again.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from django.core.management.commands.migrate import Command as DjangoMigrate
 from django.db import connections
 
 from core import tenancy
-from core.database import MIGRATING
+from core.storage.database import MIGRATING
 
 LOCK_TIMEOUT = "5s"
 

@@ -15,13 +15,15 @@ class Command(BaseCommand):
     help = "Delete for good what people deleted more than --days ago. It cannot be brought back but from a backup."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--days", type=int, default=settings.SOFT_DELETE_FOR.days, help="default: %(default)s")
+        parser.add_argument(
+            "--days", type=int, default=settings.SOFT_DELETE_FOR.days, help="default: %(default)s"
+        )
         parser.add_argument("--dry-run", action="store_true", help="count, and delete nothing")
 
     def handle(self, *args: Any, days: int, dry_run: bool, **options: Any) -> None:
         if days < 0:
             raise CommandError("--days is 0 or more.")
         with tenancy.context(tenancy.SYSTEM):
-            gone = lifecycle.purge(before=timezone.now() - timedelta(days=days))
+            gone = lifecycle.purge_expired(before=timezone.now() - timedelta(days=days))
             transaction.set_rollback(dry_run)
         self.stdout.write(f"purged={gone} dry_run={dry_run}")

@@ -1,6 +1,7 @@
 """The web process: the public listener, and the internal one beside it.
 
-On SIGTERM readiness fails first; after DRAIN_SECONDS the listeners close, and what is under way has 30 s to finish.
+On SIGTERM readiness fails first; after DRAIN_SECONDS the listeners close, and what is under way has 30 s to
+finish.
 """
 
 import os
@@ -13,7 +14,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from core import boot, processes
+from core import processes
+from core.observability import startup_checks
 
 FINISH_SECONDS = 30
 
@@ -24,17 +26,28 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         env = settings.ENV
-        for name, host, port in (("PORT", env.host, env.port), ("INTERNAL_PORT", env.internal_host, env.internal_port)):
+        for name, host, port in (
+            ("PORT", env.host, env.port),
+            ("INTERNAL_PORT", env.internal_host, env.internal_port),
+        ):
             if not processes.port_is_free(host, port):
                 raise CommandError(f"{host}:{port} is busy: stop what listens there, or set {name}.")
-        boot.check()
+        startup_checks.run_checks()
         draining = settings.VAR_DIR / "draining"
         draining.unlink(missing_ok=True)
         forget_dead_metrics(settings.METRICS_DIR)
         children = [
-            processes.start("", granian("config.wsgi:application", env.host, env.port, env.web_workers, env.web_threads), environ={"PROCESS": "web"}),
-            processes.start("", granian("config.wsgi:internal_application", env.internal_host, env.internal_port, 1, 1), environ={"PROCESS": "web", "WEB_THREADS": "1"}),
-        ]  # fmt: skip
+            processes.start(
+                "",
+                granian("config.wsgi:application", env.host, env.port, env.web_workers, env.web_threads),
+                environ={"PROCESS": "web"},
+            ),
+            processes.start(
+                "",
+                granian("config.wsgi:internal_application", env.internal_host, env.internal_port, 1, 1),
+                environ={"PROCESS": "web", "WEB_THREADS": "1"},
+            ),
+        ]
         stopping: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _: stopping.append(received))
@@ -68,7 +81,13 @@ def granian(target: str, host: str, port: int, workers: int, threads: int) -> li
         "log-level": "warning",
     }
     flags = [part for name, value in options.items() for part in (f"--{name}", value)]
-    return [str(Path(sys.executable).with_name("granian")), *flags, "--respawn-failed-workers", "--no-ws", target]
+    return [
+        str(Path(sys.executable).with_name("granian")),
+        *flags,
+        "--respawn-failed-workers",
+        "--no-ws",
+        target,
+    ]
 
 
 def forget_dead_metrics(folder: Path) -> None:

@@ -15,7 +15,8 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.panel import Panel
 
-from core import boot, processes
+from core import processes
+from core.observability import startup_checks
 
 READY_SECONDS = 60
 STOP_SECONDS = 6  # Ctrl-C ends everything within 10 s; PostgreSQL and Redis come after this
@@ -37,8 +38,8 @@ class Command(BaseCommand):
             ):
                 if not processes.port_is_free(host, port):
                     raise CommandError(f"{host}:{port} is busy: stop what listens there, or set {name}.")
-            boot.check()
-            boot.check_redis_url()
+            startup_checks.run_checks()
+            startup_checks.check_redis_url()
             self.say("applying migrations")
             call_command("migrate", verbosity=0, interactive=False)
             self.make_demo()
@@ -99,21 +100,36 @@ def start_all() -> list[processes.Child]:
     manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "config.celery"]
     beat_file = str(settings.VAR_DIR / "beat-schedule")
-    worker = [*celery, "worker", "--pool", "prefork", "--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
+    worker = [
+        *celery,
+        "worker",
+        "--pool",
+        "prefork",
+        "--without-gossip",
+        "--without-mingle",
+        "--loglevel",
+        "WARNING",
+    ]
     beat = [*celery, "beat", "--schedule", beat_file, "--pidfile", "", "--loglevel", "WARNING"]
     return [
         processes.start("web", [*manage, "serve"], environ={"PROCESS": "web"}),
         processes.start("worker", worker, environ={"PROCESS": "worker"}),
         processes.start(
-            "backup", ["nice", *worker, "--queues", "backups", "--concurrency", "1"], environ={"PROCESS": "worker"}
+            "backup",
+            ["nice", *worker, "--queues", "backups", "--concurrency", "1"],
+            environ={"PROCESS": "worker"},
         ),
         processes.start("beat", beat, environ={"PROCESS": "beat"}),
     ]
 
 
 def wait_until_ready(children: list[processes.Child]) -> None:
-    """Return when the public listener says that it is ready. Raises CommandError when a process ends or time is up."""
-    host = settings.ENV.host if settings.ENV.host not in {"0.0.0.0", "::"} else "127.0.0.1"  # noqa: S104 - compared, not bound
+    """Return when the public listener says that it is ready.
+
+    Raises CommandError when a process ends or time is up.
+    """
+    # Compared, not bound.
+    host = settings.ENV.host if settings.ENV.host not in {"0.0.0.0", "::"} else "127.0.0.1"  # noqa: S104
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         if any(child.process.poll() is not None for child in children):

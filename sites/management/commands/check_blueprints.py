@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from sites import services
+from sites.services import upgrades
 
 
 class Command(BaseCommand):
@@ -15,8 +15,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, revisions: bool, **options: Any) -> None:
         checked = older = bad = 0
-        for found in services.check_blueprints(revisions=revisions):
-            checked, older = checked + 1, older + bool(found.older)
+        for found in upgrades.check_blueprints(revisions=revisions):
+            checked = checked + 1
+            older = older + bool(found.older)
             if found.faults:
                 bad += 1
                 self.stderr.write(found.told())

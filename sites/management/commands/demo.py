@@ -8,21 +8,22 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User
-from accounts.services import ensure_admin, register_user
+from accounts.services.roles import ensure_admin
+from accounts.services.users import register_user
 from audit.actors import SYSTEM
 from core import tenancy
-from core.preconditions import IfMatch
-from sites import services
+from core.http.preconditions import IfMatch
 from sites.models import Site
+from sites.services import publishing, sites
 from sites.subdomains import address_of
 
-ADMIN, OWNER, SUBDOMAIN = "admin@example.com", "owner@example.com", "bakery"
+ADMIN = "admin@example.com"
+OWNER = "owner@example.com"
+SUBDOMAIN = "bakery"
 
 
 class Command(BaseCommand):
-    help = (
-        "Make the demo accounts and site once, and write var/demo.json. An installation that has users is left alone."
-    )
+    help = "Make the demo accounts and site once, and write var/demo.json. An installation that has users is left alone."
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEVELOPMENT:
@@ -33,7 +34,9 @@ class Command(BaseCommand):
             facts = make_demo()
         elif not facts:
             facts = {"admin": None, "owner": None}
-        host = settings.APP_HOST if settings.ENV.host in {"127.0.0.1", "::1", "0.0.0.0"} else settings.ENV.host  # noqa: S104
+        host = (
+            settings.APP_HOST if settings.ENV.host in {"127.0.0.1", "::1", "0.0.0.0"} else settings.ENV.host  # noqa: S104
+        )
         facts |= {"base_url": f"http://{host}:{settings.ENV.port}", "site_url": f"{address_of(SUBDOMAIN)}/"}
         path.touch(mode=0o600)
         path.chmod(0o600)
@@ -46,10 +49,10 @@ def make_demo() -> dict[str, Any]:
     ensure_admin(email=ADMIN, password=passwords[ADMIN], name="Ada Admin")
     owner = register_user(email=OWNER, password=passwords[OWNER], name="Olive Owner")
     with tenancy.context(tenancy.user_context(owner.pk)):
-        site: Site = services.create_site(
+        site: Site = sites.create_site(
             actor=SYSTEM, owner_id=owner.pk, name="Marlow & Rye", subdomain=SUBDOMAIN, template="bakery"
         )
-        services.publish_site(site, actor=SYSTEM, if_match=IfMatch(None))
+        publishing.publish_site(site, actor=SYSTEM, if_match=IfMatch(None))
     return {
         "admin": {"email": ADMIN, "password": passwords[ADMIN]},
         "owner": {"email": OWNER, "password": passwords[OWNER]},

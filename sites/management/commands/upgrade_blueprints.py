@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from sites import services
+from sites.services import upgrades
 
 
 class Command(BaseCommand):
@@ -18,12 +18,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         upgraded = blocks = bad = 0
-        for found in services.upgrade_blueprints(dry_run=dry_run):
+        for found in upgrades.upgrade_blueprints(dry_run=dry_run):
             if found.faults:
                 bad += 1
                 self.stderr.write(found.told())
             else:
-                upgraded, blocks = upgraded + 1, blocks + found.older
+                upgraded = upgraded + 1
+                blocks = blocks + found.older
         self.stdout.write(f"documents={upgraded} blocks={blocks} bad={bad} dry_run={dry_run}")
         if bad:
             raise CommandError("Some documents could not be upgraded; they are as they were.")

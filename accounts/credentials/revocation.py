@@ -1,0 +1,172 @@
+"""Ending access tokens before their time: the database first, then a tombstone in Redis that the gate sees.
+
+A tombstone lives as long as the longest access token. Rows say whether theirs was written; a sweep writes the
+rest.
+"""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+from redis import Redis
+
+from accounts.credentials import api_keys
+from accounts.credentials.tokens import PlatformAccessToken, read_access
+from accounts.models import ApiKey, Session, User
+from core.admission.errors import TokenRevoked
+from core.admission.principals import Principal
+from core.storage import redis
+
+LIFETIME: timedelta = PlatformAccessToken.lifetime + timedelta(minutes=1)
+SECONDS = int(LIFETIME.total_seconds())
+COMPLETE = "gate:complete"
+
+
+def revoke_sessions(user_id: UUID, *, now: datetime, session_ids: list[UUID] | None = None) -> list[UUID]:
+    """End these sessions of a user, or all; return those that were live. Tombstones follow the commit."""
+    sessions = Session.objects.filter(user_id=user_id, revoked_at=None)
+    if session_ids is not None:
+        sessions = sessions.filter(pk__in=session_ids)
+    with transaction.atomic():
+        ended = list(sessions.select_for_update().values_list("pk", flat=True))
+        Session.objects.filter(pk__in=ended).update(revoked_at=now)
+        transaction.on_commit(lambda: mirror_sessions(ended), robust=True)
+    return ended
+
+
+def end_impersonations(sessions: QuerySet[Session], *, now: datetime) -> None:
+    """Staff act as nobody any more in these sessions."""
+    for pk, owner in list(sessions.filter(revoked_at=None).values_list("pk", "user_id")):
+        revoke_sessions(owner, now=now, session_ids=[pk])
+
+
+def raise_epoch(user_id: UUID, *, now: datetime) -> None:
+    """End every access token of a user that was minted before this moment, and what they do in the name of
+    others.
+    """
+    with transaction.atomic():
+        end_impersonations(
+            Session.objects.filter(Q(impersonator=user_id) | Q(user=user_id, impersonator__isnull=False)),
+            now=now,
+        )
+        User.objects.filter(pk=user_id).update(
+            epoch=F("epoch") + 1, epoch_raised_at=now, epoch_mirrored_at=None
+        )
+        transaction.on_commit(lambda: mirror_epochs([user_id]), robust=True)
+
+
+def end_key(key_id: UUID) -> None:
+    """A tombstone for an API key after the commit.
+
+    If Redis does not take it, processes forget the key within a minute.
+    """
+    transaction.on_commit(lambda: _tombstones([key_id]), robust=True)
+
+
+def _tombstones(ids: list[UUID]) -> bool:
+    try:
+        redis.call(lambda client: _write(client, {f"revoked:{pk}": "1" for pk in ids}))
+    except redis.RedisUnavailable:
+        return False
+    return True
+
+
+def mirror_sessions(session_ids: list[UUID]) -> None:
+    if not session_ids or not _tombstones(session_ids):
+        return  # the sweep finds it
+    Session.objects.filter(pk__in=session_ids).update(mirrored_at=timezone.now())
+
+
+def mirror_epochs(user_ids: list[UUID]) -> None:
+    epochs = dict(User.objects.filter(pk__in=user_ids).values_list("pk", "epoch"))
+    if not epochs:
+        return
+    try:
+        redis.call(lambda client: _raise_epochs(client, epochs))
+    except redis.RedisUnavailable:
+        return
+    for pk, epoch in epochs.items():
+        User.objects.filter(pk=pk, epoch=epoch).update(epoch_mirrored_at=timezone.now())
+
+
+def _write(client: Redis, values: dict[str, str]) -> None:
+    with client.pipeline(transaction=False) as pipe:
+        for key, value in values.items():
+            pipe.set(key, value, ex=SECONDS)
+        pipe.execute()
+
+
+RAISE = """
+if tonumber(ARGV[1]) > tonumber(redis.call('GET', KEYS[1]) or -1) then
+  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+end
+"""
+
+
+def _raise_epochs(client: Redis, epochs: dict[UUID, int]) -> None:
+    """Write epochs that are higher than what is there: two writers may come in either order."""
+    with client.pipeline(transaction=False) as pipe:
+        for pk, epoch in epochs.items():
+            pipe.eval(RAISE, 1, f"epoch:{pk}", epoch, SECONDS)
+        pipe.execute()
+
+
+def sweep(*, now: datetime) -> int:
+    """Write every tombstone that is still missing and still matters; return how many."""
+    since = now - LIFETIME
+    sessions = list(
+        Session.objects.filter(mirrored_at=None, revoked_at__gt=since).values_list("pk", flat=True)
+    )
+    users = list(
+        User.objects.filter(epoch_mirrored_at=None, epoch_raised_at__gt=since).values_list("pk", flat=True)
+    )
+    mirror_sessions(sessions)
+    mirror_epochs(users)
+    return len(sessions) + len(users)
+
+
+class CredentialAuthenticator:
+    """What the gate asks of accounts."""
+
+    def verify(self, token: str) -> Principal:
+        return api_keys.read(token) if api_keys.looks_like_key(token) else read_access(token)
+
+    def look_up(self, token: str) -> Principal:
+        if not api_keys.looks_like_key(token):
+            raise TokenRevoked
+        return api_keys.look_up(token)
+
+    def record_use(self, principal: Principal) -> None:
+        if principal.scopes is not None:
+            api_keys.note_use(principal)
+
+    def is_active(self, principal: Principal) -> bool:
+        """One query: the session stands, its user is active, and the epoch is not older than the user's."""
+        if principal.scopes is not None:
+            return api_keys.alive(principal)
+        return Session.objects.filter(
+            pk=principal.session_id,
+            user_id=principal.user_id,
+            revoked_at=None,
+            user__is_active=True,
+            user__deleted_at=None,
+            user__epoch__lte=principal.epoch,
+        ).exists()
+
+    def restore_tombstones(self) -> None:
+        """Fill a Redis that came back empty. Revocations that happen meanwhile write their own tombstones."""
+        since = timezone.now() - LIFETIME
+        values = {
+            f"revoked:{pk}": "1"
+            for model in (Session, ApiKey)
+            for pk in model._default_manager.filter(revoked_at__gt=since).values_list("pk", flat=True)
+        }
+        epochs = dict(User.objects.filter(epoch_raised_at__gt=since).values_list("pk", "epoch"))
+        try:
+            redis.call(lambda client: _write(client, values))
+            redis.call(lambda client: _raise_epochs(client, epochs))
+            redis.call(lambda client: client.set(COMPLETE, "1"))
+        except redis.RedisUnavailable:
+            return

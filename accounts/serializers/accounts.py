@@ -1,0 +1,152 @@
+"""The shape of accounts at the boundary."""
+
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+from rest_framework import serializers
+
+from accounts.models import DataExport, Identity, Session, User
+from accounts.serializers.credentials import EmailField, ProfileSerializer
+from accounts.serializers.roles import RolesSerializer
+from accounts.services.data_exports import token_of as export_token
+from accounts.services.sessions import describe
+from core.http.serializers import StrictSerializer
+
+
+class UserSerializer(serializers.ModelSerializer[User]):
+    roles: Any = serializers.SlugRelatedField(slug_field="name", many=True, read_only=True)
+    email_verified: Any = serializers.SerializerMethodField()
+
+    class Meta:
+        model = User
+        fields = [
+            "id",
+            "email",
+            "email_verified",
+            "name",
+            "age",
+            "scheme",
+            "roles",
+            "version",
+            "created_at",
+            "updated_at",
+        ]
+        read_only_fields = fields
+
+    def get_email_verified(self, user: User) -> bool:
+        return user.email_verified_at is not None
+
+
+class AccountSerializer(UserSerializer):
+    """A user as staff see them."""
+
+    class Meta(UserSerializer.Meta):
+        fields = [*UserSerializer.Meta.fields, "is_active"]
+        read_only_fields = fields
+
+
+class AccountChangeSerializer(ProfileSerializer):
+    is_active = serializers.BooleanField(required=False)
+
+
+class AccountReplaceSerializer(StrictSerializer):
+    name = serializers.CharField(max_length=120, allow_blank=True)
+    age = serializers.IntegerField(min_value=0, max_value=150, allow_null=True)
+    is_active = serializers.BooleanField()
+
+
+class NameSerializer(StrictSerializer):
+    name = serializers.CharField(max_length=60)
+
+
+class AccountCreateSerializer(ProfileSerializer, RolesSerializer):
+    email = EmailField()
+    roles = serializers.ListField(child=serializers.SlugField(max_length=40), max_length=20, required=False)
+
+
+class SessionSerializer(serializers.ModelSerializer[Session]):
+    device: Any = serializers.SerializerMethodField()
+    last_seen_at = serializers.DateTimeField(source="rotated_at")
+    current: Any = serializers.SerializerMethodField()
+    impersonated: Any = serializers.SerializerMethodField(help_text="Staff act as you in it.")
+
+    class Meta:
+        model = Session
+        fields = [
+            "id",
+            "device",
+            "agent",
+            "network",
+            "created_at",
+            "last_seen_at",
+            "expires_at",
+            "current",
+            "impersonated",
+        ]
+        read_only_fields = fields
+
+    def get_impersonated(self, session: Session) -> bool:
+        return session.impersonator_id is not None
+
+    def get_device(self, session: Session) -> str:
+        return describe(session.agent)
+
+    def get_current(self, session: Session) -> bool:
+        return bool(session.pk == self.context["current"])
+
+
+class MeSerializer(UserSerializer):
+    impersonator = serializers.UUIDField(
+        read_only=True, allow_null=True, help_text="The member of staff who acts as you in this session."
+    )
+
+    class Meta(UserSerializer.Meta):
+        fields = [*UserSerializer.Meta.fields, "impersonator"]
+        read_only_fields = fields
+
+
+class IdentitySerializer(serializers.ModelSerializer[Identity]):
+    class Meta:
+        model = Identity
+        fields = ["id", "provider", "issuer", "created_at", "last_used_at"]
+        read_only_fields = fields
+
+
+class AuthorizationSerializer(serializers.Serializer[Any]):
+    authorization_url = serializers.URLField()
+    expires_in = serializers.IntegerField(help_text="Seconds.")
+
+
+class ReturnSerializer(StrictSerializer):
+    """What the provider put into the address that the browser came back to."""
+
+    code = serializers.RegexField(r"^[\x21-\x7e]+\Z", max_length=4096)
+    state = serializers.CharField(max_length=1000)
+    iss = serializers.CharField(max_length=255, required=False)
+
+
+class ExportSerializer(serializers.ModelSerializer[DataExport]):
+    link: Any = serializers.SerializerMethodField()
+
+    class Meta:
+        model = DataExport
+        fields = ["id", "state", "created_at", "expires_at", "size", "link"]
+        read_only_fields = fields
+
+    def get_link(self, export: DataExport) -> str | None:
+        good = export.expires_at and export.expires_at > timezone.now()
+        return f"{settings.APP_URL}/api/v1/exports/{export_token(export)}" if good else None
+
+
+class AccessSerializer(serializers.Serializer[Any]):
+    access = serializers.CharField()
+    expires_in = serializers.IntegerField(help_text="Seconds.")
+
+
+class SignedInSerializer(AccessSerializer):
+    user = UserSerializer()
+
+
+class DetailSerializer(serializers.Serializer[Any]):
+    detail = serializers.CharField()

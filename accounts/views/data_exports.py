@@ -1,0 +1,64 @@
+"""One's data: ask for an archive, look whether it is there, fetch it."""
+
+from typing import Any
+
+from django.http import StreamingHttpResponse
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import User
+from accounts.serializers.accounts import ExportSerializer
+from accounts.services import data_exports
+from accounts.views.common import NO_STORE, OwnViewSet
+from core.errors import NotFound, Unavailable
+from core.http.viewsets import ApiViewSet
+from core.storage.object_store import ObjectStoreUnavailable
+
+
+class ExportViewSet(OwnViewSet):
+    serializer_class = ExportSerializer
+    without_body = ("create",)
+    sensitive = ("create", "retrieve")
+
+    @extend_schema(operation_id="request_export", request=None, responses={202: ExportSerializer})
+    def create(self, request: Request) -> Response:
+        """Ask for an archive of everything personal. A mail says when it is there; at most five a day."""
+        made = data_exports.request_export(self.caller.row(), now=timezone.now())
+        return Response(ExportSerializer(made).data, status=202, headers=NO_STORE)
+
+    @extend_schema(operation_id="export", responses=ExportSerializer)
+    def retrieve(self, request: Request) -> Response:
+        """The newest archive. `link` is there once it is made, and good for 24 hours for whoever has it."""
+        user: User = self.caller.row()
+        newest = user.exports.first()
+        if newest is None:
+            raise NotFound
+        return Response(ExportSerializer(newest).data, headers=NO_STORE)
+
+
+class ArchiveViewSet(ApiViewSet):
+    permission_classes = (AllowAny,)
+    serializer_class = ExportSerializer
+
+    @extend_schema(
+        operation_id="archive",
+        auth=[],
+        responses={(200, "application/zip"): OpenApiResponse(OpenApiTypes.BINARY, description="A ZIP file")},
+    )
+    def retrieve(self, request: Request, token: str) -> Any:
+        """The archive behind a link."""
+        try:
+            export, parts = data_exports.open_export(token, now=timezone.now())
+        except ObjectStoreUnavailable:
+            raise Unavailable from None
+        name = f"my-data-{export.created_at:%Y-%m-%d}.zip"
+        headers = {
+            **NO_STORE,
+            "Content-Length": str(export.size),
+            "Content-Disposition": f'attachment; filename="{name}"',
+        }
+        return StreamingHttpResponse(parts, content_type="application/zip", headers=headers)

@@ -1,0 +1,123 @@
+"""One's second factors."""
+
+import io
+from dataclasses import asdict
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import Passkey, User
+from accounts.selectors import factors_of
+from accounts.serializers.accounts import NameSerializer
+from accounts.serializers.mfa import (
+    AddedPasskeySerializer,
+    CodeSerializer,
+    FactorsSerializer,
+    PasskeyCreateSerializer,
+    PasskeyOptionsSerializer,
+    PasskeySerializer,
+    RecoveryCodesSerializer,
+    TotpSerializer,
+)
+from accounts.services import mfa
+from accounts.views.common import NO_STORE, OwnViewSet
+from accounts.views.sign_in import options
+from core.http.pagination import KeysetPagination
+
+
+def qr_svg(text: str) -> str:
+    """A QR code as an SVG element that stands alone."""
+    import segno
+
+    drawing = io.BytesIO()
+    segno.make(text, error="m").save(drawing, kind="svg", scale=5, border=4, xmldecl=False, light="#fff")
+    return drawing.getvalue().decode()
+
+
+class FactorViewSet(OwnViewSet):
+    serializer_class = FactorsSerializer
+    without_body = ("begin_totp", "recovery_codes")
+    sensitive = ("begin_totp", "confirm_totp", "remove_totp", "recovery_codes")
+
+    @property
+    def user(self) -> User:
+        row: User = self.caller.row()
+        return row
+
+    @extend_schema(operation_id="factors", responses=FactorsSerializer)
+    def retrieve(self, request: Request) -> Response:
+        """Which second factors you have."""
+        return Response(asdict(factors_of(self.caller.pk)), headers=NO_STORE)
+
+    @extend_schema(operation_id="begin_totp", request=None, responses={201: TotpSerializer})
+    def begin_totp(self, request: Request) -> Response:
+        """A secret for an authenticator app. It is in force once a code of it came back."""
+        secret = mfa.begin_totp(self.user)
+        uri = mfa.provisioning_uri(self.user, secret)
+        return Response({"secret": secret, "uri": uri, "qr_svg": qr_svg(uri)}, status=201, headers=NO_STORE)
+
+    @extend_schema(operation_id="confirm_totp", request=CodeSerializer, responses=RecoveryCodesSerializer)
+    def confirm_totp(self, request: Request) -> Response:
+        """Set the authenticator app in force with a first code; the answer has recovery codes."""
+        codes = mfa.confirm_totp(self.user, self.validated(CodeSerializer)["code"], now=timezone.now())
+        return Response({"recovery_codes": codes}, headers=NO_STORE)
+
+    @extend_schema(operation_id="remove_totp", responses={204: None})
+    def remove_totp(self, request: Request) -> Response:
+        """Remove the authenticator app."""
+        mfa.remove_totp(self.user)
+        return Response(status=204)
+
+    @extend_schema(operation_id="new_recovery_codes", request=None, responses={201: RecoveryCodesSerializer})
+    def recovery_codes(self, request: Request) -> Response:
+        """Ten recovery codes in place of all earlier ones."""
+        return Response({"recovery_codes": mfa.new_recovery_codes(self.user)}, status=201, headers=NO_STORE)
+
+
+class PasskeyViewSet(OwnViewSet):
+    serializer_class = PasskeySerializer
+    pagination_class = KeysetPagination
+    sensitive = ("begin", "create", "partial_update", "destroy")
+    without_body = ("begin",)
+
+    def get_queryset(self) -> Any:
+        return Passkey.objects.filter(user_id=self.caller.pk).select_related("user")
+
+    @extend_schema(operation_id="list_passkeys", responses=PasskeySerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """Your passkeys, newest first."""
+        return self.get_paginated_response(
+            PasskeySerializer(self.paginate_queryset(self.get_queryset()), many=True).data
+        )
+
+    @extend_schema(operation_id="passkey_options", request=None, responses=PasskeyOptionsSerializer)
+    def begin(self, request: Request) -> Response:
+        """A challenge for making a passkey in this browser."""
+        return options(*mfa.begin_passkey(self.caller.row(), now=timezone.now()))
+
+    @extend_schema(
+        operation_id="create_passkey",
+        request=PasskeyCreateSerializer,
+        responses={201: AddedPasskeySerializer},
+    )
+    def create(self, request: Request) -> Response:
+        """Keep a passkey that the browser made."""
+        given = self.validated(PasskeyCreateSerializer)
+        made, codes = mfa.add_passkey(self.caller.row(), **given, now=timezone.now())
+        body = {**PasskeySerializer(made).data, "recovery_codes": codes}
+        return Response(body, status=201, headers=NO_STORE)
+
+    @extend_schema(operation_id="rename_passkey", request=NameSerializer, responses=PasskeySerializer)
+    def partial_update(self, request: Request, pk: Any) -> Response:
+        """Give a passkey another name."""
+        passkey = mfa.rename_passkey(self.get_object(), self.validated(NameSerializer)["name"])
+        return Response(PasskeySerializer(passkey).data)
+
+    @extend_schema(operation_id="remove_passkey", responses={204: None})
+    def destroy(self, request: Request, pk: Any) -> Response:
+        """Forget a passkey."""
+        mfa.remove_passkey(self.get_object())
+        return Response(status=204)

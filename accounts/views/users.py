@@ -1,0 +1,241 @@
+"""Everybody's accounts, roles and permissions: for who administers them."""
+
+from typing import Any
+
+from django.db.models import F, IntegerField, Q, QuerySet
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import Role, User
+from accounts.permissions import ROLES_READ, ROLES_WRITE, USERS_READ, USERS_WRITE, RecentProof
+from accounts.serializers.accounts import (
+    AccountChangeSerializer,
+    AccountCreateSerializer,
+    AccountReplaceSerializer,
+    AccountSerializer,
+)
+from accounts.serializers.roles import (
+    PermissionsSerializer,
+    RoleChangeSerializer,
+    RoleSerializer,
+    RolesSerializer,
+)
+from accounts.services import roles as roles_services
+from accounts.services import users as users_services
+from audit import actors
+from core.http.action_policy import allow_by_action
+from core.http.pagination import KeysetPagination, Ordering
+from core.http.preconditions import if_match
+from core.http.query_params import boolean_param, integer_param, query_param, text_param
+from core.http.responses import versioned
+from core.http.viewsets import ApiViewSet
+from core.permissions import all_permissions, all_scopes
+
+FILTERS = [
+    OpenApiParameter(
+        "search", {"type": "string", "minLength": 1, "maxLength": 100}, description="In address or name."
+    ),
+    OpenApiParameter("role", {"type": "string", "minLength": 1, "maxLength": 100}),
+    OpenApiParameter("is_active", bool),
+    OpenApiParameter("min_age", {"type": "integer", "minimum": 0, "maximum": 150}),
+    OpenApiParameter("max_age", {"type": "integer", "minimum": 0, "maximum": 150}),
+]
+
+
+def rights_of(view: ApiViewSet) -> frozenset[str]:
+    """What the caller may do, a key within its scopes: nobody hands out or touches more."""
+    held: frozenset[str] = view.caller.row().permission_codes()
+    scopes = getattr(view.request.auth, "scopes", None)
+    return held if scopes is None else held & scopes
+
+
+class UserViewSet(ApiViewSet):
+    serializer_class = AccountSerializer
+    pagination_class = KeysetPagination
+    conditional = ("update", "partial_update", "destroy", "roles")
+    filters = ("search", "role", "is_active", "min_age", "max_age")
+    orderings = {
+        "email": Ordering(F("email"), str),
+        "name": Ordering(F("name"), str),
+        # As a plain integer: Django takes `> -1` on a positive field for always true.
+        "age": Ordering(Coalesce("age", -1, output_field=IntegerField()), int),
+    }
+    scopes = {
+        "list": USERS_READ,
+        "retrieve": USERS_READ,
+        "create": USERS_WRITE,
+        "update": USERS_WRITE,
+        "partial_update": USERS_WRITE,
+        "destroy": USERS_WRITE,
+        "roles": USERS_WRITE,
+    }
+    permission_classes = (IsAuthenticated, allow_by_action(scopes), RecentProof)
+    sensitive = ("create", "update", "partial_update", "destroy", "roles")
+
+    def get_queryset(self) -> QuerySet[User]:
+        users: QuerySet[User] = User.objects.alive().prefetch_related("roles")
+        if self.action != "list":
+            return users
+        request = self.request
+        if text := query_param(request, "search", text_param):
+            users = users.filter(Q(email__icontains=text) | Q(name__icontains=text))
+        if role := query_param(request, "role", text_param):
+            users = users.filter(roles__name=role)
+        for name, field, read in (
+            ("is_active", "is_active", boolean_param),
+            ("min_age", "age__gte", integer_param(0, 150)),
+            ("max_age", "age__lte", integer_param(0, 150)),
+        ):
+            value = query_param(request, name, read)
+            users = users if value is None else users.filter(**{field: value})
+        return users
+
+    @property
+    def rights(self) -> frozenset[str]:
+        return rights_of(self)
+
+    @extend_schema(operation_id="list_users", parameters=FILTERS, responses=AccountSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """Everybody's accounts."""
+        page = self.paginate_queryset(self.get_queryset())
+        return self.get_paginated_response(AccountSerializer(page, many=True).data)
+
+    @extend_schema(
+        operation_id="create_user", request=AccountCreateSerializer, responses={201: AccountSerializer}
+    )
+    def create(self, request: Request) -> Response:
+        """Make an account for somebody; they get a mail with a link to choose a password."""
+        given = self.validated(AccountCreateSerializer)
+        roles = set(given.pop("roles", [roles_services.USER]))
+        user = users_services.create_user(
+            **given, roles=roles, actor=actors.user(self.caller), limit=self.rights, now=timezone.now()
+        )
+        return self.answer(user.pk, status=201, headers={"Location": f"/api/v1/users/{user.pk}"})
+
+    @extend_schema(operation_id="user", responses=AccountSerializer)
+    def retrieve(self, request: Request, pk: Any) -> Response:
+        """One account."""
+        return self.answer(pk)
+
+    @extend_schema(operation_id="replace_user", request=AccountReplaceSerializer, responses=AccountSerializer)
+    def update(self, request: Request, pk: Any) -> Response:
+        """Replace name, age and whether the account is active."""
+        return self.change(self.validated(AccountReplaceSerializer))
+
+    @extend_schema(operation_id="change_user", request=AccountChangeSerializer, responses=AccountSerializer)
+    def partial_update(self, request: Request, pk: Any) -> Response:
+        """Change name, age or whether the account is active. An inactive one is signed out at once."""
+        return self.change(self.validated(AccountChangeSerializer, partial=True))
+
+    def change(self, changes: dict[str, Any]) -> Response:
+        user = self.get_object()
+        users_services.change_account(
+            user.pk,
+            changes,
+            actor=actors.user(self.caller),
+            now=timezone.now(),
+            if_match=if_match(self.request),
+            limit=self.rights,
+        )
+        return self.answer(user.pk)
+
+    @extend_schema(operation_id="delete_user", responses={204: None})
+    def destroy(self, request: Request, pk: Any) -> Response:
+        """Hide an account with all it owns; it can be restored for 30 days."""
+        users_services.delete_user(
+            self.get_object().pk,
+            actor=actors.user(self.caller),
+            now=timezone.now(),
+            if_match=if_match(request),
+            limit=self.rights,
+        )
+        return Response(status=204)
+
+    @extend_schema(operation_id="set_user_roles", request=RolesSerializer, responses=AccountSerializer)
+    def roles(self, request: Request, pk: Any) -> Response:
+        """Give somebody exactly these roles, from their next request on."""
+        user = self.get_object()
+        names = set(self.validated(RolesSerializer)["roles"])
+        roles_services.set_roles(
+            user.pk,
+            names,
+            actor=actors.user(self.caller),
+            now=timezone.now(),
+            limit=self.rights,
+            if_match=if_match(request),
+        )
+        return self.answer(user.pk)
+
+    def answer(self, pk: Any, **options: Any) -> Response:
+        self.kwargs["pk"] = pk
+        user = self.get_object()
+        return versioned(AccountSerializer(user).data, user.version, **options)
+
+
+class RoleViewSet(ApiViewSet):
+    serializer_class = RoleSerializer
+    pagination_class = KeysetPagination
+    conditional = ("update", "destroy")
+    scopes = {"list": ROLES_READ, "retrieve": ROLES_READ, "permissions": ROLES_READ}
+    permission_classes = (
+        IsAuthenticated,
+        allow_by_action({**scopes, "create": ROLES_WRITE, "update": ROLES_WRITE, "destroy": ROLES_WRITE}),
+        RecentProof,
+    )
+    sensitive = ("create", "update", "destroy")
+
+    def get_queryset(self) -> QuerySet[Role]:
+        return Role.objects.all()
+
+    @property
+    def by_whom(self) -> dict[str, Any]:
+        return {"actor": actors.user(self.caller), "limit": rights_of(self)}
+
+    @extend_schema(operation_id="list_roles", responses=RoleSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """Roles, newest first."""
+        page = self.paginate_queryset(self.get_queryset())
+        return self.get_paginated_response(RoleSerializer(page, many=True).data)
+
+    @extend_schema(operation_id="create_role", request=RoleChangeSerializer, responses={201: RoleSerializer})
+    def create(self, request: Request) -> Response:
+        """Make a role with some of your own permissions."""
+        role = roles_services.create_role(**self.validated(RoleChangeSerializer), **self.by_whom)
+        headers = {"Location": f"/api/v1/roles/{role.pk}"}
+        return versioned(RoleSerializer(role).data, role.version, status=201, headers=headers)
+
+    @extend_schema(operation_id="role", responses=RoleSerializer)
+    def retrieve(self, request: Request, pk: Any) -> Response:
+        """One role."""
+        role = self.get_object()
+        return versioned(RoleSerializer(role).data, role.version)
+
+    @extend_schema(operation_id="change_role", request=RoleChangeSerializer, responses=RoleSerializer)
+    def update(self, request: Request, pk: Any) -> Response:
+        """Replace name and permissions. Whoever has the role feels it on their next request."""
+        wanted = self.validated(RoleChangeSerializer)
+        role = roles_services.change_role(
+            self.get_object().pk, **wanted, **self.by_whom, if_match=if_match(request)
+        )
+        return versioned(RoleSerializer(role).data, role.version)
+
+    @extend_schema(operation_id="delete_role", responses={204: None})
+    def destroy(self, request: Request, pk: Any) -> Response:
+        """Delete a role that nobody has."""
+        roles_services.delete_role(self.get_object().pk, **self.by_whom, if_match=if_match(request))
+        return Response(status=204)
+
+    @extend_schema(operation_id="list_permissions", responses=PermissionsSerializer)
+    def permissions(self, request: Request) -> Response:
+        """What roles may hold, and which scopes API keys may be given."""
+        known = {"permissions": all_permissions(), "scopes": all_scopes()}
+        return Response(
+            {
+                name: [{"code": item.code, "meaning": item.meaning} for item in items.values()]
+                for name, items in known.items()
+            }
+        )

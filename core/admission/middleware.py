@@ -1,0 +1,166 @@
+"""The admission middleware: rate limit, revocation and cached response of an API request in one Redis call.
+
+When Redis is unavailable, the rate limit is kept in this process's memory and the database says whether the
+credential is still valid.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from core import error_events
+from core.admission import authenticators, cached_responses
+from core.admission.errors import AddressRefused, CredentialUnknown, TokenInvalid
+from core.admission.principals import Principal
+from core.admission.rate_limits import LocalRateLimiter, RateLimitResult, TooManyRequests
+from core.errors import DomainError, Unavailable
+from core.http.client_address import client_address, client_network
+from core.http.problems import problem_response
+from core.storage import redis
+from core.storage.database import is_unavailable
+
+# The second value of the Lua script's answer.
+CREDENTIAL_VALID = 0
+CREDENTIAL_REVOKED = 1
+TOMBSTONES_LOST = 2
+
+
+@dataclass(slots=True)
+class AdmissionResult:
+    """The result of admission; views read it as `request.admission`.
+
+    `body_key` and `tag_value` say where the response may be cached; `cached_body` is the cached response, if
+    any.
+    """
+
+    principal: Principal | None
+    rate_limit: RateLimitResult
+    body_key: str = ""
+    tag_value: str = ""
+    cached_body: bytes = b""
+
+
+class AdmissionMiddleware:
+    """Refuses API requests over their rate limit or with a bad credential, and serves cached responses.
+
+    Sets `request.principal` and `request.admission`, and adds the `RateLimit-*` headers.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+        self.local_limiter = LocalRateLimiter()
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not request.path.startswith(authenticators.API_PREFIX):
+            return self.get_response(request)
+        request.path = request.path_info = request.path_info.rstrip(
+            "/"
+        )  # a trailing slash makes no difference
+        try:
+            admission = self.admit(request)
+        except DatabaseError as error:
+            if not is_unavailable(error):
+                raise
+            return problem_response(
+                503, code=Unavailable.code, detail=Unavailable.message, headers=Unavailable().headers
+            )
+        except DomainError as error:
+            error_events.publish(request, error)
+            return problem_response(
+                error.status, code=error.code, detail=error.message, headers=error.headers
+            )
+        request.admission = admission  # type: ignore[attr-defined]
+        if admission.cached_body:
+            response: HttpResponseBase = cached_responses.cached_response(request, admission.cached_body)
+        else:
+            response = self.get_response(request)
+            cached_responses.store_response(
+                response, body_key=admission.body_key, tag_value=admission.tag_value
+            )
+        for name, value in admission.rate_limit.headers.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    def admit(self, request: HttpRequest) -> AdmissionResult:
+        """Count the request and check its credential.
+
+        Raises TooManyRequests, TokenInvalid, TokenExpired, TokenRevoked, AddressRefused.
+        """
+        authenticator = authenticators.authenticator()
+        token = authenticators.bearer_token(request.META.get("HTTP_AUTHORIZATION", ""), request.path)
+        principal, error = _verify(token)
+        request.principal = principal  # type: ignore[attr-defined]  # error event listeners read it
+        admission, credential_status = self._ask_redis(request, principal)
+        if not admission.rate_limit.allowed:
+            raise TooManyRequests(admission.rate_limit)
+        if isinstance(error, TokenInvalid):
+            raise error
+        if error or (principal and not self._is_valid(principal, credential_status)):
+            admission.principal = authenticator.look_up(
+                token or ""
+            )  # an API key stays valid when its owner changed
+        request.principal = admission.principal  # type: ignore[attr-defined]
+        if admission.principal:
+            if not admission.principal.may_come_from(client_address(request)):
+                raise AddressRefused
+            authenticator.record_use(admission.principal)
+        return admission
+
+    def _is_valid(self, principal: Principal, credential_status: int) -> bool:
+        if credential_status == TOMBSTONES_LOST:
+            return authenticators.authenticator().is_active(principal)
+        return credential_status == CREDENTIAL_VALID
+
+    def _ask_redis(self, request: HttpRequest, principal: Principal | None) -> tuple[AdmissionResult, int]:
+        """Count the request in Redis, or in this process when Redis is unavailable.
+
+        Returns the credential's status.
+        """
+        rate_key = principal.rate_limit_key if principal else f"net:{client_network(client_address(request))}"
+        burst = principal.limit if principal and principal.limit else settings.RATE_LIMIT
+        interval_microseconds = 60_000_000 // burst
+        tag, body_key = cached_responses.cache_keys(request, principal)
+        keys = [
+            f"limit:{rate_key}",
+            f"revoked:{principal.session_id}" if principal else "-",
+            f"epoch:{principal.user_id}" if principal else "-",
+            "gate:complete",
+            cached_responses.tag_key(tag) if tag else "-",
+            body_key or "-",
+        ]
+        epoch = str(principal.epoch) if principal else ""
+        arguments = [interval_microseconds, burst, epoch, "1" if tag else "0"]
+        try:
+            answer = redis.call(lambda client: _script()(keys=keys, args=arguments, client=client))
+        except redis.RedisUnavailable:
+            rate_limit = self.local_limiter.take(rate_key, interval=interval_microseconds / 1e6, burst=burst)
+            return AdmissionResult(principal, rate_limit), TOMBSTONES_LOST if principal else CREDENTIAL_VALID
+        allowed, remaining, wait_microseconds, credential_status, tag_value, cached_body = answer
+        if credential_status == TOMBSTONES_LOST:
+            authenticators.authenticator().restore_tombstones()
+        rate_limit = RateLimitResult(bool(allowed), remaining, wait_microseconds / 1e6, burst)
+        return AdmissionResult(
+            principal, rate_limit, body_key, tag_value.decode(), cached_body
+        ), credential_status
+
+
+def _verify(token: str | None) -> tuple[Principal | None, TokenInvalid | CredentialUnknown | None]:
+    """Return the principal of a token, or why there is none: the request is counted first, then refused."""
+    if token is None:
+        return None, None
+    try:
+        return authenticators.authenticator().verify(token), None
+    except (TokenInvalid, CredentialUnknown) as error:
+        return None, error
+
+
+@cache
+def _script() -> Any:
+    return redis.client().register_script((Path(__file__).parent / "admission.lua").read_text())

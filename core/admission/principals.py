@@ -1,0 +1,41 @@
+"""The principal of a request: the user, session or API key that a verified credential stands for."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The user and the session or API key of a verified credential.
+
+    `epoch` is the user's epoch when the credential was issued. For an API key, `session_id` is the id of the
+    key, `scopes` holds what it may do, `limit` is its own rate limit in requests a minute (None for the
+    default), and `networks` are the only networks that it may be used from (empty for any). `impersonator` is
+    the member of staff who acts as the user.
+    """
+
+    user_id: UUID
+    session_id: UUID
+    epoch: int
+    roles: frozenset[str]
+    scopes: frozenset[str] | None = None
+    limit: int | None = None
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    impersonator: UUID | None = None
+
+    @property
+    def rate_limit_key(self) -> str:
+        """What shares one rate limit: all sessions of a user, or one API key."""
+        return f"user:{self.user_id}" if self.scopes is None else f"key:{self.session_id}"
+
+    def may_come_from(self, address: str) -> bool:
+        """Return whether the credential may be used from this IP address."""
+        if not self.networks:
+            return True
+        try:
+            client = ip_address(address)
+        except ValueError:
+            return False
+        client = getattr(client, "ipv4_mapped", None) or client
+        return any(client in network for network in self.networks)

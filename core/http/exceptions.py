@@ -1,0 +1,104 @@
+"""Exceptions as RFC 9457 problem responses: DRF's exception handler, and Django's error views."""
+
+import sys
+from typing import Any
+
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from core import error_events
+from core.errors import (
+    DomainError,
+    FieldProblem,
+    Invalid,
+    NotFound,
+    Unavailable,
+)
+from core.http.json_pointer import json_pointer
+from core.http.problems import problem_response
+from core.storage.database import is_unavailable
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse | None:
+    """Refusals become problems here and nowhere else; bugs stay bugs."""
+    request = context["request"]._request
+    if is_unavailable(exc):
+        exc = Unavailable()
+    if isinstance(exc, Http404 | ObjectDoesNotExist):  # the latter: gone since the view looked
+        exc = NotFound()
+    if isinstance(exc, DomainError):
+        if exc.status in {401, 403, 429}:
+            error_events.publish(request, exc)
+        errors = exc.errors if isinstance(exc, Invalid) else ()
+        return problem_response(
+            exc.status,
+            code=exc.code,
+            detail=exc.message,
+            errors=errors,
+            headers=exc.headers,
+            members=exc.members,
+        )
+    return _reshape(exc, drf_exception_handler(exc, context))
+
+
+def _reshape(exc: Exception, response: Response | None) -> HttpResponse | None:
+    """The same members for what DRF itself refuses."""
+    if response is None:
+        return None
+    if isinstance(exc, exceptions.ValidationError):
+        errors = list(_field_problems(exc.get_full_details(), ()))
+        return problem_response(400, code=Invalid.code, detail=Invalid.message, errors=errors)
+    code = "refused"
+    detail = "This request was refused."
+    if isinstance(exc, exceptions.APIException):
+        codes = exc.get_codes()
+        code = codes if isinstance(codes, str) else code
+        detail = str(exc.detail)
+    elif isinstance(exc, PermissionDenied):
+        code = "permission_denied"
+        detail = "You may not do this."
+    kept = {
+        name: value
+        for name, value in response.headers.items()
+        if name in {"Allow", "Retry-After", "WWW-Authenticate"}
+    }
+    return problem_response(response.status_code, code=code, detail=detail, headers=kept)
+
+
+def _field_problems(details: Any, place: tuple[str | int, ...]) -> Any:
+    if isinstance(details, dict) and set(details) == {"message", "code"}:
+        yield FieldProblem(json_pointer(place), str(details["code"]), str(details["message"]))
+    elif isinstance(details, dict):
+        for name, inner in details.items():
+            yield from _field_problems(inner, place if name == "non_field_errors" else (*place, name))
+    elif isinstance(details, list):
+        for index, inner in enumerate(details):
+            leaf = isinstance(inner, dict) and set(inner) == {"message", "code"}
+            yield from _field_problems(inner, place if leaf else (*place, index))
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return problem_response(400, code="bad_request", detail="This request is not valid.")
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return problem_response(403, code="permission_denied", detail="You may not do this.")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return problem_response(404, code=NotFound.code, detail=NotFound.message)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """The last resort. A database that is away is not our bug and says when to come back."""
+    exc = sys.exc_info()[1]
+    if exc is not None and is_unavailable(exc):
+        return problem_response(
+            503, code=Unavailable.code, detail=Unavailable.message, headers=Unavailable().headers
+        )
+    return problem_response(
+        500, code="server_error", detail="Something went wrong on our side. We have a record of it."
+    )

@@ -1,0 +1,20 @@
+"""Responses that carry a version as their ETag (RFC 9110 section 8.8.3)."""
+
+from typing import Any
+
+from rest_framework.response import Response
+
+
+def etag(version: int) -> str:
+    return f'"{version}"'
+
+
+def versioned(
+    data: Any, version: int, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """An answer that carries its version as ETag."""
+    return Response(
+        data,
+        status=status,
+        headers={"ETag": etag(version), "Cache-Control": "private, no-cache", **(headers or {})},
+    )

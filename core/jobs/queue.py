@@ -1,0 +1,90 @@
+"""Work is a row; the message is only a nudge.
+
+A job is claimed with FOR UPDATE SKIP LOCKED and a lease. A worker that dies leaves the lease to run out, and
+the next sweep claims the row again; after `max_attempts` of its kind it is dead and counted in the metrics.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import structlog
+from celery import Task
+from django.db import transaction
+from kombu.exceptions import OperationalError as BrokerAway
+
+from core import tenancy
+from core.models import Job
+from core.observability import metrics
+from core.storage import redis
+
+LEASE = timedelta(minutes=6)  # longer than CELERY_TASK_TIME_LIMIT
+J = TypeVar("J", bound=Job)
+
+log = structlog.get_logger(__name__)
+
+
+def enqueue(task: "Task[..., None]", *arguments: str) -> None:
+    """Send a message after the commit to hurry a row. Losing it is harmless: the sweep comes each minute.
+
+    Redis is asked first, by a client that gives up after a quarter of a second and then not again for a
+    while: a broker that is away must not hold the request.
+    """
+
+    def send() -> None:
+        try:
+            redis.call(lambda client: client.ping())
+            task.apply_async(args=arguments, retry=False)
+        except (redis.RedisUnavailable, BrokerAway):
+            log.warning("nudge_lost", task=task.name)
+
+    transaction.on_commit(send, robust=True)
+
+
+def claim(kind: type[J], *, now: datetime, limit: int = 100) -> list[J]:
+    """Take up to `limit` due jobs, oldest first; nobody else gets them until the lease ends."""
+    waiting = kind._default_manager.filter(state__in=Job.OPEN, due_at__lte=now)
+    with tenancy.context(tenancy.SYSTEM):
+        killed = waiting.filter(attempts__gte=kind.max_attempts)  # whoever did it was killed each time
+        if dead := killed.update(state=Job.State.DEAD, error="killed"):
+            metrics.jobs.labels(kind.__name__, "dead").inc(dead)
+        jobs = list(waiting.select_for_update(skip_locked=True, of=("self",)).order_by("due_at")[:limit])
+        for job in jobs:
+            job.state = Job.State.RUNNING
+            job.attempts = job.attempts + 1
+            job.due_at = now + LEASE
+        kind._default_manager.bulk_update(jobs, ["state", "attempts", "due_at"])
+    return jobs
+
+
+def run(job: Job, act: Callable[[], None], *, now: datetime) -> bool:
+    """Do a claimed job.
+
+    An error is kept in the row with the next try, or makes it dead. True when it is done.
+    """
+    try:
+        act()
+    except Exception as error:
+        job.error = type(error).__name__[:200]
+        dead = job.attempts >= job.max_attempts
+        job.state = Job.State.DEAD if dead else Job.State.WAITING
+        job.due_at = now + timedelta(seconds=min(2**job.attempts, 3600))
+        log.warning(
+            "job_failed",
+            job=str(job.pk),
+            kind=type(job).__name__,
+            attempts=job.attempts,
+            dead=dead,
+            exc_info=True,
+        )
+        metrics.jobs.labels(type(job).__name__, "dead" if dead else "failed").inc()
+    else:
+        job.state = Job.State.DONE
+        job.error = ""
+        metrics.jobs.labels(type(job).__name__, "done").inc()
+    with tenancy.context(tenancy.SYSTEM):
+        rows = type(job)._default_manager.filter(
+            pk=job.pk
+        )  # it may be gone: whoever wanted it changed their mind
+        rows.update(state=job.state, due_at=job.due_at, error=job.error)
+    return job.state == Job.State.DONE

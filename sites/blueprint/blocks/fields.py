@@ -1,0 +1,170 @@
+"""The value types that block props are made of: each guards one kind of customer input."""
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import nh3
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+RICH_TAGS = {
+    "p",
+    "br",
+    "strong",
+    "em",
+    "b",
+    "i",
+    "u",
+    "s",
+    "code",
+    "a",
+    "ul",
+    "ol",
+    "li",
+    "blockquote",
+    "h3",
+    "h4",
+    "hr",
+}
+MAX_RICH = 50_000
+PASSES = 4
+MAX_OPEN = 200
+TAG = re.compile(r"<(/?)(?!br\b|hr\b|img\b)[A-Za-z]")
+LINK_SCHEMES = {"https", "mailto", "tel"}
+_CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\\]")
+
+
+class Props(BaseModel):
+    """Base of everything in a blueprint: unknown keys are refused, values never change after validation."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, str_strip_whitespace=True, ser_json_inf_nan="constants"
+    )
+
+
+def clean(html: str, *, prefix: str = "") -> str:
+    """Rich text reduced to `RICH_TAGS` and safe links.
+
+    `prefix` goes before links within the site, as a preview wants it.
+    """
+
+    def within(tag: str, name: str, value: str) -> str | None:
+        if name == "href" and (
+            value.startswith("//") or "\\" in value
+        ):  # another site, in the clothes of a path
+            return None
+        return prefix + value if name == "href" and value.startswith("/") else value
+
+    return nh3.clean(
+        html,
+        tags=RICH_TAGS,
+        attributes={"a": {"href", "title"}},
+        url_schemes=LINK_SCHEMES,
+        link_rel="noopener",
+        strip_comments=True,
+        attribute_filter=within,
+    )
+
+
+def sanitise(html: str) -> str:
+    """As `clean`, until another pass changes nothing: what we keep is read by browsers as we read it.
+
+    A few passes are enough for anything but what is made to need more; of that the text alone is kept.
+    """
+    for _ in range(PASSES):
+        cleaned = clean(html).strip()
+        if cleaned == html or len(cleaned) > MAX_RICH:
+            return cleaned
+        html = cleaned
+    return clean(nh3.clean(html, tags=set())).strip()
+
+
+def check_href(href: str) -> str:
+    """Accept `https:`, `mailto:`, `tel:` and links inside the site (`/path`, `#anchor`)."""
+    if _CONTROL.search(href) or href.startswith("//"):
+        raise ValueError("Use an https, mailto, tel or site link without spaces.")
+    if href.startswith(("/", "#")):
+        return href
+    try:
+        parts = urlsplit(href)
+    except ValueError:
+        raise ValueError("This is not a valid link.") from None
+    if parts.scheme.lower() not in LINK_SCHEMES:
+        raise ValueError("Use an https, mailto, tel or site link.")
+    if parts.scheme.lower() == "https" and not parts.hostname:
+        raise ValueError("This link has no host.")
+    return href
+
+
+def check_tag(tag: str) -> str:
+    """A tag is a part of an address, and browsers take these two for directions."""
+    if tag in {".", ".."}:
+        raise ValueError("This cannot be a tag.")
+    return tag
+
+
+def check_depth(html: str) -> None:
+    """Refuse what is nested, or left open, so often that reading it takes quadratic time."""
+    depth = 0
+    for tag in TAG.finditer(html):
+        depth = max(depth - 1, 0) if tag[1] else depth + 1
+        if depth > MAX_OPEN:
+            raise ValueError(f"This text has more than {MAX_OPEN} open tags inside each other.")
+
+
+def sanitise_bounded(html: str) -> str:
+    """As `sanitise`, refusing what grows beyond the bound: what we keep must be accepted again."""
+    check_depth(html)
+    clean = sanitise(html)
+    if len(clean) > MAX_RICH:
+        raise ValueError(f"This text has more than {MAX_RICH} characters once it is cleaned.")
+    return clean
+
+
+Line = Annotated[str, StringConstraints(max_length=200)]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Text = Annotated[str, StringConstraints(max_length=2_000)]
+Rich = Annotated[
+    str,
+    StringConstraints(max_length=MAX_RICH),
+    AfterValidator(sanitise_bounded),
+    Field(json_schema_extra={"contentMediaType": "text/html"}),
+]
+Href = Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(check_href)]
+Tag = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f/\\]+$"),
+    AfterValidator(check_tag),
+]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+AssetId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(/[a-z0-9][a-z0-9-]{0,62})?$")]
+Color = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
+Align = Literal["start", "center", "end"]
+
+
+class Picture(Props):
+    """A picture of the site or of its template; `alt` says what it shows, empty when it only decorates."""
+
+    asset: AssetId
+    alt: Line = ""
+
+
+class Link(Props):
+    """Where to go: a page of this site by its id, or an address."""
+
+    page: Identifier | None = None
+    href: Href | None = None
+
+    @model_validator(mode="after")
+    def one_target(self) -> "Link":
+        if (self.page is None) == (self.href is None):
+            raise ValueError("Give either page or href.")
+        return self
+
+
+class Action(Props):
+    """A button: what it says, where it goes, how loud it is."""
+
+    label: Annotated[str, StringConstraints(min_length=1, max_length=60)]
+    link: Link
+    style: Literal["primary", "secondary", "ghost"] = "primary"

@@ -1,0 +1,37 @@
+"""Blocks that arrange other blocks, or the space between them."""
+
+from typing import Literal
+
+from sites.blueprint.blocks.fields import Identifier, Props
+from sites.blueprint.blocks.registry import block
+
+
+@block("section", slots=["content"])
+class Section(Props):
+    """A band across the page with its own background. `anchor` lets a link point at it."""
+
+    background: Literal["plain", "muted", "accent", "inverse"] = "plain"
+    width: Literal["narrow", "normal", "wide"] = "normal"
+    anchor: Identifier | None = None
+
+
+@block("columns", slots=["first", "second", "third", "fourth"])
+class Columns(Props):
+    """Up to four columns that stack on a phone."""
+
+    ratio: Literal["equal", "wide-first", "wide-second"] = "equal"
+    align: Literal["start", "center", "stretch"] = "start"
+
+
+@block("divider")
+class Divider(Props):
+    """A line between two thoughts."""
+
+    style: Literal["line", "dots"] = "line"
+
+
+@block("spacer")
+class Spacer(Props):
+    """Empty height."""
+
+    size: Literal["small", "medium", "large"] = "medium"

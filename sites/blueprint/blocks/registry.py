@@ -1,0 +1,56 @@
+"""The one list of block types."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sites.blueprint.blocks.fields import Props
+
+P = TypeVar("P", bound=Props)
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockType:
+    """`name` and `v` are stored with every block; `slots` name the places where it takes other blocks.
+
+    `upgrades[n]` turns a block (`props` and `slots`) of the shape `v` n + 1 into one of the next; there is
+    one for each.
+    """
+
+    name: str
+    v: int
+    props: type[Props]
+    slots: tuple[str, ...]
+    upgrades: tuple[Upgrade, ...] = ()
+
+    @property
+    def template(self) -> str:
+        return f"blocks/{self.name}.html"
+
+
+_types: dict[str, BlockType] = {}
+
+
+def block(
+    name: str, *, slots: Sequence[str] = (), upgrades: Sequence[Upgrade] = ()
+) -> Callable[[type[P]], type[P]]:
+    """Register the decorated `Props` class as the block type `name`.
+
+    Raises ValueError when the name is taken.
+
+    Its version `v` is one more than there are `upgrades`: a changed shape ships the way from the one before.
+    """
+
+    def register(props: type[P]) -> type[P]:
+        if name in _types:
+            raise ValueError(f"block type {name!r} is registered twice")
+        _types[name] = BlockType(name, len(upgrades) + 1, props, tuple(slots), tuple(upgrades))
+        return props
+
+    return register
+
+
+def block_types() -> dict[str, BlockType]:
+    """Every registered type by name. Call it after `django.setup()`."""
+    return dict(_types)

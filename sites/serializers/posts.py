@@ -1,0 +1,96 @@
+"""The shape of posts at the boundary, and of what is public."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+from rest_framework import serializers
+
+from core.http.serializers import StrictSerializer
+from sites.models import Post
+
+SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+UNFIT_FOR_A_TAG = re.compile(r"[\x00-\x1f\x7f/\\]")
+MAX_TAGS = 20
+YEARS = (1970, 2200)
+
+
+class BlocksField(serializers.JSONField):
+    """Blocks as pages have them; the service checks them, with pointers."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, list):
+            raise serializers.ValidationError("Send a list of blocks.", code="not_a_list")
+        return data
+
+
+class PostWriteSerializer(StrictSerializer):
+    title = serializers.CharField(max_length=200)
+    slug = serializers.CharField(
+        max_length=100, help_text="Its last part of the address; made from the title if absent."
+    )
+    excerpt = serializers.CharField(max_length=500, allow_blank=True)
+    blocks = BlocksField()
+    tags = serializers.ListField(child=serializers.CharField(max_length=40), max_length=MAX_TAGS)
+    author = serializers.UUIDField(allow_null=True, help_text="A member who writes here; you, if absent.")
+    published_at = serializers.DateTimeField(
+        allow_null=True, help_text="From when on visitors see it; null keeps it a draft."
+    )
+
+    def validate_slug(self, value: str) -> str:
+        if not SLUG.fullmatch(value):
+            raise serializers.ValidationError(
+                "Use lower-case letters, digits and single hyphens.", code="slug_refused"
+            )
+        return value
+
+    def validate_published_at(self, value: datetime | None) -> datetime | None:
+        if value is not None and not YEARS[0] <= value.year <= YEARS[1]:
+            raise serializers.ValidationError(
+                f"Choose a year from {YEARS[0]} to {YEARS[1]}.", code="time_refused"
+            )
+        return value
+
+    def validate_tags(self, value: list[str]) -> list[str]:
+        if any(UNFIT_FOR_A_TAG.search(tag) or tag in {".", ".."} for tag in value):
+            raise serializers.ValidationError(
+                "A tag has no slash and no control character, and is not made of dots alone.",
+                code="tag_refused",
+            )
+        return list(dict.fromkeys(value))
+
+
+class PostCreateSerializer(PostWriteSerializer):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            field.required = name == "title"
+
+
+class PostListSerializer(serializers.ModelSerializer[Post]):
+    author = serializers.UUIDField(source="author_id", allow_null=True, read_only=True)
+
+    class Meta:
+        model = Post
+        fields = [
+            "id",
+            "slug",
+            "title",
+            "excerpt",
+            "tags",
+            "author",
+            "published_at",
+            "live",
+            "version",
+            "created_at",
+            "updated_at",
+        ]
+        read_only_fields = fields
+
+
+class PostSerializer(PostListSerializer):
+    blocks = serializers.JSONField(read_only=True)
+
+    class Meta(PostListSerializer.Meta):
+        fields = [*PostListSerializer.Meta.fields, "blocks"]
+        read_only_fields = fields

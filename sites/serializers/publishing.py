@@ -1,0 +1,116 @@
+"""Releases, schedules, reviews and previews."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from core.http.serializers import StrictSerializer
+from sites.models import Preview, Release, Review, Schedule
+from sites.services.previews import link_to
+
+
+class ReleaseSerializer(serializers.ModelSerializer[Release]):
+    author = serializers.UUIDField(source="author_id", allow_null=True, read_only=True)
+    live = serializers.SerializerMethodField(help_text="Whether visitors see it now.")
+
+    class Meta:
+        model = Release
+        fields = ["id", "number", "note", "author", "live", "created_at"]
+        read_only_fields = fields
+
+    def get_live(self, release: Release) -> bool:
+        return bool(release.pk == self.context["live"])
+
+
+class NoteSerializer(StrictSerializer):
+    note = serializers.CharField(
+        max_length=500, allow_blank=True, required=False, help_text="What is new in it."
+    )
+
+
+class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
+    author = serializers.UUIDField(source="author_id", allow_null=True, read_only=True)
+    draft_version = serializers.IntegerField(
+        source="revision.version",
+        default=None,
+        allow_null=True,
+        read_only=True,
+        help_text="Which draft is published.",
+    )
+
+    class Meta:
+        model = Schedule
+        fields = ["id", "act", "at", "note", "author", "draft_version", "state", "refused", "created_at"]
+        read_only_fields = fields
+
+
+class ScheduleCreateSerializer(NoteSerializer):
+    act = serializers.ChoiceField(choices=Schedule.Act.choices, default=Schedule.Act.PUBLISH)
+    at = serializers.DateTimeField()
+
+
+class ReviewSerializer(serializers.ModelSerializer[Review]):
+    author = serializers.UUIDField(source="author_id", allow_null=True, read_only=True)
+    editor = serializers.UUIDField(source="editor_id", allow_null=True, read_only=True)
+    revision = serializers.UUIDField(source="revision_id", allow_null=True, read_only=True)
+    draft_version = serializers.IntegerField(
+        source="revision.version",
+        default=None,
+        allow_null=True,
+        read_only=True,
+        help_text="What it is about.",
+    )
+
+    class Meta:
+        model = Review
+        fields = [
+            "id",
+            "state",
+            "note",
+            "author",
+            "revision",
+            "draft_version",
+            "comment",
+            "editor",
+            "created_at",
+            "answered_at",
+        ]
+        read_only_fields = fields
+
+
+class CommentSerializer(StrictSerializer):
+    comment = serializers.CharField(max_length=2000)
+
+
+class OptionalCommentSerializer(StrictSerializer):
+    comment = serializers.CharField(max_length=2000, allow_blank=True, required=False)
+
+
+class PreviewSerializer(serializers.ModelSerializer[Preview]):
+    author = serializers.UUIDField(source="author_id", read_only=True)
+    revision = serializers.UUIDField(source="revision_id", allow_null=True, read_only=True)
+    post = serializers.UUIDField(source="post_id", allow_null=True, read_only=True)
+    url = serializers.SerializerMethodField(help_text="Whoever has it sees what is not published.")
+
+    class Meta:
+        model = Preview
+        fields = ["id", "url", "revision", "post", "author", "created_at", "expires_at"]
+        read_only_fields = fields
+
+    def get_url(self, preview: Preview) -> str:
+        return link_to(preview, self.context["site"])
+
+
+class PreviewCreateSerializer(StrictSerializer):
+    """Without `revision` and `post` the link shows the draft, as it is whenever somebody looks."""
+
+    revision = serializers.UUIDField(required=False, allow_null=True)
+    post = serializers.UUIDField(required=False, allow_null=True)
+    hours = serializers.IntegerField(
+        min_value=1, max_value=24 * 30, default=72, help_text="How long it works."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("revision") and attrs.get("post"):
+            raise serializers.ValidationError("Give either a revision or a post.", code="too_many_targets")
+        return attrs
