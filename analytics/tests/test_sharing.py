@@ -27,7 +27,7 @@ PASSWORD = "sourdough & rye"
 @pytest.fixture(autouse=True)
 def rested():
     """Tests ask from one address."""
-    pages._looks = pages.LocalBuckets()
+    pages._looks = pages.LocalRateLimiter()
 
 
 @pytest.fixture
