@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-PRODUCTION: dict[str, Any] = {
+PRODUCTION_DEFAULTS: dict[str, Any] = {
     "sites_scheme": "https",
     "log_format": "json",
     "drain_seconds": 5,
@@ -18,7 +18,7 @@ PRODUCTION: dict[str, Any] = {
 }
 
 
-def for_development(base: Path) -> dict[str, Any]:
+def development_defaults(base: Path) -> dict[str, Any]:
     """Everything beside this checkout, and secrets that are made once."""
     var = Path(os.environ.get("VAR_DIR") or base / "var")
     return {

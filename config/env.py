@@ -27,8 +27,10 @@ HOST_NAME = re.compile(
 )
 BACKUP_KEY = re.compile(r"^[A-Za-z0-9+/]{43}=$")
 SEED = re.compile(r"^[A-Za-z0-9_-]{1,32}:[A-Za-z0-9+/]{43}=$")
-KEY = re.compile(r"^(?P<kid>[A-Za-z0-9_-]{1,32})(@(?P<starts>[0-9]{8}T[0-9]{6}Z))?:(?P<key>.{43,})$")
-KEY_TIME = "%Y%m%dT%H%M%SZ"
+JWT_KEY_PATTERN = re.compile(
+    r"^(?P<kid>[A-Za-z0-9_-]{1,32})(@(?P<starts>[0-9]{8}T[0-9]{6}Z))?:(?P<key>.{43,})$"
+)
+JWT_KEY_TIME_FORMAT = "%Y%m%dT%H%M%SZ"
 CommaList = Annotated[list[str], NoDecode]
 
 
@@ -243,7 +245,7 @@ class Environment(BaseSettings):
     @field_validator("jwt_keys")
     @classmethod
     def strong_keys(cls, value: list[str]) -> list[str]:
-        found = [KEY.match(item) for item in value]
+        found = [JWT_KEY_PATTERN.match(item) for item in value]
         if not all(found):
             raise ValueError(
                 "each must be kid:key or kid@YYYYMMDDTHHMMSSZ:key with a key of at least 43 characters"
@@ -357,7 +359,9 @@ def load() -> Environment:
     development = (os.environ.get("ENVIRONMENT") or "development") == "development"
     faults = [] if development else list(_production_faults())
     try:
-        env = Environment(**(defaults.for_development(BASE_DIR) if development else defaults.PRODUCTION))
+        env = Environment(
+            **(defaults.development_defaults(BASE_DIR) if development else defaults.PRODUCTION_DEFAULTS)
+        )
     except ValidationError as error:
         raise EnvironmentInvalid(faults + [_fault(detail) for detail in error.errors()]) from None
     if faults:
@@ -370,7 +374,7 @@ def load() -> Environment:
 
 def _is_time(text: str) -> bool:
     try:
-        datetime.strptime(text, KEY_TIME)  # noqa: DTZ007 - the form says UTC
+        datetime.strptime(text, JWT_KEY_TIME_FORMAT)  # noqa: DTZ007 - the form says UTC
     except ValueError:
         return False
     return True
@@ -390,8 +394,8 @@ def _production_faults() -> Iterator[str]:
             yield f"{name} is missing: {Environment.model_fields[name.lower()].description}"
     app = os.environ.get("APP_HOST", "").lower()
     domain = os.environ.get("SITES_DOMAIN", "").lower()
-    if app and domain and registrable(app) == registrable(domain):
-        yield f"SITES_DOMAIN shares the registrable domain {registrable(app)} with APP_HOST: a published site could reach its cookies"
+    if app and domain and registrable_domain(app) == registrable_domain(domain):
+        yield f"SITES_DOMAIN shares the registrable domain {registrable_domain(app)} with APP_HOST: a published site could reach its cookies"
     if not any(os.environ.get(name) for name in ("BACKUP_KEYS", "BACKUP_KEYS_FILE", "BACKUP_RECIPIENTS")):
         yield "BACKUP_KEYS, BACKUP_KEYS_FILE or BACKUP_RECIPIENTS is needed: backups are never written in the clear"
     if os.environ.get("MAIL_URL", "").startswith("file:"):
@@ -403,7 +407,7 @@ def _production_faults() -> Iterator[str]:
         yield f"CORS_ORIGINS must be https in production: {', '.join(wrong)}"
 
 
-def registrable(host: str) -> str:
+def registrable_domain(host: str) -> str:
     """The domain one registers: `www.example.co.uk` -> `example.co.uk`.
 
     An address or a bare name is its own.

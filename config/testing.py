@@ -27,7 +27,7 @@ if not WORKER:
     for name in ("DATABASE_URL", "REDIS_URL", "CACHE_REDIS_URL"):  # tests empty what they find there
         os.environ.pop(name, None)
     _stack = ExitStack()
-    os.environ.update(_stack.enter_context(embedded_servers.services(VAR, fast=True)))
+    os.environ.update(_stack.enter_context(embedded_servers.running_servers(VAR, fast=True)))
     atexit.register(_stack.close)
 else:
     number = int(WORKER.removeprefix("gw")) % 7 + 1

@@ -35,7 +35,7 @@ def _rate(group: str, request: HttpRequest) -> str:
     return f"{settings.ADMIN_LOGIN_ATTEMPTS}/m"
 
 
-def rate_limited(view: View) -> View:
+def limit_login_attempts(view: View) -> View:
     """Refuse the POSTs of one network past ADMIN_LOGIN_ATTEMPTS a minute. Redis away lets people in."""
 
     @wraps(view)
@@ -114,7 +114,7 @@ class PlatformAdminSite(AdminSite):
 
         return super().admin_view(inside, cacheable)
 
-    @method_decorator(rate_limited)
+    @method_decorator(limit_login_attempts)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         try:
             response = super().login(request, extra_context)

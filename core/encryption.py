@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import connection, models
 
 NONCE_BYTES = 12
-MAX_TOKEN = 200  # characters; ours have 97
+MAX_TOKEN_CHARACTERS = 200  # characters; ours have 97
 
 
 class Undecryptable(Exception):
@@ -60,10 +60,10 @@ def make_token(purpose: str, pk: UUID) -> str:
     return f"{pk.hex}.{sign(purpose, pk.hex)}"
 
 
-def read_token(purpose: str, text: str) -> UUID | None:
+def verify_token(purpose: str, text: str) -> UUID | None:
     """The id in a token of ours; None for any other text. No query."""
     pk, _, mac = text.partition(".")
-    if len(text) > MAX_TOKEN or not text.isascii() or not verify_signature(purpose, pk, mac):
+    if len(text) > MAX_TOKEN_CHARACTERS or not text.isascii() or not verify_signature(purpose, pk, mac):
         return None
     return UUID(pk)
 

@@ -84,7 +84,7 @@ def purge_expired(*, before: datetime) -> int:
     return gone
 
 
-def export(pk: UUID) -> Iterator[tuple[str, Any]]:
+def export_personal_data(pk: UUID) -> Iterator[tuple[str, Any]]:
     """Everything personal of a person, in the order of app registration."""
     for act in _export:
         yield from act(pk)
@@ -95,7 +95,7 @@ def replace_password(pk: UUID, *, moment: datetime, lost: bool, brought: Any) ->
         act(pk, moment, lost, brought)
 
 
-def erase(pk: UUID | None, addresses: frozenset[str]) -> dict[str, int]:
+def erase_personal_data(pk: UUID | None, addresses: frozenset[str]) -> dict[str, int]:
     """Everything personal of a person goes for good, in the order of app registration reversed; what was how
     many.
     """

@@ -46,7 +46,7 @@ def all_scopes() -> dict[str, Permission]:
     return dict(sorted((_scopes | {code: _permissions[code] for code in _for_keys}).items()))
 
 
-def also_for_keys(*permissions: Permission) -> None:
+def allow_for_api_keys(*permissions: Permission) -> None:
     """Let API keys be given these permissions; whoever owns the key must have them too."""
     _for_keys.update(item.code for item in permissions)
 

@@ -25,7 +25,7 @@ def _follow_parent() -> None:
 
 
 @dataclass
-class Child:
+class ChildProcess:
     """A running process. Its lines are printed with `name` before them, unless `name` is empty."""
 
     name: str
@@ -33,7 +33,7 @@ class Child:
     pump: threading.Thread | None = field(default=None, repr=False)
 
 
-def start(name: str, arguments: list[str], *, environ: dict[str, str]) -> Child:
+def start_process(name: str, arguments: list[str], *, environ: dict[str, str]) -> ChildProcess:
     """Run a program in its own session, so that Ctrl-C reaches us first and we stop it in order."""
     process = subprocess.Popen(  # noqa: S603 - our own program and arguments
         arguments,
@@ -46,21 +46,21 @@ def start(name: str, arguments: list[str], *, environ: dict[str, str]) -> Child:
         start_new_session=True,
         preexec_fn=_follow_parent,  # noqa: PLW1509 - one system call, no Python lock is taken
     )
-    child = Child(name, process)
+    child = ChildProcess(name, process)
     if name:
         child.pump = threading.Thread(target=_print_lines, args=(child,), daemon=True)
         child.pump.start()
     return child
 
 
-def _print_lines(child: Child) -> None:
+def _print_lines(child: ChildProcess) -> None:
     assert child.process.stdout is not None
     for line in child.process.stdout:
         sys.stdout.write(f"{child.name:<6} │ {line}")
         sys.stdout.flush()
 
 
-def stop(children: Iterable[Child], *, seconds: float) -> None:
+def stop_processes(children: Iterable[ChildProcess], *, seconds: float) -> None:
     """Ask all to stop, wait `seconds` for them together, then kill what is left with everything it started."""
     children = list(children)
     for child in children:

@@ -20,7 +20,7 @@ def purge_deleted() -> None:
 
 
 @shared_task
-def forget_answers() -> None:
+def delete_expired_answers() -> None:
     if periodic.claim_slot("forget_answers", every=timedelta(hours=1), now=timezone.now()):
         idempotency.delete_expired()
 
@@ -31,7 +31,7 @@ def deliver_mail() -> None:
 
 
 @shared_task
-def forget_mail() -> None:
+def delete_expired_mail() -> None:
     now = timezone.now()
     if periodic.claim_slot("forget_mail", every=timedelta(hours=1), now=now):
         mail.delete_expired(before=now - mail.RETENTION)

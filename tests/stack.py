@@ -100,11 +100,11 @@ class Stack:
         """Start everything below a folder called `name`, one for each test worker."""
         var = VAR / f"{name}-{WORKER}"
         shutil.rmtree(var, ignore_errors=True)
-        self.home = embedded_servers._home(var)
+        self.home = embedded_servers.server_folder(var)
         shutil.rmtree(self.home, ignore_errors=True)
         self.home.mkdir()
         self.postgres, self.redis = (
-            embedded_servers.Postgres(self.home),
+            embedded_servers.PostgresServer(self.home),
             embedded_servers.RedisServer(self.home),
         )
         self.database_url = self.postgres.start(print, fast=True)

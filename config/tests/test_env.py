@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from config.env import BASE_DIR, EnvironmentInvalid, load, registrable
+from config.env import BASE_DIR, EnvironmentInvalid, load, registrable_domain
 
 GOOD = {
     "ENVIRONMENT": "production",
@@ -155,7 +155,7 @@ def test_faults_of_every_kind_are_named_together_and_no_value_is_shown(faults):
     ],
 )
 def test_registrable_domain_follows_the_public_suffix_list(host, domain):
-    assert registrable(host) == domain
+    assert registrable_domain(host) == domain
 
 
 def test_two_hosts_under_one_public_suffix_may_be_used_together(given):

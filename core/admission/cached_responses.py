@@ -46,7 +46,7 @@ def invalidate(*tags: str) -> None:
     When Redis does not take the change, the responses expire after `MAX_AGE_SECONDS`.
     """
     if not redis.deliver(lambda client: client.delete(*(tag_key(tag) for tag in tags))):
-        metrics.lost_touches.inc()
+        metrics.lost_invalidations.inc()
 
 
 def tag_key(tag: str) -> str:

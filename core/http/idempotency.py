@@ -28,11 +28,11 @@ from core.errors import DomainError, FieldProblem, Invalid
 from core.models import StoredAnswer
 
 LIFETIME = timedelta(hours=24)
-KEPT_HEADERS = ("ETag", "Location", "Cache-Control")
+STORED_HEADERS = ("ETag", "Location", "Cache-Control")
 NONCE = bytes(12)  # each key encrypts one answer only: its salt is random
 
 
-class KeyReused(DomainError):
+class IdempotencyKeyReused(DomainError):
     code = "idempotency_key_reused"
     status = 422
     message = "This Idempotency-Key was used with another body."
@@ -76,7 +76,7 @@ def execute_once(
                 response.render()
             if response.status_code >= 500:
                 raise _Rollback(response)
-            row.answer = _seal(response, key, bytes(row.salt))
+            row.answer = _encrypt_response(response, key, bytes(row.salt))
             row.save(update_fields=["answer"])
             return response
     except _Rollback as carried:
@@ -94,15 +94,15 @@ def _ciphers(key: str, salt: bytes) -> Iterator[AESGCM]:
         yield AESGCM(HKDF(hashes.SHA256(), 32, salt, b"getyousite idempotency").derive(secret + key.encode()))
 
 
-def _open(row: StoredAnswer, key: str) -> bytes:
+def _decrypt_response(row: StoredAnswer, key: str) -> bytes:
     for cipher in _ciphers(key, bytes(row.salt)):
         with suppress(InvalidTag):
             return cipher.decrypt(NONCE, bytes(row.answer or b""), None)
     raise encryption.Undecryptable
 
 
-def _seal(response: HttpResponse, key: str, salt: bytes) -> bytes:
-    headers = {name: response[name] for name in KEPT_HEADERS if name in response}
+def _encrypt_response(response: HttpResponse, key: str, salt: bytes) -> bytes:
+    headers = {name: response[name] for name in STORED_HEADERS if name in response}
     facts = {
         "status": response.status_code,
         "type": response.get("Content-Type", ""),
@@ -115,8 +115,8 @@ def _seal(response: HttpResponse, key: str, salt: bytes) -> bytes:
 
 def _stored(row: StoredAnswer, key: str, body: bytes) -> HttpResponse:
     if row.body_digest != hashlib.sha256(body).hexdigest():
-        raise KeyReused
-    facts, _, content = _open(row, key).partition(b"\n")
+        raise IdempotencyKeyReused
+    facts, _, content = _decrypt_response(row, key).partition(b"\n")
     known = json.loads(facts)
     response = HttpResponse(
         content, status=known["status"], content_type=known["type"] or None, headers=known["headers"]

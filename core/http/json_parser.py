@@ -33,7 +33,7 @@ class StrictJSONParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         view = (parser_context or {}).get("view")
-        return parse_json(read_bounded(stream, getattr(view, "body_limit", MAX_BODY_BYTES)))
+        return parse_json(read_at_most(stream, getattr(view, "body_limit", MAX_BODY_BYTES)))
 
 
 class StrictPatchParser(StrictJSONParser):
@@ -42,7 +42,7 @@ class StrictPatchParser(StrictJSONParser):
     media_type = "application/json-patch+json"
 
 
-def read_bounded(stream: IO[bytes], limit: int) -> bytes:
+def read_at_most(stream: IO[bytes], limit: int) -> bytes:
     """Everything in `stream`. Raises PayloadTooLarge past `limit` bytes, having read no more than that."""
     body = stream.read(limit + 1)
     if len(body) > limit:

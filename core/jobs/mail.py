@@ -19,9 +19,9 @@ from django.utils import timezone
 from core.jobs import queue
 from core.models import Mail
 
-BATCH = 20  # at 10 s a mail at worst, well within the lease
+BATCH_SIZE = 20  # at 10 s a mail at worst, well within the lease
 RETENTION = timedelta(days=7)  # who got which mail, and when; what it said goes at once
-NOTHING = "{}"
+EMPTY_CONTEXT = "{}"
 
 log = structlog.get_logger(__name__)
 
@@ -46,20 +46,20 @@ def enqueue_mail(
 def deliver_due_mail(*, now: datetime) -> int:
     """Send what is due, over one connection; return how many were sent."""
     late = Mail.objects.filter(state__in=Mail.OPEN, until__lt=now)
-    late.update(state=Mail.State.DEAD, error="too late", facts=NOTHING)
-    mails = queue.claim(Mail, now=now, limit=BATCH)
+    late.update(state=Mail.State.DEAD, error="too late", facts=EMPTY_CONTEXT)
+    mails = queue.claim(Mail, now=now, limit=BATCH_SIZE)
     if not mails:
         return 0
     connection = get_connection(fail_silently=False)
     sent = sum(queue.run(mail, lambda mail=mail: _send(mail, connection), now=now) for mail in mails)  # type: ignore[misc]
     connection.close()
-    Mail.objects.filter(state=Mail.State.DONE, sent_at=None).update(sent_at=now, facts=NOTHING)
+    Mail.objects.filter(state=Mail.State.DONE, sent_at=None).update(sent_at=now, facts=EMPTY_CONTEXT)
     return sent
 
 
 def _send(mail: Mail, connection: Any) -> None:
     facts = json.loads(mail.facts)
-    subject, text, html = render(mail.template, facts)
+    subject, text, html = render_mail(mail.template, facts)
     message = EmailMultiAlternatives(subject, text, settings.MAIL_FROM, [mail.to], connection=connection)
     message.attach_alternative(html, "text/html")
     # The same id on every try: a mail server or client that sees it twice can tell (RFC 5322, 3.6.4).
@@ -76,7 +76,7 @@ def _send(mail: Mail, connection: Any) -> None:
     message.send()
 
 
-def render(template: str, facts: dict[str, Any]) -> tuple[str, str, str]:
+def render_mail(template: str, facts: dict[str, Any]) -> tuple[str, str, str]:
     """Subject, plain text and HTML of a mail."""
     context = {**facts, "app_host": settings.APP_HOST}
     subject, _, text = render_to_string(f"mail/{template}.txt", context).strip().partition("\n")

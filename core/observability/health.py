@@ -45,13 +45,13 @@ def ready(request: HttpRequest) -> HttpResponse:
     """
     if (settings.VAR_DIR / "draining").exists():
         return JsonResponse({"status": "draining"}, status=503, headers={"Retry-After": "5"})
-    checks = check()
+    checks = run_health_checks()
     if checks["database"] != "ok" or checks["migrations"] != "ok":
         return JsonResponse({"status": "unavailable", **checks}, status=503, headers={"Retry-After": "2"})
     return JsonResponse({"status": "ok" if checks["redis"] == "ok" else "degraded", **checks})
 
 
-def check() -> dict[str, str]:
+def run_health_checks() -> dict[str, str]:
     """`ok` or what is wrong, for database, migrations and redis; at most one real check a second."""
     global _last
     with _lock:

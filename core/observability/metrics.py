@@ -28,7 +28,7 @@ audit_oldest_pending = Gauge(
 checkpoints_waiting = Counter(
     "getyousite_audit_checkpoints_waiting_total", "Times the object store did not take an audit checkpoint."
 )
-lost_touches = Counter("getyousite_lost_touches_total", "Invalidations that Redis did not take.")
+lost_invalidations = Counter("getyousite_lost_touches_total", "Invalidations that Redis did not take.")
 
 
 def exposition() -> bytes:

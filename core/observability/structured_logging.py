@@ -22,7 +22,7 @@ def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[s
     return event
 
 
-def clean_text(text: str) -> str:
+def redact_text(text: str) -> str:
     """Text without NUL and without credentials that stand in it."""
     return BEARER.sub(REDACTED, text).replace("\x00", "")
 

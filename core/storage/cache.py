@@ -17,7 +17,7 @@ _MISSING = object()
 log = structlog.get_logger(__name__)
 
 
-def key(tenant: str, name: str) -> str:
+def cache_key(tenant: str, name: str) -> str:
     """`tenant` is a user or site id, or `shared`: two customers can never share a key by accident."""
     if not tenant or ":" in tenant:
         raise ValueError("a cache key needs a tenant without a colon")
@@ -26,21 +26,21 @@ def key(tenant: str, name: str) -> str:
 
 def get(tenant: str, name: str, default: Any = None) -> Any:
     try:
-        return _cache.get(key(tenant, name), default)
+        return _cache.get(cache_key(tenant, name), default)
     except RedisError:
         return default
 
 
 def set(tenant: str, name: str, value: Any, *, seconds: int) -> None:  # noqa: A001 - the field's word for it
     try:
-        _cache.set(key(tenant, name), value, timeout=seconds)
+        _cache.set(cache_key(tenant, name), value, timeout=seconds)
     except RedisError:
         log.warning("cache_away", act="set")
 
 
 def delete(tenant: str, name: str) -> None:
     try:
-        _cache.delete(key(tenant, name))
+        _cache.delete(cache_key(tenant, name))
     except RedisError:
         log.warning("cache_away", act="delete")
 
@@ -50,7 +50,7 @@ def get_or_set(tenant: str, name: str, make: Callable[[], Any], *, seconds: int)
 
     Of many callers at once one makes it; the others wait for it.
     """
-    full = key(tenant, name)
+    full = cache_key(tenant, name)
     try:
         value = _cache.get(full, _MISSING)
         deadline = time.monotonic() + LOCK_SECONDS
@@ -81,7 +81,7 @@ def clear(tenant: str, prefix: str = "") -> int:
     Scans: for rare use, never FLUSHDB.
     """
     pattern = "".join(
-        f"\\{character}" if character in "*?[]\\" else character for character in key(tenant, prefix)
+        f"\\{character}" if character in "*?[]\\" else character for character in cache_key(tenant, prefix)
     )
     try:
         return int(_cache.delete_pattern(f"{pattern}*"))  # type: ignore[attr-defined]
@@ -93,7 +93,7 @@ def clear(tenant: str, prefix: str = "") -> int:
 def get_bytes(tenant: str, name: str) -> bytes | None:
     """Raw bytes kept by `set_bytes`; None when they are gone."""
     try:
-        found: bytes | None = get_redis_connection("default").get(f"bytes:{key(tenant, name)}")
+        found: bytes | None = get_redis_connection("default").get(f"bytes:{cache_key(tenant, name)}")
     except RedisError:
         return None
     return found
@@ -101,6 +101,6 @@ def get_bytes(tenant: str, name: str) -> bytes | None:
 
 def set_bytes(tenant: str, name: str, value: bytes, *, seconds: int) -> None:
     try:
-        get_redis_connection("default").set(f"bytes:{key(tenant, name)}", value, ex=seconds)
+        get_redis_connection("default").set(f"bytes:{cache_key(tenant, name)}", value, ex=seconds)
     except RedisError:
         log.warning("cache_away", act="set_bytes")

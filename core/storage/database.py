@@ -3,7 +3,7 @@
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 LIMIT_EXCEEDED = "54"  # SQLSTATE class: a value too large for an index is a bug of ours, not an outage
-MIGRATING = (
+MIGRATION_LOCK_ID = (
     0x6D696772617465  # "migrate": the advisory lock that the command holds; long readers get out of its way
 )
 READ_ONLY_TRANSACTION = "25006"  # SQLSTATE: a primary that became a standby

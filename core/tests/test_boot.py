@@ -32,7 +32,7 @@ def serve(**environ):
 
 def superuser_url():
     """The same server as somebody whom row-level security does not bind."""
-    home = embedded_servers._home(settings.VAR_DIR)
+    home = embedded_servers.server_folder(settings.VAR_DIR)
     facts = json.loads((home / "postgres.json").read_text())
     return f"postgresql://postgres:{facts['superuser_password']}@127.0.0.1:{urlsplit(os.environ['DATABASE_URL']).port}/getyousite"
 

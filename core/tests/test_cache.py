@@ -95,7 +95,7 @@ def test_what_is_stored_is_json_and_never_a_pickle():
     cache.set("one", "plain", {"a": 1}, seconds=60)
 
     client = django_cache.client.get_client()  # type: ignore[attr-defined]
-    stored = client.get(django_cache.make_key(cache.key("one", "plain")))  # type: ignore[attr-defined]
+    stored = client.get(django_cache.make_key(cache.cache_key("one", "plain")))  # type: ignore[attr-defined]
     assert (isinstance(client, Redis), stored) == (True, b'{"a": 1}')
 
 

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def own_redis(settings):
     """A Redis that this test may stop, in place of the shared one."""
-    home = embedded_servers._home(VAR / "gate")
+    home = embedded_servers.server_folder(VAR / "gate")
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
     server = embedded_servers.RedisServer(home)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rest_framework.exceptions import ParseError
 
 from core.errors import PayloadTooLarge
-from core.http.json_parser import MAX_DEPTH, nesting_depth, parse_json, read_bounded
+from core.http.json_parser import MAX_DEPTH, nesting_depth, parse_json, read_at_most
 
 JSON = st.recursive(
     st.none()
@@ -88,7 +88,7 @@ def test_read_bounded_reads_no_more_than_one_byte_past_the_limit():
     stream = io.BytesIO(b"x" * 1000)
 
     with pytest.raises(PayloadTooLarge):
-        read_bounded(stream, 100)
+        read_at_most(stream, 100)
 
     assert stream.tell() == 101
-    assert read_bounded(io.BytesIO(b"x" * 100), 100) == b"x" * 100
+    assert read_at_most(io.BytesIO(b"x" * 100), 100) == b"x" * 100

@@ -11,7 +11,7 @@ from django.core.management.commands.migrate import Command as DjangoMigrate
 from django.db import connections
 
 from core import tenancy
-from core.storage.database import MIGRATING
+from core.storage.database import MIGRATION_LOCK_ID
 
 LOCK_TIMEOUT = "5s"
 
@@ -21,7 +21,7 @@ class Command(DjangoMigrate):
         connection = connections[options["database"]]
         with connection.cursor() as cursor:
             # Two at once wait for each other; closing lets go.
-            cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATING])
+            cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK_ID])
             cursor.execute(
                 "SELECT set_config(%s, %s, false), set_config('lock_timeout', %s, false)",
                 [tenancy.SETTING, tenancy.SYSTEM, LOCK_TIMEOUT],

@@ -35,16 +35,20 @@ class Command(BaseCommand):
         startup_checks.run_checks()
         draining = settings.VAR_DIR / "draining"
         draining.unlink(missing_ok=True)
-        forget_dead_metrics(settings.METRICS_DIR)
+        delete_metrics_of_dead_processes(settings.METRICS_DIR)
         children = [
-            processes.start(
+            processes.start_process(
                 "",
-                granian("config.wsgi:application", env.host, env.port, env.web_workers, env.web_threads),
+                granian_command(
+                    "config.wsgi:application", env.host, env.port, env.web_workers, env.web_threads
+                ),
                 environ={"PROCESS": "web"},
             ),
-            processes.start(
+            processes.start_process(
                 "",
-                granian("config.wsgi:internal_application", env.internal_host, env.internal_port, 1, 1),
+                granian_command(
+                    "config.wsgi:internal_application", env.internal_host, env.internal_port, 1, 1
+                ),
                 environ={"PROCESS": "web", "WEB_THREADS": "1"},
             ),
         ]
@@ -58,13 +62,13 @@ class Command(BaseCommand):
         draining.touch()
         if not failed:
             time.sleep(env.drain_seconds)
-        processes.stop(children, seconds=FINISH_SECONDS)
+        processes.stop_processes(children, seconds=FINISH_SECONDS)
         draining.unlink(missing_ok=True)
         if failed:
             raise CommandError("A listener stopped by itself; its lines above say why.")
 
 
-def granian(target: str, host: str, port: int, workers: int, threads: int) -> list[str]:
+def granian_command(target: str, host: str, port: int, workers: int, threads: int) -> list[str]:
     """The command line of one listener. What Granian leaves open by default is pinned here."""
     options = {
         "interface": "wsgi",
@@ -90,7 +94,7 @@ def granian(target: str, host: str, port: int, workers: int, threads: int) -> li
     ]
 
 
-def forget_dead_metrics(folder: Path) -> None:
+def delete_metrics_of_dead_processes(folder: Path) -> None:
     """Delete the metric files of processes that are gone; a running worker keeps its own."""
     for path in folder.glob("*.db"):
         pid = path.stem.rsplit("_", 1)[-1]

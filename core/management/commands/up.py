@@ -30,7 +30,7 @@ class Command(BaseCommand):
         env = settings.ENV
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)
-        children: list[processes.Child] = []
+        children: list[processes.ChildProcess] = []
         try:
             for name, host, port in (
                 ("PORT", env.host, env.port),
@@ -44,7 +44,7 @@ class Command(BaseCommand):
             call_command("migrate", verbosity=0, interactive=False)
             self.make_demo()
             self.say("starting web, worker and beat")
-            children = start_all()
+            children = start_processes()
             wait_until_ready(children)
             self.panel()
             while all(child.process.poll() is None for child in children):
@@ -54,7 +54,7 @@ class Command(BaseCommand):
             self.say("stopping")
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
-            processes.stop(reversed(children), seconds=STOP_SECONDS)
+            processes.stop_processes(reversed(children), seconds=STOP_SECONDS)
 
     def say(self, line: str) -> None:
         self.stdout.write(f"· {line}")
@@ -96,7 +96,7 @@ class Command(BaseCommand):
         )
 
 
-def start_all() -> list[processes.Child]:
+def start_processes() -> list[processes.ChildProcess]:
     manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "config.celery"]
     beat_file = str(settings.VAR_DIR / "beat-schedule")
@@ -112,18 +112,18 @@ def start_all() -> list[processes.Child]:
     ]
     beat = [*celery, "beat", "--schedule", beat_file, "--pidfile", "", "--loglevel", "WARNING"]
     return [
-        processes.start("web", [*manage, "serve"], environ={"PROCESS": "web"}),
-        processes.start("worker", worker, environ={"PROCESS": "worker"}),
-        processes.start(
+        processes.start_process("web", [*manage, "serve"], environ={"PROCESS": "web"}),
+        processes.start_process("worker", worker, environ={"PROCESS": "worker"}),
+        processes.start_process(
             "backup",
             ["nice", *worker, "--queues", "backups", "--concurrency", "1"],
             environ={"PROCESS": "worker"},
         ),
-        processes.start("beat", beat, environ={"PROCESS": "beat"}),
+        processes.start_process("beat", beat, environ={"PROCESS": "beat"}),
     ]
 
 
-def wait_until_ready(children: list[processes.Child]) -> None:
+def wait_until_ready(children: list[processes.ChildProcess]) -> None:
     """Return when the public listener says that it is ready.
 
     Raises CommandError when a process ends or time is up.
