@@ -188,13 +188,13 @@ class Stack:
         process = subprocess.Popen(
             [embedded_servers._redis_program(), str(configuration)], stdout=subprocess.DEVNULL
         )
-        embedded_servers._started.append(process)
-        self.redis.facts.write_text(json.dumps({"url": self.redis_url, "pid": process.pid}))
+        embedded_servers._started_processes.append(process)
+        self.redis.state_file.write_text(json.dumps({"url": self.redis_url, "pid": process.pid}))
         eventually(lambda: self.redis._answers(self.redis_url), seconds=10)
         assert facts.port
 
     def freeze_redis(self, frozen: bool) -> None:
-        os.kill(json.loads(self.redis.facts.read_text())["pid"], signal.SIGSTOP if frozen else signal.SIGCONT)
+        os.kill(json.loads(self.redis.state_file.read_text())["pid"], signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def stop_postgres(self) -> None:
         self.postgres.stop()
