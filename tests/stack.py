@@ -194,7 +194,9 @@ class Stack:
         assert facts.port
 
     def freeze_redis(self, frozen: bool) -> None:
-        os.kill(json.loads(self.redis.state_file.read_text())["pid"], signal.SIGSTOP if frozen else signal.SIGCONT)
+        os.kill(
+            json.loads(self.redis.state_file.read_text())["pid"], signal.SIGSTOP if frozen else signal.SIGCONT
+        )
 
     def stop_postgres(self) -> None:
         self.postgres.stop()

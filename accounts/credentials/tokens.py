@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 import jwt
-from config.env_validators import JWT_KEY_PATTERN, JWT_KEY_TIME_FORMAT
 from django.conf import settings
 from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import (
@@ -22,6 +21,7 @@ from rest_framework_simplejwt.exceptions import (
 from rest_framework_simplejwt.tokens import AccessToken
 
 from accounts.models import Session, User
+from config.env_validators import JWT_KEY_PATTERN, JWT_KEY_TIME_FORMAT
 from core import encryption
 from core.admission.errors import TokenExpired, TokenInvalid
 from core.admission.principals import Principal
