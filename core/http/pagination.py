@@ -71,13 +71,13 @@ class KeysetPagination(BasePagination):
         if position is not None:
             rows = rows.filter(self._after(position, "lt" if query_descending else "gt"))
         page = list(rows[: self.limit + 1])
-        more = len(page) > self.limit
+        has_more = len(page) > self.limit
         page = page[: self.limit]
         if backwards:
             page.reverse()
-        self.has_next = bool(page) and (backwards or more)
-        self.has_previous = bool(page) and (more if backwards else position is not None)
-        self.edges = (page[0], page[-1]) if page else None
+        self.has_next = bool(page) and (backwards or has_more)
+        self.has_previous = bool(page) and (has_more if backwards else position is not None)
+        self.first_and_last = (page[0], page[-1]) if page else None
         return page
 
     def _refuse_unknown_parameters(self, filters: set[str]) -> None:
@@ -108,10 +108,10 @@ class KeysetPagination(BasePagination):
 
     def get_paginated_response(self, data: Any) -> Response:
         body: dict[str, Any] = {"results": data, "next": None, "previous": None}
-        if self.edges and self.has_next:
-            body["next"] = self._link("n", self.edges[1])
-        if self.edges and self.has_previous:
-            body["previous"] = self._link("p", self.edges[0])
+        if self.first_and_last and self.has_next:
+            body["next"] = self._link("n", self.first_and_last[1])
+        if self.first_and_last and self.has_previous:
+            body["previous"] = self._link("p", self.first_and_last[0])
         if self.count is not None:
             body["count"] = self.count
         return Response(body, headers={"Cache-Control": "private, no-cache"})
