@@ -37,7 +37,7 @@ def get(tenant: str, name: str, default: Any = None) -> Any:
         return default
 
 
-def set(tenant: str, name: str, value: Any, *, seconds: int) -> None:  # noqa: A001 - the usual name of the operation
+def set(tenant: str, name: str, value: Any, *, seconds: int) -> None:  # noqa: A001
     """Cache a JSON value for `seconds`."""
     try:
         _cache.set(cache_key(tenant, name), value, timeout=seconds)

@@ -2,11 +2,11 @@
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-LIMIT_EXCEEDED_CLASS = (
-    "54"  # class of SQLSTATEs "program limit exceeded", such as a value too large for an index
-)
-READ_ONLY_TRANSACTION = "25006"  # SQLSTATE: the server has become a standby
-# The advisory lock that `manage.py migrate` holds; a running backup stops when migrate waits for it ("migrate").
+# SQLSTATE class "program limit exceeded", for example a value that is too large for an index.
+LIMIT_EXCEEDED_CLASS = "54"
+# SQLSTATE "read_only_sql_transaction": the server has become a standby.
+READ_ONLY_TRANSACTION = "25006"
+# The advisory lock ("migrate" in ASCII) that `manage.py migrate` holds. A running backup stops for it.
 MIGRATION_LOCK_ID = 0x6D696772617465
 
 

@@ -13,7 +13,7 @@ CANARY = "hunter2-canary"
 
 @pytest.fixture
 def lines(settings):
-    """What is logged while the test runs, as JSON lines."""
+    """Return a function that returns what was logged during the test, as parsed JSON lines."""
     structured_logging.configure({"level": "INFO", "format": "json"})
     stream = io.StringIO()
     handler = logging.getLogger().handlers[0]
@@ -35,15 +35,15 @@ def lines(settings):
         {"user_email": CANARY},
     ],
 )
-def test_secrets_are_blanked_wherever_they_stand(lines, fields):
+def test_redact_removes_secrets_at_any_depth(lines, fields):
     structlog.get_logger("x").info("something_happened", **fields)
-    logging.getLogger("django").warning("told: %s", fields.get("note", "Bearer " + CANARY))
+    logging.getLogger("django").warning("value: %s", fields.get("note", "Bearer " + CANARY))
 
     assert len(lines()) == 2
     assert CANARY not in json.dumps(lines())
 
 
-def test_a_line_is_one_json_object_even_with_line_breaks_in_it(lines):
+def test_configure_writes_one_json_object_a_line_even_with_line_breaks_in_a_value(lines):
     structlog.get_logger("x").info("odd", path="/a\r\n{}\x1b[31m")
 
     assert [(line["event"], line["path"], line["level"]) for line in lines()] == [
@@ -52,8 +52,8 @@ def test_a_line_is_one_json_object_even_with_line_breaks_in_it(lines):
 
 
 @pytest.mark.django_db
-def test_a_request_has_one_line_with_its_id_and_no_secret(lines):
-    answer = Client().post(
+def test_request_log_middleware_logs_one_line_with_the_request_id_and_no_secret(lines):
+    response = Client().post(
         "/api/v1/auth/login",
         {"email": f"{CANARY}@example.com", "password": CANARY},
         content_type="application/json",
@@ -61,7 +61,7 @@ def test_a_request_has_one_line_with_its_id_and_no_secret(lines):
     )
 
     (line,) = [line for line in lines() if line["event"] == "request_finished"]
-    assert (answer["X-Request-ID"], line["request_id"], line["route"], line["status"]) == (
+    assert (response["X-Request-ID"], line["request_id"], line["route"], line["status"]) == (
         "my-request-1",
         "my-request-1",
         "api/v1/auth/login",
@@ -70,17 +70,17 @@ def test_a_request_has_one_line_with_its_id_and_no_secret(lines):
     assert CANARY not in json.dumps(lines())
 
 
-@pytest.mark.parametrize("given", ["", "short", "x" * 65, "a b c d e f", "evil\r\nX: y", "<script>xx"])
-def test_a_request_id_that_is_none_is_replaced(given):
-    answer = Client().get("/health", headers={"X-Request-ID": given})
+@pytest.mark.parametrize("request_id", ["", "short", "x" * 65, "a b c d e f", "evil\r\nX: y", "<script>xx"])
+def test_request_log_middleware_replaces_an_invalid_request_id(request_id):
+    response = Client().get("/health", headers={"X-Request-ID": request_id})
 
-    assert answer["X-Request-ID"] != given
-    assert len(answer["X-Request-ID"]) == 32
+    assert response["X-Request-ID"] != request_id
+    assert len(response["X-Request-ID"]) == 32
 
 
-def test_secrets_in_a_traceback_are_blanked(lines):
+def test_redact_removes_secrets_from_a_traceback(lines):
     try:
-        raise RuntimeError(f"no answer from redis://:{CANARY}@127.0.0.1/0 with Bearer {CANARY}")
+        raise RuntimeError(f"no response from redis://:{CANARY}@127.0.0.1/0 with Bearer {CANARY}")
     except RuntimeError:
         structlog.get_logger("x").exception("something_broke")
         logging.getLogger("django").exception("also here")
