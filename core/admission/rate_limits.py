@@ -1,6 +1,7 @@
-"""Rate limits by GCRA (ITU-T I.371): a bucket of `burst` requests refilled at a steady rate.
+"""Rate limits by the generic cell rate algorithm (GCRA, ITU-T I.371).
 
-Redis keeps the time.
+A bucket holds `burst` requests and is refilled at a constant rate. Redis applies the limit (`admission.lua`);
+`LocalRateLimiter` replaces it while Redis is unavailable.
 """
 
 import threading
@@ -14,9 +15,10 @@ from core.errors import DomainError
 
 @dataclass(frozen=True, slots=True)
 class RateLimitResult:
-    """The answer of a limit.
+    """The result of counting a request.
 
-    `wait` is seconds until the next request passes (refused) or the bucket is full.
+    `remaining` is the number of requests that are admitted now. `wait` is the number of seconds until the
+    next request is admitted, or for an admitted request until the bucket is full.
     """
 
     allowed: bool
@@ -38,37 +40,42 @@ class TooManyRequests(DomainError):
     status = 429
     message = "Too many requests. Wait a moment, then try again."
 
-    def __init__(self, allowance: RateLimitResult) -> None:
+    def __init__(self, result: RateLimitResult) -> None:
         super().__init__()
-        self.allowance = allowance
+        self.result = result
 
     @property
     def headers(self) -> dict[str, str]:
-        return {**self.allowance.headers, "Retry-After": str(max(1, ceil(self.allowance.wait)))}
+        return {**self.result.headers, "Retry-After": str(max(1, ceil(self.result.wait)))}
 
 
 class LocalRateLimiter:
-    """The same limit in this process's memory, for when Redis is away.
+    """The same limit in the memory of this process, for at most `size` keys.
 
-    Bounded: the longest unused is forgotten.
+    The least recently used key is dropped.
     """
 
     def __init__(self, size: int = 20_000) -> None:
-        self._full: OrderedDict[str, float] = OrderedDict()
+        self._full_at: OrderedDict[str, float] = OrderedDict()
         self._size = size
         self._lock = threading.Lock()
 
     def take(self, key: str, *, interval: float, burst: int, now: float | None = None) -> RateLimitResult:
-        """Take one request from `key`; `interval` is seconds a request, `now` seconds on a steady clock."""
+        """Count a request of `key`.
+
+        `interval` is the number of seconds in which the bucket gets one request back. `now` is in seconds of
+        a monotonic clock.
+        """
         now = time.monotonic() if now is None else now
         with self._lock:
-            full = max(self._full.get(key, now), now)
-            earliest = full + interval - interval * burst
+            full_at = max(self._full_at.get(key, now), now)
+            earliest = full_at + interval - interval * burst
             if earliest > now:
                 return RateLimitResult(False, 0, earliest - now, burst)
-            full += interval
-            self._full[key] = full
-            self._full.move_to_end(key)
-            if len(self._full) > self._size:
-                self._full.popitem(last=False)
-        return RateLimitResult(True, int((now - (full - interval * burst)) / interval), full - now, burst)
+            full_at += interval
+            self._full_at[key] = full_at
+            self._full_at.move_to_end(key)
+            if len(self._full_at) > self._size:
+                self._full_at.popitem(last=False)
+        remaining = int((now - (full_at - interval * burst)) / interval)
+        return RateLimitResult(True, remaining, full_at - now, burst)

@@ -1,7 +1,8 @@
-"""Work is a row; the message is only a nudge.
+"""The job queue: each job is a row of a subclass of `core.models.Job`.
 
-A job is claimed with FOR UPDATE SKIP LOCKED and a lease. A worker that dies leaves the lease to run out, and
-the next sweep claims the row again; after `max_attempts` of its kind it is dead and counted in the metrics.
+A worker claims due rows with FOR UPDATE SKIP LOCKED and a lease. When the worker dies, the lease ends, and
+the next worker claims the row again. After `max_attempts` attempts the job is dead and counted in the
+metrics. A Celery message only makes a worker look at once; without it a periodic task finds the row.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import TypeVar
 import structlog
 from celery import Task
 from django.db import transaction
-from kombu.exceptions import OperationalError as BrokerAway
+from kombu.exceptions import OperationalError as BrokerUnavailable
 
 from core import tenancy
 from core.models import Job
@@ -25,30 +26,35 @@ log = structlog.get_logger(__name__)
 
 
 def enqueue(task: "Task[..., None]", *arguments: str) -> None:
-    """Send a message after the commit to hurry a row. Losing it is harmless: the sweep comes each minute.
+    """Send a Celery message after the commit, so that a worker runs the task at once.
 
-    Redis is asked first, by a client that gives up after a quarter of a second and then not again for a
-    while: a broker that is away must not hold the request.
+    A lost message does no harm, because a periodic task finds the row within a minute. Redis is pinged first
+    with our own client, which has short timeouts and a circuit breaker: an unavailable broker must not delay
+    the request.
     """
 
     def send() -> None:
         try:
             redis.call(lambda client: client.ping())
             task.apply_async(args=arguments, retry=False)
-        except (redis.RedisUnavailable, BrokerAway):
-            log.warning("nudge_lost", task=task.name)
+        except (redis.RedisUnavailable, BrokerUnavailable):
+            log.warning("task_message_lost", task=task.name)
 
     transaction.on_commit(send, robust=True)
 
 
 def claim(kind: type[J], *, now: datetime, limit: int = 100) -> list[J]:
-    """Take up to `limit` due jobs, oldest first; nobody else gets them until the lease ends."""
-    waiting = kind._default_manager.filter(state__in=Job.OPEN, due_at__lte=now)
+    """Claim up to `limit` due jobs, oldest first; other callers do not get them until the lease ends.
+
+    Also marks due jobs as dead that have no attempts left.
+    """
+    due = kind._default_manager.filter(state__in=Job.OPEN, due_at__lte=now)
     with tenancy.context(tenancy.SYSTEM):
-        killed = waiting.filter(attempts__gte=kind.max_attempts)  # whoever did it was killed each time
+        # A worker was killed in each attempt: an error would have been recorded by `run`.
+        killed = due.filter(attempts__gte=kind.max_attempts)
         if dead := killed.update(state=Job.State.DEAD, error="killed"):
             metrics.jobs.labels(kind.__name__, "dead").inc(dead)
-        jobs = list(waiting.select_for_update(skip_locked=True, of=("self",)).order_by("due_at")[:limit])
+        jobs = list(due.select_for_update(skip_locked=True, of=("self",)).order_by("due_at")[:limit])
         for job in jobs:
             job.state = Job.State.RUNNING
             job.attempts = job.attempts + 1
@@ -57,13 +63,14 @@ def claim(kind: type[J], *, now: datetime, limit: int = 100) -> list[J]:
     return jobs
 
 
-def run(job: Job, act: Callable[[], None], *, now: datetime) -> bool:
-    """Do a claimed job.
+def run(job: Job, action: Callable[[], None], *, now: datetime) -> bool:
+    """Run a claimed job and store the result in its row; return whether it succeeded.
 
-    An error is kept in the row with the next try, or makes it dead. True when it is done.
+    After an error the job is tried again 2, 4, 8 ... seconds later, at most an hour, until its attempts are
+    used up and it is dead. No exception leaves this function.
     """
     try:
-        act()
+        action()
     except Exception as error:
         job.error = type(error).__name__[:200]
         dead = job.attempts >= job.max_attempts
@@ -83,8 +90,7 @@ def run(job: Job, act: Callable[[], None], *, now: datetime) -> bool:
         job.error = ""
         metrics.jobs.labels(type(job).__name__, "done").inc()
     with tenancy.context(tenancy.SYSTEM):
-        rows = type(job)._default_manager.filter(
-            pk=job.pk
-        )  # it may be gone: whoever wanted it changed their mind
+        # An update, not save(): the row may have been deleted while the job ran.
+        rows = type(job)._default_manager.filter(pk=job.pk)
         rows.update(state=job.state, due_at=job.due_at, error=job.error)
     return job.state == Job.State.DONE

@@ -1,6 +1,7 @@
-"""The Redis that must not lose: limits, revocations, streams.
+"""The client for REDIS_URL, the Redis that must not lose data: rate limits, revocations and streams.
 
-Short timeouts, and a pause after each failure.
+It has short timeouts and a circuit breaker: after a failure, calls fail at once for some time instead of
+waiting for another timeout.
 """
 
 import time
@@ -13,62 +14,62 @@ import redis
 import structlog
 from django.conf import settings
 
-PAUSE_SECONDS = 2.0  # after a failure nobody waits for Redis again for this long
+PAUSE_SECONDS = 2.0  # time after a failure in which calls fail at once
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
 
 class RedisUnavailable(Exception):
-    """Redis refused, froze, or did so within the last `PAUSE_SECONDS`."""
+    """Redis refused a call or did not answer in time, now or within the last `PAUSE_SECONDS`."""
 
 
 class CircuitBreaker:
-    """Lets calls through while Redis answers, and fails them at once for a while after it did not."""
+    """Calls Redis, and after a failure raises RedisUnavailable at once for `PAUSE_SECONDS`."""
 
     def __init__(self) -> None:
         self._until = 0.0
         self._unsent: deque[Callable[[redis.Redis], Any]] = deque(maxlen=10_000)
 
-    def call(self, act: Callable[[redis.Redis], T]) -> T:
-        """The result of `act(client)`. Raises RedisAway."""
+    def call(self, operation: Callable[[redis.Redis], T]) -> T:
+        """Return the result of `operation(client)`. Raises RedisUnavailable."""
         if time.monotonic() < self._until:
             raise RedisUnavailable
         try:
-            answer = act(client())
+            result = operation(client())
             if self._unsent:
                 self._send_unsent()
-            return answer
+            return result
         except redis.RedisError as error:
             self._until = time.monotonic() + PAUSE_SECONDS
-            log.warning("redis_away", error=type(error).__name__, detail=str(error)[:100])
+            log.warning("redis_unavailable", error=type(error).__name__, detail=str(error)[:100])
             raise RedisUnavailable from None
 
-    def deliver(self, act: Callable[[redis.Redis], T]) -> bool:
-        """Do `act` now, whatever the breaker thinks; if it fails, again right after the next call that
-        succeeds.
+    def deliver(self, operation: Callable[[redis.Redis], T]) -> bool:
+        """Run `operation(client)` now, also during a pause. When it fails, repeat it after the next successful
+        call.
 
-        For news that others wait for. Returns whether it was done now.
+        For messages that other processes wait for. Returns whether it succeeded now.
         """
         try:
-            act(client())
+            operation(client())
         except redis.RedisError as error:
-            log.warning("redis_delivery_waits", error=type(error).__name__)
-            self._unsent.append(act)
+            log.warning("redis_delivery_postponed", error=type(error).__name__)
+            self._unsent.append(operation)
             return False
         return True
 
     def _send_unsent(self) -> None:
         for _ in range(len(self._unsent)):
             try:
-                act = self._unsent.popleft()
-            except IndexError:  # another thread was as quick
+                operation = self._unsent.popleft()
+            except IndexError:  # another thread took the last one
                 return
-            if not self.deliver(act):
+            if not self.deliver(operation):
                 return
 
     def close(self) -> None:
-        """Trust Redis again at once: it was just seen to answer."""
+        """End the pause, because Redis is known to answer again."""
         self._until = 0.0
 
 
@@ -80,7 +81,7 @@ close_breaker = _breaker.close
 
 @cache
 def client() -> redis.Redis:
-    """The one client of this process for REDIS_URL."""
+    """Return the client of this process for REDIS_URL."""
     return redis.Redis.from_url(
         settings.REDIS_URL,
         socket_timeout=settings.REDIS_TIMEOUT_SECONDS,
