@@ -1,5 +1,6 @@
 """Additions to the OpenAPI document that drf-spectacular does not infer: problem responses and headers."""
 
+import re
 from typing import Any
 
 from drf_spectacular.openapi import AutoSchema
@@ -43,6 +44,7 @@ WITH_BODY = {
     422: "Idempotency-Key reused",
 }
 WITH_IF_MATCH = {412: "Changed since you read it", 428: "If-Match is missing"}
+SENTENCE_END = re.compile(r"\.\s+")
 
 
 class ProblemAutoSchema(AutoSchema):
@@ -53,12 +55,13 @@ class ProblemAutoSchema(AutoSchema):
     """
 
     def get_summary(self) -> str:
-        """Return the first sentence of the docstring."""
-        return str(super().get_description()).partition(". ")[0].removesuffix(".")
+        """Return the first sentence of the docstring, on one line."""
+        sentence = SENTENCE_END.split(str(super().get_description()), maxsplit=1)[0]
+        return " ".join(sentence.removesuffix(".").split())
 
     def get_description(self) -> str:  # type: ignore[override]
         """Return the docstring without its first sentence."""
-        return str(super().get_description()).partition(". ")[2]
+        return "".join(SENTENCE_END.split(str(super().get_description()), maxsplit=1)[1:])
 
     def get_override_parameters(self) -> list[Any]:
         parameters: list[Any] = []

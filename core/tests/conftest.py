@@ -1,11 +1,15 @@
 """Fixtures of the tests of core."""
 
+import io
+import json
+import logging
 import shutil
 
 import pytest
 
 from config import embedded_servers
 from config.testing import VAR
+from core.observability import structured_logging
 from core.storage import redis
 
 
@@ -34,3 +38,13 @@ def restart_redis(own_redis, settings):
         redis.close_breaker()
 
     return restart
+
+
+@pytest.fixture
+def log_lines(settings):
+    """Return a function that returns what was logged during the test, as parsed JSON lines."""
+    structured_logging.configure({"level": "INFO", "format": "json"})
+    stream = io.StringIO()
+    logging.getLogger().handlers[0].setStream(stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    structured_logging.configure(settings.LOGGING)
