@@ -32,10 +32,12 @@ def test_request_log_middleware_logs_one_line_with_the_request_id_and_no_secret(
 
 @pytest.mark.django_db
 def test_request_log_middleware_logs_the_user_and_marks_cached_responses(api, log_lines):
-    api.get("sites")
-    api.get("sites")
+    # The first request fills the empty Redis with tombstones, the second one stores the response.
+    for _ in range(3):
+        api.get("sites")
 
     assert [(line["route"], line["user"]) for line in finished_requests(log_lines)] == [
+        ("api/v1/sites", str(api.user.pk)),
         ("api/v1/sites", str(api.user.pk)),
         ("kept", str(api.user.pk)),
     ]
