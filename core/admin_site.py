@@ -100,6 +100,8 @@ def for_each_row(
 
 
 class PlatformAdminSite(AdminSite):
+    """Django's admin site with tenancy contexts, a rate limit and hooks for the accounts app."""
+
     site_header = "Getyousite"
     site_title = "Getyousite"
     index_title = "Administration"

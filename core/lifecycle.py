@@ -70,10 +70,9 @@ def on_erase(handler: EraseHandler) -> None:
 
 
 def on_password_replaced(handler: PasswordHandler) -> None:
-    """Register `handler(id, now, old_password_lost, reencrypted)`, called when the password of a user with a
-    zero-knowledge vault is replaced.
+    """Register `handler(id, now, old_password_lost, reencrypted)` for changes of zero-knowledge passwords.
 
-    It runs in the same transaction, and the user's row is locked. `reencrypted` is what the client encrypted
+    It is called when such a password is replaced, in the same transaction, with the user's row locked. `reencrypted` is what the client encrypted
     under the new password, or None. When `old_password_lost`, the handler deletes what only the old password
     decrypts. It raises a DomainError when the password must not be replaced.
     """

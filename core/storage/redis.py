@@ -46,10 +46,10 @@ class CircuitBreaker:
             raise RedisUnavailable from None
 
     def deliver(self, operation: Callable[[redis.Redis], T]) -> bool:
-        """Run `operation(client)` now, also during a pause. When it fails, repeat it after the next successful
-        call.
+        """Run `operation(client)` now, also during a pause; return whether it succeeded.
 
-        For messages that other processes wait for. Returns whether it succeeded now.
+        An operation that failed is repeated after the next successful call. For messages that other processes
+        wait for.
         """
         try:
             operation(client())

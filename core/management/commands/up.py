@@ -96,6 +96,7 @@ class Command(BaseCommand):
 
 
 def start_processes() -> list[processes.ChildProcess]:
+    """Start web, the default worker, the worker for backups, and beat."""
     manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "config.celery"]
     beat_file = str(settings.VAR_DIR / "beat-schedule")
