@@ -38,7 +38,7 @@ def context(value: str) -> Iterator[None]:
 
 
 def current() -> str:
-    """Return the context of the current transaction; empty when there is none."""
+    """Return the context of the current transaction; an empty text without one."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT coalesce(current_setting(%s, true), '')", [SETTING])
         return str(cursor.fetchone()[0])

@@ -154,7 +154,7 @@ class AdmissionMiddleware:
 
 
 def _verify(token: str | None) -> tuple[Principal | None, TokenInvalid | CredentialUnknown | None]:
-    """Return the principal of a token, or the reason that there is none.
+    """Return the principal of a token, or the reason why it has no principal.
 
     The reason is returned and not raised, because the request must be counted before it is refused.
     """

@@ -30,7 +30,7 @@ def cache_key(tenant: str, name: str) -> str:
 
 
 def get(tenant: str, name: str, default: Any = None) -> Any:
-    """Return the cached value, or `default` when there is none."""
+    """Return the cached value, or `default` when it is missing."""
     try:
         return _cache.get(cache_key(tenant, name), default)
     except RedisError:
@@ -99,7 +99,7 @@ def clear(tenant: str, prefix: str = "") -> int:
 
 
 def get_bytes(tenant: str, name: str) -> bytes | None:
-    """Return the bytes that `set_bytes` cached; None when there are none."""
+    """Return the bytes that `set_bytes` cached; None when they are missing."""
     try:
         value: bytes | None = get_redis_connection("default").get(f"bytes:{cache_key(tenant, name)}")
     except RedisError:

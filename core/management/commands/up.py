@@ -25,8 +25,8 @@ STOP_SECONDS = 6  # Ctrl-C must end everything within 10 s, and PostgreSQL and R
 
 class Command(BaseCommand):
     help = (
-        "Start everything on this machine: migrations, demo data on the first run, then web, worker and beat. "
-        "Ctrl-C stops it."
+        "Start everything on this machine: migrations, demo data on the first run, then web, worker and "
+        "beat. Ctrl-C stops it."
     )
     requires_system_checks: list[str] = []
 
