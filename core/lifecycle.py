@@ -63,8 +63,8 @@ def on_erase(handler: EraseHandler) -> None:
     """Register `handler(id, addresses)`, which deletes the personal data of a user for good.
 
     It runs in one transaction with the others, in context `system`, and returns the number of deleted rows by
-    name. `addresses` holds the user's present and former email addresses. For an address without
-    an account the id is None.
+    name. `addresses` holds the user's present and former email addresses. For an address without an account
+    the id is None.
     """
     _erase_handlers.append(handler)
 
@@ -72,9 +72,10 @@ def on_erase(handler: EraseHandler) -> None:
 def on_password_replaced(handler: PasswordHandler) -> None:
     """Register `handler(id, now, old_password_lost, reencrypted)` for zero-knowledge passwords.
 
-    It is called when such a password is replaced, in the same transaction, with the user's row locked. `reencrypted` is what the client encrypted
-    under the new password, or None. When `old_password_lost`, the handler deletes what only the old password
-    decrypts. It raises a DomainError when the password must not be replaced.
+    It is called when such a password is replaced, in the same transaction, with the user's row locked.
+    `reencrypted` is what the client encrypted under the new password, or None. When `old_password_lost`, the
+    handler deletes what only the old password decrypts. It raises a DomainError when the password must not be
+    replaced.
     """
     _password_handlers.append(handler)
 
