@@ -54,7 +54,7 @@ class ProblemAutoSchema(AutoSchema):
 
     def get_summary(self) -> str:
         """Return the first sentence of the handler's docstring."""
-        return self._sentences()[0].removesuffix(".")
+        return self._sentences()[0]
 
     def get_description(self) -> str:  # type: ignore[override]
         """Return what the handler's docstring says after its first sentence."""
@@ -62,8 +62,8 @@ class ProblemAutoSchema(AutoSchema):
 
     def _sentences(self) -> list[str]:
         """Return the first sentence of the docstring on one line, and the rest as it is written."""
-        first, *rest = re.split(r"\.\s+", str(super().get_description()), maxsplit=1)
-        return [" ".join(first.split()), *rest]
+        first, *rest = SENTENCE_END.split(str(super().get_description()), maxsplit=1)
+        return [" ".join(first.removesuffix(".").split()), *rest]
 
     def get_override_parameters(self) -> list[Any]:
         parameters: list[Any] = []

@@ -2,6 +2,7 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.response import Response
 
+from core.http.action_policy import ANONYMOUS, action_policy
 from core.http.openapi import ProblemAutoSchema
 from core.http.routes import route
 from core.http.viewsets import ApiViewSet
@@ -24,6 +25,7 @@ def test_problem_auto_schema_splits_a_docstring_into_summary_and_description(doc
     class ThingViewSet(ApiViewSet):
         schema = ProblemAutoSchema()
 
+        @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=False)
         def retrieve(self, request):
             return Response({})
 
