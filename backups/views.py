@@ -29,7 +29,7 @@ from core.http.pagination import KeysetPagination
 from core.http.viewsets import ApiViewSet
 from sites.models import Access
 from sites.permissions import SITES_READ, SITES_WRITE
-from sites.views.common import OfSiteViewSet
+from sites.views.common import SiteScopedViewSet
 
 OWNER = Access.Role.OWNER
 
@@ -98,7 +98,7 @@ class BackupViewSet(ApiViewSet):
         return Response(CheckSerializer(look).data, status=202)
 
 
-class RestorePointViewSet(OfSiteViewSet):
+class RestorePointViewSet(SiteScopedViewSet):
     serializer_class = RestorePointSerializer
     pagination_class = KeysetPagination
     without_body = ("create", "restore")

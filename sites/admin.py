@@ -134,7 +134,7 @@ class ReleaseAdmin(ServiceAdmin):
             self,
             request,
             queryset,
-            lambda row: publishing.roll_back(row.site, row, actor=actor),
+            lambda row: publishing.roll_back_to_release(row.site, row, actor=actor),
             "Rolled back to",
         )
 

@@ -17,14 +17,14 @@ from core.ids import uuid7
 from core.models import AliveQuerySet, Job
 
 
-class HasKey(Protocol):
+class HasPrimaryKey(Protocol):
     """A user's row, or a caller known by key only."""
 
     @property
     def pk(self) -> UUID: ...
 
 
-class EachAt(Func):
+class JsonPathQueryArray(Func):
     """All that an SQL/JSON path finds in a JSON field, as a list. The path is ours, never a customer's."""
 
     function = "jsonb_path_query_array"
@@ -34,7 +34,7 @@ class EachAt(Func):
         super().__init__(F(field), template=f"%(function)s(%(expressions)s, '{path}')")
 
 
-class WithOnePage(Func):
+class BlueprintWithOnePage(Func):
     """A blueprint with the blocks of the page at `path` alone; the other pages keep the rest."""
 
     function = "sites_with_one_page"
@@ -59,7 +59,7 @@ class NextNumber(Func):
 
 
 class SiteQuerySet(AliveQuerySet["Site"]):
-    def visible_to(self, user: HasKey) -> Self:
+    def visible_to(self, user: HasPrimaryKey) -> Self:
         """Sites that `user` has a role on, with that `role`. The first fence."""
         return self.filter(access__user_id=user.pk).annotate(role=F("access__role"))
 

@@ -5,7 +5,7 @@ import re
 from django.conf import settings
 
 LABEL = re.compile(r"^[a-z0-9](?:[a-z0-9-]{1,61}[a-z0-9])\Z")
-RESERVED = frozenset(
+RESERVED_LABELS = frozenset(
     [
         "about",
         "abuse",
@@ -150,13 +150,13 @@ RESERVED = frozenset(
 )
 
 
-def fault(label: str) -> str | None:
+def subdomain_error(label: str) -> str | None:
     """What is wrong with `label`, in words for the customer; None when it may be used."""
     if not LABEL.match(label):
         return "Use 3 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends."
     if label[2:4] == "--":
         return "Two hyphens may not stand at the third and fourth place."
-    if label in RESERVED:
+    if label in RESERVED_LABELS:
         return "This name is reserved."
     return None
 

@@ -35,7 +35,7 @@ def publish_scheduled() -> None:
 
 
 @shared_task
-def forget_finished() -> None:
+def delete_expired() -> None:
     """Delete links that expired, plans that were done and invitations that nobody took."""
     from sites.services import members, previews, publishing
 

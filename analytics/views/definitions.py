@@ -25,7 +25,7 @@ from analytics.serializers.definitions import (
 )
 from analytics.sharing import links
 from core.http.pagination import KeysetPagination
-from sites.views.common import OfSiteViewSet, Role
+from sites.views.common import Role, SiteScopedViewSet
 
 READERS_AND_EDITORS = {
     "list": Role.VIEWER,
@@ -36,7 +36,7 @@ READERS_AND_EDITORS = {
 }
 
 
-class DefinitionViewSet(OfSiteViewSet):
+class DefinitionViewSet(SiteScopedViewSet):
     """Goals, segments and funnels are the same thing with another meaning."""
 
     kind: ClassVar[Definition.Kind]
@@ -104,7 +104,7 @@ class FunnelViewSet(DefinitionViewSet):
     serializer_class = FunnelSerializer
 
 
-class AnnotationViewSet(OfSiteViewSet):
+class AnnotationViewSet(SiteScopedViewSet):
     serializer_class = AnnotationSerializer
     scopes = {"list": ANALYTICS_READ}
     needs = READERS_AND_EDITORS
@@ -138,7 +138,7 @@ class AnnotationViewSet(OfSiteViewSet):
         return Response(status=204)
 
 
-class ShareViewSet(OfSiteViewSet):
+class ShareViewSet(SiteScopedViewSet):
     serializer_class = ShareSerializer
     pagination_class = KeysetPagination
     needs = {"list": Role.EDITOR, "create": Role.EDITOR, "destroy": Role.EDITOR}
@@ -167,7 +167,7 @@ class ShareViewSet(OfSiteViewSet):
         return Response(status=204)
 
 
-class SubscriptionViewSet(OfSiteViewSet):
+class SubscriptionViewSet(SiteScopedViewSet):
     """One's own; nobody subscribes somebody else."""
 
     serializer_class = SubscriptionSerializer

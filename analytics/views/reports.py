@@ -59,7 +59,7 @@ from analytics.serializers.reports import (
 from core.errors import FieldProblem, Invalid
 from core.http.json_renderer import JSONRenderer
 from core.http.query_params import datetime_param, integer_param, query_param
-from sites.views.common import OfSiteViewSet, Role
+from sites.views.common import Role, SiteScopedViewSet
 
 PRIVATE = {"Cache-Control": "private, no-cache"}
 ASKED = {"period", "from", "to", "filter", "segment"}
@@ -107,7 +107,7 @@ def _harmless(value: Any) -> Any:
 REPORTS = ("summary", "timeseries", "breakdown", "conversions", "funnel", "realtime", "drops")
 
 
-class ReportViewSet(OfSiteViewSet):
+class ReportViewSet(SiteScopedViewSet):
     renderer_classes = [JSONRenderer, CsvRenderer]
     scopes = dict.fromkeys(REPORTS, ANALYTICS_READ)
     needs = dict.fromkeys(REPORTS, Role.VIEWER)
@@ -228,7 +228,7 @@ def _range(asked: Query) -> dict[str, Any]:
     return {"first": asked.span.first, "last": asked.span.last, "timezone": asked.span.zone}
 
 
-class SettingsViewSet(OfSiteViewSet):
+class SettingsViewSet(SiteScopedViewSet):
     serializer_class = SettingsSerializer
     scopes = {"retrieve": ANALYTICS_READ}
     needs = {"retrieve": Role.VIEWER, "partial_update": Role.EDITOR}
@@ -250,7 +250,7 @@ class SettingsViewSet(OfSiteViewSet):
         return Response(SettingsSerializer(row).data, headers=PRIVATE)
 
 
-class RawEventsViewSet(OfSiteViewSet):
+class RawEventsViewSet(SiteScopedViewSet):
     renderer_classes = [JSONRenderer, CsvRenderer]
     scopes = {"events": ANALYTICS_READ}
     needs = {"events": Role.VIEWER}
@@ -302,7 +302,7 @@ def _lines(site: int, since: datetime, until: datetime) -> Iterator[str]:
         since = rows[-1]["at"] + timedelta(microseconds=1)
 
 
-class EventsViewSet(OfSiteViewSet):
+class EventsViewSet(SiteScopedViewSet):
     serializer_class = EventSerializer
     scopes = {"create": EVENTS_WRITE}
     needs = {"create": Role.EDITOR}

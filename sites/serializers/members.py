@@ -16,12 +16,12 @@ class MemberSerializer(serializers.Serializer[Any]):
     since = serializers.DateTimeField()
 
 
-ROLES = [choice for choice in Access.Role.choices if choice[0] != Access.Role.OWNER]
+ASSIGNABLE_ROLES = [choice for choice in Access.Role.choices if choice[0] != Access.Role.OWNER]
 
 
 class RoleSerializer(StrictSerializer):
     role = serializers.ChoiceField(
-        choices=ROLES, help_text="A site is handed over with /transfer, not like this."
+        choices=ASSIGNABLE_ROLES, help_text="A site is handed over with /transfer, not like this."
     )
 
 
@@ -55,7 +55,7 @@ class OpenedInvitationSerializer(serializers.ModelSerializer[Invitation]):
 class JoinedSerializer(serializers.Serializer[Any]):
     site = serializers.UUIDField()
     name = serializers.CharField()
-    role = serializers.ChoiceField(choices=ROLES)
+    role = serializers.ChoiceField(choices=ASSIGNABLE_ROLES)
 
 
 class TransferSerializer(StrictSerializer):

@@ -9,8 +9,8 @@ from rest_framework import serializers
 from core.http.serializers import StrictSerializer
 from sites.models import Post
 
-SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-UNFIT_FOR_A_TAG = re.compile(r"[\x00-\x1f\x7f/\\]")
+SLUG_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+FORBIDDEN_TAG_CHARACTERS = re.compile(r"[\x00-\x1f\x7f/\\]")
 MAX_TAGS = 20
 YEARS = (1970, 2200)
 
@@ -38,7 +38,7 @@ class PostWriteSerializer(StrictSerializer):
     )
 
     def validate_slug(self, value: str) -> str:
-        if not SLUG.fullmatch(value):
+        if not SLUG_PATTERN.fullmatch(value):
             raise serializers.ValidationError(
                 "Use lower-case letters, digits and single hyphens.", code="slug_refused"
             )
@@ -52,7 +52,7 @@ class PostWriteSerializer(StrictSerializer):
         return value
 
     def validate_tags(self, value: list[str]) -> list[str]:
-        if any(UNFIT_FOR_A_TAG.search(tag) or tag in {".", ".."} for tag in value):
+        if any(FORBIDDEN_TAG_CHARACTERS.search(tag) or tag in {".", ".."} for tag in value):
             raise serializers.ValidationError(
                 "A tag has no slash and no control character, and is not made of dots alone.",
                 code="tag_refused",

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from core.http.serializers import StrictSerializer
 from sites.models import Preview, Release, Review, Schedule
-from sites.services.previews import link_to
+from sites.services.previews import preview_url
 
 
 class ReleaseSerializer(serializers.ModelSerializer[Release]):
@@ -98,7 +98,7 @@ class PreviewSerializer(serializers.ModelSerializer[Preview]):
         read_only_fields = fields
 
     def get_url(self, preview: Preview) -> str:
-        return link_to(preview, self.context["site"])
+        return preview_url(preview, self.context["site"])
 
 
 class PreviewCreateSerializer(StrictSerializer):

@@ -8,10 +8,10 @@ from rest_framework import serializers
 from core.http.serializers import StrictSerializer
 from sites.blueprint.site_templates import site_templates
 from sites.models import Access, Site
-from sites.subdomains import address_of, fault
+from sites.subdomains import address_of, subdomain_error
 
 # No control, direction or line characters: a name stands in mails, lists and the trail.
-SEEN = re.compile("^[^\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]*\\Z")
+VISIBLE_CHARACTERS = re.compile("^[^\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]*\\Z")
 
 
 class SiteSerializer(serializers.ModelSerializer[Site]):
@@ -50,12 +50,12 @@ class SiteSerializer(serializers.ModelSerializer[Site]):
 
 class SiteChangeSerializer(StrictSerializer):
     name = serializers.RegexField(
-        SEEN, max_length=120, error_messages={"invalid": "Use characters that can be seen."}
+        VISIBLE_CHARACTERS, max_length=120, error_messages={"invalid": "Use characters that can be seen."}
     )
     subdomain = serializers.CharField(max_length=63)
 
     def validate_subdomain(self, value: str) -> str:
-        if message := fault(value):
+        if message := subdomain_error(value):
             raise serializers.ValidationError(message, code="subdomain_refused")
         return value
 

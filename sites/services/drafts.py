@@ -18,12 +18,12 @@ from core.ids import uuid7
 from sites.blueprint import json_patch, schema
 from sites.models import Draft, Preview, Review, Revision, Schedule, Site
 
-KEEP = (
+INSERT_REVISION_SQL = (
     "INSERT INTO sites_revision (id, site_id, version, blueprint, size, author_id, created_at) "
     "SELECT %s, site_id, version, blueprint, %s, author_id, %s FROM sites_draft WHERE site_id = %s"
 )
 # How far apart revisions are kept, by age; the newest of each span stays. Older than the last: none.
-SPANS = [
+REVISION_SPACING = [
     (timedelta(hours=24), timedelta(0)),
     (timedelta(days=7), timedelta(hours=1)),
     (timedelta(days=90), timedelta(days=1)),
@@ -69,7 +69,7 @@ def patch_block(
 
     def merged(document: dict[str, Any]) -> dict[str, Any]:
         block = find_block(document, block_id)
-        if_match.check(tag_of(block))
+        if_match.check(block_etag(block))
         fresh = json_patch.merge_patch(block, changes)
         block.clear()
         block.update(fresh)
@@ -109,23 +109,23 @@ def _store(
     draft.version = draft.version + 1
     draft.author_id = actor.id
     draft.updated_at = timezone.now()
-    text = compact(draft.blueprint)
+    text = to_compact_json(draft.blueprint)
     Draft.objects.filter(pk=draft.pk).update(
         blueprint=Cast(Value(text, output_field=TextField()), JSONField()),
         version=draft.version,
         author_id=draft.author_id,
         updated_at=draft.updated_at,
     )
-    keep_revision(draft, text)
+    create_revision(draft, text)
     record("draft.saved", actor=actor, subject=site, version=draft.version, **facts)
     return draft
 
 
-def compact(document: dict[str, Any]) -> str:
+def to_compact_json(document: dict[str, Any]) -> str:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
-def keep_revision(draft: Draft, text: str) -> None:
+def create_revision(draft: Draft, text: str) -> None:
     """The draft as it is stored now, for ever: a trigger refuses changes.
 
     `text` is its blueprint as JSON, for the size.
@@ -134,7 +134,7 @@ def keep_revision(draft: Draft, text: str) -> None:
     """
     size = len(text.encode())
     with connection.cursor() as cursor:
-        cursor.execute(KEEP, [uuid7(), size, timezone.now(), draft.pk])
+        cursor.execute(INSERT_REVISION_SQL, [uuid7(), size, timezone.now(), draft.pk])
 
 
 def find_block(document: dict[str, Any], block_id: str) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def find_block(document: dict[str, Any], block_id: str) -> dict[str, Any]:
     raise NotFound
 
 
-def tag_of(block: dict[str, Any]) -> str:
+def block_etag(block: dict[str, Any]) -> str:
     """An entity tag from the content of a block, what is inside it included."""
     return json_patch.digest(block)
 
@@ -178,7 +178,7 @@ def _kept(times: list[tuple[Any, datetime]], *, now: datetime) -> set[Any]:
     kept = set()
     last = None
     for pk, made in times:
-        apart = next((apart for age, apart in SPANS if now - made <= age), None)
+        apart = next((apart for age, apart in REVISION_SPACING if now - made <= age), None)
         if apart is None:
             break
         if last is None or last - made >= apart:

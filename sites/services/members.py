@@ -28,20 +28,22 @@ from sites.errors import (
     TooManyMembers,
 )
 from sites.models import Access, Invitation, Post, Preview, Schedule, Site
-from sites.services.posts import show_posts
-from sites.services.sites import changed, check_room, locked
+from sites.services.posts import bump_posts_version
+from sites.services.sites import check_site_limit, invalidate_site_responses, lock_site
 from sites.subdomains import host_of
 
 MAX_MEMBERS = 100  # of a site, open invitations among them
-INVITATIONS_A_DAY = 50  # by one person
-AN_HOUR = 5  # of them to one address
-LIFETIME = timedelta(days=7)
-SIGNATURE = "site invitation"
-ROLE_OF = "SELECT role FROM sites_access WHERE site_id = %s AND user_id = %s"
-PLAIN = re.compile(r"(?:[\w &'’,!?()+–-]|\.(?= |$))+")  # what no mail program takes for a link, in one line
+INVITATION_LIMIT_PER_DAY = 50  # by one person
+INVITATION_LIMIT_PER_ADDRESS_PER_HOUR = 5  # of them to one address
+INVITATION_LIFETIME = timedelta(days=7)
+SIGNING_PURPOSE = "site invitation"
+SELECT_ROLE_SQL = "SELECT role FROM sites_access WHERE site_id = %s AND user_id = %s"
+PLAIN_SITE_NAME = re.compile(
+    r"(?:[\w &'’,!?()+–-]|\.(?= |$))+"
+)  # what no mail program takes for a link, in one line
 
 
-def hold_role(site_id: UUID, person: UUID, *, alone: bool) -> str:
+def lock_role(site_id: UUID, person: UUID, *, alone: bool) -> str:
     """The role that somebody has until the transaction ends: whoever changes it waits.
 
     Raises NotFound when there is none.
@@ -50,7 +52,7 @@ def hold_role(site_id: UUID, person: UUID, *, alone: bool) -> str:
     """
     strength = "UPDATE" if alone else "SHARE"
     with connection.cursor() as cursor:
-        cursor.execute(f"{ROLE_OF} FOR {strength}", [site_id, person])
+        cursor.execute(f"{SELECT_ROLE_SQL} FOR {strength}", [site_id, person])
         found = cursor.fetchone()
     if found is None:
         raise NotFound
@@ -58,32 +60,40 @@ def hold_role(site_id: UUID, person: UUID, *, alone: bool) -> str:
 
 
 @transaction.atomic
-def invite(site: Site, *, email: str, role: str, actor: Actor, now: datetime) -> Invitation:
+def invite_member(site: Site, *, email: str, role: str, actor: Actor, now: datetime) -> Invitation:
     """Mail a link that gives whoever reads this mailbox a role. One sent to it before does not work any more.
 
     Raises AlreadyMember, TooManyMembers, TooManyInvitations, InvitedOften.
     """
     if actor.id is not None:
         _held(actor.id)  # two sites of one person must not pass the bound together
-    site = locked(site)
+    site = lock_site(site)
     email = normalise_email(email)
     if Access.objects.filter(site=site, user__email=email, user__deleted_at=None).exists():
         raise AlreadyMember
     Invitation.objects.filter(site=site, email=email, used_at=None).update(used_at=now)
     _check_places(site, now=now)
     sent = Invitation.objects.filter(author_id=actor.id)
-    if sent.filter(created_at__gt=now - timedelta(days=1)).count() >= INVITATIONS_A_DAY:
+    if sent.filter(created_at__gt=now - timedelta(days=1)).count() >= INVITATION_LIMIT_PER_DAY:
         raise TooManyInvitations
-    if sent.filter(email=email, created_at__gt=now - timedelta(hours=1)).count() >= AN_HOUR:
+    if (
+        sent.filter(email=email, created_at__gt=now - timedelta(hours=1)).count()
+        >= INVITATION_LIMIT_PER_ADDRESS_PER_HOUR
+    ):
         raise InvitedOften
     made = Invitation.objects.create(
-        site=site, email=email, role=role, author_id=actor.id, created_at=now, expires_at=now + LIFETIME
+        site=site,
+        email=email,
+        role=role,
+        author_id=actor.id,
+        created_at=now,
+        expires_at=now + INVITATION_LIFETIME,
     )
     record("invitation.sent", actor=actor, subject=made, role=role)
-    link = f"{settings.FRONT_END_URL}/invitation#{token_of(made)}"
+    link = f"{settings.FRONT_END_URL}/invitation#{invitation_token(made)}"
     inviter = User.objects.filter(pk__in=[actor.id]).values_list("email", flat=True).first()
     facts: dict[str, Any] = {
-        "site": mail_name(site),
+        "site": site_name_for_mail(site),
         "role": role,
         "inviter": inviter or settings.APP_HOST,
         "link": link,
@@ -106,13 +116,13 @@ def withdraw_invitation(invitation: Invitation, *, actor: Actor, now: datetime) 
     record("invitation.withdrawn", actor=actor, subject=invitation)
 
 
-def token_of(invitation: Invitation) -> str:
-    return encryption.make_token(SIGNATURE, invitation.pk)
+def invitation_token(invitation: Invitation) -> str:
+    return encryption.make_token(SIGNING_PURPOSE, invitation.pk)
 
 
-def find_invitation(token: str, *, now: datetime) -> Invitation:
+def find_invitation_by_token(token: str, *, now: datetime) -> Invitation:
     """What a mailed link invites to. In context `system`. Raises InvitationRefused."""
-    if (pk := encryption.read_token(SIGNATURE, token)) is None:
+    if (pk := encryption.read_token(SIGNING_PURPOSE, token)) is None:
         raise InvitationRefused
     open_ones = Invitation.objects.select_related("site", "author").filter(used_at=None, expires_at__gt=now)
     found = open_ones.filter(pk=pk, site__deleted_at=None).first()
@@ -129,10 +139,10 @@ def accept_invitation(token: str, *, actor: Actor, now: datetime) -> tuple[Site,
     """
     assert actor.id is not None
     person = _held(actor.id)
-    found = find_invitation(token, now=now)
+    found = find_invitation_by_token(token, now=now)
     if person.email != found.email:
         raise InvitationForOther
-    site = locked(found.site)
+    site = lock_site(found.site)
     if not Invitation.objects.filter(pk=found.pk, used_at=None).update(used_at=now):
         raise InvitationRefused
     if Access.objects.filter(site=site, user=person).exists():
@@ -146,7 +156,7 @@ def accept_invitation(token: str, *, actor: Actor, now: datetime) -> tuple[Site,
         role=found.role,
         invited_by=found.author_id,
     )
-    changed(site)
+    invalidate_site_responses(site)
     return site, found.role
 
 
@@ -167,14 +177,14 @@ def _held(pk: UUID) -> User:
 def change_role(site: Site, member: UUID, role: str, *, actor: Actor) -> None:
     """Give a member another role. Raises NotFound, OwnerStays."""
     access = _access(site, member)
-    site = locked(site)
+    site = lock_site(site)
     before = access.role
     access.role = role
     access.save(update_fields=["role"])
     record("member.changed", actor=actor, subject=site, member=member, changes={"role": [before, role]})
     if role != Access.Role.EDITOR:
         _end_what_they_started(site, member, actor=actor, keep_previews=role == Access.Role.AUTHOR)
-    changed(site)
+    invalidate_site_responses(site)
 
 
 def remove_member(site: Site, member: UUID, *, actor: Actor) -> None:
@@ -184,8 +194,8 @@ def remove_member(site: Site, member: UUID, *, actor: Actor) -> None:
     """
     with tenancy.context(tenancy.SYSTEM):  # viewers may leave, and write nothing else
         access = _access(site, member)
-        site = locked(site)
-        changed(site)  # while they are still among those whose lists are stale
+        site = lock_site(site)
+        invalidate_site_responses(site)  # while they are still among those whose lists are stale
         record("member.removed", actor=actor, subject=site, member=member, role=access.role)
         _end_what_they_started(site, member, actor=actor, keep_previews=False)
         access.delete()
@@ -217,7 +227,7 @@ def _end(rows: Any, event: str, actor: Actor) -> None:
         row.delete()
 
 
-def end_work_of(person: UUID, moment: datetime) -> None:
+def cancel_pending_work_of(person: UUID, moment: datetime) -> None:
     """The part of members in hiding a person: what they started on the sites of others ends, and their name
     leaves the pages.
     """
@@ -230,7 +240,7 @@ def end_work_of(person: UUID, moment: datetime) -> None:
         for site in (
             Site.objects.alive().filter(posts__in=Post.objects.shown().filter(author_id=person)).distinct()
         ):
-            show_posts(locked(site))
+            bump_posts_version(lock_site(site))
 
 
 @transaction.atomic
@@ -247,10 +257,10 @@ def transfer_site(site: Site, member: UUID, *, actor: Actor) -> Site:
     if member == before or member not in roles:
         raise NotMember
     people = {pk: _held(pk) for pk in sorted(roles, key=str)}
-    site = locked(site)
+    site = lock_site(site)
     if site.owner_id != before:
         raise NotFound
-    check_room(member)
+    check_site_limit(member)
     for pk, role in (
         (before, Access.Role.EDITOR),
         (member, Access.Role.OWNER),
@@ -266,10 +276,10 @@ def transfer_site(site: Site, member: UUID, *, actor: Actor) -> Site:
             people[pk].email,
             template,
             person=pk,
-            site=mail_name(site),
+            site=site_name_for_mail(site),
             other=people[{before: member, member: before}[pk]].email,
         )
-    changed(site)
+    invalidate_site_responses(site)
     return site
 
 
@@ -281,6 +291,6 @@ def delete_expired_invitations(*, before: datetime) -> int:
     return Invitation.objects.filter(expires_at__lt=before).delete()[0]
 
 
-def mail_name(site: Site) -> str:
+def site_name_for_mail(site: Site) -> str:
     """What a mail of ours calls a site: its name, unless a mail program could take it for a link."""
-    return site.name if PLAIN.fullmatch(site.name) else host_of(site.subdomain)
+    return site.name if PLAIN_SITE_NAME.fullmatch(site.name) else host_of(site.subdomain)

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from accounts.models import User
 from sites.models import Access, Invitation, Post, Preview, Release, Review, Revision, Site
-from sites.services.sites import purge
+from sites.services.sites import purge_queryset
 
-FACTS = ["id", "name", "subdomain", "status", "created_at", "updated_at", "deleted_at"]
-POST = [
+SITE_FIELDS = ["id", "name", "subdomain", "status", "created_at", "updated_at", "deleted_at"]
+POST_FIELDS = [
     "title",
     "slug",
     "excerpt",
@@ -39,14 +39,14 @@ def export_personal_data(person: UUID) -> Iterator[tuple[str, Any]]:
         list(reviews.values("site_id", "state", "note", "comment", "created_at", "answered_at")),
     )
     elsewhere = Post.objects.filter(author_id=person).exclude(site__owner_id=person)
-    yield "posts_elsewhere.jsonl", elsewhere.values("site_id", *POST).iterator(chunk_size=100)
+    yield "posts_elsewhere.jsonl", elsewhere.values("site_id", *POST_FIELDS).iterator(chunk_size=100)
     for site in Site.objects.get_queryset().filter(owner_id=person).select_related("draft"):
         yield from _site(site)
 
 
 def _site(site: Site) -> Iterator[tuple[str, Any]]:
     folder = f"sites/{site.subdomain}"
-    yield f"{folder}/site.json", {name: getattr(site, name) for name in FACTS}
+    yield f"{folder}/site.json", {name: getattr(site, name) for name in SITE_FIELDS}
     yield f"{folder}/draft.json", site.draft.blueprint
     yield f"{folder}/members.json", list(site.access.values("user_id", "role", "created_at"))
     yield f"{folder}/schedules.json", list(site.schedules.values("act", "at", "note", "state", "created_at"))
@@ -54,7 +54,7 @@ def _site(site: Site) -> Iterator[tuple[str, Any]]:
     yield f"{folder}/previews.json", list(previews.values("created_at", "expires_at"))
     yield (
         f"{folder}/posts.jsonl",
-        Post.objects.filter(site=site).order_by("id").values(*POST).iterator(chunk_size=100),
+        Post.objects.filter(site=site).order_by("id").values(*POST_FIELDS).iterator(chunk_size=100),
     )
     releases = Release.objects.filter(site=site).order_by("id")
     yield (
@@ -73,6 +73,6 @@ def erase_person(person: UUID | None, addresses: frozenset[str]) -> dict[str, in
     others their name is gone with their account. In context `system`.
     """
     return {
-        "sites": purge(Site.objects.get_queryset().filter(owner_id=person)) if person else 0,
+        "sites": purge_queryset(Site.objects.get_queryset().filter(owner_id=person)) if person else 0,
         "invitations": Invitation.objects.filter(email__in=addresses).delete()[0],
     }

@@ -14,14 +14,14 @@ from core.errors import FieldProblem, Invalid
 from core.http.preconditions import IfMatch
 from sites.blueprint import schema
 from sites.errors import NotDeleted, RoleTooLow, SlugTaken, TooManyPosts
-from sites.models import Access, Draft, EachAt, FormerSlug, Post, Site
-from sites.services.sites import locked
+from sites.models import Access, Draft, FormerSlug, JsonPathQueryArray, Post, Site
+from sites.services.sites import lock_site
 from sites.serving import change_stream
 from sites.subdomains import host_of
 
 MAX_POSTS = 20_000  # of a site, deleted ones included
-SLUG_LENGTH = 100
-BATCH = 200
+MAX_SLUG_LENGTH = 100
+BATCH_SIZE = 200
 
 
 @transaction.atomic
@@ -31,7 +31,7 @@ def create_post(site: Site, facts: dict[str, Any], *, actor: Actor, role: Access
     Raises RoleTooLow when somebody below editor publishes, SlugTaken, TooManyPosts, Invalid with pointers.
     """
     facts = _checked(site, facts)
-    site = locked(site)
+    site = lock_site(site)
     if Post.objects.filter(site=site).count() >= MAX_POSTS:
         raise TooManyPosts
     post = Post(site=site, author_id=actor.id)
@@ -42,7 +42,7 @@ def create_post(site: Site, facts: dict[str, Any], *, actor: Actor, role: Access
     record("post.created", actor=actor, subject=post)
     _record_showing(post, before=False, actor=actor)
     if post.live:
-        show_posts(site)
+        bump_posts_version(site)
     return post
 
 
@@ -68,7 +68,7 @@ def change_post(
     record("post.changed", actor=actor, subject=post, fields=sorted(facts))
     _record_showing(post, before=before, actor=actor)
     if before or post.live:
-        show_posts(site)
+        bump_posts_version(site)
     return post
 
 
@@ -86,7 +86,7 @@ def delete_post(post: Post, *, actor: Actor, role: Access.Role, if_match: IfMatc
     _save(post)
     record("post.deleted", actor=actor, subject=post)
     if post.live:
-        show_posts(site)
+        bump_posts_version(site)
 
 
 @transaction.atomic
@@ -101,7 +101,7 @@ def restore_post(post: Post, *, actor: Actor, role: Access.Role) -> Post:
     _save(post)
     record("post.restored", actor=actor, subject=post)
     if post.live:
-        show_posts(site)
+        bump_posts_version(site)
     return post
 
 
@@ -109,19 +109,19 @@ def publish_due_posts(*, now: datetime) -> int:
     """Show the posts whose time has come, each once however many workers ask; return how many."""
     due = Post.objects.due(now).filter(site__deleted_at=None)
     with tenancy.context(tenancy.SYSTEM):
-        sites = list(Site.objects.filter(pk__in=due.order_by().values("site").distinct()[:BATCH]))
+        sites = list(Site.objects.filter(pk__in=due.order_by().values("site").distinct()[:BATCH_SIZE]))
     shown = 0
     for found in sites:
         with tenancy.context(tenancy.SYSTEM):
-            site = locked(found)
-            posts = list(due.filter(site=site).defer("blocks").select_for_update(of=("self",))[:BATCH])
+            site = lock_site(found)
+            posts = list(due.filter(site=site).defer("blocks").select_for_update(of=("self",))[:BATCH_SIZE])
             Post.objects.filter(pk__in=[post.pk for post in posts]).update(
                 live=True, version=F("version") + 1
             )
             for post in posts:
                 record("post.published", actor=SYSTEM, subject=post)
             if posts:
-                show_posts(site)
+                bump_posts_version(site)
             shown += len(posts)
     return shown
 
@@ -146,7 +146,7 @@ def _locked(post: Post, *, deleted: bool = False) -> tuple[Site, Post]:
 
     Raises DoesNotExist, for a deleted post too unless that is wanted.
     """
-    site = locked(post.site)
+    site = lock_site(post.site)
     rows = Post.objects.get_queryset() if deleted else Post.objects.alive()
     return site, rows.select_for_update(of=("self",), no_key=True).get(pk=post.pk)
 
@@ -182,7 +182,9 @@ def _apply(post: Post, facts: dict[str, Any], *, now: datetime) -> None:
 def _pages_of(site: Site) -> set[str]:
     """The ids of the pages that links may name."""
     return set(
-        Draft.objects.filter(site=site).values_list(EachAt("blueprint", "$.pages[*].id"), flat=True).get()
+        Draft.objects.filter(site=site)
+        .values_list(JsonPathQueryArray("blueprint", "$.pages[*].id"), flat=True)
+        .get()
     )
 
 
@@ -206,7 +208,7 @@ def _save(post: Post, **options: Any) -> None:
 
 def _free_slug(site: Site, title: str) -> str:
     """A slug from the title; with a number where it is taken. A title without Latin letters gets `post`."""
-    base = slugify(title)[: SLUG_LENGTH - 6].strip("-") or "post"
+    base = slugify(title)[: MAX_SLUG_LENGTH - 6].strip("-") or "post"
     rows = (Post.objects, FormerSlug.objects)  # an address that leads somewhere is not given away by accident
     taken = {
         slug
@@ -223,7 +225,7 @@ def _record_showing(post: Post, *, before: bool, actor: Actor) -> None:
         record("post.published" if post.live else "post.unpublished", actor=actor, subject=post)
 
 
-def show_posts(site: Site) -> None:
+def bump_posts_version(site: Site) -> None:
     """What visitors see of the posts changed; the site is locked."""
     site.posts_version += 1
     site.save(update_fields=["posts_version"])

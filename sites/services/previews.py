@@ -11,12 +11,12 @@ from audit.services import record
 from core import encryption
 from sites.errors import TooManyPreviews
 from sites.models import Post, Preview, Revision, Site
-from sites.services.sites import locked
+from sites.services.sites import lock_site
 from sites.subdomains import address_of
 
 MAX_PREVIEWS = 50  # that live, of one site
-PREFIX = "/_/preview/"
-SIGNATURE = "preview link"
+PREVIEW_PATH_PREFIX = "/_/preview/"
+SIGNING_PURPOSE = "preview link"
 
 
 @transaction.atomic
@@ -33,7 +33,7 @@ def create_preview(
 
     Raises TooManyPreviews.
     """
-    site = locked(site)
+    site = lock_site(site)
     if Preview.objects.filter(site=site, expires_at__gt=now).count() >= MAX_PREVIEWS:
         raise TooManyPreviews
     made = Preview.objects.create(
@@ -56,19 +56,19 @@ def _person(actor: Actor) -> UUID:
     return actor.id
 
 
-def link_to(preview: Preview, site: Site) -> str:
+def preview_url(preview: Preview, site: Site) -> str:
     """The address to share. Computed, never stored: the row alone opens nothing."""
-    return f"{address_of(site.subdomain)}{PREFIX}{encryption.make_token(SIGNATURE, preview.pk)}/"
+    return f"{address_of(site.subdomain)}{PREVIEW_PATH_PREFIX}{encryption.make_token(SIGNING_PURPOSE, preview.pk)}/"
 
 
-def find_preview(token: str, *, now: datetime) -> Preview | None:
+def find_preview_by_token(token: str, *, now: datetime) -> Preview | None:
     """What a link shows, with its site; None unless it is ours, still good, and made by an open account.
 
     In context `system`.
 
     A token that we did not sign costs no query.
     """
-    if (pk := encryption.read_token(SIGNATURE, token)) is None:
+    if (pk := encryption.read_token(SIGNING_PURPOSE, token)) is None:
         return None
     wanted = Preview.objects.select_related("site", "revision", "post__author").filter(
         pk=pk, expires_at__gt=now

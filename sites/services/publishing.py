@@ -31,16 +31,16 @@ from sites.errors import (
 )
 from sites.models import Draft, PageCount, Release, Revision, Schedule, Site
 from sites.services.posts import publish_due_posts
-from sites.services.sites import changed, locked
+from sites.services.sites import invalidate_site_responses, lock_site
 from sites.serving import change_stream
 from sites.subdomains import host_of
 
 MAX_SCHEDULES = 20  # waiting ones of a site
-COPY = (
+INSERT_RELEASE_SQL = (
     "INSERT INTO sites_release (id, site_id, number, note, author_id, created_at, blueprint) "
     "SELECT %s, site_id, %s, %s, %s, %s, blueprint FROM {source} WHERE {key} = %s"
 )
-FARTHEST = timedelta(days=730)
+MAX_SCHEDULE_AHEAD = timedelta(days=730)
 
 
 @transaction.atomic
@@ -49,9 +49,9 @@ def publish_site(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "")
 
     Raises SiteArchived, SiteEmpty, PreconditionFailed.
     """
-    site = locked(site)
+    site = lock_site(site)
     draft = _draft(site, if_match=if_match)
-    return release_copy(site, draft, actor=actor, author_id=actor.id, note=note)
+    return create_release(site, draft, actor=actor, author_id=actor.id, note=note)
 
 
 def _draft(site: Site, *, if_match: IfMatch) -> Draft:
@@ -61,7 +61,7 @@ def _draft(site: Site, *, if_match: IfMatch) -> Draft:
     return draft
 
 
-def release_copy(
+def create_release(
     site: Site, source: Draft | Revision, *, actor: Actor, author_id: UUID | None, note: str, **facts: Any
 ) -> Release:
     """Show visitors what `source` holds, copied within the database; the site is locked.
@@ -74,7 +74,7 @@ def release_copy(
     release = Release(
         site=site, number=site.next_release, note=note, author_id=author_id, created_at=timezone.now()
     )
-    copy = COPY.format(source=source._meta.db_table, key=source._meta.pk.column)
+    copy = INSERT_RELEASE_SQL.format(source=source._meta.db_table, key=source._meta.pk.column)
     with connection.cursor() as cursor:
         cursor.execute(copy, [release.pk, release.number, note, author_id, release.created_at, source.pk])
     site.next_release = release.number + 1
@@ -92,9 +92,9 @@ def check_publishable(site: Site, source: Draft | Revision) -> None:
 
 
 @transaction.atomic
-def roll_back(site: Site, release: Release, *, actor: Actor) -> Release:
+def roll_back_to_release(site: Site, release: Release, *, actor: Actor) -> Release:
     """Show visitors an earlier release again; the draft stays. Raises ReleaseLive, SiteArchived."""
-    site = locked(site)
+    site = lock_site(site)
     if site.status == Site.Status.ARCHIVED:
         raise SiteArchived
     if site.live_release_id == release.pk:
@@ -112,13 +112,13 @@ def _show(site: Site, release: Release) -> None:
     change_stream.announce(
         site, host_of(site.subdomain)
     )  # after commit: every process drops its pages of this site
-    changed(site)
+    invalidate_site_responses(site)
 
 
 @transaction.atomic
 def unpublish_site(site: Site, *, actor: Actor, **facts: Any) -> Site:
     """Take a site off the web; releases stay. Raises NotPublished."""
-    site = locked(site)
+    site = lock_site(site)
     if site.status != Site.Status.LIVE:
         raise NotPublished
     site.status = Site.Status.DRAFT
@@ -127,7 +127,7 @@ def unpublish_site(site: Site, *, actor: Actor, **facts: Any) -> Site:
     site.save(update_fields=["status", "live_release", "version", "updated_at"])
     record("site.unpublished", actor=actor, subject=site, **facts)
     change_stream.announce(site, host_of(site.subdomain))
-    changed(site)
+    invalidate_site_responses(site)
     return site
 
 
@@ -139,14 +139,14 @@ def schedule_change(
 
     Raises TimePassed, TooManySchedules, SiteArchived, SiteEmpty, PreconditionFailed.
     """
-    site = locked(site)
-    if not now < at <= now + FARTHEST:
+    site = lock_site(site)
+    if not now < at <= now + MAX_SCHEDULE_AHEAD:
         raise TimePassed
     if site.schedules.filter(state__in=Schedule.OPEN).count() >= MAX_SCHEDULES:
         raise TooManySchedules
     revision = None
     if act == Schedule.Act.PUBLISH:
-        revision = revision_of_draft(site, if_match=if_match)
+        revision = lock_draft_revision(site, if_match=if_match)
         check_publishable(site, revision)
     planned: Schedule = Schedule.objects.create(
         site=site, act=act, at=at, due_at=at, revision=revision, note=note, author_id=actor.id
@@ -155,7 +155,7 @@ def schedule_change(
     return planned
 
 
-def revision_of_draft(site: Site, *, if_match: IfMatch) -> Revision:
+def lock_draft_revision(site: Site, *, if_match: IfMatch) -> Revision:
     """What the draft is now, as the revision of its last save; both stay until the transaction ends.
 
     Raises PreconditionFailed.
@@ -222,7 +222,7 @@ def _change(site: Site | None, held: Schedule) -> None:
         return
     assert held.revision is not None
     author = held.author_id
-    release_copy(site, held.revision, actor=SYSTEM, author_id=author, note=held.note, schedule=held.pk)
+    create_release(site, held.revision, actor=SYSTEM, author_id=author, note=held.note, schedule=held.pk)
 
 
 def delete_finished_schedules(*, before: datetime) -> int:

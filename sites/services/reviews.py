@@ -13,24 +13,24 @@ from core.http.preconditions import IfMatch
 from core.jobs import mail
 from sites.errors import ReviewAnswered, ReviewOpen
 from sites.models import Access, Release, Review, Site
-from sites.services.members import mail_name
-from sites.services.publishing import check_publishable, release_copy, revision_of_draft
-from sites.services.sites import locked
+from sites.services.members import site_name_for_mail
+from sites.services.publishing import check_publishable, create_release, lock_draft_revision
+from sites.services.sites import lock_site
 
-AN_HOUR = 5  # reviews of one site that are mailed about
-EDITORS = [Access.Role.OWNER, Access.Role.EDITOR]
+MAILED_REVIEW_LIMIT_PER_HOUR = 5  # reviews of one site that are mailed about
+EDITOR_ROLES = [Access.Role.OWNER, Access.Role.EDITOR]
 
 
 @transaction.atomic
-def ask_for_review(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "") -> Review:
+def request_review(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "") -> Review:
     """Ask the editors to publish the draft as it is now; they get a mail.
 
     One review of a site is open at a time.
 
     Raises ReviewOpen, SiteArchived, SiteEmpty, PreconditionFailed.
     """
-    site = locked(site)
-    revision = revision_of_draft(site, if_match=if_match)
+    site = lock_site(site)
+    revision = lock_draft_revision(site, if_match=if_match)
     check_publishable(site, revision)
     try:
         with transaction.atomic():
@@ -40,11 +40,11 @@ def ask_for_review(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "
     record("review.asked", actor=actor, subject=review, version=revision.version)
     if (
         Review.objects.filter(site=site, created_at__gt=review.created_at - timedelta(hours=1)).count()
-        > AN_HOUR
+        > MAILED_REVIEW_LIMIT_PER_HOUR
     ):
         return review  # asking and withdrawing all day must not fill mailboxes
     editors = User.objects.alive().filter(
-        site_access__site=site, site_access__role__in=EDITORS, is_active=True
+        site_access__site=site, site_access__role__in=EDITOR_ROLES, is_active=True
     )
     for editor in editors.exclude(pk__in=[actor.id]):
         _tell(editor, "review_asked", site)
@@ -57,11 +57,13 @@ def approve_review(review: Review, *, actor: Actor, now: datetime, comment: str 
 
     Raises ReviewAnswered, SiteArchived, SiteEmpty.
     """
-    site = locked(review.site)
+    site = lock_site(review.site)
     held = _open(review)
     assert held.revision is not None
     author = actor.id
-    release = release_copy(site, held.revision, actor=actor, author_id=author, note=held.note, review=held.pk)
+    release = create_release(
+        site, held.revision, actor=actor, author_id=author, note=held.note, review=held.pk
+    )
     _answer(held, Review.State.APPROVED, actor=actor, now=now, comment=comment)
     _tell_author(held, site, actor=actor)
     return release
@@ -70,7 +72,7 @@ def approve_review(review: Review, *, actor: Actor, now: datetime, comment: str 
 @transaction.atomic
 def return_review(review: Review, *, actor: Actor, now: datetime, comment: str) -> Review:
     """Give it back to its author with a comment. Raises ReviewAnswered."""
-    site = locked(review.site)
+    site = lock_site(review.site)
     held = _open(review)
     _answer(held, Review.State.RETURNED, actor=actor, now=now, comment=comment)
     _tell_author(held, site, actor=actor)
@@ -80,7 +82,7 @@ def return_review(review: Review, *, actor: Actor, now: datetime, comment: str) 
 @transaction.atomic
 def withdraw_review(review: Review, *, actor: Actor, now: datetime) -> None:
     """The author, or an editor, takes it back. Raises ReviewAnswered."""
-    locked(review.site)
+    lock_site(review.site)
     _answer(_open(review), Review.State.WITHDRAWN, actor=actor, now=now)
 
 
@@ -117,4 +119,4 @@ def _tell(person: User, template: str, site: Site) -> None:
     link = (
         f"{settings.FRONT_END_URL}/sites/{site.pk}" if settings.ENV.front_end_url else ""
     )  # we have no such page
-    mail.enqueue_mail(person.email, template, person=person.pk, site=mail_name(site), link=link)
+    mail.enqueue_mail(person.email, template, person=person.pk, site=site_name_for_mail(site), link=link)

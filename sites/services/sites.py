@@ -19,7 +19,7 @@ from sites.blueprint import schema
 from sites.blueprint.site_templates import empty_blueprint, site_templates
 from sites.errors import NotDeleted, SubdomainTaken, TooManySites
 from sites.models import Access, Draft, Site
-from sites.services.drafts import compact, keep_revision
+from sites.services.drafts import create_revision, to_compact_json
 from sites.serving import change_stream
 from sites.subdomains import host_of
 
@@ -35,7 +35,7 @@ def create_site(
     Raises SubdomainTaken, TooManySites.
     """
     lock_owner(owner_id)
-    check_room(owner_id)
+    check_site_limit(owner_id)
     site = Site(owner_id=owner_id, name=name, subdomain=subdomain)
     Access.objects.create(site_id=site.pk, user_id=owner_id, role=Access.Role.OWNER)
     try:
@@ -45,13 +45,13 @@ def create_site(
         raise SubdomainTaken from None
     document = site_templates()[template].blueprint if template else empty_blueprint(name)
     site.draft = Draft.objects.create(site=site, blueprint=schema.validate(document), author_id=owner_id)
-    keep_revision(site.draft, compact(site.draft.blueprint))
+    create_revision(site.draft, to_compact_json(site.draft.blueprint))
     record("site.created", actor=actor, subject=site, personal={"subdomain": subdomain}, template=template)
-    changed(site)
+    invalidate_site_responses(site)
     return site
 
 
-def check_room(owner_id: UUID) -> None:
+def check_site_limit(owner_id: UUID) -> None:
     """Whether a person, locked, may own one more. Raises TooManySites."""
     if Access.objects.filter(user_id=owner_id, role=Access.Role.OWNER).count() >= MAX_SITES:
         raise TooManySites
@@ -73,7 +73,7 @@ def change_site(site: Site, changes: dict[str, Any], *, actor: Actor, if_match: 
 
     Raises PreconditionFailed, SubdomainTaken.
     """
-    site = locked(site)
+    site = lock_site(site)
     if_match.check(site.version)
     before = site.subdomain
     told = {"name_before": site.name} if "name" in changes else {}
@@ -92,28 +92,28 @@ def change_site(site: Site, changes: dict[str, Any], *, actor: Actor, if_match: 
     if moved:
         change_stream.announce(site, host_of(before))
         change_stream.announce(site, host_of(site.subdomain))
-    changed(site)
+    invalidate_site_responses(site)
     return site
 
 
 @transaction.atomic
 def delete_site(site: Site, *, actor: Actor, now: datetime, if_match: IfMatch) -> None:
     """Hide a site at once everywhere; its names stay reserved. Raises PreconditionFailed."""
-    site = locked(site)
+    site = lock_site(site)
     if_match.check(site.version)
     site.deleted_at = now
     site.version = site.version + 1
     site.save(update_fields=["deleted_at", "version", "updated_at"])
     record("site.deleted", actor=actor, subject=site)
     announce_if_live(site)
-    changed(site)
+    invalidate_site_responses(site)
 
 
 @transaction.atomic
 def restore_site(site: Site, *, actor: Actor) -> Site:
     """Bring a hidden site back as it was, published if it was. Raises NotDeleted."""
     lock_owner(site.owner_id)
-    site = locked(site, deleted=True)
+    site = lock_site(site, deleted=True)
     if site.deleted_at is None:
         raise NotDeleted
     site.deleted_at = None
@@ -121,7 +121,7 @@ def restore_site(site: Site, *, actor: Actor) -> Site:
     site.save(update_fields=["deleted_at", "version", "updated_at"])
     record("site.restored", actor=actor, subject=site)
     announce_if_live(site)
-    changed(site)
+    invalidate_site_responses(site)
     return site
 
 
@@ -142,15 +142,15 @@ def _move_sites_of(owner_id: UUID, found: dict[str, Any], change: dict[str, Any]
         for site in sites:
             record(event, actor=SYSTEM, subject=site, because="owner")
             announce_if_live(site)
-            changed(site)
+            invalidate_site_responses(site)
 
 
 def purge_sites(before: datetime) -> int:
     """Delete for good what was hidden before then; return how many. In context `system`."""
-    return purge(Site.objects.filter(deleted_at__lt=before))
+    return purge_queryset(Site.objects.filter(deleted_at__lt=before))
 
 
-def purge(sites: QuerySet[Site]) -> int:
+def purge_queryset(sites: QuerySet[Site]) -> int:
     """Delete these sites for good, with everything in them; return how many. In context `system`."""
     purged = 0
     for pk in list(sites.values_list("pk", flat=True)):
@@ -166,7 +166,7 @@ def purge(sites: QuerySet[Site]) -> int:
     return purged
 
 
-def locked(site: Site, *, deleted: bool = False) -> Site:
+def lock_site(site: Site, *, deleted: bool = False) -> Site:
     """The site's row as it is now, held until the transaction ends.
 
     Raises DoesNotExist, for a deleted site too unless that is wanted.
@@ -181,7 +181,7 @@ def announce_if_live(site: Site) -> None:
         change_stream.announce(site, host_of(site.subdomain))
 
 
-def changed(site: Site) -> None:
+def invalidate_site_responses(site: Site) -> None:
     """What the gate keeps of this site and of its members' lists is stale after the commit."""
     members = list(Access.objects.filter(site=site).values_list("user_id", flat=True))
     stamps = [f"site:{site.pk}", *(f"sites-of:{member}" for member in members)]

@@ -11,13 +11,13 @@ from core import tenancy
 from core.errors import FieldProblem, Invalid
 from sites.blueprint import schema
 from sites.models import Draft, Post, Release, Revision
-from sites.services.drafts import compact, keep_revision
+from sites.services.drafts import create_revision, to_compact_json
 
-CHUNK = 20  # documents of up to 10 MiB
+CHUNK_SIZE = 20  # documents of up to 10 MiB
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredDocument:
     """One stored document: how many of its blocks are older, and what is wrong with it, if anything."""
 
     kind: str
@@ -32,7 +32,7 @@ class Found:
         return f"{self.kind} {self.id} of site {self.site_id}: {len(self.faults)} faults: {where}"
 
 
-def upgrade_blueprints(*, dry_run: bool) -> Iterator[Found]:
+def upgrade_blueprints(*, dry_run: bool) -> Iterator[StoredDocument]:
     """Bring drafts and posts to the newest block shapes; yield each that was older.
 
     A faulty one is left as it is.
@@ -45,39 +45,39 @@ def upgrade_blueprints(*, dry_run: bool) -> Iterator[Found]:
         for pk in ids:
             with tenancy.context(tenancy.SYSTEM):  # a transaction for each: nobody waits longer than for one
                 held = model.objects.select_for_update().filter(pk=pk).first()
-                found = look(held) if held else None
+                found = validate_stored_row(held) if held else None
                 if found and found.older and not found.faults and not dry_run:
                     keep(held, found)  # type: ignore[arg-type]
             if found and found.older:
                 yield found
 
 
-def _keep_draft(draft: Draft, found: Found) -> None:
+def _keep_draft(draft: Draft, found: StoredDocument) -> None:
     draft.version = draft.version + 1
     draft.author = None
     draft.save(update_fields=["blueprint", "version", "author", "updated_at"])
-    keep_revision(draft, compact(draft.blueprint))
+    create_revision(draft, to_compact_json(draft.blueprint))
     record("draft.upgraded", actor=SYSTEM, subject=draft.site, version=draft.version, blocks=found.older)
 
 
-def _keep_post(post: Post, found: Found) -> None:
+def _keep_post(post: Post, found: StoredDocument) -> None:
     post.version += 1
     post.save(update_fields=["blocks", "version", "updated_at"])
     record("post.upgraded", actor=SYSTEM, subject=post, blocks=found.older)
 
 
-def check_blueprints(*, revisions: bool) -> Iterator[Found]:
+def check_blueprints(*, revisions: bool) -> Iterator[StoredDocument]:
     """Look through every draft, release and post, and revisions where asked; yield what was found out about
     each.
     """
     kinds: list[Any] = [Draft, Release, Post, *([Revision] if revisions else [])]
     for model in kinds:
         with tenancy.context(tenancy.SYSTEM):
-            for row in model.objects.order_by("pk").iterator(chunk_size=CHUNK):
-                yield look(row)
+            for row in model.objects.order_by("pk").iterator(chunk_size=CHUNK_SIZE):
+                yield validate_stored_row(row)
 
 
-def look(row: Any) -> Found:
+def validate_stored_row(row: Any) -> StoredDocument:
     """Upgrade what a row has, in memory, and validate a copy of it."""
     is_post = isinstance(row, Post)
     document: Any = {"pages": [{"blocks": row.blocks}]} if is_post else row.blueprint
@@ -90,5 +90,5 @@ def look(row: Any) -> Found:
     try:
         check()
     except Invalid as refusal:
-        return Found(type(row).__name__.lower(), row.pk, row.site_id, older, tuple(refusal.errors))
-    return Found(type(row).__name__.lower(), row.pk, row.site_id, older, ())
+        return StoredDocument(type(row).__name__.lower(), row.pk, row.site_id, older, tuple(refusal.errors))
+    return StoredDocument(type(row).__name__.lower(), row.pk, row.site_id, older, ())

@@ -19,7 +19,7 @@ from redis import Redis
 from core import tenancy
 from core.storage import redis
 from sites.blueprint.schema import PostSettings
-from sites.models import EachAt, Site
+from sites.models import JsonPathQueryArray, Site
 from sites.serving.change_stream import STREAM
 from sites.subdomains import address_of
 
@@ -106,8 +106,8 @@ class Routes:
 
     @staticmethod
     def _query(subdomain: str) -> Route:
-        paths = EachAt("live_release__blueprint", "$.pages[*].path")
-        posts = EachAt("live_release__blueprint", "$.settings.posts.path")
+        paths = JsonPathQueryArray("live_release__blueprint", "$.pages[*].path")
+        posts = JsonPathQueryArray("live_release__blueprint", "$.settings.posts.path")
         try:
             with tenancy.context(tenancy.PUBLIC):
                 found = (

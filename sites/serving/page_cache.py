@@ -24,7 +24,7 @@ from core import tenancy
 from core.observability import metrics
 from core.storage import cache
 from sites.blueprint.themes import Theme, icon_colors
-from sites.models import Release, WithOnePage
+from sites.models import BlueprintWithOnePage, Release
 from sites.selectors import PublishedPosts
 from sites.serving import post_pages, rendering
 from sites.serving.host_routing import Route
@@ -219,7 +219,7 @@ def _render(route: Route, release_id: UUID, path: str) -> tuple[str, str, bytes]
             wanted = None if path in route.paths or not path else _wanted(route, path)
             if wanted and not post_pages.is_there(PublishedPosts(route.site_id), wanted):
                 return None
-            blueprint = Release.objects.values_list(WithOnePage("blueprint", path), flat=True).get(
+            blueprint = Release.objects.values_list(BlueprintWithOnePage("blueprint", path), flat=True).get(
                 pk=release_id
             )
             return produce(blueprint, path, wanted, scene)

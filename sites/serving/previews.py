@@ -13,7 +13,7 @@ from core import tenancy
 from sites.blueprint.schema import PostSettings
 from sites.models import Draft, Preview, Release
 from sites.selectors import PublishedPosts
-from sites.services.previews import PREFIX, find_preview
+from sites.services.previews import PREVIEW_PATH_PREFIX, find_preview_by_token
 from sites.serving import page_cache, post_pages, rendering, site_server
 from sites.serving.host_routing import Route
 from sites.serving.page_cache import SAFE, Headers, RenderFailed
@@ -25,19 +25,23 @@ Answer = tuple[str, Headers, bytes]
 
 def serve(environ: Environ, route: Route) -> Answer:
     """A page of a preview. What is not there, expired, revoked or another site's is the same 404."""
-    token, slash, rest = environ["PATH_INFO"].removeprefix(PREFIX).partition("/")
+    token, slash, rest = environ["PATH_INFO"].removeprefix(PREVIEW_PATH_PREFIX).partition("/")
     if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
         return plain("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
     try:
         with tenancy.context(tenancy.SYSTEM):
-            preview = find_preview(token, now=timezone.now())
+            preview = find_preview_by_token(token, now=timezone.now())
             if preview is None or host_of(preview.site.subdomain) != site_server.host_name(
                 environ["HTTP_HOST"]
             ):
                 return plain("404 Not Found", _GONE)
             if rest.startswith("_/a/"):
                 return site_server.serve_picture({**environ, "PATH_INFO": f"/{rest}"}, route)
-            return _show(preview, f"/{rest}", f"{PREFIX}{token}") if slash else _to(f"{PREFIX}{token}/")
+            return (
+                _show(preview, f"/{rest}", f"{PREVIEW_PATH_PREFIX}{token}")
+                if slash
+                else _to(f"{PREVIEW_PATH_PREFIX}{token}/")
+            )
     except ValidationError as error:  # stored by an older version of us, and not valid any more
         raise RenderFailed from error
     finally:

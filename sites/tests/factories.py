@@ -6,7 +6,7 @@ from factory.django import DjangoModelFactory
 from accounts.tests.factories import UserFactory
 from core import tenancy
 from sites.models import Access, Draft, Site
-from sites.services.drafts import compact, keep_revision
+from sites.services.drafts import create_revision, to_compact_json
 
 
 def page(path="/", **overrides):
@@ -36,5 +36,5 @@ class SiteFactory(DjangoModelFactory):
             site = super()._create(model_class, *args, **kwargs)
             Access.objects.create(site=site, user=site.owner, role=Access.Role.OWNER)
             draft = Draft.objects.create(site=site, blueprint=blueprint or document(), author=site.owner)
-            keep_revision(draft, compact(draft.blueprint))
+            create_revision(draft, to_compact_json(draft.blueprint))
         return site

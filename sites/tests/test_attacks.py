@@ -21,7 +21,7 @@ from sites.blueprint import schema
 from sites.blueprint.blocks.fields import MAX_OPEN
 from sites.models import Access, Preview, Revision, Schedule, Site
 from sites.services import drafts, posts, publishing
-from sites.services.members import INVITATIONS_A_DAY
+from sites.services.members import INVITATION_LIMIT_PER_DAY
 from sites.tests.factories import SiteFactory, document, page
 from sites.tests.test_posts import PAST, change, write
 from sites.tests.test_previews import make, path_of
@@ -371,7 +371,7 @@ def test_a_name_that_a_mail_program_may_take_for_a_link_stays_out_of_mails(team,
 @pytest.mark.commits
 def test_invitations_from_two_sites_at_once_stay_within_the_bound(team, monkeypatch):
     monkeypatch.setattr(services.members, "INVITATIONS_A_DAY", 4)
-    assert INVITATIONS_A_DAY > 4
+    assert INVITATION_LIMIT_PER_DAY > 4
     sites = [team.site, SiteFactory(owner=team.owner.user)]
 
     def invite(number):

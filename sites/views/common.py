@@ -11,7 +11,7 @@ from core.http.query_params import text_param
 from core.http.viewsets import ApiViewSet
 from sites.errors import RoleTooLow
 from sites.models import Access, Site, SiteQuerySet
-from sites.services.members import hold_role
+from sites.services.members import lock_role
 from sites.serving.post_pages import MAX_TAG
 
 Role = Access.Role
@@ -23,14 +23,14 @@ DOCUMENT = {
 }
 
 
-def tag(text: str) -> str:
+def tag_param(text: str) -> str:
     """A tag of a post, for a filter. Raises ValueError."""
     if len(text) > MAX_TAG:
         raise ValueError
     return text_param(text)
 
 
-class OfSiteViewSet(ApiViewSet):
+class SiteScopedViewSet(ApiViewSet):
     """What belongs to one site: found through the sites that the caller has a role on.
 
     `needs` says which role each action takes; a site without the role is 403, one without any is 404. A write
@@ -54,7 +54,7 @@ class OfSiteViewSet(ApiViewSet):
         """The site, with the caller's `role` on it. Raises Http404, RoleTooLow."""
         found: Any = get_object_or_404(self.sites(), pk=self.kwargs["pk"])
         if self.request.method not in SAFE_METHODS:
-            found.role = hold_role(found.pk, self.caller.pk, alone=self.alone)
+            found.role = lock_role(found.pk, self.caller.pk, alone=self.alone)
         if not Role(found.role).reaches(needed or self.needs[self.action]):
             raise RoleTooLow
         return found

@@ -19,10 +19,10 @@ from sites.models import Draft, Release, Revision, Site
 from sites.permissions import SITES_READ, SITES_WRITE
 from sites.serializers.drafts import DifferencesSerializer, RevisionSerializer
 from sites.services import drafts
-from sites.services.drafts import find_block, tag_of
-from sites.views.common import DOCUMENT, OfSiteViewSet, Role
+from sites.services.drafts import block_etag, find_block
+from sites.views.common import DOCUMENT, Role, SiteScopedViewSet
 
-PATCH = {
+JSON_PATCH = {
     "type": "array",
     "description": "JSON Patch (RFC 6902).",
     "items": {
@@ -31,14 +31,14 @@ PATCH = {
         "properties": {"op": {"type": "string"}, "path": {"type": "string"}},
     },
 }
-STATES = {
+STATE_NAME = {
     "type": "string",
     "description": "`draft`, `live`, `revision:<id>` or `release:<id>`; the draft if absent.",
 }
-SIDE_FROM, SIDE_TO = (OpenApiParameter(name, STATES) for name in ("from", "to"))
+SIDE_FROM, SIDE_TO = (OpenApiParameter(name, STATE_NAME) for name in ("from", "to"))
 
 
-class BlueprintViewSet(OfSiteViewSet):
+class BlueprintViewSet(SiteScopedViewSet):
     body_limit = schema.MAX_BYTES
     conditional = ("update", "partial_update")
     with_list = ("partial_update",)
@@ -66,7 +66,7 @@ class BlueprintViewSet(OfSiteViewSet):
 
     @extend_schema(
         operation_id="patch_blueprint",
-        request={"application/json-patch+json": PATCH, "application/json": PATCH},
+        request={"application/json-patch+json": JSON_PATCH, "application/json": JSON_PATCH},
         responses={200: DOCUMENT},
     )
     def partial_update(self, request: Request, pk: Any) -> Response:
@@ -78,7 +78,7 @@ class BlueprintViewSet(OfSiteViewSet):
         return versioned(draft.blueprint, draft.version)
 
 
-class BlockViewSet(OfSiteViewSet):
+class BlockViewSet(SiteScopedViewSet):
     """One block of the draft, under a tag of its own: two people on two blocks do not meet."""
 
     body_limit = schema.MAX_PAGE_BYTES
@@ -93,7 +93,7 @@ class BlockViewSet(OfSiteViewSet):
         Its ETag changes with its content and with nothing else.
         """
         found = find_block(Draft.objects.get(site=self.site()).blueprint, block)
-        return tagged(found)
+        return block_response(found)
 
     @extend_schema(
         operation_id="patch_block", request={"application/json": DOCUMENT}, responses={200: DOCUMENT}
@@ -101,16 +101,16 @@ class BlockViewSet(OfSiteViewSet):
     def partial_update(self, request: Request, pk: Any, block: str) -> Response:
         """Merge a patch (RFC 7396) into one block; null takes a value away. The draft's version moves on."""
         wanted = if_match_tag(request)
-        return tagged(
+        return block_response(
             drafts.patch_block(self.site(), block, dict(request.data), actor=self.actor, if_match=wanted)
         )
 
 
-def tagged(block: dict[str, Any]) -> Response:
-    return Response(block, headers={"ETag": f'"{tag_of(block)}"', "Cache-Control": "private, no-cache"})
+def block_response(block: dict[str, Any]) -> Response:
+    return Response(block, headers={"ETag": f'"{block_etag(block)}"', "Cache-Control": "private, no-cache"})
 
 
-class RevisionViewSet(OfSiteViewSet):
+class RevisionViewSet(SiteScopedViewSet):
     serializer_class = RevisionSerializer
     pagination_class = KeysetPagination
     conditional = ("restore",)
@@ -143,7 +143,7 @@ class RevisionViewSet(OfSiteViewSet):
     def compare(self, request: Request, pk: Any) -> Response:
         """What changed between two states of a site: pages and blocks added, removed, moved or changed."""
         site = self.site()
-        before, after = (self.state(site, query_param(request, name, side)) for name in ("from", "to"))
+        before, after = (self.state(site, query_param(request, name, state_param)) for name in ("from", "to"))
         return Response(diff_blueprints(before, after))
 
     def state(self, site: Site, named: tuple[str, UUID | None] | None) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class RevisionViewSet(OfSiteViewSet):
         return cast(dict[str, Any], get_object_or_404(Release, site=site, pk=wanted).blueprint)
 
 
-def side(text: str) -> tuple[str, UUID | None]:
+def state_param(text: str) -> tuple[str, UUID | None]:
     """`draft`, `live`, `revision:<id>` or `release:<id>`. Raises ValueError."""
     kind, _, found = text.partition(":")
     if text in {"draft", "live"}:

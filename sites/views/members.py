@@ -31,12 +31,12 @@ from sites.serializers.members import (
 )
 from sites.serializers.sites import SiteSerializer
 from sites.services import members as members_services
-from sites.views.common import OfSiteViewSet, Role
+from sites.views.common import Role, SiteScopedViewSet
 
 NO_STORE = {"Cache-Control": "no-store"}
 
 
-class MemberViewSet(OfSiteViewSet):
+class MemberViewSet(SiteScopedViewSet):
     """Who works on a site. Only a person changes that, never an API key."""
 
     serializer_class = MemberSerializer
@@ -86,7 +86,7 @@ class MemberViewSet(OfSiteViewSet):
         return versioned(SiteSerializer(site).data, site.version)
 
 
-class InvitationViewSet(OfSiteViewSet):
+class InvitationViewSet(SiteScopedViewSet):
     serializer_class = InvitationSerializer
     pagination_class = KeysetPagination
     needs = {"list": Role.OWNER, "create": Role.OWNER, "destroy": Role.OWNER}
@@ -109,7 +109,7 @@ class InvitationViewSet(OfSiteViewSet):
     def create(self, request: Request, pk: Any) -> Response:
         """Invite somebody by mail, for 7 days. An earlier invitation of the same address ends."""
         given = self.validated(InvitationCreateSerializer)
-        made = members_services.invite(self.site(), actor=self.actor, now=timezone.now(), **given)
+        made = members_services.invite_member(self.site(), actor=self.actor, now=timezone.now(), **given)
         return Response(InvitationSerializer(made).data, status=201)
 
     @extend_schema(operation_id="withdraw_invitation", responses={204: None})
@@ -135,7 +135,7 @@ class InvitationLinkViewSet(ApiViewSet):
     def open(self, request: Request) -> Response:
         """What a mailed link invites to."""
         with tenancy.context(tenancy.SYSTEM):
-            found = members_services.find_invitation(
+            found = members_services.find_invitation_by_token(
                 self.validated(InvitationTokenSerializer)["token"], now=timezone.now()
             )
             return Response(OpenedInvitationSerializer(found).data, headers=NO_STORE)

@@ -25,18 +25,18 @@ from sites.serializers.posts import (
     PostWriteSerializer,
 )
 from sites.services import posts as posts_services
-from sites.views.common import OfSiteViewSet, Role, tag
+from sites.views.common import Role, SiteScopedViewSet, tag_param
 
-STATES = ["draft", "scheduled", "live", "deleted"]
+POST_STATES = ["draft", "scheduled", "live", "deleted"]
 
 
-def state(text: str) -> str:
-    if text not in STATES:
+def post_state_param(text: str) -> str:
+    if text not in POST_STATES:
         raise ValueError
     return text
 
 
-class PostViewSet(OfSiteViewSet):
+class PostViewSet(SiteScopedViewSet):
     serializer_class = PostSerializer
     pagination_class = KeysetPagination
     body_limit = schema.MAX_PAGE_BYTES + 64 * 1024
@@ -72,7 +72,7 @@ class PostViewSet(OfSiteViewSet):
     @extend_schema(
         operation_id="list_posts",
         parameters=[
-            OpenApiParameter("state", {"type": "string", "enum": STATES}),
+            OpenApiParameter("state", {"type": "string", "enum": POST_STATES}),
             OpenApiParameter("tag", str),
             OpenApiParameter("author", UUID),
         ],
@@ -80,13 +80,13 @@ class PostViewSet(OfSiteViewSet):
     )
     def list(self, request: Request, pk: Any) -> Response:
         """The posts of a site without their blocks, newest first; deleted ones only with `state=deleted`."""
-        wanted = query_param(request, "state", state)
+        wanted = query_param(request, "state", post_state_param)
         posts = self.posts(self.site()).defer("blocks")
         posts = posts.deleted() if wanted == "deleted" else posts.alive()
         if wanted in {"draft", "scheduled", "live"}:
             posts = posts.filter(live=wanted == "live")
             posts = posts if wanted == "live" else posts.filter(published_at__isnull=wanted == "draft")
-        if wanted_tag := query_param(request, "tag", tag):
+        if wanted_tag := query_param(request, "tag", tag_param):
             posts = posts.filter(tags__contains=[wanted_tag])
         if author := query_param(request, "author", UUID):
             posts = posts.filter(author=author)

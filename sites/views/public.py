@@ -19,7 +19,7 @@ from core.http.preconditions import matches_if_none_match
 from core.http.query_params import query_param, text_param
 from core.http.viewsets import ApiViewSet
 from core.storage import cache
-from sites.models import Post, Release, Site, WithOnePage
+from sites.models import BlueprintWithOnePage, Post, Release, Site
 from sites.selectors import PublishedPosts
 from sites.serializers.public import (
     PublicPageSerializer,
@@ -30,9 +30,9 @@ from sites.serializers.public import (
 from sites.serving import public_json
 from sites.serving.rendering import renderer_version
 from sites.subdomains import LABEL, address_of, host_of
-from sites.views.common import tag
+from sites.views.common import tag_param
 
-KEPT_SECONDS = 24 * 3600
+CACHE_SECONDS = 24 * 3600
 PATH = OpenApiParameter("path", str, required=True, description="As visitors have it: `/about`.")
 Document = dict[str, Any]
 
@@ -82,12 +82,12 @@ class PublicViewSet(ApiViewSet):
                 pk=site.live_release_id, blueprint__contains={"pages": [{"path": path}]}
             ):  # type: ignore[misc]
                 raise NotFound
-            blueprint = Release.objects.values_list(WithOnePage("blueprint", path), flat=True)
+            blueprint = Release.objects.values_list(BlueprintWithOnePage("blueprint", path), flat=True)
             made = make(blueprint.get(pk=site.live_release_id))  # type: ignore[misc]  # live: it has one
             if made is None:
                 raise NotFound
             body = json.dumps(made, ensure_ascii=False, default=str).encode()
-            cache.set_bytes(str(site.pk), place, body, seconds=KEPT_SECONDS)
+            cache.set_bytes(str(site.pk), place, body, seconds=CACHE_SECONDS)
         if matches_if_none_match(request.headers.get("If-None-Match", ""), etag):
             return Response(status=304, headers=headers)
         return Response(json.loads(body), headers=headers)
@@ -115,7 +115,7 @@ class PublicViewSet(ApiViewSet):
     def list_posts(self, request: Request, host: str) -> Response:
         """Published posts without their blocks, newest first."""
         site = self.found()
-        wanted = query_param(request, "tag", tag)
+        wanted = query_param(request, "tag", tag_param)
         shown = PublishedPosts(site.pk).found(wanted or "")
         answer = self.get_paginated_response(
             [public_json.summary(post) for post in self.paginate_queryset(shown) or []]

@@ -28,12 +28,12 @@ from sites.serializers.publishing import (
 )
 from sites.serializers.sites import SiteSerializer
 from sites.services import drafts, previews, publishing, reviews
-from sites.views.common import DOCUMENT, OfSiteViewSet, Role
+from sites.views.common import DOCUMENT, Role, SiteScopedViewSet
 
-HEAVY = "revision__blueprint"  # up to 10 MiB, and no list shows it
+REVISION_BLUEPRINT = "revision__blueprint"  # up to 10 MiB, and no list shows it
 
 
-class PublishingViewSet(OfSiteViewSet):
+class PublishingViewSet(SiteScopedViewSet):
     serializer_class = ReleaseSerializer
     without_body = ("unpublish",)
     also_conditional = ("publish",)
@@ -48,7 +48,7 @@ class PublishingViewSet(OfSiteViewSet):
         release = publishing.publish_site(
             site, actor=self.actor, if_match=wanted, **self.validated(NoteSerializer)
         )
-        return Response(shown(release, live=release.pk), status=201)
+        return Response(release_data(release, live=release.pk), status=201)
 
     @extend_schema(operation_id="unpublish_site", request=None, responses=SiteSerializer)
     def unpublish(self, request: Request, pk: Any) -> Response:
@@ -59,11 +59,11 @@ class PublishingViewSet(OfSiteViewSet):
         return versioned(SiteSerializer(site).data, site.version)
 
 
-def shown(releases: Any, *, live: Any, many: bool = False) -> Any:
+def release_data(releases: Any, *, live: Any, many: bool = False) -> Any:
     return ReleaseSerializer(releases, many=many, context={"live": live}).data
 
 
-class ReleaseViewSet(OfSiteViewSet):
+class ReleaseViewSet(SiteScopedViewSet):
     serializer_class = ReleaseSerializer
     pagination_class = KeysetPagination
     conditional = ("restore",)
@@ -76,7 +76,7 @@ class ReleaseViewSet(OfSiteViewSet):
         """What was published, newest first."""
         site = self.site()
         page = self.paginate_queryset(Release.objects.filter(site=site).defer("blueprint"))
-        return self.get_paginated_response(shown(page, live=site.live_release_id, many=True))
+        return self.get_paginated_response(release_data(page, live=site.live_release_id, many=True))
 
     @extend_schema(operation_id="restore_release", request=None, responses={200: DOCUMENT})
     def restore(self, request: Request, pk: Any, release: Any) -> Response:
@@ -95,10 +95,12 @@ class ReleaseViewSet(OfSiteViewSet):
         """Show visitors this release again. The draft stays what it is."""
         site = self.site()
         found = get_object_or_404(Release.objects.defer("blueprint"), site=site, pk=release)
-        return Response(shown(publishing.roll_back(site, found, actor=self.actor), live=found.pk))
+        return Response(
+            release_data(publishing.roll_back_to_release(site, found, actor=self.actor), live=found.pk)
+        )
 
 
-class ScheduleViewSet(OfSiteViewSet):
+class ScheduleViewSet(SiteScopedViewSet):
     serializer_class = ScheduleSerializer
     pagination_class = KeysetPagination
     also_conditional = ("create",)
@@ -110,7 +112,7 @@ class ScheduleViewSet(OfSiteViewSet):
     def list(self, request: Request, pk: Any) -> Response:
         """Planned changes, and what became of those of the last month."""
         page = self.paginate_queryset(
-            Schedule.objects.filter(site=self.site()).select_related("revision").defer(HEAVY)
+            Schedule.objects.filter(site=self.site()).select_related("revision").defer(REVISION_BLUEPRINT)
         )
         return self.get_paginated_response(ScheduleSerializer(page, many=True).data)
 
@@ -135,7 +137,7 @@ class ScheduleViewSet(OfSiteViewSet):
         return Response(status=204)
 
 
-class ReviewViewSet(OfSiteViewSet):
+class ReviewViewSet(SiteScopedViewSet):
     serializer_class = ReviewSerializer
     pagination_class = KeysetPagination
     also_conditional = ("create",)
@@ -161,7 +163,7 @@ class ReviewViewSet(OfSiteViewSet):
     def list(self, request: Request, pk: Any) -> Response:
         """What was asked and answered, newest first."""
         page = self.paginate_queryset(
-            Review.objects.filter(site=self.site()).select_related("revision").defer(HEAVY)
+            Review.objects.filter(site=self.site()).select_related("revision").defer(REVISION_BLUEPRINT)
         )
         return self.get_paginated_response(ReviewSerializer(page, many=True).data)
 
@@ -173,7 +175,7 @@ class ReviewViewSet(OfSiteViewSet):
         """
         site = self.site()
         wanted = if_match(request, required=False)
-        review = reviews.ask_for_review(
+        review = reviews.request_review(
             site, actor=self.actor, if_match=wanted, **self.validated(NoteSerializer)
         )
         return Response(ReviewSerializer(review).data, status=201)
@@ -197,7 +199,7 @@ class ReviewViewSet(OfSiteViewSet):
         release = reviews.approve_review(
             self.review(self.site()), actor=self.actor, now=timezone.now(), **comment
         )
-        return Response(shown(release, live=release.pk), status=201)
+        return Response(release_data(release, live=release.pk), status=201)
 
     @extend_schema(operation_id="return_review", request=CommentSerializer, responses=ReviewSerializer)
     def send_back(self, request: Request, pk: Any, review: Any) -> Response:
@@ -209,7 +211,7 @@ class ReviewViewSet(OfSiteViewSet):
         return Response(ReviewSerializer(found).data)
 
 
-class PreviewViewSet(OfSiteViewSet):
+class PreviewViewSet(SiteScopedViewSet):
     serializer_class = PreviewSerializer
     pagination_class = KeysetPagination
     scopes = {"list": SITES_READ, "create": SITES_WRITE, "destroy": SITES_WRITE}

@@ -23,10 +23,10 @@ from sites.serializers.sites import (
     SiteTemplateSerializer,
 )
 from sites.services import sites as sites_services
-from sites.views.common import OfSiteViewSet, Role
+from sites.views.common import Role, SiteScopedViewSet
 
 
-class SiteViewSet(OfSiteViewSet):
+class SiteViewSet(SiteScopedViewSet):
     serializer_class = SiteSerializer
     pagination_class = KeysetPagination
     conditional = ("partial_update", "destroy")

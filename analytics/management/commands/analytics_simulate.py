@@ -12,7 +12,7 @@ from analytics.reports import rollups
 from analytics.reports.time_zones import local_day
 from analytics.simulation import Traffic
 from core import tenancy
-from sites.models import EachAt, Site
+from sites.models import JsonPathQueryArray, Site
 
 
 class Command(BaseCommand):
@@ -40,7 +40,9 @@ class Command(BaseCommand):
         with tenancy.context(tenancy.SYSTEM):
             found = Site.objects.routed().filter(**({"subdomain__in": sites} if sites else {}))
             rows = list(
-                found.values_list("subdomain", "number", EachAt("live_release__blueprint", "$.pages[*].path"))
+                found.values_list(
+                    "subdomain", "number", JsonPathQueryArray("live_release__blueprint", "$.pages[*].path")
+                )
             )
         if missing := sorted(set(sites or []) - {row[0] for row in rows}):
             raise CommandError(f"Not published here: {', '.join(missing)}")
