@@ -5,6 +5,7 @@ class SitesConfig(AppConfig):
     name = "sites"
 
     def ready(self) -> None:
+        """Register the handlers of sites with the site server, the response cache and `core.lifecycle`."""
         from core import lifecycle
         from core.admission import cached_responses
         from sites.services import members, personal_data, posts, sites

@@ -111,7 +111,7 @@ class Routes:
         try:
             with tenancy.context(tenancy.PUBLIC):
                 found = (
-                    Site.objects.routed()
+                    Site.objects.published()
                     .filter(subdomain=subdomain)
                     .values_list("pk", "live_release_id", paths, posts, "posts_version", "number")
                     .first()

@@ -204,7 +204,7 @@ def moved(route: Route, path: str) -> str | None:
         return None
     try:
         with tenancy.context(tenancy.PUBLIC):
-            slug = PublishedPosts(route.site_id).moved(wanted.slug)
+            slug = PublishedPosts(route.site_id).current_slug(wanted.slug)
     finally:
         close_old_connections()
     return post_pages.address(route.posts_path, slug=slug) if slug else None

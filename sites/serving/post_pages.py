@@ -92,7 +92,7 @@ def render_post(blueprint: dict[str, Any], post: Post, scene: rendering.RenderCo
         seo=Seo(description=post.excerpt[:320]),
         blocks=page_model().model_validate(document).blocks,
     )
-    earlier, later = scene.shelf.beside(post) if scene.shelf and post.live else (None, None)
+    earlier, later = scene.shelf.neighbours(post) if scene.shelf and post.live else (None, None)
     return rendering.render(
         "site/post.html", blueprint, page, scene, post=post, earlier=earlier, later=later, heading_block=""
     )

@@ -1,4 +1,4 @@
-"""What the views of sites share: the fence, the site of a route, and the role that an action needs on it."""
+"""The base class of views below a site, which checks the caller's role, and what these views share."""
 
 from typing import Any, ClassVar
 
@@ -24,18 +24,18 @@ DOCUMENT = {
 
 
 def tag_param(text: str) -> str:
-    """A tag of a post, for a filter. Raises ValueError."""
+    """Parse the tag of a post from a query parameter. Raises ValueError."""
     if len(text) > MAX_TAG:
         raise ValueError
     return text_param(text)
 
 
 class SiteScopedViewSet(ApiViewSet):
-    """What belongs to one site: found through the sites that the caller has a role on.
+    """Base class of views of one site, which is found among the sites that the caller has a role on.
 
-    `needs` says which role each action takes; a site without the role is 403, one without any is 404. A write
-    holds the role until it is done, so that whoever takes it away waits, and whoever lost it while waiting is
-    refused; a view that changes roles holds it `alone`.
+    `needs` has the role that each action requires. A lower role is 403, no role on the site is 404. Actions
+    that write lock the caller's role until their transaction ends, so that it cannot be taken away in
+    between. A view that changes roles sets `alone` to lock the role exclusively.
     """
 
     fenced = True
@@ -47,14 +47,18 @@ class SiteScopedViewSet(ApiViewSet):
         return actors.user(self.caller)
 
     def sites(self) -> SiteQuerySet:
-        found: SiteQuerySet = Site.objects.alive().visible_to(self.caller)
-        return found
+        """Return the sites that the caller has a role on, annotated with that `role`."""
+        sites: SiteQuerySet = Site.objects.alive().visible_to(self.caller)
+        return sites
 
-    def site(self, needed: Access.Role | None = None) -> Any:
-        """The site, with the caller's `role` on it. Raises Http404, RoleTooLow."""
-        found: Any = get_object_or_404(self.sites(), pk=self.kwargs["pk"])
+    def site(self, required_role: Access.Role | None = None) -> Any:
+        """Return the site of the URL with the caller's `role` on it. Raises Http404, RoleTooLow.
+
+        The required role is `required_role`, or else that of the current action in `needs`.
+        """
+        site: Any = get_object_or_404(self.sites(), pk=self.kwargs["pk"])
         if self.request.method not in SAFE_METHODS:
-            found.role = lock_role(found.pk, self.caller.pk, alone=self.alone)
-        if not Role(found.role).reaches(needed or self.needs[self.action]):
+            site.role = lock_role(site.pk, self.caller.pk, exclusive=self.alone)
+        if not Role(site.role).at_least(required_role or self.needs[self.action]):
             raise RoleTooLow
-        return found
+        return site

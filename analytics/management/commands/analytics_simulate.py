@@ -38,7 +38,7 @@ class Command(BaseCommand):
                 "This mixes inventions with real visits. Say --i-know if that is what you want."
             )
         with tenancy.context(tenancy.SYSTEM):
-            found = Site.objects.routed().filter(**({"subdomain__in": sites} if sites else {}))
+            found = Site.objects.published().filter(**({"subdomain__in": sites} if sites else {}))
             rows = list(
                 found.values_list(
                     "subdomain", "number", JsonPathQueryArray("live_release__blueprint", "$.pages[*].path")
