@@ -18,7 +18,7 @@ SOON = timedelta(hours=1)
 def everything(team):
     """A site with two releases, a plan, an open review, a preview, an invitation and a live post."""
     for title in ("First", "Second"):
-        team.save(title)
+        team.save_draft(title)
         team.editor.post(team.path("publish"), {"note": title})
     made = [
         team.editor.post(team.path("schedules"), {"at": (timezone.now() + SOON).isoformat()}),

@@ -6,7 +6,7 @@ from sites.tests.visitor import Visitor
 
 @pytest.fixture(autouse=True)
 def mailbox(settings, tmp_path):
-    """Mails become files, as in development."""
+    """Write mails to files instead of sending them. Returns the folder."""
     settings.EMAIL_BACKEND = "core.jobs.mail.FolderBackend"
     settings.MAIL_FOLDER = str(tmp_path / "mail")
     return tmp_path / "mail"

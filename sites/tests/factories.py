@@ -1,4 +1,4 @@
-"""Factories without surprises: they work in context `system` and leave it before the test acts."""
+"""Factories of sites and blueprints. They write in the tenancy context `system` and leave it afterwards."""
 
 import factory
 from factory.django import DjangoModelFactory
