@@ -6,6 +6,7 @@ from typing import Any
 from django.utils import timezone
 
 from audit.models import Entry
+from conftest import Api
 from core import tenancy
 from sites.models import Release, Schedule, Site
 from sites.tests.team import Team
@@ -14,8 +15,13 @@ PAST = "2026-01-02T03:04:05Z"
 ONE_HOUR = timedelta(hours=1)
 
 
-def heading(text: Any, pk: str = "b1") -> dict[str, Any]:
-    return {"id": pk, "type": "heading", "v": 1, "props": {"text": text}}
+def replace_title(title: str) -> dict[str, Any]:
+    """Return a JSON Patch operation that replaces the title of a site."""
+    return {"op": "replace", "path": "/settings/title", "value": title}
+
+
+def patch_blueprint(api: Api, site: Site, *operations: dict[str, Any], **options: Any) -> Any:
+    return api.patch(f"sites/{site.pk}/blueprint", list(operations), **options)
 
 
 def create_post(team: Team, role: str = "editor", **body: Any) -> dict[str, Any]:

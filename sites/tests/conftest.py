@@ -20,3 +20,10 @@ def visitor() -> Visitor:
 @pytest.fixture
 def team(db: None) -> Team:
     return new_team()
+
+
+@pytest.fixture
+def live_team(team: Team) -> Team:
+    """A team whose site is published."""
+    assert team.editor.post(team.path("publish")).status_code == 201
+    return team

@@ -9,10 +9,14 @@ from sites.models import Access, Draft, Site
 from sites.services.drafts import create_revision, to_compact_json
 
 
+def heading_block(pk="b1", text="x"):
+    return {"id": pk, "type": "heading", "v": 1, "props": {"text": text}}
+
+
 def page(path="/", **overrides):
     """A page with one heading."""
     name = path.strip("/").replace("/", "-") or "home"
-    blocks = [{"id": f"{name}-h", "type": "heading", "v": 1, "props": {"text": f"Welcome to {name}"}}]
+    blocks = [heading_block(f"{name}-h", f"Welcome to {name}")]
     return {"id": name, "path": path, "title": name.title(), "blocks": blocks, **overrides}
 
 
