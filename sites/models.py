@@ -10,11 +10,12 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Func, Q, Value
+from django.db.models import F, Q
 
 from audit.subjects import Subject
 from core.ids import uuid7
 from core.models import AliveQuerySet, Job
+from sites.database_functions import NextNumber
 
 
 class HasPrimaryKey(Protocol):
@@ -22,46 +23,6 @@ class HasPrimaryKey(Protocol):
 
     @property
     def pk(self) -> UUID: ...
-
-
-class JsonPathQueryArray(Func):
-    """Every match of an SQL/JSON path in a JSON field, as a list.
-
-    The path becomes part of the SQL text: pass constants only, never input.
-    """
-
-    function = "jsonb_path_query_array"
-    output_field = models.JSONField()
-
-    def __init__(self, field: str, path: str) -> None:
-        super().__init__(F(field), template=f"%(function)s(%(expressions)s, '{path}')")
-
-
-class BlueprintWithOnePage(Func):
-    """A blueprint in which only the page at `path` has its blocks; all pages keep their other properties."""
-
-    function = "sites_with_one_page"
-    output_field = models.JSONField()
-
-    def __init__(self, field: str, path: str) -> None:
-        super().__init__(F(field), Value(path, output_field=models.TextField()))
-
-
-class PageCount(Func):
-    """The number of pages of a blueprint."""
-
-    template = "coalesce(jsonb_array_length(%(expressions)s -> 'pages'), 0)"
-    output_field = models.IntegerField()
-
-
-class NextNumber(Func):
-    """The next value of `Site.number`, from a sequence.
-
-    Tables with billions of rows refer to sites by this number of 4 bytes. It is never shown.
-    """
-
-    template = "nextval('sites_number'::regclass)"
-    output_field = models.IntegerField()
 
 
 class SiteQuerySet(AliveQuerySet["Site"]):
@@ -78,7 +39,7 @@ class SiteQuerySet(AliveQuerySet["Site"]):
 
 
 class Site(models.Model):
-    """A website. Members edit its `draft`, visitors see its `live_release`. `Access` has the members' roles."""
+    """A website. Members edit its `draft`, visitors see its `live_release`."""
 
     class Status(models.TextChoices):
         DRAFT = "draft"
@@ -227,7 +188,7 @@ class Release(models.Model):
 
 
 class Revision(models.Model):
-    """The draft after one save. A database trigger rejects updates; a periodic task thins old revisions out."""
+    """The draft after one save. A database trigger rejects updates; a periodic task deletes old ones."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="revisions")
@@ -397,7 +358,7 @@ class Post(models.Model):
 
     @property
     def byline(self) -> str:
-        """The author's name for visitors; empty when the account is closed. Use `select_related("author")`."""
+        """The author's name for visitors; empty for a closed account. Use `select_related("author")`."""
         return self.author.name if self.author and self.author.deleted_at is None else ""
 
     def as_subject(self) -> Subject:

@@ -13,7 +13,7 @@ from sites.models import FormerSlug, Post, PostQuerySet
 
 @dataclass(frozen=True, slots=True)
 class PublishedPosts:
-    """The published posts of one site, newest first. Each method runs its own queries; creating it runs none."""
+    """The published posts of one site, newest first. Queries run in the methods only."""
 
     site_id: UUID
 

@@ -83,7 +83,13 @@ def patch_block(
         block.update(merged_block)
         return schema.validate(document)
 
-    draft = _update_draft(site, merge_into_document, actor=actor, if_match=IfMatch(None), block=block_id)
+    draft = _update_draft(
+        site,
+        merge_into_document,
+        actor=actor,
+        if_match=IfMatch(None),
+        audit_fields={"block": block_id},
+    )
     return find_block(draft.blueprint, block_id)
 
 
@@ -97,7 +103,13 @@ def restore_blueprint(
 
     Raises Invalid when the stored document is not valid any more, PreconditionFailed.
     """
-    return _update_draft(site, schema.validate(document), actor=actor, if_match=if_match, restored=source)
+    return _update_draft(
+        site,
+        schema.validate(document),
+        actor=actor,
+        if_match=if_match,
+        audit_fields={"restored": source},
+    )
 
 
 def _update_draft(
@@ -106,12 +118,13 @@ def _update_draft(
     *,
     actor: Actor,
     if_match: IfMatch,
-    **audit_fields: Any,
+    audit_fields: dict[str, Any] | None = None,
 ) -> Draft:
     """Lock the draft, store a new blueprint under the next version and create its revision.
 
     `change` is the new blueprint, or a function that returns it from the current one. A blueprint has up to
     10 MiB: it is serialized to JSON once, and the revision is copied from it inside the database.
+    `audit_fields` are added to the audit entry.
 
     Raises PreconditionFailed.
     """
@@ -130,7 +143,7 @@ def _update_draft(
         updated_at=draft.updated_at,
     )
     create_revision(draft, blueprint_json)
-    record("draft.saved", actor=actor, subject=site, version=draft.version, **audit_fields)
+    record("draft.saved", actor=actor, subject=site, version=draft.version, **(audit_fields or {}))
     return draft
 
 

@@ -178,7 +178,7 @@ def accept_invitation(token: str, *, actor: Actor, now: datetime) -> tuple[Site,
 
 
 def _lock_active_user(user_id: UUID) -> User:
-    """Return the user, locked until the transaction ends. Raises NotFound for a closed or disabled account."""
+    """Return the user, locked until the transaction ends. Raises NotFound unless the account is active."""
     user = (
         User.objects.alive()
         .select_for_update(no_key=True, of=("self",))

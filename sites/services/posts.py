@@ -14,8 +14,9 @@ from core import tenancy
 from core.errors import FieldProblem, Invalid
 from core.http.preconditions import IfMatch
 from sites.blueprint import schema
+from sites.database_functions import JsonPathQueryArray
 from sites.errors import NotDeleted, RoleTooLow, SlugTaken, TooManyPosts
-from sites.models import Access, Draft, FormerSlug, JsonPathQueryArray, Post, Site
+from sites.models import Access, Draft, FormerSlug, Post, Site
 from sites.services.sites import lock_site
 from sites.serving import change_stream
 from sites.subdomains import host_of

@@ -28,7 +28,7 @@ def create_preview(
     revision: Revision | None = None,
     post: Post | None = None,
 ) -> Preview:
-    """Create a link to one revision or one post, or to the draft in its current state when both are None.
+    """Create a link to one revision or one post, or to the draft in its current state when neither is passed.
 
     The actor is a user: the link stops working when this user loses the right to create it.
 

@@ -18,6 +18,7 @@ from core.errors import DomainError, NotFound
 from core.http.preconditions import IfMatch
 from core.jobs import queue
 from core.models import Job
+from sites.database_functions import PageCount
 from sites.errors import (
     AuthorGone,
     NotPublished,
@@ -29,7 +30,7 @@ from sites.errors import (
     TimePassed,
     TooManySchedules,
 )
-from sites.models import Draft, PageCount, Release, Revision, Schedule, Site
+from sites.models import Draft, Release, Revision, Schedule, Site
 from sites.services.posts import publish_due_posts
 from sites.services.sites import invalidate_site_responses, lock_site
 from sites.serving import change_stream
@@ -70,7 +71,7 @@ def create_release(
     actor: Actor,
     author_id: UUID | None,
     note: str,
-    **audit_fields: Any,
+    audit_fields: dict[str, Any] | None = None,
 ) -> Release:
     """Create the next release from the blueprint of `source` and make it the live one. `site` is locked.
 
@@ -91,7 +92,7 @@ def create_release(
         cursor.execute(insert_release, parameters)
     site.next_release = release.number + 1
     _set_live_release(site, release)
-    record("site.published", actor=actor, subject=site, release=release.number, **audit_fields)
+    record("site.published", actor=actor, subject=site, release=release.number, **(audit_fields or {}))
     return release
 
 
@@ -128,7 +129,7 @@ def _set_live_release(site: Site, release: Release) -> None:
 
 
 @transaction.atomic
-def unpublish_site(site: Site, *, actor: Actor, **audit_fields: Any) -> Site:
+def unpublish_site(site: Site, *, actor: Actor, audit_fields: dict[str, Any] | None = None) -> Site:
     """Stop showing a site to visitors. Its releases stay. Raises NotPublished.
 
     `audit_fields` are added to the audit entry.
@@ -140,7 +141,7 @@ def unpublish_site(site: Site, *, actor: Actor, **audit_fields: Any) -> Site:
     site.live_release = None
     site.version = site.version + 1
     site.save(update_fields=["status", "live_release", "version", "updated_at"])
-    record("site.unpublished", actor=actor, subject=site, **audit_fields)
+    record("site.unpublished", actor=actor, subject=site, **(audit_fields or {}))
     change_stream.announce(site, host_of(site.subdomain))
     invalidate_site_responses(site)
     return site
@@ -258,7 +259,7 @@ def _apply_schedule(site: Site | None, schedule: Schedule) -> None:
     if Release.objects.filter(site=site, created_at__gt=schedule.at).exists():
         raise Overtaken
     if schedule.act == Schedule.Act.UNPUBLISH:
-        unpublish_site(site, actor=SYSTEM, schedule=schedule.pk)
+        unpublish_site(site, actor=SYSTEM, audit_fields={"schedule": schedule.pk})
         return
     assert schedule.revision is not None
     create_release(
@@ -267,7 +268,7 @@ def _apply_schedule(site: Site | None, schedule: Schedule) -> None:
         actor=SYSTEM,
         author_id=schedule.author_id,
         note=schedule.note,
-        schedule=schedule.pk,
+        audit_fields={"schedule": schedule.pk},
     )
 
 

@@ -59,7 +59,12 @@ def approve_review(review: Review, *, actor: Actor, now: datetime, comment: str 
     review = _lock_open_review(review)
     assert review.revision is not None
     release = create_release(
-        site, review.revision, actor=actor, author_id=actor.id, note=review.note, review=review.pk
+        site,
+        review.revision,
+        actor=actor,
+        author_id=actor.id,
+        note=review.note,
+        audit_fields={"review": review.pk},
     )
     _close_review(review, Review.State.APPROVED, actor=actor, now=now, comment=comment)
     _mail_author(review, site, actor=actor)

@@ -19,7 +19,8 @@ from redis import Redis
 from core import tenancy
 from core.storage import redis
 from sites.blueprint.schema import PostSettings
-from sites.models import JsonPathQueryArray, Site
+from sites.database_functions import JsonPathQueryArray
+from sites.models import Site
 from sites.serving.change_stream import STREAM
 from sites.subdomains import address_of
 

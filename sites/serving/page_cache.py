@@ -24,7 +24,8 @@ from core import tenancy
 from core.observability import metrics
 from core.storage import cache
 from sites.blueprint.themes import Theme, icon_colors
-from sites.models import BlueprintWithOnePage, Release
+from sites.database_functions import BlueprintWithOnePage
+from sites.models import Release
 from sites.selectors import PublishedPosts
 from sites.serving import post_pages, rendering
 from sites.serving.host_routing import Route

@@ -28,7 +28,7 @@ CHANGES = {
 
 def test_retrieve_site_is_cached_until_the_site_changes(api, site, django_assert_num_queries):
     address = f"sites/{site.pk}"
-    api.get("config")  # the first request loads the rate-limit script
+    api.get("config")  # the first request fills the empty Redis
     cold = api.get(address)
 
     with django_assert_num_queries(0):
@@ -46,7 +46,7 @@ def test_retrieve_site_is_cached_until_the_site_changes(api, site, django_assert
 
 
 def test_cached_responses_are_separate_for_each_user(api, other, site, django_assert_num_queries):
-    api.get("config")  # the first request loads the rate-limit script
+    api.get("config")  # the first request fills the empty Redis
     for path in (f"sites/{site.pk}", "sites"):
         assert api.get(path).status_code == 200
         with django_assert_num_queries(0):
@@ -85,7 +85,7 @@ def test_invalidate_site_responses_follows_every_change_of_a_site(api, site, cha
 
 def test_cached_responses_do_not_include_errors(api):
     address = f"sites/{uuid4()}"
-    api.get("config")  # the first request loads the rate-limit script
+    api.get("config")  # the first request fills the empty Redis
 
     responses = [api.get(address) for _ in range(2)]
 
@@ -95,7 +95,7 @@ def test_cached_responses_do_not_include_errors(api):
 
 
 def test_cached_responses_keep_their_headers(api, site):
-    api.get("config")  # the first request loads the rate-limit script
+    api.get("config")  # the first request fills the empty Redis
     names = ("RateLimit-Limit", "Cache-Control", "ETag", "Content-Type")
 
     cold, warm = (api.get(f"sites/{site.pk}") for _ in range(2))

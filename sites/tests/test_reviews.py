@@ -37,9 +37,9 @@ def test_approve_review_publishes_the_reviewed_revision(team):
     team.save_draft("Not asked")
 
     assert team.author.post(team.path(f"reviews/{review}/approve"), {}).status_code == 403
-    approve = team.editor.post(team.path(f"reviews/{review}/approve"), {"comment": "Lovely"})
+    response = team.editor.post(team.path(f"reviews/{review}/approve"), {"comment": "Lovely"})
 
-    assert (approve.status_code, live_title_and_release_count(team)) == (201, ("Asked", 1))
+    assert (response.status_code, live_title_and_release_count(team)) == (201, ("Asked", 1))
     listed = team.viewer.get(team.path("reviews")).json()["results"][0]
     assert (listed["state"], listed["comment"], listed["editor"]) == (
         "approved",
@@ -59,9 +59,9 @@ def test_return_review_needs_a_comment_and_publishes_nothing(team):
     review = request_review(team).json()["id"]
 
     assert team.editor.post(team.path(f"reviews/{review}/return"), {}).status_code == 400
-    approve = team.editor.post(team.path(f"reviews/{review}/return"), {"comment": "The prices are old"})
+    response = team.editor.post(team.path(f"reviews/{review}/return"), {"comment": "The prices are old"})
 
-    assert (approve.json()["state"], live_title_and_release_count(team)) == ("returned", (None, 0))
+    assert (response.json()["state"], live_title_and_release_count(team)) == ("returned", (None, 0))
     assert "Your draft came back" in mails_to(team.author.user.email)[0]
     for verb in ("return", "approve"):
         again = team.editor.post(team.path(f"reviews/{review}/{verb}"), {"comment": "x"})

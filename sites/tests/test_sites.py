@@ -202,7 +202,7 @@ def test_restore_site_undoes_delete_site(api, site):
 @pytest.mark.commits
 def test_list_sites_runs_one_query_in_its_context(api, rows, django_assert_num_queries):
     SiteFactory.create_batch(rows, owner=api.user)
-    api.get("config")  # the first request finds Redis empty and fills it
+    api.get("config")  # the first request fills the empty Redis
 
     with django_assert_num_queries(4):  # BEGIN, the context, the list, COMMIT
         assert len(api.get("sites").json()["results"]) == rows

@@ -22,7 +22,8 @@ from core.http.preconditions import matches_if_none_match
 from core.http.query_params import query_param, text_param
 from core.http.viewsets import ApiViewSet
 from core.storage import cache
-from sites.models import BlueprintWithOnePage, Release, Site
+from sites.database_functions import BlueprintWithOnePage
+from sites.models import Release, Site
 from sites.selectors import PublishedPosts
 from sites.serializers.public import (
     PublicPageSerializer,

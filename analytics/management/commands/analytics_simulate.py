@@ -12,7 +12,8 @@ from analytics.reports import rollups
 from analytics.reports.time_zones import local_day
 from analytics.simulation import Traffic
 from core import tenancy
-from sites.models import JsonPathQueryArray, Site
+from sites.database_functions import JsonPathQueryArray
+from sites.models import Site
 
 
 class Command(BaseCommand):
