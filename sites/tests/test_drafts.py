@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connections
-from hypothesis import etag
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core import tenancy
@@ -171,14 +171,14 @@ def test_patch_block_keeps_every_change_of_twenty_parallel_clients(api, site):
 
 @pytest.mark.commits
 def test_patch_blueprint_accepts_one_of_twenty_parallel_clients(api, site):
-    def add_block(number):
+    def change_title(number):
         try:
             return patch_blueprint(api, site, replace_title(f"by {number}"), if_match=1).status_code
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(8) as pool:
-        assert sorted(pool.map(add_block, range(20))) == [200] + [412] * 19
+        assert sorted(pool.map(change_title, range(20))) == [200] + [412] * 19
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_patch_block_needs_the_strong_etag_of_an_existing_block(api, site):
     assert api.patch(f"sites/{site.pk}/blocks/none", {}, if_match="*").status_code == 404
 
 
-@etag(
+@given(
     st.recursive(
         st.none() | st.integers() | st.text(max_size=3),
         lambda inner: st.dictionaries(st.text(max_size=2), inner, max_size=3) | st.lists(inner, max_size=2),

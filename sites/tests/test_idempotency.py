@@ -14,15 +14,9 @@ from rest_framework.request import Request
 from core.http import idempotency
 from core.http.json_parser import StrictJSONParser
 from core.models import StoredAnswer
-from sites.tests.factories import SiteFactory
 
 pytestmark = pytest.mark.django_db
 SITE = {"name": "My site", "subdomain": "my-site"}
-
-
-@pytest.fixture
-def site(api):
-    return SiteFactory(owner=api.user)
 
 
 @pytest.mark.commits
