@@ -8,6 +8,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.http.action_policy import action_policy
 from core.http.json_parser import StrictJSONParser, StrictPatchParser
 from core.http.pagination import KeysetPagination
 from core.http.preconditions import if_match, if_match_tag
@@ -20,7 +21,7 @@ from sites.permissions import SITES_READ, SITES_WRITE
 from sites.serializers.drafts import DifferencesSerializer, RevisionSerializer
 from sites.services import drafts
 from sites.services.drafts import block_etag, find_block
-from sites.views.common import DOCUMENT, Role, SiteScopedViewSet
+from sites.viewsets import DOCUMENT, Role, SiteScopedViewSet
 
 JSON_PATCH = {
     "type": "array",
@@ -39,19 +40,17 @@ COMPARE_PARAMETERS = [OpenApiParameter("from", STATE_NAME), OpenApiParameter("to
 
 
 class BlueprintViewSet(SiteScopedViewSet):
-    body_limit = schema.MAX_BYTES
-    conditional = ("update", "partial_update")
-    with_list = ("partial_update",)
+    max_body_bytes = schema.MAX_BYTES
     parser_classes = (StrictJSONParser, StrictPatchParser)
-    scopes = {"retrieve": SITES_READ, "update": SITES_WRITE, "partial_update": SITES_WRITE}
-    needs = {"retrieve": Role.VIEWER, "update": Role.AUTHOR, "partial_update": Role.AUTHOR}
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="blueprint", responses={200: DOCUMENT})
     def retrieve(self, request: Request, pk: Any) -> Response:
         """Return the draft's blueprint. The ETag is its version."""
         draft = Draft.objects.get(site=self.site())
         return versioned(draft.blueprint, draft.version)
 
+    @action_policy(scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=True, impersonation=True)
     @extend_schema(
         operation_id="save_blueprint", request={"application/json": DOCUMENT}, responses={200: DOCUMENT}
     )
@@ -65,6 +64,14 @@ class BlueprintViewSet(SiteScopedViewSet):
         draft = drafts.save_draft(self.site(), request.data, actor=self.actor, if_match=precondition)
         return versioned(draft.blueprint, draft.version)
 
+    @action_policy(
+        scope=SITES_WRITE,
+        role=Role.AUTHOR,
+        recent_proof=False,
+        if_match=True,
+        impersonation=True,
+        body="list",
+    )
     @extend_schema(
         operation_id="patch_blueprint",
         request={"application/json-patch+json": JSON_PATCH, "application/json": JSON_PATCH},
@@ -81,13 +88,11 @@ class BlueprintViewSet(SiteScopedViewSet):
 
 
 class BlockViewSet(SiteScopedViewSet):
-    """One block of the draft, with its own ETag, so that two people can edit two blocks at once."""
+    """One block of the draft. It has its own ETag, so that two people can edit two blocks at the same time."""
 
-    body_limit = schema.MAX_PAGE_BYTES
-    conditional = ("partial_update",)
-    scopes = {"retrieve": SITES_READ, "partial_update": SITES_WRITE}
-    needs = {"retrieve": Role.VIEWER, "partial_update": Role.AUTHOR}
+    max_body_bytes = schema.MAX_PAGE_BYTES
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="block", responses={200: DOCUMENT})
     def retrieve(self, request: Request, pk: Any, block: str) -> Response:
         """Return one block of the draft, at any depth of any page.
@@ -97,6 +102,7 @@ class BlockViewSet(SiteScopedViewSet):
         draft = Draft.objects.get(site=self.site())
         return block_response(find_block(draft.blueprint, block))
 
+    @action_policy(scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=True, impersonation=True)
     @extend_schema(
         operation_id="patch_block", request={"application/json": DOCUMENT}, responses={200: DOCUMENT}
     )
@@ -120,22 +126,28 @@ def block_response(block: dict[str, Any]) -> Response:
 class RevisionViewSet(SiteScopedViewSet):
     serializer_class = RevisionSerializer
     pagination_class = KeysetPagination
-    conditional = ("restore",)
-    without_body = ("restore",)
-    scopes = {"list": SITES_READ, "retrieve": SITES_READ, "compare": SITES_READ, "restore": SITES_WRITE}
-    needs = {"list": Role.VIEWER, "retrieve": Role.VIEWER, "compare": Role.VIEWER, "restore": Role.AUTHOR}
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_revisions", responses=RevisionSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """List the saves of the draft, newest first. Older ones are kept hourly, daily, then weekly."""
         page = self.paginate_queryset(Revision.objects.filter(site=self.site()).defer("blueprint"))
         return self.get_paginated_response(RevisionSerializer(page, many=True).data)
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="revision", responses={200: DOCUMENT})
     def retrieve(self, request: Request, pk: Any, revision: Any) -> Response:
         """Return the blueprint of one revision."""
         return Response(get_object_or_404(Revision, site=self.site(), pk=revision).blueprint)
 
+    @action_policy(
+        scope=SITES_WRITE,
+        role=Role.AUTHOR,
+        recent_proof=False,
+        if_match=True,
+        impersonation=True,
+        body="none",
+    )
     @extend_schema(operation_id="restore_revision", request=None, responses={200: DOCUMENT})
     def restore(self, request: Request, pk: Any, revision: Any) -> Response:
         """Replace the draft with this revision. This is a new save, so the current draft stays a revision."""
@@ -151,6 +163,7 @@ class RevisionViewSet(SiteScopedViewSet):
         )
         return versioned(draft.blueprint, draft.version)
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="compare", parameters=COMPARE_PARAMETERS, responses=DifferencesSerializer)
     def compare(self, request: Request, pk: Any) -> Response:
         """Compare two states of a site: pages and blocks that were added, removed, moved or changed."""

@@ -6,14 +6,13 @@ from uuid import UUID
 from django.db.models import F
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
-from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import User
-from accounts.permissions import RecentProof
 from audit import actors
 from core import tenancy
+from core.http.action_policy import ANONYMOUS, SIGNED_IN, action_policy
 from core.http.pagination import KeysetPagination
 from core.http.responses import versioned
 from core.http.viewsets import ApiViewSet
@@ -31,7 +30,7 @@ from sites.serializers.members import (
 )
 from sites.serializers.sites import SiteSerializer
 from sites.services import members as members_services
-from sites.views.common import Role, SiteScopedViewSet
+from sites.viewsets import Role, SiteScopedViewSet
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -41,29 +40,21 @@ class MemberViewSet(SiteScopedViewSet):
 
     serializer_class = MemberSerializer
     pagination_class = KeysetPagination
-    permission_classes = (IsAuthenticated, RecentProof)
-    sensitive = ("transfer",)
-    private = ("partial_update", "destroy")
-    alone = True
-    scopes = {"list": SITES_READ}
-    needs = {
-        "list": Role.VIEWER,
-        "partial_update": Role.OWNER,
-        "destroy": Role.VIEWER,
-        "transfer": Role.OWNER,
-    }
+    locks_roles = True
 
     def members(self, site: Site) -> Any:
         """Return the members as users, annotated with `role` and `since`."""
         users = User.objects.alive().filter(site_access__site=site)
         return users.annotate(role=F("site_access__role"), since=F("site_access__created_at"))
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_members", responses=MemberSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """List the members of a site with their roles."""
         page = self.paginate_queryset(self.members(self.site()))
         return self.get_paginated_response(MemberSerializer(page, many=True).data)
 
+    @action_policy(scope=None, role=Role.OWNER, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="change_member", request=RoleSerializer, responses=MemberSerializer)
     def partial_update(self, request: Request, pk: Any, member: UUID) -> Response:
         """Give a member another role. The owner's role changes only when the site is transferred."""
@@ -71,6 +62,7 @@ class MemberViewSet(SiteScopedViewSet):
         members_services.change_role(site, member, self.validated(RoleSerializer)["role"], actor=self.actor)
         return Response(MemberSerializer(self.members(site).get(pk=member)).data)
 
+    @action_policy(scope=None, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="remove_member", responses={204: None})
     def destroy(self, request: Request, pk: Any, member: UUID) -> Response:
         """Remove a member, or leave a site yourself."""
@@ -78,6 +70,7 @@ class MemberViewSet(SiteScopedViewSet):
         members_services.remove_member(site, member, actor=self.actor)
         return Response(status=204)
 
+    @action_policy(scope=None, role=Role.OWNER, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="transfer_site", request=TransferSerializer, responses=SiteSerializer)
     def transfer(self, request: Request, pk: Any) -> Response:
         """Transfer the site to another member. You become an editor. Needs a recent proof of identity."""
@@ -90,18 +83,18 @@ class MemberViewSet(SiteScopedViewSet):
 class InvitationViewSet(SiteScopedViewSet):
     serializer_class = InvitationSerializer
     pagination_class = KeysetPagination
-    needs = {"list": Role.OWNER, "create": Role.OWNER, "destroy": Role.OWNER}
-    private = ("create", "destroy")
 
     def open_invitations(self) -> Any:
         return Invitation.objects.filter(site=self.site(), used_at=None, expires_at__gt=timezone.now())
 
+    @action_policy(scope=None, role=Role.OWNER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_invitations", responses=InvitationSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """List the invitations that can still be accepted, newest first."""
         page = self.paginate_queryset(self.open_invitations())
         return self.get_paginated_response(InvitationSerializer(page, many=True).data)
 
+    @action_policy(scope=None, role=Role.OWNER, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="invite_member",
         request=InvitationCreateSerializer,
@@ -115,6 +108,7 @@ class InvitationViewSet(SiteScopedViewSet):
         )
         return Response(InvitationSerializer(invitation).data, status=201)
 
+    @action_policy(scope=None, role=Role.OWNER, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="withdraw_invitation", responses={204: None})
     def destroy(self, request: Request, pk: Any, invitation: UUID) -> Response:
         """Withdraw an invitation. The link in the mail stops working."""
@@ -126,9 +120,9 @@ class InvitationViewSet(SiteScopedViewSet):
 class InvitationLinkViewSet(ApiViewSet):
     """Shows an invitation to the person who has the mailed token. Tokens are sent in request bodies only."""
 
-    permission_classes = (AllowAny,)
     serializer_class = InvitationTokenSerializer
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="open_invitation",
         request=InvitationTokenSerializer,
@@ -147,6 +141,7 @@ class InvitationLinkViewSet(ApiViewSet):
 class JoinViewSet(ApiViewSet):
     serializer_class = InvitationTokenSerializer
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="accept_invitation", request=InvitationTokenSerializer, responses=JoinedSerializer
     )

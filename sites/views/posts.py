@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core.errors import ScopeMissing
+from core.http.action_policy import action_policy
 from core.http.pagination import KeysetPagination, Ordering
 from core.http.preconditions import if_match
 from core.http.query_params import query_param
@@ -25,7 +26,7 @@ from sites.serializers.posts import (
     PostWriteSerializer,
 )
 from sites.services import posts as posts_services
-from sites.views.common import Role, SiteScopedViewSet, tag_param
+from sites.viewsets import Role, SiteScopedViewSet, tag_param
 
 POST_STATES = ["draft", "scheduled", "live", "deleted"]
 
@@ -40,27 +41,9 @@ def post_state_param(text: str) -> str:
 class PostViewSet(SiteScopedViewSet):
     serializer_class = PostSerializer
     pagination_class = KeysetPagination
-    body_limit = schema.MAX_PAGE_BYTES + 64 * 1024
-    conditional = ("partial_update", "destroy")
-    without_body = ("restore",)
+    max_body_bytes = schema.MAX_PAGE_BYTES + 64 * 1024
     filters = ("state", "tag", "author")
     orderings = {"title": Ordering(F("title"), str)}
-    scopes = {
-        "list": SITES_READ,
-        "retrieve": SITES_READ,
-        "create": SITES_WRITE,
-        "partial_update": SITES_WRITE,
-        "destroy": SITES_WRITE,
-        "restore": SITES_WRITE,
-    }
-    needs = {
-        "list": Role.VIEWER,
-        "retrieve": Role.VIEWER,
-        "create": Role.AUTHOR,
-        "partial_update": Role.AUTHOR,
-        "destroy": Role.AUTHOR,
-        "restore": Role.AUTHOR,
-    }
 
     def posts(self, site: Site) -> PostQuerySet:
         posts: PostQuerySet = Post.objects.filter(site=site).select_related("site")
@@ -71,6 +54,7 @@ class PostViewSet(SiteScopedViewSet):
         posts = self.posts(site).deleted() if self.action == "restore" else self.posts(site).alive()
         return get_object_or_404(posts, pk=self.kwargs["post_id"])
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="list_posts",
         parameters=[
@@ -98,6 +82,9 @@ class PostViewSet(SiteScopedViewSet):
             posts = posts.filter(author=author)
         return self.get_paginated_response(PostListSerializer(self.paginate_queryset(posts), many=True).data)
 
+    @action_policy(
+        scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="create_post", request=PostCreateSerializer, responses={201: PostSerializer})
     def create(self, request: Request, pk: Any) -> Response:
         """Create a post. Visitors see it from `published_at` on; without one it is a draft."""
@@ -110,12 +97,14 @@ class PostViewSet(SiteScopedViewSet):
         headers = {"Location": f"/api/v1/sites/{site.pk}/posts/{post.pk}"}
         return versioned(PostSerializer(post).data, post.version, status=201, headers=headers)
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="post", responses=PostSerializer)
     def retrieve(self, request: Request, pk: Any, post_id: Any) -> Response:
         """Return one post with its blocks."""
         post = self.post_of(self.site())
         return versioned(PostSerializer(post).data, post.version)
 
+    @action_policy(scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=True, impersonation=True)
     @extend_schema(
         operation_id="change_post", request=PostWriteSerializer(partial=True), responses=PostSerializer
     )
@@ -138,6 +127,7 @@ class PostViewSet(SiteScopedViewSet):
         )
         return versioned(PostSerializer(post).data, post.version)
 
+    @action_policy(scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=True, impersonation=True)
     @extend_schema(operation_id="delete_post", responses={204: None})
     def destroy(self, request: Request, pk: Any, post_id: Any) -> Response:
         """Delete a post. It can be restored for 30 days."""
@@ -153,6 +143,14 @@ class PostViewSet(SiteScopedViewSet):
         )
         return Response(status=204)
 
+    @action_policy(
+        scope=SITES_WRITE,
+        role=Role.AUTHOR,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        body="none",
+    )
     @extend_schema(operation_id="restore_post", request=None, responses=PostSerializer)
     def restore(self, request: Request, pk: Any, post_id: Any) -> Response:
         """Restore a deleted post. It is published again if it was."""

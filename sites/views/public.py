@@ -11,12 +11,12 @@ from typing import Any
 
 from django.db.models import F
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core import tenancy
 from core.errors import NotFound
+from core.http.action_policy import ANONYMOUS, action_policy
 from core.http.pagination import KeysetPagination, Ordering
 from core.http.preconditions import matches_if_none_match
 from core.http.query_params import query_param, text_param
@@ -34,7 +34,7 @@ from sites.serializers.public import (
 from sites.serving import public_json
 from sites.serving.rendering import renderer_version
 from sites.subdomains import LABEL, address_of, host_of
-from sites.views.common import tag_param
+from sites.viewsets import tag_param
 
 CACHE_SECONDS = 24 * 3600
 REVALIDATE = "public, max-age=0, must-revalidate"
@@ -52,7 +52,6 @@ class PublicViewSet(ApiViewSet):
     changes.
     """
 
-    permission_classes = (AllowAny,)
     pagination_class = KeysetPagination
     filters = ("tag",)
     order = Ordering(F("published_at"), datetime)
@@ -109,12 +108,14 @@ class PublicViewSet(ApiViewSet):
             raise NotFound
         return document
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="public_site", responses=PublicSiteSerializer, auth=[])
     def retrieve(self, request: Request, host: str) -> Response:
         """Return a published site: settings, theme, navigation, and its pages without their blocks."""
         site = self.site()
         return self._cached_response(request, site, lambda blueprint: public_json.site(blueprint, site))
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="public_page", parameters=[PATH], responses=PublicPageSerializer, auth=[])
     def retrieve_page(self, request: Request, host: str) -> Response:
         """Return one published page with its blocks and the URLs of its pictures."""
@@ -125,6 +126,7 @@ class PublicViewSet(ApiViewSet):
             request, site, lambda blueprint: public_json.page(blueprint, path, base_url), path
         )
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="public_posts",
         parameters=[OpenApiParameter("tag", str)],
@@ -139,6 +141,7 @@ class PublicViewSet(ApiViewSet):
         response = self.get_paginated_response([public_json.summary(post) for post in posts or []])
         return self._conditional_response(request, response.data)
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="public_post", responses={200: PublicPostSerializer, 301: None}, auth=[])
     def retrieve_post(self, request: Request, host: str, slug: str) -> Response:
         """Return one published post. A former slug redirects to the current one."""

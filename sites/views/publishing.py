@@ -9,6 +9,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.http.action_policy import OPTIONAL, action_policy
 from core.http.pagination import KeysetPagination
 from core.http.preconditions import if_match
 from core.http.responses import versioned
@@ -28,18 +29,17 @@ from sites.serializers.publishing import (
 )
 from sites.serializers.sites import SiteSerializer
 from sites.services import drafts, previews, publishing, reviews
-from sites.views.common import DOCUMENT, Role, SiteScopedViewSet
+from sites.viewsets import DOCUMENT, Role, SiteScopedViewSet
 
 REVISION_BLUEPRINT = "revision__blueprint"  # deferred in lists: it has up to 10 MiB and is not shown
 
 
 class PublishingViewSet(SiteScopedViewSet):
     serializer_class = ReleaseSerializer
-    without_body = ("unpublish",)
-    also_conditional = ("publish",)
-    scopes = {"publish": SITES_PUBLISH, "unpublish": SITES_PUBLISH}
-    needs = {"publish": Role.EDITOR, "unpublish": Role.EDITOR}
 
+    @action_policy(
+        scope=SITES_PUBLISH, role=Role.EDITOR, recent_proof=False, if_match=OPTIONAL, impersonation=True
+    )
     @extend_schema(operation_id="publish_site", request=NoteSerializer, responses={201: ReleaseSerializer})
     def publish(self, request: Request, pk: Any) -> Response:
         """Publish the draft. With If-Match: only if the draft still has that version."""
@@ -50,6 +50,14 @@ class PublishingViewSet(SiteScopedViewSet):
         )
         return Response(release_data(release, live=release.pk), status=201)
 
+    @action_policy(
+        scope=SITES_PUBLISH,
+        role=Role.EDITOR,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        body="none",
+    )
     @extend_schema(operation_id="unpublish_site", request=None, responses=SiteSerializer)
     def unpublish(self, request: Request, pk: Any) -> Response:
         """Unpublish a site. Visitors do not see it any more; its releases stay."""
@@ -67,11 +75,8 @@ def release_data(releases: Any, *, live: Any, many: bool = False) -> Any:
 class ReleaseViewSet(SiteScopedViewSet):
     serializer_class = ReleaseSerializer
     pagination_class = KeysetPagination
-    conditional = ("restore",)
-    without_body = ("restore", "publish")
-    scopes = {"list": SITES_READ, "restore": SITES_WRITE, "publish": SITES_PUBLISH}
-    needs = {"list": Role.VIEWER, "restore": Role.AUTHOR, "publish": Role.EDITOR}
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_releases", responses=ReleaseSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """List the releases, newest first."""
@@ -79,6 +84,14 @@ class ReleaseViewSet(SiteScopedViewSet):
         page = self.paginate_queryset(Release.objects.filter(site=site).defer("blueprint"))
         return self.get_paginated_response(release_data(page, live=site.live_release_id, many=True))
 
+    @action_policy(
+        scope=SITES_WRITE,
+        role=Role.AUTHOR,
+        recent_proof=False,
+        if_match=True,
+        impersonation=True,
+        body="none",
+    )
     @extend_schema(operation_id="restore_release", request=None, responses={200: DOCUMENT})
     def restore(self, request: Request, pk: Any, release: Any) -> Response:
         """Replace the draft with the blueprint of this release. Visitors see it after the next publish."""
@@ -94,6 +107,14 @@ class ReleaseViewSet(SiteScopedViewSet):
         )
         return versioned(draft.blueprint, draft.version)
 
+    @action_policy(
+        scope=SITES_PUBLISH,
+        role=Role.EDITOR,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        body="none",
+    )
     @extend_schema(operation_id="roll_back_to_release", request=None, responses=ReleaseSerializer)
     def publish(self, request: Request, pk: Any, release: Any) -> Response:
         """Show visitors this release again. The draft does not change."""
@@ -106,11 +127,8 @@ class ReleaseViewSet(SiteScopedViewSet):
 class ScheduleViewSet(SiteScopedViewSet):
     serializer_class = ScheduleSerializer
     pagination_class = KeysetPagination
-    also_conditional = ("create",)
-    scopes = {"list": SITES_READ, "create": SITES_PUBLISH, "destroy": SITES_PUBLISH}
-    needs = {"list": Role.VIEWER, "create": Role.EDITOR, "destroy": Role.EDITOR}
-    private = ("create",)  # the change would happen after the impersonation has ended
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_schedules", responses=ScheduleSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """List the scheduled changes, with the finished ones of the last 30 days."""
@@ -119,6 +137,10 @@ class ScheduleViewSet(SiteScopedViewSet):
         )
         return self.get_paginated_response(ScheduleSerializer(page, many=True).data)
 
+    # Not while impersonating: the change would happen after the impersonation has ended.
+    @action_policy(
+        scope=SITES_PUBLISH, role=Role.EDITOR, recent_proof=False, if_match=OPTIONAL, impersonation=False
+    )
     @extend_schema(
         operation_id="schedule_change", request=ScheduleCreateSerializer, responses={201: ScheduleSerializer}
     )
@@ -134,6 +156,9 @@ class ScheduleViewSet(SiteScopedViewSet):
         )
         return Response(ScheduleSerializer(schedule).data, status=201)
 
+    @action_policy(
+        scope=SITES_PUBLISH, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="cancel_schedule", responses={204: None})
     def destroy(self, request: Request, pk: Any, schedule: Any) -> Response:
         """Cancel a scheduled change."""
@@ -146,26 +171,12 @@ class ScheduleViewSet(SiteScopedViewSet):
 class ReviewViewSet(SiteScopedViewSet):
     serializer_class = ReviewSerializer
     pagination_class = KeysetPagination
-    also_conditional = ("create",)
-    scopes = {
-        "list": SITES_READ,
-        "create": SITES_WRITE,
-        "destroy": SITES_WRITE,
-        "approve": SITES_PUBLISH,
-        "send_back": SITES_PUBLISH,
-    }
-    needs = {
-        "list": Role.VIEWER,
-        "create": Role.AUTHOR,
-        "destroy": Role.AUTHOR,
-        "approve": Role.EDITOR,
-        "send_back": Role.EDITOR,
-    }
 
     def review(self, site: Site) -> Review:
         """Return the review of the URL. Raises Http404."""
         return get_object_or_404(Review.objects.select_related("site"), site=site, pk=self.kwargs["review"])
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_reviews", responses=ReviewSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """List the reviews, newest first."""
@@ -174,6 +185,9 @@ class ReviewViewSet(SiteScopedViewSet):
         )
         return self.get_paginated_response(ReviewSerializer(page, many=True).data)
 
+    @action_policy(
+        scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=OPTIONAL, impersonation=True
+    )
     @extend_schema(operation_id="ask_for_review", request=NoteSerializer, responses={201: ReviewSerializer})
     def create(self, request: Request, pk: Any) -> Response:
         """Ask the editors to publish the draft in its current version.
@@ -187,6 +201,9 @@ class ReviewViewSet(SiteScopedViewSet):
         )
         return Response(ReviewSerializer(review).data, status=201)
 
+    @action_policy(
+        scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="withdraw_review", responses={204: None})
     def destroy(self, request: Request, pk: Any, review: Any) -> Response:
         """Withdraw a review. Its author and the editors may do this."""
@@ -198,6 +215,9 @@ class ReviewViewSet(SiteScopedViewSet):
         reviews.withdraw_review(open_review, actor=self.actor, now=timezone.now())
         return Response(status=204)
 
+    @action_policy(
+        scope=SITES_PUBLISH, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="approve_review", request=OptionalCommentSerializer, responses={201: ReleaseSerializer}
     )
@@ -209,6 +229,9 @@ class ReviewViewSet(SiteScopedViewSet):
         )
         return Response(release_data(release, live=release.pk), status=201)
 
+    @action_policy(
+        scope=SITES_PUBLISH, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="return_review", request=CommentSerializer, responses=ReviewSerializer)
     def send_back(self, request: Request, pk: Any, review: Any) -> Response:
         """Close a review without publishing and send the comment to its author."""
@@ -222,10 +245,11 @@ class ReviewViewSet(SiteScopedViewSet):
 class PreviewViewSet(SiteScopedViewSet):
     serializer_class = PreviewSerializer
     pagination_class = KeysetPagination
-    scopes = {"list": SITES_READ, "create": SITES_WRITE, "destroy": SITES_WRITE}
-    needs = {"list": Role.AUTHOR, "create": Role.AUTHOR, "destroy": Role.AUTHOR}
-    private = ("list", "create")  # a link works without signing in, also after the impersonation
 
+    # Not while impersonating: the link would work after the impersonation has ended.
+    @action_policy(
+        scope=SITES_READ, role=Role.AUTHOR, recent_proof=False, if_match=False, impersonation=False
+    )
     @extend_schema(operation_id="list_previews", responses=PreviewSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """List the preview links, newest first, with those that expired within the last day."""
@@ -233,6 +257,10 @@ class PreviewViewSet(SiteScopedViewSet):
         page = self.paginate_queryset(Preview.objects.filter(site=site))
         return self.get_paginated_response(PreviewSerializer(page, many=True, context={"site": site}).data)
 
+    # Not while impersonating: the link would work after the impersonation has ended.
+    @action_policy(
+        scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=False, impersonation=False
+    )
     @extend_schema(
         operation_id="create_preview", request=PreviewCreateSerializer, responses={201: PreviewSerializer}
     )
@@ -257,6 +285,9 @@ class PreviewViewSet(SiteScopedViewSet):
         headers = {"Cache-Control": "no-store"}
         return Response(PreviewSerializer(preview, context={"site": site}).data, status=201, headers=headers)
 
+    @action_policy(
+        scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="revoke_preview", responses={204: None})
     def destroy(self, request: Request, pk: Any, preview: Any) -> Response:
         """Revoke a preview link. It stops working at once."""

@@ -1,4 +1,4 @@
-"""The base class of views below a site, which checks the caller's role, and what these views share."""
+"""The base class of views of one site, which checks the caller's role, and what these views share."""
 
 from typing import Any, ClassVar
 
@@ -33,14 +33,13 @@ def tag_param(text: str) -> str:
 class SiteScopedViewSet(ApiViewSet):
     """Base class of views of one site, which is found among the sites that the caller has a role on.
 
-    `needs` has the role that each action requires. A lower role is 403, no role on the site is 404. Actions
-    that write lock the caller's role until their transaction ends, so that it cannot be taken away in
-    between. A view that changes roles sets `alone` to lock the role exclusively.
+    No role on the site is 404; a lower role than the policy of the action requires is 403. Actions that write
+    lock the caller's role until their transaction ends, so that it cannot be taken away in between. A view
+    that changes roles sets `locks_roles` to lock the role exclusively.
     """
 
-    fenced = True
-    needs: ClassVar[dict[str, Access.Role]] = {}
-    alone: ClassVar[bool] = False
+    row_level_security = True
+    locks_roles: ClassVar[bool] = False
 
     @property
     def actor(self) -> Actor:
@@ -54,11 +53,14 @@ class SiteScopedViewSet(ApiViewSet):
     def site(self, required_role: Access.Role | None = None) -> Any:
         """Return the site of the URL with the caller's `role` on it. Raises Http404, RoleTooLow.
 
-        The required role is `required_role`, or else that of the current action in `needs`.
+        The required role is `required_role`, or else that of the action's policy.
         """
+        if required_role is None:
+            assert self.policy is not None  # an action that is running has one
+            required_role = Role(self.policy.site_role)
         site: Any = get_object_or_404(self.sites(), pk=self.kwargs["pk"])
         if self.request.method not in SAFE_METHODS:
-            site.role = lock_role(site.pk, self.caller.pk, exclusive=self.alone)
-        if not Role(site.role).at_least(required_role or self.needs[self.action]):
+            site.role = lock_role(site.pk, self.caller.pk, exclusive=self.locks_roles)
+        if not Role(site.role).at_least(required_role):
             raise RoleTooLow
         return site
