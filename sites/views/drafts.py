@@ -88,7 +88,7 @@ class BlueprintViewSet(SiteScopedViewSet):
 
 
 class BlockViewSet(SiteScopedViewSet):
-    """One block of the draft. It has its own ETag, so that two people can edit two blocks at the same time."""
+    """One block of the draft, with its own ETag, so that two people can edit two blocks at once."""
 
     max_body_bytes = schema.MAX_PAGE_BYTES
 
