@@ -17,4 +17,4 @@ class AnalyticsConfig(AppConfig):
         lifecycle.on_erase(services.erase_person)
         for path in (intake.private_path(), intake.ALIAS):
             site_server.mount(path, intake.serve, body=intake.MAX_BODY)
-        head_parts.contribute(tracking_script.head_part)
+        head_parts.register(tracking_script.head_part)

@@ -26,19 +26,26 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent
 GUIDE = DOCS / "blueprints.md"
 PICTURES = DOCS / "images" / "blocks"
-MADE_FROM = PICTURES / "made-from.json"  # a digest of what each picture shows, so that a test sees an old one
-ADDRESS = "http://guide.example"
+EXAMPLE_DIGESTS = (
+    PICTURES / "made-from.json"
+)  # a digest of what each picture shows, so that a test sees an old one
+GUIDE_URL = "http://guide.example"
 # CSS pixels
-WIDTH = 1280
-HEIGHT = 720
-AIR = 28
-MAX_BYTES = 60_000
-QUALITIES = (82, 70, 58, 46, 34)
+VIEWPORT_WIDTH_PIXELS = 1280
+VIEWPORT_HEIGHT_PIXELS = 720
+MARGIN_PIXELS = 28
+MAX_PICTURE_BYTES = 60_000
+WEBP_QUALITIES = (82, 70, 58, 46, 34)
 SHOW_PICTURES = """() => Promise.all([...document.images].map(image => {
     image.loading = 'eager';
     return image.decode();
 }))"""
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 BLOCK_BEFORE = {
     "id": "before",
     "type": "spacer",
@@ -66,37 +73,37 @@ POSTS = [
 ]
 
 
-def sections(guide: str) -> dict[str, str]:
+def block_sections(guide: str) -> dict[str, str]:
     """The section of each block type by its name: they are headed ### `name`."""
     parts = re.split(r"^### `([a-z]+)`\n|^## .*\n", guide, flags=re.MULTILINE)
     return {name: text for name, text in zip(parts[1::2], parts[2::2], strict=True) if name}
 
 
-def examples(text: str) -> list[Any]:
+def json_examples(text: str) -> list[Any]:
     """Every JSON example in `text`."""
     return [json.loads(code) for code in re.findall(r"^```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)]
 
 
-def whole(guide: str) -> dict[str, Any]:
+def guide_blueprint(guide: str) -> dict[str, Any]:
     """The blueprint that the guide begins with; the other examples are parts of such a one."""
-    first: dict[str, Any] = examples(guide)[0]
+    first: dict[str, Any] = json_examples(guide)[0]
     return first
 
 
-def with_blocks(guide: str, blocks: Any) -> dict[str, Any]:
+def blueprint_with_blocks(guide: str, blocks: Any) -> dict[str, Any]:
     """The guide's blueprint with `blocks`, or one block, on its first page instead of what is there."""
-    document = deepcopy(whole(guide))
+    document = deepcopy(guide_blueprint(guide))
     document["pages"][0]["blocks"] = deepcopy(blocks if isinstance(blocks, list) else [blocks])
     return document
 
 
-def digest(guide: str, name: str) -> str:
+def example_digest(guide: str, name: str) -> str:
     """Changes when the example of the block type `name` does, or the blueprint around it."""
-    document = with_blocks(guide, examples(sections(guide)[name])[0])
+    document = blueprint_with_blocks(guide, json_examples(block_sections(guide)[name])[0])
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def shelf() -> "PublishedPosts":
+def sample_posts() -> "PublishedPosts":
     """A few posts that are in no database."""
     from accounts.models import User
     from sites.models import Post
@@ -118,20 +125,20 @@ def shelf() -> "PublishedPosts":
     return Samples(UUID(int=0))
 
 
-def shown(document: dict[str, Any]) -> tuple[bytes, str]:
+def render_first_page(document: dict[str, Any]) -> tuple[bytes, str]:
     """The first page of `document` as a visitor gets it: HTML, and the policy it is sent with."""
-    from sites.blueprint.schema import validate
+    from sites.blueprint.schema import validate_blueprint
     from sites.serving.rendering import RenderContext, render_page
 
-    valid = validate(document)
-    rendered = render_page(valid, valid["pages"][0], RenderContext(ADDRESS, shelf()))
+    valid = validate_blueprint(document)
+    rendered = render_page(valid, valid["pages"][0], RenderContext(GUIDE_URL, sample_posts()))
     return rendered.html, rendered.csp
 
 
-def answer(route: "Route", html: bytes, csp: str) -> None:
+def fulfill_request(route: "Route", html: bytes, csp: str) -> None:
     from sites.serving.template_pictures import shipped_files
 
-    path = route.request.url.removeprefix(ADDRESS)
+    path = route.request.url.removeprefix(GUIDE_URL)
     if path == "/":
         route.fulfill(
             body=html, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": csp}
@@ -142,33 +149,33 @@ def answer(route: "Route", html: bytes, csp: str) -> None:
         route.abort()
 
 
-def around(boxes: list[Any]) -> dict[str, float]:
+def clip_around(boxes: list[Any]) -> dict[str, float]:
     """What to photograph: all `boxes` across the whole page, with some air where they are not as wide as
     that.
     """
     top = min(box["y"] for box in boxes)
     bottom = max(box["y"] + box["height"] for box in boxes)
-    air = AIR if min(box["x"] for box in boxes) else 0
-    return {"x": 0, "y": top - air, "width": WIDTH, "height": bottom - top + 2 * air}
+    air = MARGIN_PIXELS if min(box["x"] for box in boxes) else 0
+    return {"x": 0, "y": top - air, "width": VIEWPORT_WIDTH_PIXELS, "height": bottom - top + 2 * air}
 
 
-def photograph(page: "Page", guide: str, example: Any) -> bytes:
+def take_screenshot(page: "Page", guide: str, example: Any) -> bytes:
     """What `example` looks like, as WebP."""
-    document = with_blocks(guide, example)
+    document = blueprint_with_blocks(guide, example)
     blocks = document["pages"][0]["blocks"]
     before = 0 if blocks[0]["type"] == "hero" else 1
     blocks[:0] = [BLOCK_BEFORE][:before]
-    html, csp = shown(document)
+    html, csp = render_first_page(document)
     page.unroute_all()
-    page.route("**/*", lambda route: answer(route, html, csp))
-    page.goto(f"{ADDRESS}/")
+    page.route("**/*", lambda route: fulfill_request(route, html, csp))
+    page.goto(f"{GUIDE_URL}/")
     page.evaluate(SHOW_PICTURES)
-    clip = around(
+    clip = clip_around(
         [part.bounding_box() for part in page.locator("main > .flow > [class*=block-]").all()[before:]]
     )
     # Chromium writes WebP itself; Playwright asks it for PNG and JPEG only.
     devtools = page.context.new_cdp_session(page)
-    for quality in QUALITIES:
+    for quality in WEBP_QUALITIES:
         options = {
             "format": "webp",
             "quality": quality,
@@ -176,7 +183,7 @@ def photograph(page: "Page", guide: str, example: Any) -> bytes:
             "captureBeyondViewport": True,
         }
         taken = base64.b64decode(devtools.send("Page.captureScreenshot", options)["data"])
-        if len(taken) <= MAX_BYTES:
+        if len(taken) <= MAX_PICTURE_BYTES:
             break
     return taken
 
@@ -190,16 +197,20 @@ def main() -> None:
         sys.exit("Chromium is not installed (apt-get install chromium).")
     PICTURES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page(
-            viewport={"width": WIDTH, "height": HEIGHT}, reduced_motion="reduce", color_scheme="light"
+            viewport={"width": VIEWPORT_WIDTH_PIXELS, "height": VIEWPORT_HEIGHT_PIXELS},
+            reduced_motion="reduce",
+            color_scheme="light",
         )
-        for name, text in sections(guide).items():
-            picture = photograph(page, guide, examples(text)[0])
+        for name, text in block_sections(guide).items():
+            picture = take_screenshot(page, guide, json_examples(text)[0])
             (PICTURES / f"{name}.webp").write_bytes(picture)
             sys.stdout.write(f"{name}: {len(picture)} bytes\n")
         browser.close()
-    MADE_FROM.write_text(json.dumps({name: digest(guide, name) for name in sections(guide)}, indent=2) + "\n")
+    EXAMPLE_DIGESTS.write_text(
+        json.dumps({name: example_digest(guide, name) for name in block_sections(guide)}, indent=2) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ def sweep_announcements() -> None:
     """Tell the web processes what a lost message left untold."""
     from sites.serving import change_stream
 
-    change_stream.sweep(now=timezone.now())
+    change_stream.send_due_announcements(now=timezone.now())
 
 
 @shared_task

@@ -5,9 +5,9 @@ keeps its id.
 from bisect import bisect_left
 from typing import Any
 
-from sites.blueprint.schema import walk
+from sites.blueprint.schema import walk_blocks
 
-Place = tuple[str, str, str]  # page id, id of the block around it, slot
+SlotKey = tuple[str, str, str]  # page id, id of the block around it, slot
 
 
 def diff_blueprints(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -17,12 +17,12 @@ def diff_blueprints(before: dict[str, Any], after: dict[str, Any]) -> dict[str, 
         for name in before.keys() | after.keys()
         if name != "pages" and before.get(name) != after.get(name)
     )
-    return {"parts": parts, "pages": _pages(before, after), "blocks": _blocks(before, after)}
+    return {"parts": parts, "pages": _diff_pages(before, after), "blocks": _diff_blocks(before, after)}
 
 
-def _pages(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def _diff_pages(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     old, new = ({page["id"]: page for page in document.get("pages", [])} for document in (before, after))
-    order = _moved([pk for pk in old if pk in new], [pk for pk in new if pk in old])
+    order = _moved_ids([pk for pk in old if pk in new], [pk for pk in new if pk in old])
 
     def row(page: dict[str, Any]) -> dict[str, Any]:
         return {"id": page["id"], "path": page["path"], "title": page["title"]}
@@ -38,16 +38,16 @@ def _pages(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[dict
     }
 
 
-def _blocks(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    (old, old_places) = _index(before)
-    (new, new_places) = _index(after)
+def _diff_blocks(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    (old, old_places) = _index_blocks(before)
+    (new, new_places) = _index_blocks(after)
     moved: set[str] = set()
     for place, ids in new_places.items():
         stayed = [pk for pk in ids if pk in old and pk in old_places.get(place, [])]
         moved |= {pk for pk in ids if pk in old and pk not in stayed}
-        moved |= _moved([pk for pk in old_places.get(place, []) if pk in stayed], stayed)
+        moved |= _moved_ids([pk for pk in old_places.get(place, []) if pk in stayed], stayed)
 
-    def row(pk: str, found: dict[str, tuple[dict[str, Any], Place]]) -> dict[str, Any]:
+    def row(pk: str, found: dict[str, tuple[dict[str, Any], SlotKey]]) -> dict[str, Any]:
         block, (page, around, slot) = found[pk]
         return {"id": pk, "type": block["type"], "page": page, "inside": around or None, "slot": slot or None}
 
@@ -63,15 +63,15 @@ def _blocks(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[dic
     }
 
 
-def _index(
+def _index_blocks(
     document: dict[str, Any],
-) -> tuple[dict[str, tuple[dict[str, Any], Place]], dict[Place, list[str]]]:
+) -> tuple[dict[str, tuple[dict[str, Any], SlotKey]], dict[SlotKey, list[str]]]:
     """Every block by id with its place, and the ids in each place in order."""
-    found: dict[str, tuple[dict[str, Any], Place]] = {}
-    places: dict[Place, list[str]] = {}
+    found: dict[str, tuple[dict[str, Any], SlotKey]] = {}
+    places: dict[SlotKey, list[str]] = {}
     for page in document.get("pages", []):
-        inside: dict[str, Place] = {}
-        for _, block, _ in walk(page.get("blocks", []), ()):
+        inside: dict[str, SlotKey] = {}
+        for _, block, _ in walk_blocks(page.get("blocks", []), ()):
             place = inside.get(block["id"], (page["id"], "", ""))
             found[block["id"]] = (block, place)
             places.setdefault(place, []).append(block["id"])
@@ -80,7 +80,7 @@ def _index(
     return found, places
 
 
-def _moved(old: list[str], new: list[str]) -> set[str]:
+def _moved_ids(old: list[str], new: list[str]) -> set[str]:
     """Which of the same ids must have been moved to come from one order to the other: as few as can be."""
     positions = {pk: number for number, pk in enumerate(old)}
     tails: list[int] = []  # patience sorting: the longest run that kept its order

@@ -10,7 +10,7 @@ from jsonpatch import JsonPatch, JsonPatchException, JsonPatchTestFailed
 from jsonpointer import JsonPointer, JsonPointerException
 
 from core.errors import DomainError, FieldProblem, Invalid
-from sites.blueprint.schema import MAX_BYTES
+from sites.blueprint.schema import MAX_BLUEPRINT_BYTES
 
 MAX_OPERATIONS = 1_000
 OPERATIONS = {"add", "remove", "replace", "move", "copy", "test"}
@@ -22,7 +22,7 @@ class PatchTestFailed(DomainError):
     message = "A `test` of this patch does not hold. Nothing was changed."
 
 
-def check(operations: Any) -> None:
+def validate_operations(operations: Any) -> None:
     """The shape and the number of the operations. Raises Invalid."""
     if not isinstance(operations, list):
         raise Invalid([FieldProblem("", "not_a_list", "Send a list of operations (RFC 6902).")])
@@ -51,7 +51,7 @@ def apply_patch(document: dict[str, Any], operations: list[dict[str, Any]]) -> d
         try:
             if operation["op"] == "copy":
                 copied += len(json.dumps(JsonPointer(operation.get("from", "")).resolve(document)))
-                if copied > MAX_BYTES:
+                if copied > MAX_BLUEPRINT_BYTES:
                     raise _refused(number, "The copies of this patch are larger than a blueprint may be.")
             document = JsonPatch([operation]).apply(document, in_place=True)
         except JsonPatchTestFailed:
@@ -88,7 +88,7 @@ def merge_patch(target: Any, changes: Any) -> Any:
     return merged
 
 
-def digest(value: Any) -> str:
+def json_digest(value: Any) -> str:
     """128 bits of SHA-256 over the canonical JSON of `value`, hexadecimal."""
     canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]

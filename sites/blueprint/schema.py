@@ -20,12 +20,12 @@ from sites.blueprint.themes import Theme
 
 MAX_DEPTH = 12
 MAX_BLOCKS = 2_000
-MAX_POST_LISTS = 10
+MAX_POST_LISTS_PER_PAGE = 10
 MAX_PAGE_BYTES = 1024 * 1024
-MAX_BYTES = 10 * 1024 * 1024
+MAX_BLUEPRINT_BYTES = 10 * 1024 * 1024
 MAX_PAGES = 500
 MAX_ERRORS = 100
-MAX_THINGS = 50_000
+MAX_LIST_ITEMS = 50_000
 RESERVED_PATHS = {"/sitemap.xml", "/robots.txt", "/favicon.ico", "/favicon.svg"}
 
 PagePath = Annotated[str, StringConstraints(pattern=r"^(/|(/[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?){1,6})$")]
@@ -146,28 +146,28 @@ def json_schema() -> dict[str, Any]:
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["description"] = (
         f"{Blueprint.__doc__} Ids are unique in the document, page paths too; blocks nest {MAX_DEPTH} deep, a page has at "
-        f"most {MAX_BLOCKS} blocks and {MAX_PAGE_BYTES} bytes, the document {MAX_BYTES} bytes of JSON; links name pages that exist."
+        f"most {MAX_BLOCKS} blocks and {MAX_PAGE_BYTES} bytes, the document {MAX_BLUEPRINT_BYTES} bytes of JSON; links name pages that exist."
     )
     return schema
 
 
-def validate(document: Any) -> dict[str, Any]:
+def validate_blueprint(document: Any) -> dict[str, Any]:
     """Return `document` with rich text sanitised, versions filled in and older blocks upgraded.
 
     Raises Invalid with pointers to each fault.
     """
-    _check_amount(document)
-    upgrade(document)
+    _limit_list_items(document)
+    upgrade_blueprint(document)
     try:
         blueprint = blueprint_model().model_validate(document)
     except ValidationError as error:
         raise Invalid(
-            [_problem(document, detail) for detail in error.errors(include_url=False)[:MAX_ERRORS]]
+            [_field_problem(document, detail) for detail in error.errors(include_url=False)[:MAX_ERRORS]]
         ) from None
     clean = blueprint.model_dump(mode="json", by_alias=True, exclude_unset=True)
     clean.setdefault("schema", 1)
     clean.setdefault("pages", [])
-    _refuse(_incoherences(clean))
+    _raise_problems(_document_problems(clean))
     return clean
 
 
@@ -176,22 +176,22 @@ def validate_blocks(blocks: Any, *, pages: set[str] | None) -> list[dict[str, An
 
     Pointers start with `/blocks`.
     """
-    _check_amount(blocks)
+    _limit_list_items(blocks)
     document: dict[str, Any] = {"id": "post", "path": "/", "title": "A post", "blocks": blocks}
     _upgrade_blocks(document)
     try:
         page = page_model().model_validate(document)
     except ValidationError as error:
         raise Invalid(
-            [_problem(document, detail) for detail in error.errors(include_url=False)[:MAX_ERRORS]]
+            [_field_problem(document, detail) for detail in error.errors(include_url=False)[:MAX_ERRORS]]
         ) from None
     clean = page.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    _refuse(_faults_of_page(clean, (), set(), pages))
+    _raise_problems(_page_problems(clean, (), set(), pages))
     kept: list[dict[str, Any]] = clean["blocks"]
     return kept
 
 
-def upgrade(document: Any) -> int:
+def upgrade_blueprint(document: Any) -> int:
     """Bring every block of a blueprint to the newest shape of its type, in place; return how many were older.
 
     What has no shape that we know is left as it is, for `validate` to name.
@@ -235,33 +235,33 @@ def _upgrade_block(block: dict[str, Any], types: dict[str, BlockType]) -> int:
     return 1
 
 
-def _check_amount(document: Any) -> None:
-    if _things(document) > MAX_THINGS:
+def _limit_list_items(document: Any) -> None:
+    if _count_list_items(document) > MAX_LIST_ITEMS:
         raise Invalid(
             [
                 FieldProblem(
-                    "", "too_many_blocks", f"A blueprint has at most {MAX_THINGS} blocks and list items."
+                    "", "too_many_blocks", f"A blueprint has at most {MAX_LIST_ITEMS} blocks and list items."
                 )
             ]
         )
 
 
-def _refuse(faults: Iterable[FieldProblem]) -> None:
+def _raise_problems(faults: Iterable[FieldProblem]) -> None:
     found = list(islice(faults, MAX_ERRORS))
     if found:
         raise Invalid(found)
 
 
-def _things(value: Any) -> int:
+def _count_list_items(value: Any) -> int:
     """How many list items there are in all: counted before validation, which keeps an error for each bad one."""
     if isinstance(value, dict):
-        return sum(_things(item) for item in value.values())
+        return sum(_count_list_items(item) for item in value.values())
     if isinstance(value, list):
-        return len(value) + sum(_things(item) for item in value if isinstance(item, dict | list))
+        return len(value) + sum(_count_list_items(item) for item in value if isinstance(item, dict | list))
     return 0
 
 
-def _problem(document: Any, error: Any) -> FieldProblem:
+def _field_problem(document: Any, error: Any) -> FieldProblem:
     """One pydantic error with its place as the client wrote it: the tag of a union is not part of the
     document.
     """
@@ -280,7 +280,7 @@ def _problem(document: Any, error: Any) -> FieldProblem:
     return FieldProblem(json_pointer(parts), error["type"], message[:300])
 
 
-def walk(
+def walk_blocks(
     blocks: list[dict[str, Any]], place: tuple[str | int, ...], depth: int = 1
 ) -> Iterator[tuple[Any, dict[str, Any], int]]:
     """Every block below `blocks` with its place and its depth (1 is the top), parents first."""
@@ -288,16 +288,16 @@ def walk(
         here = (*place, index)
         yield here, block, depth
         for name, children in (block.get("slots") or {}).items():
-            yield from walk(children, (*here, "slots", name), depth + 1)
+            yield from walk_blocks(children, (*here, "slots", name), depth + 1)
 
 
-def _incoherences(document: dict[str, Any]) -> Iterator[FieldProblem]:
+def _document_problems(document: dict[str, Any]) -> Iterator[FieldProblem]:
     """What no single value shows: repeated ids and paths, links to no page, and the limits."""
     pages = document.get("pages", [])
     known = {page["id"] for page in pages}
     ids: set[str] = set()
     paths: set[str] = set()
-    yield from _dead_links(document.get("navigation", []), ("navigation",), known)
+    yield from _broken_link_problems(document.get("navigation", []), ("navigation",), known)
     if document["settings"].get("posts", {}).get("path") in RESERVED_PATHS:
         yield FieldProblem("/settings/posts/path", "reserved_path", "This address is made for every site.")
     for number, page in enumerate(pages):
@@ -311,25 +311,27 @@ def _incoherences(document: dict[str, Any]) -> Iterator[FieldProblem]:
                 json_pointer((*place, "path")), "duplicate_path", "Another page has this path."
             )
         paths.add(page["path"])
-        yield from _repeated(page["id"], place, ids)
-        yield from _faults_of_page(page, place, ids, known)
+        yield from _duplicate_id_problems(page["id"], place, ids)
+        yield from _page_problems(page, place, ids, known)
 
 
-def _faults_of_page(
+def _page_problems(
     page: dict[str, Any], place: tuple[str | int, ...], ids: set[str], known: set[str] | None
 ) -> Iterator[FieldProblem]:
     count = lists = 0
-    for here, block, depth in walk(page.get("blocks", []), (*place, "blocks")):
+    for here, block, depth in walk_blocks(page.get("blocks", []), (*place, "blocks")):
         count += 1
         lists += block["type"] == "posts"
         block.setdefault("v", block_types()[block["type"]].v)
-        yield from _repeated(block["id"], here, ids)
-        yield from _dead_links(block.get("props", {}), (*here, "props"), known)
+        yield from _duplicate_id_problems(block["id"], here, ids)
+        yield from _broken_link_problems(block.get("props", {}), (*here, "props"), known)
         if depth > MAX_DEPTH:
             yield FieldProblem(json_pointer(here), "too_deep", f"Blocks nest at most {MAX_DEPTH} deep.")
-    if lists > MAX_POST_LISTS:
+    if lists > MAX_POST_LISTS_PER_PAGE:
         yield FieldProblem(
-            json_pointer(place), "too_many_lists", f"A page lists posts at most {MAX_POST_LISTS} times."
+            json_pointer(place),
+            "too_many_lists",
+            f"A page lists posts at most {MAX_POST_LISTS_PER_PAGE} times.",
         )
     if count > MAX_BLOCKS:
         yield FieldProblem(json_pointer(place), "too_many_blocks", f"A page has at most {MAX_BLOCKS} blocks.")
@@ -339,7 +341,9 @@ def _faults_of_page(
         )
 
 
-def _repeated(identifier: str, place: tuple[str | int, ...], ids: set[str]) -> Iterator[FieldProblem]:
+def _duplicate_id_problems(
+    identifier: str, place: tuple[str | int, ...], ids: set[str]
+) -> Iterator[FieldProblem]:
     if identifier in ids:
         yield FieldProblem(
             json_pointer((*place, "id")), "duplicate_id", "This id is used twice in the document."
@@ -347,7 +351,9 @@ def _repeated(identifier: str, place: tuple[str | int, ...], ids: set[str]) -> I
     ids.add(identifier)
 
 
-def _dead_links(value: Any, place: tuple[str | int, ...], known: set[str] | None) -> Iterator[FieldProblem]:
+def _broken_link_problems(
+    value: Any, place: tuple[str | int, ...], known: set[str] | None
+) -> Iterator[FieldProblem]:
     if isinstance(value, dict):
         page = value.get("page")
         if isinstance(page, str) and known is not None and page not in known:
@@ -355,7 +361,7 @@ def _dead_links(value: Any, place: tuple[str | int, ...], known: set[str] | None
                 json_pointer((*place, "page")), "unknown_page", "No page of this blueprint has this id."
             )
         for name, item in value.items():
-            yield from _dead_links(item, (*place, name), known)
+            yield from _broken_link_problems(item, (*place, name), known)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _dead_links(item, (*place, index), known)
+            yield from _broken_link_problems(item, (*place, index), known)

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent / "site_templates"
+SITE_TEMPLATES_DIR = Path(__file__).parent / "site_templates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,13 @@ class SiteTemplate:
 @cache
 def site_templates() -> dict[str, SiteTemplate]:
     """Every template by its key."""
-    listed = json.loads((FOLDER / "templates.json").read_text())
+    listed = json.loads((SITE_TEMPLATES_DIR / "templates.json").read_text())
     return {
         key: SiteTemplate(
             key,
             facts["name"],
             facts["description"],
-            json.loads((FOLDER / key / "blueprint.json").read_text()),
+            json.loads((SITE_TEMPLATES_DIR / key / "blueprint.json").read_text()),
         )
         for key, facts in listed.items()
     }

@@ -98,45 +98,45 @@ class Theme(Props):
 RADII = {"none": "0px", "small": "6px", "large": "18px"}
 
 
-def luminance(color: str) -> float:
+def relative_luminance(color: str) -> float:
     """Relative luminance of `#rrggbb`, 0 to 1 (WCAG 2.2)."""
     channels = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def contrast(one: str, other: str) -> float:
+def contrast_ratio(one: str, other: str) -> float:
     """Contrast ratio of two colours, 1 to 21 (WCAG 2.2)."""
-    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    lighter, darker = sorted((relative_luminance(one), relative_luminance(other)), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def readable(color: str, *, on: tuple[str, ...], ratio: float = 4.6) -> str:
+def adjust_for_contrast(color: str, *, on: tuple[str, ...], ratio: float = 4.6) -> str:
     """`color`, moved towards black or white until it reaches `ratio` on every background in `on`."""
-    target = 0 if min(luminance(background) for background in on) > 0.18 else 255
+    target = 0 if min(relative_luminance(background) for background in on) > 0.18 else 255
     for step in range(21):
         channels = (int(color[i : i + 2], 16) for i in (1, 3, 5))
         mixed = "#" + "".join(f"{round(c + (target - c) * step / 20):02x}" for c in channels)
-        if all(contrast(mixed, background) >= ratio for background in on):
+        if all(contrast_ratio(mixed, background) >= ratio for background in on):
             return mixed
     return mixed
 
 
-def _accents(palette: Palette, accent: str | None) -> tuple[str, str]:
+def _accent_colors(palette: Palette, accent: str | None) -> tuple[str, str]:
     """The accent and the text upon it, readable whatever the customer chose."""
     if accent is None:
         return palette.accent, palette.on_accent
-    color = readable(accent, on=(palette.background, palette.surface))
-    return color, max(("#ffffff", "#111111"), key=lambda text: contrast(text, color))
+    color = adjust_for_contrast(accent, on=(palette.background, palette.surface))
+    return color, max(("#ffffff", "#111111"), key=lambda text: contrast_ratio(text, color))
 
 
-def icon_colors(theme: Theme) -> tuple[str, str]:
+def favicon_colors(theme: Theme) -> tuple[str, str]:
     """Ground and letter of the site's icon."""
-    return _accents(PRESETS[theme.preset].light, theme.accent)
+    return _accent_colors(PRESETS[theme.preset].light, theme.accent)
 
 
-def _declare(palette: Palette, accent: str | None) -> str:
-    color, on_color = _accents(palette, accent)
+def _palette_css(palette: Palette, accent: str | None) -> str:
+    color, on_color = _accent_colors(palette, accent)
     values = {
         "background": palette.background,
         "surface": palette.surface,
@@ -151,11 +151,11 @@ def _declare(palette: Palette, accent: str | None) -> str:
     return "".join(f"--{name}:{value};" for name, value in values.items())
 
 
-def stylesheet(theme: Theme) -> str:
+def theme_css(theme: Theme) -> str:
     """The custom properties of `theme` as CSS, light and dark."""
     preset = PRESETS[theme.preset]
-    light = _declare(preset.light, theme.accent)
-    dark = _declare(preset.dark, theme.accent)
+    light = _palette_css(preset.light, theme.accent)
+    dark = _palette_css(preset.dark, theme.accent)
     radius = RADII[theme.radius] if theme.radius else preset.radius
     shape = (
         f"--heading-font:{preset.heading_font};--body-font:{preset.body_font};"

@@ -34,7 +34,7 @@ SPANS = [
 @transaction.atomic
 def save_draft(site: Site, document: Any, *, actor: Actor, if_match: IfMatch) -> Draft:
     """Replace the draft's blueprint. Raises Invalid with pointers, PreconditionFailed."""
-    return _store(site, schema.validate(document), actor=actor, if_match=if_match)
+    return _store(site, schema.validate_blueprint(document), actor=actor, if_match=if_match)
 
 
 @transaction.atomic
@@ -43,10 +43,10 @@ def patch_draft(site: Site, operations: Any, *, actor: Actor, if_match: IfMatch)
 
     Raises Invalid, PatchTestFailed, PreconditionFailed.
     """
-    json_patch.check(operations)
+    json_patch.validate_operations(operations)
     return _store(
         site,
-        lambda document: schema.validate(json_patch.apply_patch(document, operations)),
+        lambda document: schema.validate_blueprint(json_patch.apply_patch(document, operations)),
         actor=actor,
         if_match=if_match,
     )
@@ -73,7 +73,7 @@ def patch_block(
         fresh = json_patch.merge_patch(block, changes)
         block.clear()
         block.update(fresh)
-        return schema.validate(document)
+        return schema.validate_blueprint(document)
 
     draft = _store(site, merged, actor=actor, if_match=IfMatch(None), block=block_id)
     return find_block(draft.blueprint, block_id)
@@ -87,7 +87,7 @@ def restore_blueprint(
 
     `source` names it for the trail. Raises PreconditionFailed.
     """
-    return _store(site, schema.validate(document), actor=actor, if_match=if_match, restored=source)
+    return _store(site, schema.validate_blueprint(document), actor=actor, if_match=if_match, restored=source)
 
 
 def _store(
@@ -140,7 +140,7 @@ def keep_revision(draft: Draft, text: str) -> None:
 def find_block(document: dict[str, Any], block_id: str) -> dict[str, Any]:
     """The block with this id, wherever it is. Raises NotFound."""
     for page in document.get("pages", []):
-        for _, block, _ in schema.walk(page.get("blocks", []), ()):
+        for _, block, _ in schema.walk_blocks(page.get("blocks", []), ()):
             if block["id"] == block_id:
                 return block
     raise NotFound
@@ -148,7 +148,7 @@ def find_block(document: dict[str, Any], block_id: str) -> dict[str, Any]:
 
 def tag_of(block: dict[str, Any]) -> str:
     """An entity tag from the content of a block, what is inside it included."""
-    return json_patch.digest(block)
+    return json_patch.json_digest(block)
 
 
 def thin_revisions(*, now: datetime) -> int:

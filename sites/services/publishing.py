@@ -109,7 +109,7 @@ def _show(site: Site, release: Release) -> None:
     site.live_release = release
     site.version = site.version + 1
     site.save(update_fields=["status", "live_release", "next_release", "version", "updated_at"])
-    change_stream.announce(
+    change_stream.announce_host_change(
         site, host_of(site.subdomain)
     )  # after commit: every process drops its pages of this site
     changed(site)
@@ -126,7 +126,7 @@ def unpublish_site(site: Site, *, actor: Actor, **facts: Any) -> Site:
     site.version = site.version + 1
     site.save(update_fields=["status", "live_release", "version", "updated_at"])
     record("site.unpublished", actor=actor, subject=site, **facts)
-    change_stream.announce(site, host_of(site.subdomain))
+    change_stream.announce_host_change(site, host_of(site.subdomain))
     changed(site)
     return site
 

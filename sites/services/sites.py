@@ -44,7 +44,9 @@ def create_site(
     except IntegrityError:
         raise SubdomainTaken from None
     document = site_templates()[template].blueprint if template else empty_blueprint(name)
-    site.draft = Draft.objects.create(site=site, blueprint=schema.validate(document), author_id=owner_id)
+    site.draft = Draft.objects.create(
+        site=site, blueprint=schema.validate_blueprint(document), author_id=owner_id
+    )
     keep_revision(site.draft, compact(site.draft.blueprint))
     record("site.created", actor=actor, subject=site, personal={"subdomain": subdomain}, template=template)
     changed(site)
@@ -90,8 +92,8 @@ def change_site(site: Site, changes: dict[str, Any], *, actor: Actor, if_match: 
         told |= {"subdomain_before": before, "subdomain_after": site.subdomain}
     record("site.changed", actor=actor, subject=site, personal=told, fields=sorted(changes))
     if moved:
-        change_stream.announce(site, host_of(before))
-        change_stream.announce(site, host_of(site.subdomain))
+        change_stream.announce_host_change(site, host_of(before))
+        change_stream.announce_host_change(site, host_of(site.subdomain))
     changed(site)
     return site
 
@@ -178,7 +180,7 @@ def locked(site: Site, *, deleted: bool = False) -> Site:
 
 def announce_if_live(site: Site) -> None:
     if site.status == Site.Status.LIVE:
-        change_stream.announce(site, host_of(site.subdomain))
+        change_stream.announce_host_change(site, host_of(site.subdomain))
 
 
 def changed(site: Site) -> None:

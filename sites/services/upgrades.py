@@ -81,11 +81,11 @@ def look(row: Any) -> Found:
     """Upgrade what a row has, in memory, and validate a copy of it."""
     is_post = isinstance(row, Post)
     document: Any = {"pages": [{"blocks": row.blocks}]} if is_post else row.blueprint
-    older = schema.upgrade(document)
+    older = schema.upgrade_blueprint(document)
     check: Callable[[], Any] = (
         (lambda: schema.validate_blocks(row.blocks, pages=None))
         if is_post
-        else (lambda: schema.validate(document))
+        else (lambda: schema.validate_blueprint(document))
     )
     try:
         check()

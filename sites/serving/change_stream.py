@@ -16,17 +16,17 @@ from core.storage import redis
 from sites.models import Announcement, Site
 
 STREAM = "edge"
-LENGTH = 10_000  # a process that was idle for longer asks PostgreSQL for each host anyway
-GRACE = timedelta(seconds=5)  # how long the sweep leaves a row to the process that made it
+MAX_STREAM_ENTRIES = 10_000  # a process that was idle for longer asks PostgreSQL for each host anyway
+RETRY_DELAY = timedelta(seconds=5)  # how long the sweep leaves a row to the process that made it
 
 
-def announce(site: Site, host: str) -> None:
+def announce_host_change(site: Site, host: str) -> None:
     """In the caller's transaction: a row. After its commit: the stream, and the row goes."""
-    row = Announcement.objects.create(site=site, host=host, due_at=timezone.now() + GRACE)
+    row = Announcement.objects.create(site=site, host=host, due_at=timezone.now() + RETRY_DELAY)
 
     def send() -> None:
         if not redis.deliver(
-            lambda client: client.xadd(STREAM, {"host": host}, maxlen=LENGTH, approximate=True)
+            lambda client: client.xadd(STREAM, {"host": host}, maxlen=MAX_STREAM_ENTRIES, approximate=True)
         ):
             return  # sent with the next call that succeeds, or by the sweep
         with tenancy.context(tenancy.SYSTEM):
@@ -35,15 +35,17 @@ def announce(site: Site, host: str) -> None:
     transaction.on_commit(send, robust=True)
 
 
-def sweep(*, now: datetime) -> int:
+def send_due_announcements(*, now: datetime) -> int:
     """Send what was not sent; return how many."""
     sent = [
-        job for job in queue.claim(Announcement, now=now) if queue.run(job, partial(_send, job.host), now=now)
+        job
+        for job in queue.claim(Announcement, now=now)
+        if queue.run(job, partial(_append_to_stream, job.host), now=now)
     ]
     with tenancy.context(tenancy.SYSTEM):
         Announcement.objects.filter(pk__in=[job.pk for job in sent]).delete()
     return len(sent)
 
 
-def _send(host: str) -> None:
-    redis.client().xadd(STREAM, {"host": host}, maxlen=LENGTH, approximate=True)
+def _append_to_stream(host: str) -> None:
+    redis.client().xadd(STREAM, {"host": host}, maxlen=MAX_STREAM_ENTRIES, approximate=True)

@@ -20,12 +20,12 @@ class HeadPart:
 _contributors: list[Callable[[str], HeadPart]] = []
 
 
-def contribute(make: Callable[[str], HeadPart]) -> None:
+def register(make: Callable[[str], HeadPart]) -> None:
     """Call `make(base_url)` for every rendered page. For `AppConfig.ready()`."""
     _contributors.append(make)
 
 
-def collect(*, base_url: str) -> HeadPart:
+def collect_head_parts(*, base_url: str) -> HeadPart:
     parts = [make(base_url) for make in _contributors]
     # Parts are SafeStrings of our own apps.
     html = mark_safe("".join(part.html for part in parts))  # noqa: S308

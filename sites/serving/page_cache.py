@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from core import tenancy
 from core.observability import metrics
 from core.storage import cache
-from sites.blueprint.themes import Theme, icon_colors
+from sites.blueprint.themes import Theme, favicon_colors
 from sites.models import Release, WithOnePage
 from sites.selectors import PublishedPosts
 from sites.serving import post_pages, rendering
@@ -194,7 +194,7 @@ def decoded(path: str) -> str:
 def _wanted(route: Route, path: str) -> post_pages.PostRoute | None:
     if path == f"{route.posts_path}/feed.xml":
         return post_pages.PostRoute(feed=True)
-    return post_pages.read(decoded(path), route.posts_path)
+    return post_pages.parse_post_path(decoded(path), route.posts_path)
 
 
 def moved(route: Route, path: str) -> str | None:
@@ -207,7 +207,7 @@ def moved(route: Route, path: str) -> str | None:
             slug = PublishedPosts(route.site_id).moved(wanted.slug)
     finally:
         close_old_connections()
-    return post_pages.address(route.posts_path, slug=slug) if slug else None
+    return post_pages.post_path(route.posts_path, slug=slug) if slug else None
 
 
 def _render(route: Route, release_id: UUID, path: str) -> tuple[str, str, bytes] | None:
@@ -217,7 +217,7 @@ def _render(route: Route, release_id: UUID, path: str) -> tuple[str, str, bytes]
     try:
         with tenancy.context(tenancy.PUBLIC):
             wanted = None if path in route.paths or not path else _wanted(route, path)
-            if wanted and not post_pages.is_there(PublishedPosts(route.site_id), wanted):
+            if wanted and not post_pages.post_page_exists(PublishedPosts(route.site_id), wanted):
                 return None
             blueprint = Release.objects.values_list(WithOnePage("blueprint", path), flat=True).get(
                 pk=release_id
@@ -240,17 +240,17 @@ def produce(
         return kind, "default-src 'none'", make(blueprint, scene.base_url, scene.shelf).encode()
     page = rendering.find_page(blueprint, path)
     if page is not None:
-        made: rendering.Rendered | None = rendering.render_page(blueprint, page, scene)
+        made: rendering.RenderedPage | None = rendering.render_page(blueprint, page, scene)
     elif wanted and wanted.feed:
         return (
             "application/atom+xml; charset=utf-8",
             "default-src 'none'",
-            post_pages.feed(blueprint, scene.base_url, scene.shelf).encode(),
+            post_pages.atom_feed(blueprint, scene.base_url, scene.shelf).encode(),
         )
     elif wanted:
-        made = post_pages.render_wanted(blueprint, wanted, scene)
+        made = post_pages.render_post_route(blueprint, wanted, scene)
     else:
-        made = rendering.render_missing(blueprint, scene)
+        made = rendering.render_not_found(blueprint, scene)
     return ("text/html; charset=utf-8", made.csp, made.html) if made else None
 
 
@@ -263,7 +263,7 @@ def sitemap(blueprint: dict[str, Any], base_url: str, shelf: PublishedPosts) -> 
         if not hidden and not page.get("seo", {}).get("noindex", False)
     ]
     if not hidden:
-        listed += post_pages.addresses(blueprint, shelf, most=MAX_ADDRESSES - len(listed))
+        listed += post_pages.indexable_post_paths(blueprint, shelf, most=MAX_ADDRESSES - len(listed))
     addresses = "".join(f"<url><loc>{escape(base_url + path)}</loc></url>" for path in listed)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{addresses}</urlset>\n'
 
@@ -280,8 +280,8 @@ def robots(blueprint: dict[str, Any], base_url: str, shelf: PublishedPosts) -> s
 
 def icon(blueprint: dict[str, Any], base_url: str, shelf: PublishedPosts) -> str:
     """The first letter of the site's title on its accent colour, as SVG."""
-    accent, on_accent = icon_colors(Theme.model_validate(blueprint.get("theme", {})))
-    letter = escape(post_pages.printable(blueprint["settings"]["title"]).strip()[:1].upper())
+    accent, on_accent = favicon_colors(Theme.model_validate(blueprint.get("theme", {})))
+    letter = escape(post_pages.strip_invalid_xml(blueprint["settings"]["title"]).strip()[:1].upper())
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><rect width="64" height="64" rx="14" fill="{accent}"/>'
         f'<text x="32" y="45" font-family="sans-serif" font-size="38" font-weight="700" text-anchor="middle" fill="{on_accent}">'

@@ -17,69 +17,73 @@ from sites.services.previews import PREFIX, find_preview
 from sites.serving import page_cache, post_pages, rendering, site_server
 from sites.serving.host_routing import Route
 from sites.serving.page_cache import SAFE, Headers, RenderFailed
-from sites.serving.site_server import Environ, plain
+from sites.serving.site_server import Environ, plain_response
 from sites.subdomains import address_of, host_of
 
 Answer = tuple[str, Headers, bytes]
 
 
-def serve(environ: Environ, route: Route) -> Answer:
+def serve_preview(environ: Environ, route: Route) -> Answer:
     """A page of a preview. What is not there, expired, revoked or another site's is the same 404."""
     token, slash, rest = environ["PATH_INFO"].removeprefix(PREFIX).partition("/")
     if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
-        return plain("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
+        return plain_response("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
     try:
         with tenancy.context(tenancy.SYSTEM):
             preview = find_preview(token, now=timezone.now())
-            if preview is None or host_of(preview.site.subdomain) != site_server.host_name(
+            if preview is None or host_of(preview.site.subdomain) != site_server.parse_host_header(
                 environ["HTTP_HOST"]
             ):
-                return plain("404 Not Found", _GONE)
+                return plain_response("404 Not Found", _PREVIEW_NOT_FOUND_HTML)
             if rest.startswith("_/a/"):
                 return site_server.serve_picture({**environ, "PATH_INFO": f"/{rest}"}, route)
-            return _show(preview, f"/{rest}", f"{PREFIX}{token}") if slash else _to(f"{PREFIX}{token}/")
+            return (
+                _preview_page(preview, f"/{rest}", f"{PREFIX}{token}")
+                if slash
+                else _redirect(f"{PREFIX}{token}/")
+            )
     except ValidationError as error:  # stored by an older version of us, and not valid any more
         raise RenderFailed from error
     finally:
         close_old_connections()
 
 
-_GONE = b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><meta name=robots content=noindex><title>No preview here</title><h1>There is no preview here</h1><p>The link has expired or was revoked. Ask for a new one.</p>\n"
+_PREVIEW_NOT_FOUND_HTML = b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><meta name=robots content=noindex><title>No preview here</title><h1>There is no preview here</h1><p>The link has expired or was revoked. Ask for a new one.</p>\n"
 
 
-def _to(address: str) -> Answer:
-    return plain("302 Found", b"", ("Location", address))
+def _redirect(address: str) -> Answer:
+    return plain_response("302 Found", b"", ("Location", address))
 
 
-def _show(preview: Preview, path: str, prefix: str) -> Answer:
-    blueprint = _blueprint(preview)
+def _preview_page(preview: Preview, path: str, prefix: str) -> Answer:
+    blueprint = _preview_blueprint(preview)
     scene = rendering.RenderContext(
         address_of(preview.site.subdomain), PublishedPosts(preview.site_id), prefix
     )
     posts_path = PostSettings.model_validate(blueprint["settings"].get("posts", {})).path
     if preview.post is not None and path != "/favicon.svg":
-        address = post_pages.address(posts_path, slug=preview.post.slug)
+        address = post_pages.post_path(posts_path, slug=preview.post.slug)
         if path == "/":
-            return _to(prefix + address)
+            return _redirect(prefix + address)
         if path != address:  # this link shows one post; everything else is as visitors have it
-            return _to(scene.base_url + quote(path, encoding="latin-1"))
-        return _page(post_pages.render_post(blueprint, preview.post, scene))
+            return _redirect(scene.base_url + quote(path, encoding="latin-1"))
+        return _html_response(post_pages.render_post(blueprint, preview.post, scene))
     known = any(page["path"] == path for page in blueprint["pages"])
-    wanted = None if known else post_pages.read(page_cache.decoded(path), posts_path)
+    wanted = None if known else post_pages.parse_post_path(page_cache.decoded(path), posts_path)
     if not known and path not in page_cache.GENERATED and wanted is None:
-        return _page(rendering.render_missing(blueprint, scene), "404 Not Found")
+        return _html_response(rendering.render_not_found(blueprint, scene), "404 Not Found")
     made = page_cache.produce(blueprint, path, wanted, scene)
     if made is None:
-        return _page(rendering.render_missing(blueprint, scene), "404 Not Found")
+        return _html_response(rendering.render_not_found(blueprint, scene), "404 Not Found")
     kind, csp, body = made
-    return _answer("200 OK", kind, csp, body)
+    return _uncached_response("200 OK", kind, csp, body)
 
 
-def _blueprint(preview: Preview) -> dict[str, Any]:
-    return {"pages": [], **_stored(preview)}  # what an older version of us saved may have none
+def _preview_blueprint(preview: Preview) -> dict[str, Any]:
+    return {"pages": [], **_stored_blueprint(preview)}  # what an older version of us saved may have none
 
 
-def _stored(preview: Preview) -> dict[str, Any]:
+def _stored_blueprint(preview: Preview) -> dict[str, Any]:
     if preview.revision is not None:
         return dict(preview.revision.blueprint)
     if preview.post is not None and preview.site.live_release_id:
@@ -87,11 +91,11 @@ def _stored(preview: Preview) -> dict[str, Any]:
     return dict(Draft.objects.get(site=preview.site_id).blueprint)
 
 
-def _page(made: rendering.Rendered, status: str = "200 OK") -> Answer:
-    return _answer(status, "text/html; charset=utf-8", made.csp, made.html)
+def _html_response(made: rendering.RenderedPage, status: str = "200 OK") -> Answer:
+    return _uncached_response(status, "text/html; charset=utf-8", made.csp, made.html)
 
 
-def _answer(status: str, kind: str, csp: str, body: bytes) -> Answer:
+def _uncached_response(status: str, kind: str, csp: str, body: bytes) -> Answer:
     """Never kept, never indexed, and the address, which is the key, goes to nobody."""
     headers = [
         ("Content-Type", kind),

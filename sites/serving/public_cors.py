@@ -7,12 +7,12 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-PUBLIC = "/api/v1/public/"
-EVERYWHERE = {
+PUBLIC_PATH_PREFIX = "/api/v1/public/"
+CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "ETag, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After",
 }
-PREFLIGHT = {
+PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
     "Access-Control-Allow-Headers": "Accept, Authorization, If-None-Match",
     "Access-Control-Max-Age": "86400",
@@ -26,10 +26,12 @@ class PublicCorsMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if not request.path_info.startswith(PUBLIC):
+        if not request.path_info.startswith(PUBLIC_PATH_PREFIX):
             return self.get_response(request)
         preflight = request.method == "OPTIONS"
-        answer = HttpResponse(status=204, headers=PREFLIGHT) if preflight else self.get_response(request)
-        for name, value in EVERYWHERE.items():
+        answer = (
+            HttpResponse(status=204, headers=PREFLIGHT_HEADERS) if preflight else self.get_response(request)
+        )
+        for name, value in CORS_HEADERS.items():
             answer.headers[name] = value
         return answer

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sites.blueprint.schema import PostSettings, upgrade
+from sites.blueprint.schema import PostSettings, upgrade_blueprint
 from sites.models import Post, Site
 from sites.serving.rendering import find_page
 from sites.serving.template_pictures import shipped_pictures
-from sites.serving.translations import direction
+from sites.serving.translations import text_direction
 from sites.subdomains import address_of, host_of
 
 
-def site(blueprint: dict[str, Any], found: Site) -> dict[str, Any]:
+def serialize_site(blueprint: dict[str, Any], found: Site) -> dict[str, Any]:
     """A site without the blocks of its pages."""
     settings = blueprint["settings"]
     locale = settings.get("locale", "en")
@@ -22,7 +22,7 @@ def site(blueprint: dict[str, Any], found: Site) -> dict[str, Any]:
         "url": address_of(found.subdomain),
         "title": settings["title"],
         "locale": locale,
-        "direction": direction(locale),
+        "direction": text_direction(locale),
         "settings": settings,
         "theme": blueprint.get("theme", {}),
         "navigation": blueprint.get("navigation", []),
@@ -31,29 +31,33 @@ def site(blueprint: dict[str, Any], found: Site) -> dict[str, Any]:
             for page in blueprint["pages"]
         ],
         "posts_path": PostSettings.model_validate(settings.get("posts", {})).path,
-        "release": {"number": release.number, "published_at": _moment(release.created_at)},
-        "pictures": pictures(
+        "release": {"number": release.number, "published_at": _format_datetime(release.created_at)},
+        "pictures": picture_sources(
             [settings, [page.get("seo", {}) for page in blueprint["pages"]]], address_of(found.subdomain)
         ),
     }
 
 
-def page(blueprint: dict[str, Any], path: str, base_url: str) -> dict[str, Any] | None:
+def serialize_page(blueprint: dict[str, Any], path: str, base_url: str) -> dict[str, Any] | None:
     """One page with its blocks in their newest shapes; None when there is none."""
     found = find_page(blueprint, path)
     if found is None:
         return None
-    upgrade({"pages": [found]})
-    return {**found, "seo": found.get("seo", {}), "pictures": pictures(found, base_url)}
+    upgrade_blueprint({"pages": [found]})
+    return {**found, "seo": found.get("seo", {}), "pictures": picture_sources(found, base_url)}
 
 
-def post(found: Post, base_url: str) -> dict[str, Any]:
+def serialize_post(found: Post, base_url: str) -> dict[str, Any]:
     """One post with its blocks in their newest shapes."""
-    upgrade({"pages": [{"blocks": found.blocks}]})
-    return {**summary(found), "blocks": found.blocks, "pictures": pictures(found.blocks, base_url)}
+    upgrade_blueprint({"pages": [{"blocks": found.blocks}]})
+    return {
+        **serialize_post_summary(found),
+        "blocks": found.blocks,
+        "pictures": picture_sources(found.blocks, base_url),
+    }
 
 
-def summary(found: Any) -> dict[str, Any]:
+def serialize_post_summary(found: Any) -> dict[str, Any]:
     """A post without its blocks."""
     return {
         "id": str(found.pk),
@@ -62,12 +66,12 @@ def summary(found: Any) -> dict[str, Any]:
         "excerpt": found.excerpt,
         "tags": found.tags,
         "author": found.byline,
-        "published_at": _moment(found.published_at),
-        "updated_at": _moment(found.updated_at),
+        "published_at": _format_datetime(found.published_at),
+        "updated_at": _format_datetime(found.updated_at),
     }
 
 
-def pictures(value: Any, base_url: str) -> dict[str, Any]:
+def picture_sources(value: Any, base_url: str) -> dict[str, Any]:
     """Where every picture named below `value` is, by its asset id; absolute addresses that never change their
     content.
     """
@@ -79,21 +83,21 @@ def pictures(value: Any, base_url: str) -> dict[str, Any]:
             "width": known[asset].width,
             "height": known[asset].height,
         }
-        for asset in sorted(set(_assets(value)))
+        for asset in sorted(set(_asset_ids(value)))
         if asset in known
     }
 
 
-def _assets(value: Any) -> Iterator[str]:
+def _asset_ids(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         if isinstance(value.get("asset"), str):
             yield value["asset"]
         for inner in value.values():
-            yield from _assets(inner)
+            yield from _asset_ids(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _assets(inner)
+            yield from _asset_ids(inner)
 
 
-def _moment(moment: Any) -> str:
+def _format_datetime(moment: Any) -> str:
     return str(moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))

@@ -15,15 +15,15 @@ from django.utils.safestring import mark_safe
 
 from sites.blueprint.blocks.fields import Link
 from sites.blueprint.blocks.media import FRAME_HOSTS
-from sites.blueprint.schema import NavigationItem, Page, Seo, SiteSettings, page_model, upgrade
-from sites.blueprint.themes import Theme, stylesheet
+from sites.blueprint.schema import NavigationItem, Page, Seo, SiteSettings, page_model, upgrade_blueprint
+from sites.blueprint.themes import Theme, theme_css
 from sites.selectors import PublishedPosts
 from sites.serving import head_parts
-from sites.serving.translations import direction, translations
+from sites.serving.translations import get_translations, text_direction
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class RenderedPage:
     """UTF-8 HTML and the Content-Security-Policy it must be sent with."""
 
     html: bytes
@@ -48,30 +48,32 @@ def find_page(blueprint: dict[str, Any], path: str) -> dict[str, Any] | None:
     return next((page for page in blueprint.get("pages", []) if page["path"] == path), None)
 
 
-def render_page(blueprint: dict[str, Any], page: dict[str, Any], scene: RenderContext) -> Rendered:
+def render_page(blueprint: dict[str, Any], page: dict[str, Any], scene: RenderContext) -> RenderedPage:
     """Render one page of `blueprint`."""
-    upgrade({"pages": [page]})
+    upgrade_blueprint({"pages": [page]})
     model = page_model().model_validate(page)
-    return render("site/page.html", blueprint, model, scene)
+    return render_template("site/page.html", blueprint, model, scene)
 
 
-def render_missing(blueprint: dict[str, Any], scene: RenderContext) -> Rendered:
+def render_not_found(blueprint: dict[str, Any], scene: RenderContext) -> RenderedPage:
     """The site's own page for an address it does not have."""
-    words = translations(blueprint["settings"].get("locale", "en"))
+    words = get_translations(blueprint["settings"].get("locale", "en"))
     page = Page(id="missing", path="/", title=words["missing"], seo=Seo(noindex=True))
-    return render("site/missing.html", blueprint, page, scene)
+    return render_template("site/missing.html", blueprint, page, scene)
 
 
-def render(
+def render_template(
     template: str, blueprint: dict[str, Any], page: Page, scene: RenderContext, **more: Any
-) -> Rendered:
+) -> RenderedPage:
     """Render `template` with what every page knows, and `more`."""
     site = SiteSettings.model_validate(blueprint["settings"])
     paths = {other["id"]: scene.prefix + other["path"] for other in blueprint.get("pages", [])}
     navigation = [NavigationItem.model_validate(item) for item in blueprint.get("navigation", [])]
-    style = stylesheet(Theme.model_validate(blueprint.get("theme", {}))) + site_css()
+    style = theme_css(Theme.model_validate(blueprint.get("theme", {}))) + site_css()
     extra = (
-        head_parts.HeadPart(mark_safe("")) if scene.prefix else head_parts.collect(base_url=scene.base_url)
+        head_parts.HeadPart(mark_safe(""))
+        if scene.prefix
+        else head_parts.collect_head_parts(base_url=scene.base_url)
     )
     first = page.blocks[0] if page.blocks else None
     context = {
@@ -84,13 +86,13 @@ def render(
         "posts_path": site.posts.path,
         "base_url": scene.base_url,
         "canonical": scene.base_url + page.path,
-        "navigation": [_item(item, page, paths, scene.prefix) for item in navigation],
-        "title": _title(page, site),
+        "navigation": [_navigation_item(item, page, paths, scene.prefix) for item in navigation],
+        "title": _document_title(page, site),
         "description": page.seo.description or site.seo.description,
         "social_image": page.seo.image or site.seo.image,
         "noindex": bool(page.seo.noindex or site.seo.noindex or scene.prefix),
-        "direction": direction(site.locale),
-        "words": translations(site.locale),
+        "direction": text_direction(site.locale),
+        "words": get_translations(site.locale),
         "style": mark_safe(style),  # noqa: S308 - made of our own CSS and of colours that match #rrggbb
         "heading_block": first.id if first is not None and first.type in {"hero", "heading"} else "",
         "extra_head": extra.html,
@@ -98,27 +100,27 @@ def render(
         **more,
     }
     html = get_template(template).render(context)
-    return Rendered(html.encode(), _policy(style, extra.script_hashes))
+    return RenderedPage(html.encode(), _content_security_policy(style, extra.script_hashes))
 
 
-def _item(item: NavigationItem, page: Page, paths: dict[str, str], prefix: str) -> dict[str, Any]:
-    address = href(item.link, paths, prefix)
+def _navigation_item(item: NavigationItem, page: Page, paths: dict[str, str], prefix: str) -> dict[str, Any]:
+    address = link_url(item.link, paths, prefix)
     return {"label": item.label, "href": address, "current": address == prefix + page.path}
 
 
-def href(link: Link, paths: dict[str, str], prefix: str) -> str:
+def link_url(link: Link, paths: dict[str, str], prefix: str) -> str:
     """Where a link leads on this site."""
     if link.href is None:
         return paths.get(link.page or "", f"{prefix}/")
-    return within(link.href, prefix)
+    return add_path_prefix(link.href, prefix)
 
 
-def within(address: str, prefix: str) -> str:
+def add_path_prefix(address: str, prefix: str) -> str:
     """An address of this site stays in its preview."""
     return prefix + address if address.startswith("/") else address
 
 
-def _title(page: Page, site: SiteSettings) -> str:
+def _document_title(page: Page, site: SiteSettings) -> str:
     if page.seo.title:
         return page.seo.title
     if page.path == "/":
@@ -126,7 +128,7 @@ def _title(page: Page, site: SiteSettings) -> str:
     return f"{page.title} · {site.title}"
 
 
-def _policy(style: str, script_hashes: list[str]) -> str:
+def _content_security_policy(style: str, script_hashes: list[str]) -> str:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     scripts = " ".join(f"'sha256-{item}'" for item in script_hashes) or "'none'"
     connect = "'self'" if script_hashes else "'none'"
@@ -140,10 +142,10 @@ def _policy(style: str, script_hashes: list[str]) -> str:
 def site_css() -> str:
     """The one stylesheet of published pages, with comments and indentation taken out."""
     css = (settings.BASE_DIR / "templates" / "site" / "site.css").read_text()
-    return minify(css)
+    return minify_css(css)
 
 
-def minify(css: str) -> str:
+def minify_css(css: str) -> str:
     """Drop comments and indentation. Strings in our own CSS hold neither."""
     kept = []
     rest = css
@@ -171,6 +173,6 @@ def renderer_version() -> str:
     ]
     for path in sorted(files):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    extra = head_parts.collect(base_url="")
+    extra = head_parts.collect_head_parts(base_url="")
     digest.update(extra.html.encode() + b"\0" + extra.body.encode())
     return digest.hexdigest()[:16]

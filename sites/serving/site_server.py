@@ -31,13 +31,15 @@ StartResponse = Callable[..., Any]
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
 Handler = Callable[[Environ, Route], tuple[str, Headers, bytes]]
 
-BURST_SECONDS = 0.05  # a body that is there already is read in less than a millisecond
-MAX_HOST = 260  # bytes: a name of 253 and a port; what strangers send longer is not kept in memory
+BODY_READER_TIMEOUT_SECONDS = 0.05  # a body that is there already is read in less than a millisecond
+MAX_HOST_HEADER_BYTES = (
+    260  # bytes: a name of 253 and a port; what strangers send longer is not kept in memory
+)
 
 log = structlog.get_logger(__name__)
-_mounted: dict[str, tuple[Handler, bool, int]] = {}
-_NO_SITE = b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><title>No site here</title><h1>There is no site here</h1><p>Check the address, or come back later.</p>\n"
-_AWAY = b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><title>One moment</title><h1>One moment, please</h1><p>This page cannot be shown right now. Try again in a few seconds.</p>\n"
+_mounts: dict[str, tuple[Handler, bool, int]] = {}
+_SITE_NOT_FOUND_HTML = b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><title>No site here</title><h1>There is no site here</h1><p>Check the address, or come back later.</p>\n"
+_UNAVAILABLE_HTML = b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><title>One moment</title><h1>One moment, please</h1><p>This page cannot be shown right now. Try again in a few seconds.</p>\n"
 
 
 def mount(prefix: str, handler: Handler, *, unpublished: bool = False, body: int = 0) -> None:
@@ -49,7 +51,7 @@ def mount(prefix: str, handler: Handler, *, unpublished: bool = False, body: int
     """
     if not prefix.startswith("/_/"):
         raise ValueError("a mount lives below /_/")
-    _mounted[prefix] = (handler, unpublished, body)
+    _mounts[prefix] = (handler, unpublished, body)
 
 
 class SiteServer:
@@ -65,10 +67,10 @@ class SiteServer:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         header = environ.get("HTTP_HOST", "")
-        host = host_name(header) if len(header) <= MAX_HOST else ""
+        host = parse_host_header(header) if len(header) <= MAX_HOST_HEADER_BYTES else ""
         if host in self.app_hosts:
             return self._app(environ, start_response)
-        if environ["PATH_INFO"].startswith("/health") and is_address(
+        if environ["PATH_INFO"].startswith("/health") and is_ip_address(
             host
         ):  # a probe that knows only our address
             return self._app({**environ, "HTTP_HOST": settings.APP_HOST}, start_response)
@@ -78,7 +80,9 @@ class SiteServer:
             log.warning(
                 "page_unavailable", error=type(error).__name__, exc_info=isinstance(error, RenderFailed)
             )
-            status, headers, body = plain("503 Service Unavailable", _AWAY, ("Retry-After", "2"))
+            status, headers, body = plain_response(
+                "503 Service Unavailable", _UNAVAILABLE_HTML, ("Retry-After", "2")
+            )
         start_response(status, headers)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
@@ -108,7 +112,7 @@ class SiteServer:
         """The body, of which at most `limit` bytes; None while as many threads read bodies as may, for longer
         than a burst takes.
         """
-        if not self.readers.acquire(timeout=BURST_SECONDS):
+        if not self.readers.acquire(timeout=BODY_READER_TIMEOUT_SECONDS):
             return None
         try:
             body: bytes = environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or limit), limit))
@@ -119,13 +123,13 @@ class SiteServer:
     def answer(self, environ: Environ, host: str) -> tuple[str, Headers, bytes]:
         subdomain = host.removesuffix(self.suffix)
         if subdomain == host or not LABEL.match(subdomain):
-            return plain("404 Not Found", _NO_SITE)
+            return plain_response("404 Not Found", _SITE_NOT_FOUND_HTML)
         route = self.routes.find(subdomain, host)
         path = environ["PATH_INFO"]
         if path.startswith("/_/"):
             return self._mounted(environ, route, path)
         if route.release_id is not None and environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
-            return plain("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
+            return plain_response("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
         try:
             return self._page(environ, route, path)
         except (
@@ -136,14 +140,16 @@ class SiteServer:
     def _page(self, environ: Environ, route: Route, path: str) -> tuple[str, Headers, bytes]:
         """What a route shows at `path`. Raises Release.DoesNotExist."""
         if route.release_id is None:
-            return plain("404 Not Found", _NO_SITE)
+            return plain_response("404 Not Found", _SITE_NOT_FOUND_HTML)
         bare = path.rstrip("/")
         if bare != path and (bare in route.paths or f"{bare}/".startswith(f"{route.posts_path}/")):
-            return redirect(quote(bare, encoding="latin-1"))
+            return redirect_permanently(quote(bare, encoding="latin-1"))
         page = self.pages.find(route, path)
         if page.status.startswith("404") and (address := moved(route, path)):
-            return redirect(address)
-        variant = page.variants[encoding(environ.get("HTTP_ACCEPT_ENCODING", "")[:MAX_HOST])]
+            return redirect_permanently(address)
+        variant = page.variants[
+            choose_encoding(environ.get("HTTP_ACCEPT_ENCODING", "")[:MAX_HOST_HEADER_BYTES])
+        ]
         if page.status.startswith("200") and matches_if_none_match(
             environ.get("HTTP_IF_NONE_MATCH", ""), variant.etag
         ):
@@ -156,18 +162,18 @@ class SiteServer:
         return page.status, variant.headers, variant.body
 
     def _mounted(self, environ: Environ, route: Route, path: str) -> tuple[str, Headers, bytes]:
-        for prefix, (handler, unpublished, limit) in _mounted.items():
+        for prefix, (handler, unpublished, limit) in _mounts.items():
             if path.startswith(prefix) and (unpublished or route.release_id):
                 if limit and environ["REQUEST_METHOD"] == "POST":
                     body = self._read(environ, limit + 1)
                     if body is None:
-                        return plain("503 Service Unavailable", b"", ("Retry-After", "2"))
+                        return plain_response("503 Service Unavailable", b"", ("Retry-After", "2"))
                     environ = {**environ, "wsgi.input": io.BytesIO(body)}
                 return handler(environ, route)
-        return plain("404 Not Found", b"" if route.release_id else _NO_SITE)
+        return plain_response("404 Not Found", b"" if route.release_id else _SITE_NOT_FOUND_HTML)
 
 
-def plain(status: str, body: bytes, *extra: tuple[str, str]) -> tuple[str, Headers, bytes]:
+def plain_response(status: str, body: bytes, *extra: tuple[str, str]) -> tuple[str, Headers, bytes]:
     """A small answer that is not a page of any site."""
     headers = [
         ("Content-Type", "text/html; charset=utf-8"),
@@ -177,13 +183,13 @@ def plain(status: str, body: bytes, *extra: tuple[str, str]) -> tuple[str, Heade
     return status, [*headers, ("Content-Security-Policy", "default-src 'none'"), *SAFE, *extra], body
 
 
-def redirect(address: str) -> tuple[str, Headers, bytes]:
+def redirect_permanently(address: str) -> tuple[str, Headers, bytes]:
     """To where something on the same host is for good."""
-    return plain("301 Moved Permanently", b"", ("Location", address))
+    return plain_response("301 Moved Permanently", b"", ("Location", address))
 
 
 @lru_cache(maxsize=4096)
-def host_name(header: str) -> str:
+def parse_host_header(header: str) -> str:
     """The Host header without port and final dot, in lower case; `""` when it is not one host name."""
     name, _, port = (
         header.rpartition(":")
@@ -196,7 +202,7 @@ def host_name(header: str) -> str:
     return name if name.isascii() and len(name) <= 253 else ""
 
 
-def is_address(host: str) -> bool:
+def is_ip_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host.strip("[]"))
     except ValueError:
@@ -205,7 +211,7 @@ def is_address(host: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def encoding(accepted: str) -> str:
+def choose_encoding(accepted: str) -> str:
     """The best of our encodings that the client accepts (RFC 9110, 12.5.3)."""
     weights: dict[str, float] = {}
     for item in accepted.lower().split(","):
@@ -222,10 +228,10 @@ def serve_picture(environ: Environ, route: Route) -> tuple[str, Headers, bytes]:
     """A shipped picture. Its address carries a digest, so it may be kept for ever."""
     path = shipped_files().get(environ["PATH_INFO"])
     if path is None:
-        return plain("404 Not Found", b"")
+        return plain_response("404 Not Found", b"")
     if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
-        return plain("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
-    body = picture_bytes(str(path))
+        return plain_response("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
+    body = read_picture(str(path))
     kind = mimetypes.types_map.get(path.suffix, "image/webp")
     headers = [
         ("Content-Type", kind),
@@ -236,6 +242,6 @@ def serve_picture(environ: Environ, route: Route) -> tuple[str, Headers, bytes]:
 
 
 @lru_cache(maxsize=64)
-def picture_bytes(path: str) -> bytes:
+def read_picture(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read()

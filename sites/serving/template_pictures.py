@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-FOLDER = Path(__file__).parent.parent / "blueprint" / "site_templates"
+SITE_TEMPLATES_DIR = Path(__file__).parent.parent / "blueprint" / "site_templates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ def shipped_pictures() -> dict[str, ShippedPicture]:
     An address carries a digest, so it may be cached for ever.
     """
     pictures = {}
-    for asset, facts in json.loads((FOLDER / "pictures.json").read_text()).items():
+    for asset, facts in json.loads((SITE_TEMPLATES_DIR / "pictures.json").read_text()).items():
         template, name = asset.split("/")
         files = {}
         for width in facts["widths"]:
-            path = FOLDER / template / "pictures" / f"{name}-{width}.webp"
+            path = SITE_TEMPLATES_DIR / template / "pictures" / f"{name}-{width}.webp"
             digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
             files[width] = (f"/_/a/{template}/{name}-{width}.{digest}.webp", path)
         pictures[asset] = ShippedPicture(facts["width"], facts["height"], files)

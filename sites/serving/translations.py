@@ -3,7 +3,7 @@
 English where one is missing.
 """
 
-PHRASES: dict[str, dict[str, str]] = {
+TRANSLATIONS: dict[str, dict[str, str]] = {
     "en": {
         "skip": "Skip to content",
         "menu": "Menu",
@@ -111,11 +111,11 @@ PHRASES: dict[str, dict[str, str]] = {
 RIGHT_TO_LEFT = {"ar", "he", "fa", "ur", "ps", "sd", "ug", "yi", "dv", "ckb", "Arab", "Hebr", "Thaa", "Syrc"}
 
 
-def translations(locale: str) -> dict[str, str]:
-    return PHRASES.get(locale.split("-", maxsplit=1)[0], PHRASES["en"])
+def get_translations(locale: str) -> dict[str, str]:
+    return TRANSLATIONS.get(locale.split("-", maxsplit=1)[0], TRANSLATIONS["en"])
 
 
-def direction(locale: str) -> str:
+def text_direction(locale: str) -> str:
     """`rtl` or `ltr`. A script named in the tag decides before the language does."""
     language, _, rest = locale.partition("-")
     script = rest[:4] if len(rest.split("-")[0]) == 4 else ""

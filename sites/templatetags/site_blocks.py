@@ -13,15 +13,15 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from sites.blueprint.blocks import block_types
-from sites.blueprint.blocks.fields import Link, Picture, clean
+from sites.blueprint.blocks.fields import Link, Picture, clean_html
 from sites.models import Post
 from sites.serving import rendering
-from sites.serving.post_pages import address as articles_address
+from sites.serving.post_pages import post_path as articles_address
 from sites.serving.template_pictures import shipped_pictures
 
 register = template.Library()
-EAGER = mark_safe('fetchpriority="high"')
-LAZY = mark_safe('loading="lazy" decoding="async"')
+EAGER_ATTRIBUTES = mark_safe('fetchpriority="high"')
+LAZY_ATTRIBUTES = mark_safe('loading="lazy" decoding="async"')
 
 
 @register.simple_tag(takes_context=True)
@@ -38,13 +38,13 @@ def blocks(context: Context, children: list[Any]) -> SafeString:
 @register.simple_tag(takes_context=True)
 def href(context: Context, link: Link) -> str:
     """The address a link leads to."""
-    return rendering.href(link, context["paths"], context["prefix"])
+    return rendering.link_url(link, context["paths"], context["prefix"])
 
 
 @register.simple_tag(takes_context=True)
 def rich(context: Context, html: str) -> SafeString:
     """Rich text, sanitised once more on its way out."""
-    return mark_safe(clean(html, prefix=context["prefix"]))  # noqa: S308 - nh3 has just cleaned it
+    return mark_safe(clean_html(html, prefix=context["prefix"]))  # noqa: S308 - nh3 has just cleaned it
 
 
 @register.simple_tag(takes_context=True)
@@ -91,13 +91,13 @@ def picture(
     return format_html(
         '<img class="{}" src="{}" srcset="{}" sizes="{}" width="{}" height="{}" alt="{}" {}>',
         css,
-        rendering.within(known.src, prefix),
+        rendering.add_path_prefix(known.src, prefix),
         known.srcset.replace("/_/a/", f"{prefix}/_/a/"),
         sizes,
         known.width,
         known.height,
         image.alt,
-        EAGER if eager else LAZY,
+        EAGER_ATTRIBUTES if eager else LAZY_ATTRIBUTES,
     )
 
 

@@ -18,7 +18,7 @@ from core.http import preconditions
 from core.jobs import queue
 from sites import services
 from sites.blueprint import schema
-from sites.blueprint.blocks.fields import MAX_OPEN
+from sites.blueprint.blocks.fields import MAX_OPEN_TAGS
 from sites.models import Access, Preview, Revision, Schedule, Site
 from sites.services import drafts, posts, publishing
 from sites.services.members import INVITATIONS_A_DAY
@@ -43,15 +43,17 @@ def lists(count, **props):
 @pytest.mark.commits
 def test_a_page_lists_posts_so_often_and_reads_each_list_once(live, visitor, django_assert_max_num_queries):
     with pytest.raises(Invalid, match="not valid"):
-        schema.validate(document(page(blocks=lists(schema.MAX_POST_LISTS + 1))))
+        schema.validate_blueprint(document(page(blocks=lists(schema.MAX_POST_LISTS_PER_PAGE + 1))))
     assert live.editor.post(live.path("posts"), {"title": "x", "blocks": lists(11)}).status_code == 400
-    live.author.put(live.path("blueprint"), document(page(blocks=lists(schema.MAX_POST_LISTS))), if_match="*")
+    live.author.put(
+        live.path("blueprint"), document(page(blocks=lists(schema.MAX_POST_LISTS_PER_PAGE))), if_match="*"
+    )
     live.editor.post(live.path("publish"))
     write(live, published_at=PAST)
     visitor.ask("/robots.txt", live.host)
 
     with django_assert_max_num_queries(6):
-        assert visitor.ask("/", live.host)[2].count(b"A post") == schema.MAX_POST_LISTS
+        assert visitor.ask("/", live.host)[2].count(b"A post") == schema.MAX_POST_LISTS_PER_PAGE
 
 
 @pytest.mark.commits
@@ -229,7 +231,7 @@ def test_deep_rich_text_is_refused_before_it_is_read(live):
         live.author.put(live.path("blueprint"), document(page(blocks=[fine])), if_match="*").status_code
         == 200
     )
-    many = {**deep, "props": {"html": "</p>" * 500 + "<b>" * (MAX_OPEN + 1)}}
+    many = {**deep, "props": {"html": "</p>" * 500 + "<b>" * (MAX_OPEN_TAGS + 1)}}
     assert (
         live.author.put(live.path("blueprint"), document(page(blocks=[many])), if_match="*").status_code
         == 400

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import tenancy
-from sites.blueprint.diff import _moved, diff_blueprints
+from sites.blueprint.diff import _moved_ids, diff_blueprints
 from sites.blueprint.json_patch import MAX_OPERATIONS, merge_patch
 from sites.models import Draft, Revision
 from sites.services import drafts
@@ -319,7 +319,7 @@ def test_any_two_states_can_be_compared(api, site):
 
 @given(st.permutations(list("abcdefgh")))
 def test_as_few_as_can_be_are_told_to_have_moved(order):
-    moved = _moved(list("abcdefgh"), order)
+    moved = _moved_ids(list("abcdefgh"), order)
 
     stayed = [pk for pk in order if pk not in moved]
     assert stayed == sorted(stayed)

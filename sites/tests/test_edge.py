@@ -18,7 +18,7 @@ from sites.models import Draft
 from sites.services import publishing
 from sites.serving import host_routing
 from sites.serving.page_cache import SAFE, PageCache
-from sites.serving.site_server import encoding, host_name
+from sites.serving.site_server import choose_encoding, parse_host_header
 from sites.serving.template_pictures import shipped_files
 from sites.tests.factories import SiteFactory, document, page
 from sites.tests.visitor import Visitor, publish
@@ -108,7 +108,7 @@ def test_drafts_hidden_and_unpublished_sites_are_404(visitor):
     ],
 )
 def test_the_encoding_is_one_that_the_visitor_accepts(accepted, chosen):
-    assert encoding(accepted) == chosen
+    assert choose_encoding(accepted) == chosen
 
 
 def test_every_encoding_is_the_same_page_under_its_own_etag(visitor):
@@ -267,7 +267,7 @@ def test_the_memory_for_pages_is_bounded(visitor):
     ],
 )
 def test_host_names_are_read_in_one_way(header, name):
-    assert host_name(header) == name
+    assert parse_host_header(header) == name
 
 
 def test_a_locale_that_reads_from_right_to_left_turns_the_page(visitor):

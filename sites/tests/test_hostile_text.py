@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from core.errors import Invalid
 from core.http.json_parser import is_storable
 from core.http.json_pointer import json_pointer
-from sites.blueprint.blocks.fields import RICH_TAGS, sanitise
-from sites.blueprint.schema import validate
-from sites.serving.rendering import RenderContext, render_missing, render_page
+from sites.blueprint.blocks.fields import RICH_TAGS, sanitise_rich_text
+from sites.blueprint.schema import validate_blueprint
+from sites.serving.rendering import RenderContext, render_not_found, render_page
 
 HERE = Path(__file__).parent
 EVERY_BLOCK = json.loads((HERE / "every_block.json").read_text())
@@ -185,7 +185,7 @@ def free():
     addresses = set()
     for place in strings(one_of_each()):
         try:
-            validate(planted(one_of_each(), [place], "two words </any> \\"))
+            validate_blueprint(planted(one_of_each(), [place], "two words </any> \\"))
         except Invalid:
             if place[-1] == "href":
                 addresses.add(place)
@@ -200,7 +200,7 @@ def accepted(document, places, text):
     by_pointer = {json_pointer(place): place for place in places}
     while True:
         try:
-            return validate(planted(document, places - refused.keys(), text)), refused
+            return validate_blueprint(planted(document, places - refused.keys(), text)), refused
         except Invalid as refusal:
             refused |= {by_pointer[error.pointer]: error.code for error in refusal.errors}
 
@@ -215,7 +215,7 @@ def rendered(document):
         RenderContext("http://x.localhost", prefix="/_/preview/x"),
     ):
         made += [render_page(document, page, scene) for page in document["pages"]]
-        made.append(render_missing(document, scene))
+        made.append(render_not_found(document, scene))
     return [page.html.decode() for page in made]
 
 
@@ -227,7 +227,7 @@ def usual():
 
 @cache
 def known():
-    return [Seen(html) for html in rendered(validate(usual()))]
+    return [Seen(html) for html in rendered(validate_blueprint(usual()))]
 
 
 def harm(html, calm):
@@ -265,13 +265,13 @@ def test_an_attack_in_any_string_is_refused_or_harmless(group):
         assert addresses <= refused.keys() or not (runs(case) or re.match(r"\s*[/\\]{2}", case)), case
         found = [harm(html, calm) for html, calm in zip(rendered(clean), known(), strict=True)]
         assert not any(found), (case, found)
-        assert validate(clean) == clean, case
+        assert validate_blueprint(clean) == clean, case
 
 
 def test_an_attack_as_a_type_of_block_is_refused():
     for case in CASES:
         with pytest.raises(Invalid) as refusal:
-            validate(planted(usual(), [("pages", 0, "blocks", 0, "type")], case))
+            validate_blueprint(planted(usual(), [("pages", 0, "blocks", 0, "type")], case))
         assert [error.pointer for error in refusal.value.errors] == ["/pages/0/blocks/0"]
 
 
@@ -295,8 +295,8 @@ def test_rich_text_is_clean_after_one_pass_and_a_second_changes_nothing(group):
             f"<p>{case}",
             case * 2,
         ):
-            clean = sanitise(text)
-            assert (sanitise(clean), bare(clean)) == (clean, (set(), set(), set())), text
+            clean = sanitise_rich_text(text)
+            assert (sanitise_rich_text(clean), bare(clean)) == (clean, (set(), set(), set())), text
 
 
 TAGS = sorted(
@@ -346,14 +346,14 @@ MIXED = st.recursive(
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(MIXED)
 def test_any_mixture_is_clean_after_one_pass_and_a_second_changes_nothing(text):
-    clean = sanitise(text)
+    clean = sanitise_rich_text(text)
 
-    assert (sanitise(clean), bare(clean)) == (clean, (set(), set(), set()))
+    assert (sanitise_rich_text(clean), bare(clean)) == (clean, (set(), set(), set()))
 
 
 def test_rich_text_is_sanitised_again_when_it_is_rendered():
     """A row that was changed behind our back is no way in either."""
-    stored = validate(
+    stored = validate_blueprint(
         {
             "settings": {"title": "x"},
             "pages": [

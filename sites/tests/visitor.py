@@ -5,7 +5,7 @@ from django.core.wsgi import get_wsgi_application
 from audit.actors import SYSTEM
 from core import tenancy
 from core.http.preconditions import ANY_VERSION
-from sites.blueprint.schema import validate
+from sites.blueprint.schema import validate_blueprint
 from sites.services import publishing
 from sites.serving.site_server import SiteServer
 from sites.tests.factories import SiteFactory, document
@@ -38,7 +38,7 @@ class Visitor:
 
 
 def publish(blueprint=None, **options):
-    site = SiteFactory(blueprint=validate(blueprint or document()), **options)
+    site = SiteFactory(blueprint=validate_blueprint(blueprint or document()), **options)
     with tenancy.context(tenancy.user_context(site.owner_id)):
         publishing.publish_site(site, actor=SYSTEM, if_match=ANY_VERSION)
     return site, f"{site.subdomain}.localhost"

@@ -12,7 +12,7 @@ from core.http.viewsets import ApiViewSet
 from sites.errors import RoleTooLow
 from sites.models import Access, Site, SiteQuerySet
 from sites.services.members import hold_role
-from sites.serving.post_pages import MAX_TAG
+from sites.serving.post_pages import MAX_TAG_CHARACTERS
 
 Role = Access.Role
 
@@ -25,7 +25,7 @@ DOCUMENT = {
 
 def tag(text: str) -> str:
     """A tag of a post, for a filter. Raises ValueError."""
-    if len(text) > MAX_TAG:
+    if len(text) > MAX_TAG_CHARACTERS:
         raise ValueError
     return text_param(text)
 

@@ -39,7 +39,7 @@ SIDE_FROM, SIDE_TO = (OpenApiParameter(name, STATES) for name in ("from", "to"))
 
 
 class BlueprintViewSet(OfSiteViewSet):
-    body_limit = schema.MAX_BYTES
+    body_limit = schema.MAX_BLUEPRINT_BYTES
     conditional = ("update", "partial_update")
     with_list = ("partial_update",)
     parser_classes = (StrictJSONParser, StrictPatchParser)

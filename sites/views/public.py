@@ -96,7 +96,7 @@ class PublicViewSet(ApiViewSet):
     def retrieve(self, request: Request, host: str) -> Response:
         """A published site: settings, theme, navigation and its pages without their blocks."""
         site = self.found()
-        return self.kept(request, site, lambda blueprint: public_json.site(blueprint, site))
+        return self.kept(request, site, lambda blueprint: public_json.serialize_site(blueprint, site))
 
     @extend_schema(operation_id="public_page", parameters=[PATH], responses=PublicPageSerializer, auth=[])
     def page(self, request: Request, host: str) -> Response:
@@ -104,7 +104,9 @@ class PublicViewSet(ApiViewSet):
         path = query_param(request, "path", text_param) or "/"
         site = self.found()
         base_url = address_of(site.subdomain)
-        return self.kept(request, site, lambda blueprint: public_json.page(blueprint, path, base_url), path)
+        return self.kept(
+            request, site, lambda blueprint: public_json.serialize_page(blueprint, path, base_url), path
+        )
 
     @extend_schema(
         operation_id="public_posts",
@@ -118,7 +120,7 @@ class PublicViewSet(ApiViewSet):
         wanted = query_param(request, "tag", tag)
         shown = PublishedPosts(site.pk).found(wanted or "")
         answer = self.get_paginated_response(
-            [public_json.summary(post) for post in self.paginate_queryset(shown) or []]
+            [public_json.serialize_post_summary(post) for post in self.paginate_queryset(shown) or []]
         )
         return self.conditional_answer(request, answer)
 
@@ -135,7 +137,9 @@ class PublicViewSet(ApiViewSet):
             )
         if post is None:
             raise NotFound
-        return self.conditional_answer(request, Response(public_json.post(post, address_of(site.subdomain))))
+        return self.conditional_answer(
+            request, Response(public_json.serialize_post(post, address_of(site.subdomain)))
+        )
 
     @staticmethod
     def conditional_answer(request: Request, answer: Response) -> Response:

@@ -14,7 +14,7 @@ Icon = Literal[
 ]
 
 
-def check_email(value: str) -> str:
+def validate_email_address(value: str) -> str:
     try:
         validate_email(value)
     except ValidationError:
@@ -22,7 +22,7 @@ def check_email(value: str) -> str:
     return value
 
 
-Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(check_email)]
+Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(validate_email_address)]
 Telephone = Annotated[str, StringConstraints(pattern=r"^\+?[0-9][0-9 ()./-]{3,30}$")]
 
 

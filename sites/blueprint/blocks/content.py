@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sites.blueprint.blocks.fields import Action, Align, Line, Picture, Props, Rich, Tag, Text, Title
+from sites.blueprint.blocks.fields import Action, Align, Line, Picture, Props, RichText, Tag, Text, Title
 from sites.blueprint.blocks.registry import block
 
 
@@ -22,7 +22,7 @@ class Heading(Props):
 class TextBlock(Props):
     """Running text: paragraphs, lists, links, quotes. `lead` is larger, for an opening."""
 
-    html: Rich
+    html: RichText
     size: Literal["normal", "lead", "small"] = "normal"
     align: Align = "start"
 
@@ -59,7 +59,7 @@ class Quote(Props):
 
 class FaqItem(Props):
     question: Title
-    answer: Rich
+    answer: RichText
 
 
 @block("faq")

@@ -26,12 +26,12 @@ RICH_TAGS = {
     "h4",
     "hr",
 }
-MAX_RICH = 50_000
-PASSES = 4
-MAX_OPEN = 200
-TAG = re.compile(r"<(/?)(?!br\b|hr\b|img\b)[A-Za-z]")
+MAX_RICH_TEXT_CHARACTERS = 50_000
+MAX_SANITISE_PASSES = 4
+MAX_OPEN_TAGS = 200
+OPENING_OR_CLOSING_TAG = re.compile(r"<(/?)(?!br\b|hr\b|img\b)[A-Za-z]")
 LINK_SCHEMES = {"https", "mailto", "tel"}
-_CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\\]")
+_FORBIDDEN_IN_HREF = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\\]")
 
 
 class Props(BaseModel):
@@ -42,7 +42,7 @@ class Props(BaseModel):
     )
 
 
-def clean(html: str, *, prefix: str = "") -> str:
+def clean_html(html: str, *, prefix: str = "") -> str:
     """Rich text reduced to `RICH_TAGS` and safe links.
 
     `prefix` goes before links within the site, as a preview wants it.
@@ -66,22 +66,22 @@ def clean(html: str, *, prefix: str = "") -> str:
     )
 
 
-def sanitise(html: str) -> str:
+def sanitise_rich_text(html: str) -> str:
     """As `clean`, until another pass changes nothing: what we keep is read by browsers as we read it.
 
     A few passes are enough for anything but what is made to need more; of that the text alone is kept.
     """
-    for _ in range(PASSES):
-        cleaned = clean(html).strip()
-        if cleaned == html or len(cleaned) > MAX_RICH:
+    for _ in range(MAX_SANITISE_PASSES):
+        cleaned = clean_html(html).strip()
+        if cleaned == html or len(cleaned) > MAX_RICH_TEXT_CHARACTERS:
             return cleaned
         html = cleaned
-    return clean(nh3.clean(html, tags=set())).strip()
+    return clean_html(nh3.clean(html, tags=set())).strip()
 
 
-def check_href(href: str) -> str:
+def validate_href(href: str) -> str:
     """Accept `https:`, `mailto:`, `tel:` and links inside the site (`/path`, `#anchor`)."""
-    if _CONTROL.search(href) or href.startswith("//"):
+    if _FORBIDDEN_IN_HREF.search(href) or href.startswith("//"):
         raise ValueError("Use an https, mailto, tel or site link without spaces.")
     if href.startswith(("/", "#")):
         return href
@@ -96,45 +96,45 @@ def check_href(href: str) -> str:
     return href
 
 
-def check_tag(tag: str) -> str:
+def validate_tag(tag: str) -> str:
     """A tag is a part of an address, and browsers take these two for directions."""
     if tag in {".", ".."}:
         raise ValueError("This cannot be a tag.")
     return tag
 
 
-def check_depth(html: str) -> None:
+def validate_tag_depth(html: str) -> None:
     """Refuse what is nested, or left open, so often that reading it takes quadratic time."""
     depth = 0
-    for tag in TAG.finditer(html):
+    for tag in OPENING_OR_CLOSING_TAG.finditer(html):
         depth = max(depth - 1, 0) if tag[1] else depth + 1
-        if depth > MAX_OPEN:
-            raise ValueError(f"This text has more than {MAX_OPEN} open tags inside each other.")
+        if depth > MAX_OPEN_TAGS:
+            raise ValueError(f"This text has more than {MAX_OPEN_TAGS} open tags inside each other.")
 
 
-def sanitise_bounded(html: str) -> str:
+def validate_rich_text(html: str) -> str:
     """As `sanitise`, refusing what grows beyond the bound: what we keep must be accepted again."""
-    check_depth(html)
-    clean = sanitise(html)
-    if len(clean) > MAX_RICH:
-        raise ValueError(f"This text has more than {MAX_RICH} characters once it is cleaned.")
+    validate_tag_depth(html)
+    clean = sanitise_rich_text(html)
+    if len(clean) > MAX_RICH_TEXT_CHARACTERS:
+        raise ValueError(f"This text has more than {MAX_RICH_TEXT_CHARACTERS} characters once it is cleaned.")
     return clean
 
 
 Line = Annotated[str, StringConstraints(max_length=200)]
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Text = Annotated[str, StringConstraints(max_length=2_000)]
-Rich = Annotated[
+RichText = Annotated[
     str,
-    StringConstraints(max_length=MAX_RICH),
-    AfterValidator(sanitise_bounded),
+    StringConstraints(max_length=MAX_RICH_TEXT_CHARACTERS),
+    AfterValidator(validate_rich_text),
     Field(json_schema_extra={"contentMediaType": "text/html"}),
 ]
-Href = Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(check_href)]
+Href = Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(validate_href)]
 Tag = Annotated[
     str,
     StringConstraints(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f/\\]+$"),
-    AfterValidator(check_tag),
+    AfterValidator(validate_tag),
 ]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 AssetId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(/[a-z0-9][a-z0-9-]{0,62})?$")]

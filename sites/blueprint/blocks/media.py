@@ -77,7 +77,7 @@ class Map(Props):
         )
 
 
-EMBEDS = {
+EMBED_URL_PREFIXES = {
     "spotify": "https://open.spotify.com/embed/",
     "soundcloud": "https://w.soundcloud.com/player/?url=https%3A//api.soundcloud.com/",
     "codepen": "https://codepen.io/",
@@ -104,4 +104,4 @@ class Embed(Props):
 
     @property
     def frame(self) -> str:
-        return EMBEDS[self.provider] + self.reference
+        return EMBED_URL_PREFIXES[self.provider] + self.reference
