@@ -9,7 +9,7 @@ from audit.actors import SYSTEM
 from audit.services import record
 from core import tenancy
 from core.errors import FieldProblem, Invalid
-from sites.blueprint import schema
+from sites.blueprint import block_upgrades, schema
 from sites.models import Draft, Post, Release, Revision
 from sites.services.drafts import compact, keep_revision
 
@@ -81,7 +81,7 @@ def look(row: Any) -> Found:
     """Upgrade what a row has, in memory, and validate a copy of it."""
     is_post = isinstance(row, Post)
     document: Any = {"pages": [{"blocks": row.blocks}]} if is_post else row.blueprint
-    older = schema.upgrade_blueprint(document)
+    older = block_upgrades.upgrade_blueprint(document)
     check: Callable[[], Any] = (
         (lambda: schema.validate_blocks(row.blocks, pages=None))
         if is_post

@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 from django.utils.feedgenerator import Atom1Feed
 
-from sites.blueprint.schema import Page, PostSettings, Seo, page_model, upgrade_blueprint
+from sites.blueprint.block_upgrades import upgrade_blueprint
+from sites.blueprint.schema import Page, PostSettings, Seo, page_model
 from sites.models import Post
 from sites.selectors import PublishedPosts
 from sites.serving import rendering

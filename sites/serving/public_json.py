@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sites.blueprint.schema import PostSettings, upgrade_blueprint
+from sites.blueprint.block_upgrades import upgrade_blueprint
+from sites.blueprint.schema import PostSettings
 from sites.models import Post, Site
 from sites.serving.rendering import find_page
 from sites.serving.template_pictures import shipped_pictures

@@ -13,9 +13,10 @@ from django.conf import settings
 from django.template.loader import get_template
 from django.utils.safestring import mark_safe
 
+from sites.blueprint.block_upgrades import upgrade_blueprint
 from sites.blueprint.blocks.fields import Link
 from sites.blueprint.blocks.media import FRAME_HOSTS
-from sites.blueprint.schema import NavigationItem, Page, Seo, SiteSettings, page_model, upgrade_blueprint
+from sites.blueprint.schema import NavigationItem, Page, Seo, SiteSettings, page_model
 from sites.blueprint.themes import Theme, theme_css
 from sites.selectors import PublishedPosts
 from sites.serving import head_parts
