@@ -134,7 +134,7 @@ def _block_model(block_type: BlockType) -> type[BaseModel]:
 
 @cache
 def page_model() -> type[Page]:
-    """Return `Page` with its blocks restricted to the registered types. Built once, after every app is ready."""
+    """Return `Page` with its blocks restricted to the registered types. Call it after `django.setup()`."""
     models = {block_type.name: _block_model(block_type) for block_type in block_types().values()}
     any_block: Any = Annotated[Union[tuple(models.values())], Field(discriminator="type")]  # noqa: UP007
     for model in models.values():

@@ -193,7 +193,7 @@ def decoded(path: str) -> str:
 
 def _wanted(route: Route, path: str) -> post_pages.PostRoute | None:
     if path == f"{route.posts_path}/feed.xml":
-        return post_pages.PostRoute(feed=True)
+        return post_pages.PostRoute(is_feed=True)
     return post_pages.parse_post_path(decoded(path), route.posts_path)
 
 
@@ -234,18 +234,18 @@ def produce(
 
     The site's 404 where the path is empty.
     """
-    assert scene.shelf is not None
+    assert scene.posts is not None
     if path in GENERATED:
         kind, make = GENERATED[path]
-        return kind, "default-src 'none'", make(blueprint, scene.base_url, scene.shelf).encode()
+        return kind, "default-src 'none'", make(blueprint, scene.base_url, scene.posts).encode()
     page = rendering.find_page(blueprint, path)
     if page is not None:
         made: rendering.RenderedPage | None = rendering.render_page(blueprint, page, scene)
-    elif wanted and wanted.feed:
+    elif wanted and wanted.is_feed:
         return (
             "application/atom+xml; charset=utf-8",
             "default-src 'none'",
-            post_pages.atom_feed(blueprint, scene.base_url, scene.shelf).encode(),
+            post_pages.atom_feed(blueprint, scene.base_url, scene.posts).encode(),
         )
     elif wanted:
         made = post_pages.render_post_route(blueprint, wanted, scene)
@@ -263,7 +263,7 @@ def sitemap(blueprint: dict[str, Any], base_url: str, shelf: PublishedPosts) -> 
         if not hidden and not page.get("seo", {}).get("noindex", False)
     ]
     if not hidden:
-        listed += post_pages.indexable_post_paths(blueprint, shelf, most=MAX_ADDRESSES - len(listed))
+        listed += post_pages.indexable_post_paths(blueprint, shelf, limit=MAX_ADDRESSES - len(listed))
     addresses = "".join(f"<url><loc>{escape(base_url + path)}</loc></url>" for path in listed)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{addresses}</urlset>\n'
 
