@@ -13,18 +13,15 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.tests.calls import mails_to
 from core import tenancy
-from core.errors import Invalid
 from core.http import preconditions
 from core.jobs import queue
 from sites import services
-from sites.blueprint import schema
-from sites.blueprint.blocks.fields import MAX_OPEN_TAGS
 from sites.models import Access, Preview, Revision, Schedule, Site
 from sites.services import drafts, posts, publishing
 from sites.services.members import INVITATIONS_A_DAY
-from sites.tests.factories import SiteFactory, document, page
+from sites.tests.factories import SiteFactory
 from sites.tests.test_posts import PAST, change, write
-from sites.tests.test_previews import make, path_of
+from sites.tests.test_previews import create_preview, preview_path
 from sites.tests.test_publishing import due, events, plan, shown
 
 pytestmark = pytest.mark.django_db
@@ -34,48 +31,6 @@ pytestmark = pytest.mark.django_db
 def live(team):
     assert team.editor.post(team.path("publish")).status_code == 201
     return team
-
-
-def lists(count, **props):
-    return [{"id": f"p{n}", "type": "posts", "v": 1, "props": props} for n in range(count)]
-
-
-@pytest.mark.commits
-def test_a_page_lists_posts_so_often_and_reads_each_list_once(live, visitor, django_assert_max_num_queries):
-    with pytest.raises(Invalid, match="not valid"):
-        schema.validate_blueprint(document(page(blocks=lists(schema.MAX_POST_LISTS_PER_PAGE + 1))))
-    assert live.editor.post(live.path("posts"), {"title": "x", "blocks": lists(11)}).status_code == 400
-    live.author.put(
-        live.path("blueprint"), document(page(blocks=lists(schema.MAX_POST_LISTS_PER_PAGE))), if_match="*"
-    )
-    live.editor.post(live.path("publish"))
-    write(live, published_at=PAST)
-    visitor.ask("/robots.txt", live.host)
-
-    with django_assert_max_num_queries(6):
-        assert visitor.ask("/", live.host)[2].count(b"A post") == schema.MAX_POST_LISTS_PER_PAGE
-
-
-@pytest.mark.commits
-def test_many_visitors_of_a_cold_page_wait_for_one_who_makes_it(live, visitor, monkeypatch):
-    from sites.serving import page_cache
-
-    made = []
-    real = page_cache._render
-    monkeypatch.setattr(
-        page_cache, "_render", lambda *all_of: made.append(1) or time.sleep(0.2) or real(*all_of)
-    )
-
-    def ask(_):
-        try:
-            return visitor.ask("/", live.host)[0]
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(ask, range(8))) == {200}
-    assert len(made) == 1
-    assert visitor.edge.pages._making == {}
 
 
 @pytest.mark.parametrize("pin", ["preview", "plan"])
@@ -121,20 +76,6 @@ def test_lists_leave_blueprints_where_they_are(live, what, django_assert_max_num
     with django_assert_max_num_queries(5) as seen:
         assert live.owner.get("sites").status_code == 200
     assert not any('"blueprint"' in query["sql"] for query in seen.captured_queries)
-
-
-def test_a_tag_is_not_found_by_what_begins_with_it(live, visitor):
-    write(live, tags=["x" * 40], published_at=PAST)
-
-    assert visitor.ask("/blog/tag/" + "x" * 40, live.host)[0] == 200
-    assert visitor.ask("/blog/tag/" + "x" * 40 + "BUY", live.host)[0] == 404
-    assert live.editor.get(live.path("posts?tag=" + "x" * 41)).status_code == 400
-    assert Client().get(f"/api/v1/public/sites/{live.host}/posts?tag=" + "x" * 41).status_code == 400
-
-
-@pytest.mark.parametrize("path", ["/blog/\x00", "/blog/tag/\x00", "/blog/tag/a\x00"])
-def test_nul_in_an_address_is_a_404(live, visitor, path):
-    assert visitor.ask(path, live.host)[0] == 404
 
 
 def test_a_time_zone_that_postgresql_does_not_know_is_no_500(live):
@@ -214,32 +155,8 @@ def test_two_acts_of_the_owner_at_once_do_not_block_each_other_for_ever(live):
     assert Access.objects.filter(site=live.site, role="owner").count() == 1
 
 
-def test_deep_rich_text_is_refused_before_it_is_read(live):
-    deep = {"id": "t", "type": "text", "v": 1, "props": {"html": "<ul><li>" * 6000}}
-
-    started = time.process_time()
-    answer = live.author.put(
-        live.path("blueprint"),
-        document(page(blocks=[{**deep, "id": f"t{n}"} for n in range(20)])),
-        if_match="*",
-    )
-
-    assert answer.status_code == 400
-    assert time.process_time() - started < 2, "each would have taken half a second"
-    fine = {**deep, "props": {"html": "<ul>" + "<li>x</li>" * 3000 + "</ul>"}}
-    assert (
-        live.author.put(live.path("blueprint"), document(page(blocks=[fine])), if_match="*").status_code
-        == 200
-    )
-    many = {**deep, "props": {"html": "</p>" * 500 + "<b>" * (MAX_OPEN_TAGS + 1)}}
-    assert (
-        live.author.put(live.path("blueprint"), document(page(blocks=[many])), if_match="*").status_code
-        == 400
-    )
-
-
 def test_a_disabled_member_publishes_nothing_and_shows_nothing(live, visitor):
-    address = path_of(make(live, who="editor"))
+    address = preview_path(create_preview(live, role="editor"))
     live.save("Planned")
     plan(live)
     due()
@@ -339,21 +256,6 @@ def test_a_purge_leaves_what_was_restored_since(live, monkeypatch):
     assert live.editor.get(live.path(f"posts/{post['id']}")).status_code == 200
 
 
-def test_a_draft_without_pages_is_previewed_as_one_without_pages(team, visitor):
-    assert (
-        team.author.put(team.path("blueprint"), {"settings": {"title": "Bare"}}, if_match="*").status_code
-        == 200
-    )
-    address = path_of(make(team))
-    with tenancy.context(tenancy.SYSTEM):
-        services.drafts.Draft.objects.filter(site=team.site).update(
-            blueprint={"settings": {"title": "Older"}}
-        )
-
-    for inner in ("", "sitemap.xml", "favicon.svg", "nowhere"):
-        assert visitor.ask(address + inner, team.host)[0] in {200, 404}
-
-
 @pytest.mark.parametrize("name", ["Ring\n\n0900", "a\u202eb", "a\u2028b", "\x07", "a\x85b"])
 def test_a_name_holds_only_what_can_be_seen(team, name):
     assert team.owner.patch(team.path(), {"name": name}, if_match="*").status_code == 400
@@ -388,20 +290,8 @@ def test_invitations_from_two_sites_at_once_stay_within_the_bound(team, monkeypa
     assert codes == [201] * 4 + [429] * 8
 
 
-def test_pages_of_any_origin_can_read_every_refusal(live):
-    address = f"/api/v1/public/sites/{live.host}"
-    bad = Client().get(address, headers={"Authorization": "Bearer nonsense"})
-    preflights = [Client().options(address, headers={"Origin": "https://x.example"}) for _ in range(5)]
-
-    assert (bad.status_code, bad["Access-Control-Allow-Origin"]) == (401, "*")
-    assert {(answer.status_code, answer["Access-Control-Allow-Origin"]) for answer in preflights} == {
-        (204, "*")
-    }
-    assert "RateLimit-Remaining" not in preflights[0]  # a preflight is not counted
-
-
 def test_links_that_end_with_a_members_rights_are_in_the_trail(live):
-    make(live, who="editor")
+    create_preview(live, role="editor")
     plan(live)
     live.owner.delete(live.path(f"members/{live.editor.user.pk}"))
 

@@ -1,4 +1,4 @@
-"""A visitor of published sites, who asks one edge, as one web process has it."""
+"""A visitor of published sites: sends requests to a `SiteServer` of its own, as one web process has it."""
 
 from django.core.wsgi import get_wsgi_application
 
@@ -12,33 +12,33 @@ from sites.tests.factories import SiteFactory, document
 
 
 class Visitor:
-    """Asks one edge, as one web process has it."""
+    """Sends requests to one site server, whose caches are empty at first."""
 
     def __init__(self):
         self.edge = SiteServer(get_wsgi_application())
 
     def ask(self, path, host, method="GET", **headers):
-        answer = {}
+        """Send a request; returns the status, the headers and the body."""
+        response = {}
         environ = {
             "REQUEST_METHOD": method,
             "PATH_INFO": path,
             "HTTP_HOST": host,
-            **{f"HTTP_{k.upper()}": v for k, v in headers.items()},
+            **{f"HTTP_{name.upper()}": value for name, value in headers.items()},
         }
-        body = b"".join(
-            self.edge(
-                environ,
-                lambda status, given, *_: answer.update(
-                    status=int(status[:3]), headers=dict(given), all=given
-                ),
-            )
-        )
-        assert len({name for name, _ in answer["all"]}) == len(answer["all"]), "a header was sent twice"
-        return answer["status"], answer["headers"], body
+
+        def start_response(status, header_list, *_):
+            response["status"] = int(status[:3])
+            response["headers"] = dict(header_list)
+            assert len({name for name, _ in header_list}) == len(header_list), "a header was sent twice"
+
+        body = b"".join(self.edge(environ, start_response))
+        return response["status"], response["headers"], body
 
 
-def publish(blueprint=None, **options):
-    site = SiteFactory(blueprint=validate_blueprint(blueprint or document()), **options)
+def publish(blueprint=None, **site_fields):
+    """Publish a new site; returns the site and its host."""
+    site = SiteFactory(blueprint=validate_blueprint(blueprint or document()), **site_fields)
     with tenancy.context(tenancy.user_context(site.owner_id)):
         publishing.publish_site(site, actor=SYSTEM, if_match=ANY_VERSION)
     return site, f"{site.subdomain}.localhost"

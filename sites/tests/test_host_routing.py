@@ -1,21 +1,18 @@
-"""How a change reaches every process, and when."""
+"""Routes of hosts: how soon every process follows a change of a site."""
 
 import time
 
 import pytest
-from django.db import transaction
 from django.utils import timezone
-from django_redis import get_redis_connection
 
 from accounts.services import users
 from audit.actors import SYSTEM
 from core import tenancy
 from core.http.preconditions import ANY_VERSION
 from core.storage import redis
-from sites.models import Announcement
 from sites.services import publishing, sites
-from sites.serving import change_stream, host_routing, rendering
-from sites.tests.visitor import Visitor, publish
+from sites.serving import change_stream, host_routing
+from sites.tests.visitor import publish
 from tests.stack import eventually
 
 pytestmark = pytest.mark.django_db
@@ -25,8 +22,8 @@ def close_account(site):
     users.delete_user(site.owner_id, actor=SYSTEM, now=timezone.now(), if_match=ANY_VERSION)
 
 
-def follow(visitor, host):
-    """Ask until the process reads the stream from where it stands."""
+def start_reading_the_stream(visitor, host):
+    """Send requests until the process of `visitor` has its position in the stream."""
     assert visitor.ask("/", host)[0] == 200
     time.sleep(host_routing.READ_SECONDS + 0.05)
     assert visitor.ask("/", host)[0] == 200
@@ -40,9 +37,9 @@ def follow(visitor, host):
         lambda site: sites.change_site(site, {"subdomain": "elsewhere"}, actor=SYSTEM, if_match=ANY_VERSION),
         close_account,
     ],
-    ids=["unpublished", "hidden", "moved away", "account closed"],
+    ids=["unpublished", "deleted", "subdomain changed", "account closed"],
 )
-def test_a_process_that_showed_a_site_stops_within_two_seconds(visitor, change):
+def test_routes_hide_a_removed_site_within_two_seconds(visitor, change):
     site, host = publish()
     assert visitor.ask("/", host)[0] == 200
 
@@ -73,9 +70,9 @@ def test_a_process_that_showed_a_site_stops_within_two_seconds(visitor, change):
         ),
         (close_account, lambda site: users.restore_user(site.owner_id, actor=SYSTEM, now=timezone.now())),
     ],
-    ids=["published", "restored", "moved here", "account restored"],
+    ids=["published", "restored", "subdomain changed back", "account restored"],
 )
-def test_a_process_that_knew_of_no_site_shows_it_within_two_seconds(visitor, before, change):
+def test_routes_show_a_new_site_within_two_seconds(visitor, before, change):
     site, host = publish(subdomain="come-back")
     with tenancy.context(tenancy.SYSTEM):
         before(site)
@@ -84,12 +81,12 @@ def test_a_process_that_knew_of_no_site_shows_it_within_two_seconds(visitor, bef
     with tenancy.context(tenancy.SYSTEM):
         change(site)
 
-    eventually(lambda: visitor.ask("/", host)[0] == 200, seconds=2)
+    assert eventually(lambda: visitor.ask("/", host)[0] == 200, seconds=2)
 
 
-def test_a_change_whose_announcement_went_with_the_stream_shows_within_two_seconds(visitor):
+def test_routes_follow_a_change_whose_stream_was_deleted(visitor):
     site, host = publish()
-    follow(visitor, host)
+    start_reading_the_stream(visitor, host)
 
     with tenancy.context(tenancy.SYSTEM):
         publishing.unpublish_site(site, actor=SYSTEM)
@@ -98,9 +95,9 @@ def test_a_change_whose_announcement_went_with_the_stream_shows_within_two_secon
     assert eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
 
 
-def test_a_change_behind_thousands_of_others_shows_within_two_seconds(visitor):
+def test_routes_follow_a_change_behind_thousands_of_stream_entries(visitor):
     site, host = publish()
-    follow(visitor, host)
+    start_reading_the_stream(visitor, host)
     with redis.client().pipeline(transaction=False) as pipe:
         for number in range(host_routing.BATCH * 4):
             pipe.xadd(change_stream.STREAM, {"host": f"other-{number}.localhost"})
@@ -112,9 +109,9 @@ def test_a_change_behind_thousands_of_others_shows_within_two_seconds(visitor):
     assert eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
 
 
-def test_a_process_that_was_idle_asks_the_database_again(visitor, monkeypatch):
+def test_routes_ask_postgresql_again_after_an_idle_time(visitor, monkeypatch):
     site, host = publish()
-    follow(visitor, host)
+    start_reading_the_stream(visitor, host)
     with tenancy.context(tenancy.SYSTEM):
         publishing.unpublish_site(site, actor=SYSTEM)
     redis.client().xadd(change_stream.STREAM, {"host": "other.localhost"}, maxlen=1, approximate=False)
@@ -125,53 +122,27 @@ def test_a_process_that_was_idle_asks_the_database_again(visitor, monkeypatch):
     assert visitor.ask("/", host)[0] == 404
 
 
-def test_what_was_read_before_an_announcement_is_not_kept_after_it(monkeypatch):
+def test_routes_do_not_cache_a_route_that_changed_while_it_was_loaded(monkeypatch):
     monkeypatch.setattr(host_routing, "READ_SECONDS", 0.0)
     site, host = publish()
-    between = [lambda: None]
+    actions = [lambda: None]
 
-    class Slow(host_routing.Routes):
-        """Something happens between the answer of PostgreSQL and keeping it."""
+    class RoutesWithDelay(host_routing.Routes):
+        """Calls an action between the query and the caching of its result."""
 
         def _query(self, subdomain):
-            found = host_routing.Routes._query(subdomain)
-            between.pop()()
-            return found
+            route = host_routing.Routes._query(subdomain)
+            actions.pop()()
+            return route
 
     def unpublish_and_announce():
         with tenancy.context(tenancy.SYSTEM):
             publishing.unpublish_site(site, actor=SYSTEM)
-        routes._refresh()  # another thread of this process reads the stream
+        routes._refresh()  # as another thread of this process does
 
-    routes = Slow()
+    routes = RoutesWithDelay()
     routes.find(site.subdomain, "unknown.localhost")
-    between[:] = [lambda: None, unpublish_and_announce]
+    actions[:] = [lambda: None, unpublish_and_announce]
 
     assert routes.find(site.subdomain, host).release_id is not None
     assert routes.find(site.subdomain, host).release_id is None
-
-
-@pytest.mark.commits
-def test_an_announcement_waits_for_its_commit_and_leaves_no_row(visitor):
-    site, _ = publish()
-    before = redis.client().xlen(change_stream.STREAM)
-
-    with tenancy.context(tenancy.SYSTEM):
-        publishing.unpublish_site(site, actor=SYSTEM)
-        transaction.set_rollback(True)
-
-    with tenancy.context(tenancy.SYSTEM):
-        assert (redis.client().xlen(change_stream.STREAM), Announcement.objects.count()) == (before, 0)
-
-
-def test_pages_kept_by_another_version_of_the_renderer_are_not_shown(monkeypatch):
-    _, host = publish()
-    before = Visitor().ask("/", host)
-    client = get_redis_connection("default")
-    for key in client.scan_iter("bytes:*"):
-        client.set(key, client.get(key).replace(b"Welcome", b"Outdated"))
-    assert b"Outdated" in Visitor().ask("/", host)[2]
-
-    monkeypatch.setattr(rendering, "renderer_version", lambda: "another")
-
-    assert Visitor().ask("/", host) == before
