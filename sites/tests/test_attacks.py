@@ -1,5 +1,7 @@
-"""What an attack on teams, plans and posts found, each with the test that would have found it before."""
+"""Regressions of teams, schedules and posts that security reviews found: races, limits and lost rights."""
 
+import base64
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +36,7 @@ def live(team):
 
 
 @pytest.mark.parametrize("pin", ["preview", "plan"])
-def test_what_names_no_revision_does_not_keep_every_revision(live, pin):
+def test_thin_revisions_ignores_previews_and_schedules_without_a_revision(live, pin):
     for title in ("One", "Two"):
         live.save(title)
     if pin == "preview":
@@ -47,7 +49,7 @@ def test_what_names_no_revision_does_not_keep_every_revision(live, pin):
         assert Revision.objects.filter(site=live.site).count() == 1
 
 
-def test_a_claimed_plan_keeps_its_revision_and_ends_with_its_makers_rights(live):
+def test_thin_revisions_keeps_the_revision_of_a_claimed_schedule(live):
     live.save("Planned")
     plan(live)
     live.save("Later")
@@ -64,67 +66,69 @@ def test_a_claimed_plan_keeps_its_revision_and_ends_with_its_makers_rights(live)
     assert "site.schedule_cancelled" in events(live, "site.schedule_cancelled")
 
 
-@pytest.mark.parametrize("what", ["schedules", "reviews", "previews", "releases"])
+@pytest.mark.parametrize("path", ["schedules", "reviews", "previews", "releases"])
 @pytest.mark.commits
-def test_lists_leave_blueprints_where_they_are(live, what, django_assert_max_num_queries):
+def test_list_views_do_not_load_blueprints(live, path, django_assert_max_num_queries):
     plan(live)
     live.author.post(live.path("reviews"), {})
     live.author.post(live.path("previews"), {})
-    with django_assert_max_num_queries(5) as seen:
-        assert live.owner.get(live.path(what)).status_code == 200
-    assert not any('"blueprint"' in query["sql"] for query in seen.captured_queries)
-    with django_assert_max_num_queries(5) as seen:
+    with django_assert_max_num_queries(5) as queries:
+        assert live.owner.get(live.path(path)).status_code == 200
+    assert not any('"blueprint"' in query["sql"] for query in queries.captured_queries)
+    with django_assert_max_num_queries(5) as queries:
         assert live.owner.get("sites").status_code == 200
-    assert not any('"blueprint"' in query["sql"] for query in seen.captured_queries)
+    assert not any('"blueprint"' in query["sql"] for query in queries.captured_queries)
 
 
-def test_a_time_zone_that_postgresql_does_not_know_is_no_500(live):
-    import base64
-    import json
-
-    for moment in ("2026-01-01T00:00:00+23:59", "0001-01-01T00:00:00+23:59"):
-        cursor = base64.urlsafe_b64encode(json.dumps(["n", str(live.site.pk), moment]).encode()).decode()
+def test_public_posts_accept_or_refuse_a_cursor_with_an_extreme_time_zone(live):
+    for timestamp in ("2026-01-01T00:00:00+23:59", "0001-01-01T00:00:00+23:59"):
+        cursor = base64.urlsafe_b64encode(json.dumps(["n", str(live.site.pk), timestamp]).encode()).decode()
         answer = Client().get(f"/api/v1/public/sites/{live.host}/posts", {"cursor": cursor})
         assert answer.status_code in {200, 400}
 
 
-def during_the_lock_of(team, act, meanwhile):
-    """`act` waits for the site, which another transaction holds while `meanwhile` is done in a third."""
-    answer = []
-    held = threading.Event()
-    go = threading.Event()
+def run_while_site_is_locked(team, first, second):
+    """Lock the site, start `first` and then `second` in other threads, and release the lock.
 
-    def hold():
+    Returns what `first` returned.
+    """
+    results = []
+    locked = threading.Event()
+    release = threading.Event()
+
+    def hold_lock():
         with tenancy.context(tenancy.SYSTEM):
             Site.objects.select_for_update().get(pk=team.site.pk)
-            held.set()
-            go.wait(10)
+            locked.set()
+            release.wait(10)
         connections.close_all()
 
-    def wait():
-        answer.append(act())
+    def run_first():
+        results.append(first())
         connections.close_all()
 
-    holder = threading.Thread(target=hold)
-    waiter = threading.Thread(target=wait)
-    holder.start()
-    held.wait(10)
-    waiter.start()
+    threads = [
+        threading.Thread(target=hold_lock),
+        threading.Thread(target=run_first),
+        threading.Thread(target=lambda: (second(), connections.close_all())),
+    ]
+    threads[0].start()
+    locked.wait(10)
+    threads[1].start()
     time.sleep(0.4)
-    changer = threading.Thread(target=lambda: (meanwhile(), connections.close_all()))
-    changer.start()
+    threads[2].start()
     time.sleep(0.4)
-    go.set()
-    for thread in (holder, waiter, changer):
+    release.set()
+    for thread in threads:
         thread.join(20)
-    return answer[0]
+    return results[0]
 
 
 @pytest.mark.commits
-def test_whoever_takes_a_right_away_waits_for_what_was_begun_with_it(live):
-    """So nothing happens after the answer that the right is gone."""
+def test_change_role_waits_for_a_publish_that_began_with_the_old_role(live):
+    """So nothing is published after the answer that the role was changed."""
     order = []
-    answer = during_the_lock_of(
+    answer = run_while_site_is_locked(
         live,
         lambda: (live.editor.post(live.path("publish")), order.append("published"))[0],
         lambda: (
@@ -138,7 +142,7 @@ def test_whoever_takes_a_right_away_waits_for_what_was_begun_with_it(live):
 
 
 @pytest.mark.commits
-def test_two_acts_of_the_owner_at_once_do_not_block_each_other_for_ever(live):
+def test_transfer_and_change_role_in_parallel_do_not_deadlock(live):
     def act(number):
         try:
             if number % 2:
@@ -155,7 +159,7 @@ def test_two_acts_of_the_owner_at_once_do_not_block_each_other_for_ever(live):
     assert Access.objects.filter(site=live.site, role="owner").count() == 1
 
 
-def test_a_disabled_member_publishes_nothing_and_shows_nothing(live, visitor):
+def test_publish_scheduled_and_serve_preview_refuse_a_disabled_member(live, visitor):
     address = preview_path(create_preview(live, role="editor"))
     live.save("Planned")
     plan(live)
@@ -171,11 +175,11 @@ def test_a_disabled_member_publishes_nothing_and_shows_nothing(live, visitor):
     assert change(live, post, who="owner", author=str(live.editor.user.pk)).status_code == 400
 
 
-def test_a_plan_that_comes_late_does_not_overwrite_what_is_newer(live):
+def test_publish_scheduled_does_not_overwrite_a_newer_release(live):
     live.save("Old plan")
     plan(live)
     due()
-    queue.claim(Schedule, now=timezone.now())  # and the worker dies with it
+    queue.claim(Schedule, now=timezone.now())  # a worker claims it and dies
     live.save("Newer")
     live.editor.post(live.path("publish"))
 
@@ -185,7 +189,7 @@ def test_a_plan_that_comes_late_does_not_overwrite_what_is_newer(live):
     assert live.owner.get(live.path("schedules")).json()["results"][0]["refused"] == "overtaken"
 
 
-def test_a_cancelled_plan_does_not_stop_the_others_of_the_sweep(live, monkeypatch):
+def test_publish_scheduled_continues_after_a_cancelled_schedule(live, monkeypatch):
     live.save("Second")
     first = plan(live).json()["id"]
     _ = plan(live)
@@ -203,7 +207,7 @@ def test_a_cancelled_plan_does_not_stop_the_others_of_the_sweep(live, monkeypatc
     assert shown(live)[0] == "Second"
 
 
-def test_a_draft_takes_no_address_that_a_live_post_is_known_by(live, visitor):
+def test_create_post_takes_no_former_slug_of_a_live_post(live, visitor):
     post = write(live, slug="known", published_at=PAST)
     change(live, post, slug="moved")
     assert write(live, who="author", title="Known")["slug"] == "known-2"
@@ -212,7 +216,7 @@ def test_a_draft_takes_no_address_that_a_live_post_is_known_by(live, visitor):
     assert visitor.ask("/blog/known", live.host)[1]["Location"] == "/blog/moved"
 
 
-def test_nothing_is_done_to_what_was_deleted_meanwhile(live):
+def test_change_post_and_publish_site_refuse_deleted_rows(live):
     post = write(live)
     stale = {"actor": services.publishing.SYSTEM, "role": Access.Role.OWNER}
     with tenancy.context(tenancy.SYSTEM):
@@ -230,7 +234,7 @@ def test_nothing_is_done_to_what_was_deleted_meanwhile(live):
 
 
 @pytest.mark.commits
-def test_a_purge_leaves_what_was_restored_since(live, monkeypatch):
+def test_purge_posts_leaves_a_post_that_was_restored_meanwhile(live, monkeypatch):
     post = write(live)
     live.editor.delete(live.path(f"posts/{post['id']}"), if_match="*")
     tomorrow = timezone.now() + timedelta(days=1)
@@ -257,12 +261,12 @@ def test_a_purge_leaves_what_was_restored_since(live, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["Ring\n\n0900", "a\u202eb", "a\u2028b", "\x07", "a\x85b"])
-def test_a_name_holds_only_what_can_be_seen(team, name):
+def test_change_site_refuses_invisible_characters_in_the_name(team, name):
     assert team.owner.patch(team.path(), {"name": name}, if_match="*").status_code == 400
 
 
 @pytest.mark.parametrize("name", ["evil。com", "a.b", "x@y", "http://x", "Call: 1", "win/now"])
-def test_a_name_that_a_mail_program_may_take_for_a_link_stays_out_of_mails(team, name):
+def test_invite_member_mails_no_site_name_that_looks_like_a_link(team, name):
     with tenancy.context(tenancy.SYSTEM):
         Site.objects.filter(pk=team.site.pk).update(name=name)
     team.owner.post(team.path("invitations"), {"email": "guest@example.com", "role": "viewer"})
@@ -273,7 +277,7 @@ def test_a_name_that_a_mail_program_may_take_for_a_link_stays_out_of_mails(team,
 
 
 @pytest.mark.commits
-def test_invitations_from_two_sites_at_once_stay_within_the_bound(team, monkeypatch):
+def test_invite_member_limits_parallel_invitations_from_two_sites(team, monkeypatch):
     monkeypatch.setattr(services.members, "INVITATIONS_A_DAY", 4)
     assert INVITATIONS_A_DAY > 4
     sites = [team.site, SiteFactory(owner=team.owner.user)]
@@ -290,7 +294,7 @@ def test_invitations_from_two_sites_at_once_stay_within_the_bound(team, monkeypa
     assert codes == [201] * 4 + [429] * 8
 
 
-def test_links_that_end_with_a_members_rights_are_in_the_trail(live):
+def test_remove_member_records_the_revoked_previews_and_schedules(live):
     create_preview(live, role="editor")
     plan(live)
     live.owner.delete(live.path(f"members/{live.editor.user.pk}"))
