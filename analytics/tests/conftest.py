@@ -11,7 +11,7 @@ def nothing_known():
     """Tables are emptied between tests; what this process remembers of them goes, too."""
     string_dictionary.forget_known()
     partitions.forget_known()
-    settings_cache._known.clear()
+    settings_cache._entries.clear()
     visitors._salts.clear()
 
 

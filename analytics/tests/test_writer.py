@@ -204,7 +204,7 @@ def test_numbers_of_a_transaction_that_failed_are_not_remembered(site):
 
 def test_while_redis_is_away_events_go_straight_into_the_database(site, monkeypatch):
     monkeypatch.setattr(stream, "append", Mock(side_effect=redis.RedisUnavailable))
-    monkeypatch.setattr(intake, "_direct", intake.LocalBuckets())
+    monkeypatch.setattr(intake, "_direct", intake.LocalRateLimiter())
 
     assert intake.keep([view(site.number, 1, visitor=8), view(site.number, 2, visitor=8)]) == ["ok", "ok"]
     assert rows(site) == (2, 2, 1)
