@@ -13,8 +13,9 @@ from sites.models import Draft, Preview, Release
 from sites.selectors import PublishedPosts
 from sites.services.previews import PREFIX, find_preview
 from sites.serving import page_cache, post_pages, rendering
+from sites.serving.generated_files import GENERATED_FILES
 from sites.serving.host_routing import Route
-from sites.serving.page_cache import SAFE, RenderFailed
+from sites.serving.page_cache import SECURITY_HEADERS, RenderFailed
 from sites.serving.site_server import (
     Environ,
     WsgiResponse,
@@ -75,14 +76,13 @@ def _preview_page(preview: Preview, path: str, prefix: str) -> WsgiResponse:
             return _redirect(context.base_url + quote(path, encoding="latin-1"))
         return _html_response(post_pages.render_post(blueprint, preview.post, context))
     is_page = any(page["path"] == path for page in blueprint["pages"])
-    route = None if is_page else post_pages.parse_post_path(page_cache.decoded(path), posts_path)
-    if not is_page and path not in page_cache.GENERATED and route is None:
+    route = None if is_page else post_pages.parse_post_path(page_cache.decode_path(path), posts_path)
+    if not is_page and path not in GENERATED_FILES and route is None:
         return _html_response(rendering.render_not_found(blueprint, context), "404 Not Found")
-    produced = page_cache.produce(blueprint, path, route, context)
-    if produced is None:
+    content = page_cache.render_path(blueprint, path, route, context)
+    if content is None:
         return _html_response(rendering.render_not_found(blueprint, context), "404 Not Found")
-    content_type, csp, body = produced
-    return _uncached_response("200 OK", content_type, csp, body)
+    return _uncached_response("200 OK", content)
 
 
 def _preview_blueprint(preview: Preview) -> dict[str, Any]:
@@ -100,21 +100,22 @@ def _stored_blueprint(preview: Preview) -> dict[str, Any]:
 
 
 def _html_response(page: rendering.RenderedPage, status: str = "200 OK") -> WsgiResponse:
-    return _uncached_response(status, "text/html; charset=utf-8", page.csp, page.html)
+    content = page_cache.Content(page_cache.HTML_CONTENT_TYPE, page.csp, page.html)
+    return _uncached_response(status, content)
 
 
-def _uncached_response(status: str, content_type: str, csp: str, body: bytes) -> WsgiResponse:
+def _uncached_response(status: str, content: page_cache.Content) -> WsgiResponse:
     """Return a response that is neither cached nor indexed.
 
     The URL of a preview is its secret, so the page sends no referrer.
     """
     headers = [
-        ("Content-Type", content_type),
-        ("Content-Length", str(len(body))),
+        ("Content-Type", content.content_type),
+        ("Content-Length", str(len(content.body))),
         ("Cache-Control", "no-store"),
         ("X-Robots-Tag", "noindex, nofollow"),
-        ("Content-Security-Policy", csp),
-        *(header for header in SAFE if header[0] != "Referrer-Policy"),
+        ("Content-Security-Policy", content.csp),
+        *(header for header in SECURITY_HEADERS if header[0] != "Referrer-Policy"),
         ("Referrer-Policy", "no-referrer"),
     ]
-    return status, headers, body
+    return status, headers, content.body

@@ -22,7 +22,7 @@ from core.http.preconditions import matches_if_none_match
 from core.http.problems import problem_response
 from sites.models import Release
 from sites.serving.host_routing import Route, Routes, RoutesUnavailable
-from sites.serving.page_cache import SAFE, Headers, PageCache, RenderFailed, moved
+from sites.serving.page_cache import SECURITY_HEADERS, Headers, PageCache, RenderFailed, moved_post_path
 from sites.serving.template_pictures import shipped_files
 from sites.subdomains import LABEL
 
@@ -141,7 +141,7 @@ class SiteServer:
         subdomain = host.removesuffix(self.sites_domain_suffix)
         if subdomain == host or not LABEL.match(subdomain):
             return plain_response("404 Not Found", _SITE_NOT_FOUND_HTML)
-        route = self.routes.find(subdomain, host)
+        route = self.routes.get_route(subdomain, host)
         path = environ["PATH_INFO"]
         if path.startswith("/_/"):
             return self._call_mount(environ, route, path)
@@ -152,7 +152,7 @@ class SiteServer:
         except Release.DoesNotExist:
             # Row-level security shows the live release only: another one was published since the route was
             # loaded.
-            return self._serve_page(environ, self.routes.renew(subdomain, host), path)
+            return self._serve_page(environ, self.routes.reload_route(subdomain, host), path)
 
     def _serve_page(self, environ: Environ, route: Route, path: str) -> WsgiResponse:
         """Answer with the page of a route at `path`. Raises Release.DoesNotExist."""
@@ -163,8 +163,8 @@ class SiteServer:
             path_without_slash in route.paths or f"{path_without_slash}/".startswith(f"{route.posts_path}/")
         ):
             return redirect_permanently(quote(path_without_slash, encoding="latin-1"))
-        page = self.pages.find(route, path)
-        if page.status.startswith("404") and (new_path := moved(route, path)):
+        page = self.pages.get_page(route, path)
+        if page.status.startswith("404") and (new_path := moved_post_path(route, path)):
             return redirect_permanently(new_path)
         # Only the start of the header is used, because `choose_encoding` caches its argument.
         accept_encoding = environ.get("HTTP_ACCEPT_ENCODING", "")[:MAX_HOST_HEADER_BYTES]
@@ -201,7 +201,7 @@ def plain_response(status: str, body: bytes, *extra_headers: tuple[str, str]) ->
         ("Cache-Control", "no-store"),
         ("Content-Security-Policy", "default-src 'none'"),
     ]
-    return status, [*headers, *SAFE, *extra_headers], body
+    return status, [*headers, *SECURITY_HEADERS, *extra_headers], body
 
 
 def redirect_permanently(path: str) -> WsgiResponse:
@@ -263,7 +263,7 @@ def serve_picture(environ: Environ, route: Route) -> WsgiResponse:
         ("Cache-Control", "public, max-age=31536000, immutable"),
         ("Content-Security-Policy", "default-src 'none'; sandbox"),
     ]
-    return "200 OK", [*headers, *SAFE], body
+    return "200 OK", [*headers, *SECURITY_HEADERS], body
 
 
 @lru_cache(maxsize=64)

@@ -25,7 +25,7 @@ def close_account(site):
 def start_reading_the_stream(visitor, host):
     """Send requests until the process of `visitor` has its position in the stream."""
     assert visitor.ask("/", host)[0] == 200
-    time.sleep(host_routing.READ_SECONDS + 0.05)
+    time.sleep(host_routing.STREAM_READ_INTERVAL_SECONDS + 0.05)
     assert visitor.ask("/", host)[0] == 200
 
 
@@ -99,7 +99,7 @@ def test_routes_follow_a_change_behind_thousands_of_stream_entries(visitor):
     site, host = publish()
     start_reading_the_stream(visitor, host)
     with redis.client().pipeline(transaction=False) as pipe:
-        for number in range(host_routing.BATCH * 4):
+        for number in range(host_routing.MAX_ENTRIES_PER_READ * 4):
             pipe.xadd(change_stream.STREAM, {"host": f"other-{number}.localhost"})
         pipe.execute()
 
@@ -116,14 +116,14 @@ def test_routes_ask_postgresql_again_after_an_idle_time(visitor, monkeypatch):
         publishing.unpublish_site(site, actor=SYSTEM)
     redis.client().xadd(change_stream.STREAM, {"host": "other.localhost"}, maxlen=1, approximate=False)
 
-    monkeypatch.setattr(host_routing, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(host_routing, "MAX_IDLE_SECONDS", 1.0)
     time.sleep(1.1)
 
     assert visitor.ask("/", host)[0] == 404
 
 
 def test_routes_do_not_cache_a_route_that_changed_while_it_was_loaded(monkeypatch):
-    monkeypatch.setattr(host_routing, "READ_SECONDS", 0.0)
+    monkeypatch.setattr(host_routing, "STREAM_READ_INTERVAL_SECONDS", 0.0)
     site, host = publish()
     actions = [lambda: None]
 
@@ -138,11 +138,11 @@ def test_routes_do_not_cache_a_route_that_changed_while_it_was_loaded(monkeypatc
     def unpublish_and_announce():
         with tenancy.context(tenancy.SYSTEM):
             publishing.unpublish_site(site, actor=SYSTEM)
-        routes._refresh()  # as another thread of this process does
+        routes._read_stream_if_due()  # as another thread of this process does
 
     routes = RoutesWithDelay()
-    routes.find(site.subdomain, "unknown.localhost")
+    routes.get_route(site.subdomain, "unknown.localhost")
     actions[:] = [lambda: None, unpublish_and_announce]
 
-    assert routes.find(site.subdomain, host).release_id is not None
-    assert routes.find(site.subdomain, host).release_id is None
+    assert routes.get_route(site.subdomain, host).release_id is not None
+    assert routes.get_route(site.subdomain, host).release_id is None

@@ -37,7 +37,7 @@ def test_page_cache_drops_the_least_recently_used_page_when_full(visitor, monkey
 
     assert fetched.count("/p0") == 1
     assert len(fetched) > 12, "the cache was never full"
-    assert page_cache.MISSING not in fetched
+    assert page_cache.NOT_FOUND_PATH not in fetched
 
 
 def test_page_cache_keeps_at_most_its_limit_in_memory(visitor):
@@ -140,9 +140,9 @@ def test_page_cache_ignores_pages_of_another_renderer_version(monkeypatch):
 def test_page_cache_renders_a_page_once_for_parallel_requests(visitor, monkeypatch):
     _, host = publish()
     rendered = []
-    render = page_cache._render
+    render = page_cache._render_release
     monkeypatch.setattr(
-        page_cache, "_render", lambda *args: rendered.append(1) or time.sleep(0.2) or render(*args)
+        page_cache, "_render_release", lambda *args: rendered.append(1) or time.sleep(0.2) or render(*args)
     )
 
     def get_status(_):
