@@ -75,8 +75,8 @@ def test_serve_preview_keeps_all_links_within_the_preview(team, visitor):
     assert 'href="/about"' not in html
     assert 'href="https://example.com/about"' in html
     picture = html.split(' src="')[1].split('"')[0]
-    for inner in (f"{prefix}/about", f"{prefix}/favicon.svg", picture):
-        assert visitor.ask(inner, team.host)[0] == 200, inner
+    for url_path in (f"{prefix}/about", f"{prefix}/favicon.svg", picture):
+        assert visitor.ask(url_path, team.host)[0] == 200, url_path
     assert visitor.ask(f"{prefix}/nowhere", team.host)[0] == 404
     assert visitor.ask(prefix, team.host)[1]["Location"] == path
     assert visitor.ask(path, team.host, method="POST")[0] == 405
