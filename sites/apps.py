@@ -13,7 +13,9 @@ class SitesConfig(AppConfig):
         from sites.serving import previews, site_server
 
         site_server.mount("/_/a/", site_server.serve_picture)
-        site_server.mount(previews_services.PREVIEW_PATH_PREFIX, previews.serve, unpublished=True)
+        site_server.mount(
+            previews_services.PREVIEW_PATH_PREFIX, previews.serve_preview, allow_unpublished=True
+        )
         cached_responses.cache_response(
             r"/api/v1/sites/([0-9a-f-]{36})$", lambda match, principal: f"site:{match[1]}"
         )

@@ -14,7 +14,7 @@ def sweep_announcements() -> None:
     """Send the change announcements that did not reach the web processes right after their commit."""
     from sites.serving import change_stream
 
-    change_stream.sweep(now=timezone.now())
+    change_stream.send_due_announcements(now=timezone.now())
 
 
 @shared_task

@@ -12,7 +12,7 @@ from core.http.viewsets import ApiViewSet
 from sites.errors import RoleTooLow
 from sites.models import Access, Site, SiteQuerySet
 from sites.services.members import lock_role
-from sites.serving.post_pages import MAX_TAG
+from sites.serving.post_pages import MAX_TAG_CHARACTERS
 
 Role = Access.Role
 
@@ -25,7 +25,7 @@ DOCUMENT = {
 
 def tag_param(text: str) -> str:
     """Parse the tag of a post from a query parameter. Raises ValueError."""
-    if len(text) > MAX_TAG:
+    if len(text) > MAX_TAG_CHARACTERS:
         raise ValueError
     return text_param(text)
 

@@ -272,8 +272,10 @@ def test_a_publish_that_redis_did_not_take_is_announced_by_the_sweep(own_redis):
     redis.client.cache_clear()
     redis.close_breaker()
 
-    assert change_stream.sweep(now=timezone.now()) == 0  # the process that made it still has its moment
-    assert change_stream.sweep(now=timezone.now() + change_stream.GRACE) == 1
+    assert (
+        change_stream.send_due_announcements(now=timezone.now()) == 0
+    )  # the process that made it still has its moment
+    assert change_stream.send_due_announcements(now=timezone.now() + change_stream.RETRY_DELAY) == 1
     (entry,) = redis.client().xrange(change_stream.STREAM)
     assert entry[1] == {b"host": f"{site.subdomain}.localhost".encode()}
 

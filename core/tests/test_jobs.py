@@ -98,13 +98,13 @@ def test_one_slot_is_claimed_once_by_any_number_of_beats():
 
 
 def test_the_sweep_announces_what_redis_did_not_take_and_forgets_it(rows):
-    assert change_stream.sweep(now=NOW) == 20
+    assert change_stream.send_due_announcements(now=NOW) == 20
 
     entries = redis.client().xrange(change_stream.STREAM)
     assert sorted(fields[b"host"].decode() for _, fields in entries) == sorted(row.host for row in rows)
     with tenancy.context(tenancy.SYSTEM):
         assert Announcement.objects.count() == 0
-    assert change_stream.sweep(now=NOW) == 0
+    assert change_stream.send_due_announcements(now=NOW) == 0
 
 
 def test_every_scheduled_task_exists_and_expires_with_its_period():

@@ -40,7 +40,7 @@ def save_draft(site: Site, document: Any, *, actor: Actor, if_match: IfMatch) ->
 
     Raises Invalid with JSON Pointers into the document, PreconditionFailed.
     """
-    return _update_draft(site, schema.validate(document), actor=actor, if_match=if_match)
+    return _update_draft(site, schema.validate_blueprint(document), actor=actor, if_match=if_match)
 
 
 @transaction.atomic
@@ -49,10 +49,10 @@ def patch_draft(site: Site, operations: Any, *, actor: Actor, if_match: IfMatch)
 
     Raises Invalid, PatchTestFailed, PreconditionFailed.
     """
-    json_patch.check(operations)
+    json_patch.validate_operations(operations)
     return _update_draft(
         site,
-        lambda document: schema.validate(json_patch.apply_patch(document, operations)),
+        lambda document: schema.validate_blueprint(json_patch.apply_patch(document, operations)),
         actor=actor,
         if_match=if_match,
     )
@@ -81,7 +81,7 @@ def patch_block(
         merged_block = json_patch.merge_patch(block, changes)
         block.clear()
         block.update(merged_block)
-        return schema.validate(document)
+        return schema.validate_blueprint(document)
 
     draft = _update_draft(
         site,
@@ -105,7 +105,7 @@ def restore_blueprint(
     """
     return _update_draft(
         site,
-        schema.validate(document),
+        schema.validate_blueprint(document),
         actor=actor,
         if_match=if_match,
         audit_fields={"restored": source},
@@ -165,7 +165,7 @@ def create_revision(draft: Draft, blueprint_json: str) -> None:
 def find_block(document: dict[str, Any], block_id: str) -> dict[str, Any]:
     """Return the block with this id, at any depth of any page. Raises NotFound."""
     for page in document.get("pages", []):
-        for _, block, _ in schema.walk(page.get("blocks", []), ()):
+        for _, block, _ in schema.walk_blocks(page.get("blocks", []), ()):
             if block["id"] == block_id:
                 return block
     raise NotFound
@@ -173,7 +173,7 @@ def find_block(document: dict[str, Any], block_id: str) -> dict[str, Any]:
 
 def block_etag(block: dict[str, Any]) -> str:
     """Return the entity tag of a block without quotes: a digest of its content, nested blocks included."""
-    return json_patch.digest(block)
+    return json_patch.json_digest(block)
 
 
 def thin_revisions(*, now: datetime) -> int:

@@ -265,4 +265,4 @@ def bump_posts_version(site: Site) -> None:
     site.posts_version += 1
     site.save(update_fields=["posts_version"])
     if site.status == Site.Status.LIVE:
-        change_stream.announce(site, host_of(site.subdomain))
+        change_stream.announce_host_change(site, host_of(site.subdomain))

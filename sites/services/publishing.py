@@ -124,7 +124,7 @@ def _set_live_release(site: Site, release: Release) -> None:
     site.live_release = release
     site.version = site.version + 1
     site.save(update_fields=["status", "live_release", "next_release", "version", "updated_at"])
-    change_stream.announce(site, host_of(site.subdomain))
+    change_stream.announce_host_change(site, host_of(site.subdomain))
     invalidate_site_responses(site)
 
 
@@ -142,7 +142,7 @@ def unpublish_site(site: Site, *, actor: Actor, audit_fields: dict[str, Any] | N
     site.version = site.version + 1
     site.save(update_fields=["status", "live_release", "version", "updated_at"])
     record("site.unpublished", actor=actor, subject=site, **(audit_fields or {}))
-    change_stream.announce(site, host_of(site.subdomain))
+    change_stream.announce_host_change(site, host_of(site.subdomain))
     invalidate_site_responses(site)
     return site
 

@@ -50,7 +50,9 @@ def create_site(
     except IntegrityError:
         raise SubdomainTaken from None
     document = site_templates()[template].blueprint if template else empty_blueprint(name)
-    site.draft = Draft.objects.create(site=site, blueprint=schema.validate(document), author_id=owner_id)
+    site.draft = Draft.objects.create(
+        site=site, blueprint=schema.validate_blueprint(document), author_id=owner_id
+    )
     create_revision(site.draft, to_compact_json(site.draft.blueprint))
     record("site.created", actor=actor, subject=site, personal={"subdomain": subdomain}, template=template)
     invalidate_site_responses(site)
@@ -96,8 +98,8 @@ def change_site(site: Site, changes: dict[str, Any], *, actor: Actor, if_match: 
         personal |= {"subdomain_before": old_subdomain, "subdomain_after": site.subdomain}
     record("site.changed", actor=actor, subject=site, personal=personal, fields=sorted(changes))
     if has_moved:
-        change_stream.announce(site, host_of(old_subdomain))
-        change_stream.announce(site, host_of(site.subdomain))
+        change_stream.announce_host_change(site, host_of(old_subdomain))
+        change_stream.announce_host_change(site, host_of(site.subdomain))
     invalidate_site_responses(site)
     return site
 
@@ -202,7 +204,7 @@ def lock_site(site: Site, *, include_deleted: bool = False) -> Site:
 def announce_if_live(site: Site) -> None:
     """Make every web process drop what it has cached for the host of a live site, after the commit."""
     if site.status == Site.Status.LIVE:
-        change_stream.announce(site, host_of(site.subdomain))
+        change_stream.announce_host_change(site, host_of(site.subdomain))
 
 
 def invalidate_site_responses(site: Site) -> None:

@@ -11,7 +11,7 @@ from audit.actors import SYSTEM
 from audit.services import record
 from core import tenancy
 from core.errors import FieldProblem, Invalid
-from sites.blueprint import schema
+from sites.blueprint import block_upgrades, schema
 from sites.models import Draft, Post, Release, Revision
 from sites.services.drafts import create_revision, to_compact_json
 
@@ -100,13 +100,13 @@ def validate_stored_row(row: Any) -> StoredDocument:
     """Upgrade the blocks of a draft, release, revision or post in memory, then validate them."""
     is_post = isinstance(row, Post)
     document: Any = {"pages": [{"blocks": row.blocks}]} if is_post else row.blueprint
-    older = schema.upgrade(document)
+    older = block_upgrades.upgrade_blueprint(document)
     faults: tuple[FieldProblem, ...] = ()
     try:
         if is_post:
             schema.validate_blocks(row.blocks, pages=None)
         else:
-            schema.validate(document)
+            schema.validate_blueprint(document)
     except Invalid as error:
         faults = tuple(error.errors)
     return StoredDocument(type(row).__name__.lower(), row.pk, row.site_id, older, faults)

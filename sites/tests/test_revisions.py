@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import tenancy
-from sites.blueprint.diff import _moved, diff_blueprints
+from sites.blueprint.diff import _moved_ids, diff_blueprints
 from sites.models import Draft, Revision
 from sites.services import drafts
 from sites.tests.api_calls import create_schedule, patch_blueprint, replace_title
@@ -125,7 +125,7 @@ def test_compare_accepts_drafts_revisions_and_releases(api, site):
 
 @given(st.permutations(list("abcdefgh")))
 def test_moved_ids_are_as_few_as_possible(order):
-    moved = _moved(list("abcdefgh"), order)
+    moved = _moved_ids(list("abcdefgh"), order)
 
     stayed = [pk for pk in order if pk not in moved]
     assert stayed == sorted(stayed)

@@ -5,7 +5,7 @@ from django.core.wsgi import get_wsgi_application
 from audit.actors import SYSTEM
 from core import tenancy
 from core.http.preconditions import ANY_VERSION
-from sites.blueprint.schema import validate
+from sites.blueprint.schema import validate_blueprint
 from sites.services import publishing
 from sites.serving.site_server import SiteServer
 from sites.tests.factories import SiteFactory, document
@@ -35,12 +35,10 @@ class Visitor:
         assert len(headers_by_name) == len(response["headers"]), "a header was sent twice"
         return response["status"], headers_by_name, body
 
-    ask = request  # the name that tests of `sites/serving` use
-
 
 def publish(blueprint=None, **site_fields):
     """Create a site and publish it. Returns the site and its host."""
-    site = SiteFactory(blueprint=validate(blueprint or document()), **site_fields)
+    site = SiteFactory(blueprint=validate_blueprint(blueprint or document()), **site_fields)
     with tenancy.context(tenancy.user_context(site.owner_id)):
         publishing.publish_site(site, actor=SYSTEM, if_match=ANY_VERSION)
     return site, f"{site.subdomain}.localhost"

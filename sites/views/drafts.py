@@ -40,7 +40,7 @@ COMPARE_PARAMETERS = [OpenApiParameter("from", STATE_NAME), OpenApiParameter("to
 
 
 class BlueprintViewSet(SiteScopedViewSet):
-    max_body_bytes = schema.MAX_BYTES
+    max_body_bytes = schema.MAX_BLUEPRINT_BYTES
     parser_classes = (StrictJSONParser, StrictPatchParser)
 
     @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)

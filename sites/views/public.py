@@ -113,7 +113,9 @@ class PublicViewSet(ApiViewSet):
     def retrieve(self, request: Request, host: str) -> Response:
         """Return a published site: settings, theme, navigation, and its pages without their blocks."""
         site = self.site()
-        return self._cached_response(request, site, lambda blueprint: public_json.site(blueprint, site))
+        return self._cached_response(
+            request, site, lambda blueprint: public_json.serialize_site(blueprint, site)
+        )
 
     @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="public_page", parameters=[PATH], responses=PublicPageSerializer, auth=[])
@@ -123,7 +125,7 @@ class PublicViewSet(ApiViewSet):
         site = self.site()
         base_url = address_of(site.subdomain)
         return self._cached_response(
-            request, site, lambda blueprint: public_json.page(blueprint, path, base_url), path
+            request, site, lambda blueprint: public_json.serialize_page(blueprint, path, base_url), path
         )
 
     @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
@@ -138,7 +140,9 @@ class PublicViewSet(ApiViewSet):
         site = self.site()
         tag = query_param(request, "tag", tag_param)
         posts = self.paginate_queryset(PublishedPosts(site.pk).queryset(tag or ""))
-        response = self.get_paginated_response([public_json.summary(post) for post in posts or []])
+        response = self.get_paginated_response(
+            [public_json.serialize_post_summary(post) for post in posts or []]
+        )
         return self._conditional_response(request, response.data)
 
     @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
@@ -153,7 +157,9 @@ class PublicViewSet(ApiViewSet):
             return Response(status=301, headers={"Location": location})
         if post is None:
             raise NotFound
-        return self._conditional_response(request, public_json.post(post, address_of(site.subdomain)))
+        return self._conditional_response(
+            request, public_json.serialize_post(post, address_of(site.subdomain))
+        )
 
     @staticmethod
     def _conditional_response(request: Request, data: Any) -> Response:

@@ -1,4 +1,4 @@
-"""Upgrades of stored blueprints and posts whose blocks have an older version."""
+"""Upgrades of blocks whose shape changed: on reading, on writing, and by the command `upgrade_blueprints`."""
 
 from typing import Annotated
 
@@ -28,8 +28,8 @@ def clear_model_caches():
 
 
 @pytest.fixture
-def third_version(settings, tmp_path):
-    """A block type in version 3: `words` became `text`, then a list of `lines`."""
+def sign_block_version_3(settings, tmp_path):
+    """A block type whose shape changed twice: `words` became `text`, then a list of `lines`."""
     folder = tmp_path / "blocks"
     folder.mkdir()
     (folder / "test-sign.html").write_text("{% for line in props.lines %}<p>{{ line }}</p>{% endfor %}")
@@ -37,13 +37,13 @@ def third_version(settings, tmp_path):
     settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [*settings.TEMPLATES[0]["DIRS"], tmp_path]}]
     engines._engines.clear() if hasattr(engines, "_engines") else None
 
-    def rename_words(old_block):
-        return {**old_block, "props": {"text": old_block["props"]["words"]}}
+    def rename_words_to_text(old):
+        return {**old, "props": {"text": old["props"]["words"]}}
 
-    def split_text(old_block):
-        return {**old_block, "props": {"lines": old_block["props"]["text"].split()}}
+    def split_text_to_lines(old):
+        return {**old, "props": {"lines": old["props"]["text"].split()}}
 
-    @block("test-sign", upgrades=[rename_words, split_text])
+    @block("test-sign", upgrades=[rename_words_to_text, split_text_to_lines])
     class Sign(Props):
         lines: Annotated[list[Title], Field(min_length=1)]
 
@@ -57,13 +57,13 @@ def third_version(settings, tmp_path):
     clear_model_caches()
 
 
-def nest_in_frame(inner):
-    return {"id": "f", "type": "test-frame", "v": 1, "props": {}, "slots": {"content": [inner]}}
+def in_frame(block):
+    return {"id": "f", "type": "test-frame", "v": 1, "props": {}, "slots": {"content": [block]}}
 
 
-def store_old_blocks(team, *blocks):
-    """Store old blocks as an older version would have: in a draft, the live release and a post."""
-    old_blueprint = document(page(blocks=list(blocks)))
+def store_blocks(team, *blocks):
+    """Store `blocks` without validation in a draft, in the live release and in a post; returns the post."""
+    blueprint = document(page(blocks=list(blocks)))
     with tenancy.context(tenancy.SYSTEM):
         Draft.objects.filter(site=team.site).update(blueprint=document())
     team.editor.post(team.path("publish"))
@@ -71,38 +71,37 @@ def store_old_blocks(team, *blocks):
         team.path("posts"), {"title": "Old", "published_at": "2026-01-01T00:00:00Z"}
     ).json()
     with tenancy.context(tenancy.SYSTEM), connection.cursor() as cursor:
-        Draft.objects.filter(site=team.site).update(blueprint=old_blueprint)
+        Draft.objects.filter(site=team.site).update(blueprint=blueprint)
         cursor.execute("ALTER TABLE sites_release DISABLE TRIGGER release_is_final")
-        Release.objects.filter(site=team.site).update(blueprint=old_blueprint)
+        Release.objects.filter(site=team.site).update(blueprint=blueprint)
         cursor.execute("ALTER TABLE sites_release ENABLE TRIGGER release_is_final")
         Post.objects.filter(pk=post["id"]).update(blocks=list(blocks))
     return post
 
 
 def stored_blocks():
+    """Return the blocks of all drafts, and those of all posts."""
     with tenancy.context(tenancy.SYSTEM):
         return [
             [
                 block
-                for stored_document in Draft.objects.values_list("blueprint", flat=True)
-                for block in stored_document["pages"][0]["blocks"]
+                for blueprint in Draft.objects.values_list("blueprint", flat=True)
+                for block in blueprint["pages"][0]["blocks"]
             ],
-            [
-                block
-                for stored_document in Post.objects.values_list("blocks", flat=True)
-                for block in stored_document
-            ],
+            [block for blocks in Post.objects.values_list("blocks", flat=True) for block in blocks],
         ]
 
 
-def test_block_types_version_is_the_number_of_upgrades_plus_one(third_version):
+def test_block_counts_one_version_for_each_upgrade(sign_block_version_3):
     assert registry.block_types()["test-sign"].v == 3
-    assert {kind.v for name, kind in registry.block_types().items() if not name.startswith("test-")} == {1}
+    assert {
+        block_type.v for name, block_type in registry.block_types().items() if not name.startswith("test-")
+    } == {1}
 
 
 @pytest.mark.commits
-def test_upgrade_happens_whenever_an_old_block_is_read_or_saved(third_version, team, visitor):
-    post = store_old_blocks(team, nest_in_frame(OLD))
+def test_upgrade_page_is_applied_when_rendering_reading_and_saving(sign_block_version_3, team, visitor):
+    post = store_blocks(team, in_frame(OLD))
 
     assert b"<p>Open</p><p>today</p>" in visitor.request("/", team.host)[2]
     assert b"<p>Open</p><p>today</p>" in visitor.request(f"/blog/{post['slug']}", team.host)[2]
@@ -113,8 +112,8 @@ def test_upgrade_happens_whenever_an_old_block_is_read_or_saved(third_version, t
 
 
 @pytest.mark.commits
-def test_upgrade_blueprints_command_upgrades_once_after_a_dry_run(third_version, team, capsys):
-    store_old_blocks(team, nest_in_frame(OLD), {**OLD, "id": "t"})
+def test_upgrade_blueprints_upgrades_once_and_its_dry_run_only_counts(sign_block_version_3, team, capsys):
+    store_blocks(team, in_frame(OLD), {**OLD, "id": "t"})
     before = stored_blocks()
 
     call_command("upgrade_blueprints", "--dry-run")
@@ -126,8 +125,9 @@ def test_upgrade_blueprints_command_upgrades_once_after_a_dry_run(third_version,
         assert [blocks[0]["slots"]["content"][0]["v"], blocks[1]["v"]] == [3, 3]
     call_command("upgrade_blueprints")
     assert capsys.readouterr().out == "documents=0 blocks=0 bad=0 dry_run=False\n"
-    # The draft has a new version, so a client must read it again before it saves.
-    assert team.viewer.get(team.path("blueprint"))["ETag"] == '"2"'
+    assert (
+        team.viewer.get(team.path("blueprint"))["ETag"] == '"2"'
+    )  # clients with the old shape must load it again
     with tenancy.context(tenancy.SYSTEM):
         assert Revision.objects.filter(site=team.site, author=None).count() == 1
     call_command("check_blueprints", "--revisions")
@@ -136,8 +136,10 @@ def test_upgrade_blueprints_command_upgrades_once_after_a_dry_run(third_version,
 
 @pytest.mark.parametrize("props", [{}, {"words": 5}, {"words": ""}, [], None, {"words": ["x"]}])
 @pytest.mark.commits
-def test_upgrade_blueprints_command_skips_and_reports_invalid_documents(third_version, team, capsys, props):
-    store_old_blocks(team, {**OLD, "props": props})
+def test_upgrade_blueprints_reports_an_invalid_document_and_upgrades_the_others(
+    sign_block_version_3, team, capsys, props
+):
+    store_blocks(team, {**OLD, "props": props})
     other = team.stranger.post("sites", {"name": "x", "subdomain": "good-one"}).json()["id"]
     with tenancy.context(tenancy.SYSTEM):
         Draft.objects.filter(site=other).update(blueprint=document(page(blocks=[OLD])))
@@ -159,22 +161,22 @@ def test_upgrade_blueprints_command_skips_and_reports_invalid_documents(third_ve
 
 
 @pytest.mark.parametrize("v", [0, -1, 4, "1", 1.5, True, None, [], 10**30])
-def test_validate_refuses_unknown_block_versions(third_version, v):
+def test_validate_blueprint_refuses_an_unknown_block_version(sign_block_version_3, v):
     with pytest.raises(Invalid):
-        schema.validate(document(page(blocks=[{**OLD, "v": v}])))
+        schema.validate_blueprint(document(page(blocks=[{**OLD, "v": v}])))
 
 
-def test_render_page_does_not_change_the_stored_blueprint(third_version):
-    old_blueprint = document(page(blocks=[nest_in_frame(dict(OLD))]))
-    scene = rendering.RenderContext("http://x.localhost")
+def test_render_page_gives_the_same_html_twice_for_an_old_block(sign_block_version_3):
+    old = document(page(blocks=[in_frame(dict(OLD))]))
+    context = rendering.RenderContext("http://x.localhost")
 
-    html = [rendering.render_page(old_blueprint, old_blueprint["pages"][0], scene).html for _ in range(2)]
+    html = [rendering.render_page(old, old["pages"][0], context).html for _ in range(2)]
 
     assert html[0] == html[1]
     assert OLD["props"] == {"words": "Open  today"}
 
 
-def test_check_blueprints_command_accepts_our_site_templates(team, capsys):
+def test_check_blueprints_accepts_the_site_templates(team, capsys):
     for template in ("bakery", "consultancy", "portfolio"):
         team.owner.post("sites", {"name": "x", "subdomain": f"from-{template}", "template": template})
 
