@@ -32,7 +32,7 @@ def test_page_cache_renders_once_for_parallel_visitors(live_team, visitor, monke
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(request_home, range(8))) == {200}
     assert len(renders) == 1
-    assert visitor.edge.pages._making == {}
+    assert visitor.edge.pages._pages._creating == {}
 
 
 @pytest.mark.parametrize("path", ["/blog/\x00", "/blog/tag/\x00", "/blog/tag/a\x00"])
