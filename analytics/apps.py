@@ -16,5 +16,5 @@ class AnalyticsConfig(AppConfig):
         lifecycle.on_purge(services.purge)
         lifecycle.on_erase(services.erase_person)
         for path in (intake.private_path(), intake.ALIAS):
-            site_server.mount(path, intake.serve, body=intake.MAX_BODY)
-        head_parts.contribute(tracking_script.head_part)
+            site_server.mount(path, intake.serve, max_body_bytes=intake.MAX_BODY)
+        head_parts.register(tracking_script.head_part)

@@ -1,6 +1,6 @@
-"""Make docs/images/blocks/: each block type as its first example in docs/blueprints.md looks.
+"""Generate docs/images/blocks/: a screenshot of the first example of each block type in docs/blueprints.md.
 
-`make pictures`.
+Run it with `make pictures`.
 """
 
 import base64
@@ -18,7 +18,7 @@ from uuid import UUID
 import django
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Locator, Page, Route
 
     from sites.selectors import PublishedPosts
 
@@ -26,24 +26,30 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent
 GUIDE = DOCS / "blueprints.md"
 PICTURES = DOCS / "images" / "blocks"
-MADE_FROM = PICTURES / "made-from.json"  # a digest of what each picture shows, so that a test sees an old one
-ADDRESS = "http://guide.example"
-# CSS pixels
-WIDTH = 1280
-HEIGHT = 720
-AIR = 28
-MAX_BYTES = 60_000
-QUALITIES = (82, 70, 58, 46, 34)
+EXAMPLE_DIGESTS = PICTURES / "made-from.json"  # a test compares it, to detect outdated pictures
+GUIDE_URL = "http://guide.example"
+# Lengths are CSS pixels.
+VIEWPORT_WIDTH_PIXELS = 1280
+VIEWPORT_HEIGHT_PIXELS = 720
+MARGIN_PIXELS = 28
+MAX_PICTURE_BYTES = 60_000
+WEBP_QUALITIES = (82, 70, 58, 46, 34)
 SHOW_PICTURES = """() => Promise.all([...document.images].map(image => {
     image.loading = 'eager';
     return image.decode();
 }))"""
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
+# Put before the example, so that a heading in it is not rendered as the page's h1.
 BLOCK_BEFORE = {
     "id": "before",
     "type": "spacer",
     "props": {"size": "small"},
-}  # so that a heading is not the page's own
+}
 POSTS = [
     (
         "A second oven",
@@ -66,43 +72,43 @@ POSTS = [
 ]
 
 
-def sections(guide: str) -> dict[str, str]:
-    """The section of each block type by its name: they are headed ### `name`."""
+def block_sections(guide: str) -> dict[str, str]:
+    """Return the text of each section headed ### `name`, by the name of the block type."""
     parts = re.split(r"^### `([a-z]+)`\n|^## .*\n", guide, flags=re.MULTILINE)
     return {name: text for name, text in zip(parts[1::2], parts[2::2], strict=True) if name}
 
 
-def examples(text: str) -> list[Any]:
-    """Every JSON example in `text`."""
+def json_examples(text: str) -> list[Any]:
+    """Return every JSON example in `text`."""
     return [json.loads(code) for code in re.findall(r"^```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)]
 
 
-def whole(guide: str) -> dict[str, Any]:
-    """The blueprint that the guide begins with; the other examples are parts of such a one."""
-    first: dict[str, Any] = examples(guide)[0]
-    return first
+def guide_blueprint(guide: str) -> dict[str, Any]:
+    """Return the first example of the guide, a complete blueprint; the others are parts of a blueprint."""
+    blueprint: dict[str, Any] = json_examples(guide)[0]
+    return blueprint
 
 
-def with_blocks(guide: str, blocks: Any) -> dict[str, Any]:
-    """The guide's blueprint with `blocks`, or one block, on its first page instead of what is there."""
-    document = deepcopy(whole(guide))
+def blueprint_with_blocks(guide: str, blocks: Any) -> dict[str, Any]:
+    """Return the guide's blueprint with the blocks of its first page replaced by one block or a list."""
+    document = deepcopy(guide_blueprint(guide))
     document["pages"][0]["blocks"] = deepcopy(blocks if isinstance(blocks, list) else [blocks])
     return document
 
 
-def digest(guide: str, name: str) -> str:
-    """Changes when the example of the block type `name` does, or the blueprint around it."""
-    document = with_blocks(guide, examples(sections(guide)[name])[0])
+def example_digest(guide: str, name: str) -> str:
+    """Return a digest of the example of the block type `name` and of the blueprint around it."""
+    document = blueprint_with_blocks(guide, json_examples(block_sections(guide)[name])[0])
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def shelf() -> "PublishedPosts":
-    """A few posts that are in no database."""
+def sample_posts() -> "PublishedPosts":
+    """Return a few published posts that need no database."""
     from accounts.models import User
     from sites.models import Post
     from sites.selectors import PublishedPosts
 
-    class Samples(PublishedPosts):
+    class SamplePosts(PublishedPosts):
         def posts(self, *, tag: str = "", limit: int, offset: int = 0) -> list[Post]:
             return [
                 Post(
@@ -115,23 +121,24 @@ def shelf() -> "PublishedPosts":
                 for title, day, author, excerpt in POSTS[offset : offset + limit]
             ]
 
-    return Samples(UUID(int=0))
+    return SamplePosts(UUID(int=0))
 
 
-def shown(document: dict[str, Any]) -> tuple[bytes, str]:
-    """The first page of `document` as a visitor gets it: HTML, and the policy it is sent with."""
-    from sites.blueprint.schema import validate
+def render_first_page(document: dict[str, Any]) -> tuple[bytes, str]:
+    """Validate `document` and render its first page. Returns HTML and its Content-Security-Policy."""
+    from sites.blueprint.schema import validate_blueprint
     from sites.serving.rendering import RenderContext, render_page
 
-    valid = validate(document)
-    rendered = render_page(valid, valid["pages"][0], RenderContext(ADDRESS, shelf()))
+    blueprint = validate_blueprint(document)
+    rendered = render_page(blueprint, blueprint["pages"][0], RenderContext(GUIDE_URL, sample_posts()))
     return rendered.html, rendered.csp
 
 
-def answer(route: "Route", html: bytes, csp: str) -> None:
+def fulfill_request(route: "Route", html: bytes, csp: str) -> None:
+    """Answer a request of the browser: the page itself, a shipped picture, or else a failed connection."""
     from sites.serving.template_pictures import shipped_files
 
-    path = route.request.url.removeprefix(ADDRESS)
+    path = route.request.url.removeprefix(GUIDE_URL)
     if path == "/":
         route.fulfill(
             body=html, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": csp}
@@ -142,46 +149,52 @@ def answer(route: "Route", html: bytes, csp: str) -> None:
         route.abort()
 
 
-def around(boxes: list[Any]) -> dict[str, float]:
-    """What to photograph: all `boxes` across the whole page, with some air where they are not as wide as
-    that.
+def clip_around(boxes: list[Any]) -> dict[str, float]:
+    """Return the screenshot area: the height of all `boxes` across the whole width of the page.
+
+    Boxes that do not fill the width get a margin above and below.
     """
     top = min(box["y"] for box in boxes)
     bottom = max(box["y"] + box["height"] for box in boxes)
-    air = AIR if min(box["x"] for box in boxes) else 0
-    return {"x": 0, "y": top - air, "width": WIDTH, "height": bottom - top + 2 * air}
+    margin = MARGIN_PIXELS if min(box["x"] for box in boxes) else 0
+    height = bottom - top + 2 * margin
+    return {"x": 0, "y": top - margin, "width": VIEWPORT_WIDTH_PIXELS, "height": height}
 
 
-def photograph(page: "Page", guide: str, example: Any) -> bytes:
-    """What `example` looks like, as WebP."""
-    document = with_blocks(guide, example)
+def take_screenshot(page: "Page", guide: str, example: Any) -> bytes:
+    """Render `example` and return a WebP screenshot of it, at most MAX_PICTURE_BYTES where possible."""
+    document = blueprint_with_blocks(guide, example)
     blocks = document["pages"][0]["blocks"]
-    before = 0 if blocks[0]["type"] == "hero" else 1
-    blocks[:0] = [BLOCK_BEFORE][:before]
-    html, csp = shown(document)
+    blocks_before = 0 if blocks[0]["type"] == "hero" else 1
+    blocks[:0] = [BLOCK_BEFORE][:blocks_before]
+    html, csp = render_first_page(document)
     page.unroute_all()
-    page.route("**/*", lambda route: answer(route, html, csp))
-    page.goto(f"{ADDRESS}/")
+    page.route("**/*", lambda route: fulfill_request(route, html, csp))
+    page.goto(f"{GUIDE_URL}/")
     page.evaluate(SHOW_PICTURES)
-    clip = around(
-        [part.bounding_box() for part in page.locator("main > .flow > [class*=block-]").all()[before:]]
-    )
-    # Chromium writes WebP itself; Playwright asks it for PNG and JPEG only.
+    locators: list[Locator] = page.locator("main > .flow > [class*=block-]").all()[blocks_before:]
+    return capture_webp(page, clip_around([locator.bounding_box() for locator in locators]))
+
+
+def capture_webp(page: "Page", clip: dict[str, float]) -> bytes:
+    """Capture the area `clip` in the best of WEBP_QUALITIES that fits into MAX_PICTURE_BYTES."""
+    # Playwright itself offers PNG and JPEG only, so Chromium is asked through its protocol.
     devtools = page.context.new_cdp_session(page)
-    for quality in QUALITIES:
+    for quality in WEBP_QUALITIES:
         options = {
             "format": "webp",
             "quality": quality,
             "clip": {**clip, "scale": 1},
             "captureBeyondViewport": True,
         }
-        taken = base64.b64decode(devtools.send("Page.captureScreenshot", options)["data"])
-        if len(taken) <= MAX_BYTES:
+        picture = base64.b64decode(devtools.send("Page.captureScreenshot", options)["data"])
+        if len(picture) <= MAX_PICTURE_BYTES:
             break
-    return taken
+    return picture
 
 
 def main() -> None:
+    """Write one picture for each block type, and the digests of their examples."""
     from playwright.sync_api import sync_playwright
 
     guide = GUIDE.read_text()
@@ -190,16 +203,20 @@ def main() -> None:
         sys.exit("Chromium is not installed (apt-get install chromium).")
     PICTURES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page(
-            viewport={"width": WIDTH, "height": HEIGHT}, reduced_motion="reduce", color_scheme="light"
+            viewport={"width": VIEWPORT_WIDTH_PIXELS, "height": VIEWPORT_HEIGHT_PIXELS},
+            reduced_motion="reduce",
+            color_scheme="light",
         )
-        for name, text in sections(guide).items():
-            picture = photograph(page, guide, examples(text)[0])
+        sections = block_sections(guide)
+        for name, text in sections.items():
+            picture = take_screenshot(page, guide, json_examples(text)[0])
             (PICTURES / f"{name}.webp").write_bytes(picture)
             sys.stdout.write(f"{name}: {len(picture)} bytes\n")
         browser.close()
-    MADE_FROM.write_text(json.dumps({name: digest(guide, name) for name in sections(guide)}, indent=2) + "\n")
+    digests = {name: example_digest(guide, name) for name in sections}
+    EXAMPLE_DIGESTS.write_text(json.dumps(digests, indent=2) + "\n")
 
 
 if __name__ == "__main__":

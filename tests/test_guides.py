@@ -12,24 +12,24 @@ from pydantic import BaseModel, TypeAdapter
 
 from core.errors import Invalid
 from docs.pictures import (
+    EXAMPLE_DIGESTS,
     GUIDE,
-    MADE_FROM,
-    MAX_BYTES,
+    MAX_PICTURE_BYTES,
     PICTURES,
-    digest,
-    examples,
-    sections,
-    whole,
-    with_blocks,
+    block_sections,
+    blueprint_with_blocks,
+    example_digest,
+    guide_blueprint,
+    json_examples,
 )
 from sites.blueprint import schema as blueprint
 from sites.blueprint.blocks import block_types, fields
-from sites.blueprint.schema import validate, walk
+from sites.blueprint.schema import validate_blueprint, walk_blocks
 from sites.blueprint.themes import Theme
 from sites.tests.factories import SiteFactory
 
 TEXT = GUIDE.read_text()
-SECTIONS = sections(TEXT)
+SECTIONS = block_sections(TEXT)
 TABLES = {
     "document": blueprint.Blueprint,
     "theme": Theme,
@@ -47,9 +47,9 @@ LIMITS = {
     "blocks on a page": blueprint.MAX_BLOCKS,
     "levels of blocks": blueprint.MAX_DEPTH,
     "bytes of one page": blueprint.MAX_PAGE_BYTES,
-    "bytes of the document": blueprint.MAX_BYTES,
-    "list items in all": blueprint.MAX_THINGS,
-    "characters of one rich text": fields.MAX_RICH,
+    "bytes of the document": blueprint.MAX_BLUEPRINT_BYTES,
+    "list items in all": blueprint.MAX_LIST_ITEMS,
+    "characters of one rich text": fields.MAX_RICH_TEXT_CHARACTERS,
     "errors in one answer": blueprint.MAX_ERRORS,
 }
 
@@ -166,7 +166,7 @@ def test_a_section_has_the_props_the_slots_an_example_and_a_picture_of_its_block
     kind = block_types()[name]
     text = SECTIONS[name]
     slots = re.search(r"^Slots: (.*)\.$", text, re.MULTILINE)
-    used = {block["type"] for block_example in examples(text) for block in blocks_of(block_example)}
+    used = {block["type"] for block_example in json_examples(text) for block in blocks_of(block_example)}
     picture = PICTURES / f"{name}.webp"
 
     assert table(text, "prop") == list(rows(kind.props))
@@ -174,12 +174,12 @@ def test_a_section_has_the_props_the_slots_an_example_and_a_picture_of_its_block
     assert name in used
     assert f"](images/blocks/{name}.webp)" in text
     assert picture.read_bytes()[8:12] == b"WEBP"
-    assert picture.stat().st_size <= MAX_BYTES
+    assert picture.stat().st_size <= MAX_PICTURE_BYTES
 
 
 def test_the_pictures_were_made_from_the_examples_as_they_are():
     """If not: `make pictures`, and look at them."""
-    assert json.loads(MADE_FROM.read_text()) == {name: digest(TEXT, name) for name in SECTIONS}
+    assert json.loads(EXAMPLE_DIGESTS.read_text()) == {name: example_digest(TEXT, name) for name in SECTIONS}
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -188,14 +188,14 @@ def test_the_other_tables_are_complete(name):
 
 
 def blocks_of(example):
-    return [block for _, block, _ in walk(example if isinstance(example, list) else [example], ())]
+    return [block for _, block, _ in walk_blocks(example if isinstance(example, list) else [example], ())]
 
 
 def as_document(example):
     """`example` where it belongs in the guide's blueprint: a whole one, one member of it, or blocks."""
     if isinstance(example, list) or "type" in example:
-        return with_blocks(TEXT, example)
-    return {**deepcopy(whole(TEXT)), **deepcopy(example)}
+        return blueprint_with_blocks(TEXT, example)
+    return {**deepcopy(guide_blueprint(TEXT)), **deepcopy(example)}
 
 
 def is_answer(example):
@@ -203,16 +203,16 @@ def is_answer(example):
 
 
 def test_every_example_is_accepted_but_the_one_that_is_answered_with_errors(api):
-    shown = examples(TEXT)
+    shown = json_examples(TEXT)
     refused = [before for before, after in pairwise(shown) if is_answer(after)]
     site = SiteFactory(owner=api.user)
 
     for example in shown:
         if example not in refused and not is_answer(example):
-            validate(as_document(example))
+            validate_blueprint(as_document(example))
     assert len(refused) == 1
     with pytest.raises(Invalid):
-        validate(deepcopy(refused[0]))
+        validate_blueprint(deepcopy(refused[0]))
     answer = api.put(f"sites/{site.pk}/blueprint", refused[0], if_match=1)
     assert answer.json() == next(filter(is_answer, shown))
 

@@ -85,7 +85,7 @@ def test_a_planned_publish_outlives_a_worker_that_is_killed(stack, person):
     assert person.call("POST", f"sites/{site}/schedules", {"at": at.isoformat()}).status_code == 201
     script = (
         "import os, signal, time; from django.utils import timezone; from sites.services import publishing\n"
-        "publishing.change_stream.announce = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "publishing.change_stream.announce_host_change = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
         "time.sleep(1.5); publishing.publish_scheduled(now=timezone.now())"
     )
     killed = subprocess.run(

@@ -21,8 +21,17 @@ import pytest
 from core.http.json_parser import is_storable
 from core.http.json_pointer import json_pointer
 from sites.blueprint.blocks.fields import RICH_TAGS
-from sites.serializers.sites import SEEN
-from sites.tests.test_hostile_text import CASES, accepted, at, free, kind_of, planted, runs, usual
+from sites.serializers.sites import VISIBLE_CHARACTERS
+from sites.tests.hostile_text import (
+    CASES,
+    can_run_script,
+    harmless_document,
+    text_and_url_paths,
+    validate_with_text,
+    value_at,
+    with_text_at,
+    without_indexes,
+)
 from tests.stack import PASSWORD, Person
 from tests.watched import ADMIN_LOOK, LOOK, TOUCH, Watched
 
@@ -52,8 +61,8 @@ def limits():
     """How many characters each place for words takes, as far as the cases are concerned."""
     known = {}
     for length in LENGTHS:
-        _, refused = accepted(usual(), free()[0], "x" * length)
-        known |= dict.fromkeys(free()[0] - refused.keys(), length)
+        _, refused = validate_with_text(harmless_document(), text_and_url_paths()[0], "x" * length)
+        known |= dict.fromkeys(text_and_url_paths()[0] - refused.keys(), length)
     return known
 
 
@@ -72,27 +81,27 @@ def words_for(cases):
     turns = defaultdict(lambda: cycle(cases))
     for place, limit in sorted(limits().items(), key=lambda item: json_pointer(item[0])):
         together = " ".join(cases)
-        fitting = [next(turns[kind_of(place)]) for _ in cases]
-        next(turns[kind_of(place)])
+        fitting = [next(turns[without_indexes(place)]) for _ in cases]
+        next(turns[without_indexes(place)])
         one = next((case for case in fitting if len(case) <= limit), "word")
         yield place, together if len(together) <= limit else one
 
 
 def in_blueprint(owner, site, cases):
     """A page with every kind of block, and each case once more as rich text of its own."""
-    document = planted(usual(), [], "")
+    document = with_text_at(harmless_document(), [], "")
     for place, text in words_for(cases):
-        at(document, place[:-1])[place[-1]] = text
+        value_at(document, place[:-1])[place[-1]] = text
     document["pages"][0]["blocks"] += [
         {"id": f"alone-{number}", "type": "text", "props": {"html": html}}
         for number, html in enumerate([*cases, *["word"] * TOGETHER][:TOGETHER])
     ]
     addresses = {
         json_pointer(place): (place, case)
-        for place, case in zip(sorted(free()[1], key=json_pointer), cycle(cases))
+        for place, case in zip(sorted(text_and_url_paths()[1], key=json_pointer), cycle(cases))
     }
     for place, case in addresses.values():
-        at(document, place[:-1])[place[-1]] = case
+        value_at(document, place[:-1])[place[-1]] = case
 
     answer = owner.call("PUT", f"sites/{site}/blueprint", document, **{"If-Match": '"1"'})
     if answer.status_code != 200:
@@ -103,10 +112,10 @@ def in_blueprint(owner, site, cases):
             set(),
         )
         for place, _ in map(addresses.pop, refused):
-            at(document, place[:-1])[place[-1]] = SAFE
+            value_at(document, place[:-1])[place[-1]] = SAFE
         answer = owner.call("PUT", f"sites/{site}/blueprint", document, **{"If-Match": '"1"'})
     assert answer.status_code == 200, answer.text
-    assert not [case for _, case in addresses.values() if runs(case) or case.startswith("//")]
+    assert not [case for _, case in addresses.values() if can_run_script(case) or case.startswith("//")]
     assert owner.call("POST", f"sites/{site}/publish").status_code == 201
     return {"page": "/"}
 
@@ -133,7 +142,9 @@ SURFACES = [in_blueprint, in_posts]
 
 def stored(owner, cases):
     """A site with `cases` everywhere: the addresses of its pages by kind."""
-    name = next((case for case in cases if len(case) <= 120 and SEEN.match(case.strip())), "word")
+    name = next(
+        (case for case in cases if len(case) <= 120 and VISIBLE_CHARACTERS.match(case.strip())), "word"
+    )
     assert owner.call("PATCH", "auth/me", {"name": name}, **{"If-Match": "*"}).status_code == 200
     made = owner.call("POST", "sites", {"name": name, "subdomain": f"s{os.urandom(6).hex()}"})
     assert made.status_code == 201, made.text
@@ -170,9 +181,9 @@ def test_each_case_stands_in_each_kind_of_string():
     kinds = defaultdict(set)
     for cases in packed():
         for place, text in words_for(cases):
-            kinds[kind_of(place)] |= {case for case in cases if case in text}
+            kinds[without_indexes(place)] |= {case for case in cases if case in text}
 
-    limit_of = {kind_of(place): limit for place, limit in limits().items()}
+    limit_of = {without_indexes(place): limit for place, limit in limits().items()}
     for kind in sorted(kinds):
         limit = limit_of[kind]
         if limit >= 200 or kind[-2:] in {("navigation", "label"), ("actions", "label")}:

@@ -27,7 +27,7 @@ from core.http.client_address import client_address_of_environ, client_network
 from core.http.json_parser import parse_json
 from core.storage import redis
 from sites.serving.host_routing import Route
-from sites.serving.page_cache import SAFE, Headers
+from sites.serving.page_cache import SECURITY_HEADERS, Headers
 from sites.serving.site_server import Environ
 
 ALIAS = "/_/event"
@@ -244,4 +244,4 @@ def count_drops(number: int, drops: Counter[str]) -> None:
 
 
 def answer(status: str, *extra: tuple[str, str]) -> tuple[str, Headers, bytes]:
-    return status, [("Content-Length", "0"), ("Cache-Control", "no-store"), *SAFE, *extra], b""
+    return status, [("Content-Length", "0"), ("Cache-Control", "no-store"), *SECURITY_HEADERS, *extra], b""

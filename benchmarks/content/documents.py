@@ -5,7 +5,7 @@ import random
 from functools import cache
 from typing import Any
 
-from sites.blueprint.schema import validate
+from sites.blueprint.schema import validate_blueprint
 from sites.blueprint.site_templates import site_templates
 
 MARK = "Marked "  # the first words of a text that changes between two publishes
@@ -21,7 +21,7 @@ def blueprint_of(seed: int, *, pages: int) -> dict[str, Any]:
     made = [_page(shipped, number, place, rng) for number in range(pages)]
     navigation = _relinked(shipped["navigation"], place, rng)
     settings = {**shipped["settings"], "title": f"{shipped['settings']['title']} {seed}"}
-    return validate({**shipped, "settings": settings, "navigation": navigation, "pages": made})
+    return validate_blueprint({**shipped, "settings": settings, "navigation": navigation, "pages": made})
 
 
 def text_of(blueprint: dict[str, Any], page: int) -> dict[str, Any]:

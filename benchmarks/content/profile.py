@@ -18,7 +18,7 @@ RUNS = 15
 # What is timed, with everything that it calls.
 STAGES = {
     "parse the body": ("core.http.json_parser", "loads"),
-    "validate": ("sites.blueprint.schema", "validate"),
+    "validate": ("sites.blueprint.schema", "validate_blueprint"),
     "JSON from PostgreSQL to Python": ("django.db.models", "JSONField.from_db_value"),
     "render the answer": ("rest_framework.renderers", "JSONRenderer.render"),
     "validate and render the page": ("sites.serving.rendering", "render_page"),

@@ -83,13 +83,13 @@ def test_run_retries_a_failed_job_with_growing_delays_until_it_is_dead(rows):
 
 
 def test_sweep_announces_and_deletes_the_waiting_announcements(rows):
-    assert change_stream.sweep(now=NOW) == 20
+    assert change_stream.send_due_announcements(now=NOW) == 20
 
     entries = redis.client().xrange(change_stream.STREAM)
     assert sorted(fields[b"host"].decode() for _, fields in entries) == sorted(row.host for row in rows)
     with tenancy.context(tenancy.SYSTEM):
         assert Announcement.objects.count() == 0
-    assert change_stream.sweep(now=NOW) == 0
+    assert change_stream.send_due_announcements(now=NOW) == 0
 
 
 @pytest.mark.commits
@@ -163,7 +163,7 @@ def test_sweep_announces_a_publication_that_redis_did_not_take(own_redis, restar
     restart_redis()
 
     # During the grace period the process that published may still announce it itself.
-    assert change_stream.sweep(now=timezone.now()) == 0
-    assert change_stream.sweep(now=timezone.now() + change_stream.GRACE) == 1
+    assert change_stream.send_due_announcements(now=timezone.now()) == 0
+    assert change_stream.send_due_announcements(now=timezone.now() + change_stream.GRACE) == 1
     (entry,) = redis.client().xrange(change_stream.STREAM)
     assert entry[1] == {b"host": f"{site.subdomain}.localhost".encode()}

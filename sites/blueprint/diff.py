@@ -1,89 +1,100 @@
-"""What changed between two blueprints, told by pages and blocks: a block is the same block as long as it
-keeps its id.
+"""The differences between two blueprints, listed as pages and blocks.
+
+A block is treated as the same block while its id stays the same, wherever it is moved to.
 """
 
 from bisect import bisect_left
 from typing import Any
 
-from sites.blueprint.schema import walk
+from sites.blueprint.schema import walk_blocks
 
-Place = tuple[str, str, str]  # page id, id of the block around it, slot
+SlotKey = tuple[str, str, str]  # page id, id of the parent block, slot name; the last two empty at the top
+BlockIndex = dict[str, tuple[dict[str, Any], SlotKey]]  # block id -> block and where it is
 
 
 def diff_blueprints(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """Pages and blocks that were added, removed, moved or changed, and the names of changed top-level parts."""
+    """Compare two blueprints.
+
+    Returns `parts` (the names of the top-level members that differ, without `pages`), and `pages` and
+    `blocks`, each with the lists `added`, `removed`, `moved` and `changed`.
+    """
     parts = sorted(
         name
         for name in before.keys() | after.keys()
         if name != "pages" and before.get(name) != after.get(name)
     )
-    return {"parts": parts, "pages": _pages(before, after), "blocks": _blocks(before, after)}
+    return {"parts": parts, "pages": _diff_pages(before, after), "blocks": _diff_blocks(before, after)}
 
 
-def _pages(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    old, new = ({page["id"]: page for page in document.get("pages", [])} for document in (before, after))
-    order = _moved([pk for pk in old if pk in new], [pk for pk in new if pk in old])
+def _diff_pages(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    old = {page["id"]: page for page in before.get("pages", [])}
+    new = {page["id"]: page for page in after.get("pages", [])}
+    moved = _moved_ids([pk for pk in old if pk in new], [pk for pk in new if pk in old])
 
-    def row(page: dict[str, Any]) -> dict[str, Any]:
+    def summarize(page: dict[str, Any]) -> dict[str, Any]:
         return {"id": page["id"], "path": page["path"], "title": page["title"]}
 
-    own = {pk: _without(page, "blocks") for pk, page in old.items()}
     return {
-        "added": [row(page) for pk, page in new.items() if pk not in old],
-        "removed": [row(page) for pk, page in old.items() if pk not in new],
-        "moved": [row(new[pk]) for pk in new if pk in order],
+        "added": [summarize(page) for pk, page in new.items() if pk not in old],
+        "removed": [summarize(page) for pk, page in old.items() if pk not in new],
+        "moved": [summarize(page) for pk, page in new.items() if pk in moved],
         "changed": [
-            row(page) for pk, page in new.items() if pk in own and own[pk] != _without(page, "blocks")
+            summarize(page)
+            for pk, page in new.items()
+            if pk in old and _without(old[pk], "blocks") != _without(page, "blocks")
         ],
     }
 
 
-def _blocks(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    (old, old_places) = _index(before)
-    (new, new_places) = _index(after)
+def _diff_blocks(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    (old, old_slots) = _index_blocks(before)
+    (new, new_slots) = _index_blocks(after)
     moved: set[str] = set()
-    for place, ids in new_places.items():
-        stayed = [pk for pk in ids if pk in old and pk in old_places.get(place, [])]
+    for slot_key, ids in new_slots.items():
+        old_ids = old_slots.get(slot_key, [])
+        stayed = [pk for pk in ids if pk in old and pk in old_ids]
         moved |= {pk for pk in ids if pk in old and pk not in stayed}
-        moved |= _moved([pk for pk in old_places.get(place, []) if pk in stayed], stayed)
+        moved |= _moved_ids([pk for pk in old_ids if pk in stayed], stayed)
 
-    def row(pk: str, found: dict[str, tuple[dict[str, Any], Place]]) -> dict[str, Any]:
-        block, (page, around, slot) = found[pk]
-        return {"id": pk, "type": block["type"], "page": page, "inside": around or None, "slot": slot or None}
+    def summarize(pk: str, index: BlockIndex) -> dict[str, Any]:
+        block, (page, parent, slot) = index[pk]
+        return {"id": pk, "type": block["type"], "page": page, "inside": parent or None, "slot": slot or None}
 
     return {
-        "added": [row(pk, new) for pk in new if pk not in old],
-        "removed": [row(pk, old) for pk in old if pk not in new],
-        "moved": [row(pk, new) for pk in new if pk in moved],
+        "added": [summarize(pk, new) for pk in new if pk not in old],
+        "removed": [summarize(pk, old) for pk in old if pk not in new],
+        "moved": [summarize(pk, new) for pk in new if pk in moved],
         "changed": [
-            row(pk, new)
+            summarize(pk, new)
             for pk in new
             if pk in old and _without(new[pk][0], "slots") != _without(old[pk][0], "slots")
         ],
     }
 
 
-def _index(
-    document: dict[str, Any],
-) -> tuple[dict[str, tuple[dict[str, Any], Place]], dict[Place, list[str]]]:
-    """Every block by id with its place, and the ids in each place in order."""
-    found: dict[str, tuple[dict[str, Any], Place]] = {}
-    places: dict[Place, list[str]] = {}
+def _index_blocks(document: dict[str, Any]) -> tuple[BlockIndex, dict[SlotKey, list[str]]]:
+    """Index every block by its id, and list the block ids of each slot in order."""
+    index: BlockIndex = {}
+    ids_by_slot: dict[SlotKey, list[str]] = {}
     for page in document.get("pages", []):
-        inside: dict[str, Place] = {}
-        for _, block, _ in walk(page.get("blocks", []), ()):
-            place = inside.get(block["id"], (page["id"], "", ""))
-            found[block["id"]] = (block, place)
-            places.setdefault(place, []).append(block["id"])
+        slot_of_child: dict[str, SlotKey] = {}
+        for _, block, _ in walk_blocks(page.get("blocks", []), ()):
+            slot_key = slot_of_child.get(block["id"], (page["id"], "", ""))
+            index[block["id"]] = (block, slot_key)
+            ids_by_slot.setdefault(slot_key, []).append(block["id"])
             for slot, children in (block.get("slots") or {}).items():
-                inside |= {child["id"]: (page["id"], block["id"], slot) for child in children}
-    return found, places
+                slot_of_child |= {child["id"]: (page["id"], block["id"], slot) for child in children}
+    return index, ids_by_slot
 
 
-def _moved(old: list[str], new: list[str]) -> set[str]:
-    """Which of the same ids must have been moved to come from one order to the other: as few as can be."""
+def _moved_ids(old: list[str], new: list[str]) -> set[str]:
+    """Return the smallest set of ids to move so that the order `old` becomes the order `new`.
+
+    Both lists hold the same ids. The ids that stay are a longest increasing subsequence, computed by
+    patience sorting.
+    """
     positions = {pk: number for number, pk in enumerate(old)}
-    tails: list[int] = []  # patience sorting: the longest run that kept its order
+    tails: list[int] = []  # tails[n] is the smallest last position of an increasing chain of length n + 1
     chains: list[list[str]] = []
     for pk in new:
         at = bisect_left(tails, positions[pk])

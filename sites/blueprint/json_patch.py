@@ -1,5 +1,6 @@
-"""JSON Patch (RFC 6902) and Merge Patch (RFC 7396) on blueprints, within bounds that are checked before the
-work.
+"""JSON Patch (RFC 6902) and JSON Merge Patch (RFC 7396) for blueprints.
+
+The number of operations and the size of copied values are limited.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ from jsonpatch import JsonPatch, JsonPatchException, JsonPatchTestFailed
 from jsonpointer import JsonPointer, JsonPointerException
 
 from core.errors import DomainError, FieldProblem, Invalid
-from sites.blueprint.schema import MAX_BYTES
+from sites.blueprint.schema import MAX_BLUEPRINT_BYTES
 
 MAX_OPERATIONS = 1_000
 OPERATIONS = {"add", "remove", "replace", "move", "copy", "test"}
@@ -19,11 +20,11 @@ OPERATIONS = {"add", "remove", "replace", "move", "copy", "test"}
 class PatchTestFailed(DomainError):
     code = "patch_test_failed"
     status = 409
-    message = "A `test` of this patch does not hold. Nothing was changed."
+    message = "A `test` operation of this patch failed. Nothing was changed."
 
 
-def check(operations: Any) -> None:
-    """The shape and the number of the operations. Raises Invalid."""
+def validate_operations(operations: Any) -> None:
+    """Check the shape and the number of the operations of a JSON Patch. Raises Invalid."""
     if not isinstance(operations, list):
         raise Invalid([FieldProblem("", "not_a_list", "Send a list of operations (RFC 6902).")])
     if len(operations) > MAX_OPERATIONS:
@@ -31,28 +32,31 @@ def check(operations: Any) -> None:
             [FieldProblem("", "too_many_operations", f"A patch has at most {MAX_OPERATIONS} operations.")]
         )
     for number, operation in enumerate(operations):
-        known = isinstance(operation, dict) and operation.get("op") in OPERATIONS
-        paths = [operation.get(name, "") for name in ("path", "from")] if known else [None]
+        is_supported = isinstance(operation, dict) and operation.get("op") in OPERATIONS
+        paths = [operation.get(name, "") for name in ("path", "from")] if is_supported else [None]
         if not all(isinstance(path, str) for path in paths) or "path" not in operation:
-            raise _refused(number, "This is no operation of a JSON Patch.")
+            raise _operation_refused(number, "This is not a JSON Patch operation.")
         if not operation["path"] and operation["op"] != "test":
-            raise _refused(number, "Replace the whole document with PUT.")
+            raise _operation_refused(number, "Replace the whole document with PUT.")
 
 
 def apply_patch(document: dict[str, Any], operations: list[dict[str, Any]]) -> dict[str, Any]:
-    """`document` with all operations done, in place.
+    """Apply all operations to `document` in place and return it.
 
-    Raises Invalid at the first that cannot be, PatchTestFailed.
-
-    What copies add up to is bounded: a few of them could double a document to any size.
+    Raises Invalid at the first operation that cannot be applied, and PatchTestFailed when a `test` fails.
+    The total size of the copied values is limited, because a few `copy` operations could otherwise double
+    the document again and again.
     """
-    copied = 0
+    copied_characters = 0
     for number, operation in enumerate(operations):
         try:
             if operation["op"] == "copy":
-                copied += len(json.dumps(JsonPointer(operation.get("from", "")).resolve(document)))
-                if copied > MAX_BYTES:
-                    raise _refused(number, "The copies of this patch are larger than a blueprint may be.")
+                source = JsonPointer(operation.get("from", "")).resolve(document)
+                copied_characters += len(json.dumps(source))
+                if copied_characters > MAX_BLUEPRINT_BYTES:
+                    raise _operation_refused(
+                        number, "The copies of this patch are larger than a blueprint may be."
+                    )
             document = JsonPatch([operation]).apply(document, in_place=True)
         except JsonPatchTestFailed:
             raise PatchTestFailed from None
@@ -65,17 +69,18 @@ def apply_patch(document: dict[str, Any], operations: list[dict[str, Any]]) -> d
             IndexError,
             RecursionError,
         ):
-            raise _refused(number, "This operation cannot be done on this document.") from None
+            raise _operation_refused(number, "This operation cannot be applied to this document.") from None
     return document
 
 
-def _refused(number: int, detail: str) -> Invalid:
+def _operation_refused(number: int, detail: str) -> Invalid:
     return Invalid([FieldProblem(f"/{number}", "operation_refused", detail)])
 
 
 def merge_patch(target: Any, changes: Any) -> Any:
-    """RFC 7396: what is null goes, what is an object is merged, anything else takes the place of what was
-    there.
+    """Return `target` merged with `changes` as RFC 7396 says; neither argument is modified.
+
+    A null removes the member, an object is merged member by member, any other value replaces the old one.
     """
     if not isinstance(changes, dict):
         return changes
@@ -88,7 +93,7 @@ def merge_patch(target: Any, changes: Any) -> Any:
     return merged
 
 
-def digest(value: Any) -> str:
-    """128 bits of SHA-256 over the canonical JSON of `value`, hexadecimal."""
+def json_digest(value: Any) -> str:
+    """Return the first 128 bits of the SHA-256 of the canonical JSON of `value`, in hexadecimal."""
     canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Site templates: finished blueprints that a new site may start from, kept in `site_templates/`."""
+"""Site templates: complete blueprints that a new site can start from. They are files in `site_templates/`."""
 
 import json
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent / "site_templates"
+SITE_TEMPLATES_DIR = Path(__file__).parent / "site_templates"
 
 
 @dataclass(frozen=True, slots=True)
 class SiteTemplate:
-    """`key` names it in the API; `blueprint` is a valid document."""
+    """`key` identifies the template in the API; `blueprint` is a valid document."""
 
     key: str
     name: str
@@ -21,21 +21,21 @@ class SiteTemplate:
 
 @cache
 def site_templates() -> dict[str, SiteTemplate]:
-    """Every template by its key."""
-    listed = json.loads((FOLDER / "templates.json").read_text())
+    """Return every site template by its key. Each process reads the files once."""
+    metadata_by_key = json.loads((SITE_TEMPLATES_DIR / "templates.json").read_text())
     return {
         key: SiteTemplate(
             key,
-            facts["name"],
-            facts["description"],
-            json.loads((FOLDER / key / "blueprint.json").read_text()),
+            metadata["name"],
+            metadata["description"],
+            json.loads((SITE_TEMPLATES_DIR / key / "blueprint.json").read_text()),
         )
-        for key, facts in listed.items()
+        for key, metadata in metadata_by_key.items()
     }
 
 
 def empty_blueprint(title: str) -> dict[str, Any]:
-    """What a site without a template starts with: settings, and no page yet."""
+    """Return the blueprint of a site that starts without a template: settings, but no pages."""
     return {
         "schema": 1,
         "theme": {"preset": "harbour"},

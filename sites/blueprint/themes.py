@@ -1,4 +1,4 @@
-"""Ready themes: tokens that become CSS custom properties.
+"""Theme presets: colours, fonts and shapes that become CSS custom properties of published pages.
 
 Every pair of text and background meets WCAG 2.2 AA.
 """
@@ -13,7 +13,7 @@ from sites.blueprint.blocks.fields import Color, Props
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """sRGB colours as `#rrggbb`. `on_*` is the text colour upon its namesake."""
+    """sRGB colours as `#rrggbb`. `on_x` is the text colour on the background colour `x`."""
 
     background: str
     surface: str
@@ -28,7 +28,7 @@ class Palette:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One ready theme. Fonts are system stacks: nothing is fetched from elsewhere."""
+    """One theme. Fonts are stacks of system fonts, so a page loads no font file."""
 
     light: Palette
     dark: Palette
@@ -38,9 +38,11 @@ class Preset:
     heading_weight: int
 
 
-SERIF = '"Iowan Old Style", "Palatino Linotype", Palatino, "Book Antiqua", Georgia, "Noto Serif", serif'
-SANS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", Arial, sans-serif'
-GROTESQUE = (
+SERIF_FONTS = '"Iowan Old Style", "Palatino Linotype", Palatino, "Book Antiqua", Georgia, "Noto Serif", serif'
+SANS_SERIF_FONTS = (
+    'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", Arial, sans-serif'
+)
+GEOMETRIC_FONTS = (
     '"Avenir Next", Avenir, Montserrat, Corbel, "URW Gothic", "Noto Sans", source-sans-pro, sans-serif'
 )
 
@@ -52,8 +54,8 @@ PRESETS: dict[str, Preset] = {
         dark=Palette(
             "#1c1512", "#292019", "#43352b", "#f5ebe0", "#c3ad9b", "#f0925f", "#1c1512", "#3d2b21", "#fbf1e6"
         ),
-        heading_font=SERIF,
-        body_font=SANS,
+        heading_font=SERIF_FONTS,
+        body_font=SANS_SERIF_FONTS,
         radius="14px",
         heading_weight=600,
     ),
@@ -64,8 +66,8 @@ PRESETS: dict[str, Preset] = {
         dark=Palette(
             "#0d1520", "#16212f", "#2b3a4c", "#eaf0f7", "#a6b5c6", "#6bb2f5", "#0d1520", "#1d3450", "#f0f5fb"
         ),
-        heading_font=GROTESQUE,
-        body_font=SANS,
+        heading_font=GEOMETRIC_FONTS,
+        body_font=SANS_SERIF_FONTS,
         radius="8px",
         heading_weight=650,
     ),
@@ -76,8 +78,8 @@ PRESETS: dict[str, Preset] = {
         dark=Palette(
             "#111111", "#1c1c1b", "#383836", "#f3f3ef", "#ababa4", "#f3f3ef", "#111111", "#2a2a28", "#f6f6f2"
         ),
-        heading_font=GROTESQUE,
-        body_font=SERIF,
+        heading_font=GEOMETRIC_FONTS,
+        body_font=SERIF_FONTS,
         radius="0px",
         heading_weight=500,
     ),
@@ -85,58 +87,63 @@ PRESETS: dict[str, Preset] = {
 
 
 class Theme(Props):
-    """Which ready theme a site wears, and what it changes. `mode` auto follows the visitor's system."""
+    """The theme preset of a site and its changes. `mode` `auto` follows the visitor's system setting."""
 
     preset: Literal["hearth", "harbour", "gallery"] = "harbour"
     mode: Literal["auto", "light", "dark"] = "auto"
     accent: Annotated[
-        Color | None, Field(description="Replaces the theme's accent; adjusted until it is readable.")
+        Color | None,
+        Field(description="Replaces the theme's accent colour; adjusted until its contrast is sufficient."),
     ] = None
     radius: Literal["none", "small", "large"] | None = None
 
 
-RADII = {"none": "0px", "small": "6px", "large": "18px"}
+RADIUS_BY_SIZE = {"none": "0px", "small": "6px", "large": "18px"}
 
 
-def luminance(color: str) -> float:
-    """Relative luminance of `#rrggbb`, 0 to 1 (WCAG 2.2)."""
+def relative_luminance(color: str) -> float:
+    """Return the relative luminance of `#rrggbb`, 0 to 1 (WCAG 2.2)."""
     channels = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def contrast(one: str, other: str) -> float:
-    """Contrast ratio of two colours, 1 to 21 (WCAG 2.2)."""
-    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+def contrast_ratio(first: str, second: str) -> float:
+    """Return the contrast ratio of two colours, 1 to 21 (WCAG 2.2)."""
+    lighter, darker = sorted((relative_luminance(first), relative_luminance(second)), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def readable(color: str, *, on: tuple[str, ...], ratio: float = 4.6) -> str:
-    """`color`, moved towards black or white until it reaches `ratio` on every background in `on`."""
-    target = 0 if min(luminance(background) for background in on) > 0.18 else 255
+def adjust_for_contrast(color: str, *, backgrounds: tuple[str, ...], ratio: float = 4.6) -> str:
+    """Darken or lighten `color` in steps until it has the contrast `ratio` on every background.
+
+    WCAG 2.2 AA asks for 4.5; the default leaves room for rounding.
+    """
+    target = 0 if min(relative_luminance(background) for background in backgrounds) > 0.18 else 255
     for step in range(21):
         channels = (int(color[i : i + 2], 16) for i in (1, 3, 5))
         mixed = "#" + "".join(f"{round(c + (target - c) * step / 20):02x}" for c in channels)
-        if all(contrast(mixed, background) >= ratio for background in on):
+        if all(contrast_ratio(mixed, background) >= ratio for background in backgrounds):
             return mixed
     return mixed
 
 
-def _accents(palette: Palette, accent: str | None) -> tuple[str, str]:
-    """The accent and the text upon it, readable whatever the customer chose."""
+def _accent_colors(palette: Palette, accent: str | None) -> tuple[str, str]:
+    """Return the accent colour and the text colour on it, with enough contrast for any customer choice."""
     if accent is None:
         return palette.accent, palette.on_accent
-    color = readable(accent, on=(palette.background, palette.surface))
-    return color, max(("#ffffff", "#111111"), key=lambda text: contrast(text, color))
+    color = adjust_for_contrast(accent, backgrounds=(palette.background, palette.surface))
+    return color, max(("#ffffff", "#111111"), key=lambda text: contrast_ratio(text, color))
 
 
-def icon_colors(theme: Theme) -> tuple[str, str]:
-    """Ground and letter of the site's icon."""
-    return _accents(PRESETS[theme.preset].light, theme.accent)
+def favicon_colors(theme: Theme) -> tuple[str, str]:
+    """Return the background colour and the letter colour of the site's favicon."""
+    return _accent_colors(PRESETS[theme.preset].light, theme.accent)
 
 
-def _declare(palette: Palette, accent: str | None) -> str:
-    color, on_color = _accents(palette, accent)
+def _palette_css(palette: Palette, accent: str | None) -> str:
+    """Return `palette` as declarations of CSS custom properties."""
+    color, on_color = _accent_colors(palette, accent)
     values = {
         "background": palette.background,
         "surface": palette.surface,
@@ -151,12 +158,12 @@ def _declare(palette: Palette, accent: str | None) -> str:
     return "".join(f"--{name}:{value};" for name, value in values.items())
 
 
-def stylesheet(theme: Theme) -> str:
-    """The custom properties of `theme` as CSS, light and dark."""
+def theme_css(theme: Theme) -> str:
+    """Return the CSS custom properties of `theme`, for the light and the dark colour scheme."""
     preset = PRESETS[theme.preset]
-    light = _declare(preset.light, theme.accent)
-    dark = _declare(preset.dark, theme.accent)
-    radius = RADII[theme.radius] if theme.radius else preset.radius
+    light = _palette_css(preset.light, theme.accent)
+    dark = _palette_css(preset.dark, theme.accent)
+    radius = RADIUS_BY_SIZE[theme.radius] if theme.radius else preset.radius
     shape = (
         f"--heading-font:{preset.heading_font};--body-font:{preset.body_font};"
         f"--radius:{radius};--heading-weight:{preset.heading_weight};"
@@ -165,4 +172,7 @@ def stylesheet(theme: Theme) -> str:
         return f":root{{color-scheme:dark;{shape}{dark}}}"
     if theme.mode == "light":
         return f":root{{color-scheme:light;{shape}{light}}}"
-    return f":root{{color-scheme:light dark;{shape}{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+    return (
+        f":root{{color-scheme:light dark;{shape}{light}}}"
+        f"@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+    )

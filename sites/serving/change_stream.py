@@ -1,7 +1,8 @@
-"""How a change reaches every web process: an entry in a Redis stream after the commit, and a row that makes
-sure.
+"""Announcements of host changes to every web process, through a Redis stream.
 
-The stream carries host names. A process reads it at most once a second; when it cannot, it asks PostgreSQL.
+An entry holds the host name. It is added after the commit of the change; a row of `Announcement`, written in
+the same transaction as the change, makes sure that it is sent even when Redis was unavailable. The readers
+are in `sites.serving.host_routing`.
 """
 
 from datetime import datetime, timedelta
@@ -16,34 +17,40 @@ from core.storage import redis
 from sites.models import Announcement, Site
 
 STREAM = "edge"
-LENGTH = 10_000  # a process that was idle for longer asks PostgreSQL for each host anyway
-GRACE = timedelta(seconds=5)  # how long the sweep leaves a row to the process that made it
+# A process that was idle while more entries than this arrived asks PostgreSQL for each host anyway.
+MAX_STREAM_ENTRIES = 10_000
+RETRY_DELAY = timedelta(seconds=5)  # the periodic job leaves a row this long to the process that wrote it
 
 
-def announce(site: Site, host: str) -> None:
-    """In the caller's transaction: a row. After its commit: the stream, and the row goes."""
-    row = Announcement.objects.create(site=site, host=host, due_at=timezone.now() + GRACE)
+def announce_host_change(site: Site, host: str) -> None:
+    """Announce that `host` changed. Call it in the transaction of the change.
+
+    Writes a row in that transaction. After the commit it appends to the stream and deletes the row.
+    """
+    row = Announcement.objects.create(site=site, host=host, due_at=timezone.now() + RETRY_DELAY)
 
     def send() -> None:
         if not redis.deliver(
-            lambda client: client.xadd(STREAM, {"host": host}, maxlen=LENGTH, approximate=True)
+            lambda client: client.xadd(STREAM, {"host": host}, maxlen=MAX_STREAM_ENTRIES, approximate=True)
         ):
-            return  # sent with the next call that succeeds, or by the sweep
+            return  # the next successful call sends it, or else the periodic job
         with tenancy.context(tenancy.SYSTEM):
             Announcement.objects.filter(pk=row.pk).delete()
 
     transaction.on_commit(send, robust=True)
 
 
-def sweep(*, now: datetime) -> int:
-    """Send what was not sent; return how many."""
+def send_due_announcements(*, now: datetime) -> int:
+    """Append the announcements that are due to the stream and delete their rows; return how many."""
     sent = [
-        job for job in queue.claim(Announcement, now=now) if queue.run(job, partial(_send, job.host), now=now)
+        job
+        for job in queue.claim(Announcement, now=now)
+        if queue.run(job, partial(_append_to_stream, job.host), now=now)
     ]
     with tenancy.context(tenancy.SYSTEM):
         Announcement.objects.filter(pk__in=[job.pk for job in sent]).delete()
     return len(sent)
 
 
-def _send(host: str) -> None:
-    redis.client().xadd(STREAM, {"host": host}, maxlen=LENGTH, approximate=True)
+def _append_to_stream(host: str) -> None:
+    redis.client().xadd(STREAM, {"host": host}, maxlen=MAX_STREAM_ENTRIES, approximate=True)

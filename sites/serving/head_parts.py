@@ -1,4 +1,4 @@
-"""What other apps put into a published page (an analytics script, say), with its place in the CSP."""
+"""The registry of markup that other apps add to published pages, for example an analytics script."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,26 +8,30 @@ from django.utils.safestring import SafeString, mark_safe
 
 @dataclass(frozen=True, slots=True)
 class HeadPart:
-    """`html` is trusted markup of ours for the head, `body` for the end of the body; `script_hashes` are
-    base64 SHA-256 digests for the page's `script-src`.
+    """Trusted markup of our own apps for every published page.
+
+    `head_html` goes to the end of the head, `body_html` to the end of the body. `script_hashes` are base64
+    SHA-256 digests for the `script-src` directive of the page's Content-Security-Policy.
     """
 
-    html: SafeString
+    head_html: SafeString
     script_hashes: list[str] = field(default_factory=list)
-    body: SafeString = field(default_factory=SafeString)
+    body_html: SafeString = field(default_factory=SafeString)
 
 
-_contributors: list[Callable[[str], HeadPart]] = []
+_factories: list[Callable[[str], HeadPart]] = []
 
 
-def contribute(make: Callable[[str], HeadPart]) -> None:
-    """Call `make(base_url)` for every rendered page. For `AppConfig.ready()`."""
-    _contributors.append(make)
+def register(factory: Callable[[str], HeadPart]) -> None:
+    """Call `factory(base_url)` for every rendered page. Use it in `AppConfig.ready()`."""
+    _factories.append(factory)
 
 
-def collect(*, base_url: str) -> HeadPart:
-    parts = [make(base_url) for make in _contributors]
-    # Parts are SafeStrings of our own apps.
-    html = mark_safe("".join(part.html for part in parts))  # noqa: S308
-    body = mark_safe("".join(part.body for part in parts))  # noqa: S308 - the same
-    return HeadPart(html, [digest for part in parts for digest in part.script_hashes], body)
+def collect_head_parts(*, base_url: str) -> HeadPart:
+    """Return the parts of all registered factories, joined to one."""
+    parts = [factory(base_url) for factory in _factories]
+    # Joining trusted parts of our own apps gives trusted markup.
+    head_html = mark_safe("".join(part.head_html for part in parts))  # noqa: S308
+    body_html = mark_safe("".join(part.body_html for part in parts))  # noqa: S308
+    script_hashes = [script_hash for part in parts for script_hash in part.script_hashes]
+    return HeadPart(head_html, script_hashes, body_html)

@@ -1,8 +1,9 @@
-"""Which release a host shows, kept in this process's memory and never more than about a second behind.
+"""The routes of hosts: which release of which site a host shows, cached in the memory of each process.
 
-A publish appends the host to a Redis stream. Each process reads it at most once a second and forgets those
-hosts. When the stream cannot be read, every host is asked of PostgreSQL again, at most once a second; with
-both gone, what is known stays.
+A change of a site appends its host to a Redis stream (`sites.serving.change_stream`). Each process reads the
+stream at most once a second and removes the hosts from its cache. While Redis is unavailable, every cached
+route is loaded from PostgreSQL again, at most once a second. While PostgreSQL is unavailable too, cached
+routes stay in use.
 """
 
 import threading
@@ -20,32 +21,34 @@ from core.storage import redis
 from core.storage.circuit_breaker import CircuitBreaker
 from core.storage.memory_cache import MemoryCache
 from sites.blueprint.schema import PostSettings
-from sites.models import EachAt, Site
+from sites.database_functions import JsonPathQueryArray
+from sites.models import Site
 from sites.serving.change_stream import STREAM
 from sites.subdomains import address_of
 
-READ_SECONDS = 1.0
-IDLE_SECONDS = 60.0  # after a longer pause the stream may have been trimmed: ask PostgreSQL
-PAUSE_SECONDS = 2.0  # after PostgreSQL failed, nobody waits for it again for this long
-BATCH = 1_000
+STREAM_READ_INTERVAL_SECONDS = 1.0
+MAX_IDLE_SECONDS = 60.0  # after a longer time without requests the stream may have been trimmed
+DATABASE_RETRY_SECONDS = 2.0  # after PostgreSQL failed, no request waits for it during this time
+MAX_ENTRIES_PER_READ = 1_000
 MAX_HOSTS = 50_000
-START = "0-0"
+STREAM_START = "0-0"
 
 log = structlog.get_logger(__name__)
 
 
 class RoutesUnavailable(Exception):
-    """The host is not known here and PostgreSQL cannot be asked."""
+    """The route of a host is not cached, and PostgreSQL is unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a host shows. `release_id` None means that there is nothing; `seen` is the table's generation.
+    """What a host shows. `release_id` is None when there is no live site.
 
-    Posts are found below `posts_path`, as they were after `posts_version` changes.
+    `generation` is that of `Routes` when the route was loaded. `paths` are the paths of the pages. Posts are
+    published below `posts_path`; `posts_version` counts their changes. `number` is `Site.number`.
     """
 
-    seen: int
+    generation: int
     site_id: UUID | None = None
     release_id: UUID | None = None
     base_url: str = ""
@@ -56,78 +59,89 @@ class Route:
 
 
 class Routes:
-    """The host table of one process."""
+    """The cached routes of one process."""
 
     def __init__(self) -> None:
         self._routes: MemoryCache[str, Route] = MemoryCache(MAX_HOSTS)
-        self._database = CircuitBreaker(PAUSE_SECONDS)
+        self._database = CircuitBreaker(DATABASE_RETRY_SECONDS)
         self._lock = threading.Lock()
-        self._generation = 0  # a route of an older one must be asked of PostgreSQL again
-        self._drops = 0
+        self._generation = 0  # routes of an older generation must be loaded again
+        self._removals = 0  # how often announced hosts were removed from the cache
         self._read_at = 0.0
-        self._position = ""
-        self._run = ""
+        self._position = ""  # id of the last stream entry that was read
+        self._redis_run_id = ""
 
-    def find(self, subdomain: str, host: str) -> Route:
-        """The route of `host`. One query when it is not known. Raises RoutesAway."""
-        self._refresh()
+    def get_route(self, subdomain: str, host: str) -> Route:
+        """Return the route of `host`. One query when it is not cached. Raises RoutesUnavailable."""
+        self._read_stream_if_due()
         route = self._routes.get(host)
-        if route is not None and route.seen == self._generation:
+        if route is not None and route.generation == self._generation:
             return route
-        return self._load(subdomain, host, known=route)
+        return self._load(subdomain, host, fallback=route)
 
-    def renew(self, subdomain: str, host: str) -> Route:
-        """The route of `host` as PostgreSQL has it now. Raises RoutesAway."""
-        return self._load(subdomain, host, known=None)
+    def reload_route(self, subdomain: str, host: str) -> Route:
+        """Load the route of `host` from PostgreSQL. One query. Raises RoutesUnavailable."""
+        return self._load(subdomain, host, fallback=None)
 
-    def _load(self, subdomain: str, host: str, *, known: Route | None) -> Route:
+    def _load(self, subdomain: str, host: str, *, fallback: Route | None) -> Route:
+        """Load and cache a route; return `fallback` while PostgreSQL is unavailable."""
         generation = self._generation
-        drops = self._drops
+        removals = self._removals
         try:
-            fresh = None if self._database.is_open else self._query(subdomain)
+            route = None if self._database.is_open else self._query(subdomain)
         except DatabaseError as error:
             self._database.open()
             log.warning("routes_stale", error=type(error).__name__)
-            fresh = None
-        if fresh is None:
-            if known is None:
+            route = None
+        if route is None:
+            if fallback is None:
                 raise RoutesUnavailable
-            return known
-        fresh = replace(fresh, seen=generation)
+            return fallback
+        route = replace(route, generation=generation)
         with self._lock:
-            if drops == self._drops:  # otherwise a change was announced meanwhile, and the route may be older
-                self._routes.set(host, fresh)
-        return fresh
+            # After a removal in the meantime the loaded route may be older than the announced change.
+            if removals == self._removals:
+                self._routes.set(host, route)
+        return route
 
     @staticmethod
     def _query(subdomain: str) -> Route:
-        paths = EachAt("live_release__blueprint", "$.pages[*].path")
-        posts = EachAt("live_release__blueprint", "$.settings.posts.path")
+        """Load the route of a subdomain from PostgreSQL."""
+        page_paths = JsonPathQueryArray("live_release__blueprint", "$.pages[*].path")
+        posts_paths = JsonPathQueryArray("live_release__blueprint", "$.settings.posts.path")
         try:
             with tenancy.context(tenancy.PUBLIC):
-                found = (
-                    Site.objects.routed()
+                row = (
+                    Site.objects.published()
                     .filter(subdomain=subdomain)
-                    .values_list("pk", "live_release_id", paths, posts, "posts_version", "number")
+                    .values_list("pk", "live_release_id", page_paths, posts_paths, "posts_version", "number")
                     .first()
                 )
         finally:
             close_old_connections()
-        if found is None:
+        if row is None:
             return Route(0)
-        site_id, release_id, pages, posts_path, posts_version, number = found
-        posts_path = posts_path[0] if posts_path else PostSettings().path
-        address = address_of(subdomain)
-        return Route(0, site_id, release_id, address, frozenset(pages), posts_path, posts_version, number)
+        site_id, release_id, page_paths, posts_paths, posts_version, number = row
+        return Route(
+            generation=0,
+            site_id=site_id,
+            release_id=release_id,
+            base_url=address_of(subdomain),
+            paths=frozenset(page_paths),
+            posts_path=posts_paths[0] if posts_paths else PostSettings().path,
+            posts_version=posts_version,
+            number=number,
+        )
 
-    def _refresh(self) -> None:
+    def _read_stream_if_due(self) -> None:
+        """Read the stream once per interval. Only one thread does it; the others continue without waiting."""
         now = time.monotonic()
-        if now - self._read_at < READ_SECONDS or not self._lock.acquire(blocking=False):
+        if now - self._read_at < STREAM_READ_INTERVAL_SECONDS or not self._lock.acquire(blocking=False):
             return
         try:
-            idle = now - self._read_at > IDLE_SECONDS
+            was_idle = now - self._read_at > MAX_IDLE_SECONDS
             self._read_at = now
-            if not self._read_stream() or idle:
+            if not self._read_stream() or was_idle:
                 self._generation += 1
         except redis.RedisUnavailable:
             self._generation += 1
@@ -135,29 +149,31 @@ class Routes:
             self._lock.release()
 
     def _read_stream(self) -> bool:
-        """Forget the announced hosts. False when entries may have been missed. Raises RedisAway."""
+        """Remove the announced hosts from the cache. Raises RedisUnavailable.
+
+        Returns False when entries may have been missed, so that every route must be loaded again.
+        """
         if not self._position:
             newest: Any = redis.call(lambda client: client.xrevrange(STREAM, count=1))
-            self._position = newest[0][0].decode() if newest else START
-        run, exists, entries = redis.call(self._ask)
-        lost = run != self._run or (not exists and self._position != START)
-        self._run = run
+            self._position = newest[0][0].decode() if newest else STREAM_START
+        run_id, stream_exists, entries = redis.call(self._read_entries)
+        # A restart of Redis may have lost entries.
+        lost_entries = run_id != self._redis_run_id or (not stream_exists and self._position != STREAM_START)
+        self._redis_run_id = run_id
         for _, fields in entries:
             self._routes.pop(fields[b"host"].decode())
         if entries:
             self._position = entries[-1][0].decode()
-            self._drops += 1
-        if not exists:
-            self._position = START
-        return not lost and len(entries) < BATCH
+            self._removals += 1
+        if not stream_exists:
+            self._position = STREAM_START
+        return not lost_entries and len(entries) < MAX_ENTRIES_PER_READ
 
-    def _ask(self, client: Redis) -> tuple[str, bool, list[tuple[bytes, dict[bytes, bytes]]]]:
-        """Which run of Redis this is (a restart may have lost entries), whether it has the stream, what is
-        new in it.
-        """
+    def _read_entries(self, client: Redis) -> tuple[str, bool, list[tuple[bytes, dict[bytes, bytes]]]]:
+        """Return the run id of the Redis server, whether it has the stream, and the new entries."""
         with client.pipeline(transaction=False) as pipe:
             pipe.info("server")
             pipe.exists(STREAM)
-            pipe.xrange(STREAM, min=f"({self._position}", count=BATCH)
+            pipe.xrange(STREAM, min=f"({self._position}", count=MAX_ENTRIES_PER_READ)
             server, exists, entries = pipe.execute()
         return server["run_id"], bool(exists), entries

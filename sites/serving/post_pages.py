@@ -1,4 +1,4 @@
-"""The pages that posts have on a site: the list, the archive of a tag, each post, the feed."""
+"""The pages of posts on a published site: the list, the archive of a tag, each post, and the Atom feed."""
 
 import re
 from dataclasses import dataclass
@@ -7,84 +7,93 @@ from urllib.parse import quote
 
 from django.utils.feedgenerator import Atom1Feed
 
+from sites.blueprint.block_upgrades import upgrade_page
 from sites.blueprint.schema import Page, PostSettings, Seo, page_model
-from sites.blueprint.schema import upgrade as upgrade_blueprint
 from sites.models import Post
 from sites.selectors import PublishedPosts
 from sites.serving import rendering
-from sites.serving.rendering import Rendered
-from sites.serving.translations import translations
+from sites.serving.rendering import RenderedPage
+from sites.serving.translations import get_translations
 
-FEED_POSTS = 20
-MAX_PATH = 600  # characters
-MAX_TAG = 40  # the database would cut a longer one to this, and find it
-UNFIT_FOR_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-NUMBER = re.compile(r"[2-9]|[1-9][0-9]{1,4}")
+MAX_FEED_POSTS = 20
+MAX_PATH_CHARACTERS = 600
+# The longest tag that a post can have. PostgreSQL would cut a longer one to this length and match it.
+MAX_TAG_CHARACTERS = 40
+MAX_SLUG_CHARACTERS = 100
+INVALID_XML_CHARACTERS = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+PAGE_NUMBER = re.compile(r"[2-9]|[1-9][0-9]{1,4}")  # 1 is no address: the first page has no number
 
 
 @dataclass(frozen=True, slots=True)
 class PostRoute:
-    """What an address below the posts' path asks for: a post, or a page of a list, or the feed."""
+    """What a path below the posts' path addresses: a post, one page of a list (of a tag), or the feed."""
 
     slug: str = ""
     tag: str = ""
-    number: int = 1
-    feed: bool = False
+    page_number: int = 1
+    is_feed: bool = False
 
 
-def read(path: str, posts_path: str) -> PostRoute | None:
-    """What `path` (decoded, as visitors write it) asks for; None when it can be no page of posts."""
+def parse_post_path(path: str, posts_path: str) -> PostRoute | None:
+    """Return what `path` (percent-decoded) addresses; None when it cannot be a page of posts."""
     if path == posts_path:
         return PostRoute()
     rest = path.removeprefix(posts_path + "/")
-    if rest == path or len(path) > MAX_PATH:
+    if rest == path or len(path) > MAX_PATH_CHARACTERS:
         return None
     if rest == "feed.xml":
-        return PostRoute(feed=True)
+        return PostRoute(is_feed=True)
     match rest.split("/"):
-        case ["page", number] if NUMBER.fullmatch(number):
-            return PostRoute(number=int(number))
-        case ["tag", tag] if 0 < len(tag) <= MAX_TAG:
+        case ["page", number] if PAGE_NUMBER.fullmatch(number):
+            return PostRoute(page_number=int(number))
+        case ["tag", tag] if 0 < len(tag) <= MAX_TAG_CHARACTERS:
             return PostRoute(tag=tag)
-        case ["tag", tag, "page", number] if 0 < len(tag) <= MAX_TAG and NUMBER.fullmatch(number):
-            return PostRoute(tag=tag, number=int(number))
-        case [slug] if 0 < len(slug) <= 100:
+        case ["tag", tag, "page", number] if 0 < len(tag) <= MAX_TAG_CHARACTERS and PAGE_NUMBER.fullmatch(
+            number
+        ):
+            return PostRoute(tag=tag, page_number=int(number))
+        case [slug] if 0 < len(slug) <= MAX_SLUG_CHARACTERS:
             return PostRoute(slug=slug)
     return None
 
 
-def address(posts_path: str, *, slug: str = "", tag: str = "", number: int = 1) -> str:
-    """Where a post or a list is found, percent-encoded."""
-    parts = (
-        [slug]
-        if slug
-        else [*(["tag", quote(tag, safe="")] if tag else []), *(["page", str(number)] if number > 1 else [])]
-    )
-    return "/".join([posts_path, *parts])
+def post_path(posts_path: str, *, slug: str = "", tag: str = "", page_number: int = 1) -> str:
+    """Return the percent-encoded path of a post, or of one page of a list (of a tag)."""
+    if slug:
+        return f"{posts_path}/{slug}"
+    path = posts_path
+    if tag:
+        path += f"/tag/{quote(tag, safe='')}"
+    if page_number > 1:
+        path += f"/page/{page_number}"
+    return path
 
 
-def is_there(shelf: PublishedPosts, wanted: PostRoute) -> bool:
-    """Whether there can be such a page: asked before a blueprint is read, because strangers ask for anything."""
-    if wanted.slug:
-        return shelf.has(wanted.slug)
-    return bool(shelf.posts(tag=wanted.tag, limit=1, offset=wanted.number - 1))
+def post_page_exists(posts: PublishedPosts, route: PostRoute) -> bool:
+    """Return whether `route` shows at least one published post. One query.
+
+    Checked before the blueprint is loaded, because loading one for every guessed address is expensive.
+    """
+    if route.slug:
+        return posts.has(route.slug)
+    return bool(posts.posts(tag=route.tag, limit=1, offset=route.page_number - 1))
 
 
-def render_wanted(
-    blueprint: dict[str, Any], wanted: PostRoute, scene: rendering.RenderContext
-) -> Rendered | None:
-    """The page that was asked for; None when there is none."""
-    if wanted.slug:
-        post = scene.shelf.post(wanted.slug) if scene.shelf else None
-        return render_post(blueprint, post, scene) if post else None
-    return _render_list(blueprint, wanted, scene)
+def render_post_route(
+    blueprint: dict[str, Any], route: PostRoute, context: rendering.RenderContext
+) -> RenderedPage | None:
+    """Render the post or the list that `route` addresses; None when there is no such page."""
+    if route.slug:
+        post = context.posts.post(route.slug) if context.posts else None
+        return render_post(blueprint, post, context) if post else None
+    return _render_post_list(blueprint, route, context)
 
 
-def render_post(blueprint: dict[str, Any], post: Post, scene: rendering.RenderContext) -> Rendered:
-    """One post with its neighbours."""
+def render_post(blueprint: dict[str, Any], post: Post, context: rendering.RenderContext) -> RenderedPage:
+    """Render one post with links to the previous and the next one. Raises pydantic's ValidationError."""
     document = {"id": "post", "path": "/", "title": "A post", "blocks": post.blocks}
-    upgrade_blueprint({"pages": [document]})
-    path = address(_settings(blueprint).path, slug=post.slug)
+    upgrade_page(document)
+    path = post_path(_post_settings(blueprint).path, slug=post.slug)
     page = Page.model_construct(
         id="post",
         path=path,
@@ -92,76 +101,94 @@ def render_post(blueprint: dict[str, Any], post: Post, scene: rendering.RenderCo
         seo=Seo(description=post.excerpt[:320]),
         blocks=page_model().model_validate(document).blocks,
     )
-    earlier, later = scene.shelf.beside(post) if scene.shelf and post.live else (None, None)
-    return rendering.render(
-        "site/post.html", blueprint, page, scene, post=post, earlier=earlier, later=later, heading_block=""
+    earlier, later = context.posts.neighbours(post) if context.posts and post.live else (None, None)
+    return rendering.render_template(
+        "site/post.html",
+        blueprint,
+        page,
+        context,
+        # The template itself shows the title of the post as h1.
+        extra_variables={"post": post, "earlier": earlier, "later": later, "h1_block_id": ""},
     )
 
 
-def _render_list(
-    blueprint: dict[str, Any], wanted: PostRoute, scene: rendering.RenderContext
-) -> Rendered | None:
-    chosen = _settings(blueprint)
-    start = (wanted.number - 1) * chosen.per_page
-    posts = scene.shelf.posts(tag=wanted.tag, limit=chosen.per_page + 1, offset=start) if scene.shelf else []
+def _render_post_list(
+    blueprint: dict[str, Any], route: PostRoute, context: rendering.RenderContext
+) -> RenderedPage | None:
+    settings = _post_settings(blueprint)
+    offset = (route.page_number - 1) * settings.per_page
+    # One post more than a page shows tells whether there is an older page.
+    posts = (
+        context.posts.posts(tag=route.tag, limit=settings.per_page + 1, offset=offset)
+        if context.posts
+        else []
+    )
     if not posts:
         return None
-    words = translations(blueprint["settings"].get("locale", "en"))
-    title = chosen.title or words["posts"]
+    title = settings.title or get_translations(blueprint["settings"].get("locale", "en"))["posts"]
     page = Page.model_construct(
         id="posts",
-        path=address(chosen.path, tag=wanted.tag, number=wanted.number),
-        title=f"{title}: {wanted.tag}" if wanted.tag else title,
-        seo=Seo(noindex=wanted.number > 1),
+        path=post_path(settings.path, tag=route.tag, page_number=route.page_number),
+        title=f"{title}: {route.tag}" if route.tag else title,
+        seo=Seo(noindex=route.page_number > 1),
         blocks=[],
     )
-    newer = address(chosen.path, tag=wanted.tag, number=wanted.number - 1) if wanted.number > 1 else ""
-    older = (
-        address(chosen.path, tag=wanted.tag, number=wanted.number + 1) if len(posts) > chosen.per_page else ""
-    )
-    return rendering.render(
-        "site/posts.html", blueprint, page, scene, posts=posts[: chosen.per_page], newer=newer, older=older
+    newer = older = ""
+    if route.page_number > 1:
+        newer = post_path(settings.path, tag=route.tag, page_number=route.page_number - 1)
+    if len(posts) > settings.per_page:
+        older = post_path(settings.path, tag=route.tag, page_number=route.page_number + 1)
+    return rendering.render_template(
+        "site/posts.html",
+        blueprint,
+        page,
+        context,
+        extra_variables={"posts": posts[: settings.per_page], "newer": newer, "older": older},
     )
 
 
-def feed(blueprint: dict[str, Any], base_url: str, shelf: PublishedPosts) -> str:
-    """The newest posts as Atom (RFC 4287)."""
-    chosen = _settings(blueprint)
+def atom_feed(blueprint: dict[str, Any], base_url: str, posts: PublishedPosts) -> str:
+    """Return the newest posts as an Atom feed (RFC 4287)."""
+    posts_path = _post_settings(blueprint).path
     site = blueprint["settings"]
-    made = Atom1Feed(
-        title=printable(site["title"]),
-        link=base_url + chosen.path,
-        description=printable(site.get("seo", {}).get("description", "")),
+    atom = Atom1Feed(
+        title=strip_invalid_xml(site["title"]),
+        link=base_url + posts_path,
+        description=strip_invalid_xml(site.get("seo", {}).get("description", "")),
         language=site.get("locale", "en"),
-        feed_url=f"{base_url}{chosen.path}/feed.xml",
-        feed_guid=f"{base_url}{chosen.path}",
+        feed_url=f"{base_url}{posts_path}/feed.xml",
+        feed_guid=f"{base_url}{posts_path}",
     )
-    for post in shelf.posts(limit=FEED_POSTS):
-        made.add_item(
-            title=printable(post.title),
-            link=base_url + address(chosen.path, slug=post.slug),
-            description=printable(post.excerpt),
-            author_name=printable(post.byline) or None,
+    for post in posts.posts(limit=MAX_FEED_POSTS):
+        atom.add_item(
+            title=strip_invalid_xml(post.title),
+            link=base_url + post_path(posts_path, slug=post.slug),
+            description=strip_invalid_xml(post.excerpt),
+            author_name=strip_invalid_xml(post.byline) or None,
             pubdate=post.published_at,
             updateddate=max(post.updated_at, post.published_at or post.updated_at),
-            categories=[printable(tag) for tag in post.tags],
+            categories=[strip_invalid_xml(tag) for tag in post.tags],
             unique_id=f"urn:uuid:{post.pk}",
         )
-    return made.writeString("utf-8")
+    return atom.writeString("utf-8")
 
 
-def printable(text: str) -> str:
-    """Without the characters that XML 1.0 cannot hold."""
-    return UNFIT_FOR_XML.sub("", text)
+def strip_invalid_xml(text: str) -> str:
+    """Remove the characters that XML 1.0 does not allow (section 2.2)."""
+    return INVALID_XML_CHARACTERS.sub("", text)
 
 
-def addresses(blueprint: dict[str, Any], shelf: PublishedPosts, *, most: int) -> list[str]:
-    """The list and the posts, newest first, at most `most`; nothing where there are no posts."""
-    path = _settings(blueprint).path
-    slugs = shelf.slugs(limit=max(most - 1, 0))
-    known = {page["path"] for page in blueprint["pages"]}
-    return [*([path] if slugs and path not in known else []), *(address(path, slug=slug) for slug in slugs)]
+def indexable_post_paths(blueprint: dict[str, Any], posts: PublishedPosts, *, limit: int) -> list[str]:
+    """Return the paths of the list and of the posts, newest first, at most `limit`. One query.
+
+    Empty when the site has no posts. The list is left out when a page of the site has its path.
+    """
+    posts_path = _post_settings(blueprint).path
+    slugs = posts.slugs(limit=max(limit - 1, 0))
+    page_paths = {page["path"] for page in blueprint["pages"]}
+    list_paths = [posts_path] if slugs and posts_path not in page_paths else []
+    return [*list_paths, *(post_path(posts_path, slug=slug) for slug in slugs)]
 
 
-def _settings(blueprint: dict[str, Any]) -> PostSettings:
+def _post_settings(blueprint: dict[str, Any]) -> PostSettings:
     return PostSettings.model_validate(blueprint["settings"].get("posts", {}))

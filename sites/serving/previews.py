@@ -1,6 +1,4 @@
-"""What a preview link shows: the draft, one revision or one post, below `/_/preview/<token>/` on the site's
-own host.
-"""
+"""Previews: the draft, one revision or one post, below `/_/preview/<token>/` on the host of the site."""
 
 from typing import Any
 from urllib.parse import quote
@@ -13,73 +11,87 @@ from core import tenancy
 from sites.blueprint.schema import PostSettings
 from sites.models import Draft, Preview, Release
 from sites.selectors import PublishedPosts
-from sites.services.previews import PREFIX, find_preview
-from sites.serving import page_cache, post_pages, rendering, site_server
+from sites.services.previews import PREVIEW_PATH_PREFIX, find_preview_by_token
+from sites.serving import page_cache, post_pages, rendering
+from sites.serving.generated_files import GENERATED_FILES
 from sites.serving.host_routing import Route
-from sites.serving.page_cache import SAFE, Headers, RenderFailed
-from sites.serving.site_server import Environ, plain
+from sites.serving.page_cache import SECURITY_HEADERS, RenderFailed
+from sites.serving.site_server import (
+    Environ,
+    WsgiResponse,
+    parse_host_header,
+    plain_response,
+    serve_picture,
+)
 from sites.subdomains import address_of, host_of
 
-Answer = tuple[str, Headers, bytes]
+_PREVIEW_NOT_FOUND_HTML = (
+    b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+    b"<meta name=robots content=noindex><title>No preview here</title><h1>There is no preview here</h1>"
+    b"<p>The link has expired or was revoked. Ask for a new one.</p>\n"
+)
 
 
-def serve(environ: Environ, route: Route) -> Answer:
-    """A page of a preview. What is not there, expired, revoked or another site's is the same 404."""
-    token, slash, rest = environ["PATH_INFO"].removeprefix(PREFIX).partition("/")
+def serve_preview(environ: Environ, route: Route) -> WsgiResponse:
+    """Answer a request for a page of a preview.
+
+    A link that is forged, expired, revoked or of another site's host gets the same 404. Raises RenderFailed
+    when the stored blueprint is not valid.
+    """
+    token, slash, rest = environ["PATH_INFO"].removeprefix(PREVIEW_PATH_PREFIX).partition("/")
     if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
-        return plain("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
+        return plain_response("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
     try:
         with tenancy.context(tenancy.SYSTEM):
-            preview = find_preview(token, now=timezone.now())
-            if preview is None or host_of(preview.site.subdomain) != site_server.host_name(
-                environ["HTTP_HOST"]
-            ):
-                return plain("404 Not Found", _GONE)
+            preview = find_preview_by_token(token, now=timezone.now())
+            if preview is None or host_of(preview.site.subdomain) != parse_host_header(environ["HTTP_HOST"]):
+                return plain_response("404 Not Found", _PREVIEW_NOT_FOUND_HTML)
             if rest.startswith("_/a/"):
-                return site_server.serve_picture({**environ, "PATH_INFO": f"/{rest}"}, route)
-            return _show(preview, f"/{rest}", f"{PREFIX}{token}") if slash else _to(f"{PREFIX}{token}/")
-    except ValidationError as error:  # stored by an older version of us, and not valid any more
+                return serve_picture({**environ, "PATH_INFO": f"/{rest}"}, route)
+            if not slash:
+                return _redirect(f"{PREVIEW_PATH_PREFIX}{token}/")
+            return _preview_page(preview, f"/{rest}", f"{PREVIEW_PATH_PREFIX}{token}")
+    except ValidationError as error:  # an older version of this software stored it, and it is not valid now
         raise RenderFailed from error
     finally:
         close_old_connections()
 
 
-_GONE = b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><meta name=robots content=noindex><title>No preview here</title><h1>There is no preview here</h1><p>The link has expired or was revoked. Ask for a new one.</p>\n"
+def _redirect(url: str) -> WsgiResponse:
+    return plain_response("302 Found", b"", ("Location", url))
 
 
-def _to(address: str) -> Answer:
-    return plain("302 Found", b"", ("Location", address))
-
-
-def _show(preview: Preview, path: str, prefix: str) -> Answer:
-    blueprint = _blueprint(preview)
-    scene = rendering.RenderContext(
+def _preview_page(preview: Preview, path: str, prefix: str) -> WsgiResponse:
+    """Answer with the page at `path` of the preview; `prefix` is the path of the preview itself."""
+    blueprint = _preview_blueprint(preview)
+    context = rendering.RenderContext(
         address_of(preview.site.subdomain), PublishedPosts(preview.site_id), prefix
     )
     posts_path = PostSettings.model_validate(blueprint["settings"].get("posts", {})).path
     if preview.post is not None and path != "/favicon.svg":
-        address = post_pages.address(posts_path, slug=preview.post.slug)
+        path_of_post = post_pages.post_path(posts_path, slug=preview.post.slug)
         if path == "/":
-            return _to(prefix + address)
-        if path != address:  # this link shows one post; everything else is as visitors have it
-            return _to(scene.base_url + quote(path, encoding="latin-1"))
-        return _page(post_pages.render_post(blueprint, preview.post, scene))
-    known = any(page["path"] == path for page in blueprint["pages"])
-    wanted = None if known else post_pages.read(page_cache.decoded(path), posts_path)
-    if not known and path not in page_cache.GENERATED and wanted is None:
-        return _page(rendering.render_missing(blueprint, scene), "404 Not Found")
-    made = page_cache.produce(blueprint, path, wanted, scene)
-    if made is None:
-        return _page(rendering.render_missing(blueprint, scene), "404 Not Found")
-    kind, csp, body = made
-    return _answer("200 OK", kind, csp, body)
+            return _redirect(prefix + path_of_post)
+        if path != path_of_post:  # this link shows one post only: any other page is the published one
+            return _redirect(context.base_url + quote(path, encoding="latin-1"))
+        return _html_response(post_pages.render_post(blueprint, preview.post, context))
+    is_page = any(page["path"] == path for page in blueprint["pages"])
+    route = None if is_page else post_pages.parse_post_path(page_cache.decode_path(path), posts_path)
+    if not is_page and path not in GENERATED_FILES and route is None:
+        return _html_response(rendering.render_not_found(blueprint, context), "404 Not Found")
+    content = page_cache.render_path(blueprint, path, route, context)
+    if content is None:
+        return _html_response(rendering.render_not_found(blueprint, context), "404 Not Found")
+    return _uncached_response("200 OK", content)
 
 
-def _blueprint(preview: Preview) -> dict[str, Any]:
-    return {"pages": [], **_stored(preview)}  # what an older version of us saved may have none
+def _preview_blueprint(preview: Preview) -> dict[str, Any]:
+    # Blueprints that older versions of this software saved may have no member `pages`.
+    return {"pages": [], **_stored_blueprint(preview)}
 
 
-def _stored(preview: Preview) -> dict[str, Any]:
+def _stored_blueprint(preview: Preview) -> dict[str, Any]:
+    """Return the blueprint of the revision, of the live release for a post, or else of the draft."""
     if preview.revision is not None:
         return dict(preview.revision.blueprint)
     if preview.post is not None and preview.site.live_release_id:
@@ -87,19 +99,23 @@ def _stored(preview: Preview) -> dict[str, Any]:
     return dict(Draft.objects.get(site=preview.site_id).blueprint)
 
 
-def _page(made: rendering.Rendered, status: str = "200 OK") -> Answer:
-    return _answer(status, "text/html; charset=utf-8", made.csp, made.html)
+def _html_response(page: rendering.RenderedPage, status: str = "200 OK") -> WsgiResponse:
+    content = page_cache.Content(page_cache.HTML_CONTENT_TYPE, page.csp, page.html)
+    return _uncached_response(status, content)
 
 
-def _answer(status: str, kind: str, csp: str, body: bytes) -> Answer:
-    """Never kept, never indexed, and the address, which is the key, goes to nobody."""
+def _uncached_response(status: str, content: page_cache.Content) -> WsgiResponse:
+    """Return a response that is neither cached nor indexed.
+
+    The URL of a preview is its secret, so the page sends no referrer.
+    """
     headers = [
-        ("Content-Type", kind),
-        ("Content-Length", str(len(body))),
+        ("Content-Type", content.content_type),
+        ("Content-Length", str(len(content.body))),
         ("Cache-Control", "no-store"),
         ("X-Robots-Tag", "noindex, nofollow"),
-        ("Content-Security-Policy", csp),
-        *(header for header in SAFE if header[0] != "Referrer-Policy"),
+        ("Content-Security-Policy", content.csp),
+        *(header for header in SECURITY_HEADERS if header[0] != "Referrer-Policy"),
         ("Referrer-Policy", "no-referrer"),
     ]
-    return status, headers, body
+    return status, headers, content.body

@@ -1,7 +1,7 @@
-"""The outermost layer of the public listener: published sites, by host name, before Django sees the request.
+"""The WSGI application in front of Django: it serves published sites by host name.
 
-A WSGI callable and not a Django middleware: a page from memory then costs none of Django's request cycle
-(docs/decisions/002). API and admin live on APP_HOST only; no cookie is read or set here.
+It is a WSGI layer and not a Django middleware, so that a page from memory costs none of Django's request
+cycle (docs/decisions/002). Requests for APP_HOST are passed to Django. No cookie is read or set here.
 """
 
 import io
@@ -22,169 +22,199 @@ from core.http.preconditions import matches_if_none_match
 from core.http.problems import problem_response
 from sites.models import Release
 from sites.serving.host_routing import Route, Routes, RoutesUnavailable
-from sites.serving.page_cache import SAFE, Headers, PageCache, RenderFailed, moved
+from sites.serving.page_cache import SECURITY_HEADERS, Headers, PageCache, RenderFailed, moved_post_path
 from sites.serving.template_pictures import shipped_files
 from sites.subdomains import LABEL
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
-Handler = Callable[[Environ, Route], tuple[str, Headers, bytes]]
+WsgiResponse = tuple[str, Headers, bytes]  # status line, headers, body
+Handler = Callable[[Environ, Route], WsgiResponse]
 
-BURST_SECONDS = 0.05  # a body that is there already is read in less than a millisecond
-MAX_HOST = 260  # bytes: a name of 253 and a port; what strangers send longer is not kept in memory
+# How long a request waits until another thread has read its body. A body that has arrived is read in less
+# than a millisecond.
+BODY_READER_TIMEOUT_SECONDS = 0.05
+# A host name of 253 bytes and a port. Longer header values are not kept in the caches of this module.
+MAX_HOST_HEADER_BYTES = 260
 
 log = structlog.get_logger(__name__)
-_mounted: dict[str, tuple[Handler, bool, int]] = {}
-_NO_SITE = b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><title>No site here</title><h1>There is no site here</h1><p>Check the address, or come back later.</p>\n"
-_AWAY = b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><title>One moment</title><h1>One moment, please</h1><p>This page cannot be shown right now. Try again in a few seconds.</p>\n"
+_SITE_NOT_FOUND_HTML = (
+    b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+    b"<title>No site here</title><h1>There is no site here</h1>"
+    b"<p>Check the address, or come back later.</p>\n"
+)
+_UNAVAILABLE_HTML = (
+    b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+    b"<title>One moment</title><h1>One moment, please</h1>"
+    b"<p>This page cannot be shown right now. Try again in a few seconds.</p>\n"
+)
+_mounts: dict[str, tuple[Handler, bool, int]] = {}  # by path prefix; the arguments of `mount`
 
 
-def mount(prefix: str, handler: Handler, *, unpublished: bool = False, body: int = 0) -> None:
-    """Answer paths below `/_/` that start with `prefix` on every published site, or on any host that a site
-    could have.
+def mount(prefix: str, handler: Handler, *, allow_unpublished: bool = False, max_body_bytes: int = 0) -> None:
+    """Let `handler` answer the paths of published sites that start with `prefix`, which is below `/_/`.
 
-    Of a POST the handler reads up to `body` bytes and one, so that it can tell when there were more. For
-    `AppConfig.ready()`.
+    With `allow_unpublished` it also answers on the hosts of unpublished and unknown sites. The body of a
+    POST is read up to `max_body_bytes` and one byte more, so that the handler can detect a longer one.
+    Use it in `AppConfig.ready()`. Raises ValueError when `prefix` is not below `/_/`.
     """
     if not prefix.startswith("/_/"):
-        raise ValueError("a mount lives below /_/")
-    _mounted[prefix] = (handler, unpublished, body)
+        raise ValueError("the prefix of a mount must start with /_/")
+    _mounts[prefix] = (handler, allow_unpublished, max_body_bytes)
 
 
 class SiteServer:
-    """`app` answers for APP_HOST; everything else is a published site or nothing."""
+    """The WSGI application of a web process. `app` is Django's, which answers for APP_HOST only."""
 
     def __init__(self, app: App) -> None:
         self.app = app
         self.routes = Routes()
         self.pages = PageCache(settings.PAGE_CACHE_BYTES)
         self.app_hosts = {settings.APP_HOST, *(settings.LOOPBACK_HOSTS if settings.DEVELOPMENT else [])}
-        self.suffix = "." + settings.SITES_DOMAIN
-        self.readers = threading.BoundedSemaphore(max(1, settings.ENV.web_threads - 1))
+        self.sites_domain_suffix = "." + settings.SITES_DOMAIN
+        self.body_readers = threading.BoundedSemaphore(max(1, settings.ENV.web_threads - 1))
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        header = environ.get("HTTP_HOST", "")
-        host = host_name(header) if len(header) <= MAX_HOST else ""
+        host_header = environ.get("HTTP_HOST", "")
+        host = parse_host_header(host_header) if len(host_header) <= MAX_HOST_HEADER_BYTES else ""
         if host in self.app_hosts:
-            return self._app(environ, start_response)
-        if environ["PATH_INFO"].startswith("/health") and is_address(
-            host
-        ):  # a probe that knows only our address
-            return self._app({**environ, "HTTP_HOST": settings.APP_HOST}, start_response)
+            return self._call_app(environ, start_response)
+        if environ["PATH_INFO"].startswith("/health") and is_ip_address(host):
+            # Health probes of load balancers know the address of this machine only.
+            return self._call_app({**environ, "HTTP_HOST": settings.APP_HOST}, start_response)
         try:
-            status, headers, body = self.answer(environ, host)
+            status, headers, body = self.serve_site(environ, host)
         except (RoutesUnavailable, DatabaseError, Release.DoesNotExist, RenderFailed) as error:
             log.warning(
                 "page_unavailable", error=type(error).__name__, exc_info=isinstance(error, RenderFailed)
             )
-            status, headers, body = plain("503 Service Unavailable", _AWAY, ("Retry-After", "2"))
+            status, headers, body = plain_response(
+                "503 Service Unavailable", _UNAVAILABLE_HTML, ("Retry-After", "2")
+            )
         start_response(status, headers)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
-    def _app(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Django's answer. A body is read first, and never by all threads at once.
+    def _call_app(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Call Django, after reading the request body into memory. Answers 503 while no thread may read.
 
-        The server waits for a body as long as the client likes: sixteen silent sockets would stop every
-        thread. A chunked body gets its length here, because Django reads nothing without one.
+        The server waits for a body as long as the client takes to send it. Because one thread always stays
+        free of reading bodies, silent connections cannot stop the whole process. A chunked body gets its
+        Content-Length here, because Django reads no body without one.
         """
         if environ.get("CONTENT_LENGTH", "") in {"", "0"} and "HTTP_TRANSFER_ENCODING" not in environ:
             return self.app(environ, start_response)
-        body = self._read(environ, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        body = self._read_body(environ, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
         if body is None:
-            refusal = problem_response(
+            response = problem_response(
                 Unavailable.status,
                 code=Unavailable.code,
                 detail=Unavailable.message,
                 headers=Unavailable().headers,
             )
-            start_response(f"{refusal.status_code} {refusal.reason_phrase}", list(refusal.items()))
-            return [refusal.content]
+            start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
+            return [response.content]
         return self.app(
             {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}, start_response
         )
 
-    def _read(self, environ: Environ, limit: int) -> bytes | None:
-        """The body, of which at most `limit` bytes; None while as many threads read bodies as may, for longer
-        than a burst takes.
+    def _read_body(self, environ: Environ, max_bytes: int) -> bytes | None:
+        """Read at most `max_bytes` of the request body.
+
+        Returns None when the highest number of threads is reading bodies and none of them finishes within
+        BODY_READER_TIMEOUT_SECONDS.
         """
-        if not self.readers.acquire(timeout=BURST_SECONDS):
+        if not self.body_readers.acquire(timeout=BODY_READER_TIMEOUT_SECONDS):
             return None
         try:
-            body: bytes = environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or limit), limit))
+            content_length = int(environ.get("CONTENT_LENGTH") or max_bytes)
+            body: bytes = environ["wsgi.input"].read(min(content_length, max_bytes))
             return body
         finally:
-            self.readers.release()
+            self.body_readers.release()
 
-    def answer(self, environ: Environ, host: str) -> tuple[str, Headers, bytes]:
-        subdomain = host.removesuffix(self.suffix)
+    def serve_site(self, environ: Environ, host: str) -> WsgiResponse:
+        """Answer a request for the site at `host`.
+
+        Raises RoutesUnavailable, DatabaseError, Release.DoesNotExist and RenderFailed when it cannot.
+        """
+        subdomain = host.removesuffix(self.sites_domain_suffix)
         if subdomain == host or not LABEL.match(subdomain):
-            return plain("404 Not Found", _NO_SITE)
-        route = self.routes.find(subdomain, host)
+            return plain_response("404 Not Found", _SITE_NOT_FOUND_HTML)
+        route = self.routes.get_route(subdomain, host)
         path = environ["PATH_INFO"]
         if path.startswith("/_/"):
-            return self._mounted(environ, route, path)
+            return self._call_mount(environ, route, path)
         if route.release_id is not None and environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
-            return plain("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
+            return plain_response("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
         try:
-            return self._page(environ, route, path)
-        except (
-            Release.DoesNotExist
-        ):  # no longer the live one: something was published since the route was read
-            return self._page(environ, self.routes.renew(subdomain, host), path)
+            return self._serve_page(environ, route, path)
+        except Release.DoesNotExist:
+            # Row-level security shows the live release only: another one was published since the route was
+            # loaded.
+            return self._serve_page(environ, self.routes.reload_route(subdomain, host), path)
 
-    def _page(self, environ: Environ, route: Route, path: str) -> tuple[str, Headers, bytes]:
-        """What a route shows at `path`. Raises Release.DoesNotExist."""
+    def _serve_page(self, environ: Environ, route: Route, path: str) -> WsgiResponse:
+        """Answer with the page of a route at `path`. Raises Release.DoesNotExist."""
         if route.release_id is None:
-            return plain("404 Not Found", _NO_SITE)
-        bare = path.rstrip("/")
-        if bare != path and (bare in route.paths or f"{bare}/".startswith(f"{route.posts_path}/")):
-            return redirect(quote(bare, encoding="latin-1"))
-        page = self.pages.find(route, path)
-        if page.status.startswith("404") and (address := moved(route, path)):
-            return redirect(address)
-        variant = page.variants[encoding(environ.get("HTTP_ACCEPT_ENCODING", "")[:MAX_HOST])]
+            return plain_response("404 Not Found", _SITE_NOT_FOUND_HTML)
+        path_without_slash = path.rstrip("/")
+        if path_without_slash != path and (
+            path_without_slash in route.paths or f"{path_without_slash}/".startswith(f"{route.posts_path}/")
+        ):
+            return redirect_permanently(quote(path_without_slash, encoding="latin-1"))
+        page = self.pages.get_page(route, path)
+        if page.status.startswith("404") and (new_path := moved_post_path(route, path)):
+            return redirect_permanently(new_path)
+        # Only the start of the header is used, because `choose_encoding` caches its argument.
+        accept_encoding = environ.get("HTTP_ACCEPT_ENCODING", "")[:MAX_HOST_HEADER_BYTES]
+        variant = page.variants[choose_encoding(accept_encoding)]
         if page.status.startswith("200") and matches_if_none_match(
             environ.get("HTTP_IF_NONE_MATCH", ""), variant.etag
         ):
-            kept = [
+            headers = [
                 header
                 for header in variant.headers
                 if header[0] not in {"Content-Length", "Content-Type", "Content-Encoding"}
             ]
-            return "304 Not Modified", kept, b""
+            return "304 Not Modified", headers, b""
         return page.status, variant.headers, variant.body
 
-    def _mounted(self, environ: Environ, route: Route, path: str) -> tuple[str, Headers, bytes]:
-        for prefix, (handler, unpublished, limit) in _mounted.items():
-            if path.startswith(prefix) and (unpublished or route.release_id):
-                if limit and environ["REQUEST_METHOD"] == "POST":
-                    body = self._read(environ, limit + 1)
+    def _call_mount(self, environ: Environ, route: Route, path: str) -> WsgiResponse:
+        """Call the handler that is mounted at `path`, or answer 404."""
+        for prefix, (handler, allow_unpublished, max_body_bytes) in _mounts.items():
+            if path.startswith(prefix) and (allow_unpublished or route.release_id):
+                if max_body_bytes and environ["REQUEST_METHOD"] == "POST":
+                    body = self._read_body(environ, max_body_bytes + 1)
                     if body is None:
-                        return plain("503 Service Unavailable", b"", ("Retry-After", "2"))
+                        return plain_response("503 Service Unavailable", b"", ("Retry-After", "2"))
                     environ = {**environ, "wsgi.input": io.BytesIO(body)}
                 return handler(environ, route)
-        return plain("404 Not Found", b"" if route.release_id else _NO_SITE)
+        return plain_response("404 Not Found", b"" if route.release_id else _SITE_NOT_FOUND_HTML)
 
 
-def plain(status: str, body: bytes, *extra: tuple[str, str]) -> tuple[str, Headers, bytes]:
-    """A small answer that is not a page of any site."""
+def plain_response(status: str, body: bytes, *extra_headers: tuple[str, str]) -> WsgiResponse:
+    """Return a small uncached HTML response that is not a page of a site."""
     headers = [
         ("Content-Type", "text/html; charset=utf-8"),
         ("Content-Length", str(len(body))),
         ("Cache-Control", "no-store"),
+        ("Content-Security-Policy", "default-src 'none'"),
     ]
-    return status, [*headers, ("Content-Security-Policy", "default-src 'none'"), *SAFE, *extra], body
+    return status, [*headers, *SECURITY_HEADERS, *extra_headers], body
 
 
-def redirect(address: str) -> tuple[str, Headers, bytes]:
-    """To where something on the same host is for good."""
-    return plain("301 Moved Permanently", b"", ("Location", address))
+def redirect_permanently(path: str) -> WsgiResponse:
+    """Return a 301 to another path of the same host."""
+    return plain_response("301 Moved Permanently", b"", ("Location", path))
 
 
 @lru_cache(maxsize=4096)
-def host_name(header: str) -> str:
-    """The Host header without port and final dot, in lower case; `""` when it is not one host name."""
+def parse_host_header(header: str) -> str:
+    """Return the host name of a Host header in lower case, without port and final dot.
+
+    Returns `""` when the value is not a host name.
+    """
     name, _, port = (
         header.rpartition(":")
         if header.count(":") == 1 or (header.startswith("[") and "]:" in header)
@@ -196,7 +226,8 @@ def host_name(header: str) -> str:
     return name if name.isascii() and len(name) <= 253 else ""
 
 
-def is_address(host: str) -> bool:
+def is_ip_address(host: str) -> bool:
+    """Return whether `host` is an IPv4 address, or an IPv6 address with or without brackets."""
     try:
         ipaddress.ip_address(host.strip("[]"))
     except ValueError:
@@ -205,10 +236,10 @@ def is_address(host: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def encoding(accepted: str) -> str:
-    """The best of our encodings that the client accepts (RFC 9110, 12.5.3)."""
+def choose_encoding(accept_encoding: str) -> str:
+    """Return `br`, `gzip` or `identity` for an Accept-Encoding header (RFC 9110 section 12.5.3)."""
     weights: dict[str, float] = {}
-    for item in accepted.lower().split(","):
+    for item in accept_encoding.lower().split(","):
         name, _, parameter = item.partition(";")
         quality = parameter.strip().removeprefix("q=")
         try:
@@ -218,24 +249,24 @@ def encoding(accepted: str) -> str:
     return next((name for name in ("br", "gzip") if weights.get(name, 0) > 0), "identity")
 
 
-def serve_picture(environ: Environ, route: Route) -> tuple[str, Headers, bytes]:
-    """A shipped picture. Its address carries a digest, so it may be kept for ever."""
+def serve_picture(environ: Environ, route: Route) -> WsgiResponse:
+    """Answer with a shipped picture. Its path contains a digest, so browsers may cache it without end."""
     path = shipped_files().get(environ["PATH_INFO"])
     if path is None:
-        return plain("404 Not Found", b"")
+        return plain_response("404 Not Found", b"")
     if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
-        return plain("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
-    body = picture_bytes(str(path))
-    kind = mimetypes.types_map.get(path.suffix, "image/webp")
+        return plain_response("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
+    body = read_picture(str(path))
     headers = [
-        ("Content-Type", kind),
+        ("Content-Type", mimetypes.types_map.get(path.suffix, "image/webp")),
         ("Content-Length", str(len(body))),
         ("Cache-Control", "public, max-age=31536000, immutable"),
+        ("Content-Security-Policy", "default-src 'none'; sandbox"),
     ]
-    return "200 OK", [*headers, ("Content-Security-Policy", "default-src 'none'; sandbox"), *SAFE], body
+    return "200 OK", [*headers, *SECURITY_HEADERS], body
 
 
 @lru_cache(maxsize=64)
-def picture_bytes(path: str) -> bytes:
+def read_picture(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read()

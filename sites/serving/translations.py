@@ -1,9 +1,9 @@
-"""The few words a published page says itself, in the languages of its visitors.
+"""The fixed texts of published pages in several languages, and the direction of text.
 
-English where one is missing.
+A language without translations gets the English texts.
 """
 
-PHRASES: dict[str, dict[str, str]] = {
+TRANSLATIONS: dict[str, dict[str, str]] = {
     "en": {
         "skip": "Skip to content",
         "menu": "Menu",
@@ -111,12 +111,13 @@ PHRASES: dict[str, dict[str, str]] = {
 RIGHT_TO_LEFT = {"ar", "he", "fa", "ur", "ps", "sd", "ug", "yi", "dv", "ckb", "Arab", "Hebr", "Thaa", "Syrc"}
 
 
-def translations(locale: str) -> dict[str, str]:
-    return PHRASES.get(locale.split("-", maxsplit=1)[0], PHRASES["en"])
+def get_translations(locale: str) -> dict[str, str]:
+    """Return the fixed texts for a BCP 47 tag, by the key that templates use."""
+    return TRANSLATIONS.get(locale.split("-", maxsplit=1)[0], TRANSLATIONS["en"])
 
 
-def direction(locale: str) -> str:
-    """`rtl` or `ltr`. A script named in the tag decides before the language does."""
+def text_direction(locale: str) -> str:
+    """Return `rtl` or `ltr` for a BCP 47 tag. A script in the tag has precedence over the language."""
     language, _, rest = locale.partition("-")
     script = rest[:4] if len(rest.split("-")[0]) == 4 else ""
     return "rtl" if (script or language) in RIGHT_TO_LEFT else "ltr"

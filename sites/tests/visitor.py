@@ -1,44 +1,44 @@
-"""A visitor of published sites, who asks one edge, as one web process has it."""
+"""A visitor of published sites, and a shortcut that publishes a new site."""
 
 from django.core.wsgi import get_wsgi_application
 
 from audit.actors import SYSTEM
 from core import tenancy
 from core.http.preconditions import ANY_VERSION
-from sites.blueprint.schema import validate
+from sites.blueprint.schema import validate_blueprint
 from sites.services import publishing
 from sites.serving.site_server import SiteServer
 from sites.tests.factories import SiteFactory, document
 
 
 class Visitor:
-    """Asks one edge, as one web process has it."""
+    """Sends WSGI requests to one site server, which has its own memory like one web process."""
 
     def __init__(self):
         self.edge = SiteServer(get_wsgi_application())
 
-    def ask(self, path, host, method="GET", **headers):
-        answer = {}
+    def request(self, path, host, method="GET", **headers):
+        """Return the status, the headers as a dictionary, and the body."""
+        response = {}
         environ = {
             "REQUEST_METHOD": method,
             "PATH_INFO": path,
             "HTTP_HOST": host,
-            **{f"HTTP_{k.upper()}": v for k, v in headers.items()},
+            **{f"HTTP_{name.upper()}": value for name, value in headers.items()},
         }
-        body = b"".join(
-            self.edge(
-                environ,
-                lambda status, given, *_: answer.update(
-                    status=int(status[:3]), headers=dict(given), all=given
-                ),
-            )
-        )
-        assert len({name for name, _ in answer["all"]}) == len(answer["all"]), "a header was sent twice"
-        return answer["status"], answer["headers"], body
+
+        def start_response(status, header_list, *_):
+            response.update(status=int(status[:3]), headers=header_list)
+
+        body = b"".join(self.edge(environ, start_response))
+        headers_by_name = dict(response["headers"])
+        assert len(headers_by_name) == len(response["headers"]), "a header was sent twice"
+        return response["status"], headers_by_name, body
 
 
-def publish(blueprint=None, **options):
-    site = SiteFactory(blueprint=validate(blueprint or document()), **options)
+def publish(blueprint=None, **site_fields):
+    """Create a site and publish it. Returns the site and its host."""
+    site = SiteFactory(blueprint=validate_blueprint(blueprint or document()), **site_fields)
     with tenancy.context(tenancy.user_context(site.owner_id)):
         publishing.publish_site(site, actor=SYSTEM, if_match=ANY_VERSION)
     return site, f"{site.subdomain}.localhost"

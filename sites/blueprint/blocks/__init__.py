@@ -1,7 +1,7 @@
-"""The block types of a page. Each is one pydantic model here beside one template in `templates/blocks/`.
+"""The block types of a page. Each has one pydantic model here and one template in `templates/blocks/`.
 
-Another app adds its own from `AppConfig.ready()`: `from sites.blueprint.blocks import block`, then decorate a
-`Props` class.
+Another app registers its own block types in `AppConfig.ready()`, by decorating a `Props` class with
+`sites.blueprint.blocks.block`.
 """
 
 from sites.blueprint.blocks import business, content, layout, media

@@ -1,4 +1,4 @@
-"""Blocks that a business describes itself with."""
+"""Blocks for businesses: features, prices, people, customers and contact details."""
 
 from typing import Annotated, Literal
 
@@ -14,7 +14,7 @@ Icon = Literal[
 ]
 
 
-def check_email(value: str) -> str:
+def validate_email_address(value: str) -> str:
     try:
         validate_email(value)
     except ValidationError:
@@ -22,7 +22,7 @@ def check_email(value: str) -> str:
     return value
 
 
-Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(check_email)]
+Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(validate_email_address)]
 Telephone = Annotated[str, StringConstraints(pattern=r"^\+?[0-9][0-9 ()./-]{3,30}$")]
 
 
@@ -36,7 +36,7 @@ class Feature(Props):
 
 @block("features")
 class Features(Props):
-    """What you offer, as a grid of cards."""
+    """What the business offers, as a grid of cards."""
 
     title: Line = ""
     text: Text = ""
@@ -51,7 +51,7 @@ class Stat(Props):
 
 @block("stats")
 class Stats(Props):
-    """A few numbers that speak for themselves."""
+    """A few figures with their labels."""
 
     items: Annotated[list[Stat], Field(min_length=1, max_length=8)]
 
@@ -68,7 +68,7 @@ class Plan(Props):
 
 @block("pricing")
 class Pricing(Props):
-    """Plans side by side."""
+    """Price plans side by side."""
 
     title: Line = ""
     text: Text = ""
@@ -88,7 +88,7 @@ class MenuGroup(Props):
 
 @block("menu")
 class Menu(Props):
-    """A price list in groups, as in a bakery or a barber's."""
+    """A price list in groups, for example of a bakery."""
 
     title: Line = ""
     groups: Annotated[list[MenuGroup], Field(min_length=1, max_length=20)]
@@ -103,7 +103,7 @@ class Member(Props):
 
 @block("team")
 class Team(Props):
-    """The people behind it."""
+    """The people of the business."""
 
     title: Line = ""
     members: Annotated[list[Member], Field(min_length=1, max_length=60)]
@@ -117,7 +117,7 @@ class Logo(Props):
 
 @block("logos")
 class Logos(Props):
-    """Customers or partners; a name stands for a logo that is not there."""
+    """Logos of customers or partners; the name is shown where a logo has no picture."""
 
     title: Line = ""
     items: Annotated[list[Logo], Field(min_length=1, max_length=40)]
@@ -130,7 +130,7 @@ class Hours(Props):
 
 @block("contact")
 class Contact(Props):
-    """Where you are, how to reach you, when you are open."""
+    """Address, phone number, e-mail address and opening hours."""
 
     title: Line = ""
     name: Line = ""

@@ -1,10 +1,10 @@
-"""Blocks that carry words."""
+"""Blocks of text: headings, paragraphs, buttons, quotes, questions, lists of posts."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sites.blueprint.blocks.fields import Action, Align, Line, Picture, Props, Rich, Tag, Text, Title
+from sites.blueprint.blocks.fields import Action, Align, Line, Picture, Props, RichText, Tag, Text, Title
 from sites.blueprint.blocks.registry import block
 
 
@@ -22,7 +22,7 @@ class Heading(Props):
 class TextBlock(Props):
     """Running text: paragraphs, lists, links, quotes. `lead` is larger, for an opening."""
 
-    html: Rich
+    html: RichText
     size: Literal["normal", "lead", "small"] = "normal"
     align: Align = "start"
 
@@ -37,7 +37,7 @@ class Button(Props):
 
 @block("hero")
 class Hero(Props):
-    """The first thing a visitor sees. `cover` lays the words over the picture, `split` beside it."""
+    """The introduction at the top of a page. `cover` puts the text on the picture, `split` beside it."""
 
     title: Title
     eyebrow: Line = ""
@@ -49,7 +49,7 @@ class Hero(Props):
 
 @block("quote")
 class Quote(Props):
-    """What somebody said."""
+    """A quotation with its author."""
 
     text: Annotated[Text, Field(min_length=1)]
     author: Line = ""
@@ -59,12 +59,12 @@ class Quote(Props):
 
 class FaqItem(Props):
     question: Title
-    answer: Rich
+    answer: RichText
 
 
 @block("faq")
 class Faq(Props):
-    """Questions that open to their answers, without scripts."""
+    """Questions that open to show their answers, without scripts."""
 
     title: Line = ""
     items: Annotated[list[FaqItem], Field(min_length=1, max_length=100)]
@@ -72,12 +72,12 @@ class Faq(Props):
 
 @block("posts")
 class Posts(Props):
-    """The newest posts of the site, or those with one tag. Where there are none it shows nothing."""
+    """The newest posts of the site, or those with one tag. Without posts the block shows nothing."""
 
     title: Line = ""
     tag: Tag | None = None
     limit: Annotated[int, Field(ge=1, le=24)] = 3
     layout: Literal["cards", "list"] = "cards"
     more: Annotated[
-        str, Field(max_length=60, description="Label of a link to all posts; none where it is empty.")
+        str, Field(max_length=60, description="Label of a link to all posts; empty for no link.")
     ] = ""

@@ -1,4 +1,4 @@
-"""The value types that block props are made of: each guards one kind of customer input."""
+"""Field types for the props of blocks. Each type validates one kind of customer input."""
 
 import re
 from typing import Annotated, Literal
@@ -26,32 +26,32 @@ RICH_TAGS = {
     "h4",
     "hr",
 }
-MAX_RICH = 50_000
-PASSES = 4
-MAX_OPEN = 200
-TAG = re.compile(r"<(/?)(?!br\b|hr\b|img\b)[A-Za-z]")
+MAX_RICH_TEXT_CHARACTERS = 50_000
+MAX_SANITISE_PASSES = 4
+MAX_OPEN_TAGS = 200  # inside each other
+OPENING_OR_CLOSING_TAG = re.compile(r"<(/?)(?!br\b|hr\b|img\b)[A-Za-z]")
 LINK_SCHEMES = {"https", "mailto", "tel"}
-_CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\\]")
+_FORBIDDEN_IN_HREF = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\\]")
 
 
 class Props(BaseModel):
-    """Base of everything in a blueprint: unknown keys are refused, values never change after validation."""
+    """Base of all blueprint models: unknown keys are refused, and values are immutable after validation."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, str_strip_whitespace=True, ser_json_inf_nan="constants"
     )
 
 
-def clean(html: str, *, prefix: str = "") -> str:
-    """Rich text reduced to `RICH_TAGS` and safe links.
+def clean_html(html: str, *, prefix: str = "") -> str:
+    """Return rich text reduced to `RICH_TAGS` and safe links.
 
-    `prefix` goes before links within the site, as a preview wants it.
+    `prefix` is put before links within the site, so that they stay within a preview.
     """
 
-    def within(tag: str, name: str, value: str) -> str | None:
+    def filter_attribute(tag: str, name: str, value: str) -> str | None:
         if name == "href" and (
             value.startswith("//") or "\\" in value
-        ):  # another site, in the clothes of a path
+        ):  # it starts like a path, but browsers open another site
             return None
         return prefix + value if name == "href" and value.startswith("/") else value
 
@@ -62,26 +62,26 @@ def clean(html: str, *, prefix: str = "") -> str:
         url_schemes=LINK_SCHEMES,
         link_rel="noopener",
         strip_comments=True,
-        attribute_filter=within,
+        attribute_filter=filter_attribute,
     )
 
 
-def sanitise(html: str) -> str:
-    """As `clean`, until another pass changes nothing: what we keep is read by browsers as we read it.
+def sanitise_rich_text(html: str) -> str:
+    """Apply `clean_html` until another pass changes nothing, so that browsers parse the result as nh3 did.
 
-    A few passes are enough for anything but what is made to need more; of that the text alone is kept.
+    HTML that is still unstable after MAX_SANITISE_PASSES loses all its tags and keeps only its text.
     """
-    for _ in range(PASSES):
-        cleaned = clean(html).strip()
-        if cleaned == html or len(cleaned) > MAX_RICH:
+    for _ in range(MAX_SANITISE_PASSES):
+        cleaned = clean_html(html).strip()
+        if cleaned == html or len(cleaned) > MAX_RICH_TEXT_CHARACTERS:
             return cleaned
         html = cleaned
-    return clean(nh3.clean(html, tags=set())).strip()
+    return clean_html(nh3.clean(html, tags=set())).strip()
 
 
-def check_href(href: str) -> str:
+def validate_href(href: str) -> str:
     """Accept `https:`, `mailto:`, `tel:` and links inside the site (`/path`, `#anchor`)."""
-    if _CONTROL.search(href) or href.startswith("//"):
+    if _FORBIDDEN_IN_HREF.search(href) or href.startswith("//"):
         raise ValueError("Use an https, mailto, tel or site link without spaces.")
     if href.startswith(("/", "#")):
         return href
@@ -96,45 +96,49 @@ def check_href(href: str) -> str:
     return href
 
 
-def check_tag(tag: str) -> str:
-    """A tag is a part of an address, and browsers take these two for directions."""
+def validate_tag(tag: str) -> str:
+    """Refuse `.` and `..`: a tag is one part of a URL path, and browsers resolve these two as directories."""
     if tag in {".", ".."}:
-        raise ValueError("This cannot be a tag.")
+        raise ValueError("This text cannot be a tag.")
     return tag
 
 
-def check_depth(html: str) -> None:
-    """Refuse what is nested, or left open, so often that reading it takes quadratic time."""
+def validate_tag_depth(html: str) -> None:
+    """Refuse HTML with more than MAX_OPEN_TAGS open tags, because parsing it takes quadratic time."""
     depth = 0
-    for tag in TAG.finditer(html):
+    for tag in OPENING_OR_CLOSING_TAG.finditer(html):
         depth = max(depth - 1, 0) if tag[1] else depth + 1
-        if depth > MAX_OPEN:
-            raise ValueError(f"This text has more than {MAX_OPEN} open tags inside each other.")
+        if depth > MAX_OPEN_TAGS:
+            raise ValueError(f"This text has more than {MAX_OPEN_TAGS} open tags inside each other.")
 
 
-def sanitise_bounded(html: str) -> str:
-    """As `sanitise`, refusing what grows beyond the bound: what we keep must be accepted again."""
-    check_depth(html)
-    clean = sanitise(html)
-    if len(clean) > MAX_RICH:
-        raise ValueError(f"This text has more than {MAX_RICH} characters once it is cleaned.")
-    return clean
+def validate_rich_text(html: str) -> str:
+    """Return `html` sanitised. Raises ValueError when it is nested too deeply or becomes too long.
+
+    Sanitising can make text longer. What is stored must pass validation again, so the limit is checked on
+    the result.
+    """
+    validate_tag_depth(html)
+    cleaned = sanitise_rich_text(html)
+    if len(cleaned) > MAX_RICH_TEXT_CHARACTERS:
+        raise ValueError(f"This text has more than {MAX_RICH_TEXT_CHARACTERS} characters after cleaning.")
+    return cleaned
 
 
 Line = Annotated[str, StringConstraints(max_length=200)]
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Text = Annotated[str, StringConstraints(max_length=2_000)]
-Rich = Annotated[
+RichText = Annotated[
     str,
-    StringConstraints(max_length=MAX_RICH),
-    AfterValidator(sanitise_bounded),
+    StringConstraints(max_length=MAX_RICH_TEXT_CHARACTERS),
+    AfterValidator(validate_rich_text),
     Field(json_schema_extra={"contentMediaType": "text/html"}),
 ]
-Href = Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(check_href)]
+Href = Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(validate_href)]
 Tag = Annotated[
     str,
     StringConstraints(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f/\\]+$"),
-    AfterValidator(check_tag),
+    AfterValidator(validate_tag),
 ]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 AssetId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(/[a-z0-9][a-z0-9-]{0,62})?$")]
@@ -143,27 +147,27 @@ Align = Literal["start", "center", "end"]
 
 
 class Picture(Props):
-    """A picture of the site or of its template; `alt` says what it shows, empty when it only decorates."""
+    """A picture of the site or of its template. `alt` describes it, and is empty for decoration."""
 
     asset: AssetId
     alt: Line = ""
 
 
 class Link(Props):
-    """Where to go: a page of this site by its id, or an address."""
+    """The target of a link: a page of this site by its id, or an address."""
 
     page: Identifier | None = None
     href: Href | None = None
 
     @model_validator(mode="after")
-    def one_target(self) -> "Link":
+    def has_one_target(self) -> "Link":
         if (self.page is None) == (self.href is None):
             raise ValueError("Give either page or href.")
         return self
 
 
 class Action(Props):
-    """A button: what it says, where it goes, how loud it is."""
+    """A button: its label, its link and its style."""
 
     label: Annotated[str, StringConstraints(min_length=1, max_length=60)]
     link: Link

@@ -1,4 +1,4 @@
-"""Blocks that arrange other blocks, or the space between them."""
+"""Blocks that arrange other blocks, and the space between blocks."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from sites.blueprint.blocks.registry import block
 
 @block("section", slots=["content"])
 class Section(Props):
-    """A band across the page with its own background. `anchor` lets a link point at it."""
+    """A band across the page with its own background. A link can point to its `anchor`."""
 
     background: Literal["plain", "muted", "accent", "inverse"] = "plain"
     width: Literal["narrow", "normal", "wide"] = "normal"
@@ -17,7 +17,7 @@ class Section(Props):
 
 @block("columns", slots=["first", "second", "third", "fourth"])
 class Columns(Props):
-    """Up to four columns that stack on a phone."""
+    """Up to four columns, which are stacked on a phone."""
 
     ratio: Literal["equal", "wide-first", "wide-second"] = "equal"
     align: Literal["start", "center", "stretch"] = "start"
@@ -25,13 +25,13 @@ class Columns(Props):
 
 @block("divider")
 class Divider(Props):
-    """A line between two thoughts."""
+    """A line between two parts of a page."""
 
     style: Literal["line", "dots"] = "line"
 
 
 @block("spacer")
 class Spacer(Props):
-    """Empty height."""
+    """Vertical space."""
 
     size: Literal["small", "medium", "large"] = "medium"

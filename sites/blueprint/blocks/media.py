@@ -1,6 +1,6 @@
-"""Blocks that show pictures, or something that lives elsewhere.
+"""Blocks that show pictures, or content of another website in a frame.
 
-What lives elsewhere is loaded only after the visitor opens it, so nobody is tracked by merely reading a page.
+A frame is loaded only after the visitor opens it, so reading a page sends no request to the other website.
 """
 
 from typing import Annotated, Literal
@@ -37,7 +37,7 @@ class Gallery(Props):
 
 @block("video")
 class Video(Props):
-    """A film at a provider, by its id there."""
+    """A video at a provider, by its id there."""
 
     provider: Literal["youtube", "vimeo"]
     video_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{5,20}$")]
@@ -46,6 +46,7 @@ class Video(Props):
 
     @property
     def frame(self) -> str:
+        """The URL of the frame."""
         if self.provider == "youtube":
             return f"https://www.youtube-nocookie.com/embed/{self.video_id}"
         return f"https://player.vimeo.com/video/{self.video_id}?dnt=1"
@@ -61,6 +62,7 @@ class Map(Props):
 
     @property
     def frame(self) -> str:
+        """The URL of the frame."""
         west = self.longitude - 0.008
         south = self.latitude - 0.004
         east = self.longitude + 0.008
@@ -71,13 +73,14 @@ class Map(Props):
 
     @property
     def href(self) -> str:
+        """The URL of the larger map."""
         pin = f"{self.latitude:.5f}/{self.longitude:.5f}"
         return (
             f"https://www.openstreetmap.org/?mlat={self.latitude:.5f}&mlon={self.longitude:.5f}#map=17/{pin}"
         )
 
 
-EMBEDS = {
+EMBED_URL_PREFIXES = {
     "spotify": "https://open.spotify.com/embed/",
     "soundcloud": "https://w.soundcloud.com/player/?url=https%3A//api.soundcloud.com/",
     "codepen": "https://codepen.io/",
@@ -96,7 +99,7 @@ FRAME_HOSTS = [
 
 @block("embed")
 class Embed(Props):
-    """Something from an allowed provider, by its path there; no HTML of the customer's."""
+    """Content of an allowed provider, by its path there. HTML of the customer is not accepted."""
 
     provider: Literal["spotify", "soundcloud", "codepen", "figma"]
     reference: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_/-]{2,200}$")]
@@ -104,4 +107,5 @@ class Embed(Props):
 
     @property
     def frame(self) -> str:
-        return EMBEDS[self.provider] + self.reference
+        """The URL of the frame."""
+        return EMBED_URL_PREFIXES[self.provider] + self.reference

@@ -1,4 +1,4 @@
-"""The one list of block types."""
+"""The registry of block types."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class BlockType:
-    """`name` and `v` are stored with every block; `slots` name the places where it takes other blocks.
+    """One block type. Its `name` and its version `v` are stored with every block.
 
-    `upgrades[n]` turns a block (`props` and `slots`) of the shape `v` n + 1 into one of the next; there is
-    one for each.
+    `slots` names the lists of child blocks. `upgrades[n]` turns a block (`props` and `slots`) of version
+    n + 1 into one of version n + 2.
     """
 
     name: str
@@ -37,9 +37,8 @@ def block(
 ) -> Callable[[type[P]], type[P]]:
     """Register the decorated `Props` class as the block type `name`.
 
-    Raises ValueError when the name is taken.
-
-    Its version `v` is one more than there are `upgrades`: a changed shape ships the way from the one before.
+    The version `v` is the number of `upgrades` plus one: a changed shape comes with a function that upgrades
+    the previous one. Raises ValueError when the name is taken.
     """
 
     def register(props: type[P]) -> type[P]:
@@ -52,5 +51,5 @@ def block(
 
 
 def block_types() -> dict[str, BlockType]:
-    """Every registered type by name. Call it after `django.setup()`."""
+    """Return every registered type by its name. Call it after `django.setup()`."""
     return dict(_types)

@@ -1,0 +1,221 @@
+"""The field types of blocks: links and rich text."""
+
+import os
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.http.json_parser import is_storable
+from sites.blueprint.blocks.fields import (
+    MAX_OPEN_TAGS,
+    RICH_TAGS,
+    clean_html,
+    sanitise_rich_text,
+    validate_href,
+    validate_rich_text,
+)
+from sites.tests.hostile_text import CASES, CASES_BY_GROUP, ParsedHtml, disallowed_markup
+
+MAX_EXAMPLES = 20_000 if os.environ.get("SOAK") else 400
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        "javascript:alert(1)",
+        "JaVaScRiPt:alert(1)",
+        " javascript:alert(1)",
+        "java\tscript:alert(1)",
+        "data:text/html,x",
+        "vbscript:x",
+        "//evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "http://example.com",
+        "ftp://x",
+        "https:",
+        "https://",
+        "https:///x",
+        "x",
+        "mailto",
+        "",
+        "https://exa mple.com",
+        "https://[::1",
+        "file:///etc/passwd",
+    ],
+)
+def test_validate_href_refuses_other_schemes_and_hosts(href):
+    with pytest.raises(ValueError, match="link"):
+        validate_href(href)
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        "https://example.com/a?b=c#d",
+        "mailto:a@example.com",
+        "tel:+441632960000",
+        "/about",
+        "#contact",
+        "/a#b",
+        "/",
+    ],
+)
+def test_validate_href_returns_allowed_links_unchanged(href):
+    assert validate_href(href) == href
+
+
+HTML_FRAGMENTS = st.lists(
+    st.sampled_from(
+        [
+            "<p>",
+            "</p>",
+            "<script>",
+            "</script>",
+            "<svg>",
+            "<math>",
+            "<style>",
+            "<a href='javascript:x'>",
+            "<a href=https://e.com>",
+            "</a>",
+            "<img src=x onerror=a>",
+            "<b",
+            ">",
+            "&lt;",
+            "&#60;",
+            "x",
+            '"',
+            "'",
+            "<!--",
+            "-->",
+            "<![CDATA[",
+            "]]>",
+            "<noscript>",
+            "<template>",
+            "<iframe srcdoc=x>",
+            "\x00",
+            "<p onclick=x>",
+            "</style>",
+            "<title>",
+        ]
+    ),
+    max_size=12,
+).map("".join)
+
+
+@given(HTML_FRAGMENTS)
+def test_sanitise_rich_text_is_stable_and_removes_scripts(html):
+    sanitised = sanitise_rich_text(html)
+
+    assert sanitise_rich_text(sanitised) == sanitised
+    lowered = sanitised.lower()
+    assert not any(
+        tag in lowered
+        for tag in ("<script", "<svg", "<math", "<style", "<iframe", "<img", "<template", "<noscript", "<!--")
+    )
+    assert not any("javascript:" in url.lower() for url in ParsedHtml(sanitised).urls)
+
+
+@pytest.mark.parametrize(
+    ("html", "cleaned"),
+    [
+        (
+            '<a href="https://example.com" title="t" target="_blank" onclick="x">a</a>',
+            '<a href="https://example.com" title="t" rel="noopener">a</a>',
+        ),
+        ('<a href="http://example.com">a</a>', '<a rel="noopener">a</a>'),
+        ('<a href="javascript:alert(1)">a</a>', '<a rel="noopener">a</a>'),
+        ('<a href="//evil.example">a</a>', '<a rel="noopener">a</a>'),
+        ('<a href="/\\evil.example">a</a>', '<a rel="noopener">a</a>'),
+        ('<a href="/about">a</a>', '<a href="/about" rel="noopener">a</a>'),
+        ('<p style="color: red" class="x" id="y">a</p>', "<p>a</p>"),
+        ("<h1>a</h1><h3>b</h3><img src=x><!-- c --><script>d</script>", "a<h3>b</h3>"),
+    ],
+)
+def test_clean_html_keeps_allowed_tags_and_safe_links_only(html, cleaned):
+    assert (sanitise_rich_text(html), clean_html(html)) == (cleaned, cleaned)
+
+
+def assert_sanitised(html):
+    """`html` has only allowed markup, and sanitising it again changes nothing."""
+    assert (sanitise_rich_text(html), disallowed_markup(html)) == (html, (set(), set(), set())), html
+
+
+@pytest.mark.parametrize("group", CASES_BY_GROUP)
+def test_sanitise_rich_text_removes_hostile_markup(group):
+    for case in filter(is_storable, CASES_BY_GROUP[group]):
+        for html in (
+            case,
+            f"<p>{case}</p>",
+            f'<a href="/" title="{case}">{case}</a>',
+            f"<p>{case}",
+            case * 2,
+        ):
+            assert_sanitised(sanitise_rich_text(html))
+
+
+TAGS = sorted(
+    {
+        *RICH_TAGS,
+        "button",
+        "table",
+        "td",
+        "svg",
+        "math",
+        "foreignObject",
+        "mtext",
+        "style",
+        "select",
+        "template",
+        "object",
+        "form",
+        "title",
+        "noscript",
+        "div",
+    }
+)
+HTML_PIECES = st.one_of(
+    st.sampled_from([case for case in CASES if is_storable(case)]),
+    st.sampled_from(TAGS).map("<{}>".format),
+    st.sampled_from(TAGS).map("</{}>".format),
+    st.sampled_from(
+        ["x", "<a href=/>", "<p title='", '"', "'", ">", "<!--", "-->", "&#13;", "&lt;", "&amp;", "\r", "\n"]
+    ),
+)
+HTML_MIXTURES = st.recursive(
+    HTML_PIECES,
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=2, max_size=5).map("".join),
+        st.tuples(inner, st.floats(0, 1)).map(lambda cut: cut[0][: int(len(cut[0]) * cut[1])]),
+        st.tuples(inner, inner, st.floats(0, 1)).map(
+            lambda nest: (
+                nest[0][: int(len(nest[0]) * nest[2])] + nest[1] + nest[0][int(len(nest[0]) * nest[2]) :]
+            )
+        ),
+        st.tuples(st.sampled_from(TAGS), inner).map(lambda pair: f"<{pair[0]}>{pair[1]}</{pair[0]}>"),
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=MAX_EXAMPLES, deadline=None)
+@given(HTML_MIXTURES)
+def test_sanitise_rich_text_removes_any_mixture_of_hostile_markup(html):
+    assert_sanitised(sanitise_rich_text(html))
+
+
+@pytest.mark.parametrize("html", ["<ul><li>" * 6000, "</p>" * 500 + "<b>" * (MAX_OPEN_TAGS + 1)])
+def test_validate_rich_text_refuses_deeply_nested_html_without_parsing_it(html):
+    started = time.process_time()
+    with pytest.raises(ValueError, match="open tags"):
+        validate_rich_text(html)
+
+    assert time.process_time() - started < 0.1, "parsing it takes half a second"
+
+
+def test_validate_rich_text_accepts_many_tags_beside_each_other():
+    html = "<ul>" + "<li>x</li>" * 3000 + "</ul>"
+
+    assert validate_rich_text(html) == html
