@@ -333,7 +333,7 @@ CELERY_BEAT_SCHEDULE = {
     "keep-analytics": _every(60, "analytics.tasks.keep_house"),
     "forget-events": _every(86400, "analytics.tasks.forget_events"),
     "mail-weeks": _every(900, "analytics.tasks.mail_week"),
-    "back-up": _every(60, "backups.tasks.work"),
+    "back-up": _every(60, "backups.tasks.run_pending_jobs"),
     "forget-exports": _every(3600, "accounts.tasks.forget_exports"),
 }
 

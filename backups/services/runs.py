@@ -16,7 +16,7 @@ from audit.actors import SYSTEM, Actor
 from audit.services import record
 from backups import config, metrics
 from backups.engine import backup
-from backups.engine.backup import Plan, Taken
+from backups.engine.backup import BackupPlan, StagedBackup
 from backups.engine.errors import BackupError, Damaged, Stopped
 from backups.engine.manifest import Manifest
 from backups.models import BackupRun, BackupState, Check, SiteRestore, Work
@@ -24,14 +24,14 @@ from backups.services.cancellation import CancellationMonitor
 from core.jobs import queue
 from core.storage.object_store import ObjectExists, ObjectStoreUnavailable
 
-RUNNER = 0x6261636B757073  # "backups": the advisory lock of whoever works
-AGAIN_AFTER = timedelta(minutes=10)  # a run that failed, then twice as long each time
-PROVABLE_EVERY = timedelta(
+WORKER_LOCK_ID = 0x6261636B757073  # "backups": the advisory lock of whoever works
+RETRY_DELAY = timedelta(minutes=10)  # a run that failed, then twice as long each time
+PROVABLE_INTERVAL = timedelta(
     hours=23
 )  # how often rows are summed for a drill: it takes as long as reading them
-FRESH = timedelta(minutes=15)  # a run that is as good as one of now
+RESTORE_POINT_MAX_AGE = timedelta(minutes=15)  # a run that is as good as one of now
 # What a run, a look or a restore may meet that is nobody's bug.
-REFUSALS = (
+EXPECTED_ERRORS = (
     BackupError,
     ObjectStoreUnavailable,
     ObjectExists,
@@ -40,23 +40,23 @@ REFUSALS = (
     OSError,
     ValueError,
 )
-Told = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 
 log = structlog.get_logger(__name__)
 
 
-def untold(done: int, total: int) -> None:
+def ignore_progress(done: int, total: int) -> None:
     """Nobody watches."""
 
 
 @contextmanager
-def runner() -> Iterator[bool]:
+def worker_lock() -> Iterator[bool]:
     """The right to work, held by a connection of its own, so that it ends with this process.
 
     False when another has it.
     """
-    with psycopg.connect(config.dsn(), autocommit=True, application_name="backup runner") as mine:
-        row = mine.execute("SELECT pg_try_advisory_lock(%s)", [RUNNER]).fetchone()
+    with psycopg.connect(config.database_dsn(), autocommit=True, application_name="backup runner") as mine:
+        row = mine.execute("SELECT pg_try_advisory_lock(%s)", [WORKER_LOCK_ID]).fetchone()
         yield bool(row and row[0])
 
 
@@ -67,26 +67,26 @@ def queue_run(*, actor: Actor, full: bool = False, provable: bool = False) -> Ba
     The work begins within a minute, mostly at once. Whether its rows are summed is decided then, unless
     `provable` asks for it.
     """
-    from backups.tasks import work
+    from backups.tasks import run_pending_jobs
 
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, 1)", [RUNNER % 2**31])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, 1)", [WORKER_LOCK_ID % 2**31])
     waiting = BackupRun.objects.filter(status=BackupRun.Status.QUEUED).first()
     enough = waiting and waiting.full >= full and waiting.provable >= provable
     run = waiting if waiting and enough else BackupRun.objects.create(full=full, provable=provable)
     record("backup.queued", actor=actor, subject=run, full=full)
-    queue.enqueue(work)
+    queue.enqueue(run_pending_jobs)
     return run
 
 
-def queue_due(*, now: datetime) -> BackupRun | None:
+def queue_due_run(*, now: datetime) -> BackupRun | None:
     """Ask for a backup when it is time: BACKUP_EVERY after the last began, and sooner after one that failed."""
     last = list(BackupRun.objects.order_by("-created_at")[:8])
     if last and last[0].status in BackupRun.OPEN:
         return None
     failures = next((n for n, run in enumerate(last) if run.status == BackupRun.Status.DONE), len(last))
     wait = (
-        min(settings.BACKUP_EVERY, AGAIN_AFTER * 2 ** (failures - 1)) if failures else settings.BACKUP_EVERY
+        min(settings.BACKUP_EVERY, RETRY_DELAY * 2 ** (failures - 1)) if failures else settings.BACKUP_EVERY
     )
     if last and last[0].status == BackupRun.Status.STOPPED:
         wait = timedelta(minutes=1)
@@ -95,13 +95,13 @@ def queue_due(*, now: datetime) -> BackupRun | None:
     return queue_run(actor=SYSTEM)
 
 
-def claim(row: Work, *, now: datetime) -> bool:
+def claim_job(row: Work, *, now: datetime) -> bool:
     """Move queued work to running. False when it is not queued any more."""
     queued = type(row)._default_manager.filter(pk=row.pk, status=Work.Status.QUEUED)
     return queued.update(status=Work.Status.RUNNING, started_at=now) == 1
 
 
-def reconcile(*, now: datetime) -> None:
+def recover_interrupted_jobs(*, now: datetime) -> None:
     """As whoever works: settle what a runner left that was killed.
 
     A run counts when, and only when, the store lists it.
@@ -111,11 +111,11 @@ def reconcile(*, now: datetime) -> None:
         if listed:
             _settle(run, listed[0], now=now)
         else:
-            fail(run, "The process was killed.", now=now)
+            mark_failed(run, "The process was killed.", now=now)
     BackupState.objects.update(pending=None)
     for kind in (Check, SiteRestore):
         for row in kind._default_manager.filter(status=Work.Status.RUNNING):
-            fail(row, "The process was killed.", now=now)
+            mark_failed(row, "The process was killed.", now=now)
 
 
 def _settle(run: BackupRun, name: str, *, now: datetime) -> None:
@@ -124,7 +124,7 @@ def _settle(run: BackupRun, name: str, *, now: datetime) -> None:
     """
     state = BackupState.objects.exclude(pending=None).first()
     manifest = _read(state.pending) if state else None
-    if manifest and manifest.run == run.pk.hex:
+    if manifest and manifest.run_id == run.pk.hex:
         _finish(
             run, manifest, name, facts={"seconds": (now - (run.started_at or now)).total_seconds()}, now=now
         )
@@ -139,12 +139,12 @@ def _read(packed: Any) -> Manifest | None:
     again.
     """
     try:
-        return Manifest.read(bytes(packed)) if packed else None
+        return Manifest.from_bytes(bytes(packed)) if packed else None
     except Damaged:
         return None
 
 
-def fail(row: Work, reason: str, *, now: datetime, status: str = Work.Status.FAILED) -> None:
+def mark_failed(row: Work, reason: str, *, now: datetime, status: str = Work.Status.FAILED) -> None:
     row.status = status
     row.error = reason[:500]
     row.finished_at = now
@@ -159,7 +159,7 @@ def _noun(row: Work) -> str:
     return {"BackupRun": "backup", "Check": "backup_check", "SiteRestore": "site_restore"}[type(row).__name__]
 
 
-def discard(run: BackupRun, reason: str, *, now: datetime) -> None:
+def discard_run(run: BackupRun, reason: str, *, now: datetime) -> None:
     """What was stored is not what was sent: the run is not offered any more, and the next one builds on
     nothing.
     """
@@ -170,10 +170,10 @@ def discard(run: BackupRun, reason: str, *, now: datetime) -> None:
         for name in (run.name, f"{run.name}.refs"):
             store.delete(name)
     BackupState.objects.update(manifest=None)
-    fail(run, reason, now=now)
+    mark_failed(run, reason, now=now)
 
 
-def reason_of(refusal: Exception) -> str:
+def describe_error(refusal: Exception) -> str:
     """What stands in the row, for an operator."""
     if isinstance(refusal, BackupError):
         return str(refusal)
@@ -183,34 +183,43 @@ def reason_of(refusal: Exception) -> str:
     return f"{type(refusal).__name__}: {first[0] if first else ''}"
 
 
-def take_run(run: BackupRun, *, told: Told = untold, pace: float = 1.0) -> BackupRun:
+def execute_run(
+    run: BackupRun, *, on_progress: ProgressCallback = ignore_progress, pace: float = 1.0
+) -> BackupRun:
     """Take a queued run, as whoever works; with a `pace` below 1 it sleeps in between.
 
     What stands against it is in the row afterwards.
     """
     started = timezone.now()
-    if not claim(run, now=started):
+    if not claim_job(run, now=started):
         return run
     try:
         with CancellationMonitor() as watch:
-            _take(run, watch, told, pace, started=started)
+            _take(run, watch, on_progress, pace, started=started)
     except Stopped as refusal:
-        fail(run, str(refusal), now=timezone.now(), status=Work.Status.STOPPED)
-    except REFUSALS as refusal:
-        fail(run, reason_of(refusal), now=timezone.now())
+        mark_failed(run, str(refusal), now=timezone.now(), status=Work.Status.STOPPED)
+    except EXPECTED_ERRORS as refusal:
+        mark_failed(run, describe_error(refusal), now=timezone.now())
     run.refresh_from_db()
     return run
 
 
-def _take(run: BackupRun, watch: CancellationMonitor, told: Told, pace: float, *, started: datetime) -> None:
+def _take(
+    run: BackupRun,
+    watch: CancellationMonitor,
+    on_progress: ProgressCallback,
+    pace: float,
+    *,
+    started: datetime,
+) -> None:
     store = config.store()
-    state = state_of()
-    previous = None if run.full else previous_of(state)
+    state = get_backup_state()
+    previous = None if run.full else load_parent_manifest(state)
     lately = BackupRun.objects.filter(
-        status=BackupRun.Status.DONE, provable=True, created_at__gt=started - PROVABLE_EVERY
+        status=BackupRun.Status.DONE, provable=True, created_at__gt=started - PROVABLE_INTERVAL
     )
     run.provable = run.provable or previous is None or not lately.exists()
-    plan = Plan(
+    plan = BackupPlan(
         config.source(),
         store,
         config.keys(),
@@ -218,36 +227,36 @@ def _take(run: BackupRun, watch: CancellationMonitor, told: Told, pace: float, *
         run.pk.hex,
         previous,
         pace=pace,
-        sums=run.provable,
-        facts={"version": settings.VERSION},
-        stopped=watch.is_over,
-        told=told,
+        hash_rows=run.provable,
+        metadata={"version": settings.VERSION},
+        should_stop=watch.should_stop,
+        on_progress=on_progress,
     )
-    taken = backup.take(plan)
+    taken = backup.take_backup(plan)
     connection.close_if_unusable_or_obsolete()  # it had nothing to do for as long as that took
-    state.pending = taken.manifest.sealed_form()
+    state.pending = taken.manifest.to_bytes()
     state.save(update_fields=["pending"])
     taken.publish(store)
     facts = {
-        "read_bytes": plan.read,
-        "shipped_bytes": taken.shipped,
-        "waited_seconds": taken.waited,
+        "read_bytes": plan.read_bytes,
+        "shipped_bytes": taken.shipped_bytes,
+        "waited_seconds": taken.lock_wait_seconds,
         "seconds": (timezone.now() - started).total_seconds(),
     }
     _finish(run, taken.manifest, name_of(taken), facts=facts, now=timezone.now())
 
 
-def name_of(taken: Taken) -> str:
-    return backup.manifest_name(taken.manifest.at, taken.manifest.run)
+def name_of(taken: StagedBackup) -> str:
+    return backup.manifest_name(taken.manifest.taken_at, taken.manifest.run_id)
 
 
-def state_of() -> BackupState:
+def get_backup_state() -> BackupState:
     import secrets
 
     return BackupState.objects.get_or_create(pk=1, defaults={"id_key": secrets.token_bytes(32)})[0]
 
 
-def previous_of(state: BackupState) -> Manifest | None:
+def load_parent_manifest(state: BackupState) -> Manifest | None:
     """The run that the next one builds on: the last, if the store still has it with every pack.
 
     Raises ObjectStoreAway.
@@ -258,7 +267,7 @@ def previous_of(state: BackupState) -> Manifest | None:
     store = config.store()
     if manifest is None:
         return None
-    name = backup.manifest_name(manifest.at, manifest.run)
+    name = backup.manifest_name(manifest.taken_at, manifest.run_id)
     there = {*store.keys(name), *store.keys("packs/")}
     return manifest if {name, *manifest.packs} <= there else None
 
@@ -272,18 +281,20 @@ def _finish(run: BackupRun, manifest: Manifest, name: str, *, facts: dict[str, A
     run.name = name
     run.finished_at = now
     run.kind = BackupRun.Kind.INCREMENT if manifest.parent else BackupRun.Kind.FULL
-    run.taken_at = datetime.fromisoformat(manifest.at)
+    run.taken_at = datetime.fromisoformat(manifest.taken_at)
     run.provable = manifest.provable
     run.rows = rows
     run.stored_bytes = sum(size for _, size in manifest.packs.values())
-    run.chain = max((len(one.parts) for table in manifest.tables for one in table.ranges), default=0)
+    run.chain = max(
+        (len(block_range.parts) for table in manifest.tables for block_range in table.ranges), default=0
+    )
     if rows == 0 or (before and rows < before.rows / 2):
         run.warning = f"It has {rows:,} rows where the backup before had {before.rows if before else 0:,}."
         log.error("backup_shrank", run=str(run.pk), rows=rows)
     for fact, value in facts.items():
         setattr(run, fact, value)
     run.save()
-    BackupState.objects.filter(pk=1).update(manifest=manifest.sealed_form(), pending=None)
+    BackupState.objects.filter(pk=1).update(manifest=manifest.to_bytes(), pending=None)
     record("backup.finished", actor=SYSTEM, subject=run, kind=run.kind, shipped_bytes=run.shipped_bytes)
     log.info(
         "backup_finished",

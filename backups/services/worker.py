@@ -12,35 +12,43 @@ from backups import metrics, selectors
 from backups.engine.errors import Damaged
 from backups.models import BackupRun, Check, SiteRestore, Work
 from backups.services import erasure_tombstones, retention
-from backups.services.checks import SAMPLE, do_check, queue_due_checks, verify_run
-from backups.services.runs import REFUSALS, discard, queue_due, reason_of, reconcile, runner, take_run
-from backups.services.site_restores import do_restore
+from backups.services.checks import SAMPLE_SHARE, queue_due_checks, run_check, verify_run
+from backups.services.runs import (
+    EXPECTED_ERRORS,
+    describe_error,
+    discard_run,
+    execute_run,
+    queue_due_run,
+    recover_interrupted_jobs,
+    worker_lock,
+)
+from backups.services.site_restores import run_site_restore
 from core.jobs import periodic
 
 log = structlog.get_logger(__name__)
 
 
-def work(*, now: datetime) -> int:
+def run_pending_jobs(*, now: datetime) -> int:
     """Everything that waits, one after the other; how much it was.
 
     At once nothing where another works already.
     """
-    with runner() as mine:
+    with worker_lock() as mine:
         if not mine:
             return 0
         done = 0
         try:
-            reconcile(now=now)
-            for queue in (queue_due, queue_due_checks):
+            recover_interrupted_jobs(now=now)
+            for queue in (queue_due_run, queue_due_checks):
                 queue(now=now)
                 while row := _next():
                     _do(row)
                     done += 1
-                    queue_due(now=timezone.now())  # whatever else waits, backups come in time
+                    queue_due_run(now=timezone.now())  # whatever else waits, backups come in time
             _keep_house(now=now)
-        except REFUSALS as refusal:
-            log.error("backups_cannot_work", reason=reason_of(refusal))
-        tell()
+        except EXPECTED_ERRORS as refusal:
+            log.error("backups_cannot_work", reason=describe_error(refusal))
+        update_metrics()
         return done
 
 
@@ -54,13 +62,13 @@ def _next() -> Work | None:
 
 def _do(row: Work) -> None:
     if isinstance(row, BackupRun):
-        run = take_run(row, pace=settings.BACKUP_PACE)
+        run = execute_run(row, pace=settings.BACKUP_PACE)
         if run.status == BackupRun.Status.DONE:
             _look_at(run)
     elif isinstance(row, Check):
-        do_check(row)
+        run_check(row)
     elif isinstance(row, SiteRestore):
-        do_restore(row)
+        run_site_restore(row)
 
 
 def _look_at(run: BackupRun) -> None:
@@ -68,24 +76,24 @@ def _look_at(run: BackupRun) -> None:
     be restored is none.
     """
     try:
-        verify_run(run, share=SAMPLE)
+        verify_run(run, share=SAMPLE_SHARE)
     except Damaged as fault:
-        discard(run, reason_of(fault), now=timezone.now())
+        discard_run(run, describe_error(fault), now=timezone.now())
 
 
 def _keep_house(*, now: datetime) -> None:
-    erasure_tombstones.mirror(now=now)
+    erasure_tombstones.copy_tombstones_to_store(now=now)
     if periodic.claim_slot("backup_obey", every=timedelta(hours=1), now=now):
-        erasure_tombstones.obey(now=now)
+        erasure_tombstones.erase_restored_people(now=now)
     if periodic.claim_slot("backup_prune", every=timedelta(days=1), now=now):
-        retention.prune(now=now, dry_run=False)
+        retention.prune_backups(now=now, dry_run=False)
     if periodic.claim_slot("backup_locks", every=timedelta(days=1), now=now):
-        retention.renew_locks(now=now)
+        retention.renew_object_locks(now=now)
 
 
-def tell() -> None:
+def update_metrics() -> None:
     """The gauges."""
-    found = selectors.ages()
+    found = selectors.newest_backup_times()
     metrics.newest_good.set(found["good"].timestamp() if found["good"] else 0)
     metrics.newest_proven.set(found["proven"].timestamp() if found["proven"] else 0)
     run = BackupRun.objects.filter(status=BackupRun.Status.DONE).order_by("-taken_at").first()
@@ -94,4 +102,4 @@ def tell() -> None:
         metrics.shipped.set(run.shipped_bytes)
         metrics.stored.set(run.stored_bytes)
         metrics.rows.set(run.rows)
-        metrics.waited.set(run.waited_seconds)
+        metrics.lock_wait.set(run.waited_seconds)
