@@ -101,7 +101,7 @@ class BackupS3Store(S3Store):
                 return super().read(key)
             except ObjectStoreUnavailable as error:
                 if attempts == READ_ATTEMPTS and "Checksum" in str(error):
-                    raise Damaged(f"{key} is not what was stored.") from None
+                    raise Damaged(f"{key} differs from what was stored.") from None
                 if attempts == READ_ATTEMPTS:
                     raise
                 time.sleep(READ_RETRY_SECONDS)

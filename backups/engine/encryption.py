@@ -182,7 +182,7 @@ class Keys:
             wraps = json.loads(stored)["wraps"]
             data_keys = [data_key for wrap in wraps for data_key in self._unwrap_candidates(run_id, wrap)]
         except (ValueError, KeyError, TypeError):
-            raise Damaged(f"The key file of run {run_id} is not what was stored.") from None
+            raise Damaged(f"The key file of run {run_id} differs from what was stored.") from None
         if not data_keys:
             key_ids = ", ".join(sorted({str(wrap["key"]) for wrap in wraps}))
             raise KeyMissing(f"No key that was given opens run {run_id}. It needs one of: {key_ids}.")

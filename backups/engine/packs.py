@@ -242,7 +242,7 @@ class PackReader:
             if blob is None:
                 raise Damaged(f"{name} is missing.")
             if name not in self.digests or hashlib.sha256(blob).hexdigest() != self.digests[name]:
-                raise Damaged(f"{name} is not what was stored.")
+                raise Damaged(f"{name} differs from what was stored.")
             while self._packs and sum(map(len, self._packs.values())) + len(blob) > self.max_cached_bytes:
                 self._packs.popitem(last=False)
             self._packs[name] = SpooledPack(self.folder, blob)

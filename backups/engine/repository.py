@@ -90,7 +90,7 @@ def rewrap_data_key(repository: Repository, run_id: str, keys: Keys) -> bool:
         repository.store.create(name, keys.wrap(run_id, data_key))
     stored = repository.store.read(name)
     if stored is None or not keys.match_key_file(stored):
-        raise Damaged(f"{name} is not what was stored.")
+        raise Damaged(f"{name} differs from what was stored.")
     for old_name in old_names:
         if old_name != name:
             repository.store.delete(old_name)

@@ -64,7 +64,7 @@ def verify_pack_checksums(
     for number, pack in enumerate(packs, 1):
         blob = store.read(pack)
         if blob is None or hashlib.sha256(blob).hexdigest() != digests[pack]:
-            faults.append(f"{pack} is {'missing' if blob is None else 'not what was stored'}.")
+            faults.append(f"{pack} {'is missing' if blob is None else 'differs from what was stored'}.")
         on_progress(number, len(packs))
     return faults, len(packs)
 

@@ -131,12 +131,12 @@ def verify_run(
     try:
         manifest = repository.load_manifest(run.name)
         faults, count = verification.verify_packs(repository, manifest, share=share, on_progress=on_progress)
-        method = "opened"
+        method = "decrypted"
     except KeyMissing:
         faults, count = verification.verify_pack_checksums(
             repository.store, run.name, share=share, on_progress=on_progress
         )
-        method = "read and compared with their checksums; the key is elsewhere"
+        method = "compared with their checksums; the key is not on this server"
     if faults:
         raise Damaged(" ".join(faults[:3]))
     BackupRun.objects.filter(pk=run.pk).update(verified_at=timezone.now())
@@ -166,7 +166,8 @@ def drill_run(
     BackupRun.objects.filter(pk=run.pk).update(proven_at=timezone.now(), verified_at=timezone.now())
     record("backup.proven", actor=SYSTEM, subject=run, rows=run.rows, seconds=round(seconds, 1))
     rows = sum(table.rows for table in manifest.tables)
-    return f"{rows:,} rows of {len(manifest.tables)} tables are what they were, restored in {seconds:.0f} s."
+    tables = len(manifest.tables)
+    return f"{rows:,} rows of {tables} tables match the backup. The restore took {seconds:.0f} s."
 
 
 def _compare_structure(manifest: Manifest, dsn: str) -> None:
@@ -249,6 +250,6 @@ def scrub_run(run: BackupRun, *, on_progress: ProgressCallback = ignore_progress
     if result.drifted:
         metrics.drift.inc(len(result.drifted))
         raise Damaged(
-            f"Stored and present content differ, a full run is queued: {'; '.join(result.drifted[:3])}."
+            f"The database differs from the backup, a full run is queued: {'; '.join(result.drifted[:3])}."
         )
-    return f"{result.ranges} ranges read again; all are what was stored."
+    return f"{result.ranges} ranges were read again. All match the backup."

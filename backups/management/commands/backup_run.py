@@ -20,7 +20,7 @@ class Command(BackupCommand):
         parser.add_argument(
             "--provable",
             action="store_true",
-            help="Hash the content of rows, so that a drill can compare it. One backup a day is hashed anyway.",
+            help="Hash the content of rows for a drill to compare. One backup a day is hashed anyway.",
         )
 
     def handle(self, *args: Any, full: bool, provable: bool, **options: Any) -> None:

@@ -60,7 +60,7 @@ def test_take_backup_stores_only_what_changed(chain, source_dsn, create_database
 
 
 class Writer(threading.Thread):
-    """Runs transactions with savepoints, rollbacks, large values and deletes, some of them longer than a run."""
+    """Runs transactions with savepoints, rollbacks, large values and deletes, some longer than a run."""
 
     def __init__(self, dsn, seed):
         super().__init__(daemon=True)

@@ -42,7 +42,7 @@ def test_run_check_proves_a_good_backup():
 
     run.refresh_from_db()
     assert (check.status, run.proven_at is not None) == ("done", True)
-    assert "are what they were" in check.result
+    assert "match the backup" in check.result
 
 
 def test_run_check_names_the_damaged_run_and_drops_its_scratch_database(backup_folder):
@@ -88,7 +88,7 @@ def test_scrub_run_that_finds_a_difference_queues_a_full_run():
 
     check = queue_and_run_check(run, Check.Kind.SCRUB)
 
-    assert (check.status, "differ" in check.error) == ("failed", True)
+    assert (check.status, "differs" in check.error) == ("failed", True)
     assert BackupRun.objects.filter(status="queued", full=True).count() == 1
 
 
@@ -105,7 +105,7 @@ def test_verify_run_compares_checksums_when_the_key_is_not_on_the_server(setting
     assert not config.can_decrypt_backups()
     assert not Check.objects.filter(kind="drill").exists()
     run.refresh_from_db()
-    assert "key is elsewhere" in checks.verify_run(run)
+    assert "key is not on this server" in checks.verify_run(run)
     check = queue_and_run_check(run, Check.Kind.DRILL)
     assert (check.status, "No key" in check.error) == ("failed", True)
     assert checks.drill_run(run, identities=(private,))
