@@ -1,6 +1,4 @@
-"""What the one worker of backups does each time it is called: settle, queue what is due, do what waits, keep
-house.
-"""
+"""The worker of backups: recovery, due and queued jobs, and periodic maintenance."""
 
 from datetime import datetime, timedelta
 
@@ -29,59 +27,61 @@ log = structlog.get_logger(__name__)
 
 
 def run_pending_jobs(*, now: datetime) -> int:
-    """Everything that waits, one after the other; how much it was.
+    """Run all due and queued jobs one after the other. Returns their number.
 
-    At once nothing where another works already.
+    Returns 0 at once when another process holds the worker lock.
     """
-    with worker_lock() as mine:
-        if not mine:
+    with worker_lock() as acquired:
+        if not acquired:
             return 0
-        done = 0
+        job_count = 0
         try:
             recover_interrupted_jobs(now=now)
-            for queue in (queue_due_run, queue_due_checks):
-                queue(now=now)
-                while row := _next():
-                    _do(row)
-                    done += 1
-                    queue_due_run(now=timezone.now())  # whatever else waits, backups come in time
-            _keep_house(now=now)
-        except EXPECTED_ERRORS as refusal:
-            log.error("backups_cannot_work", reason=describe_error(refusal))
+            for queue_due in (queue_due_run, queue_due_checks):
+                queue_due(now=now)
+                while job := _next_job():
+                    _run_job(job)
+                    job_count += 1
+                    queue_due_run(now=timezone.now())  # a long queue must not delay the next backup
+            _run_maintenance(now=now)
+        except EXPECTED_ERRORS as error:
+            log.error("backups_cannot_work", reason=describe_error(error))
         update_metrics()
-        return done
+        return job_count
 
 
-def _next() -> Work | None:
-    for kind in (BackupRun, SiteRestore, Check):
-        row: Work | None = kind._default_manager.filter(status=Work.Status.QUEUED).order_by("pk").first()
-        if row:
-            return row
+def _next_job() -> Work | None:
+    """Return the oldest queued job. Backups come first, then site restores, then checks."""
+    for model in (BackupRun, SiteRestore, Check):
+        job: Work | None = model._default_manager.filter(status=Work.Status.QUEUED).order_by("pk").first()
+        if job:
+            return job
     return None
 
 
-def _do(row: Work) -> None:
-    if isinstance(row, BackupRun):
-        run = execute_run(row, pace=settings.BACKUP_PACE)
+def _run_job(job: Work) -> None:
+    if isinstance(job, BackupRun):
+        run = execute_run(job, pace=settings.BACKUP_PACE)
         if run.status == BackupRun.Status.DONE:
-            _look_at(run)
-    elif isinstance(row, Check):
-        run_check(row)
-    elif isinstance(row, SiteRestore):
-        run_site_restore(row)
+            _verify_new_run(run)
+    elif isinstance(job, Check):
+        run_check(job)
+    elif isinstance(job, SiteRestore):
+        run_site_restore(job)
 
 
-def _look_at(run: BackupRun) -> None:
-    """What a run has just written, and a small part of what else it needs, is read at once: one that cannot
-    be restored is none.
+def _verify_new_run(run: BackupRun) -> None:
+    """Verify some of the packs that a run has just written, and a small share of the others.
+
+    A damaged run is discarded.
     """
     try:
         verify_run(run, share=SAMPLE_SHARE)
-    except Damaged as fault:
-        discard_run(run, describe_error(fault), now=timezone.now())
+    except Damaged as error:
+        discard_run(run, describe_error(error), now=timezone.now())
 
 
-def _keep_house(*, now: datetime) -> None:
+def _run_maintenance(*, now: datetime) -> None:
     erasure_tombstones.copy_tombstones_to_store(now=now)
     if periodic.claim_slot("backup_obey", every=timedelta(hours=1), now=now):
         erasure_tombstones.erase_restored_people(now=now)
@@ -92,10 +92,10 @@ def _keep_house(*, now: datetime) -> None:
 
 
 def update_metrics() -> None:
-    """The gauges."""
-    found = selectors.newest_backup_times()
-    metrics.newest_good.set(found["good"].timestamp() if found["good"] else 0)
-    metrics.newest_proven.set(found["proven"].timestamp() if found["proven"] else 0)
+    """Set the gauges of the newest backup. Two queries."""
+    times = selectors.newest_backup_times()
+    metrics.newest_good.set(times["good"].timestamp() if times["good"] else 0)
+    metrics.newest_proven.set(times["proven"].timestamp() if times["proven"] else 0)
     run = BackupRun.objects.filter(status=BackupRun.Status.DONE).order_by("-taken_at").first()
     if run:
         metrics.duration.set(run.seconds)
