@@ -24,5 +24,5 @@ def enqueue_at_worker_start(**_: Any) -> None:
     """Enqueue the task when a worker starts, so that a new installation has its first backup at once."""
     from core.jobs import queue
 
-    queue.enqueue(run_pending_jobs)
+    queue.enqueue("backups.tasks.run_pending_jobs")
     connection.close()  # the forked processes of the pool must not share it

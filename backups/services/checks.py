@@ -51,8 +51,6 @@ def queue_check(run: BackupRun, kind: str, *, actor: Actor) -> Check:
 
     Raises NotRestorable, NotProvable.
     """
-    from backups.tasks import run_pending_jobs
-
     if run.status != BackupRun.Status.DONE or run.pruned_at:
         raise NotRestorable
     if kind == Check.Kind.DRILL and not run.provable:
@@ -62,7 +60,7 @@ def queue_check(run: BackupRun, kind: str, *, actor: Actor) -> Check:
     open_check = run.checks.filter(kind=kind, status__in=Check.OPEN).first()
     check = open_check or run.checks.create(kind=kind)
     record("backup.check_queued", actor=actor, subject=run, kind=kind)
-    queue.enqueue(run_pending_jobs)
+    queue.enqueue("backups.tasks.run_pending_jobs")
     return check
 
 

@@ -80,15 +80,13 @@ def queue_run(*, actor: Actor, full: bool = False, provable: bool = False) -> Ba
 
     `full` reads everything again. `provable` hashes the rows; without it, that is decided at the start.
     """
-    from backups.tasks import run_pending_jobs
-
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, 1)", [WORKER_LOCK_ID % 2**31])
     queued = BackupRun.objects.filter(status=BackupRun.Status.QUEUED).first()
     is_sufficient = queued and queued.full >= full and queued.provable >= provable
     run = queued if queued and is_sufficient else BackupRun.objects.create(full=full, provable=provable)
     record("backup.queued", actor=actor, subject=run, full=full)
-    queue.enqueue(run_pending_jobs)
+    queue.enqueue("backups.tasks.run_pending_jobs")
     return run
 
 

@@ -57,8 +57,6 @@ def queue_site_restore(site_id: UUID, run: BackupRun, *, actor: Actor) -> SiteRe
 
     Raises NotRestorable, KeyElsewhere, RestoreUnderWay, TooManyRestores.
     """
-    from backups.tasks import run_pending_jobs
-
     if run.status != BackupRun.Status.DONE or run.pruned_at:
         raise NotRestorable
     if not config.can_decrypt_backups():
@@ -72,7 +70,7 @@ def queue_site_restore(site_id: UUID, run: BackupRun, *, actor: Actor) -> SiteRe
     except IntegrityError:
         raise RestoreUnderWay from None
     record("site_restore.queued", actor=actor, subject=site_restore, run=run.pk)
-    queue.enqueue(run_pending_jobs)
+    queue.enqueue("backups.tasks.run_pending_jobs")
     return site_restore
 
 
