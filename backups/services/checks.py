@@ -111,7 +111,7 @@ def require_full_run(reason: str) -> None:
     """Discard the state of the last run and queue a full run, because stored data is damaged."""
     BackupState.objects.update(manifest=None)
     queue_run(actor=SYSTEM, full=True)
-    log.error("backups_distrusted", reason=reason)
+    log.error("backup_state_discarded", reason=reason)
 
 
 def verify_run(

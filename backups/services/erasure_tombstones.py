@@ -66,9 +66,9 @@ def erase_restored_people(*, now: datetime) -> int:
             erased_count += bool(erase_person(person, actor=SYSTEM, now=now))
         except (DomainError, ProtectedError) as error:
             # For example, the person was the last admin at that time. An operator has to resolve it.
-            log.error("not_erased_again", person=str(person), reason=type(error).__name__)
+            log.error("repeated_erasure_failed", person=str(person), reason=type(error).__name__)
             continue
         Tombstone.objects.update_or_create(pk=person, defaults={"mirrored_at": now})
     if erased_count:
-        log.warning("erased_again", people=erased_count)
+        log.warning("people_erased_again", people=erased_count)
     return erased_count

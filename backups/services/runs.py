@@ -128,7 +128,7 @@ def mark_failed(job: Work, reason: str, *, now: datetime, status: str = Work.Sta
     job.save(update_fields=["status", "error", "finished_at"])
     kind = type(job).__name__
     if status == Work.Status.FAILED:
-        log.error("backup_work_failed", kind=kind, row=str(job.pk), reason=job.error)
+        log.error("backup_job_failed", kind=kind, job=str(job.pk), reason=job.error)
         metrics.failures.labels(kind).inc()
     record(
         f"{JOB_NAMES[kind]}.{status}",

@@ -45,7 +45,7 @@ def run_pending_jobs(*, now: datetime) -> int:
                     queue_due_run(now=timezone.now())  # a long queue must not delay the next backup
             _run_maintenance(now=now)
         except EXPECTED_ERRORS as error:
-            log.error("backups_cannot_work", reason=describe_error(error))
+            log.error("backup_jobs_aborted", reason=describe_error(error))
         update_metrics()
         return job_count
 
