@@ -1,4 +1,4 @@
-"""Backups in the admin: a chart, what is wrong, and buttons that call the services that the API calls."""
+"""Backups in the admin: a chart, warnings, and actions that call the same services as the API."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from backups.services import checks
 from backups.services import runs as runs_services
 from core.admin_site import for_each_row
 
-SHOWN = 60  # runs in the chart
+MAX_CHART_RUNS = 60
 
 
 @admin.register(BackupRun)
@@ -38,24 +38,24 @@ class BackupRunAdmin(ReadOnlyAdmin):
         return [now, *super().get_urls()]
 
     def now_view(self, request: HttpRequest) -> HttpResponse:
-        """The button above the list."""
+        """Queue a backup. The buttons above the list post to this view."""
         if request.method != "POST" or not self.has_change_state_permission(request):
             return HttpResponseNotAllowed(["POST"])
         runs_services.queue_run(actor=actors.staff(request.user), full="full" in request.POST)
-        self.message_user(request, "A backup is queued; it begins within a minute.", level="success")
+        self.message_user(request, "A backup is queued. It starts within a minute.", level="success")
         return redirect("admin:backups_backuprun_changelist")
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        facts = {
+        context = {
             "chart": chart(),
-            "overview": selectors.overview(now=timezone.now()),
+            "overview": selectors.backup_overview(now=timezone.now()),
             "may_change": self.has_change_state_permission(request),
         }
-        return super().changelist_view(request, {**(extra_context or {}), **facts})
+        return super().changelist_view(request, {**(extra_context or {}), **context})
 
-    @admin.action(description="Verify what is stored", permissions=["change_state"])
+    @admin.action(description="Verify the stored backup", permissions=["change_state"])
     def verify(self, request: HttpRequest, queryset: QuerySet[BackupRun]) -> None:
         self._queue(request, queryset, Check.Kind.VERIFY)
 
@@ -86,26 +86,27 @@ class BackupRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="note")
     def note(self, run: BackupRun) -> str:
-        return run.error or run.warning or ("deleted by the plan" if run.pruned_at else "")
+        return run.error or run.warning or ("deleted by the retention policy" if run.pruned_at else "")
 
 
 def chart() -> dict[str, Any]:
-    """The newest runs, oldest first: how much each sent, how long it took, whether it is proven; heights in
-    per cent of the highest.
+    """Return the newest runs, oldest first, with bar heights in per cent of the largest run. One query.
+
+    `size` is what a run sent, `time` is how long it took.
     """
-    runs = list(reversed(BackupRun.objects.filter(status=BackupRun.Status.DONE).order_by("-id")[:SHOWN]))
-    sizes, times = (
-        max((getattr(run, name) for run in runs), default=0) or 1 for name in ("shipped_bytes", "seconds")
-    )
+    newest_first = BackupRun.objects.filter(status=BackupRun.Status.DONE).order_by("-id")[:MAX_CHART_RUNS]
+    runs = list(reversed(newest_first))
+    largest_bytes = max((run.shipped_bytes for run in runs), default=0) or 1
+    longest_seconds = max((run.seconds for run in runs), default=0) or 1
     bars = [
         {
             "run": run,
-            "size": max(1.0, 100 * run.shipped_bytes / sizes),
-            "time": max(1.0, 100 * run.seconds / times),
+            "size": max(1.0, 100 * run.shipped_bytes / largest_bytes),
+            "time": max(1.0, 100 * run.seconds / longest_seconds),
         }
         for run in runs
     ]
-    return {"bars": bars, "largest": sizes, "longest": times}
+    return {"bars": bars, "largest": largest_bytes, "longest": longest_seconds}
 
 
 @admin.register(Check)

@@ -5,13 +5,10 @@ class BackupsConfig(AppConfig):
     name = "backups"
 
     def ready(self) -> None:
-        from backups import (
-            metrics,  # noqa: F401 - they register themselves
-            startup_checks,
-        )
+        from backups import metrics, permissions, startup_checks  # noqa: F401 - the import registers them
         from backups.services import erasure_tombstones
         from core import lifecycle
-        from core.observability import startup_checks as core_boot
+        from core.observability import startup_checks as core_startup_checks
 
-        core_boot.register_check(startup_checks.check)
-        lifecycle.on_erase(erasure_tombstones.remember)
+        core_startup_checks.register_check(startup_checks.warn_of_shared_failure_domain)
+        lifecycle.on_erase(erasure_tombstones.record_tombstone)

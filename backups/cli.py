@@ -1,6 +1,4 @@
-"""What the commands of backups share: arguments, a progress bar, answers for people and for machines, and
-exit codes.
-"""
+"""Shared parts of the backup commands: arguments, progress bar, output and exit codes."""
 
 import json
 from argparse import ArgumentTypeError
@@ -15,20 +13,23 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import Progress
 
+from backups.engine.encryption import KEY_BYTES
 from backups.engine.errors import Damaged, KeyMissing
 from backups.models import BackupRun
 from backups.services import runs
-from backups.services.runs import REFUSALS, Told, reason_of
+from backups.services.runs import EXPECTED_ERRORS, ProgressCallback, describe_error
 
-# Beside Django's 1 for everything else, so that a script can tell what to do.
-DAMAGED = 3
-NO_KEY = 4
-BUSY = 5
+# Scripts can tell these cases apart; every other error exits with Django's 1.
+EXIT_DAMAGED = 3
+EXIT_KEY_MISSING = 4
+EXIT_BUSY = 5
 
 
 class BackupCommand(BaseCommand):
-    """A command whose refusals are one line and an exit code: 1 refused, 3 what is stored is damaged, 4 the
-    key is missing, 5 another is at work.
+    """A command that reports an expected error as one line and an exit code.
+
+    1: refused, 3: a stored object is damaged, 4: the key is missing, 5: another process holds the worker
+    lock.
     """
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,83 +38,89 @@ class BackupCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> Any:
         try:
             return super().execute(*args, **options)
-        except Damaged as fault:
-            raise CommandError(str(fault), returncode=DAMAGED) from None
-        except KeyMissing as fault:
-            raise CommandError(str(fault), returncode=NO_KEY) from None
-        except REFUSALS as refusal:
-            raise CommandError(reason_of(refusal)) from None
+        except Damaged as error:
+            raise CommandError(str(error), returncode=EXIT_DAMAGED) from None
+        except KeyMissing as error:
+            raise CommandError(str(error), returncode=EXIT_KEY_MISSING) from None
+        except EXPECTED_ERRORS as error:
+            raise CommandError(describe_error(error)) from None
 
-    def say(self, facts: dict[str, Any], text: str, *, as_json: bool) -> None:
-        self.stdout.write(json.dumps(facts, default=str) if as_json else text)
+    def write_result(self, result: dict[str, Any], text: str, *, as_json: bool) -> None:
+        """Print `result` as JSON, or `text`."""
+        self.stdout.write(json.dumps(result, default=str) if as_json else text)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """The right to work. Raises CommandError where the worker, or another command, has it."""
-        with runs.runner() as mine:
-            if not mine:
+    def hold_worker_lock(self) -> Iterator[None]:
+        """Hold the lock that allows one backup job at a time. Raises CommandError when it is taken."""
+        with runs.worker_lock() as acquired:
+            if not acquired:
                 raise CommandError(
-                    "Another backup, check or restore is at work. Try again when it is done.", returncode=BUSY
+                    "Another backup, verification or restore is running. Try again when it is done.",
+                    returncode=EXIT_BUSY,
                 )
             yield
 
 
 @contextmanager
-def bar(label: str, *, quiet: bool) -> Iterator[Told]:
-    """A progress bar on a terminal, and nothing elsewhere."""
+def progress_bar(label: str, *, quiet: bool) -> Iterator[ProgressCallback]:
+    """Show a progress bar on a terminal, and nothing elsewhere. Yields the callback that updates it."""
     console = Console(stderr=True)
     with Progress(console=console, disable=quiet or not console.is_terminal) as progress:
         task = progress.add_task(label, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def moment(text: str) -> datetime:
-    """A moment in ISO 8601; without an offset it is UTC."""
+def parse_datetime(text: str) -> datetime:
+    """Parse a time in ISO 8601. A time without an offset is UTC. Raises ArgumentTypeError."""
     try:
-        found = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError:
-        raise ArgumentTypeError(f"{text!r} is not a moment such as 2026-11-20T12:00Z") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        raise ArgumentTypeError(f"{text!r} is not a time such as 2026-11-20T12:00Z") from None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
-def identity(text: str) -> bytes:
-    """The private key in a file, as `backup_keys new --recipient` wrote it."""
+def load_identity_file(path: str) -> bytes:
+    """Return the private key that `backup_keys add-recipient` wrote to a file. Raises ArgumentTypeError."""
     try:
-        found = b64decode(Path(text).read_text().strip(), validate=True)
+        private_key = b64decode(Path(path).read_text().strip(), validate=True)
     except (OSError, ValueError) as error:
-        raise ArgumentTypeError(f"{text}: {error}") from None
-    if len(found) != 32:
-        raise ArgumentTypeError(f"{text} has no private key of 32 bytes in base64")
-    return found
+        raise ArgumentTypeError(f"{path}: {error}") from None
+    if len(private_key) != KEY_BYTES:
+        raise ArgumentTypeError(f"{path} has no private key of 32 bytes in base64")
+    return private_key
 
 
-def add_identity(parser: CommandParser) -> None:
+def add_identity_argument(parser: CommandParser) -> None:
     parser.add_argument(
         "--identity",
-        type=identity,
+        type=load_identity_file,
         action="append",
         default=[],
         metavar="FILE",
-        help="A file with the private key of a recipient. May come more than once.",
+        help="A file with the private key of a recipient. May be repeated.",
     )
 
 
-def add_run(parser: CommandParser) -> None:
-    parser.add_argument("--run", help="Which backup: its id. Default: the newest.")
+def add_run_argument(parser: CommandParser) -> None:
+    parser.add_argument("--run", help="The id of the backup. Default: the newest.")
 
 
-def run_of(text: str | None, *, provable: bool = False) -> BackupRun:
-    """A good run by its id, or the newest, or the newest that can be proven. Raises CommandError."""
-    good = BackupRun.objects.filter(status=BackupRun.Status.DONE, pruned_at=None).order_by("-taken_at")
-    if provable and text is None:
-        good = good.filter(provable=True)
-    found = next((run for run in good if text in {None, run.pk.hex, str(run.pk)}), None)
-    if found is None:
-        raise CommandError("There is no such backup." if text else "There is no backup yet.")
-    return found
+def find_restorable_run(run_id: str | None, *, provable: bool = False) -> BackupRun:
+    """Return the restorable backup with this id, or the newest one. Raises CommandError.
+
+    With `provable` and no id, it is the newest one whose content can be compared.
+    """
+    restorable = BackupRun.objects.filter(status=BackupRun.Status.DONE, pruned_at=None).order_by("-taken_at")
+    if provable and run_id is None:
+        restorable = restorable.filter(provable=True)
+    run = next((run for run in restorable if run_id in {None, run.pk.hex, str(run.pk)}), None)
+    if run is None:
+        raise CommandError("There is no such backup." if run_id else "There is no backup yet.")
+    return run
 
 
-def size(count: float) -> str:
+def format_bytes(count: float) -> str:
+    """Return a size such as `12.5 MiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"

@@ -1,6 +1,4 @@
-"""Where backups come from, where they go, and with which keys: the engine's parts, as this installation is
-set up.
-"""
+"""The engine's objects as the settings of this installation define them: database, store, keys."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -10,65 +8,80 @@ import psycopg
 from django.conf import settings
 from django.db import connections
 
-from backups.engine.encryption import Keys, read_keys
+from backups.engine.encryption import Keys, parse_keys
 from backups.engine.repository import Repository
 from backups.engine.source import Source
 from backups.object_stores import BackupStore, open_backup_store
 from core import tenancy
 
-# A connection whose other end is gone without a word is noticed within a minute.
-ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60000}
-# Rows that are not taken: what this server compares with, which says nothing elsewhere.
-LEFT_OUT = frozenset({"public.backups_backupstate"})
-# How the catalogue writes the beginning of each of our policies: `core.tenancy.isolate` and the vault's own.
-ADMITS = "((( SELECT public.app_context() AS app_context) = 'system'::text) OR "
+# A connection to a server that disappeared is noticed within a minute.
+KEEPALIVE_OPTIONS = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60000,
+}
+# The state that increments are compared with is useless in another database.
+EXCLUDED_TABLES = frozenset({"public.backups_backupstate"})
+# How the catalogue prints the beginning of every policy of ours: those of `core.tenancy` and of the vault.
+POLICY_PREFIX = "((( SELECT public.app_context() AS app_context) = 'system'::text) OR "
 
 
-def dsn() -> str:
-    """The application's own database, as libpq wants to hear of it."""
-    facts: dict[str, Any] = connections["default"].settings_dict
-    more = {key: value for key, value in facts["OPTIONS"].items() if key not in {"pool", "application_name"}}
+def database_dsn() -> str:
+    """Return a libpq connection string for the application's own database."""
+    database: dict[str, Any] = connections["default"].settings_dict
+    excluded_options = {"pool", "application_name"}
+    options = {key: value for key, value in database["OPTIONS"].items() if key not in excluded_options}
     return psycopg.conninfo.make_conninfo(
-        host=facts["HOST"],
-        port=facts["PORT"],
-        user=facts["USER"],
-        password=facts["PASSWORD"],
-        dbname=facts["NAME"],
-        **{**ALIVE, **more},
+        host=database["HOST"],
+        port=database["PORT"],
+        user=database["USER"],
+        password=database["PASSWORD"],
+        dbname=database["NAME"],
+        **{**KEEPALIVE_OPTIONS, **options},
     )
 
 
 def source() -> Source:
-    """A role that sees everything by right, or our own in context `system`, once its policies are found to
-    let it.
+    """Return the database to back up.
+
+    With BACKUP_DATABASE_URL the role there must see every row. Otherwise the application's own role is used
+    in the context `system`, and each run verifies that the policies show it every row.
     """
     if settings.BACKUP_DATABASE_URL:
-        return Source(settings.BACKUP_DATABASE_URL, {}, LEFT_OUT)
-    return Source(dsn(), {tenancy.SETTING: tenancy.SYSTEM, "row_security": "on"}, LEFT_OUT, ADMITS)
+        return Source(settings.BACKUP_DATABASE_URL, {}, EXCLUDED_TABLES)
+    session_settings = {tenancy.SETTING: tenancy.SYSTEM, "row_security": "on"}
+    return Source(database_dsn(), session_settings, EXCLUDED_TABLES, POLICY_PREFIX)
 
 
 def keys(*, identities: tuple[bytes, ...] = ()) -> Keys:
-    """The keys of this installation, and private halves that somebody brought. Raises ValueError, OSError."""
+    """Return the configured keys, and the given private keys of recipients. Raises ValueError, OSError."""
     texts = settings.BACKUP_KEYS
     if settings.BACKUP_KEYS_FILE:
         texts = Path(settings.BACKUP_KEYS_FILE).read_text().split()
-    return Keys(read_keys(texts), read_keys(settings.BACKUP_RECIPIENTS), identities)
+    return Keys(parse_keys(texts), parse_keys(settings.BACKUP_RECIPIENTS), identities)
 
 
 def store() -> BackupStore:
-    """The store at BACKUP_STORE_URL; a client of S3 takes a tenth of a second to make, and serves for long."""
-    return _opened(settings.BACKUP_STORE_URL, settings.BACKUP_S3_REGION, settings.BACKUP_BYTES_PER_SECOND)
+    """Return the store at BACKUP_STORE_URL.
+
+    It is cached, because creating an S3 client takes a tenth of a second. Raises ValueError.
+    """
+    return _open_cached_store(
+        settings.BACKUP_STORE_URL, settings.BACKUP_S3_REGION, settings.BACKUP_BYTES_PER_SECOND
+    )
 
 
 @lru_cache(maxsize=1)
-def _opened(url: str, region: str, bytes_per_second: int) -> BackupStore:
+def _open_cached_store(url: str, region: str, bytes_per_second: int) -> BackupStore:
     return open_backup_store(url, region=region, bytes_per_second=bytes_per_second)
 
 
 def repository(*, identities: tuple[bytes, ...] = ()) -> Repository:
+    """Return the runs in the store. Raises ValueError, OSError."""
     return Repository(store(), keys(identities=identities))
 
 
-def readable() -> bool:
-    """Whether this server can open what it stores."""
+def can_decrypt_backups() -> bool:
+    """Whether this server has a master key and can read its own backups. Raises ValueError, OSError."""
     return bool(keys().masters)

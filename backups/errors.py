@@ -1,4 +1,4 @@
-"""The ways backups say no over the API."""
+"""Errors of the backup services that the API reports."""
 
 from core.errors import DomainError
 
@@ -12,22 +12,22 @@ class NotRestorable(DomainError):
 class KeyElsewhere(DomainError):
     code = "key_elsewhere"
     status = 409
-    message = "The key to the backups is not on this server. Ask whoever runs it to bring the site back."
+    message = "This server does not have the key to its backups. Ask its operator to restore the site."
 
 
 class RestoreUnderWay(DomainError):
     code = "restore_under_way"
     status = 409
-    message = "This site is being brought back already."
+    message = "This site is already being restored."
 
 
 class NotProvable(DomainError):
     code = "not_provable"
     status = 409
-    message = "The rows of this backup were not summed, so it cannot be proven. One a day is."
+    message = "The content of this backup was not hashed, so it cannot be proven. One backup a day is hashed."
 
 
 class TooManyRestores(DomainError):
     code = "too_many_restores"
     status = 409
-    message = "This site was brought back often today. Wait until tomorrow."
+    message = "This site was restored too often today. Wait until tomorrow."

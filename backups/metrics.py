@@ -1,16 +1,16 @@
-"""What Prometheus hears of backups.
+"""Prometheus metrics of backups.
 
-Moments, not ages: an age would stand still with the process that tells it.
+The gauges hold times instead of ages, because an age would stand still when the worker stops.
 """
 
 from prometheus_client import Counter, Gauge
 
-# Says where processes put their numbers, before the first one is made.
+# This module sets the multiprocess directory, which must happen before the first metric is created.
 from core.observability import metrics  # noqa: F401
 
 
-def _gauge(name: str, meaning: str) -> Gauge:
-    return Gauge(f"getyousite_backup_{name}", meaning, multiprocess_mode="mostrecent")
+def _gauge(name: str, description: str) -> Gauge:
+    return Gauge(f"getyousite_backup_{name}", description, multiprocess_mode="mostrecent")
 
 
 newest_good = _gauge("newest_good_timestamp_seconds", "When the newest good backup was taken; 0 without one.")
@@ -19,14 +19,14 @@ newest_proven = _gauge(
     "When the newest backup was taken that a restore has proven; 0 without one.",
 )
 duration = _gauge("duration_seconds", "How long the newest backup took.")
-shipped = _gauge("shipped_bytes", "What the newest backup sent to the store.")
-stored = _gauge("stored_bytes", "What the store has of the newest backup and all that it builds on.")
+shipped = _gauge("shipped_bytes", "Bytes that the newest backup sent to the store.")
+stored = _gauge("stored_bytes", "Bytes in the store of the newest backup and the runs that it builds on.")
 rows = _gauge("rows", "Rows in the newest backup.")
-waited = _gauge("lock_wait_seconds", "How long the newest backup waited for locks.")
+lock_wait = _gauge("lock_wait_seconds", "How long the newest backup waited for locks.")
 failures = Counter(
-    "getyousite_backup_failures_total", "Backups, looks and site restores that failed.", ["kind"]
+    "getyousite_backup_failures_total", "Backups, checks and site restores that failed.", ["kind"]
 )
 drift = Counter(
     "getyousite_backup_drift_total",
-    "Ranges whose stored content is not what the database has; anything but 0 is a fault.",
+    "Ranges whose stored content differs from the database; anything but 0 is a fault.",
 )

@@ -1,4 +1,4 @@
-"""Runs of the backup, looks at them, sites brought back from them, and who must stay forgotten."""
+"""Backups, their checks, restores of sites, the state for increments, and tombstones of erased people."""
 
 from django.db import models
 from django.db.models import Q
@@ -9,9 +9,9 @@ from sites.models import Site
 
 
 class Work(models.Model):
-    """What the one runner does, oldest first.
+    """A job of the backup worker, which runs one job at a time.
 
-    A row that is running while nobody holds the runner's lock was killed.
+    When a row is running and no process holds the worker lock, the process of the job was killed.
     """
 
     class Status(models.TextChoices):
@@ -36,9 +36,9 @@ class Work(models.Model):
 
 
 class BackupRun(Work):
-    """One backup: an increment that builds on the run before, or everything.
+    """One backup: a full one, or an increment that builds on the previous run.
 
-    Its id is its name in the store.
+    The id, in hex, is also the id of the run in the store.
     """
 
     class Kind(models.TextChoices):
@@ -88,7 +88,7 @@ class BackupRun(Work):
 
 
 class Check(Work):
-    """Somebody looks: reads stored packs, restores a run and compares, or reads the database again."""
+    """A check of a backup: verify its packs, drill a restore, or scrub the database against it."""
 
     class Kind(models.TextChoices):
         VERIFY = "verify"
@@ -114,7 +114,7 @@ class Check(Work):
 
 
 class SiteRestore(Work):
-    """A site as it was at a run, made anew beside what is there now."""
+    """A request to restore a site from a backup as a new draft. `made` is the draft."""
 
     site_id = models.UUIDField(help_text="Which site is brought back; it may be gone.")
     run = models.ForeignKey(BackupRun, on_delete=models.CASCADE, related_name="+")
@@ -136,9 +136,9 @@ class SiteRestore(Work):
 
 
 class BackupState(models.Model):
-    """What the next increment compares with: fingerprints and ids, no content.
+    """The single row that the next increment is compared with: fingerprints and ids, no content.
 
-    It is in no backup; without it the next run is full.
+    No backup includes it. Without it the next run is full.
     """
 
     id = models.SmallIntegerField(primary_key=True, default=1)
@@ -155,9 +155,9 @@ class BackupState(models.Model):
 
 
 class Tombstone(models.Model):
-    """Somebody was erased.
+    """The id of an erased person.
 
-    Copied into the store, beside the backups that still have them, and obeyed after each restore.
+    It is copied into the store, so that the person is erased again after a backup is restored.
     """
 
     person = models.UUIDField(primary_key=True)

@@ -1,4 +1,4 @@
-"""What roles may be allowed to do with backups."""
+"""Permissions on backups that roles and API keys can be given."""
 
 from core.permissions import allow_for_api_keys, permission
 

@@ -12,68 +12,81 @@ from backups.engine import retention
 from backups.models import BackupRun, Check
 from core.storage.object_store import ObjectStoreUnavailable
 
-PROVEN_WITHIN = timedelta(hours=48)
+MAX_PROOF_AGE = timedelta(hours=48)
+RUN_ID_LENGTH = 32  # a UUID in hex
 
 
-def ages() -> dict[str, datetime | None]:
-    """When the newest good and the newest proven run that can be restored were taken. One query."""
+def newest_backup_times() -> dict[str, datetime | None]:
+    """Return when the newest restorable run (`good`) and the newest proven one (`proven`) were taken.
+
+    One query.
+    """
     good = Q(status=BackupRun.Status.DONE, pruned_at=None)
-    found: dict[str, datetime | None] = BackupRun.objects.aggregate(
+    times: dict[str, datetime | None] = BackupRun.objects.aggregate(
         good=Max("taken_at", filter=good), proven=Max("taken_at", filter=good & ~Q(proven_at=None))
     )
-    return found
+    return times
 
 
-def warnings(*, now: datetime) -> list[str]:
-    """What is not as it should be, in words. Three queries."""
-    found = ages()
-    late = 2 * settings.BACKUP_EVERY + timedelta(hours=1)
-    faults = []
-    if found["good"] is None:
-        faults.append("There is no backup yet.")
-    elif now - found["good"] > late:
-        faults.append(f"The newest good backup is of {found['good']:%Y-%m-%d %H:%M} UTC.")
-    if found["good"] and (found["proven"] is None or now - found["proven"] > PROVEN_WITHIN):
-        faults.append("No backup of the last two days has been proven by restoring it.")
-    last = BackupRun.objects.exclude(status__in=BackupRun.OPEN).order_by("-id").first()
-    if last and last.status == BackupRun.Status.FAILED:
-        faults.append(f"The last backup failed: {last.error}")
-    elif last and last.warning:
-        faults.append(last.warning)
-    check = Check.objects.exclude(status__in=Check.OPEN).order_by("-id").first()
-    if check and check.status == Check.Status.FAILED:
-        faults.append(f"The last {check.kind} failed: {check.error}")
-    return faults
+def backup_warnings(*, now: datetime) -> list[str]:
+    """Return sentences about what an operator should look into. Three queries."""
+    times = newest_backup_times()
+    newest_good = times["good"]
+    newest_proven = times["proven"]
+    max_age = 2 * settings.BACKUP_EVERY + timedelta(hours=1)
+    warnings = []
+    if newest_good is None:
+        warnings.append("There is no backup yet.")
+    elif now - newest_good > max_age:
+        warnings.append(f"The newest good backup was taken at {newest_good:%Y-%m-%d %H:%M} UTC.")
+    if newest_good and (newest_proven is None or now - newest_proven > MAX_PROOF_AGE):
+        warnings.append("No backup of the last two days has been proven by restoring it.")
+    return [*warnings, *_job_warnings()]
 
 
-def proven() -> list[str]:
-    """The runs that a drill has proven, as the store names them."""
+def _job_warnings() -> list[str]:
+    """Return warnings about the last backup and the last check. Two queries."""
+    warnings = []
+    last_run = BackupRun.objects.exclude(status__in=BackupRun.OPEN).order_by("-id").first()
+    if last_run and last_run.status == BackupRun.Status.FAILED:
+        warnings.append(f"The last backup failed: {last_run.error}")
+    elif last_run and last_run.warning:
+        warnings.append(last_run.warning)
+    last_check = Check.objects.exclude(status__in=Check.OPEN).order_by("-id").first()
+    if last_check and last_check.status == Check.Status.FAILED:
+        warnings.append(f"The last {last_check.kind} failed: {last_check.error}")
+    return warnings
+
+
+def proven_run_ids() -> list[str]:
+    """Return the ids of the runs that a drill has proven, in hex as the store has them. One query."""
     return [pk.hex for pk in BackupRun.objects.exclude(proven_at=None).values_list("pk", flat=True)]
 
 
-def prunes(*, now: datetime) -> list[UUID]:
-    """Which runs the next pruning takes away.
+def prunable_run_ids(*, now: datetime) -> list[UUID]:
+    """Return the runs that the next pruning deletes, oldest first.
 
-    One query, and one listing of the store. Raises ObjectStoreAway.
+    One query and one listing of the store. Raises ObjectStoreUnavailable.
     """
-    found = retention.going(config.store().keys("runs/"), proven=proven(), now=now)
-    return [
-        UUID(run) for run in found if len(run) == 32
-    ]  # others are of another program that uses the engine
+    names = config.store().keys("runs/")
+    run_ids = retention.select_prunable_runs(names, proven=proven_run_ids(), now=now)
+    # Ids of another length come from another program that uses the engine.
+    return [UUID(run_id) for run_id in run_ids if len(run_id) == RUN_ID_LENGTH]
 
 
-def overview(*, now: datetime) -> dict[str, Any]:
-    found = ages()
-    faults = warnings(now=now)
+def backup_overview(*, now: datetime) -> dict[str, Any]:
+    """Return the fields of `OverviewSerializer`. Five queries and one listing of the store."""
+    times = newest_backup_times()
+    warnings = backup_warnings(now=now)
     try:
-        going = prunes(now=now)
+        prunable = prunable_run_ids(now=now)
     except ObjectStoreUnavailable:
-        going = []
-        faults.append("The store of backups does not answer.")
+        prunable = []
+        warnings.append("The store of backups does not answer.")
     return {
-        "newest_good_at": found["good"],
-        "newest_proven_at": found["proven"],
-        "warnings": faults,
-        "readable_here": config.readable(),
-        "prunes": going,
+        "newest_good_at": times["good"],
+        "newest_proven_at": times["proven"],
+        "warnings": warnings,
+        "readable_here": config.can_decrypt_backups(),
+        "prunes": prunable,
     }

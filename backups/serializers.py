@@ -1,4 +1,4 @@
-"""The shape of backups at the boundary."""
+"""Serializers of the backup endpoints."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ class BackupCreateSerializer(StrictSerializer):
 
 
 class OverviewSerializer(serializers.Serializer[Any]):
-    """Whether the backups are well, and what the next pruning takes away."""
+    """The state of the backups, and what the next pruning deletes."""
 
     newest_good_at = serializers.DateTimeField(allow_null=True)
     newest_proven_at = serializers.DateTimeField(allow_null=True)
@@ -66,7 +66,7 @@ class OverviewSerializer(serializers.Serializer[Any]):
         help_text="Whether this server has a key that opens its backups."
     )
     prunes = serializers.ListField(
-        child=serializers.UUIDField(), help_text="Backups that the plan does not keep any more."
+        child=serializers.UUIDField(), help_text="Backups that the retention policy no longer keeps."
     )
 
 
@@ -80,7 +80,7 @@ class RestorePointSerializer(serializers.ModelSerializer[BackupRun]):
 class SiteRestoreSerializer(serializers.ModelSerializer[SiteRestore]):
     restore_point: Any = serializers.UUIDField(source="run_id", read_only=True)
     site: Any = serializers.UUIDField(
-        source="made_id", read_only=True, allow_null=True, help_text="The new draft, once it is there."
+        source="made_id", read_only=True, allow_null=True, help_text="The new draft, once it exists."
     )
 
     class Meta:

@@ -1,8 +1,7 @@
-"""Putting the rows of one site, as a backup has them, beside what is there now: under new ids, so that
-nothing is overwritten.
+"""Inserting the rows of one site from a backup under new ids, so that existing rows are not overwritten.
 
-Which tables belong to a site is asked of the catalogue (they have a `site_id`), as are keys and references,
-so that a table that is new is taken along without a change here.
+Tables, keys and foreign keys come from the PostgreSQL catalogue: a table belongs to a site when it has a
+`site_id` column. A new table is therefore included without a change here.
 """
 
 import re
@@ -22,10 +21,12 @@ from backups.engine.manifest import Manifest, Table
 from backups.engine.packs import PackReader
 from core.ids import uuid7
 
-SITE = "sites_site"
-# What does not come back: rights that may have been taken away since, links that were revoked, and deeds that
-# would be done by themselves.
-LEFT_OUT = {
+SITE_TABLE = "sites_site"
+SPOOL_BYTES = 1 << 20  # rows of a table beyond this size go to a file
+IDENTIFIER_MAX_LENGTH = 63  # of PostgreSQL
+# Tables that are not restored: access rights and links that may have been revoked since, and jobs that would
+# run by themselves.
+EXCLUDED_TABLES = {
     "sites_access",
     "sites_invitation",
     "sites_preview",
@@ -36,19 +37,40 @@ LEFT_OUT = {
     "analytics_subscription",
     "backups_siterestore",
 }
-OWNED = """SELECT DISTINCT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
-    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'site_id' AND NOT a.attisdropped
-    WHERE c.relkind = 'r' AND NOT c.relispartition AND c.relname NOT LIKE 'audit\\_%' ORDER BY 1"""
-COLUMNS = """SELECT a.attname, format_type(a.atttypid, NULL), NOT a.attnotnull, EXISTS (SELECT FROM pg_index x WHERE x.indrelid = a.attrelid AND x.indisprimary AND a.attnum = ANY (x.indkey))
-    FROM pg_attribute a WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum"""
-REFERENCES = """SELECT a.attname, k.confrelid::regclass::text, f.attname FROM pg_constraint k
-    JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1] JOIN pg_attribute f ON f.attrelid = k.confrelid AND f.attnum = k.confkey[1]
-    WHERE k.contype = 'f' AND k.conrelid = %s::regclass"""
-ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+SITE_TABLES_QUERY = """
+SELECT DISTINCT c.relname
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'site_id' AND NOT a.attisdropped
+WHERE c.relkind = 'r' AND NOT c.relispartition AND c.relname NOT LIKE 'audit\\_%'
+ORDER BY 1"""
+# The fields of Column.
+COLUMNS_QUERY = """
+SELECT
+    a.attname,
+    format_type(a.atttypid, NULL),
+    NOT a.attnotnull,
+    EXISTS (
+        SELECT FROM pg_index x
+        WHERE x.indrelid = a.attrelid AND x.indisprimary AND a.attnum = ANY (x.indkey)
+    )
+FROM pg_attribute a
+WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+ORDER BY a.attnum"""
+# The fields of ForeignKey.
+FOREIGN_KEYS_QUERY = """
+SELECT a.attname, k.confrelid::regclass::text, f.attname
+FROM pg_constraint k
+JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+JOIN pg_attribute f ON f.attrelid = k.confrelid AND f.attnum = k.confkey[1]
+WHERE k.contype = 'f' AND k.conrelid = %s::regclass"""
+UUID_PATTERN = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
+    """A column of a table. `key` says whether it is part of the primary key."""
+
     name: str
     type: str
     nullable: bool
@@ -56,215 +78,262 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
-    """Rows of one table on their way, in a temporary table."""
+class ForeignKey:
+    """`column` refers to `target_column` of `target_table`."""
+
+    column: str
+    target_table: str
+    target_column: str
+
+
+@dataclass(frozen=True, slots=True)
+class StagedTable:
+    """A temporary table with the rows of one table that will be inserted."""
 
     name: str
     columns: list[Column]
 
     @property
-    def temporary(self) -> str:
-        return f"back_{self.name}"[:63]
+    def temporary_name(self) -> str:
+        return f"back_{self.name}"[:IDENTIFIER_MAX_LENGTH]
 
     @property
     def table(self) -> sql.Identifier:
-        return sql.Identifier("pg_temp", self.temporary)
+        return sql.Identifier("pg_temp", self.temporary_name)
 
     @property
-    def kept(self) -> list[Column]:
-        """What is inserted. Numbers that the database gives out are given out anew."""
-        return [one for one in self.columns if not (one.key and one.type in {"bigint", "integer"})]
+    def inserted_columns(self) -> list[Column]:
+        """All columns but numeric keys, which the database generates again."""
+        return [
+            column for column in self.columns if not (column.key and column.type in {"bigint", "integer"})
+        ]
 
     def column(self, name: str) -> Column:
-        return next(one for one in self.columns if one.name == name)
+        return next(column for column in self.columns if column.name == name)
 
 
-Rows = dict[str, IO[bytes]]  # by table, as COPY writes them
+RowFiles = dict[str, IO[bytes]]  # rows in the text format of COPY, by table name
 
 
-def owned() -> list[str]:
-    """Tables with rows of sites, the sites' own first."""
+def list_site_tables() -> list[str]:
+    """Return the tables with rows of sites. `sites_site` is the first."""
     with connection.cursor() as cursor:
-        cursor.execute(OWNED)
-        return [SITE, *(row[0] for row in cursor.fetchall() if row[0] != SITE)]
+        cursor.execute(SITE_TABLES_QUERY)
+        return [SITE_TABLE, *(row[0] for row in cursor.fetchall() if row[0] != SITE_TABLE)]
 
 
 @contextmanager
-def fetched(manifest: Manifest, reader: PackReader, site: UUID) -> Iterator[Rows]:
-    """The rows of a site out of the backup, in files without a name.
+def extract_site_rows(manifest: Manifest, reader: PackReader, site_id: UUID) -> Iterator[RowFiles]:
+    """Read the rows of a site from a backup into temporary files.
 
-    It takes as long as reading the packs does, so in no transaction. Raises Damaged.
+    This takes as long as reading the packs, so do not call it in a transaction. Raises Damaged, KeyMissing.
     """
-    wanted = set(owned()) - LEFT_OUT
-    found: Rows = {}
-    with ExitStack() as files:
+    restored_tables = set(list_site_tables()) - EXCLUDED_TABLES
+    row_files: RowFiles = {}
+    value = str(site_id).encode()
+    with ExitStack() as stack:
         for table in manifest.tables:
-            if table.schema == "public" and table.name in wanted:
-                file: IO[bytes] = files.enter_context(SpooledTemporaryFile(1 << 20))
-                column = "id" if table.name == SITE else "site_id"
-                for fields in row_extraction.rows(reader, table, column=column, value=str(site).encode()):
-                    file.write(b"\t".join(fields) + b"\n")
-                file.seek(0)
-                found[table.name] = file
-        yield found
+            if table.schema != "public" or table.name not in restored_tables:
+                continue
+            file: IO[bytes] = stack.enter_context(SpooledTemporaryFile(SPOOL_BYTES))
+            column = "id" if table.name == SITE_TABLE else "site_id"
+            for fields in row_extraction.iter_matching_rows(reader, table, column=column, value=value):
+                file.write(b"\t".join(fields) + b"\n")
+            file.seek(0)
+            row_files[table.name] = file
+        yield row_files
 
 
 class SiteImport:
-    """One site on its way. In one transaction and context `system`; what is temporary goes with it."""
+    """Inserts the rows of one site.
 
-    def __init__(self, manifest: Manifest, rows: Rows) -> None:
+    Use it in one transaction and in the context `system`. Its temporary tables are dropped at the commit.
+    Call `stage_rows`, then `assign_new_ids`, then `update_site`, then `insert_rows`.
+    """
+
+    def __init__(self, manifest: Manifest, row_files: RowFiles) -> None:
         self.cursor = connection.cursor()
         self.manifest = manifest
-        self.rows = rows
-        self.owned = owned()
-        self.ids: dict[str, UUID] = {}
+        self.row_files = row_files
+        self.site_tables = list_site_tables()
+        self.new_ids: dict[str, UUID] = {}
 
-    def stage(self) -> None:
-        """Put what comes back into temporary tables. Raises Refused when the site was not there then."""
-        then = {table.name: table for table in self.manifest.tables if table.schema == "public"}
-        self.staged = [self._stage(then[name]) for name in self.owned if name in self.rows]
-        found = self._all("SELECT id FROM {}", self.staged[0].table)
-        if not found:
-            raise BackupRefused("The site was not there at that moment.")
-        self.site: UUID = found[0][0]
+    def stage_rows(self) -> None:
+        """Copy the rows into temporary tables. Raises BackupRefused when the backup lacks the site."""
+        stored_tables = {table.name: table for table in self.manifest.tables if table.schema == "public"}
+        self.staged_tables = [
+            self._stage_table(stored_tables[name]) for name in self.site_tables if name in self.row_files
+        ]
+        site_rows = self._fetch_all("SELECT id FROM {}", self.staged_tables[0].table)
+        if not site_rows:
+            raise BackupRefused("The site did not exist at the time of the backup.")
+        self.site_id: UUID = site_rows[0][0]
 
-    def _stage(self, table: Table) -> Staged:
-        facts = [Column(*row) for row in self._rows(COLUMNS, [table.name])]
-        staged = Staged(table.name, [one for one in facts if one.name in table.columns])
-        names = sql.SQL(", ").join(sql.Identifier(one.name) for one in staged.columns)
-        make = "CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA"
-        self._run(make, sql.Identifier(staged.temporary), names, sql.Identifier(table.name))
-        places = [table.columns.index(one.name) for one in staged.columns]
-        # Psycopg's.
-        with self.cursor.copy(sql.SQL("COPY {} FROM STDIN").format(staged.table)) as copy:  # type: ignore[attr-defined]
-            for line in self.rows[table.name]:
+    def _stage_table(self, table: Table) -> StagedTable:
+        """Stage the columns that the table has both in the backup and now."""
+        current_columns = [Column(*row) for row in self._query(COLUMNS_QUERY, [table.name])]
+        staged = StagedTable(
+            table.name, [column for column in current_columns if column.name in table.columns]
+        )
+        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in staged.columns)
+        self._run(
+            "CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA",
+            sql.Identifier(staged.temporary_name),
+            names,
+            sql.Identifier(table.name),
+        )
+        positions = [table.columns.index(column.name) for column in staged.columns]
+        # Django's cursor wraps psycopg's, which has copy().
+        statement = sql.SQL("COPY {} FROM STDIN").format(staged.table)
+        with self.cursor.copy(statement) as copy:  # type: ignore[attr-defined]
+            for line in self.row_files[table.name]:
                 fields = line.rstrip(b"\n").split(b"\t")
-                copy.write(b"\t".join(fields[place] for place in places) + b"\n")
+                copy.write(b"\t".join(fields[position] for position in positions) + b"\n")
         return staged
 
-    def rename(self) -> UUID:
-        """Give every row a new id, in the order of the old ones, and let all that refers to them follow.
+    def assign_new_ids(self) -> UUID:
+        """Give every row a new id, in the order of the old ids, and update all references to it.
 
-        The new id of the site.
+        Rows whose references cannot be kept are changed or dropped first. Returns the new id of the site.
         """
-        self._drop_dangling()
-        for staged in self.staged:
-            for one in staged.columns:
-                if one.key and one.type == "uuid" and one.name != "site_id":
-                    rows = self._all(
-                        "SELECT {0} FROM {1} ORDER BY {0}", sql.Identifier(one.name), staged.table
+        self._drop_dangling_references()
+        for staged in self.staged_tables:
+            for column in staged.columns:
+                if column.key and column.type == "uuid" and column.name != "site_id":
+                    rows = self._fetch_all(
+                        "SELECT {0} FROM {1} ORDER BY {0}", sql.Identifier(column.name), staged.table
                     )
-                    self.ids |= {str(row[0]): uuid7() for row in rows}
+                    self.new_ids |= {str(row[0]): uuid7() for row in rows}
         self._run("CREATE TEMP TABLE back_ids (old uuid PRIMARY KEY, new uuid NOT NULL) ON COMMIT DROP")
         with self.cursor.copy("COPY back_ids FROM STDIN") as copy:  # type: ignore[attr-defined]
-            for old, new in self.ids.items():
+            for old, new in self.new_ids.items():
                 copy.write_row((old, new))
-        for staged in self.staged:
-            self._follow(staged)
-        return self.ids[str(self.site)]
+        for staged in self.staged_tables:
+            self._replace_ids(staged)
+        return self.new_ids[str(self.site_id)]
 
-    def _follow(self, staged: Staged) -> None:
-        inside = {name for name, target, _ in self._references(staged) if target in self._names()}
-        for one in staged.columns:
-            if one.type == "uuid" and (one.key or one.name in inside):
+    def _replace_ids(self, staged: StagedTable) -> None:
+        staged_names = self._staged_names()
+        internal_references = {
+            key.column for key in self._foreign_keys(staged) if key.target_table in staged_names
+        }
+        for column in staged.columns:
+            if column.type == "uuid" and (column.key or column.name in internal_references):
                 self._run(
                     "UPDATE {0} SET {1} = new FROM pg_temp.back_ids WHERE old = {1}",
                     staged.table,
-                    sql.Identifier(one.name),
+                    sql.Identifier(column.name),
                 )
-            elif one.type == "jsonb":
-                self._follow_json(staged, one)
+            elif column.type == "jsonb":
+                self._replace_ids_in_json(staged, column)
 
-    def _follow_json(self, staged: Staged, one: Column) -> None:
-        """Ids within documents, such as those of pictures."""
-        name = sql.Identifier(one.name)
-        matching = "SELECT ctid::text FROM {1} WHERE {0}::text ~ '[0-9a-f]{{8}}-[0-9a-f]{{4}}-7'"
-        for (place,) in self._all(matching, name, staged.table):
-            self._run("SELECT {0}::text FROM {1} WHERE ctid = %s::tid", name, staged.table, values=[place])
+    def _replace_ids_in_json(self, staged: StagedTable, column: Column) -> None:
+        """Replace ids inside JSON documents, such as those of pictures."""
+        name = sql.Identifier(column.name)
+        has_uuid7 = "SELECT ctid::text FROM {1} WHERE {0}::text ~ '[0-9a-f]{{8}}-[0-9a-f]{{4}}-7'"
+        for (ctid,) in self._fetch_all(has_uuid7, name, staged.table):
+            self._run("SELECT {0}::text FROM {1} WHERE ctid = %s::tid", name, staged.table, values=[ctid])
             text = self.cursor.fetchone()[0]
-            changed = ID.sub(lambda found: str(self.ids.get(found[0], found[0])), text)
-            if changed != text:
+            new_text = UUID_PATTERN.sub(lambda match: str(self.new_ids.get(match[0], match[0])), text)
+            if new_text != text:
                 self._run(
                     "UPDATE {} SET {} = %s::jsonb WHERE ctid = %s::tid",
                     staged.table,
                     name,
-                    values=[changed, place],
+                    values=[new_text, ctid],
                 )
 
-    def _drop_dangling(self) -> None:
-        """What refers to somebody or something that is gone, or did not come along, refers to nothing; where
-        it must refer, it goes.
+    def _drop_dangling_references(self) -> None:
+        """Clear references to rows that do not exist now and are not restored.
+
+        A row whose reference cannot be NULL is dropped, which may leave other references dangling.
         """
-        while any(self._dangling(staged) for staged in self.staged):
+        while any(self._drop_dangling_in(staged) for staged in self.staged_tables):
             pass
 
-    def _dangling(self, staged: Staged) -> int:
-        known = {one.name for one in staged.columns} - ({"owner_id"} if staged.name == SITE else set())
+    def _drop_dangling_in(self, staged: StagedTable) -> int:
+        columns = {column.name for column in staged.columns}
+        if staged.name == SITE_TABLE:
+            columns.discard("owner_id")  # `update_site` sets it
         return sum(
-            self._drop(staged, *reference) for reference in self._references(staged) if reference[0] in known
+            self._drop_dangling(staged, key) for key in self._foreign_keys(staged) if key.column in columns
         )
 
-    def _drop(self, staged: Staged, name: str, target: str, key: str) -> int:
-        """Rows of `staged` whose `name` refers to nothing that is there: how many were changed or dropped."""
-        column = sql.Identifier(name)
-        names = self._names()
-        found: sql.Composable = sql.SQL("false")  # what belongs to a site and did not come along
-        if target in names or target not in self.owned:
-            there = Staged(target, []).table if target in names else sql.Identifier(target)
-            one = "EXISTS (SELECT FROM {} AS there WHERE there.{} = back.{})"
-            found = sql.SQL(one).format(there, sql.Identifier(key), column)
-        where = sql.SQL(" WHERE back.{} IS NOT NULL AND NOT {}").format(column, found)
-        act = sql.SQL("DELETE FROM {} AS back").format(staged.table)
-        if staged.column(name).nullable:
-            act = sql.SQL("UPDATE {} AS back SET {} = NULL").format(staged.table, column)
-        self.cursor.execute(act + where)  # type: ignore[arg-type]
+    def _drop_dangling(self, staged: StagedTable, key: ForeignKey) -> int:
+        """Clear or drop the rows of `staged` whose foreign key refers to no row. Returns how many."""
+        column = sql.Identifier(key.column)
+        staged_names = self._staged_names()
+        target_exists: sql.Composable = sql.SQL("false")  # rows of a site in a table that is not restored
+        if key.target_table in staged_names or key.target_table not in self.site_tables:
+            is_staged = key.target_table in staged_names
+            target = (
+                StagedTable(key.target_table, []).table if is_staged else sql.Identifier(key.target_table)
+            )
+            target_exists = sql.SQL("EXISTS (SELECT FROM {} AS target WHERE target.{} = back.{})").format(
+                target, sql.Identifier(key.target_column), column
+            )
+        condition = sql.SQL(" WHERE back.{} IS NOT NULL AND NOT {}").format(column, target_exists)
+        statement = sql.SQL("DELETE FROM {} AS back").format(staged.table)
+        if staged.column(key.column).nullable:
+            statement = sql.SQL("UPDATE {} AS back SET {} = NULL").format(staged.table, column)
+        self.cursor.execute(statement + condition)  # type: ignore[arg-type]
         return int(self.cursor.rowcount)
 
-    def change_site(self, **values: Any) -> None:
-        for name, value in values.items():
-            self._run("UPDATE {} SET {} = %s", self.staged[0].table, sql.Identifier(name), values=[value])
+    def update_site(self, **columns: Any) -> None:
+        """Set columns of the staged site."""
+        for name, value in columns.items():
+            self._run(
+                "UPDATE {} SET {} = %s", self.staged_tables[0].table, sql.Identifier(name), values=[value]
+            )
 
-    def owner_then(self) -> UUID:
-        found: UUID = self._all("SELECT owner_id FROM {}", self.staged[0].table)[0][0]
-        return found
+    def stored_owner_id(self) -> UUID:
+        """Return the owner of the site at the time of the backup."""
+        owner_id: UUID = self._fetch_all("SELECT owner_id FROM {}", self.staged_tables[0].table)[0][0]
+        return owner_id
 
-    def site_then(self) -> tuple[str, str]:
-        """Name and subdomain."""
-        found: tuple[str, str] = self._all("SELECT name, subdomain FROM {}", self.staged[0].table)[0]
-        return found
+    def stored_name_and_subdomain(self) -> tuple[str, str]:
+        """Return the name and the subdomain of the site at the time of the backup."""
+        row: tuple[str, str] = self._fetch_all("SELECT name, subdomain FROM {}", self.staged_tables[0].table)[
+            0
+        ]
+        return row
 
-    def insert(self, *, anew: set[str]) -> dict[str, int]:
-        """Put the rows where they belong; how many of what.
+    def insert_rows(self, *, defaulted_site_columns: set[str]) -> dict[str, int]:
+        """Insert the staged rows into the real tables. Returns the number of rows by table.
 
-        Columns of the site in `anew` get their defaults.
+        The site's `defaulted_site_columns` get their column defaults.
         """
         counts = {}
-        for staged in self.staged:
-            wanted = [one.name for one in staged.kept if staged.name != SITE or one.name not in anew]
-            names = sql.SQL(", ").join(map(sql.Identifier, wanted))
-            conflict = sql.SQL("" if staged.name == SITE else " ON CONFLICT DO NOTHING")
+        for staged in self.staged_tables:
+            is_site = staged.name == SITE_TABLE
+            columns = [
+                column.name
+                for column in staged.inserted_columns
+                if not is_site or column.name not in defaulted_site_columns
+            ]
+            names = sql.SQL(", ").join(map(sql.Identifier, columns))
             self._run(
                 "INSERT INTO {} ({}) SELECT {} FROM {}{}",
                 sql.Identifier(staged.name),
                 names,
                 names,
                 staged.table,
-                conflict,
+                sql.SQL("" if is_site else " ON CONFLICT DO NOTHING"),
             )
             counts[staged.name] = self.cursor.rowcount
         return counts
 
-    def _names(self) -> set[str]:
-        return {staged.name for staged in self.staged}
+    def _staged_names(self) -> set[str]:
+        return {staged.name for staged in self.staged_tables}
 
-    def _references(self, staged: Staged) -> Iterator[tuple[str, str, str]]:
-        yield from self._rows(REFERENCES, [staged.name])
+    def _foreign_keys(self, staged: StagedTable) -> list[ForeignKey]:
+        return [ForeignKey(*row) for row in self._query(FOREIGN_KEYS_QUERY, [staged.name])]
 
-    def _rows(self, statement: str, values: list[Any]) -> list[Any]:
+    def _query(self, statement: str, values: list[Any]) -> list[Any]:
         self.cursor.execute(statement, values)
         return list(self.cursor.fetchall())
 
-    def _all(self, statement: str, *parts: sql.Composable) -> list[Any]:
+    def _fetch_all(self, statement: str, *parts: sql.Composable) -> list[Any]:
         self._run(statement, *parts)
         return list(self.cursor.fetchall())
 

@@ -1,4 +1,4 @@
-"""The one task of backups, for a worker of its own (`-Q backups`). Safe to run twice, and to be killed."""
+"""The one Celery task of backups. It runs on a worker of its own (`-Q backups`)."""
 
 from typing import Any
 
@@ -9,19 +9,20 @@ from django.utils import timezone
 
 
 @shared_task(time_limit=24 * 3600, soft_time_limit=23 * 3600)
-def work() -> None:
-    """Whatever is due or waits. Where another works already, nothing."""
+def run_pending_jobs() -> None:
+    """Run everything that is due or queued. Returns at once when another worker holds the lock.
+
+    It is safe to run twice and to be killed.
+    """
     from backups.services import worker
 
-    worker.work(now=timezone.now())
+    worker.run_pending_jobs(now=timezone.now())
 
 
 @worker_ready.connect
-def begin(**_: Any) -> None:
-    """A worker that starts does not wait for the next minute: a fresh installation has its first backup at
-    once.
-    """
+def enqueue_at_worker_start(**_: Any) -> None:
+    """Enqueue the task when a worker starts, so that a new installation has its first backup at once."""
     from core.jobs import queue
 
-    queue.enqueue("backups.tasks.work")
-    connection.close()  # the pool's children are not to share it
+    queue.enqueue("backups.tasks.run_pending_jobs")
+    connection.close()  # the forked processes of the pool must not share it

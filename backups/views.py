@@ -1,4 +1,4 @@
-"""Backups over HTTP: for staff all of them, for an owner the moments that a site can be brought back to."""
+"""Backup endpoints: all backups for staff, and for the owner of a site its restore points."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ class BackupViewSet(ApiViewSet):
     )
     @extend_schema(operation_id="list_backups", responses=BackupSerializer(many=True))
     def list(self, request: Request) -> Response:
-        """Backups, newest first."""
+        """List backups, newest first."""
         return self.get_paginated_response(
             BackupSerializer(self.paginate_queryset(self.get_queryset()), many=True).data
         )
@@ -61,9 +61,9 @@ class BackupViewSet(ApiViewSet):
         operation_id="create_backup", request=BackupCreateSerializer, responses={202: BackupSerializer}
     )
     def create(self, request: Request) -> Response:
-        """Take a backup now. One that waits already is the answer."""
-        given = self.validated(BackupCreateSerializer)
-        run = runs.queue_run(actor=actors.user(self.caller), full=given["full"])
+        """Start a backup. If one is already queued, it is returned."""
+        data = self.validated(BackupCreateSerializer)
+        run = runs.queue_run(actor=actors.user(self.caller), full=data["full"])
         return Response(
             BackupSerializer(run).data, status=202, headers={"Location": f"/api/v1/backups/{run.pk}"}
         )
@@ -73,7 +73,7 @@ class BackupViewSet(ApiViewSet):
     )
     @extend_schema(operation_id="backup", responses=BackupDetailSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
-        """A backup, with the looks at it."""
+        """Return a backup with its checks."""
         return Response(BackupDetailSerializer(self.get_object()).data)
 
     @action_policy(
@@ -81,8 +81,8 @@ class BackupViewSet(ApiViewSet):
     )
     @extend_schema(operation_id="backups_overview", responses=OverviewSerializer)
     def overview(self, request: Request) -> Response:
-        """Whether the backups are well, and what the next pruning takes away."""
-        return Response(OverviewSerializer(selectors.overview(now=timezone.now())).data)
+        """Return the state of the backups, and what the next pruning deletes."""
+        return Response(OverviewSerializer(selectors.backup_overview(now=timezone.now())).data)
 
     @action_policy(
         scope=BACKUPS_WRITE,
@@ -94,8 +94,8 @@ class BackupViewSet(ApiViewSet):
     )
     @extend_schema(operation_id="verify_backup", request=None, responses={202: CheckSerializer})
     def verify(self, request: Request, pk: Any) -> Response:
-        """Read everything that a backup needs, and open it."""
-        return self._look(Check.Kind.VERIFY)
+        """Read and decrypt everything that a backup needs. An open check is returned instead of a new one."""
+        return self._queue_check(Check.Kind.VERIFY)
 
     @action_policy(
         scope=BACKUPS_WRITE,
@@ -107,12 +107,12 @@ class BackupViewSet(ApiViewSet):
     )
     @extend_schema(operation_id="drill_backup", request=None, responses={202: CheckSerializer})
     def drill(self, request: Request, pk: Any) -> Response:
-        """Prove a backup: restore it into a database made for that, and compare."""
-        return self._look(Check.Kind.DRILL)
+        """Prove a backup: restore it into a temporary database and compare the content."""
+        return self._queue_check(Check.Kind.DRILL)
 
-    def _look(self, kind: str) -> Response:
-        look = checks.queue_check(self.get_object(), kind, actor=actors.user(self.caller))
-        return Response(CheckSerializer(look).data, status=202)
+    def _queue_check(self, kind: str) -> Response:
+        check = checks.queue_check(self.get_object(), kind, actor=actors.user(self.caller))
+        return Response(CheckSerializer(check).data, status=202)
 
 
 class RestorePointViewSet(SiteScopedViewSet):
@@ -122,7 +122,7 @@ class RestorePointViewSet(SiteScopedViewSet):
     @action_policy(scope=SITES_READ, role=Role.OWNER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_restore_points", responses=RestorePointSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
-        """The moments that your site can be brought back to, newest first."""
+        """List the backups that your site can be restored from, newest first."""
         page = self.paginate_queryset(site_restores.restore_points(self.site()))
         return self.get_paginated_response(RestorePointSerializer(page, many=True).data)
 
@@ -136,13 +136,15 @@ class RestorePointViewSet(SiteScopedViewSet):
     )
     @extend_schema(operation_id="create_restore_point", request=None, responses={202: RestorePointSerializer})
     def create(self, request: Request, pk: Any) -> Response:
-        """A moment to come back to, of now.
+        """Create a restore point now.
 
-        One of the last quarter of an hour, or one that is being made, is the answer.
+        A backup of the last quarter of an hour, or one that is queued or running, is returned instead.
         """
         self.site()
-        point = site_restores.ask_for_point(site_id=self.kwargs["pk"], actor=self.actor, now=timezone.now())
-        return Response(RestorePointSerializer(point).data, status=202)
+        restore_point = site_restores.request_restore_point(
+            site_id=self.kwargs["pk"], actor=self.actor, now=timezone.now()
+        )
+        return Response(RestorePointSerializer(restore_point).data, status=202)
 
     @action_policy(
         scope=SITES_WRITE,
@@ -156,17 +158,15 @@ class RestorePointViewSet(SiteScopedViewSet):
         operation_id="restore_site_as_it_was", request=None, responses={202: SiteRestoreSerializer}
     )
     def restore(self, request: Request, pk: Any, point: Any) -> Response:
-        """Bring your site back as it was then: as a new draft beside the one that is there now, which stays
-        as it is.
-        """
+        """Restore your site as a new draft. The existing site is not changed."""
         site = self.site()
         run = get_object_or_404(site_restores.restore_points(site), pk=point)
-        asked = site_restores.queue_restore(site.pk, run, actor=self.actor)
-        return Response(SiteRestoreSerializer(asked).data, status=202)
+        site_restore = site_restores.queue_site_restore(site.pk, run, actor=self.actor)
+        return Response(SiteRestoreSerializer(site_restore).data, status=202)
 
     @action_policy(scope=SITES_READ, role=Role.OWNER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_site_restores", responses=SiteRestoreSerializer(many=True))
     def restores(self, request: Request, pk: Any) -> Response:
-        """What became of the times that you brought this site back, newest first."""
+        """List the restores of your site and their results, newest first."""
         page = self.paginate_queryset(SiteRestore.objects.filter(site_id=self.site().pk))
         return self.get_paginated_response(SiteRestoreSerializer(page, many=True).data)

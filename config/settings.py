@@ -345,7 +345,7 @@ CELERY_BEAT_SCHEDULE = {
     "keep-analytics": _periodic(60, "analytics.tasks.keep_house"),
     "forget-events": _periodic(86400, "analytics.tasks.forget_events"),
     "mail-weeks": _periodic(900, "analytics.tasks.mail_week"),
-    "back-up": _periodic(60, "backups.tasks.work"),
+    "back-up": _periodic(60, "backups.tasks.run_pending_jobs"),
     "forget-exports": _periodic(3600, "accounts.tasks.forget_exports"),
 }
 

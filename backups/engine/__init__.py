@@ -1,6 +1,6 @@
-"""Backups of a PostgreSQL database (14 or newer) over ordinary connections: what changed since the last run,
-encrypted, and back again.
+"""Incremental, encrypted backups of a PostgreSQL database (14 or newer) over ordinary connections.
 
-Knows nothing of Django or of what the tables mean. `backup.take` reads, `restore.restore` writes; between
-them lie packs and manifests in an object store.
+The engine does not import Django and does not know what the tables mean. `backup.take_backup` reads a
+database and `restore.restore_backup` writes one. Between them lie packs (encrypted row data) and manifests
+(what a run consists of) in an object store.
 """

@@ -1,10 +1,10 @@
-"""A run: each range of each table is looked at, those that changed are read, and of those only the versions
-that the last run could not have seen.
+"""Taking a backup: every range of every table is compared with the previous run, and what changed is stored.
 
-Why nothing is missed: a version that is visible now and was not then was made by a transaction that was not
-over then, so its xmin is not below the xmin of the snapshot of that run, in whatever savepoint it was made.
-Versions that are shipped without need are harmless, since a range is put together by ctid from the newest
-part to the oldest. What was deleted is not in the list of the living.
+An increment stores only the row versions that the previous run cannot have seen. This is complete, because a
+version that is visible now and was not visible then was written by a transaction that had not ended then.
+Its xmin is therefore not below the xmin of the previous snapshot, whatever savepoint wrote it. Storing a
+version twice is harmless, because a restore assembles a range by ctid from the newest part to the oldest.
+Deleted rows are missing from the list of live ctids.
 """
 
 import os
@@ -13,404 +13,346 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from select import select
 from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus
 
+from backups.engine import range_queries
 from backups.engine import source as sources
-from backups.engine.encryption import KEY_BYTES, Keys, seal
+from backups.engine.encryption import KEY_BYTES, Keys, encrypt_blob
 from backups.engine.errors import Stopped
-from backups.engine.manifest import ID, Manifest, Part, Range, Table, shuffled
+from backups.engine.manifest import CTID_BYTES, BlockRange, Manifest, Part, Table, shuffle_ctids
 from backups.engine.packs import Chunk, PackWriter, Store
+from backups.engine.range_queries import BLOCKS_PER_RANGE, Connection
 from backups.engine.schema import schema_of
-from backups.engine.source import ROW, TOTAL, Snapshot, Source, TableInfo
+from backups.engine.source import Snapshot, Source, TableInfo
 
-Connection = psycopg.Connection[Any]
-BLOCKS = 1024  # of 8 KiB: one range
-# parts of a range, and the share of its rows that a delta may have, before it is read whole
-LONGEST = 28
-LARGEST = 0.4
-BLOCK = 1 << 18  # bytes of rows that are compressed at once
-# Seconds that a run takes its time, before it is quick: a snapshot that is held keeps dead rows from being
-# cleaned away.
-PATIENCE = 900
-REST = 0.25  # seconds of sleep before it looks whether to stop
-TOO_OLD = 1 << 31  # transactions, beyond which ages say nothing
+# A range is stored in full again when it has this many parts, or when a delta would hold more than this share
+# of its rows.
+MAX_PARTS_PER_RANGE = 28
+MAX_DELTA_SHARE = 0.4
+# A throttled run works at full speed after this time, because an open snapshot keeps vacuum from removing
+# dead rows.
+THROTTLE_SECONDS = 900
+SLEEP_STEP_SECONDS = 0.25  # between two checks whether the run was cancelled
+MAX_XID_AGE = 1 << 31  # transaction ids further apart than this cannot be compared
 
 
 @dataclass
-class Plan:
-    """What one run works with."""
+class BackupPlan:
+    """The inputs and settings of one run, and what it has read so far."""
 
     source: Source
     store: Store
     keys: Keys
     id_key: bytes
-    run: str
+    run_id: str
     previous: Manifest | None = None
     workers: int = 2
-    # The share of its time that it works for the first `PATIENCE` seconds, with one reader; the rest it
-    # sleeps, for others to be served.
+    # The share of the time that a throttled run works, with one reader, during the first THROTTLE_SECONDS.
+    # It sleeps for the rest, so that other clients of the database are served.
     pace: float = 1.0
-    # Whether the content of what changed is summed, so that this run can be proven; it takes as long as
-    # reading it.
-    sums: bool = True
-    facts: dict[str, Any] = field(default_factory=dict)
-    stopped: Callable[[], bool] = lambda: False
-    told: Callable[[int, int], None] = lambda done, total: None  # ranges
-    bound: Callable[[int], int] = lambda xmin: xmin  # for the tests' negative control alone
-    looked: Callable[[Snapshot], None] = lambda snapshot: None  # for tests: while the snapshot is held
-    read: int = 0  # bytes of rows
-    began: float = field(default_factory=time.monotonic)
-    rested: float = 0.0  # when it did last
+    # Whether to sum the content hashes of changed ranges, so that a restore can be compared by content.
+    # Hashing takes as long as reading the rows.
+    hash_rows: bool = True
+    metadata: dict[str, Any] = field(default_factory=dict)
+    should_stop: Callable[[], bool] = lambda: False
+    on_progress: Callable[[int, int], None] = lambda done, total: None  # numbers of ranges
+    adjust_xmin: Callable[[int], int] = lambda xmin: xmin  # only for a negative control in the tests
+    on_tables_read: Callable[[Snapshot], None] = lambda snapshot: (
+        None
+    )  # for tests; the snapshot is still open
+    read_bytes: int = 0  # of row data
+    started_monotonic: float = field(default_factory=time.monotonic)
+    resumed_monotonic: float = 0.0  # when the last pause ended; 0 before the first
 
-    def step(self) -> None:
-        if self.stopped():
-            raise Stopped("The run was asked to stop. The last good one stays.")
+    def raise_if_stopped(self) -> None:
+        """Raises Stopped when the run was cancelled."""
+        if self.should_stop():
+            raise Stopped("The run was cancelled. The last good backup is unchanged.")
 
     @property
-    def patient(self) -> bool:
-        return self.pace < 1 and time.monotonic() - self.began < PATIENCE
+    def is_throttled(self) -> bool:
+        return self.pace < 1 and time.monotonic() - self.started_monotonic < THROTTLE_SECONDS
 
-    def rest(self) -> None:
-        """A step before more work: sleeps as `pace` says, for the work since the last one.
+    def throttle(self) -> None:
+        """Sleep in proportion to the work since the last call, as `pace` says. Raises Stopped.
 
-        Waiting for locks before the first was none.
+        The first call never sleeps: the time before it was spent waiting for locks, not working.
         """
-        self.step()
-        left = (time.monotonic() - self.rested) * (1 / self.pace - 1) if self.patient and self.rested else 0
-        while left > 0:
-            time.sleep(min(REST, left))
-            left -= REST
-            self.step()
-        self.rested = time.monotonic()
+        self.raise_if_stopped()
+        sleep_seconds = 0.0
+        if self.is_throttled and self.resumed_monotonic:
+            sleep_seconds = (time.monotonic() - self.resumed_monotonic) * (1 / self.pace - 1)
+        while sleep_seconds > 0:
+            time.sleep(min(SLEEP_STEP_SECONDS, sleep_seconds))
+            sleep_seconds -= SLEEP_STEP_SECONDS
+            self.raise_if_stopped()
+        self.resumed_monotonic = time.monotonic()
 
 
-def take(plan: Plan) -> "Taken":
-    """Take a run up to its manifest, which `Taken.publish` makes valid.
+@dataclass(frozen=True, slots=True)
+class StagedBackup:
+    """A backup whose packs are uploaded. It becomes restorable when `publish()` writes its manifest."""
 
-    Raises BackupError, psycopg.Error, what the store raises.
+    manifest: Manifest
+    data_key: bytes
+    shipped_bytes: int = 0  # size of the uploaded packs
+    lock_wait_seconds: float = 0.0
+
+    def publish(self, store: Store) -> None:
+        """Write the list of packs in plain text, then the manifest, which makes the run valid.
+
+        The plain list lets a server without a decryption key prune. Raises what the store raises.
+        """
+        name = manifest_name(self.manifest.taken_at, self.manifest.run_id)
+        pack_list = "".join(
+            f"{pack} {digest} {size}\n" for pack, (digest, size) in sorted(self.manifest.packs.items())
+        )
+        store.create(f"{name}.refs", pack_list.encode())
+        store.create(name, encrypt_blob(self.data_key, name, self.manifest.to_bytes()))
+
+
+def manifest_name(taken_at: str, run_id: str) -> str:
+    """Return the key of a run's manifest in the store. Names sort by the time of the snapshot."""
+    return f"runs/{taken_at.replace(':', '').replace('-', '')}-{run_id}"
+
+
+def take_backup(plan: BackupPlan) -> StagedBackup:
+    """Read the database and upload the packs of a run, but do not publish its manifest.
+
+    Raises BackupError, psycopg.Error and what the store raises.
     """
-    sources.check(plan.source)
+    sources.ensure_database_is_supported(plan.source)
     data_key = os.urandom(KEY_BYTES)
-    plan.store.create(f"keys/{plan.run}.json", plan.keys.wrap(plan.run, data_key))
-    writer = PackWriter(plan.store, plan.run, data_key, plan.id_key, plan.step)
+    plan.store.create(f"keys/{plan.run_id}.json", plan.keys.wrap(plan.run_id, data_key))
+    writer = PackWriter(plan.store, plan.run_id, data_key, plan.id_key, plan.raise_if_stopped)
     try:
-        return _taken(plan, writer, data_key)
+        return _take_backup(plan, writer, data_key)
     finally:
         writer.close()
 
 
-def _taken(plan: Plan, writer: PackWriter, data_key: bytes) -> "Taken":
-    with sources.snapshot(plan.source) as snapshot:
-        sources.check_policies(snapshot.connection, plan.source)
-        before = _comparable(plan.previous, snapshot)
-        old = {table.key: table for table in before.tables} if before else {}
-        wanted = [found for found in snapshot.tables if found.key not in plan.source.leave_out]
-        tables = Reading(plan, snapshot, writer, old).tables(wanted)
-        plan.looked(snapshot)
+def _take_backup(plan: BackupPlan, writer: PackWriter, data_key: bytes) -> StagedBackup:
+    with sources.open_snapshot(plan.source) as snapshot:
+        sources.ensure_no_rows_are_hidden(snapshot.connection, plan.source)
+        parent = _select_parent(plan.previous, snapshot)
+        parent_tables = {table.key: table for table in parent.tables} if parent else {}
+        tables_to_read = [table for table in snapshot.tables if table.key not in plan.source.excluded_tables]
+        tables = RangeReader(plan, snapshot, writer, parent_tables).read_tables(tables_to_read)
+        plan.on_tables_read(snapshot)
         schema = schema_of(snapshot.connection)
-        sequences = sources.sequences(snapshot.connection)
+        sequences = sources.read_sequences(snapshot.connection)
     writer.finish()
-    snapshot.durable()
-    packs = {**(before.packs if before else {}), **writer.sent}
+    snapshot.wait_until_durable()
     manifest = Manifest(
-        plan.run,
-        before.run if before else "",
-        snapshot.at,
-        snapshot.cluster,
-        snapshot.xmin,
-        snapshot.xid,
-        snapshot.lsn,
-        schema,
-        tables,
-        sequences,
-        packs,
-        plan.facts,
+        run_id=plan.run_id,
+        parent=parent.run_id if parent else "",
+        taken_at=snapshot.taken_at,
+        cluster=snapshot.cluster,
+        xmin=snapshot.xmin,
+        xid=snapshot.xid,
+        lsn=snapshot.lsn,
+        schema=schema,
+        tables=tables,
+        sequences=sequences,
+        packs={},
+        metadata=plan.metadata,
     )
-    used = manifest.used()
-    manifest.packs = {name: found for name, found in packs.items() if name in used}
-    return Taken(
-        manifest, data_key, shipped=sum(size for _, size in writer.sent.values()), waited=snapshot.waited
+    packs = {**(parent.packs if parent else {}), **writer.packs}
+    used = manifest.used_packs()
+    manifest.packs = {name: pack for name, pack in packs.items() if name in used}
+    return StagedBackup(
+        manifest,
+        data_key,
+        shipped_bytes=sum(size for _, size in writer.packs.values()),
+        lock_wait_seconds=snapshot.lock_wait_seconds,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A run whose packs are stored, and that is none before it is published."""
-
-    manifest: Manifest
-    data_key: bytes
-    shipped: int = 0  # bytes of packs
-    waited: float = 0.0  # seconds for locks
-
-    def publish(self, store: Store) -> None:
-        """Make it valid: first the plain list of its packs, for whoever prunes without a key, then the
-        manifest, last of all.
-        """
-        name = manifest_name(self.manifest.at, self.manifest.run)
-        refs = "".join(
-            f"{pack} {digest} {size}\n" for pack, (digest, size) in sorted(self.manifest.packs.items())
-        )
-        store.create(f"{name}.refs", refs.encode())
-        store.create(name, seal(self.data_key, name, self.manifest.sealed_form()))
-
-
-def manifest_name(at: str, run: str) -> str:
-    return f"runs/{at.replace(':', '').replace('-', '')}-{run}"
-
-
-def _comparable(previous: Manifest | None, snapshot: Snapshot) -> Manifest | None:
-    """The previous run, if (ctid, xmin) of then can be compared with those of now."""
-    if previous is None or previous.cluster != snapshot.cluster or snapshot.xid - previous.xmin >= TOO_OLD:
+def _select_parent(previous: Manifest | None, snapshot: Snapshot) -> Manifest | None:
+    """Return the previous run if its (ctid, xmin) pairs can be compared with those of this snapshot."""
+    if (
+        previous is None
+        or previous.cluster != snapshot.cluster
+        or snapshot.xid - previous.xmin >= MAX_XID_AGE
+    ):
         return None
-    went_back = snapshot.connection.execute(
+    lsn_went_back = snapshot.connection.execute(
         "SELECT %s::pg_lsn < %s::pg_lsn", [snapshot.lsn, previous.lsn]
     ).fetchone()
-    return None if went_back and went_back[0] else previous
+    return None if lsn_went_back and lsn_went_back[0] else previous
 
 
 @dataclass
-class Reading:
-    """One snapshot being read, range by range, on several connections."""
+class RangeReader:
+    """Reads the ranges of one snapshot on several connections."""
 
-    plan: Plan
+    plan: BackupPlan
     snapshot: Snapshot
-    writer: PackWriter | None  # None to look only
-    old: dict[str, Table]
-    results: dict[tuple[str, int], Range] = field(default_factory=dict)
+    writer: PackWriter | None  # None when ranges are only compared, not stored
+    parent_tables: dict[str, Table]
+    results: dict[tuple[str, int], BlockRange] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _done: int = 0
-    _over: threading.Event = field(
-        default_factory=threading.Event
-    )  # all ranges are given out, or a reader failed
+    # Set when all ranges were handed out or a reader failed, so that the other readers end.
+    _finished: threading.Event = field(default_factory=threading.Event)
 
-    def tables(self, wanted: list[TableInfo]) -> list[Table]:
-        """All tables with their ranges in order. Raises what a reader raised first."""
-        sizes = {found.key: _blocks(self.snapshot.connection, found) if found.heap else 1 for found in wanted}
-        ranges = {found.key: -(-sizes[found.key] // BLOCKS) for found in wanted}
-        work = iter([(found, number) for found in wanted for number in range(ranges[found.key])])
-        total = sum(ranges.values())
+    def read_tables(self, tables: list[TableInfo]) -> list[Table]:
+        """Return all tables with their ranges in order. Raises the first error of any reader."""
+        range_counts = {table.key: self._count_ranges(table) for table in tables}
+        queue = iter([(table, number) for table in tables for number in range(range_counts[table.key])])
+        total = sum(range_counts.values())
         with ThreadPoolExecutor(self.plan.workers) as pool:
-            for future in [pool.submit(self._work, work, total, place) for place in range(self.plan.workers)]:
+            for future in [
+                pool.submit(self._run_reader, queue, total, index) for index in range(self.plan.workers)
+            ]:
                 future.result()
         return [
             Table(
-                found.schema,
-                found.name,
-                list(found.columns),
-                found.shape,
-                [self.results[found.key, number] for number in range(ranges[found.key])],
+                table.schema,
+                table.name,
+                list(table.columns),
+                table.shape,
+                [self.results[table.key, number] for number in range(range_counts[table.key])],
             )
-            for found in wanted
+            for table in tables
         ]
 
-    def _work(self, work: Iterator[tuple[TableInfo, int]], total: int, place: int) -> None:
+    def _count_ranges(self, table: TableInfo) -> int:
+        blocks = range_queries.count_blocks(self.snapshot.connection, table) if table.heap else 1
+        return -(-blocks // BLOCKS_PER_RANGE)
+
+    def _run_reader(self, queue: Iterator[tuple[TableInfo, int]], total: int, index: int) -> None:
         try:
-            while place and self.plan.patient and not self._over.wait(REST):
+            # A throttled run uses one reader; the others start when the throttling ends.
+            while index and self.plan.is_throttled and not self._finished.wait(SLEEP_STEP_SECONDS):
                 pass
-            self._read(work, total)
-        except psycopg.errors.LockNotAvailable:  # somebody waits for a table, and we stand before them
-            self._over.set()
-            raise Stopped("A change of the tables had to go first. The last good run stays.") from None
+            self._read_ranges(queue, total)
+        except psycopg.errors.LockNotAvailable:
+            # Another session waits for an exclusive lock on a table, and this reader would queue behind it.
+            self._finished.set()
+            raise Stopped(
+                "A change of the tables needed the lock first. The last good backup is unchanged."
+            ) from None
         except BaseException:
-            self._over.set()  # the others need not go on
+            self._finished.set()
             raise
 
-    def _read(self, work: Iterator[tuple[TableInfo, int]], total: int) -> None:
-        if self._over.is_set():
+    def _read_ranges(self, queue: Iterator[tuple[TableInfo, int]], total: int) -> None:
+        if self._finished.is_set():
             return
-        with self.snapshot.reader() as connection:
-            while not self._over.is_set():
+        with self.snapshot.open_reader() as connection:
+            while not self._finished.is_set():
                 with self._lock:
-                    item = next(work, None)
+                    item = next(queue, None)
                 if item is None:
-                    self._over.set()
+                    self._finished.set()
                     return
-                self.plan.rest()
-                found, number = item
-                table = self.old.get(found.key)
-                same = (
-                    table is not None
-                    and table.shape == found.shape
-                    and found.heap
-                    and number < len(table.ranges)
-                )
-                self.results[found.key, number] = self._range(
-                    connection, found, number, table.ranges[number] if table and same else None
-                )
+                self.plan.throttle()
+                table, number = item
+                parent_range = self._find_parent_range(table, number)
+                self.results[table.key, number] = self._read_range(connection, table, number, parent_range)
                 with self._lock:
                     self._done += 1
-                    self.plan.told(self._done, total)
+                    self.plan.on_progress(self._done, total)
 
-    def mark(self, connection: Connection, found: TableInfo, number: int) -> tuple[int, int]:
-        return _mark(connection, found, _within(found, number))
+    def _find_parent_range(self, table: TableInfo, number: int) -> BlockRange | None:
+        """Return the range as the parent stored it, or None when its row versions cannot be compared."""
+        stored = self.parent_tables.get(table.key)
+        if stored is None or stored.shape != table.shape or not table.heap or number >= len(stored.ranges):
+            return None
+        return stored.ranges[number]
 
-    def rows(self, connection: Connection, found: TableInfo, number: int) -> Iterator[bytes]:
-        """All rows of a range, as they would be stored."""
-        return self._rows(connection, found, _within(found, number))
+    def fetch_fingerprint(self, connection: Connection, table: TableInfo, number: int) -> tuple[int, int]:
+        """Return the row count and the version hash of a range."""
+        condition = range_queries.range_condition(table, number)
+        return range_queries.fetch_fingerprint(connection, table, condition)
 
-    def _put(self, blocks: Iterable[bytes]) -> Chunk:
-        assert self.writer is not None
-        return self.writer.put(blocks)
+    def copy_range(self, connection: Connection, table: TableInfo, number: int) -> Iterator[bytes]:
+        """Yield all rows of a range as COPY text, in the same form in which they are stored."""
+        return self._copy_rows(connection, table, range_queries.range_condition(table, number))
 
-    def _range(self, connection: Connection, found: TableInfo, number: int, known: Range | None) -> Range:
-        within = _within(found, number)
-        sums = self.plan.sums
-        if known is None:
-            mark, ids, total = _look(connection, found, within, sums=sums)
-        else:
-            mark = _mark(connection, found, within)
-            if known.mark == mark:
-                if known.total is None and sums:
-                    known.total = _total(connection, found, within)
-                return known
-            newer = self._newer()
-            ids, shipped, total = _look_again(connection, found, within, newer, sums=sums)
-            if mark[0] and len(known.parts) < LONGEST and len(shipped) <= LARGEST * ID * known.mark[0]:
-                part = self._part(connection, found, sql.SQL("{} AND {}").format(within, newer), shipped)
-                return Range(mark, [*known.parts, part], self._put([shuffled(ids)]), total)
-        return Range(mark, [self._part(connection, found, within, ids)] if mark[0] else [], None, total)
+    def _read_range(
+        self, connection: Connection, table: TableInfo, number: int, parent_range: BlockRange | None
+    ) -> BlockRange:
+        condition = range_queries.range_condition(table, number)
+        if parent_range is not None:
+            return self._read_increment(connection, table, condition, parent_range)
+        fingerprint, ctids, hash_sum = range_queries.fetch_range_state(
+            connection, table, condition, hash_rows=self.plan.hash_rows
+        )
+        return self._store_full_range(
+            connection, table, condition, fingerprint=fingerprint, ctids=ctids, hash_sum=hash_sum
+        )
 
-    def _newer(self) -> sql.Composable:
-        """The condition for versions that the last run could not have seen."""
+    def _read_increment(
+        self, connection: Connection, table: TableInfo, condition: sql.Composable, parent_range: BlockRange
+    ) -> BlockRange:
+        """Store what changed in a range: a delta, or the full range when a delta would be too large."""
+        fingerprint = range_queries.fetch_fingerprint(connection, table, condition)
+        if parent_range.fingerprint == fingerprint:
+            if parent_range.hash_sum is None and self.plan.hash_rows:
+                parent_range.hash_sum = range_queries.fetch_hash_sum(connection, table, condition)
+            return parent_range
+        is_new = self._is_new_condition()
+        ctids, new_ctids, hash_sum = range_queries.fetch_changed_ctids(
+            connection, table, condition, is_new, hash_rows=self.plan.hash_rows
+        )
+        max_delta_bytes = MAX_DELTA_SHARE * CTID_BYTES * parent_range.row_count
+        chain_may_grow = len(parent_range.parts) < MAX_PARTS_PER_RANGE
+        if fingerprint[0] and chain_may_grow and len(new_ctids) <= max_delta_bytes:
+            delta_condition = sql.SQL("{} AND {}").format(condition, is_new)
+            delta = self._store_part(connection, table, delta_condition, new_ctids)
+            live_ctids = self._write_chunk([shuffle_ctids(ctids)])
+            return BlockRange(fingerprint, [*parent_range.parts, delta], live_ctids, hash_sum)
+        return self._store_full_range(
+            connection, table, condition, fingerprint=fingerprint, ctids=ctids, hash_sum=hash_sum
+        )
+
+    def _is_new_condition(self) -> sql.Composable:
+        """Return the condition for row versions that the previous run cannot have seen."""
         assert self.plan.previous is not None
-        xmin = sql.Literal(str(self.plan.bound(self.plan.previous.xmin) % (1 << 32)))
+        xmin = sql.Literal(str(self.plan.adjust_xmin(self.plan.previous.xmin) % (1 << 32)))
         return sql.SQL("age(xmin) <= (SELECT age({}::xid))").format(xmin)
 
-    def _part(self, connection: Connection, found: TableInfo, condition: sql.Composable, ids: bytes) -> Part:
-        """Rows and their ctids: two statements of one snapshot, which read in the same order."""
-        return Part(
-            self._put(self._rows(connection, found, condition)), self._put([shuffled(ids)]), len(ids) // ID
-        )
+    def _store_full_range(
+        self,
+        connection: Connection,
+        table: TableInfo,
+        condition: sql.Composable,
+        *,
+        fingerprint: tuple[int, int],
+        ctids: bytes,
+        hash_sum: int | None,
+    ) -> BlockRange:
+        row_count, _ = fingerprint
+        parts = [self._store_part(connection, table, condition, ctids)] if row_count else []
+        return BlockRange(fingerprint, parts, None, hash_sum)
 
-    def _rows(self, connection: Connection, found: TableInfo, condition: sql.Composable) -> Iterator[bytes]:
-        columns = sql.SQL(", ").join(map(sql.Identifier, found.columns))
+    def _store_part(
+        self, connection: Connection, table: TableInfo, condition: sql.Composable, ctids: bytes
+    ) -> Part:
+        """Store rows and their ctids.
+
+        They come from two statements of the same snapshot, which read the rows in the same order.
+        """
+        rows = self._write_chunk(self._copy_rows(connection, table, condition))
+        return Part(rows, self._write_chunk([shuffle_ctids(ctids)]), len(ctids) // CTID_BYTES)
+
+    def _write_chunk(self, blocks: Iterable[bytes]) -> Chunk:
+        assert self.writer is not None
+        return self.writer.write_chunk(blocks)
+
+    def _copy_rows(
+        self, connection: Connection, table: TableInfo, condition: sql.Composable
+    ) -> Iterator[bytes]:
+        columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
         statement = sql.SQL("COPY (SELECT {} FROM ONLY {} WHERE {}) TO STDOUT").format(
-            columns, found.ref, condition
+            columns, table.ref, condition
         )
-        for block in copied(connection, statement):
-            self.plan.rest()
-            self.plan.read += len(block)
+        for block in range_queries.copy_blocks(connection, statement):
+            self.plan.throttle()
+            self.plan.read_bytes += len(block)
             yield block
-
-
-def copied(connection: Connection, statement: sql.Composed) -> Iterator[bytes]:
-    """What COPY gives, in blocks of about BLOCK bytes of whole rows.
-
-    A row is a message, and most rows are short: the loop speaks with libpq itself, which costs a fifth of
-    what psycopg's own does.
-    """
-    rows: list[memoryview] = []
-    size = 0
-    with connection.cursor() as cursor, cursor.copy(statement):
-        server = connection.pgconn
-        socket = connection.fileno()
-        get = server.get_copy_data
-        while (found := get(1))[0] >= 0:
-            if found[0]:
-                rows.append(found[1])
-                size += found[0]
-                if size > BLOCK:
-                    yield b"".join(rows)
-                    rows = []
-                    size = 0
-            else:
-                select([socket], [], [], 60)
-                server.consume_input()
-        while result := server.get_result():
-            if result.status == ExecStatus.FATAL_ERROR:
-                raise error_from_result(result)
-    yield b"".join(rows)
-
-
-def _blocks(connection: Connection, found: TableInfo) -> int:
-    statement = "SELECT pg_relation_size(%s::oid) / current_setting('block_size')::int"
-    row = connection.execute(statement, [found.oid]).fetchone()
-    return int(row[0]) if row else 0
-
-
-def _within(found: TableInfo, number: int) -> sql.Composable:
-    if not found.heap:
-        return sql.SQL("true")
-    first = sql.Literal(f"({number * BLOCKS},0)")
-    last = sql.Literal(f"({(number + 1) * BLOCKS},0)")
-    return sql.SQL("ctid >= {}::tid AND ctid < {}::tid").format(first, last)
-
-
-# Over which versions there are, not what they say: a version never changes. xmin has no number of its own,
-# but what it is away from another has; asked for this way it takes half the time of a hash over both. (Once
-# in two billion transactions all marks move, and every list of ctids is stored again.)
-XMIN = "(SELECT age('3'::xid)::bigint + 3) - age(xmin)"
-MARK = sql.SQL(f"count(*), coalesce(bit_xor(hashtidextended(ctid, {XMIN})), 0)")
-IDS = sql.SQL("string_agg(tidsend(ctid), ''::bytea)")
-
-
-def _ask(connection: Connection, statement: str, **parts: sql.Composable) -> tuple[Any, ...]:
-    row = connection.execute(sql.SQL(statement).format(**parts), binary=True).fetchone()
-    assert row is not None
-    return tuple(row)
-
-
-def _mark(connection: Connection, found: TableInfo, within: sql.Composable) -> tuple[int, int]:
-    count, hashed = _ask(
-        connection,
-        "SELECT {mark} FROM ONLY {table} WHERE {within}",
-        mark=MARK,
-        table=found.ref,
-        within=within,
-    )
-    return int(count), int(hashed)
-
-
-def _total(connection: Connection, found: TableInfo, within: sql.Composable) -> int:
-    """The sum of the hashes of what the rows say."""
-    (total,) = _ask(
-        connection,
-        "SELECT {total} FROM ONLY {table} AS {row} WHERE {within}",
-        total=TOTAL,
-        table=found.ref,
-        row=ROW,
-        within=within,
-    )
-    return int(total)
-
-
-def _look(
-    connection: Connection, found: TableInfo, within: sql.Composable, *, sums: bool
-) -> tuple[tuple[int, int], bytes, int | None]:
-    """Mark, ctids (ID bytes each), and where it is wanted the sum of the hashes of what the rows say, in one
-    pass.
-    """
-    count, hashed, ids, total = _ask(
-        connection,
-        "SELECT {mark}, {ids}, {total} FROM ONLY {table} AS {row} WHERE {within}",
-        mark=MARK,
-        ids=IDS,
-        total=TOTAL if sums else sql.NULL,
-        table=found.ref,
-        row=ROW,
-        within=within,
-    )
-    return (int(count), int(hashed)), bytes(ids or b""), int(total) if sums else None
-
-
-def _look_again(
-    connection: Connection, found: TableInfo, within: sql.Composable, newer: sql.Composable, *, sums: bool
-) -> tuple[bytes, bytes, int | None]:
-    """Ctids of all, of those that are newer, and the sum as above, in one pass."""
-    ids, shipped, total = _ask(
-        connection,
-        "SELECT {ids}, {ids} FILTER (WHERE {newer}), {total} FROM ONLY {table} AS {row} WHERE {within}",
-        ids=IDS,
-        newer=newer,
-        total=TOTAL if sums else sql.NULL,
-        table=found.ref,
-        row=ROW,
-        within=within,
-    )
-    return bytes(ids or b""), bytes(shipped or b""), int(total) if sums else None

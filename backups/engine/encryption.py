@@ -1,10 +1,11 @@
-"""Encryption of packs and manifests, and the keys to it.
+"""Encryption of packs and manifests, and wrapping of their data keys.
 
-A blob is cut into segments of 1 MiB, each AES-256-GCM (NIST SP 800-38D). Its nonce is a random prefix, the
-segment's number and whether it is the last; the additional data names format, run and blob. So a segment that
-is changed, swapped, repeated, cut off or taken from elsewhere does not open. Each run has a data key of its
-own, wrapped by a master key, or to X25519 recipients (RFC 7748; HKDF-SHA-256, RFC 5869), or both: with
-recipients only, whoever has the server cannot read what it wrote.
+A blob is cut into segments of 1 MiB. Each is encrypted with AES-256-GCM (NIST SP 800-38D). The nonce is a
+random prefix, the segment number and a flag for the last segment; the additional data is the blob's name in
+the store. A segment that is changed, moved, repeated, truncated or taken from another blob does not decrypt.
+
+Each run has its own data key. It is wrapped by a master key, or for X25519 recipients (RFC 7748;
+HKDF-SHA-256, RFC 5869), or both. With recipients only, a server cannot read the backups that it wrote.
 """
 
 import base64
@@ -25,18 +26,21 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from backups.engine.errors import Damaged, KeyMissing
 
 MAGIC = b"GYSB1"
-SEGMENT = 1 << 20
-TAG = 16
-PREFIX = 7
-HEADER = len(MAGIC) + PREFIX
+SEGMENT_BYTES = 1 << 20
+TAG_BYTES = 16
+NONCE_PREFIX_BYTES = 7
+HEADER_BYTES = len(MAGIC) + NONCE_PREFIX_BYTES
 KEY_BYTES = 32
 
 
 class Blob(Protocol):
-    """Something sealed, of which pieces can be taken: bytes, or a file that reads like them."""
+    """An encrypted blob that can be sliced: bytes, or a file with the same interface."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, place: slice, /) -> bytes: ...
+    def __getitem__(self, position: slice, /) -> bytes: ...
+
+
+# --- blobs ---
 
 
 def _nonce(prefix: bytes, number: int, last: bool) -> bytes:
@@ -44,197 +48,204 @@ def _nonce(prefix: bytes, number: int, last: bool) -> bytes:
 
 
 @dataclass(slots=True)
-class Sealer:
-    """Seals one blob while it grows. `name` is its place in the store."""
+class BlobEncryptor:
+    """Encrypts one blob piece by piece. `name` is the blob's key in the store."""
 
     key: bytes
     name: str
-    prefix: bytes = field(default_factory=lambda: os.urandom(PREFIX))
+    nonce_prefix: bytes = field(default_factory=lambda: os.urandom(NONCE_PREFIX_BYTES))
     _pending: bytearray = field(default_factory=bytearray)
-    _number: int = 0
+    _segment_number: int = 0
 
     def header(self) -> bytes:
-        return MAGIC + self.prefix
+        """Return the unencrypted start of the blob."""
+        return MAGIC + self.nonce_prefix
 
-    def add(self, plain: bytes) -> bytes:
-        """The segments that are full with this; the last one waits, since it may be the last."""
-        self._pending += plain
-        sealed = bytearray()
-        while len(self._pending) > SEGMENT:
-            sealed += self._seal(bytes(self._pending[:SEGMENT]), last=False)
-            del self._pending[:SEGMENT]
-        return bytes(sealed)
+    def update(self, plaintext: bytes) -> bytes:
+        """Return the segments that are complete now.
 
-    def finish(self) -> bytes:
-        return self._seal(bytes(self._pending), last=True)
+        A full segment is held back until more data follows, because it may be the last one.
+        """
+        self._pending += plaintext
+        encrypted = bytearray()
+        while len(self._pending) > SEGMENT_BYTES:
+            encrypted += self._encrypt_segment(bytes(self._pending[:SEGMENT_BYTES]), last=False)
+            del self._pending[:SEGMENT_BYTES]
+        return bytes(encrypted)
 
-    def _seal(self, plain: bytes, *, last: bool) -> bytes:
-        sealed = AESGCM(self.key).encrypt(_nonce(self.prefix, self._number, last), plain, self.name.encode())
-        self._number += 1
-        return sealed
+    def finalize(self) -> bytes:
+        """Return the last segment."""
+        return self._encrypt_segment(bytes(self._pending), last=True)
 
-
-def seal(key: bytes, name: str, plain: bytes) -> bytes:
-    """A whole blob."""
-    sealer = Sealer(key, name)
-    return sealer.header() + sealer.add(plain) + sealer.finish()
+    def _encrypt_segment(self, plaintext: bytes, *, last: bool) -> bytes:
+        nonce = _nonce(self.nonce_prefix, self._segment_number, last)
+        self._segment_number += 1
+        return AESGCM(self.key).encrypt(nonce, plaintext, self.name.encode())
 
 
-def open_part(key: bytes, name: str, blob: Blob, offset: int, length: int) -> bytes:
-    """`length` bytes of what was sealed, from `offset`.
+def encrypt_blob(key: bytes, name: str, plaintext: bytes) -> bytes:
+    """Return a complete encrypted blob. `name` is its key in the store."""
+    encryptor = BlobEncryptor(key, name)
+    return encryptor.header() + encryptor.update(plaintext) + encryptor.finalize()
 
-    Only the segments that have them are opened. Raises Damaged.
-    """
-    _check_magic(name, blob)
-    prefix = blob[len(MAGIC) : HEADER]
-    last = (len(blob) - HEADER - 1) // (SEGMENT + TAG)
-    first = offset // SEGMENT
-    final = max(offset, offset + length - 1) // SEGMENT
-    plain = bytearray()
-    for number in range(first, final + 1):
-        start = HEADER + number * (SEGMENT + TAG)
-        sealed = blob[start : start + SEGMENT + TAG]
+
+def decrypt_slice(key: bytes, name: str, blob: Blob, offset: int, length: int) -> bytes:
+    """Return `length` bytes of plaintext from `offset`. Decrypts only the segments needed. Raises Damaged."""
+    _ensure_magic(name, blob)
+    nonce_prefix = blob[len(MAGIC) : HEADER_BYTES]
+    blob_last = (len(blob) - HEADER_BYTES - 1) // (SEGMENT_BYTES + TAG_BYTES)
+    first = offset // SEGMENT_BYTES
+    last = max(offset, offset + length - 1) // SEGMENT_BYTES
+    plaintext = bytearray()
+    for number in range(first, last + 1):
+        start = HEADER_BYTES + number * (SEGMENT_BYTES + TAG_BYTES)
+        segment = blob[start : start + SEGMENT_BYTES + TAG_BYTES]
+        nonce = _nonce(nonce_prefix, number, number == blob_last)
         try:
-            plain += AESGCM(key).decrypt(_nonce(prefix, number, number == last), sealed, name.encode())
+            plaintext += AESGCM(key).decrypt(nonce, segment, name.encode())
         except (InvalidTag, ValueError):
-            raise Damaged(f"{name} was changed or cut, in segment {number}.") from None
-    found = bytes(plain[offset - first * SEGMENT :][:length])
-    if len(found) != length:
+            raise Damaged(f"{name} was changed or truncated, in segment {number}.") from None
+    result = bytes(plaintext[offset - first * SEGMENT_BYTES :][:length])
+    if len(result) != length:
         raise Damaged(f"{name} ends too early.")
-    return found
+    return result
 
 
-def unseal(key: bytes, name: str, blob: Blob) -> bytes:
-    """All of what was sealed. Raises Damaged."""
-    _check_magic(name, blob)
-    segments = -(-(len(blob) - HEADER) // (SEGMENT + TAG))
-    size = len(blob) - HEADER - segments * TAG
+def decrypt_blob(key: bytes, name: str, blob: Blob) -> bytes:
+    """Return the whole plaintext. Raises Damaged."""
+    _ensure_magic(name, blob)
+    segments = -(-(len(blob) - HEADER_BYTES) // (SEGMENT_BYTES + TAG_BYTES))
+    size = len(blob) - HEADER_BYTES - segments * TAG_BYTES
     if segments < 1 or size < 0:
         raise Damaged(f"{name} ends too early.")
-    return open_part(key, name, blob, 0, size) if size else _empty(key, name, blob)
+    return decrypt_slice(key, name, blob, 0, size) if size else _decrypt_empty_blob(key, name, blob)
 
 
-def _check_magic(name: str, blob: Blob) -> None:
+def _ensure_magic(name: str, blob: Blob) -> None:
     if blob[: len(MAGIC)] != MAGIC:
-        raise Damaged(f"{name} is not a backup of ours, or its beginning is gone.")
+        raise Damaged(f"{name} is not a backup of Getyousite, or its beginning is missing.")
 
 
-def _empty(key: bytes, name: str, blob: Blob) -> bytes:
+def _decrypt_empty_blob(key: bytes, name: str, blob: Blob) -> bytes:
+    nonce = _nonce(blob[len(MAGIC) : HEADER_BYTES], 0, True)
     try:
-        return AESGCM(key).decrypt(_nonce(blob[len(MAGIC) : HEADER], 0, True), blob[HEADER:], name.encode())
+        return AESGCM(key).decrypt(nonce, blob[HEADER_BYTES:], name.encode())
     except (InvalidTag, ValueError):
-        raise Damaged(f"{name} was changed or cut.") from None
+        raise Damaged(f"{name} was changed or truncated.") from None
 
 
 # --- keys ---
 
 
-def key_id(public: bytes) -> str:
-    """A short name of a key: of a master key by its hash under a name of its own, of a recipient by its
-    public half.
-    """
-    return hashlib.sha256(b"getyousite backup key" + public).hexdigest()[:16]
+def key_id(key: bytes) -> str:
+    """Return a short public id of a master key or of a recipient's public key."""
+    return hashlib.sha256(b"getyousite backup key" + key).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What wraps and opens the data keys of runs.
+    """The keys that wrap and unwrap the data keys of runs.
 
-    The first master key wraps, all open; recipients wrap, identities (their private halves) open.
+    The first master key and all recipients wrap. All master keys and identities (the private keys of
+    recipients) unwrap.
     """
 
     masters: tuple[bytes, ...] = ()
     recipients: tuple[bytes, ...] = ()
     identities: tuple[bytes, ...] = ()
 
-    def wrap(self, run: str, data_key: bytes) -> bytes:
-        """What is stored beside a run, so that any of these keys opens it."""
-        wraps = [_wrap(master, "master", run, data_key) for master in self.masters[:1]]
-        wraps += [_wrap_to(recipient, run, data_key) for recipient in self.recipients]
+    def wrap(self, run_id: str, data_key: bytes) -> bytes:
+        """Return the content of a run's key file. Any of the wrapping keys opens it. Raises KeyMissing."""
+        wraps = [_wrap_with_secret(master, "master", run_id, data_key) for master in self.masters[:1]]
+        wraps += [_wrap_for_recipient(recipient, run_id, data_key) for recipient in self.recipients]
         if not wraps:
             raise KeyMissing("There is neither a master key nor a recipient to encrypt to.")
-        return json.dumps({"format": 1, "run": run, "wraps": wraps}, indent=1).encode()
+        return json.dumps({"format": 1, "run": run_id, "wraps": wraps}, indent=1).encode()
 
-    def ids(self) -> str:
-        """A short name of what wraps: of the first master key and the recipients together."""
-        return hashlib.sha256(" ".join(self._wrapping()).encode()).hexdigest()[:16]
+    def wrapping_id(self) -> str:
+        """Return a short id of the first master key and the recipients together."""
+        return hashlib.sha256(" ".join(self._wrapping_key_ids()).encode()).hexdigest()[:16]
 
-    def _wrapping(self) -> list[str]:
+    def _wrapping_key_ids(self) -> list[str]:
         return [*(key_id(key) for key in self.masters[:1]), *(key_id(key) for key in self.recipients)]
 
-    def wraps(self, stored: bytes) -> bool:
-        """Whether a key file names just these."""
+    def match_key_file(self, stored: bytes) -> bool:
+        """Whether a key file is wrapped by exactly these keys."""
         try:
-            return [str(wrap["key"]) for wrap in json.loads(stored)["wraps"]] == self._wrapping()
+            return [str(wrap["key"]) for wrap in json.loads(stored)["wraps"]] == self._wrapping_key_ids()
         except (ValueError, KeyError, TypeError):
             return False
 
-    def open(self, run: str, stored: bytes) -> bytes:
-        """The data key of a run. Raises KeyMissing, Damaged."""
+    def unwrap(self, run_id: str, stored: bytes) -> bytes:
+        """Return the data key from the content of a key file. Raises KeyMissing, Damaged."""
         try:
             wraps = json.loads(stored)["wraps"]
-            found = [key for wrap in wraps for key in self._tries(run, wrap)]
+            data_keys = [data_key for wrap in wraps for data_key in self._unwrap_candidates(run_id, wrap)]
         except (ValueError, KeyError, TypeError):
-            raise Damaged(f"The key file of run {run} is not what was stored.") from None
-        if not found:
-            wanted = ", ".join(sorted({str(wrap["key"]) for wrap in wraps}))
-            raise KeyMissing(f"No key that was given opens run {run}. It needs one of: {wanted}.")
-        return found[0]
+            raise Damaged(f"The key file of run {run_id} differs from what was stored.") from None
+        if not data_keys:
+            key_ids = ", ".join(sorted({str(wrap["key"]) for wrap in wraps}))
+            raise KeyMissing(f"No key that was given opens run {run_id}. It needs one of: {key_ids}.")
+        return data_keys[0]
 
-    def _tries(self, run: str, wrap: dict[str, Any]) -> Iterator[bytes]:
+    def _unwrap_candidates(self, run_id: str, wrap: dict[str, Any]) -> Iterator[bytes]:
         nonce = base64.b64decode(wrap["nonce"])
-        sealed = base64.b64decode(wrap["sealed"])
-        for secret in self._secrets(wrap):
+        ciphertext = base64.b64decode(wrap["sealed"])
+        for secret in self._wrapping_secrets(wrap):
             try:
-                yield AESGCM(secret).decrypt(nonce, sealed, f"{wrap['kind']} {run}".encode())
+                yield AESGCM(secret).decrypt(nonce, ciphertext, f"{wrap['kind']} {run_id}".encode())
             except InvalidTag:
                 continue
 
-    def _secrets(self, wrap: dict[str, Any]) -> Iterator[bytes]:
+    def _wrapping_secrets(self, wrap: dict[str, Any]) -> Iterator[bytes]:
         if wrap["kind"] == "master":
             yield from self.masters
             return
-        sender = base64.b64decode(wrap["sender"])
+        ephemeral_public = base64.b64decode(wrap["sender"])
         for identity in self.identities:
             private = X25519PrivateKey.from_private_bytes(identity)
             public = private.public_key().public_bytes_raw()
-            yield _shared(private.exchange(X25519PublicKey.from_public_bytes(sender)), sender, public)
+            exchanged = private.exchange(X25519PublicKey.from_public_bytes(ephemeral_public))
+            yield _derive_wrapping_secret(exchanged, ephemeral_public, public)
 
 
-def _wrap(secret: bytes, kind: str, run: str, data_key: bytes, **more: str) -> dict[str, str]:
+def _wrap_with_secret(
+    secret: bytes, kind: str, run_id: str, data_key: bytes, **extra_fields: str
+) -> dict[str, str]:
     nonce = os.urandom(12)
-    sealed = AESGCM(secret).encrypt(nonce, data_key, f"{kind} {run}".encode())
-    named = {"kind": kind, "key": key_id(secret)} if kind == "master" else {"kind": kind}
+    ciphertext = AESGCM(secret).encrypt(nonce, data_key, f"{kind} {run_id}".encode())
+    fields = {"kind": kind, "key": key_id(secret)} if kind == "master" else {"kind": kind}
     return {
-        **named,
-        **more,
+        **fields,
+        **extra_fields,
         "nonce": base64.b64encode(nonce).decode(),
-        "sealed": base64.b64encode(sealed).decode(),
+        "sealed": base64.b64encode(ciphertext).decode(),
     }
 
 
-def _wrap_to(recipient: bytes, run: str, data_key: bytes) -> dict[str, str]:
-    sender = X25519PrivateKey.generate()
-    public = sender.public_key().public_bytes_raw()
-    secret = _shared(sender.exchange(X25519PublicKey.from_public_bytes(recipient)), public, recipient)
-    return _wrap(
-        secret, "x25519", run, data_key, key=key_id(recipient), sender=base64.b64encode(public).decode()
-    )
+def _wrap_for_recipient(recipient: bytes, run_id: str, data_key: bytes) -> dict[str, str]:
+    ephemeral = X25519PrivateKey.generate()
+    ephemeral_public = ephemeral.public_key().public_bytes_raw()
+    exchanged = ephemeral.exchange(X25519PublicKey.from_public_bytes(recipient))
+    secret = _derive_wrapping_secret(exchanged, ephemeral_public, recipient)
+    sender = base64.b64encode(ephemeral_public).decode()
+    return _wrap_with_secret(secret, "x25519", run_id, data_key, key=key_id(recipient), sender=sender)
 
 
-def _shared(exchanged: bytes, sender: bytes, recipient: bytes) -> bytes:
-    return HKDF(hashes.SHA256(), 32, sender + recipient, b"getyousite backup x25519").derive(exchanged)
+def _derive_wrapping_secret(exchanged: bytes, ephemeral_public: bytes, recipient: bytes) -> bytes:
+    salt = ephemeral_public + recipient
+    return HKDF(hashes.SHA256(), 32, salt, b"getyousite backup x25519").derive(exchanged)
 
 
-def new_identity() -> tuple[bytes, bytes]:
-    """A private key to keep away from the server, and the public half that runs are encrypted to."""
+def generate_identity() -> tuple[bytes, bytes]:
+    """Return a new X25519 private key, to be kept off the server, and its public key (the recipient)."""
     private = X25519PrivateKey.generate()
     return private.private_bytes_raw(), private.public_key().public_bytes_raw()
 
 
-def read_keys(texts: Sequence[str]) -> tuple[bytes, ...]:
-    """Keys of 32 bytes in base64. Raises ValueError."""
-    found = tuple(base64.b64decode(text, validate=True) for text in texts)
-    if any(len(key) != KEY_BYTES for key in found):
+def parse_keys(texts: Sequence[str]) -> tuple[bytes, ...]:
+    """Decode keys of 32 bytes in base64. Raises ValueError."""
+    keys = tuple(base64.b64decode(text, validate=True) for text in texts)
+    if any(len(key) != KEY_BYTES for key in keys):
         raise ValueError("A backup key is 32 bytes in base64.")
-    return found
+    return keys

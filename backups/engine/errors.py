@@ -1,25 +1,27 @@
-"""The ways a backup says no. Each message names what is wrong and may be shown to an operator."""
+"""Errors that the engine raises. Each message names the problem and may be shown to an operator."""
 
 
 class BackupError(Exception):
-    """Something stands against it; nothing half done is offered as whole."""
+    """A backup, verification or restore failed. No partial result was published."""
 
 
 class BackupRefused(BackupError):
-    """This database or this target cannot be taken or filled: rights are missing, or it is not what it should
-    be.
+    """The database cannot be backed up, or the target cannot be restored into.
+
+    For example, the role lacks a privilege, the server is too old, or the target is not empty.
     """
 
 
 class Stopped(BackupError):
-    """Somebody asked the run to stop."""
+    """The run was cancelled before it finished."""
 
 
 class Damaged(BackupError):
-    """What is stored is not what was stored: changed, cut, swapped, missing, or sealed with a key that is not
-    here.
+    """A stored object is missing or differs from what was written.
+
+    It was changed, truncated or replaced, or it was encrypted with another key.
     """
 
 
 class KeyMissing(BackupError):
-    """No key that was given opens this run."""
+    """None of the available keys decrypts this run."""

@@ -1,6 +1,7 @@
-"""What a run is: everything that a restore needs to know, and the next run to find what changed.
+"""The manifest of a run: everything a restore needs, and what the next run compares with.
 
-Sealed like a pack, published last.
+It is stored as JSON, compressed with zstd and encrypted like a pack. It is the last object of a run that is
+written. The JSON keys are part of the stored format and must not change.
 """
 
 import json
@@ -13,61 +14,63 @@ from backups.engine.errors import Damaged
 from backups.engine.packs import Chunk
 
 FORMAT = 1
-ID = 6  # bytes of a ctid: block and offset
+CTID_BYTES = 6  # four bytes for the block, two for the position in it
 
 
-def shuffled(ids: bytes) -> bytes:
-    """Ctids with their first bytes first, then their second, and so on: most blocks are full of rows, so
-    little is left of that once it is compressed.
+def shuffle_ctids(ctids: bytes) -> bytes:
+    """Return the ctids column by column: all first bytes, then all second bytes, and so on.
+
+    Most blocks are full of rows, so this order compresses to almost nothing.
     """
-    return b"".join(ids[place::ID] for place in range(ID))
+    return b"".join(ctids[column::CTID_BYTES] for column in range(CTID_BYTES))
 
 
-def unshuffled(packed: bytes) -> list[int]:
-    """Ctids, one by one, as numbers: those of a range are many, and C makes numbers of bytes a hundred times
-    as fast as a loop does.
+def unshuffle_ctids(packed: bytes) -> list[int]:
+    """Return shuffled ctids as integers.
+
+    A range has many ctids, and this conversion in C is a hundred times as fast as a Python loop.
     """
-    count = len(packed) // ID
+    count = len(packed) // CTID_BYTES
     wide = bytearray(8 * count)
-    for place in range(ID):
-        wide[ID - 1 - place :: 8] = packed[place * count : (place + 1) * count]
+    for column in range(CTID_BYTES):
+        wide[CTID_BYTES - 1 - column :: 8] = packed[column * count : (column + 1) * count]
     return memoryview(wide).cast("Q").tolist()
 
 
 @dataclass(slots=True)
 class Part:
-    """Row versions that one run shipped of a range: their rows as COPY text, and in the same order their
-    ctids (`shuffled`).
-    """
+    """The row versions of a range that one run stored: COPY text, and shuffled ctids in the same order."""
 
     rows: Chunk
-    ids: Chunk
+    ctids: Chunk
     count: int
 
 
 @dataclass(slots=True)
-class Range:
-    """1,024 blocks of a table.
+class BlockRange:
+    """1,024 consecutive blocks of a table."""
 
-    `mark` is what its versions looked like; `live` lists the ctids that are there, where older parts have
-    more.
-    """
-
-    mark: tuple[int, int]  # count, and a hash over (ctid, xmin)
+    fingerprint: tuple[int, int]  # row count, and a hash over the (ctid, xmin) of the row versions
     parts: list[Part]
-    live: Chunk | None = None
-    total: int | None = (
-        None  # of the 64-bit hashes of its rows as text, if they were summed since it last changed
-    )
+    # The ctids that exist. It is None when there is only one part, because then all its rows exist.
+    live_ctids: Chunk | None = None
+    # Sum of the 64-bit hashes of the rows as text, or None when they were not hashed since the last change.
+    hash_sum: int | None = None
+
+    @property
+    def row_count(self) -> int:
+        return self.fingerprint[0]
 
 
 @dataclass(slots=True)
 class Table:
+    """A table of a run, with its ranges in order."""
+
     schema: str
     name: str
     columns: list[str]
-    shape: str  # whatever, when it changes, makes (ctid, xmin) say nothing of the content
-    ranges: list[Range] = field(default_factory=list)
+    shape: str  # digest; when it changes, equal (ctid, xmin) pairs no longer mean equal content
+    ranges: list[BlockRange] = field(default_factory=list)
 
     @property
     def key(self) -> str:
@@ -75,104 +78,116 @@ class Table:
 
     @property
     def rows(self) -> int:
-        return sum(one.mark[0] for one in self.ranges)
+        return sum(block_range.row_count for block_range in self.ranges)
 
     @property
-    def sums(self) -> tuple[int, int] | None:
-        """Count of rows and sum of their hashes: what a restored table must have, too.
+    def checksum(self) -> tuple[int, int] | None:
+        """Row count and sum of the row hashes, which a restored table must also have.
 
-        None where not all were summed.
+        None when some range was not hashed.
         """
-        totals = [one.total for one in self.ranges if one.total is not None]
-        return (self.rows, sum(totals)) if len(totals) == len(self.ranges) else None
+        hash_sums = [block_range.hash_sum for block_range in self.ranges if block_range.hash_sum is not None]
+        return (self.rows, sum(hash_sums)) if len(hash_sums) == len(self.ranges) else None
 
 
 @dataclass(slots=True)
 class Manifest:
-    run: str
-    parent: str
-    at: str  # ISO 8601, UTC: when the snapshot was taken
+    """One run."""
+
+    run_id: str
+    parent: str  # id of the run that an increment builds on, or empty
+    taken_at: str  # ISO 8601 in UTC: the time of the snapshot
     cluster: dict[str, Any]
-    xmin: int  # of the snapshot, 64 bits: older transactions were over
+    xmin: int  # of the snapshot, 64 bits: all older transactions had ended
     xid: int
     lsn: str
     schema: dict[str, Any]
     tables: list[Table]
     sequences: list[list[Any]]
-    packs: dict[str, tuple[str, int]]  # of this run and of all that it builds on
-    facts: dict[str, Any] = field(
-        default_factory=dict
-    )  # of whoever takes it, such as the version of the application
+    packs: dict[str, tuple[str, int]]  # SHA-256 and size of each pack of this run and the runs it builds on
+    metadata: dict[str, Any] = field(default_factory=dict)  # from the caller, such as the application version
 
-    def sealed_form(self) -> bytes:
-        text = json.dumps(_plain(self), separators=(",", ":"), ensure_ascii=False).encode()
+    def to_bytes(self) -> bytes:
+        """Return the stored form before encryption."""
+        text = json.dumps(self._to_json(), separators=(",", ":"), ensure_ascii=False).encode()
         return zstandard.ZstdCompressor(level=6).compress(text)
 
     @staticmethod
-    def read(packed: bytes) -> "Manifest":
-        """Raises Damaged."""
+    def from_bytes(packed: bytes) -> "Manifest":
+        """Parse the stored form. Raises Damaged."""
         try:
-            found = json.loads(zstandard.ZstdDecompressor().decompress(packed))
-            if found["format"] != FORMAT:
-                raise Damaged(f"This manifest has format {found['format']}; this program reads {FORMAT}.")
-            tables = [_table(one) for one in found.pop("tables")]
-            packs = {name: (str(digest), int(size)) for name, (digest, size) in found.pop("packs").items()}
-            del found["format"]
-            return Manifest(tables=tables, packs=packs, **found)
-        except (zstandard.ZstdError, ValueError, KeyError, TypeError, IndexError) as error:
+            data = json.loads(zstandard.ZstdDecompressor().decompress(packed))
+            if data["format"] != FORMAT:
+                raise Damaged(f"This manifest has format {data['format']}; this program reads {FORMAT}.")
+            return Manifest(
+                run_id=data["run"],
+                parent=data["parent"],
+                taken_at=data["at"],
+                cluster=data["cluster"],
+                xmin=data["xmin"],
+                xid=data["xid"],
+                lsn=data["lsn"],
+                schema=data["schema"],
+                tables=[_parse_table(table) for table in data["tables"]],
+                sequences=data["sequences"],
+                packs={name: (str(digest), int(size)) for name, (digest, size) in data["packs"].items()},
+                metadata=data.get("facts", {}),
+            )
+        except (zstandard.ZstdError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise Damaged(f"A manifest cannot be read: {type(error).__name__}.") from None
+
+    def _to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "run": self.run_id,
+            "parent": self.parent,
+            "at": self.taken_at,
+            "cluster": self.cluster,
+            "xmin": self.xmin,
+            "xid": self.xid,
+            "lsn": self.lsn,
+            "schema": self.schema,
+            "sequences": self.sequences,
+            "packs": self.packs,
+            "facts": self.metadata,
+            "tables": [_table_to_json(table) for table in self.tables],
+        }
 
     @property
     def provable(self) -> bool:
-        """Whether a restore can be compared by content, and not by counts alone."""
-        return all(table.sums is not None for table in self.tables)
+        """Whether a restore can be compared by content, and not only by row counts."""
+        return all(table.checksum is not None for table in self.tables)
 
-    def used(self) -> set[str]:
-        """The packs that a restore of this run reads."""
-        chunks = [
-            chunk
-            for table in self.tables
-            for one in table.ranges
-            for chunk in [
-                *(c for part in one.parts for c in (part.rows, part.ids)),
-                *([one.live] if one.live else []),
-            ]
-        ]
-        return {piece[0] for chunk in chunks for piece in chunk.pieces}
+    def used_packs(self) -> set[str]:
+        """Return the names of the packs that a restore of this run reads."""
+        chunks: list[Chunk] = []
+        for table in self.tables:
+            for block_range in table.ranges:
+                chunks += [chunk for part in block_range.parts for chunk in (part.rows, part.ctids)]
+                chunks += [block_range.live_ctids] if block_range.live_ctids else []
+        return {pack for chunk in chunks for pack, _, _ in chunk.pieces}
 
 
-def _plain(manifest: Manifest) -> dict[str, Any]:
-    plain = {name: getattr(manifest, name) for name in Manifest.__slots__ if name != "tables"}
-    tables = [
-        [
-            table.schema,
-            table.name,
-            table.columns,
-            table.shape,
-            [
-                [
-                    one.mark,
-                    [[part.rows.packed(), part.ids.packed(), part.count] for part in one.parts],
-                    one.live and one.live.packed(),
-                    one.total,
-                ]
-                for one in table.ranges
-            ],
-        ]
-        for table in manifest.tables
-    ]
-    return {"format": FORMAT, **plain, "tables": tables}
+def _table_to_json(table: Table) -> list[Any]:
+    return [table.schema, table.name, table.columns, table.shape, list(map(_range_to_json, table.ranges))]
 
 
-def _table(found: list[Any]) -> Table:
-    schema, name, columns, shape, ranges = found
-    read = [
-        Range(
-            (int(mark[0]), int(mark[1])),
-            [Part(Chunk.read(rows), Chunk.read(ids), int(count)) for rows, ids, count in parts],
-            Chunk.read(live) if live else None,
-            None if total is None else int(total),
-        )
-        for mark, parts, live, total in ranges
-    ]
-    return Table(schema, name, columns, shape, read)
+def _range_to_json(block_range: BlockRange) -> list[Any]:
+    parts = [[part.rows.to_json(), part.ctids.to_json(), part.count] for part in block_range.parts]
+    live_ctids = block_range.live_ctids and block_range.live_ctids.to_json()
+    return [block_range.fingerprint, parts, live_ctids, block_range.hash_sum]
+
+
+def _parse_table(data: list[Any]) -> Table:
+    schema, name, columns, shape, ranges = data
+    return Table(schema, name, columns, shape, list(map(_parse_range, ranges)))
+
+
+def _parse_range(data: list[Any]) -> BlockRange:
+    (row_count, version_hash), parts, live_ctids, hash_sum = data
+    return BlockRange(
+        (int(row_count), int(version_hash)),
+        [Part(Chunk.from_json(rows), Chunk.from_json(ctids), int(count)) for rows, ctids, count in parts],
+        Chunk.from_json(live_ctids) if live_ctids else None,
+        None if hash_sum is None else int(hash_sum),
+    )

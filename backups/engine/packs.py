@@ -1,6 +1,6 @@
 """Packs: objects of up to 64 MiB that hold the chunks of a run one after the other.
 
-Never overwritten, and read a piece at a time.
+A pack is written once, never overwritten, and can be read in pieces.
 """
 
 import hashlib
@@ -17,16 +17,19 @@ from typing import Any, Protocol
 
 import zstandard
 
-from backups.engine.encryption import Sealer, open_part
+from backups.engine.encryption import BlobEncryptor, decrypt_slice
 from backups.engine.errors import Damaged
 
-PACK = 64 << 20
-FED = 1 << 16  # bytes that are decompressed at once: what repeats itself becomes a thousand times as long
-LEVEL = 1  # of zstd: faster than any network, and as small as gzip
+PACK_BYTES = 64 << 20
+MAX_PENDING_BYTES = PACK_BYTES // 8  # compressed data of one chunk that is held before it is written
+DECRYPT_SLICE_BYTES = 4 << 20
+# Decompressed in pieces of this size, because repetitive data grows up to a thousandfold.
+DECOMPRESS_INPUT_BYTES = 1 << 16
+ZSTD_LEVEL = 1  # faster than any network, and as small as gzip
 
 
 class Store(Protocol):
-    """Where packs and manifests go; `core.storage.object_store` has a folder and S3."""
+    """The object store for packs and manifests. `core.storage.object_store` has a folder and S3."""
 
     def create(self, key: str, body: bytes | bytearray) -> None: ...
     def read(self, key: str) -> bytes | None: ...
@@ -36,134 +39,137 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Something that was stored: its id (HMAC-SHA-256 of what it says), its size, and its pieces: pack,
-    offset and length within it.
+    """Stored data: its id (HMAC-SHA-256 of the content), its uncompressed size in bytes, and its pieces.
+
+    A piece is (pack, offset, length) within the decrypted pack.
     """
 
     id: str
     size: int
     pieces: tuple[tuple[str, int, int], ...]
 
-    def packed(self) -> list[Any]:
+    def to_json(self) -> list[Any]:
         return [self.id, self.size, [list(piece) for piece in self.pieces]]
 
     @staticmethod
-    def read(found: list[Any]) -> "Chunk":
-        pieces = tuple((str(pack), int(offset), int(length)) for pack, offset, length in found[2])
-        return Chunk(str(found[0]), int(found[1]), pieces)
+    def from_json(data: list[Any]) -> "Chunk":
+        pieces = tuple((str(pack), int(offset), int(length)) for pack, offset, length in data[2])
+        return Chunk(str(data[0]), int(data[1]), pieces)
 
 
 @dataclass
 class PackWriter:
-    """Takes chunks of a run, from several threads.
+    """Writes the chunks of a run. Several threads may use it.
 
-    A full pack is sent by a thread of its own while the next one fills, so at most two are in memory. `step`
-    raises when the run is to stop; `sent` has the SHA-256 and size of each pack.
+    A background thread uploads a full pack while the next one fills, so at most two packs are in memory.
+    `raise_if_stopped` raises when the run is cancelled.
     """
 
     store: Store
-    run: str
+    run_id: str
     key: bytes
     id_key: bytes
-    step: Callable[[], None] = lambda: None
-    sent: dict[str, tuple[str, int]] = field(default_factory=dict)
+    raise_if_stopped: Callable[[], None] = lambda: None
+    packs: dict[str, tuple[str, int]] = field(default_factory=dict)  # SHA-256 and size of uploaded packs
     _pack: bytearray = field(default_factory=bytearray)
     _filled: int = 0
-    _opened: int = 0
-    _sealer: Sealer | None = None
+    _pack_number: int = 0
+    _encryptor: BlobEncryptor | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _sender: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
-    _sending: "Future[None] | None" = None
+    _executor: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _upload: "Future[None] | None" = None
 
-    def put(self, blocks: Iterable[bytes]) -> Chunk:
-        """Compress and store what these say together.
+    def write_chunk(self, blocks: Iterable[bytes]) -> Chunk:
+        """Compress and store the blocks as one chunk. Raises what the store and `raise_if_stopped` raise.
 
-        A chunk's pieces follow each other, so one thread writes at a time what another compressed.
+        Compression runs in the calling thread. Only one thread at a time appends to the pack, so the pieces
+        that are written together are contiguous.
         """
         digest = hmac.new(self.id_key, digestmod=hashlib.sha256)
         size = 0
-        compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
+        compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj()
         pieces: list[tuple[str, int, int]] = []
         pending: list[bytes] = []
-        waiting = 0
+        pending_bytes = 0
         for block in blocks:
             digest.update(block)
             size += len(block)
             pending.append(compressor.compress(block))
-            waiting += len(pending[-1])
-            if waiting > PACK // 8:  # a range with large values must not fill the memory
-                pieces += self._write(b"".join(pending))
+            pending_bytes += len(pending[-1])
+            if pending_bytes > MAX_PENDING_BYTES:  # a range with large values must not fill the memory
+                pieces += self._append(b"".join(pending))
                 pending = []
-                waiting = 0
+                pending_bytes = 0
         pending.append(compressor.flush())
-        pieces += self._write(b"".join(pending))
+        pieces += self._append(b"".join(pending))
         return Chunk(digest.hexdigest(), size, tuple(pieces))
 
-    def _write(self, packed: bytes) -> list[tuple[str, int, int]]:
+    def _append(self, data: bytes) -> list[tuple[str, int, int]]:
         pieces = []
         with self._lock:
-            while packed:
-                if self._sealer is None:
-                    self._open()
-                assert self._sealer is not None
-                part = packed[: PACK - self._filled]
-                pieces.append((self._name, self._filled, len(part)))
-                self._pack += self._sealer.add(part)
+            while data:
+                if self._encryptor is None:
+                    self._open_pack()
+                assert self._encryptor is not None
+                part = data[: PACK_BYTES - self._filled]
+                pieces.append((self._pack_name, self._filled, len(part)))
+                self._pack += self._encryptor.update(part)
                 self._filled += len(part)
-                packed = packed[len(part) :]
-                if self._filled == PACK:
-                    self._send()
+                data = data[len(part) :]
+                if self._filled == PACK_BYTES:
+                    self._close_pack()
         return pieces
 
     @property
-    def _name(self) -> str:
-        return f"packs/{self.run}/{self._opened:06d}"
+    def _pack_name(self) -> str:
+        return f"packs/{self.run_id}/{self._pack_number:06d}"
 
-    def _open(self) -> None:
-        self._opened += 1
-        self._sealer = Sealer(self.key, self._name)
+    def _open_pack(self) -> None:
+        self._pack_number += 1
+        self._encryptor = BlobEncryptor(self.key, self._pack_name)
         self._filled = 0
-        self._pack = bytearray(self._sealer.header())
+        self._pack = bytearray(self._encryptor.header())
 
-    def _send(self) -> None:
-        assert self._sealer is not None
-        self._pack += self._sealer.finish()
-        self._wait()
-        self._sending = self._sender.submit(self._create, self._name, self._pack)
-        self._sealer = None
+    def _close_pack(self) -> None:
+        assert self._encryptor is not None
+        self._pack += self._encryptor.finalize()
+        self._wait_for_upload()
+        self._upload = self._executor.submit(self._upload_pack, self._pack_name, self._pack)
+        self._encryptor = None
         self._pack = bytearray()
 
-    def _create(self, name: str, pack: bytearray) -> None:
+    def _upload_pack(self, name: str, pack: bytearray) -> None:
         self.store.create(name, pack)
-        self.sent[name] = (hashlib.sha256(pack).hexdigest(), len(pack))
+        self.packs[name] = (hashlib.sha256(pack).hexdigest(), len(pack))
 
-    def _wait(self) -> None:
-        """Until the pack before is stored. Raises what the store raised, what `step` raises."""
-        while sending := self._sending:
-            self.step()
+    def _wait_for_upload(self) -> None:
+        """Wait until the previous pack is stored. Raises what the store and `raise_if_stopped` raise."""
+        while upload := self._upload:
+            self.raise_if_stopped()
             try:
-                sending.result(timeout=0.5)
-                self._sending = None
+                upload.result(timeout=0.5)
+                self._upload = None
             except TimeoutError:
-                if sending.done():  # it was the store's
+                if upload.done():  # the store raised it
                     raise
 
     def finish(self) -> None:
+        """Upload the last pack and wait for it. Raises what the store and `raise_if_stopped` raise."""
         with self._lock:
-            if self._sealer is not None:
-                self._send()
-            self._wait()
+            if self._encryptor is not None:
+                self._close_pack()
+            self._wait_for_upload()
 
     def close(self) -> None:
-        """Wait for nothing that has not begun."""
-        self._sender.shutdown(wait=False, cancel_futures=True)
+        """Cancel uploads that have not begun, without waiting."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-class Spooled:
-    """A pack in a file without a name, of which pieces are read: in memory it would be too much."""
+class SpooledPack:
+    """A pack in an unnamed temporary file. Slices are read from the file, which saves memory."""
 
     def __init__(self, folder: Path, blob: bytes) -> None:
-        self.file = TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as this
+        self.file = TemporaryFile(dir=folder)  # noqa: SIM115 - closed together with this object
         self.file.write(blob)
         self.file.flush()
         self.size = len(blob)
@@ -174,58 +180,60 @@ class Spooled:
     def __len__(self) -> int:
         return self.size
 
-    def __getitem__(self, place: slice) -> bytes:
-        start, stop, _ = place.indices(self.size)
+    def __getitem__(self, position: slice) -> bytes:
+        start, stop, _ = position.indices(self.size)
         return os.pread(self.file.fileno(), max(0, stop - start), start)
 
 
 @dataclass
 class PackReader:
-    """Gives chunks back.
+    """Reads chunks. Several threads may use it.
 
-    `key_of` knows the data key of a run, `sums` the SHA-256 of packs. Keeps up to `most` bytes of packs, as
-    they are stored, in files that are gone with it; for several threads.
+    `data_key_of` returns the data key of a run id. `digests` holds the SHA-256 of each pack. Up to
+    `max_cached_bytes` of encrypted packs are kept in temporary files in `folder`.
     """
 
     store: Store
-    key_of: Callable[[str], bytes]
-    sums: dict[str, str]
-    most: int = 4 << 30
+    data_key_of: Callable[[str], bytes]
+    digests: dict[str, str]
+    max_cached_bytes: int = 4 << 30
     folder: Path = field(default_factory=lambda: Path(gettempdir()))
-    _packs: OrderedDict[str, Spooled] = field(default_factory=OrderedDict)
+    _packs: OrderedDict[str, SpooledPack] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def blocks(self, chunk: Chunk) -> Iterator[bytes]:
-        """What was stored, a block at a time.
+    def iter_blocks(self, chunk: Chunk) -> Iterator[bytes]:
+        """Yield the content of a chunk, block by block.
 
-        Raises Damaged, KeyMissing; at the latest after the last block, so use nothing before that cannot be
-        undone.
+        Raises Damaged and KeyMissing, in the worst case only after the last block. Callers must be able to
+        undo what they did with earlier blocks.
         """
         decompressor = zstandard.ZstdDecompressor().decompressobj()
         size = 0
         try:
-            for name, offset, length in chunk.pieces:
-                for start in range(0, length, 4 << 20):
-                    part = open_part(
-                        self._key(name), name, self.pack(name), offset + start, min(4 << 20, length - start)
-                    )
-                    for place in range(0, len(part), FED):
-                        block = decompressor.decompress(part[place : place + FED])
-                        size += len(block)
-                        yield block
+            for part in self._decrypted_parts(chunk):
+                for start in range(0, len(part), DECOMPRESS_INPUT_BYTES):
+                    block = decompressor.decompress(part[start : start + DECOMPRESS_INPUT_BYTES])
+                    size += len(block)
+                    yield block
         except zstandard.ZstdError:
             raise Damaged(f"A chunk in {chunk.pieces[0][0]} does not decompress.") from None
         if size != chunk.size:
             raise Damaged(f"A chunk in {chunk.pieces[0][0]} has {size} bytes where {chunk.size} were stored.")
 
-    def whole(self, chunk: Chunk) -> bytes:
-        return b"".join(self.blocks(chunk))
+    def _decrypted_parts(self, chunk: Chunk) -> Iterator[bytes]:
+        for name, offset, length in chunk.pieces:
+            run_id = name.split("/")[1]
+            for start in range(0, length, DECRYPT_SLICE_BYTES):
+                part_length = min(DECRYPT_SLICE_BYTES, length - start)
+                pack = self.fetch_pack(name)
+                yield decrypt_slice(self.data_key_of(run_id), name, pack, offset + start, part_length)
 
-    def _key(self, name: str) -> bytes:
-        return self.key_of(name.split("/")[1])
+    def read_chunk(self, chunk: Chunk) -> bytes:
+        """Return the whole content of a chunk. Raises Damaged, KeyMissing."""
+        return b"".join(self.iter_blocks(chunk))
 
-    def pack(self, name: str) -> Spooled:
-        """A pack, as it was stored. One is fetched at a time. Raises Damaged."""
+    def fetch_pack(self, name: str) -> SpooledPack:
+        """Return an encrypted pack whose SHA-256 is right. Fetches one pack at a time. Raises Damaged."""
         with self._lock:
             if name in self._packs:
                 self._packs.move_to_end(name)
@@ -233,9 +241,9 @@ class PackReader:
             blob = self.store.read(name)
             if blob is None:
                 raise Damaged(f"{name} is missing.")
-            if name not in self.sums or hashlib.sha256(blob).hexdigest() != self.sums[name]:
-                raise Damaged(f"{name} is not what was stored.")
-            while self._packs and sum(map(len, self._packs.values())) + len(blob) > self.most:
+            if name not in self.digests or hashlib.sha256(blob).hexdigest() != self.digests[name]:
+                raise Damaged(f"{name} differs from what was stored.")
+            while self._packs and sum(map(len, self._packs.values())) + len(blob) > self.max_cached_bytes:
                 self._packs.popitem(last=False)
-            self._packs[name] = Spooled(self.folder, blob)
+            self._packs[name] = SpooledPack(self.folder, blob)
             return self._packs[name]

@@ -1,6 +1,7 @@
-"""A run back into an empty database.
+"""Restoring a run into an empty database.
 
-Until the last statement the target says of itself that it is not whole.
+A marker table exists in the target until the restore is complete, so that no process serves a partial
+database. Each finished step is recorded in the transaction that did it, so that a restore can be resumed.
 """
 
 import threading
@@ -8,174 +9,37 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import compress
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from backups.engine.errors import BackupRefused, Damaged
-from backups.engine.manifest import Manifest, Part, Range, Table, unshuffled
+from backups.engine.manifest import BlockRange, Manifest, Table
 from backups.engine.packs import PackReader
 from backups.engine.repository import Repository
-from backups.engine.source import OURS, PINNED, ROW, TOTAL
+from backups.engine.row_extraction import iter_range_rows
+from backups.engine.source import IS_USER_SCHEMA, ROW_ALIAS, ROW_HASH_SUM, SESSION_SETTINGS
 
-MARKER = "backup_restore"  # a table that is there until everything is
-PROVED = "proved"
-MARKER_TABLE = sql.Identifier("public", MARKER)
-STEPS = sql.Identifier("public", "backup_restore_step")
+# Both tables are dropped at the end. Their names and step names are stored in targets that can be resumed.
+MARKER_TABLE_NAME = "backup_restore"
+MARKER_TABLE = sql.Identifier("public", MARKER_TABLE_NAME)
+STEP_TABLE = sql.Identifier("public", "backup_restore_step")
+CONTENT_COMPARED_STEP = "proved"
 
+EXISTING_RELATIONS_QUERY = f"""
+SELECT n.nspname || '.' || c.relname
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE {IS_USER_SCHEMA} AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+ORDER BY 1
+LIMIT 5"""
 
-@dataclass
-class Restoring:
-    """One restore under way. What is done is noted in the target, in the transaction that did it."""
+# Kinds of statements that may run on several connections at once, one group after the other.
+PARALLEL_GROUPS = (("keys", "indexes"), ("foreign keys",))
 
-    reader: PackReader
-    manifest: Manifest
-    dsn: str
-    workers: int
-    told: Callable[[int, int], None]
-    tables: frozenset[str] | None
-    done: set[str] = field(default_factory=set)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _failed: bool = False
-
-    @property
-    def wanted(self) -> list[Table]:
-        return [table for table in self.manifest.tables if self.tables is None or table.key in self.tables]
-
-    def together(self, items: Iterable[Any], act: Callable[[psycopg.Connection[Any], Any], None]) -> None:
-        """Do this with each item on several connections. Raises what went wrong first."""
-        work = iter(list(items))
-
-        def run() -> None:
-            try:
-                with connect(self.dsn) as connection:
-                    while not self._failed and (item := self._next(work)) is not None:
-                        act(connection, item)
-            except BaseException:
-                self._failed = True
-                raise
-
-        with ThreadPoolExecutor(self.workers) as pool:
-            for future in [pool.submit(run) for _ in range(self.workers)]:
-                future.result()
-
-    def _next(self, work: Iterator[Any]) -> Any:
-        with self._lock:
-            return next(work, None)
-
-    def step(self, connection: psycopg.Connection[Any], name: str) -> None:
-        """Note, in the transaction that is open, that this is done."""
-        connection.execute(sql.SQL("INSERT INTO {} VALUES (%s)").format(STEPS), [name])
-
-
-def restore(
-    repository: Repository,
-    manifest: Manifest,
-    dsn: str,
-    *,
-    workers: int = 2,
-    told: Callable[[int, int], None] = lambda done, total: None,
-    tables: Iterable[str] | None = None,
-    resume: bool = False,
-    prove: bool = False,
-) -> None:
-    """Make an empty database what the run saw; `told` hears of rows.
-
-    With `resume` a restore of the same run that did not finish goes on. With `prove` the content of each
-    table whose rows were summed is compared, too. With `tables` (as schema.table) only these are filled,
-    foreign keys are left out, and the target stays marked. Raises Refused, Damaged, KeyMissing,
-    psycopg.Error; then the target is marked as not whole.
-    """
-    chosen = None if tables is None else frozenset(tables)
-    if unknown := sorted((chosen or frozenset()) - {table.key for table in manifest.tables}):
-        raise BackupRefused(f"The run has no table {', '.join(unknown[:5])}. Name them as schema.table.")
-    job = Restoring(repository.reader(manifest), manifest, dsn, workers, told, chosen)
-    with connect(dsn) as connection:
-        _begin(connection, job, resume=resume)
-        _fill(job)
-        _sequences(connection, manifest)
-        if prove and PROVED not in job.done:
-            _prove(job)
-            job.step(connection, PROVED)
-        _finish(connection, job)
-        connection.execute("ANALYZE")
-        if chosen is None:
-            connection.execute(sql.SQL("DROP TABLE {}, {}").format(MARKER_TABLE, STEPS))
-
-
-def connect(dsn: str, **more: str) -> psycopg.Connection[Any]:
-    """A connection whose values look as they did when they were taken."""
-    connection = psycopg.connect(dsn, autocommit=True)
-    settings = {
-        **PINNED,
-        "lock_timeout": "0",
-        "check_function_bodies": "off",
-        "synchronous_commit": "off",
-        "maintenance_work_mem": "128MB",
-        "application_name": "restore",
-        **more,
-    }
-    for name, value in settings.items():
-        connection.execute("SELECT set_config(%s, %s, false)", [name, value])
-    return connection
-
-
-def _begin(connection: psycopg.Connection[Any], job: Restoring, *, resume: bool) -> None:
-    """An empty target gets the tables of the run, all in one transaction with the marker."""
-    manifest = job.manifest
-    if connection.info.server_version // 10000 < manifest.cluster["version"] // 10000:
-        raise BackupRefused("The target's PostgreSQL is older than the one that was backed up.")
-    under_way = unfinished(connection)
-    if under_way and not resume:
-        raise BackupRefused(
-            f"The target has a restore of run {under_way} that did not finish. Go on with it, or drop the database."
-        )
-    if under_way not in {None, manifest.run}:
-        raise BackupRefused(f"The target has a restore of another run that did not finish: {under_way}.")
-    if under_way:
-        row = connection.execute(sql.SQL("SELECT tables FROM {}").format(MARKER_TABLE)).fetchone()
-        if row is None or (None if row[0] is None else frozenset(row[0])) != job.tables:
-            raise BackupRefused("The restore that did not finish was one of other tables.")
-        job.done = {row[0] for row in connection.execute(sql.SQL("SELECT step FROM {}").format(STEPS))}
-        return
-    there = connection.execute(
-        f"SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {OURS} AND c.relkind IN ('r', 'p', 'v', 'm', 'S') ORDER BY 1 LIMIT 5"
-    ).fetchall()
-    if there:
-        raise BackupRefused(
-            f"The target is not empty: it has {', '.join(row[0] for row in there)}. Restore into a database of its own."
-        )
-    with connection.transaction():
-        connection.execute("CREATE SCHEMA IF NOT EXISTS public")
-        marker = "CREATE TABLE {} (run text, tables text[])"
-        connection.execute(sql.SQL(marker).format(MARKER_TABLE))
-        connection.execute(sql.SQL("CREATE TABLE {} (step text PRIMARY KEY)").format(STEPS))
-        chosen = None if job.tables is None else sorted(job.tables)
-        connection.execute(
-            sql.SQL("INSERT INTO {} VALUES (%s, %s)").format(MARKER_TABLE), [manifest.run, chosen]
-        )
-        settle(
-            connection,
-            [
-                ("", statement)
-                for statements in manifest.schema["before"].values()
-                for statement in statements
-            ],
-        )
-
-
-def unfinished(connection: psycopg.Connection[Any]) -> str | None:
-    """The run whose restore into this database did not finish, or is none of the whole."""
-    row = connection.execute("SELECT to_regclass(%s)", [f"public.{MARKER}"]).fetchone()
-    if not row or row[0] is None:
-        return None
-    run = connection.execute(sql.SQL("SELECT run FROM {}").format(MARKER_TABLE)).fetchone()
-    return str(run[0]) if run else "unknown"
-
-
-NOT_YET = (
+# Errors of a statement that runs before an object it depends on exists.
+DEPENDENCY_ERRORS = (
     psycopg.errors.UndefinedObject,
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedFunction,
@@ -186,98 +50,244 @@ NOT_YET = (
 )
 
 
-def settle(
+@dataclass
+class RestoreJob:
+    """One restore in progress."""
+
+    reader: PackReader
+    manifest: Manifest
+    dsn: str
+    workers: int
+    on_progress: Callable[[int, int], None]
+    table_keys: frozenset[str] | None  # None for all tables
+    completed_steps: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _failed: bool = False
+
+    @property
+    def selected_tables(self) -> list[Table]:
+        return [
+            table for table in self.manifest.tables if self.table_keys is None or table.key in self.table_keys
+        ]
+
+    def run_in_parallel(
+        self, items: Iterable[Any], action: Callable[[psycopg.Connection[Any], Any], None]
+    ) -> None:
+        """Call `action` for each item on `workers` connections. Raises the first error."""
+        queue = iter(list(items))
+
+        def run() -> None:
+            try:
+                with connect_target(self.dsn) as connection:
+                    while not self._failed and (item := self._next_item(queue)) is not None:
+                        action(connection, item)
+            except BaseException:
+                self._failed = True
+                raise
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            for future in [pool.submit(run) for _ in range(self.workers)]:
+                future.result()
+
+    def _next_item(self, queue: Iterator[Any]) -> Any:
+        with self._lock:
+            return next(queue, None)
+
+    def record_step(self, connection: psycopg.Connection[Any], name: str) -> None:
+        """Record in the current transaction that a step is complete."""
+        connection.execute(sql.SQL("INSERT INTO {} VALUES (%s)").format(STEP_TABLE), [name])
+
+
+def restore_backup(
+    repository: Repository,
+    manifest: Manifest,
+    dsn: str,
+    *,
+    workers: int = 2,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    tables: Iterable[str] | None = None,
+    resume: bool = False,
+    compare_content: bool = False,
+) -> None:
+    """Restore a run into an empty database. `on_progress` receives numbers of rows.
+
+    `resume` continues an interrupted restore of the same run. `compare_content` compares the content of each
+    table whose rows were hashed. With `tables` (as schema.table) only these are filled, foreign keys are left
+    out, and the target stays marked as incomplete.
+
+    Raises BackupRefused, Damaged, KeyMissing, psycopg.Error. The target is then marked as incomplete.
+    """
+    table_keys = None if tables is None else frozenset(tables)
+    if unknown := sorted((table_keys or frozenset()) - {table.key for table in manifest.tables}):
+        raise BackupRefused(f"The run has no table {', '.join(unknown[:5])}. Name them as schema.table.")
+    job = RestoreJob(repository.pack_reader(manifest), manifest, dsn, workers, on_progress, table_keys)
+    with connect_target(dsn) as connection:
+        _prepare_target(connection, job, resume=resume)
+        _copy_tables(job)
+        _restore_sequences(connection, manifest)
+        # Row-level security is not enabled yet, so the comparison sees every row.
+        if compare_content and CONTENT_COMPARED_STEP not in job.completed_steps:
+            _compare_content(job)
+            job.record_step(connection, CONTENT_COMPARED_STEP)
+        _create_dependent_objects(connection, job)
+        connection.execute("ANALYZE")
+        if table_keys is None:
+            connection.execute(sql.SQL("DROP TABLE {}, {}").format(MARKER_TABLE, STEP_TABLE))
+
+
+def connect_target(dsn: str, **extra_settings: str) -> psycopg.Connection[Any]:
+    """Return an autocommit connection that reads and writes values in the same text form as a backup."""
+    connection = psycopg.connect(dsn, autocommit=True)
+    settings = {
+        **SESSION_SETTINGS,
+        "lock_timeout": "0",
+        "check_function_bodies": "off",
+        "synchronous_commit": "off",
+        "maintenance_work_mem": "128MB",
+        "application_name": "restore",
+        **extra_settings,
+    }
+    for name, value in settings.items():
+        connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+    return connection
+
+
+def find_unfinished_restore(connection: psycopg.Connection[Any]) -> str | None:
+    """Return the run id of an incomplete restore into this database, or None."""
+    row = connection.execute("SELECT to_regclass(%s)", [f"public.{MARKER_TABLE_NAME}"]).fetchone()
+    if not row or row[0] is None:
+        return None
+    marker = connection.execute(sql.SQL("SELECT run FROM {}").format(MARKER_TABLE)).fetchone()
+    return str(marker[0]) if marker else "unknown"
+
+
+# --- before the rows ---
+
+
+def _prepare_target(connection: psycopg.Connection[Any], job: RestoreJob, *, resume: bool) -> None:
+    """Create the tables of the run in an empty target, or load the completed steps of a resumed restore.
+
+    Raises BackupRefused.
+    """
+    manifest = job.manifest
+    if connection.info.server_version // 10000 < manifest.cluster["version"] // 10000:
+        raise BackupRefused("The target's PostgreSQL is older than the one that was backed up.")
+    unfinished_run = find_unfinished_restore(connection)
+    if unfinished_run and not resume:
+        raise BackupRefused(
+            f"The target has a restore of run {unfinished_run} that did not finish."
+            " Resume it, or drop the database."
+        )
+    if unfinished_run not in {None, manifest.run_id}:
+        raise BackupRefused(f"The target has a restore of another run that did not finish: {unfinished_run}.")
+    if unfinished_run:
+        _load_completed_steps(connection, job)
+        return
+    existing = connection.execute(EXISTING_RELATIONS_QUERY).fetchall()
+    if existing:
+        raise BackupRefused(
+            f"The target is not empty: it has {', '.join(row[0] for row in existing)}."
+            " Restore into a new, empty database."
+        )
+    _create_tables(connection, job)
+
+
+def _load_completed_steps(connection: psycopg.Connection[Any], job: RestoreJob) -> None:
+    row = connection.execute(sql.SQL("SELECT tables FROM {}").format(MARKER_TABLE)).fetchone()
+    if row is None or (None if row[0] is None else frozenset(row[0])) != job.table_keys:
+        raise BackupRefused("The restore that did not finish selected other tables.")
+    steps = connection.execute(sql.SQL("SELECT step FROM {}").format(STEP_TABLE))
+    job.completed_steps = {row[0] for row in steps}
+
+
+def _create_tables(connection: psycopg.Connection[Any], job: RestoreJob) -> None:
+    """Create the marker and everything that must exist before the rows, in one transaction."""
+    table_keys = None if job.table_keys is None else sorted(job.table_keys)
+    statements = [("", statement) for group in job.manifest.schema["before"].values() for statement in group]
+    with connection.transaction():
+        connection.execute("CREATE SCHEMA IF NOT EXISTS public")
+        connection.execute(sql.SQL("CREATE TABLE {} (run text, tables text[])").format(MARKER_TABLE))
+        connection.execute(sql.SQL("CREATE TABLE {} (step text PRIMARY KEY)").format(STEP_TABLE))
+        connection.execute(
+            sql.SQL("INSERT INTO {} VALUES (%s, %s)").format(MARKER_TABLE), [job.manifest.run_id, table_keys]
+        )
+        run_in_dependency_order(connection, statements)
+
+
+def run_in_dependency_order(
     connection: psycopg.Connection[Any],
     statements: Iterable[tuple[str, str]],
-    note: Callable[[psycopg.Connection[Any], str], None] | None = None,
+    record_step: Callable[[psycopg.Connection[Any], str], None] | None = None,
 ) -> None:
-    """Run all (name, statement), each as soon as what it needs is there.
+    """Run all (name, statement) pairs, and retry those that failed because a dependency did not exist yet.
 
-    Raises the error of the first that never works.
+    Raises the first error when a full pass over the remaining statements makes no progress.
     """
-    waiting = deque(statements)
-    since = 0
-    fault = None
-    while waiting:
-        name, statement = waiting.popleft()
+    pending = deque(statements)
+    failures_in_row = 0
+    first_error = None
+    while pending:
+        name, statement = pending.popleft()
         try:
-            _one(connection, name, statement, note)
-            since = 0
-            fault = None
-        except NOT_YET as error:
-            fault = fault or error
-            waiting.append((name, statement))
-            since += 1
-            if since > len(waiting):
-                raise fault from None
+            _run_statement(connection, name, statement, record_step)
+            failures_in_row = 0
+            first_error = None
+        except DEPENDENCY_ERRORS as error:
+            first_error = first_error or error
+            pending.append((name, statement))
+            failures_in_row += 1
+            if failures_in_row > len(pending):
+                raise first_error from None
 
 
-def _one(
+def _run_statement(
     connection: psycopg.Connection[Any],
     name: str,
     statement: str,
-    note: Callable[[psycopg.Connection[Any], str], None] | None,
+    record_step: Callable[[psycopg.Connection[Any], str], None] | None,
 ) -> None:
     with connection.transaction():
         connection.execute(statement.encode())
-        if note:
-            note(connection, name)
+        if record_step:
+            record_step(connection, name)
 
 
-def _fill(job: Restoring) -> None:
-    wanted = [
-        (table, number, one) for table in job.wanted for number, one in enumerate(table.ranges) if one.mark[0]
+# --- the rows ---
+
+
+def _copy_tables(job: RestoreJob) -> None:
+    """Copy the rows of all ranges that are not complete yet. Raises Damaged."""
+    ranges = [
+        (table, number, block_range)
+        for table in job.selected_tables
+        for number, block_range in enumerate(table.ranges)
+        if block_range.row_count
     ]
-    work = [item for item in wanted if _part(item) not in job.done]
-    total = sum(table.rows for table in job.wanted)
-    done = total - sum(one.mark[0] for _, _, one in work)
+    remaining = [item for item in ranges if _range_step(item) not in job.completed_steps]
+    total_rows = sum(table.rows for table in job.selected_tables)
+    copied_rows = total_rows - sum(block_range.row_count for _, _, block_range in remaining)
 
-    def fill(connection: psycopg.Connection[Any], item: tuple[Table, int, Range]) -> None:
-        nonlocal done
-        table, _, one = item
+    def copy_range(connection: psycopg.Connection[Any], item: tuple[Table, int, BlockRange]) -> None:
+        nonlocal copied_rows
+        table, _, block_range = item
         with connection.transaction():
-            if load(connection, table, rows_of(job.reader, table, one)) != one.mark[0]:
+            inserted = copy_rows(connection, table, iter_range_rows(job.reader, table, block_range))
+            if inserted != block_range.row_count:
                 raise Damaged(f"{table.key} does not have as many rows as were counted.")
-            job.step(connection, _part(item))
-        done += one.mark[0]
-        job.told(done, total)
+            job.record_step(connection, _range_step(item))
+        copied_rows += block_range.row_count
+        job.on_progress(copied_rows, total_rows)
 
-    job.together(work, fill)
-
-
-def _part(item: tuple[Table, int, Range]) -> str:
-    return f"{item[0].key} {item[1]}"
+    job.run_in_parallel(remaining, copy_range)
 
 
-# What may be made on several connections, one group after the other.
-TOGETHER = (("keys", "indexes"), ("foreign keys",))
+def _range_step(item: tuple[Table, int, BlockRange]) -> str:
+    table, number, _ = item
+    return f"{table.key} {number}"
 
 
-def _finish(connection: psycopg.Connection[Any], job: Restoring) -> None:
-    """Everything that stands behind the rows. What could not be made beside others is made alone."""
-    after = [
-        (kind, f"{kind} {number}", statement)
-        for kind, statements in job.manifest.schema["after"].items()
-        for number, statement in enumerate(statements)
-        if job.tables is None or kind != "foreign keys"
-    ]
-    left = [item for item in after if item[1] not in job.done]
-    for kinds in TOGETHER:
-        failed: list[tuple[str, str, str]] = []
-
-        def make(other: psycopg.Connection[Any], item: tuple[str, str, str], failed: Any = failed) -> None:
-            try:
-                _one(other, item[1], item[2], job.step)
-            except NOT_YET:
-                failed.append(item)
-
-        job.together([item for item in left if item[0] in kinds], make)
-        left = [item for item in left if item[0] not in kinds or item in failed]
-    settle(connection, [(name, statement) for _, name, statement in left], job.step)
-
-
-def load(connection: psycopg.Connection[Any], table: Table, blocks: Iterable[bytes]) -> int:
-    """Add rows, and say how many the server took."""
+def copy_rows(connection: psycopg.Connection[Any], table: Table, blocks: Iterable[bytes]) -> int:
+    """Insert rows in the text format of COPY. Returns how many the server inserted."""
     columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table.schema, table.name), columns)
     with connection.cursor() as cursor:
@@ -287,63 +297,57 @@ def load(connection: psycopg.Connection[Any], table: Table, blocks: Iterable[byt
         return cursor.rowcount
 
 
-def rows_of(reader: PackReader, table: Table, one: Range) -> Iterator[bytes]:
-    """The rows of a range as COPY text. Raises Damaged when a row that lived is in no part."""
-    if one.live is None:
-        yield from reader.blocks(one.parts[0].rows)
-        return
-    living = set(unshuffled(reader.whole(one.live)))
-    if len(living) != one.mark[0]:
-        raise Damaged(f"The list of rows of {table.key} does not have as many as were counted.")
-    for part in reversed(one.parts):
-        if not living:
-            return
-        ids = unshuffled(reader.whole(part.ids))
-        kept = bytes(map(living.__contains__, ids))  # what nothing newer replaced, and nothing deleted
-        living.difference_update(ids)
-        if any(kept):
-            yield from _kept(reader, part, kept)
-    if living:
-        raise Damaged(f"{len(living)} rows of {table.key} are in no part of its chain.")
-
-
-def _kept(reader: PackReader, part: Part, kept: bytes) -> Iterator[bytes]:
-    """The rows of a part that have a 1 in `kept`."""
-    rest = b""
-    place = 0
-    for block in reader.blocks(part.rows):
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()
-        here = kept[place : place + len(lines)]
-        place += len(lines)
-        yield b"\n".join([*compress(lines, here), b""])
-    if rest or place != len(kept):
-        raise Damaged("The rows of a part and their places are not as many.")
-
-
-def _sequences(connection: psycopg.Connection[Any], manifest: Manifest) -> None:
-    for schema, name, value, called in manifest.sequences:
+def _restore_sequences(connection: psycopg.Connection[Any], manifest: Manifest) -> None:
+    for schema, name, last_value, is_called in manifest.sequences:
         connection.execute(
             "SELECT setval(format('%%I.%%I', %s::text, %s::text)::regclass, %s, %s)",
-            [schema, name, value, called],
+            [schema, name, last_value, is_called],
         )
 
 
-def _prove(job: Restoring) -> None:
-    """Before policies could hide a row: every table whose rows were summed says what it said.
+def _compare_content(job: RestoreJob) -> None:
+    """Compare row count and content hash of every table that was hashed. Raises Damaged."""
+    differing: list[str] = []
 
-    Raises Damaged.
-    """
-    wrong: list[str] = []
-
-    def look(connection: psycopg.Connection[Any], table: Table) -> None:
+    def compare(connection: psycopg.Connection[Any], table: Table) -> None:
         ref = sql.Identifier(table.schema, table.name)
-        row = connection.execute(
-            sql.SQL("SELECT count(*), {} FROM ONLY {} AS {}").format(TOTAL, ref, ROW)
-        ).fetchone()
-        if row is None or (int(row[0]), int(row[1])) != table.sums:
-            wrong.append(table.key)
+        statement = sql.SQL("SELECT count(*), {} FROM ONLY {} AS {}").format(ROW_HASH_SUM, ref, ROW_ALIAS)
+        row = connection.execute(statement).fetchone()
+        if row is None or (int(row[0]), int(row[1])) != table.checksum:
+            differing.append(table.key)
 
-    job.together([table for table in job.wanted if table.sums], look)
-    if wrong:
-        raise Damaged(f"These tables are not what they were: {', '.join(sorted(wrong)[:5])}.")
+    job.run_in_parallel([table for table in job.selected_tables if table.checksum], compare)
+    if differing:
+        raise Damaged(f"These tables differ from what was backed up: {', '.join(sorted(differing)[:5])}.")
+
+
+# --- after the rows ---
+
+
+def _create_dependent_objects(connection: psycopg.Connection[Any], job: RestoreJob) -> None:
+    """Create constraints, indexes, views, triggers and policies.
+
+    A statement that fails in parallel, because it needs another one first, runs again at the end.
+    """
+    statements = [
+        (kind, f"{kind} {number}", statement)
+        for kind, group in job.manifest.schema["after"].items()
+        for number, statement in enumerate(group)
+        if job.table_keys is None or kind != "foreign keys"
+    ]
+    remaining = [item for item in statements if item[1] not in job.completed_steps]
+    for kinds in PARALLEL_GROUPS:
+        failed: list[tuple[str, str, str]] = []
+
+        def create(worker: psycopg.Connection[Any], item: tuple[str, str, str], failed: Any = failed) -> None:
+            _, name, statement = item
+            try:
+                _run_statement(worker, name, statement, job.record_step)
+            except DEPENDENCY_ERRORS:
+                failed.append(item)
+
+        job.run_in_parallel([item for item in remaining if item[0] in kinds], create)
+        remaining = [item for item in remaining if item[0] not in kinds or item in failed]
+    run_in_dependency_order(
+        connection, [(name, statement) for _, name, statement in remaining], job.record_step
+    )

@@ -1,6 +1,6 @@
-"""Which runs stay, and what may go.
+"""Which runs are kept, and which objects pruning may delete.
 
-No key is needed: a run's plain list says which packs it needs, and its name when it was taken.
+No key is needed: the id of a run contains its time, and a plain list beside the manifest names its packs.
 """
 
 import secrets
@@ -11,67 +11,74 @@ from datetime import UTC, datetime, timedelta
 from backups.engine.errors import Damaged
 from backups.engine.packs import Store
 
-# Of the last so many spans one run stays each: the newest in it.
-SPANS = ((timedelta(hours=6), 28), (timedelta(days=1), 14), (timedelta(weeks=1), 8), (timedelta(days=30), 12))
-ORPHANED_FOR = timedelta(hours=48)  # a run that is being taken has packs that no list names yet
+# (span, count): in each of the last `count` spans the newest run is kept.
+RETENTION_SPANS = (
+    (timedelta(hours=6), 28),
+    (timedelta(days=1), 14),
+    (timedelta(weeks=1), 8),
+    (timedelta(days=30), 12),
+)
+MIN_PRUNE_AGE = timedelta(hours=48)  # a run in progress has packs that no list names yet
 
 
-def new_run(now: datetime) -> str:
-    """A name that sorts by time: milliseconds since the epoch, and 48 random bits, hexadecimal."""
+def generate_run_id(now: datetime) -> str:
+    """Return a new run id that sorts by time: milliseconds since the epoch and 48 random bits, in hex."""
     return f"{int(now.timestamp() * 1000):012x}{secrets.token_hex(6)}"
 
 
-def time_of(run: str) -> datetime:
-    return datetime.fromtimestamp(int(run[:12], 16) / 1000, tz=UTC)
+def parse_run_time(run_id: str) -> datetime:
+    """Return the time in a run id, in UTC."""
+    return datetime.fromtimestamp(int(run_id[:12], 16) / 1000, tz=UTC)
 
 
-def run_of(name: str) -> str:
-    """Of a manifest, a list of packs or a pack."""
+def parse_run_id(name: str) -> str:
+    """Return the run id in the name of a manifest, a list of packs or a pack."""
     return name.split("/")[1] if name.startswith("packs/") else name.removesuffix(".refs").rpartition("-")[2]
 
 
-def kept(runs: Iterable[str], *, proven: Iterable[str], now: datetime) -> set[str]:
-    """The runs that stay.
+def list_run_ids(names: Iterable[str]) -> set[str]:
+    """Return the ids of the runs whose manifests are in a listing of `runs/`."""
+    return {parse_run_id(name) for name in names if not name.endswith(".refs")}
 
-    The newest one that was proven to restore does, and everything after it, whatever its age.
+
+def select_retained_runs(run_ids: Iterable[str], *, proven: Iterable[str], now: datetime) -> set[str]:
+    """Return the runs that the retention policy keeps at `now`.
+
+    The newest run and the newest run that was proven to restore are always kept, and so are all runs after
+    the proven one.
     """
-    found = sorted(set(runs))
-    stay = set(found[-1:])
-    for span, count in SPANS:
-        newest: dict[int, str] = {}
-        for run in found:
-            slot = int(
-                time_of(run).timestamp() // span.total_seconds()
-            )  # fixed: slots that move with `now` would never let a run grow old
-            newest[slot] = max(run, newest.get(slot, ""))
-        last = int(now.timestamp() // span.total_seconds())
-        stay |= {run for slot, run in newest.items() if slot > last - count}
-    if good := sorted(set(proven) & set(found))[-1:]:
-        stay |= {run for run in found if run >= good[0]}
-    return stay
+    ordered = sorted(set(run_ids))
+    retained = set(ordered[-1:])
+    for span, count in RETENTION_SPANS:
+        newest_in_slot: dict[int, str] = {}
+        for run_id in ordered:
+            # Slots are fixed in time. If they moved with `now`, no run would ever grow old.
+            slot = int(parse_run_time(run_id).timestamp() // span.total_seconds())
+            newest_in_slot[slot] = max(run_id, newest_in_slot.get(slot, ""))
+        current_slot = int(now.timestamp() // span.total_seconds())
+        retained |= {run_id for slot, run_id in newest_in_slot.items() if slot > current_slot - count}
+    if newest_proven := sorted(set(proven) & set(ordered))[-1:]:
+        retained |= {run_id for run_id in ordered if run_id >= newest_proven[0]}
+    return retained
 
 
-def runs_in(names: Iterable[str]) -> set[str]:
-    """The runs that a listing of `runs/` has manifests of."""
-    return {run_of(name) for name in names if not name.endswith(".refs")}
+def select_prunable_runs(names: Iterable[str], *, proven: Iterable[str], now: datetime) -> list[str]:
+    """Return the ids of the runs in a listing of `runs/` that pruning deletes, oldest first."""
+    run_ids = list_run_ids(names)
+    retained = select_retained_runs(run_ids, proven=proven, now=now)
+    return sorted(run_id for run_id in run_ids if _is_prunable(run_id, retained, now=now))
 
 
-def going(names: Iterable[str], *, proven: Iterable[str], now: datetime) -> list[str]:
-    """Of a listing of `runs/`, the runs that a pruning takes away, oldest first."""
-    runs = runs_in(names)
-    stay = kept(runs, proven=proven, now=now)
-    return sorted(run for run in runs if _may_go(run, stay, now=now))
-
-
-def _may_go(run: str, stay: set[str], *, now: datetime) -> bool:
-    return run not in stay and now - time_of(run) > ORPHANED_FOR
+def _is_prunable(run_id: str, retained: set[str], *, now: datetime) -> bool:
+    return run_id not in retained and now - parse_run_time(run_id) > MIN_PRUNE_AGE
 
 
 @dataclass
-class Removal:
-    """What a pruning takes away.
+class PrunePlan:
+    """The objects that pruning deletes.
 
-    Manifests go first, so that no listed run lacks a pack; a pack goes before its key file.
+    Manifests are deleted first, so that every listed run has its packs. A pack is deleted before the key file
+    of its run.
     """
 
     manifests: list[str] = field(default_factory=list)
@@ -79,47 +86,53 @@ class Removal:
     key_files: list[str] = field(default_factory=list)
 
     @property
-    def all(self) -> list[str]:
-        """Every object, in the order in which they are deleted."""
+    def objects(self) -> list[str]:
+        """All objects in the order in which they are deleted."""
         return [*self.manifests, *self.packs, *self.key_files]
 
 
-def removal(store: Store, *, proven: Iterable[str], now: datetime) -> Removal:
-    """What can go now.
+def plan_pruning(store: Store, *, proven: Iterable[str], now: datetime) -> PrunePlan:
+    """Return what can be deleted at `now`. Packs that a kept run needs stay, whichever run wrote them.
 
-    Packs that a run which stays builds on stay, whoever made them. Raises Damaged, what the store raises.
+    Raises Damaged and what the store raises.
     """
     names = store.keys("runs/")
-    _complete(names)
-    stay = kept(runs_in(names), proven=proven, now=now)
-    gone = [name for name in names if _may_go(run_of(name), stay, now=now)]
-    needed = {
-        pack for name in names if name.endswith(".refs") and name not in gone for pack in _packs(store, name)
+    _ensure_pack_lists_exist(names)
+    retained = select_retained_runs(list_run_ids(names), proven=proven, now=now)
+    manifests = [name for name in names if _is_prunable(parse_run_id(name), retained, now=now)]
+    needed_packs = {
+        pack
+        for name in names
+        if name.endswith(".refs") and name not in manifests
+        for pack in _read_pack_list(store, name)
     }
-    makers = stay | {run_of(pack) for pack in needed}
-    old = [
+    runs_with_needed_keys = retained | {parse_run_id(pack) for pack in needed_packs}
+    packs = [
         name
-        for name in [*store.keys("packs/"), *store.keys("keys/")]
-        if name not in needed
-        and _may_go(_maker(name), stay, now=now)
-        and not (name.startswith("keys/") and _maker(name) in makers)
+        for name in store.keys("packs/")
+        if name not in needed_packs and _is_prunable(parse_run_id(name), retained, now=now)
     ]
-    packs = [name for name in old if not name.startswith("keys/")]
-    return Removal(gone, packs, [name for name in old if name.startswith("keys/")])
+    key_files = [
+        name
+        for name in store.keys("keys/")
+        if _is_prunable(_key_file_run_id(name), retained, now=now)
+        and _key_file_run_id(name) not in runs_with_needed_keys
+    ]
+    return PrunePlan(manifests, packs, key_files)
 
 
-def _maker(name: str) -> str:
-    return name.removeprefix("keys/").partition(".")[0] if name.startswith("keys/") else run_of(name)
+def _key_file_run_id(name: str) -> str:
+    return name.removeprefix("keys/").partition(".")[0]
 
 
-def _packs(store: Store, refs: str) -> list[str]:
-    return [line.split()[0] for line in (store.read(refs) or b"").decode().splitlines() if line]
+def _read_pack_list(store: Store, name: str) -> list[str]:
+    return [line.split()[0] for line in (store.read(name) or b"").decode().splitlines() if line]
 
 
-def _complete(names: Iterable[str]) -> None:
-    """A run whose plain list is gone might need any pack. Raises Damaged."""
+def _ensure_pack_lists_exist(names: Iterable[str]) -> None:
+    """Raise Damaged when a manifest has no list of packs, because its run might need any pack."""
     listed = {name.removesuffix(".refs") for name in names if name.endswith(".refs")}
-    if bare := sorted({name for name in names if not name.endswith(".refs")} - listed):
+    if unlisted := sorted({name for name in names if not name.endswith(".refs")} - listed):
         raise Damaged(
-            f"{bare[0]}.refs is missing: nothing is deleted while it is unknown what that run needs."
+            f"{unlisted[0]}.refs is missing. Nothing is deleted while it is unknown what that run needs."
         )

@@ -1,5 +1,7 @@
-"""The database that is read: one snapshot for many connections, what it has, and what tells whether its
-tables are those of the last run.
+"""The database that is backed up.
+
+This module opens one snapshot for several connections, lists the tables, and collects what decides whether
+row versions can be compared with those of an earlier run.
 """
 
 import hashlib
@@ -14,9 +16,9 @@ from psycopg import sql
 
 from backups.engine.errors import BackupRefused
 
-# What values look like as text must not depend on whose connection it is (B-7). One worker reads in the order
-# of ctid, with and without an index.
-PINNED = {
+# The text form of a value must not depend on the settings of a role or database. Without parallel workers and
+# synchronized scans, a table is read in the order of ctid, with and without an index.
+SESSION_SETTINGS = {
     "client_encoding": "UTF8",
     "datestyle": "ISO",
     "intervalstyle": "iso_8601",
@@ -34,30 +36,128 @@ PINNED = {
     "idle_in_transaction_session_timeout": "0",
     "application_name": "backup",
 }
-OLDEST = 140000  # PostgreSQL 14: the first that reads a range of ctids without the whole table
-TRIES = 5  # when tables come and go between listing and locking
-OURS = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
-# Tables with rows of their own that outlive a crash. What an extension keeps for itself is made anew with it.
-TABLES = f"""SELECT c.oid, n.nspname, c.relname, am.amname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_am am ON am.oid = c.relam
-    WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND {OURS}
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-    ORDER BY n.nspname, c.relname"""
-# What gives a version the text that it has: where it lies, which columns it has, and what their types write.
-SHAPE = """SELECT concat_ws('|', pg_relation_filenode(c.oid), c.relam, (
-        SELECT string_agg(concat_ws(',', a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attgenerated, a.attmissingval::text), ';' ORDER BY a.attnum)
-        FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), (
-        SELECT string_agg(concat_ws(',', e.enumtypid, e.enumlabel, e.enumsortorder), ';' ORDER BY e.oid) FROM pg_enum e), (
-        SELECT string_agg(concat_ws(',', x.extname, x.extversion), ';' ORDER BY x.extname) FROM pg_extension x))
-    FROM pg_class c WHERE c.oid = %s"""
-# What proves a restored table: the sum of its rows' hashes. Text, since not every type can be hashed.
-ROW = sql.Identifier("row of a backup")
-TOTAL = sql.SQL("coalesce(sum(hashtextextended({}::text, 0)), 0)").format(ROW)
-COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum"
+MIN_SERVER_VERSION = 140000  # PostgreSQL 14 is the first with TID range scans
+SNAPSHOT_ATTEMPTS = 5  # when tables are created or dropped between listing and locking
+DURABLE_TIMEOUT_SECONDS = 30
+IS_USER_SCHEMA = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
+
+# Permanent tables with rows of their own. Tables that belong to an extension are created with the extension.
+TABLES_QUERY = f"""
+SELECT c.oid, n.nspname, c.relname, am.amname
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_am am ON am.oid = c.relam
+WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND {IS_USER_SCHEMA}
+    AND NOT EXISTS (
+        SELECT FROM pg_depend d
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+    )
+ORDER BY n.nspname, c.relname"""
+
+# Everything that can change the text of a row without a new row version: the file of the table, its columns,
+# the labels of enums, and the versions of extensions that define types.
+TABLE_SHAPE_QUERY = """
+SELECT concat_ws('|', pg_relation_filenode(c.oid), c.relam, (
+        SELECT string_agg(
+            concat_ws(
+                ',',
+                a.attnum,
+                a.attname,
+                format_type(a.atttypid, a.atttypmod),
+                a.attgenerated,
+                a.attmissingval::text
+            ),
+            ';' ORDER BY a.attnum
+        )
+        FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    ), (
+        SELECT string_agg(concat_ws(',', e.enumtypid, e.enumlabel, e.enumsortorder), ';' ORDER BY e.oid)
+        FROM pg_enum e
+    ), (
+        SELECT string_agg(concat_ws(',', x.extname, x.extversion), ';' ORDER BY x.extname)
+        FROM pg_extension x
+    ))
+FROM pg_class c
+WHERE c.oid = %s"""
+
+COLUMNS_QUERY = """
+SELECT attname
+FROM pg_attribute
+WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+ORDER BY attnum"""
+
+SNAPSHOT_QUERY = """
+SELECT
+    pg_export_snapshot(),
+    to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+    pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+    CASE
+        WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+        ELSE pg_current_wal_insert_lsn()
+    END::text"""
+
+TIMELINE_QUERY = """
+SELECT CASE
+    WHEN pg_is_in_recovery() THEN 'standby'
+    ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8)
+END"""
+
+UNREADABLE_RELATIONS_QUERY = f"""
+SELECT n.nspname || '.' || c.relname
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'S') AND {IS_USER_SCHEMA} AND NOT has_table_privilege(c.oid, 'SELECT')
+ORDER BY 1"""
+
+# Tables whose row-level security applies to the session's role and has no policy that shows it every row.
+FILTERED_TABLES_QUERY = f"""
+SELECT n.nspname || '.' || c.relname
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_roles r ON r.rolname = current_user
+WHERE {IS_USER_SCHEMA.replace("%", "%%")}
+    AND c.relkind IN ('r', 'p')
+    AND c.relrowsecurity
+    AND NOT r.rolsuper
+    AND NOT r.rolbypassrls
+    AND (c.relforcerowsecurity OR c.relowner <> r.oid)
+    AND (
+        NOT EXISTS (
+            SELECT FROM pg_policy p
+            WHERE p.polrelid = c.oid
+                AND p.polpermissive
+                AND p.polcmd IN ('r', '*')
+                AND p.polroles = '{{0}}'
+                AND starts_with(pg_get_expr(p.polqual, p.polrelid), %(policy_prefix)s)
+        )
+        OR EXISTS (
+            SELECT FROM pg_policy p
+            WHERE p.polrelid = c.oid
+                AND NOT p.polpermissive
+                AND p.polcmd IN ('r', '*')
+                AND NOT starts_with(pg_get_expr(p.polqual, p.polrelid), %(policy_prefix)s)
+        )
+    )
+ORDER BY 1"""
+
+SEQUENCES_QUERY = f"""
+SELECT n.nspname, c.relname
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'S' AND {IS_USER_SCHEMA}
+ORDER BY 1, 2"""
+
+# The content checksum of a table: the sum of the hashes of its rows as text, since not every type can be
+# hashed. ROW_ALIAS is the table alias in statements that use it.
+ROW_ALIAS = sql.Identifier("row of a backup")
+ROW_HASH_SUM = sql.SQL("coalesce(sum(hashtextextended({}::text, 0)), 0)").format(ROW_ALIAS)
 
 
 @dataclass(frozen=True, slots=True)
 class TableInfo:
-    """A table as the snapshot has it."""
+    """A table in the snapshot. `heap` is False for other table access methods."""
 
     oid: int
     schema: str
@@ -77,56 +177,59 @@ class TableInfo:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """How to connect.
+    """How to connect to the database, and what to leave out.
 
-    `session` are settings that the reader's role needs, such as the context of row-level security; every row
-    must be seen.
+    `session_settings` are settings that the role needs in order to see every row, such as the context of
+    row-level security. `policy_prefix` is how an accepted policy expression begins, as the catalogue prints
+    it; such a policy must show the session every row.
     """
 
     dsn: str
-    session: Mapping[str, str]
-    leave_out: frozenset[str] = frozenset()  # schema.table whose rows are not taken
-    admits: str = ""  # how a policy begins, as the catalogue writes it, that lets this session see every row
+    session_settings: Mapping[str, str]
+    excluded_tables: frozenset[str] = frozenset()  # as schema.table; their rows are not stored
+    policy_prefix: str = ""
 
     def connect(self) -> psycopg.Connection[Any]:
+        """Return an autocommit connection with fixed settings. Raises psycopg.Error."""
         connection = psycopg.connect(self.dsn, autocommit=True)
-        for name, value in {**PINNED, **self.session}.items():
+        for name, value in {**SESSION_SETTINGS, **self.session_settings}.items():
             connection.execute("SELECT set_config(%s, %s, false)", [name, value])
         return connection
 
 
 @dataclass
 class Snapshot:
-    """One moment of the database, held by a transaction with every table locked against being rewritten."""
+    """A snapshot of the database. Its transaction locks every table in ACCESS SHARE mode."""
 
     source: Source
     connection: psycopg.Connection[Any]
     name: str
-    at: str
+    taken_at: str  # ISO 8601, UTC
     xmin: int
     xid: int
     lsn: str
     cluster: dict[str, Any]
     tables: list[TableInfo]
-    waited: float  # seconds, for locks
+    lock_wait_seconds: float
 
     @contextmanager
-    def reader(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection that sees the same."""
+    def open_reader(self) -> Iterator[psycopg.Connection[Any]]:
+        """Yield another connection that sees the same snapshot. Raises psycopg.Error."""
         with self.source.connect() as connection:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self.name)))
             yield connection
 
-    def durable(self, *, seconds: float = 30) -> None:
-        """Wait until what the snapshot saw is on the server's disk: a crash could give its numbers to other
-        rows. Raises Refused.
+    def wait_until_durable(self, *, timeout_seconds: float = DURABLE_TIMEOUT_SECONDS) -> None:
+        """Wait until the server flushed the WAL of everything that the snapshot saw. Raises BackupRefused.
+
+        After a crash the server could otherwise reuse the same transaction ids for other rows.
         """
         with self.source.connect() as connection:
-            deadline = time.monotonic() + seconds
+            deadline = time.monotonic() + timeout_seconds
             while True:
                 statement = "SELECT pg_is_in_recovery() OR pg_current_wal_flush_lsn() >= %s::pg_lsn"
-                if _one(connection, statement, [self.lsn]):
+                if _fetch_value(connection, statement, [self.lsn]):
                     return
                 if time.monotonic() > deadline:
                     raise BackupRefused("What the backup saw was not on the server's disk in time.")
@@ -134,122 +237,119 @@ class Snapshot:
 
 
 @contextmanager
-def snapshot(source: Source) -> Iterator[Snapshot]:
-    """Tables are locked before the moment is taken: one that was emptied in between would look empty
-    (TRUNCATE is not MVCC-safe). Raises Refused.
+def open_snapshot(source: Source) -> Iterator[Snapshot]:
+    """Lock all tables, then take the snapshot, and hold both until the context ends.
+
+    The locks come first because TRUNCATE is not MVCC-safe: a table that is truncated after the snapshot and
+    before its lock would look empty. Raises BackupRefused, psycopg.Error.
     """
     with source.connect() as connection:
-        if connection.info.server_version < OLDEST:
+        if connection.info.server_version < MIN_SERVER_VERSION:
             raise BackupRefused("PostgreSQL 14 or newer is needed.")
-        began = time.monotonic()
-        for _ in range(TRIES):
-            listed = connection.execute(TABLES).fetchall()
+        started = time.monotonic()
+        for _ in range(SNAPSHOT_ATTEMPTS):
+            table_rows = connection.execute(TABLES_QUERY).fetchall()
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
-                for _, schema, name, _ in listed:
-                    connection.execute(
-                        sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(
-                            sql.Identifier(schema, name)
-                        )
-                    )
-                name, at, xmin, xid, lsn = connection.execute(
-                    "SELECT pg_export_snapshot(), to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),"
-                    " pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint,"
-                    " CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text"
-                ).fetchone()  # type: ignore[misc]  # one row, always
-                if connection.execute(TABLES).fetchall() == listed:
-                    waited = time.monotonic() - began
-                    tables = [_found(connection, *row) for row in listed]
+                _lock_tables(connection, table_rows)
+                snapshot_row = connection.execute(SNAPSHOT_QUERY).fetchone()
+                assert snapshot_row is not None
+                name, taken_at, xmin, xid, lsn = snapshot_row
+                if connection.execute(TABLES_QUERY).fetchall() == table_rows:
+                    lock_wait_seconds = time.monotonic() - started
+                    tables = [_load_table_info(connection, *row) for row in table_rows]
                     break
             except (psycopg.errors.LockNotAvailable, psycopg.errors.UndefinedTable):
-                pass  # again, below
+                pass  # a table is locked exclusively or was dropped: try again
             connection.execute("ROLLBACK")
             time.sleep(0.2)
         else:
             raise BackupRefused(
-                "Tables came and went, or were locked, each time a snapshot was taken. Try again when no migration is running."
+                "Tables were created, dropped or locked during every attempt to take a snapshot."
+                " Try again when no migration is running."
             )
-        yield Snapshot(source, connection, name, at, xmin, xid, lsn, _cluster(connection), tables, waited)
+        cluster = _load_cluster_identity(connection)
+        yield Snapshot(source, connection, name, taken_at, xmin, xid, lsn, cluster, tables, lock_wait_seconds)
 
 
-def _found(connection: psycopg.Connection[Any], oid: int, schema: str, name: str, access: str) -> TableInfo:
-    columns = tuple(row[0] for row in connection.execute(COLUMNS, [oid]))
-    shape = hashlib.sha256(str(_one(connection, SHAPE, [oid])).encode()).hexdigest()
-    return TableInfo(oid, schema, name, access == "heap", columns, shape)
+def _lock_tables(connection: psycopg.Connection[Any], table_rows: list[tuple[Any, ...]]) -> None:
+    for _, schema, name, _ in table_rows:
+        table = sql.Identifier(schema, name)
+        connection.execute(sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(table))
 
 
-def _cluster(connection: psycopg.Connection[Any]) -> dict[str, Any]:
-    """What, when it is another, makes ctid and xmin say nothing: another cluster, another line of its
-    history, another version.
+def _load_table_info(
+    connection: psycopg.Connection[Any], oid: int, schema: str, name: str, access_method: str
+) -> TableInfo:
+    columns = tuple(row[0] for row in connection.execute(COLUMNS_QUERY, [oid]))
+    shape = hashlib.sha256(str(_fetch_value(connection, TABLE_SHAPE_QUERY, [oid])).encode()).hexdigest()
+    return TableInfo(oid, schema, name, access_method == "heap", columns, shape)
+
+
+def _load_cluster_identity(connection: psycopg.Connection[Any]) -> dict[str, Any]:
+    """Return what must be equal for ctid and xmin to be comparable with an earlier run.
+
+    They mean something else in another cluster, on another timeline, in another database, or after an
+    upgrade of the server.
     """
-    timeline = "SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END"
     return {
-        "system": str(_one(connection, "SELECT system_identifier FROM pg_control_system()")),
-        "timeline": _one(connection, timeline),
+        "system": str(_fetch_value(connection, "SELECT system_identifier FROM pg_control_system()")),
+        "timeline": _fetch_value(connection, TIMELINE_QUERY),
         "version": connection.info.server_version,
-        "database": _one(
+        "database": _fetch_value(
             connection, "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"
         ),
     }
 
 
-def check(source: Source) -> None:
-    """Refuse what a backup would not hold whole. Raises Refused."""
+def ensure_database_is_supported(source: Source) -> None:
+    """Raise BackupRefused for large objects or unreadable tables, which would make a backup incomplete."""
     with source.connect() as connection:
-        if _one(connection, "SELECT EXISTS (SELECT FROM pg_largeobject_metadata)"):
+        if _fetch_value(connection, "SELECT EXISTS (SELECT FROM pg_largeobject_metadata)"):
             raise BackupRefused(
-                "The database has large objects, which are not taken. Keep files in an object store."
+                "The database has large objects, which a backup does not include."
+                " Keep files in an object store."
             )
-        missing = connection.execute(
-            f"SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'S') AND {OURS}"
-            " AND NOT has_table_privilege(c.oid, 'SELECT') ORDER BY 1"
-        ).fetchall()
-        if missing:
+        unreadable = connection.execute(UNREADABLE_RELATIONS_QUERY).fetchall()
+        if unreadable:
             raise BackupRefused(
-                f"The role may not read {', '.join(row[0] for row in missing[:5])}. GRANT pg_read_all_data TO it."
+                f"The role may not read {', '.join(row[0] for row in unreadable[:5])}."
+                " GRANT pg_read_all_data TO it."
             )
 
 
-# Tables whose policies hold for the role of the session, and are not known to let it see everything.
-FILTERED = f"""SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.rolname = current_user
-    WHERE {OURS.replace("%", "%%")} AND c.relkind IN ('r', 'p') AND c.relrowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls AND (c.relforcerowsecurity OR c.relowner <> r.oid) AND (
-        NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd IN ('r', '*') AND p.polroles = '{{0}}' AND starts_with(pg_get_expr(p.polqual, p.polrelid), %(admits)s))
-        OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND NOT p.polpermissive AND p.polcmd IN ('r', '*') AND NOT starts_with(pg_get_expr(p.polqual, p.polrelid), %(admits)s)))
-    ORDER BY 1"""
+def ensure_no_rows_are_hidden(connection: psycopg.Connection[Any], source: Source) -> None:
+    """Raise BackupRefused when row-level security would hide rows from the session.
 
-
-def check_policies(connection: psycopg.Connection[Any], source: Source) -> None:
-    """Refuse a session that row-level security would hide rows from, once no policy can change any more.
-
-    With `row_security = off` the server does so itself. Raises Refused.
+    Call it after the tables are locked, when no policy can change any more. With `row_security = off` the
+    server itself raises an error in this case.
     """
-    if source.session.get("row_security") != "on":
+    if source.session_settings.get("row_security") != "on":
         return
-    found = (
-        connection.execute(FILTERED, {"admits": source.admits}).fetchall()
-        if source.admits
+    filtered = (
+        connection.execute(FILTERED_TABLES_QUERY, {"policy_prefix": source.policy_prefix}).fetchall()
+        if source.policy_prefix
         else [("every table",)]
     )
-    if found:
-        raise BackupRefused(
-            f"Row-level security would hide rows of {', '.join(row[0] for row in found[:5])} from this role."
-        )
+    if filtered:
+        tables = ", ".join(row[0] for row in filtered[:5])
+        raise BackupRefused(f"Row-level security would hide rows of {tables} from this role.")
 
 
-def sequences(connection: psycopg.Connection[Any]) -> list[list[Any]]:
-    """Schema, name, last value and whether it was given out. Read after the rows, so never behind them."""
-    names = connection.execute(
-        f"SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S' AND {OURS} ORDER BY 1, 2"
-    ).fetchall()
-    read = sql.SQL("SELECT last_value, is_called FROM {}")
-    found = []
-    for schema, name in names:
-        row = connection.execute(read.format(sql.Identifier(schema, name))).fetchone()
+def read_sequences(connection: psycopg.Connection[Any]) -> list[list[Any]]:
+    """Return [schema, name, last_value, is_called] of every sequence.
+
+    Call it after the rows were read, so that no sequence is behind the rows.
+    """
+    sequences = []
+    for schema, name in connection.execute(SEQUENCES_QUERY).fetchall():
+        statement = sql.SQL("SELECT last_value, is_called FROM {}").format(sql.Identifier(schema, name))
+        row = connection.execute(statement).fetchone()
         assert row is not None
-        found.append([schema, name, row[0], row[1]])
-    return found
+        sequences.append([schema, name, row[0], row[1]])
+    return sequences
 
 
-def _one(connection: psycopg.Connection[Any], statement: str, values: Any = None) -> Any:
+def _fetch_value(connection: psycopg.Connection[Any], statement: str, values: Any = None) -> Any:
     row = connection.execute(statement, values).fetchone()
     return row[0] if row else None

@@ -1,113 +1,128 @@
-"""Whether what is stored is what was stored, and what was stored is what is there."""
+"""Verifying stored packs, and comparing the database with what a run stored."""
 
 import hashlib
 import hmac
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from backups.engine import source as sources
-from backups.engine.backup import Plan, Reading
-from backups.engine.encryption import unseal
+from backups.engine.backup import BackupPlan, RangeReader
+from backups.engine.encryption import decrypt_blob
 from backups.engine.errors import BackupError, Damaged
-from backups.engine.manifest import Manifest
+from backups.engine.manifest import Manifest, Table
 from backups.engine.packs import Store
+from backups.engine.range_queries import BLOCKS_PER_RANGE, Connection
 from backups.engine.repository import Repository
+from backups.engine.source import Snapshot, TableInfo
 
-FRESH = 4  # packs of its own that are read whatever the share
+MIN_OWN_PACKS = 4  # packs written by the run itself that are read whatever the share
 
 
-def verify(
+def verify_packs(
     repository: Repository,
     manifest: Manifest,
     *,
     share: float = 1.0,
-    told: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[str], int]:
-    """Read and open a share of the packs that a run needs, its own first; what is wrong, and how many were
-    read. Raises KeyMissing, what the store raises.
+    """Decrypt a random share of the packs that a run needs, and some of its own packs.
+
+    Returns the faults in words, and how many packs were read. Raises KeyMissing and what the store raises.
     """
-    wanted = _sample(sorted(manifest.packs), share, own=manifest.run)
-    reader = repository.reader(manifest)
+    names = _sample_packs(sorted(manifest.packs), share, run_id=manifest.run_id)
+    reader = repository.pack_reader(manifest)
     faults = []
-    for number, name in enumerate(wanted, 1):
+    for number, name in enumerate(names, 1):
         try:
-            unseal(repository.data_key(name.split("/")[1]), name, reader.pack(name))
-        except Damaged as fault:
-            faults.append(str(fault))
-        told(number, len(wanted))
-    return faults, len(wanted)
+            decrypt_blob(repository.data_key(name.split("/")[1]), name, reader.fetch_pack(name))
+        except Damaged as error:
+            faults.append(str(error))
+        on_progress(number, len(names))
+    return faults, len(names)
 
 
-def verify_sums(
+def verify_pack_checksums(
     store: Store,
     name: str,
     *,
     share: float = 1.0,
-    told: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[str], int]:
-    """The same without a key: read a share of the packs, and compare with the checksums in the plain list of
-    the run.
+    """Compare a share of the packs with the checksums in the run's plain list. Needs no key.
+
+    `name` is the name of the manifest. Returns the same as `verify_packs`. Raises Damaged when the manifest
+    or the list is missing, and what the store raises.
     """
-    refs = store.read(f"{name}.refs")
-    if refs is None or store.read(name) is None:
-        raise Damaged(f"{name} is not whole: its manifest or its list of packs is missing.")
-    listed = refs.decode().splitlines()
-    sums = {pack: digest for pack, digest, _ in (line.split() for line in listed)}
-    wanted = _sample(sorted(sums), share, own=name.rpartition("-")[2])
+    pack_list = store.read(f"{name}.refs")
+    if pack_list is None or store.read(name) is None:
+        raise Damaged(f"{name} is incomplete: its manifest or its list of packs is missing.")
+    entries = (line.split() for line in pack_list.decode().splitlines())
+    digests = {pack: digest for pack, digest, _ in entries}
+    packs = _sample_packs(sorted(digests), share, run_id=name.rpartition("-")[2])
     faults = []
-    for number, pack in enumerate(wanted, 1):
+    for number, pack in enumerate(packs, 1):
         blob = store.read(pack)
-        if blob is None or hashlib.sha256(blob).hexdigest() != sums[pack]:
-            faults.append(f"{pack} is {'missing' if blob is None else 'not what was stored'}.")
-        told(number, len(wanted))
-    return faults, len(wanted)
+        if blob is None or hashlib.sha256(blob).hexdigest() != digests[pack]:
+            faults.append(f"{pack} {'is missing' if blob is None else 'differs from what was stored'}.")
+        on_progress(number, len(packs))
+    return faults, len(packs)
 
 
-def _sample(names: list[str], share: float, *, own: str) -> list[str]:
-    """A random share, and with it some of those that the run has just written."""
-    some = random.sample(names, min(len(names), max(1, round(share * len(names)))))
-    return sorted({*some, *[name for name in names if f"/{own}/" in name][:FRESH]})
+def _sample_packs(names: list[str], share: float, *, run_id: str) -> list[str]:
+    """Return a random share of the packs, and up to MIN_OWN_PACKS that the run itself wrote."""
+    sample = random.sample(names, min(len(names), max(1, round(share * len(names)))))
+    own_packs = [name for name in names if f"/{run_id}/" in name]
+    return sorted({*sample, *own_packs[:MIN_OWN_PACKS]})
 
 
 @dataclass
-class Scrub:
-    """What a scrub found: ranges that were read again, and those whose rows are not what a run stored."""
+class ScrubResult:
+    """How many ranges were read again, and descriptions of those whose rows differ from what is stored."""
 
     ranges: int = 0
     drifted: list[str] = field(default_factory=list)
 
 
-def scrub(plan: Plan, manifest: Manifest) -> Scrub:
-    """Read again every range that looks as it did when it was stored whole, and compare.
+def scrub_ranges(plan: BackupPlan, manifest: Manifest) -> ScrubResult:
+    """Read every range again that is unchanged since it was stored in full, and compare the content.
 
-    Needs no key but the one of chunk ids, and stores nothing. Raises BackupError, psycopg.Error.
+    Stores nothing, and needs no key but `plan.id_key`. Raises BackupError, psycopg.Error.
     """
-    found = Scrub()
-    with sources.snapshot(plan.source) as snapshot, snapshot.reader() as connection:
+    result = ScrubResult()
+    with sources.open_snapshot(plan.source) as snapshot, snapshot.open_reader() as connection:
         if snapshot.cluster != manifest.cluster:
-            raise BackupError(
-                "This is another cluster, or another line of its history: nothing can be compared."
-            )
-        stored = {table.key: table for table in manifest.tables}
-        reading = Reading(plan, snapshot, None, {})
-        for table in snapshot.tables:
-            known = stored.get(table.key)
-            if known is None or known.shape != table.shape or not table.heap:
-                continue
-            for number, one in enumerate(known.ranges):
-                plan.rest()
-                if (
-                    one.live is not None
-                    or len(one.parts) != 1
-                    or reading.mark(connection, table, number) != one.mark
-                ):
-                    continue
-                digest = hmac.new(plan.id_key, digestmod=hashlib.sha256)
-                for block in reading.rows(connection, table, number):
-                    digest.update(block)
-                found.ranges += 1
-                plan.told(found.ranges, found.ranges)
-                if digest.hexdigest() != one.parts[0].rows.id:
-                    found.drifted.append(f"{table.key}, blocks from {number * 1024}")
-    return found
+            raise BackupError("This is another cluster, or another timeline of it. Nothing can be compared.")
+        reader = RangeReader(plan, snapshot, None, {})
+        for table, stored in _iter_comparable_tables(snapshot, manifest):
+            _scrub_table(reader, connection, table, stored, result)
+    return result
+
+
+def _iter_comparable_tables(snapshot: Snapshot, manifest: Manifest) -> Iterator[tuple[TableInfo, Table]]:
+    stored_tables = {table.key: table for table in manifest.tables}
+    for table in snapshot.tables:
+        stored = stored_tables.get(table.key)
+        if stored is not None and stored.shape == table.shape and table.heap:
+            yield table, stored
+
+
+def _scrub_table(
+    reader: RangeReader,
+    connection: Connection,
+    table: TableInfo,
+    stored: Table,
+    result: ScrubResult,
+) -> None:
+    for number, block_range in enumerate(stored.ranges):
+        reader.plan.throttle()
+        is_full = block_range.live_ctids is None and len(block_range.parts) == 1
+        if not is_full or reader.fetch_fingerprint(connection, table, number) != block_range.fingerprint:
+            continue
+        digest = hmac.new(reader.plan.id_key, digestmod=hashlib.sha256)
+        for block in reader.copy_range(connection, table, number):
+            digest.update(block)
+        result.ranges += 1
+        reader.plan.on_progress(result.ranges, result.ranges)
+        if digest.hexdigest() != block_range.parts[0].rows.id:
+            result.drifted.append(f"{table.key}, blocks from {number * BLOCKS_PER_RANGE}")

@@ -1,1 +1,1 @@
-"""Every write of backups that carries a rule, one module for each subject."""
+"""The writes of the backups app, one module for each subject."""

@@ -1,8 +1,13 @@
-"""Taking backups: one runner, whatever happens."""
+"""Backups of this installation: queueing, execution, and recovery after a killed process.
+
+One backup job runs at a time, guarded by an advisory lock. A run counts when the store has its manifest.
+"""
 
 import contextlib
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +21,7 @@ from audit.actors import SYSTEM, Actor
 from audit.services import record
 from backups import config, metrics
 from backups.engine import backup
-from backups.engine.backup import Plan, Taken
+from backups.engine.backup import BackupPlan
 from backups.engine.errors import BackupError, Damaged, Stopped
 from backups.engine.manifest import Manifest
 from backups.models import BackupRun, BackupState, Check, SiteRestore, Work
@@ -24,14 +29,19 @@ from backups.services.cancellation import CancellationMonitor
 from core.jobs import queue
 from core.storage.object_store import ObjectExists, ObjectStoreUnavailable
 
-RUNNER = 0x6261636B757073  # "backups": the advisory lock of whoever works
-AGAIN_AFTER = timedelta(minutes=10)  # a run that failed, then twice as long each time
-PROVABLE_EVERY = timedelta(
+WORKER_LOCK_ID = 0x6261636B757073  # "backups" in ASCII; an advisory lock
+RETRY_DELAY = timedelta(minutes=10)  # after a failed run; doubled after each further failure
+STOPPED_RETRY_DELAY = timedelta(minutes=1)  # after a run that made way for a migration
+RECENT_RUNS = 8  # how many runs are looked at for failures in a row
+PROVABLE_INTERVAL = timedelta(
     hours=23
-)  # how often rows are summed for a drill: it takes as long as reading them
-FRESH = timedelta(minutes=15)  # a run that is as good as one of now
-# What a run, a look or a restore may meet that is nobody's bug.
-REFUSALS = (
+)  # rows are hashed once a day, because it takes as long as reading them
+RESTORE_POINT_MAX_AGE = timedelta(minutes=15)  # a run of this age is returned instead of a new one
+MAX_ERROR_LENGTH = 500  # of the column
+MAX_AUDITED_ERROR_LENGTH = 200
+JOB_NAMES = {"BackupRun": "backup", "Check": "backup_check", "SiteRestore": "site_restore"}
+# What a job may meet that is not a bug. It is recorded in the job's row.
+EXPECTED_ERRORS = (
     BackupError,
     ObjectStoreUnavailable,
     ObjectExists,
@@ -40,175 +50,202 @@ REFUSALS = (
     OSError,
     ValueError,
 )
-Told = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]  # done, total
 
 log = structlog.get_logger(__name__)
 
 
-def untold(done: int, total: int) -> None:
-    """Nobody watches."""
+def ignore_progress(done: int, total: int) -> None:
+    """A ProgressCallback that does nothing."""
 
 
 @contextmanager
-def runner() -> Iterator[bool]:
-    """The right to work, held by a connection of its own, so that it ends with this process.
+def worker_lock() -> Iterator[bool]:
+    """Try to get the lock that allows one backup job at a time. Yields False when it is taken.
 
-    False when another has it.
+    A separate connection holds the lock, so that the lock ends with the process. Raises psycopg.Error.
     """
-    with psycopg.connect(config.dsn(), autocommit=True, application_name="backup runner") as mine:
-        row = mine.execute("SELECT pg_try_advisory_lock(%s)", [RUNNER]).fetchone()
+    dsn = config.database_dsn()
+    with psycopg.connect(dsn, autocommit=True, application_name="backup runner") as lock_connection:
+        row = lock_connection.execute("SELECT pg_try_advisory_lock(%s)", [WORKER_LOCK_ID]).fetchone()
         yield bool(row and row[0])
+
+
+# --- queueing ---
 
 
 @transaction.atomic
 def queue_run(*, actor: Actor, full: bool = False, provable: bool = False) -> BackupRun:
-    """Ask for a backup; one that waits already is the answer.
+    """Queue a backup, or return the queued one if it is sufficient. It starts within a minute.
 
-    The work begins within a minute, mostly at once. Whether its rows are summed is decided then, unless
-    `provable` asks for it.
+    `full` reads everything again. `provable` hashes the rows; without it, that is decided at the start.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, 1)", [RUNNER % 2**31])
-    waiting = BackupRun.objects.filter(status=BackupRun.Status.QUEUED).first()
-    enough = waiting and waiting.full >= full and waiting.provable >= provable
-    run = waiting if waiting and enough else BackupRun.objects.create(full=full, provable=provable)
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, 1)", [WORKER_LOCK_ID % 2**31])
+    queued = BackupRun.objects.filter(status=BackupRun.Status.QUEUED).first()
+    is_sufficient = queued and queued.full >= full and queued.provable >= provable
+    run = queued if queued and is_sufficient else BackupRun.objects.create(full=full, provable=provable)
     record("backup.queued", actor=actor, subject=run, full=full)
-    queue.enqueue("backups.tasks.work")
+    queue.enqueue("backups.tasks.run_pending_jobs")
     return run
 
 
-def queue_due(*, now: datetime) -> BackupRun | None:
-    """Ask for a backup when it is time: BACKUP_EVERY after the last began, and sooner after one that failed."""
-    last = list(BackupRun.objects.order_by("-created_at")[:8])
-    if last and last[0].status in BackupRun.OPEN:
-        return None
-    failures = next((n for n, run in enumerate(last) if run.status == BackupRun.Status.DONE), len(last))
-    wait = (
-        min(settings.BACKUP_EVERY, AGAIN_AFTER * 2 ** (failures - 1)) if failures else settings.BACKUP_EVERY
-    )
-    if last and last[0].status == BackupRun.Status.STOPPED:
-        wait = timedelta(minutes=1)
-    if last and now - last[0].created_at < wait:
+def queue_due_run(*, now: datetime) -> BackupRun | None:
+    """Queue a backup when BACKUP_EVERY has passed since the last one, or sooner after a failed one."""
+    recent = list(BackupRun.objects.order_by("-created_at")[:RECENT_RUNS])
+    if not recent:
+        return queue_run(actor=SYSTEM)
+    last = recent[0]
+    if last.status in BackupRun.OPEN or now - last.created_at < _delay_after(recent):
         return None
     return queue_run(actor=SYSTEM)
 
 
-def claim(row: Work, *, now: datetime) -> bool:
-    """Move queued work to running. False when it is not queued any more."""
-    queued = type(row)._default_manager.filter(pk=row.pk, status=Work.Status.QUEUED)
+def _delay_after(recent: list[BackupRun]) -> timedelta:
+    """Return how long after the last of these runs, newest first, the next one is due."""
+    if recent[0].status == BackupRun.Status.STOPPED:
+        return STOPPED_RETRY_DELAY
+    statuses = [run.status for run in recent]
+    failures = statuses.index(BackupRun.Status.DONE) if BackupRun.Status.DONE in statuses else len(statuses)
+    interval: timedelta = settings.BACKUP_EVERY
+    return min(interval, RETRY_DELAY * 2 ** (failures - 1)) if failures else interval
+
+
+# --- the state of jobs ---
+
+
+def claim_job(job: Work, *, now: datetime) -> bool:
+    """Move a queued job to running. Returns False when it is no longer queued."""
+    queued = type(job)._default_manager.filter(pk=job.pk, status=Work.Status.QUEUED)
     return queued.update(status=Work.Status.RUNNING, started_at=now) == 1
 
 
-def reconcile(*, now: datetime) -> None:
-    """As whoever works: settle what a runner left that was killed.
+def mark_failed(job: Work, reason: str, *, now: datetime, status: str = Work.Status.FAILED) -> None:
+    """Record in a job's row, the audit trail and the log that it failed. `status` may be STOPPED instead."""
+    job.status = status
+    job.error = reason[:MAX_ERROR_LENGTH]
+    job.finished_at = now
+    job.save(update_fields=["status", "error", "finished_at"])
+    kind = type(job).__name__
+    if status == Work.Status.FAILED:
+        log.error("backup_job_failed", kind=kind, job=str(job.pk), reason=job.error)
+        metrics.failures.labels(kind).inc()
+    record(
+        f"{JOB_NAMES[kind]}.{status}",
+        actor=SYSTEM,
+        subject=job,  # type: ignore[arg-type]  # every subclass has as_subject()
+        reason=reason[:MAX_AUDITED_ERROR_LENGTH],
+    )
 
-    A run counts when, and only when, the store lists it.
+
+def describe_error(error: Exception) -> str:
+    """Return one line about an expected error for an operator."""
+    if isinstance(error, BackupError):
+        return str(error)
+    if isinstance(error, ObjectStoreUnavailable | ObjectExists):
+        return f"The store of backups refused: {type(error).__name__} {error}"
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+# --- recovery ---
+
+
+def recover_interrupted_jobs(*, now: datetime) -> None:
+    """Finish or fail the jobs that a killed process left running. The caller holds the worker lock.
+
+    A run counts if, and only if, the store has its manifest. Raises ObjectStoreUnavailable.
     """
     for run in BackupRun.objects.filter(status=BackupRun.Status.RUNNING):
-        listed = [name for name in config.store().keys("runs/") if name.endswith(f"-{run.pk.hex}")]
-        if listed:
-            _settle(run, listed[0], now=now)
+        names = [name for name in config.store().keys("runs/") if name.endswith(f"-{run.pk.hex}")]
+        if names:
+            _recover_published_run(run, names[0], now=now)
         else:
-            fail(run, "The process was killed.", now=now)
+            mark_failed(run, "The process was killed.", now=now)
     BackupState.objects.update(pending=None)
-    for kind in (Check, SiteRestore):
-        for row in kind._default_manager.filter(status=Work.Status.RUNNING):
-            fail(row, "The process was killed.", now=now)
+    for model in (Check, SiteRestore):
+        for job in model._default_manager.filter(status=Work.Status.RUNNING):
+            mark_failed(job, "The process was killed.", now=now)
 
 
-def _settle(run: BackupRun, name: str, *, now: datetime) -> None:
-    """The process died between the last write to the store and ours; or this database is a restore of that
-    moment.
+def _recover_published_run(run: BackupRun, name: str, *, now: datetime) -> None:
+    """Mark a run as done whose manifest is in the store.
+
+    Either the process was killed between writing to the store and to the database, or this database was
+    restored from that run. In the second case there is no pending manifest, and the details are unknown.
     """
     state = BackupState.objects.exclude(pending=None).first()
-    manifest = _read(state.pending) if state else None
-    if manifest and manifest.run == run.pk.hex:
-        _finish(
-            run, manifest, name, facts={"seconds": (now - (run.started_at or now)).total_seconds()}, now=now
-        )
+    manifest = _parse_saved_manifest(state.pending) if state else None
+    if manifest and manifest.run_id == run.pk.hex:
+        seconds = (now - (run.started_at or now)).total_seconds()
+        _finish(run, manifest, name, RunStatistics(seconds=seconds), now=now)
     else:
-        moment = datetime.fromisoformat(name.removeprefix("runs/").partition("-")[0])
+        taken_at = datetime.fromisoformat(name.removeprefix("runs/").partition("-")[0])
         rows = BackupRun.objects.filter(pk=run.pk)
-        rows.update(status=BackupRun.Status.DONE, name=name, taken_at=moment, finished_at=now)
+        rows.update(status=BackupRun.Status.DONE, name=name, taken_at=taken_at, finished_at=now)
 
 
-def _read(packed: Any) -> Manifest | None:
-    """A manifest that was kept here; None for one of another version of this program: then everything is read
-    again.
+def _parse_saved_manifest(packed: Any) -> Manifest | None:
+    """Return a manifest that was saved in the database, or None when another version wrote it.
+
+    Without a manifest the next run reads everything.
     """
     try:
-        return Manifest.read(bytes(packed)) if packed else None
+        return Manifest.from_bytes(bytes(packed)) if packed else None
     except Damaged:
         return None
 
 
-def fail(row: Work, reason: str, *, now: datetime, status: str = Work.Status.FAILED) -> None:
-    row.status = status
-    row.error = reason[:500]
-    row.finished_at = now
-    row.save(update_fields=["status", "error", "finished_at"])
-    if status == Work.Status.FAILED:
-        log.error("backup_work_failed", kind=type(row).__name__, row=str(row.pk), reason=reason[:500])
-        metrics.failures.labels(type(row).__name__).inc()
-    record(f"{_noun(row)}.{status}", actor=SYSTEM, subject=row, reason=reason[:200])  # type: ignore[arg-type]
+# --- execution ---
 
 
-def _noun(row: Work) -> str:
-    return {"BackupRun": "backup", "Check": "backup_check", "SiteRestore": "site_restore"}[type(row).__name__]
+@dataclass(frozen=True, slots=True)
+class RunStatistics:
+    """The measurements of a run, which are saved in its row."""
+
+    seconds: float
+    read_bytes: int = 0
+    shipped_bytes: int = 0
+    waited_seconds: float = 0.0
 
 
-def discard(run: BackupRun, reason: str, *, now: datetime) -> None:
-    """What was stored is not what was sent: the run is not offered any more, and the next one builds on
-    nothing.
+def execute_run(
+    run: BackupRun, *, on_progress: ProgressCallback = ignore_progress, pace: float = 1.0
+) -> BackupRun:
+    """Take a queued backup while the caller holds the worker lock. An error is recorded in the row.
+
+    `pace` below 1 is the share of the time that the run works; it sleeps for the rest.
     """
-    store = config.store()
-    with contextlib.suppress(
-        ObjectStoreUnavailable
-    ):  # a bucket that locks keeps it; this database knows better
-        for name in (run.name, f"{run.name}.refs"):
-            store.delete(name)
-    BackupState.objects.update(manifest=None)
-    fail(run, reason, now=now)
-
-
-def reason_of(refusal: Exception) -> str:
-    """What stands in the row, for an operator."""
-    if isinstance(refusal, BackupError):
-        return str(refusal)
-    if isinstance(refusal, ObjectStoreUnavailable | ObjectExists):
-        return f"The store of backups refused: {type(refusal).__name__} {refusal}"
-    first = str(refusal).strip().splitlines()
-    return f"{type(refusal).__name__}: {first[0] if first else ''}"
-
-
-def take_run(run: BackupRun, *, told: Told = untold, pace: float = 1.0) -> BackupRun:
-    """Take a queued run, as whoever works; with a `pace` below 1 it sleeps in between.
-
-    What stands against it is in the row afterwards.
-    """
-    started = timezone.now()
-    if not claim(run, now=started):
+    started_at = timezone.now()
+    if not claim_job(run, now=started_at):
         return run
     try:
-        with CancellationMonitor() as watch:
-            _take(run, watch, told, pace, started=started)
-    except Stopped as refusal:
-        fail(run, str(refusal), now=timezone.now(), status=Work.Status.STOPPED)
-    except REFUSALS as refusal:
-        fail(run, reason_of(refusal), now=timezone.now())
+        with CancellationMonitor() as monitor:
+            _take_backup(run, monitor, on_progress, pace, started_at=started_at)
+    except Stopped as error:
+        mark_failed(run, str(error), now=timezone.now(), status=Work.Status.STOPPED)
+    except EXPECTED_ERRORS as error:
+        mark_failed(run, describe_error(error), now=timezone.now())
     run.refresh_from_db()
     return run
 
 
-def _take(run: BackupRun, watch: CancellationMonitor, told: Told, pace: float, *, started: datetime) -> None:
+def _take_backup(
+    run: BackupRun,
+    monitor: CancellationMonitor,
+    on_progress: ProgressCallback,
+    pace: float,
+    *,
+    started_at: datetime,
+) -> None:
     store = config.store()
-    state = state_of()
-    previous = None if run.full else previous_of(state)
-    lately = BackupRun.objects.filter(
-        status=BackupRun.Status.DONE, provable=True, created_at__gt=started - PROVABLE_EVERY
+    state = get_backup_state()
+    previous = None if run.full else load_parent_manifest(state)
+    hashed_lately = BackupRun.objects.filter(
+        status=BackupRun.Status.DONE, provable=True, created_at__gt=started_at - PROVABLE_INTERVAL
     )
-    run.provable = run.provable or previous is None or not lately.exists()
-    plan = Plan(
+    run.provable = run.provable or previous is None or not hashed_lately.exists()
+    plan = BackupPlan(
         config.source(),
         store,
         config.keys(),
@@ -216,72 +253,48 @@ def _take(run: BackupRun, watch: CancellationMonitor, told: Told, pace: float, *
         run.pk.hex,
         previous,
         pace=pace,
-        sums=run.provable,
-        facts={"version": settings.VERSION},
-        stopped=watch.is_over,
-        told=told,
+        hash_rows=run.provable,
+        metadata={"version": settings.VERSION},
+        should_stop=monitor.should_stop,
+        on_progress=on_progress,
     )
-    taken = backup.take(plan)
-    connection.close_if_unusable_or_obsolete()  # it had nothing to do for as long as that took
-    state.pending = taken.manifest.sealed_form()
+    staged = backup.take_backup(plan)
+    # Django's connection was idle during the backup, and the server may have closed it.
+    connection.close_if_unusable_or_obsolete()
+    state.pending = staged.manifest.to_bytes()
     state.save(update_fields=["pending"])
-    taken.publish(store)
-    facts = {
-        "read_bytes": plan.read,
-        "shipped_bytes": taken.shipped,
-        "waited_seconds": taken.waited,
-        "seconds": (timezone.now() - started).total_seconds(),
-    }
-    _finish(run, taken.manifest, name_of(taken), facts=facts, now=timezone.now())
-
-
-def name_of(taken: Taken) -> str:
-    return backup.manifest_name(taken.manifest.at, taken.manifest.run)
-
-
-def state_of() -> BackupState:
-    import secrets
-
-    return BackupState.objects.get_or_create(pk=1, defaults={"id_key": secrets.token_bytes(32)})[0]
-
-
-def previous_of(state: BackupState) -> Manifest | None:
-    """The run that the next one builds on: the last, if the store still has it with every pack.
-
-    Raises ObjectStoreAway.
-    """
-    if not state.manifest:
-        return None
-    manifest = _read(state.manifest)
-    store = config.store()
-    if manifest is None:
-        return None
-    name = backup.manifest_name(manifest.at, manifest.run)
-    there = {*store.keys(name), *store.keys("packs/")}
-    return manifest if {name, *manifest.packs} <= there else None
+    staged.publish(store)
+    statistics = RunStatistics(
+        seconds=(timezone.now() - started_at).total_seconds(),
+        read_bytes=plan.read_bytes,
+        shipped_bytes=staged.shipped_bytes,
+        waited_seconds=staged.lock_wait_seconds,
+    )
+    _finish(run, staged.manifest, _manifest_name(staged.manifest), statistics, now=timezone.now())
 
 
 @transaction.atomic
-def _finish(run: BackupRun, manifest: Manifest, name: str, *, facts: dict[str, Any], now: datetime) -> None:
-    """The store has it: from here on it counts, and the next increment builds on it."""
-    rows = sum(table.rows for table in manifest.tables)
-    before = BackupRun.objects.filter(status=BackupRun.Status.DONE).order_by("-taken_at").first()
+def _finish(
+    run: BackupRun, manifest: Manifest, name: str, statistics: RunStatistics, *, now: datetime
+) -> None:
+    """Mark a published run as done, and save its manifest for the next increment."""
+    previous = BackupRun.objects.filter(status=BackupRun.Status.DONE).order_by("-taken_at").first()
     run.status = BackupRun.Status.DONE
     run.name = name
     run.finished_at = now
     run.kind = BackupRun.Kind.INCREMENT if manifest.parent else BackupRun.Kind.FULL
-    run.taken_at = datetime.fromisoformat(manifest.at)
+    run.taken_at = datetime.fromisoformat(manifest.taken_at)
     run.provable = manifest.provable
-    run.rows = rows
+    run.rows = sum(table.rows for table in manifest.tables)
     run.stored_bytes = sum(size for _, size in manifest.packs.values())
-    run.chain = max((len(one.parts) for table in manifest.tables for one in table.ranges), default=0)
-    if rows == 0 or (before and rows < before.rows / 2):
-        run.warning = f"It has {rows:,} rows where the backup before had {before.rows if before else 0:,}."
-        log.error("backup_shrank", run=str(run.pk), rows=rows)
-    for fact, value in facts.items():
-        setattr(run, fact, value)
+    run.chain = _longest_chain(manifest)
+    run.seconds = statistics.seconds
+    run.read_bytes = statistics.read_bytes
+    run.shipped_bytes = statistics.shipped_bytes
+    run.waited_seconds = statistics.waited_seconds
+    _warn_if_shrunk(run, previous)
     run.save()
-    BackupState.objects.filter(pk=1).update(manifest=manifest.sealed_form(), pending=None)
+    BackupState.objects.filter(pk=1).update(manifest=manifest.to_bytes(), pending=None)
     record("backup.finished", actor=SYSTEM, subject=run, kind=run.kind, shipped_bytes=run.shipped_bytes)
     log.info(
         "backup_finished",
@@ -290,3 +303,54 @@ def _finish(run: BackupRun, manifest: Manifest, name: str, *, facts: dict[str, A
         shipped_bytes=run.shipped_bytes,
         seconds=run.seconds,
     )
+
+
+def _longest_chain(manifest: Manifest) -> int:
+    """Return the number of runs that the range with the most parts builds on."""
+    return max(
+        (len(block_range.parts) for table in manifest.tables for block_range in table.ranges), default=0
+    )
+
+
+def _warn_if_shrunk(run: BackupRun, previous: BackupRun | None) -> None:
+    """Set a warning when the database lost all or more than half of its rows since the previous run."""
+    if run.rows == 0 or (previous and run.rows < previous.rows / 2):
+        previous_rows = previous.rows if previous else 0
+        run.warning = f"It has {run.rows:,} rows where the previous backup had {previous_rows:,}."
+        log.error("backup_shrank", run=str(run.pk), rows=run.rows)
+
+
+def get_backup_state() -> BackupState:
+    """Return the single row of BackupState, and create it at the first run."""
+    return BackupState.objects.get_or_create(pk=1, defaults={"id_key": secrets.token_bytes(32)})[0]
+
+
+def load_parent_manifest(state: BackupState) -> Manifest | None:
+    """Return the manifest that the next run builds on: the last one, if the store still has all its packs.
+
+    Raises ObjectStoreUnavailable.
+    """
+    manifest = _parse_saved_manifest(state.manifest)
+    if manifest is None:
+        return None
+    store = config.store()
+    name = _manifest_name(manifest)
+    stored = {*store.keys(name), *store.keys("packs/")}
+    return manifest if {name, *manifest.packs} <= stored else None
+
+
+def _manifest_name(manifest: Manifest) -> str:
+    return backup.manifest_name(manifest.taken_at, manifest.run_id)
+
+
+def discard_run(run: BackupRun, reason: str, *, now: datetime) -> None:
+    """Delete the manifest of a run whose packs are damaged, mark it as failed, and make the next run full.
+
+    A bucket with object lock keeps the manifest; then only the row says that the run failed.
+    """
+    store = config.store()
+    with contextlib.suppress(ObjectStoreUnavailable):
+        for name in (run.name, f"{run.name}.refs"):
+            store.delete(name)
+    BackupState.objects.update(manifest=None)
+    mark_failed(run, reason, now=now)

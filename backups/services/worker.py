@@ -1,6 +1,4 @@
-"""What the one worker of backups does each time it is called: settle, queue what is due, do what waits, keep
-house.
-"""
+"""The worker of backups: recovery, due and queued jobs, and periodic maintenance."""
 
 from datetime import datetime, timedelta
 
@@ -12,86 +10,96 @@ from backups import metrics, selectors
 from backups.engine.errors import Damaged
 from backups.models import BackupRun, Check, SiteRestore, Work
 from backups.services import erasure_tombstones, retention
-from backups.services.checks import SAMPLE, do_check, queue_due_checks, verify_run
-from backups.services.runs import REFUSALS, discard, queue_due, reason_of, reconcile, runner, take_run
-from backups.services.site_restores import do_restore
+from backups.services.checks import SAMPLE_SHARE, queue_due_checks, run_check, verify_run
+from backups.services.runs import (
+    EXPECTED_ERRORS,
+    describe_error,
+    discard_run,
+    execute_run,
+    queue_due_run,
+    recover_interrupted_jobs,
+    worker_lock,
+)
+from backups.services.site_restores import run_site_restore
 from core.jobs import periodic
 
 log = structlog.get_logger(__name__)
 
 
-def work(*, now: datetime) -> int:
-    """Everything that waits, one after the other; how much it was.
+def run_pending_jobs(*, now: datetime) -> int:
+    """Run all due and queued jobs one after the other. Returns their number.
 
-    At once nothing where another works already.
+    Returns 0 at once when another process holds the worker lock.
     """
-    with runner() as mine:
-        if not mine:
+    with worker_lock() as acquired:
+        if not acquired:
             return 0
-        done = 0
+        job_count = 0
         try:
-            reconcile(now=now)
-            for queue in (queue_due, queue_due_checks):
-                queue(now=now)
-                while row := _next():
-                    _do(row)
-                    done += 1
-                    queue_due(now=timezone.now())  # whatever else waits, backups come in time
-            _keep_house(now=now)
-        except REFUSALS as refusal:
-            log.error("backups_cannot_work", reason=reason_of(refusal))
-        tell()
-        return done
+            recover_interrupted_jobs(now=now)
+            for queue_due in (queue_due_run, queue_due_checks):
+                queue_due(now=now)
+                while job := _next_job():
+                    _run_job(job)
+                    job_count += 1
+                    queue_due_run(now=timezone.now())  # a long queue must not delay the next backup
+            _run_maintenance(now=now)
+        except EXPECTED_ERRORS as error:
+            log.error("backup_jobs_aborted", reason=describe_error(error))
+        update_metrics()
+        return job_count
 
 
-def _next() -> Work | None:
-    for kind in (BackupRun, SiteRestore, Check):
-        row: Work | None = kind._default_manager.filter(status=Work.Status.QUEUED).order_by("pk").first()
-        if row:
-            return row
+def _next_job() -> Work | None:
+    """Return the oldest queued job. Backups come first, then site restores, then checks."""
+    for model in (BackupRun, SiteRestore, Check):
+        job: Work | None = model._default_manager.filter(status=Work.Status.QUEUED).order_by("pk").first()
+        if job:
+            return job
     return None
 
 
-def _do(row: Work) -> None:
-    if isinstance(row, BackupRun):
-        run = take_run(row, pace=settings.BACKUP_PACE)
+def _run_job(job: Work) -> None:
+    if isinstance(job, BackupRun):
+        run = execute_run(job, pace=settings.BACKUP_PACE)
         if run.status == BackupRun.Status.DONE:
-            _look_at(run)
-    elif isinstance(row, Check):
-        do_check(row)
-    elif isinstance(row, SiteRestore):
-        do_restore(row)
+            _verify_new_run(run)
+    elif isinstance(job, Check):
+        run_check(job)
+    elif isinstance(job, SiteRestore):
+        run_site_restore(job)
 
 
-def _look_at(run: BackupRun) -> None:
-    """What a run has just written, and a small part of what else it needs, is read at once: one that cannot
-    be restored is none.
+def _verify_new_run(run: BackupRun) -> None:
+    """Verify some of the packs that a run has just written, and a small share of the others.
+
+    A damaged run is discarded.
     """
     try:
-        verify_run(run, share=SAMPLE)
-    except Damaged as fault:
-        discard(run, reason_of(fault), now=timezone.now())
+        verify_run(run, share=SAMPLE_SHARE)
+    except Damaged as error:
+        discard_run(run, describe_error(error), now=timezone.now())
 
 
-def _keep_house(*, now: datetime) -> None:
-    erasure_tombstones.mirror(now=now)
+def _run_maintenance(*, now: datetime) -> None:
+    erasure_tombstones.copy_tombstones_to_store(now=now)
     if periodic.claim_slot("backup_obey", every=timedelta(hours=1), now=now):
-        erasure_tombstones.obey(now=now)
+        erasure_tombstones.erase_restored_people(now=now)
     if periodic.claim_slot("backup_prune", every=timedelta(days=1), now=now):
-        retention.prune(now=now, dry_run=False)
+        retention.prune_backups(now=now, dry_run=False)
     if periodic.claim_slot("backup_locks", every=timedelta(days=1), now=now):
-        retention.renew_locks(now=now)
+        retention.renew_object_locks(now=now)
 
 
-def tell() -> None:
-    """The gauges."""
-    found = selectors.ages()
-    metrics.newest_good.set(found["good"].timestamp() if found["good"] else 0)
-    metrics.newest_proven.set(found["proven"].timestamp() if found["proven"] else 0)
+def update_metrics() -> None:
+    """Set the gauges of the newest backup. Two queries."""
+    times = selectors.newest_backup_times()
+    metrics.newest_good.set(times["good"].timestamp() if times["good"] else 0)
+    metrics.newest_proven.set(times["proven"].timestamp() if times["proven"] else 0)
     run = BackupRun.objects.filter(status=BackupRun.Status.DONE).order_by("-taken_at").first()
     if run:
         metrics.duration.set(run.seconds)
         metrics.shipped.set(run.shipped_bytes)
         metrics.stored.set(run.stored_bytes)
         metrics.rows.set(run.rows)
-        metrics.waited.set(run.waited_seconds)
+        metrics.lock_wait.set(run.waited_seconds)

@@ -1,4 +1,4 @@
-"""An HTTP proxy that does harm on request, to stand before a real S3 server."""
+"""An HTTP proxy that injects faults, to stand before a real S3 server."""
 
 import http.client
 import threading
@@ -10,17 +10,17 @@ SLOW_SECONDS = 5  # longer than the timeout of the client in the test
 
 
 class FaultProxy:
-    """`plan` is a list of (method, fault): the next request of that method suffers it.
+    """`plan` is a list of (method, fault): the next request with that method gets the fault.
 
-    Faults: `503`, `slow`, `cut`, `flip` (the answer's body), `spoil` (the request's body), `drop` (no
-    answer). `always` hits every request of a method.
+    Faults: `503`, `slow`, `cut` (half the response), `flip` (a bit of the response body), `spoil` (a bit of
+    the request body), `drop` (no response). `always` maps a method to the fault of all its requests.
     """
 
     def __init__(self, target: str) -> None:
         self.target = urlsplit(target)
         self.plan = []
         self.always = {}
-        self.hits = []
+        self.requests = []
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -43,8 +43,8 @@ class FaultProxy:
         self.server.server_close()
 
     def next_fault(self, method):
-        for number, (wanted, fault) in enumerate(self.plan):
-            if wanted == method:
+        for number, (planned_method, fault) in enumerate(self.plan):
+            if planned_method == method:
                 del self.plan[number]
                 return fault
         return self.always.get(method)
@@ -52,9 +52,9 @@ class FaultProxy:
     def handle(self, request):
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         fault = self.next_fault(request.command)
-        self.hits.append((request.command, fault))
+        self.requests.append((request.command, fault))
         if fault == "503":
-            self.answer(request, 503, [], b"<Error><Code>SlowDown</Code></Error>")
+            self.respond(request, 503, [], b"<Error><Code>SlowDown</Code></Error>")
             return
         if fault == "drop":
             request.close_connection = True
@@ -62,7 +62,13 @@ class FaultProxy:
         if fault == "slow":
             time.sleep(SLOW_SECONDS)
         if fault == "spoil" and body:
-            body = flipped(body)
+            body = flip_bit(body)
+        response, content = self.forward(request, body)
+        if fault == "flip" and content:
+            content = flip_bit(content)
+        self.respond(request, response.status, response.getheaders(), content, cut=fault == "cut")
+
+    def forward(self, request, body):
         connection = http.client.HTTPConnection(self.target.hostname, self.target.port, timeout=30)
         headers = {
             name: value
@@ -70,14 +76,12 @@ class FaultProxy:
             if name.lower() not in {"connection", "expect"}
         }
         connection.request(request.command, request.path, body, headers)
-        found = connection.getresponse()
-        content = found.read()
+        response = connection.getresponse()
+        content = response.read()
         connection.close()
-        if fault == "flip" and content:
-            content = flipped(content)
-        self.answer(request, found.status, found.getheaders(), content, cut=fault == "cut")
+        return response, content
 
-    def answer(self, request, status, headers, content, *, cut=False):
+    def respond(self, request, status, headers, content, *, cut=False):
         try:
             request.send_response_only(status)
             length = None
@@ -94,11 +98,11 @@ class FaultProxy:
                 request.wfile.write(content[: len(content) // 2] if cut else content)
             if cut:
                 request.close_connection = True
-        except OSError:  # the client had no patience
+        except OSError:  # the client closed the connection
             request.close_connection = True
 
 
-def flipped(content):
-    """One bit in the middle; before and after it may be what frames a body."""
+def flip_bit(content):
+    """Flip one bit in the middle. The beginning and the end may frame the body."""
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]

@@ -1,4 +1,4 @@
-"""`manage.py backup_forget`: after a restore, whoever was erased is erased again."""
+"""`manage.py backup_forget`: after a restore, erase again the people who had been erased."""
 
 from typing import Any
 
@@ -9,9 +9,12 @@ from backups.services import erasure_tombstones
 
 
 class Command(BackupCommand):
-    help = "Erase again whoever was erased after the backup that this database was restored from. The worker does so each hour; run this before people get in."
+    help = (
+        "Erase again the people who were erased after the backup that this database was restored from."
+        " The worker does this every hour. Run the command before you let users in."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        erasure_tombstones.mirror(now=timezone.now())
-        again = erasure_tombstones.obey(now=timezone.now())
-        self.say({"erased": again}, f"erased {again} people again", as_json=options["json"])
+        erasure_tombstones.copy_tombstones_to_store(now=timezone.now())
+        erased = erasure_tombstones.erase_restored_people(now=timezone.now())
+        self.write_result({"erased": erased}, f"erased {erased} people again", as_json=options["json"])

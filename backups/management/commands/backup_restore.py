@@ -1,4 +1,4 @@
-"""`manage.py backup_restore`: a whole database, as it was."""
+"""`manage.py backup_restore`: restore a whole database."""
 
 from datetime import datetime
 from typing import Any
@@ -6,41 +6,43 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from backups import config
-from backups.cli import BackupCommand, add_identity, bar, moment
-from backups.engine.restore import restore
-from backups.engine.retention import run_of
+from backups.cli import BackupCommand, add_identity_argument, parse_datetime, progress_bar
+from backups.engine.restore import restore_backup
+from backups.engine.retention import parse_run_id
 
 
 class Command(BackupCommand):
-    help = "Restore a backup into an empty database. Until it is whole the target says so of itself, and no process serves it. The database of this installation is not asked."
+    help = (
+        "Restore a backup into an empty database. The target is marked until it is complete, and no process"
+        " serves a marked database. The database of this installation is not used."
+    )
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        which = parser.add_mutually_exclusive_group()
-        which.add_argument(
+        selection = parser.add_mutually_exclusive_group()
+        selection.add_argument(
             "--at",
-            type=moment,
-            help="The newest backup that was taken then or before, such as 2026-11-20T12:00Z.",
+            type=parse_datetime,
+            help="Use the newest backup at or before this time, such as 2026-11-20T12:00Z.",
         )
-        which.add_argument("--run", help="This backup, by its id. Default: the newest.")
+        selection.add_argument("--run", help="The id of the backup. Default: the newest.")
         parser.add_argument(
             "--target",
             required=True,
             metavar="URL",
-            help="postgresql://… of an empty database, or of one that --resume goes on with.",
+            help="postgresql://… of an empty database, or of one whose restore --resume continues.",
         )
         parser.add_argument(
-            "--tables", help="Only these, comma separated: the target stays marked, without foreign keys."
+            "--tables",
+            help="Fill only these tables, comma separated. The target stays marked, without foreign keys.",
         )
-        parser.add_argument("--resume", action="store_true", help="Go on with a restore that did not finish.")
+        parser.add_argument("--resume", action="store_true", help="Continue a restore that was interrupted.")
         parser.add_argument(
-            "--prove", action="store_true", help="Compare the content of every table with what it was, too."
+            "--prove", action="store_true", help="Also compare the content of every table with the backup."
         )
-        parser.add_argument(
-            "--jobs", type=int, default=2, help="Connections that fill and index at once. Default: 2."
-        )
-        add_identity(parser)
+        parser.add_argument("--jobs", type=int, default=2, help="Number of parallel connections. Default: 2.")
+        add_identity_argument(parser)
 
     def handle(
         self,
@@ -52,34 +54,40 @@ class Command(BackupCommand):
         **options: Any,
     ) -> None:
         repository = config.repository(identities=tuple(options["identity"]))
-        name = repository.find(run=run.replace("-", "") if run else None, at=at)
-        manifest = repository.manifest(name)
-        chosen = (
-            [table if "." in table else f"public.{table}" for table in tables.split(",")] if tables else None
-        )
-        with bar("restoring", quiet=options["json"]) as told:
-            restore(
+        name = repository.find_manifest(run_id=run.replace("-", "") if run else None, at=at)
+        manifest = repository.load_manifest(name)
+        table_keys = _parse_table_keys(tables)
+        with progress_bar("restoring", quiet=options["json"]) as on_progress:
+            restore_backup(
                 repository,
                 manifest,
                 target,
                 workers=max(1, options["jobs"]),
-                told=told,
-                tables=chosen,
+                on_progress=on_progress,
+                tables=table_keys,
                 resume=options["resume"],
-                prove=options["prove"],
+                compare_content=options["prove"],
             )
-        rows = sum(table.rows for table in manifest.tables if chosen is None or table.key in chosen)
-        facts = {
-            "run": run_of(name),
-            "taken_at": manifest.at,
-            "version": manifest.facts.get("version"),
+        rows = sum(table.rows for table in manifest.tables if table_keys is None or table.key in table_keys)
+        version = manifest.metadata.get("version")
+        result = {
+            "run": parse_run_id(name),
+            "taken_at": manifest.taken_at,
+            "version": version,
             "rows": rows,
-            "whole": chosen is None,
+            "whole": table_keys is None,
         }
-        text = f"restored {rows:,} rows as of {manifest.at}, made by version {manifest.facts.get('version')}"
+        text = f"restored {rows:,} rows as of {manifest.taken_at}, backed up by version {version}"
         text += (
-            "\nOnly a part: the target stays marked, and no process serves it."
-            if chosen
-            else "\nNext: migrate, then backup_forget, with DATABASE_URL set to the target."
+            "\nOnly some tables were restored: the target stays marked, and no process serves it."
+            if table_keys
+            else "\nNext: run migrate, then backup_forget, with DATABASE_URL set to the target."
         )
-        self.say(facts, text, as_json=options["json"])
+        self.write_result(result, text, as_json=options["json"])
+
+
+def _parse_table_keys(tables: str | None) -> list[str] | None:
+    """Return names as schema.table. The default schema is `public`."""
+    if not tables:
+        return None
+    return [table if "." in table else f"public.{table}" for table in tables.split(",")]

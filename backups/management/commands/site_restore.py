@@ -1,4 +1,4 @@
-"""`manage.py site_restore`: one site back, beside what is there now."""
+"""`manage.py site_restore`: restore one site as a new draft."""
 
 from datetime import datetime
 from typing import Any
@@ -7,57 +7,66 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from audit.actors import SYSTEM
-from backups.cli import BackupCommand, add_identity, moment
+from backups.cli import BackupCommand, add_identity_argument, parse_datetime
 from backups.models import BackupRun, SiteRestore
 from backups.services import runs
-from backups.services.site_restores import bring_back, find_site
+from backups.services.site_restores import find_site_id, restore_site
 from core.errors import DomainError
+from sites.models import Site
 
 
 class Command(BackupCommand):
-    help = "Bring one site back as it was, as a new draft of its owner. What is there now stays as it is, and nobody else's is touched."
+    help = (
+        "Restore one site as a new draft of its owner. The existing site and all other sites are unchanged."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("site", help="Its subdomain, or its id, also of a site that is gone.")
+        parser.add_argument("site", help="The subdomain of the site, or its id. A deleted site needs the id.")
         parser.add_argument(
             "--at",
-            type=moment,
+            type=parse_datetime,
             required=True,
-            help="The newest backup that was taken then or before, such as 2026-11-20T12:00Z.",
+            help="Use the newest backup at or before this time, such as 2026-11-20T12:00Z.",
         )
-        add_identity(parser)
+        add_identity_argument(parser)
 
     def handle(self, *args: Any, site: str, at: datetime, **options: Any) -> None:
-        pk = find_site(site)
-        if pk is None:
-            raise CommandError(f"There is no site {site!r}. Name one that is gone by its id.")
+        site_id = find_site_id(site)
+        if site_id is None:
+            raise CommandError(f"There is no site {site!r}. Use its id if it was deleted.")
         run = (
             BackupRun.objects.filter(status=BackupRun.Status.DONE, pruned_at=None, taken_at__lte=at)
             .order_by("-taken_at")
             .first()
         )
         if run is None:
-            raise CommandError("There is no backup of that moment or before.")
-        asked = SiteRestore(site_id=pk, run=run, started_at=timezone.now(), status=SiteRestore.Status.RUNNING)
-        with self.alone():
-            asked.save()
-            try:
-                made = bring_back(asked, identities=tuple(options["identity"]))
-            except BaseException as error:
-                runs.fail(asked, str(error), now=timezone.now())
-                if isinstance(error, DomainError):
-                    raise CommandError(error.message) from None
-                raise
-        facts = {
-            "site": made.pk,
-            "subdomain": made.subdomain,
+            raise CommandError("There is no backup at or before that time.")
+        site_restore = SiteRestore(
+            site_id=site_id, run=run, started_at=timezone.now(), status=SiteRestore.Status.RUNNING
+        )
+        with self.hold_worker_lock():
+            draft = self._restore(site_restore, identities=tuple(options["identity"]))
+        result = {
+            "site": draft.pk,
+            "subdomain": draft.subdomain,
             "run": run.pk.hex,
             "taken_at": run.taken_at,
             "actor": SYSTEM.kind,
         }
-        self.say(
-            facts,
-            f"{made.name}: a draft under {made.subdomain}, as of {run.taken_at:%Y-%m-%d %H:%M:%S} UTC",
+        self.write_result(
+            result,
+            f"{draft.name}: a draft at {draft.subdomain}, as of {run.taken_at:%Y-%m-%d %H:%M:%S} UTC",
             as_json=options["json"],
         )
+
+    def _restore(self, site_restore: SiteRestore, *, identities: tuple[bytes, ...]) -> Site:
+        """Save the row and restore the site. Any error is recorded in the row before it is raised."""
+        site_restore.save()
+        try:
+            return restore_site(site_restore, identities=identities)
+        except BaseException as error:
+            runs.mark_failed(site_restore, str(error), now=timezone.now())
+            if isinstance(error, DomainError):
+                raise CommandError(error.message) from None
+            raise

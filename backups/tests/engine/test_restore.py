@@ -1,0 +1,236 @@
+"""Restores that are interrupted, partial, compared by content, or refused."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+
+import psycopg
+import pytest
+
+from backups.engine.encryption import Keys
+from backups.engine.errors import BackupRefused, Damaged, KeyMissing
+from backups.engine.repository import Repository
+from backups.engine.restore import find_unfinished_restore, restore_backup
+from backups.tests.helpers import database_checksums, database_url, run_sql
+from config import embedded_servers
+from tests.stack import ROOT
+
+KILLED_RESTORE = """
+import json, os, sys
+from pathlib import Path
+from backups.engine import restore
+from backups.engine.encryption import Keys
+from backups.engine.repository import Repository
+from core.storage.object_store import FolderStore
+arguments = json.loads(sys.argv[1])
+keys = Keys(masters=(bytes.fromhex(arguments["master"]),))
+repository = Repository(FolderStore(Path(arguments["folder"])), keys)
+steps = []
+def record_step(self, connection, name, original=restore.RestoreJob.record_step):
+    original(self, connection, name)
+    steps.append(name)
+    if len(steps) == arguments["steps"]: os._exit(9)  # inside the transaction that records the step
+restore.RestoreJob.record_step = record_step
+manifest = repository.load_manifest(repository.find_manifest())
+restore.restore_backup(repository, manifest, arguments["dsn"], workers=2)
+os._exit(0)
+"""
+
+
+@pytest.fixture
+def two_runs(chain, source_dsn):
+    """A chain with a full run and an increment."""
+    chain.take()
+    run_sql(
+        source_dsn, "UPDATE page SET words = 'second' WHERE id % 9 = 0", "DELETE FROM event WHERE id % 5 = 0"
+    )
+    chain.take()
+    return chain
+
+
+def restore_in_killed_process(chain, target, steps):
+    """Restore the newest run in a process that ends itself at the given step. Returns its exit code."""
+    arguments = {
+        "folder": str(chain.store.folder),
+        "master": chain.keys.masters[0].hex(),
+        "dsn": target,
+        "steps": steps,
+    }
+    completed = subprocess.run(
+        [sys.executable, "-c", KILLED_RESTORE, json.dumps(arguments)],
+        cwd=ROOT,
+        env=dict(os.environ),
+        timeout=60,
+    )
+    return completed.returncode
+
+
+def unfinished_restore(target):
+    with psycopg.connect(target) as connection:
+        return find_unfinished_restore(connection)
+
+
+def test_restore_backup_resumes_after_it_was_killed_at_any_step(two_runs, source_dsn, create_database):
+    steps = 1
+    code = 9
+    while code == 9:
+        target = create_database()
+        code = restore_in_killed_process(two_runs, target, steps)
+        if code == 9:
+            assert unfinished_restore(target)
+            with pytest.raises(BackupRefused, match="did not finish"):
+                two_runs.restore_newest(target)
+            two_runs.restore_newest(target, resume=True, compare_content=True)
+        assert database_checksums(target) == database_checksums(source_dsn)
+        assert unfinished_restore(target) is None
+        with psycopg.connect(target) as connection, pytest.raises(psycopg.errors.ForeignKeyViolation):
+            connection.execute("INSERT INTO event (page) VALUES (99999)")
+        steps += 2
+    assert (code, steps > 9) == (0, True)
+
+
+def test_restore_backup_refuses_to_resume_another_run(two_runs, create_database):
+    target = create_database()
+    assert restore_in_killed_process(two_runs, target, 2) == 9
+    repository = two_runs.repository()
+
+    with pytest.raises(BackupRefused, match="another run"):
+        restore_backup(
+            repository, repository.load_manifest(repository.list_manifests()[0]), target, resume=True
+        )
+
+
+def test_restore_backup_with_resume_starts_in_an_empty_database(two_runs, source_dsn, create_database):
+    target = create_database()
+
+    two_runs.restore_newest(target, resume=True)
+
+    assert database_checksums(target) == database_checksums(source_dsn)
+
+
+def test_restore_backup_of_selected_tables_leaves_the_target_marked(two_runs, source_dsn, create_database):
+    target = create_database()
+
+    two_runs.restore_newest(target, tables=["public.event"], compare_content=True)
+
+    restored = database_checksums(target)
+    expected = database_checksums(source_dsn)
+    assert restored.pop("backup_restore")[0] == 1
+    restored.pop("backup_restore_step")
+    assert (restored["event"], restored["page"][0]) == (expected["event"], 0)
+    assert unfinished_restore(target)
+    with pytest.raises(BackupRefused, match=r"no table public\.nothing"):
+        two_runs.restore_newest(create_database(), tables=["public.nothing"])
+
+
+def test_restore_backup_compares_content_even_where_row_counts_are_equal(two_runs, create_database):
+    repository = two_runs.repository()
+    manifest = two_runs.newest_manifest()
+    page = next(table for table in manifest.tables if table.name == "page")
+    page.ranges[0].hash_sum += 1
+
+    restore_backup(repository, manifest, create_database())
+    target = create_database()
+    with pytest.raises(Damaged, match=r"public\.page"):
+        restore_backup(repository, manifest, target, compare_content=True)
+
+    assert unfinished_restore(target)
+
+
+def test_restore_backup_fails_when_a_range_lacks_rows(two_runs, create_database):
+    repository = two_runs.repository()
+    manifest = repository.load_manifest(repository.list_manifests()[0])
+    page = next(table for table in manifest.tables if table.name == "page")
+    row_count, version_hash = page.ranges[0].fingerprint
+    page.ranges[0].fingerprint = (row_count + 1, version_hash)
+    assert page.ranges[0].live_ctids is None
+    target = create_database()
+
+    with pytest.raises(Damaged, match=r"public\.page does not have as many rows"):
+        restore_backup(repository, manifest, target)
+
+    assert unfinished_restore(target)
+
+
+def test_restore_backup_refuses_an_older_server(two_runs, create_database):
+    manifest = two_runs.newest_manifest()
+    manifest.cluster["version"] = 990000
+
+    with pytest.raises(BackupRefused, match="older"):
+        restore_backup(two_runs.repository(), manifest, create_database())
+
+
+def test_restore_backup_refuses_a_target_that_is_not_empty(two_runs, create_database):
+    target = create_database()
+    run_sql(target, "CREATE TABLE theirs (id int)", "INSERT INTO theirs VALUES (1)")
+
+    with pytest.raises(BackupRefused, match=r"not empty.*theirs"):
+        two_runs.restore_newest(target)
+
+    with psycopg.connect(target) as connection:
+        assert connection.execute("SELECT count(*) FROM theirs").fetchone() == (1,)
+        assert connection.execute("SELECT to_regclass('backup_restore')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize(
+    "damage", ["flipped", "dropped", "swapped", "truncated", "replayed", "key gone", "wrong key"]
+)
+def test_restore_backup_refuses_a_damaged_store_and_leaves_the_target_marked(
+    chain, source_dsn, create_database, store, damage
+):
+    first = chain.take()
+    run_sql(source_dsn, "UPDATE page SET words = 'new' WHERE id < 900")
+    last = chain.take()
+    first_pack, last_pack = (
+        next(pack for pack in store.keys("packs/") if manifest.run_id in pack) for manifest in (first, last)
+    )
+    path = store.folder / last_pack
+    blob = path.read_bytes()
+    keys = chain.keys
+    if damage == "flipped":
+        path.write_bytes(blob[:-20] + bytes([blob[-20] ^ 1]) + blob[-19:])
+    elif damage == "dropped":
+        path.unlink()
+    elif damage in {"swapped", "replayed"}:
+        path.write_bytes((store.folder / first_pack).read_bytes())
+    elif damage == "truncated":
+        path.write_bytes(blob[: len(blob) // 2])
+    elif damage == "key gone":
+        (store.folder / "keys" / f"{last.run_id}.json").unlink()
+    else:
+        keys = Keys(masters=(secrets.token_bytes(32),))
+    target = create_database()
+    repository = Repository(store, keys)
+
+    with pytest.raises((Damaged, KeyMissing)) as error:
+        restore_backup(repository, repository.load_manifest(repository.list_manifests()[-1]), target)
+
+    assert last.run_id in str(error.value)
+    with psycopg.connect(target) as connection:
+        relations = connection.execute(
+            "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        ).fetchone()
+        assert find_unfinished_restore(connection) == last.run_id or relations == (0,)
+
+
+def test_serve_refuses_a_database_whose_restore_did_not_finish(create_database):
+    target = create_database()
+    run_sql(target, "CREATE TABLE backup_restore (run text)")
+
+    completed = subprocess.run(
+        [sys.executable, "manage.py", "serve"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "DATABASE_URL": database_url(target),
+            "PORT": str(embedded_servers.free_port()),
+            "INTERNAL_PORT": str(embedded_servers.free_port()),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (completed.returncode, "restore that did not finish" in completed.stderr) == (1, True)
