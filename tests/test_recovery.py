@@ -150,9 +150,9 @@ def test_commands_say_by_their_exit_code_what_is_wrong(stack, tmp_path):
     code, said = ended("backup_verify")
     assert (code, run["run"] in said) == (3, True)
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
-        from backups.services.runs import RUNNER
+        from backups.services.runs import WORKER_LOCK_ID
 
-        connection.execute("SELECT pg_advisory_lock(%s)", [RUNNER])
+        connection.execute("SELECT pg_advisory_lock(%s)", [WORKER_LOCK_ID])
         assert ended("backup_run")[0] == 5
     private = tmp_path / "private.key"
     made = json.loads(stack.manage("backup_keys", "add-recipient", str(private), "--json", **outside))

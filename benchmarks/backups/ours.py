@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 from backups.engine import backup
-from backups.engine.backup import Plan
+from backups.engine.backup import BackupPlan
 from backups.engine.encryption import Keys
 from backups.engine.repository import Repository
-from backups.engine.restore import restore
-from backups.engine.retention import new_run
+from backups.engine.restore import restore_backup
+from backups.engine.retention import generate_run_id
 from backups.engine.source import Source
 from core.storage.object_store import FolderStore
 
@@ -32,24 +32,26 @@ def main() -> None:
     read = 0
     if act in {"take", "scheduled"}:
         previous = pickle.loads(state.read_bytes()) if state.exists() else None  # ours, of a moment ago
-        plan = Plan(
+        plan = BackupPlan(
             Source(facts["dsn"], {}),
             store,
             keys,
             b"i" * 32,
-            new_run(datetime.now(UTC)),
+            generate_run_id(datetime.now(UTC)),
             previous,
             pace=1.0 if act == "take" else 0.1,
-            sums=previous is None,
+            hash_rows=previous is None,
         )
-        taken = backup.take(plan)
+        taken = backup.take_backup(plan)
         taken.publish(store)
         state.write_bytes(pickle.dumps(taken.manifest))
-        shipped = taken.shipped
-        read = plan.read
+        shipped = taken.shipped_bytes
+        read = plan.read_bytes
     else:
         repository = Repository(store, keys)
-        restore(repository, repository.manifest(repository.find()), facts["dsn"], workers=2)
+        restore_backup(
+            repository, repository.load_manifest(repository.find_manifest()), facts["dsn"], workers=2
+        )
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(
         json.dumps(
