@@ -1,4 +1,4 @@
-"""What roles may be allowed to see of the trail."""
+"""Permissions of the audit trail and the server log. Staff roles and API keys may hold them."""
 
 from core.permissions import also_for_keys, permission
 

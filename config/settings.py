@@ -314,9 +314,9 @@ def _every(seconds: int, task: str) -> dict[str, Any]:
 # exists.
 CELERY_BEAT_SCHEDULE = {
     "mirror-revocations": _every(60, "accounts.tasks.mirror_revocations"),
-    "seal-audit": _every(10, "audit.tasks.seal"),
-    "checkpoint-audit": _every(3600, "audit.tasks.checkpoint"),
-    "keep-audit": _every(86400, "audit.tasks.keep"),
+    "seal-audit": _every(10, "audit.tasks.seal_entries"),
+    "checkpoint-audit": _every(3600, "audit.tasks.sign_and_store_checkpoints"),
+    "keep-audit": _every(86400, "audit.tasks.create_partitions_and_delete_old_logs"),
     "announce-sites": _every(60, "sites.tasks.sweep_announcements"),
     "thin-revisions": _every(3600, "sites.tasks.thin_revisions"),
     "publish-scheduled": _every(10, "sites.tasks.publish_scheduled"),

@@ -12,5 +12,5 @@ class VaultConfig(AppConfig):
         )
 
         lifecycle.on_export(services.personal_data)
-        lifecycle.on_purge(services.purge)
-        lifecycle.on_password_replaced(password_change.before_new_secret)
+        lifecycle.on_purge(services.purge_expired)
+        lifecycle.on_password_replaced(password_change.reencrypt_or_delete_vaults)

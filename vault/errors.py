@@ -3,7 +3,7 @@
 from core.errors import DomainError
 
 
-class SessionOver(DomainError):
+class SessionRevoked(DomainError):
     """Signed out while the request waited."""
 
     code = "token_revoked"

@@ -10,13 +10,13 @@ from audit.subjects import Subject
 from core.ids import uuid7
 
 IV_BYTES = 12  # AES-GCM (NIST SP 800-38D, 5.2.1.1)
-MIN_SALT = 16
-MAX_SALT = 64
-MAX_CIPHERTEXT = 1024 * 1024
+MIN_SALT_BYTES = 16
+MAX_SALT_BYTES = 64
+MAX_CIPHERTEXT_BYTES = 1024 * 1024
 # of one person, all records together fit a request
-MAX_VAULTS = 100
-MAX_RECORD = 16 * 1024
-HISTORY = 10  # former versions of an item that are kept
+MAX_VAULTS_PER_OWNER = 100
+MAX_VAULT_RECORD_BYTES = 16 * 1024
+MAX_FORMER_VERSIONS = 10  # former versions of an item that are kept
 ALGORITHM = "A256GCM"  # RFC 7518, 5.3
 
 
@@ -56,13 +56,15 @@ class Envelope(models.Model):
         abstract = True
 
 
-def sizes(name: str, *, least: int = 16, most: int = MAX_CIPHERTEXT) -> models.CheckConstraint:
+def envelope_size_constraint(
+    name: str, *, least: int = 16, most: int = MAX_CIPHERTEXT_BYTES
+) -> models.CheckConstraint:
     """What the database knows of envelopes: 16 bytes of ciphertext are the tag alone, none are a tombstone."""
     return models.CheckConstraint(
         name=name,
         condition=Q(
             Range(Length("ciphertext"), (least, most)),
-            Range(Length("salt"), (MIN_SALT, MAX_SALT)),
+            Range(Length("salt"), (MIN_SALT_BYTES, MAX_SALT_BYTES)),
             Range(Length("iv"), (IV_BYTES, IV_BYTES)),
             alg=ALGORITHM,
         ),
@@ -88,7 +90,7 @@ class Vault(Envelope):
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint("owner", "vault_id", name="vault_once"),
-            sizes("vault_sizes", most=MAX_RECORD),
+            envelope_size_constraint("vault_sizes", most=MAX_VAULT_RECORD_BYTES),
         ]
         indexes = [
             models.Index("owner", "sequence", name="vault_changes"),
@@ -119,7 +121,7 @@ class Item(Envelope):
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint("vault", "item_id", name="vault_item_once"),
-            sizes("vault_item_sizes", least=0),
+            envelope_size_constraint("vault_item_sizes", least=0),
             models.CheckConstraint(
                 name="vault_item_tombstone",
                 condition=Q(purged_at=None) | (Q(ciphertext=b"") & ~Q(deleted_at=None)),
@@ -150,5 +152,5 @@ class FormerVersion(Envelope):
         ordering = ["-version"]
         constraints = [
             models.UniqueConstraint("item", "version", name="vault_former_once"),
-            sizes("vault_former_sizes"),
+            envelope_size_constraint("vault_former_sizes"),
         ]

@@ -11,10 +11,10 @@ from audit.subjects import Subject
 from core import tenancy
 from vault.errors import VaultsDiffer, VaultsSealed
 from vault.models import Holder, Vault
-from vault.services import Sealed, hold, next_number, seal, weigh, weight_of
+from vault.services import EnvelopeData, hold, next_number, seal, weigh, weight_of
 
 
-def before_new_secret(owner_id: UUID, now: datetime, lost: bool, brought: Any) -> None:
+def reencrypt_or_delete_vaults(owner_id: UUID, now: datetime, lost: bool, brought: Any) -> None:
     """Take the vaults' own records that were `brought` for a new password, by vault id, those in the trash
     too. Where the old one is `lost` the vaults go: its salt goes too, so nobody could ever open them. Raises
     VaultsSealed, VaultsDiffer, VaultFull.
@@ -30,7 +30,7 @@ def before_new_secret(owner_id: UUID, now: datetime, lost: bool, brought: Any) -
             raise VaultsSealed
 
 
-def _seal_anew(holder: Holder, there: dict[UUID, Vault], records: dict[UUID, Sealed]) -> None:
+def _seal_anew(holder: Holder, there: dict[UUID, Vault], records: dict[UUID, EnvelopeData]) -> None:
     """No quota stands in the way of another password: records are small, and there are few."""
     if there.keys() != records.keys() or any(
         records[pk].version != vault.version + 1 for pk, vault in there.items()

@@ -12,16 +12,16 @@ from core.http.serializers import BoundedListSerializer, StrictSerializer
 from vault.models import (
     ALGORITHM,
     IV_BYTES,
-    MAX_CIPHERTEXT,
-    MAX_RECORD,
-    MAX_SALT,
-    MAX_VAULTS,
-    MIN_SALT,
+    MAX_CIPHERTEXT_BYTES,
+    MAX_SALT_BYTES,
+    MAX_VAULT_RECORD_BYTES,
+    MAX_VAULTS_PER_OWNER,
+    MIN_SALT_BYTES,
     FormerVersion,
     Item,
     Vault,
 )
-from vault.services import Sealed
+from vault.services import EnvelopeData
 
 MAX_VERSION = 2**31 - 1
 
@@ -37,22 +37,22 @@ def no_nil(found: UUID) -> None:
 class SealedSerializer(StrictSerializer):
     """An envelope. `version` is the one before plus one: it is authenticated together with the ids."""
 
-    ciphertext = Base64Field(16, MAX_CIPHERTEXT, help_text="With the 16 bytes of the tag at its end.")
+    ciphertext = Base64Field(16, MAX_CIPHERTEXT_BYTES, help_text="With the 16 bytes of the tag at its end.")
     iv = Base64Field(IV_BYTES, IV_BYTES)
-    salt = Base64Field(MIN_SALT, MAX_SALT)
+    salt = Base64Field(MIN_SALT_BYTES, MAX_SALT_BYTES)
     version = serializers.IntegerField(min_value=1, max_value=MAX_VERSION)
     alg = serializers.ChoiceField([ALGORITHM], default=ALGORITHM)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        names = Sealed.__slots__
+        names = EnvelopeData.__slots__
         rest = {name: value for name, value in attrs.items() if name not in names}
-        return {**rest, "sealed": Sealed(**{name: attrs[name] for name in names})}
+        return {**rest, "sealed": EnvelopeData(**{name: attrs[name] for name in names})}
 
 
 class RecordSerializer(SealedSerializer):
     """A vault's own record."""
 
-    ciphertext = Base64Field(16, MAX_RECORD)
+    ciphertext = Base64Field(16, MAX_VAULT_RECORD_BYTES)
 
 
 class NewVaultSerializer(RecordSerializer):
@@ -79,7 +79,7 @@ class RotationSerializer(RecordSerializer):
 class NewPasswordSerializer(PasswordChangeSerializer):
     """The new secret of a blind account, and its vaults' own records sealed anew."""
 
-    vaults = NewVaultSerializer(many=True, max_length=MAX_VAULTS)  # type: ignore[call-arg]  # the same
+    vaults = NewVaultSerializer(many=True, max_length=MAX_VAULTS_PER_OWNER)  # type: ignore[call-arg]  # the same
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs = super().validate(attrs)
@@ -92,9 +92,9 @@ ENVELOPE = ["ciphertext", "iv", "salt", "alg", "version"]
 
 
 class EnvelopeSerializer(serializers.ModelSerializer[Any]):
-    ciphertext = Base64Field(0, MAX_CIPHERTEXT)
+    ciphertext = Base64Field(0, MAX_CIPHERTEXT_BYTES)
     iv = Base64Field(IV_BYTES, IV_BYTES)
-    salt = Base64Field(MIN_SALT, MAX_SALT)
+    salt = Base64Field(MIN_SALT_BYTES, MAX_SALT_BYTES)
 
 
 class HeadSerializer(serializers.ModelSerializer[Any]):
@@ -151,7 +151,7 @@ class ChangeSerializer(EnvelopeSerializer):
     vault_id = serializers.UUIDField()
     item_id = serializers.UUIDField(allow_null=True)
     deleted = serializers.BooleanField()
-    ciphertext = Base64Field(0, MAX_CIPHERTEXT, source="shown")
+    ciphertext = Base64Field(0, MAX_CIPHERTEXT_BYTES, source="shown")
 
     class Meta:
         model = Item

@@ -26,12 +26,12 @@ from vault.errors import (
     ItemExists,
     ItemsDiffer,
     QuotaReached,
-    SessionOver,
+    SessionRevoked,
     VaultExists,
     VaultFull,
     VersionSkipped,
 )
-from vault.models import HISTORY, MAX_VAULTS, FormerVersion, Holder, Item, Vault
+from vault.models import MAX_FORMER_VERSIONS, MAX_VAULTS_PER_OWNER, FormerVersion, Holder, Item, Vault
 
 BODY_BYTES = 10 * 1024 * 1024  # of a request that has a whole vault
 OVERHEAD = 320  # bytes of JSON around one envelope at most
@@ -44,7 +44,7 @@ KEEP_FORMER = """
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class EnvelopeData:
     """An envelope as it came: bytes, and the version that it was made for."""
 
     ciphertext: bytes
@@ -97,7 +97,7 @@ def keep(holder: Holder, *, size: int = 0, items: int = 0) -> None:
 
 @transaction.atomic
 def create_vault(
-    owner_id: UUID, vault_id: UUID, sealed: Sealed, *, actor: Actor, session_id: UUID | None
+    owner_id: UUID, vault_id: UUID, sealed: EnvelopeData, *, actor: Actor, session_id: UUID | None
 ) -> tuple[Vault, bool]:
     """The vault, and whether it is new: the same one sent again is the same one.
 
@@ -106,14 +106,14 @@ def create_vault(
     """
     holder = hold(owner_id)
     if session_id and Session.objects.filter(pk=session_id).exclude(revoked_at=None).exists():
-        raise SessionOver
+        raise SessionRevoked
     found = Vault.objects.filter(owner_id=owner_id, vault_id=vault_id).first()
     if found:
         if found.deleted_at or not sealed.same(found):
             raise VaultExists
         return found, False
     _first(sealed)
-    if Vault.objects.filter(owner_id=owner_id).count() >= MAX_VAULTS:
+    if Vault.objects.filter(owner_id=owner_id).count() >= MAX_VAULTS_PER_OWNER:
         raise QuotaReached
     made = Vault.objects.create(
         owner_id=owner_id,
@@ -128,7 +128,7 @@ def create_vault(
 
 
 @transaction.atomic
-def change_vault(vault: Vault, sealed: Sealed, *, actor: Actor, if_match: IfMatch) -> Vault:
+def change_vault(vault: Vault, sealed: EnvelopeData, *, actor: Actor, if_match: IfMatch) -> Vault:
     """Replace a vault's own record. Raises PreconditionFailed, VersionSkipped, VaultFull, QuotaReached."""
     holder = hold(vault.owner_id)
     vault = Vault.objects.filter(deleted_at=None).get(pk=vault.pk)
@@ -169,7 +169,7 @@ def restore_vault(vault: Vault, *, actor: Actor) -> Vault:
 
 @transaction.atomic
 def create_item(
-    vault: Vault, item_id: UUID, sealed: Sealed, *, actor: Actor, if_match: IfMatch
+    vault: Vault, item_id: UUID, sealed: EnvelopeData, *, actor: Actor, if_match: IfMatch
 ) -> tuple[Item, bool]:
     """The item, and whether it is new.
 
@@ -195,7 +195,7 @@ def create_item(
 
 
 @transaction.atomic
-def change_item(item: Item, sealed: Sealed, *, actor: Actor, if_match: IfMatch) -> Item:
+def change_item(item: Item, sealed: EnvelopeData, *, actor: Actor, if_match: IfMatch) -> Item:
     """Replace an item; what it was is kept among its last ten versions.
 
     Raises PreconditionFailed, VersionSkipped, VaultFull, QuotaReached.
@@ -207,7 +207,7 @@ def change_item(item: Item, sealed: Sealed, *, actor: Actor, if_match: IfMatch) 
     weigh(item.vault, sealed.weight - weight_of(item.size))  # type: ignore[attr-defined]  # annotated
     with connection.cursor() as cursor:
         cursor.execute(KEEP_FORMER, [item.pk])
-    oldest = item.version - HISTORY
+    oldest = item.version - MAX_FORMER_VERSIONS
     dropped = _drop_former(item.former.filter(version__lte=oldest)) if oldest > 0 else 0
     seal(item, sealed, sequence=next_number(holder))
     keep(holder, size=len(sealed.ciphertext) - dropped)
@@ -265,10 +265,10 @@ def purge_item(item: Item, *, actor: Actor, now: datetime, if_match: IfMatch) ->
 
 
 @transaction.atomic
-def rotate(
+def rotate_vault_key(
     vault: Vault,
-    sealed: Sealed,
-    items: dict[UUID, Sealed],
+    sealed: EnvelopeData,
+    items: dict[UUID, EnvelopeData],
     *,
     actor: Actor,
     session_id: UUID | None,
@@ -308,7 +308,7 @@ def rotate(
     return vault
 
 
-def purge(before: datetime) -> int:
+def purge_expired(before: datetime) -> int:
     """Empty the trash of what was deleted before then; return how many.
 
     Items leave a tombstone for clients that have not heard, for a year. In context `system`.
@@ -381,12 +381,12 @@ def _heads() -> Any:
     return there.annotate(size=Length("ciphertext")).defer("ciphertext")
 
 
-def _first(sealed: Sealed) -> None:
+def _first(sealed: EnvelopeData) -> None:
     if sealed.version != 1:
         raise VersionSkipped
 
 
-def _follows(sealed: Sealed, version: int) -> None:
+def _follows(sealed: EnvelopeData, version: int) -> None:
     if sealed.version != version + 1:
         raise VersionSkipped
 
@@ -403,7 +403,7 @@ def weigh(vault: Vault, more: int) -> None:
         Vault.objects.filter(pk=vault.pk).update(weight=F("weight") + more)
 
 
-def seal(row: Vault | Item, sealed: Sealed, *, sequence: int, save: bool = True) -> None:
+def seal(row: Vault | Item, sealed: EnvelopeData, *, sequence: int, save: bool = True) -> None:
     for name, value in sealed.facts().items():
         setattr(row, name, value)
     row.sequence = sequence

@@ -223,7 +223,7 @@ class RotationViewSet(VaultApiViewSet):
         items = {item["item_id"]: item["sealed"] for item in given["items"]}
         if len(items) != len(given["items"]):
             raise Invalid([FieldProblem("/items", "twice", "An item comes twice.")])
-        vault = services.rotate(
+        vault = services.rotate_vault_key(
             self.vault(),
             given["sealed"],
             items,

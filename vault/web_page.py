@@ -15,13 +15,17 @@ from django.shortcuts import render
 from django.utils.safestring import mark_safe
 from django.views.decorators.http import require_safe
 
-MODULES = ("vault/client.js", "vault/keys.js", "vault/page.js")  # in the order in which they need each other
+SCRIPT_MODULES = (
+    "vault/client.js",
+    "vault/keys.js",
+    "vault/page.js",
+)  # in the order in which they need each other
 
 
 @require_safe
 def vault_page(request: HttpRequest) -> HttpResponse:
     """What the page shows is opened in the browser; the server sends the same bytes to everybody."""
-    facts, policy = parts()
+    facts, policy = page_context_and_policy()
     answer = render(request, "vault.html", facts)
     answer["Content-Security-Policy"] = policy
     answer["Cache-Control"] = "no-store"
@@ -29,15 +33,18 @@ def vault_page(request: HttpRequest) -> HttpResponse:
 
 
 @lru_cache(maxsize=1)
-def parts() -> tuple[dict[str, Any], str]:
+def page_context_and_policy() -> tuple[dict[str, Any], str]:
     """What the template needs, and the policy: only scripts and styles with these hashes run, and nothing
     leaves for another host.
     """
     style = _content("vault/page.css").decode()
-    modules = [{"url": staticfiles_storage.url(name), "integrity": _hash(_content(name))} for name in MODULES]
+    modules = [
+        {"url": staticfiles_storage.url(name), "integrity": _hash(_content(name))} for name in SCRIPT_MODULES
+    ]
     # Modules import each other by their plain names; in production their addresses have a hash.
     names = {
-        f"{settings.STATIC_URL}{name}": module["url"] for name, module in zip(MODULES, modules, strict=True)
+        f"{settings.STATIC_URL}{name}": module["url"]
+        for name, module in zip(SCRIPT_MODULES, modules, strict=True)
     }
     imports = json.dumps({"imports": names})
     scripts = " ".join(

@@ -14,9 +14,9 @@ from django.utils import timezone
 from audit import partitions
 from audit.actors import SYSTEM, Actor, request_origin
 from audit.chain import checkpoints, hashing, sealing
-from audit.chain.verification import verify
+from audit.chain.verification import verify_trail
 from audit.models import Checkpoint, Entry, Personal, Seal
-from audit.services import erase_personal, record
+from audit.services import erase_personal_values, record
 from audit.subjects import Subject
 from core.ids import uuid7
 
@@ -36,13 +36,13 @@ def sealed(trail):
     """Twenty sealed entries and a stored checkpoint at the twentieth."""
     entries = write(20)
     sealing.seal_pending()
-    checkpoints.make_checkpoint(now=NOW)
+    checkpoints.create_checkpoint(now=NOW)
     checkpoints.store_checkpoints(now=NOW)
     return entries
 
 
 def fault():
-    found = verify(now=timezone.now() + timedelta(minutes=5)).fault
+    found = verify_trail(now=timezone.now() + timedelta(minutes=5)).fault
     return (found["kind"], found.get("number")) if found else None
 
 
@@ -50,7 +50,7 @@ def test_a_whole_trail_is_good(sealed):
     write(5)
     sealing.seal_pending()
 
-    verdict = verify(now=timezone.now())
+    verdict = verify_trail(now=timezone.now())
 
     assert (verdict.good, verdict.rows, verdict.last, verdict.checkpoints, verdict.erased) == (
         True,
@@ -193,9 +193,9 @@ def test_an_erased_value_is_erased_and_not_altered(trail):
         "name_after",
     }
 
-    assert erase_personal(owner_id=person) == 4
+    assert erase_personal_values(owner_id=person) == 4
 
-    verdict = verify(now=timezone.now())
+    verdict = verify_trail(now=timezone.now())
     assert (verdict.good, verdict.erased) == (True, 4)
     with connection.cursor() as cursor:
         cursor.execute("SELECT string_agg(e::text, '') FROM audit_entry e")
@@ -270,7 +270,7 @@ def test_any_interleaving_of_writers_rollbacks_and_killed_sealers_leaves_a_good_
         elif act == "seal":
             sealing.seal_pending(limit=dice.randint(1, 6))
         elif act == "checkpoint":
-            checkpoints.make_checkpoint(now=NOW)
+            checkpoints.create_checkpoint(now=NOW)
             checkpoints.store_checkpoints(now=NOW)
         else:
             with pytest.raises(psycopg.Error), transaction.atomic():  # noqa: PT012 - killed somewhere inside
@@ -292,20 +292,20 @@ def test_checkpoints_wait_while_the_object_store_is_down(trail):
     sealing.seal_pending()
     trail.parent.mkdir(parents=True, exist_ok=True)
     trail.write_text("a file where the folder should be")
-    checkpoints.make_checkpoint(now=NOW)
+    checkpoints.create_checkpoint(now=NOW)
 
     assert checkpoints.store_checkpoints(now=NOW) == 0
     assert Checkpoint.objects.get().stored_at is None
     trail.unlink()
     assert checkpoints.store_checkpoints(now=NOW) == 1
     assert checkpoints.store_checkpoints(now=NOW) == 0
-    assert verify(now=timezone.now()).checkpoints == 1
+    assert verify_trail(now=timezone.now()).checkpoints == 1
 
 
 def test_a_part_of_the_trail_is_verified_alone(sealed, superuser):
     superuser.execute("UPDATE audit_entry SET event = 'x' WHERE id = %s", [sealed[0]])
 
-    later = verify(
+    later = verify_trail(
         now=timezone.now(), since=timezone.now() + timedelta(days=1), until=timezone.now() + timedelta(days=2)
     )
 
@@ -326,5 +326,5 @@ def test_months_are_made_ahead_without_a_default(trail):
 
 
 def test_bytes_cannot_move_between_fields():
-    assert hashing.leaf([b"ab", b"c"]) != hashing.leaf([b"a", b"bc"])
-    assert hashing.leaf([b"", b"a"]) != hashing.leaf([b"a", b""])
+    assert hashing.hash_entry([b"ab", b"c"]) != hashing.hash_entry([b"a", b"bc"])
+    assert hashing.hash_entry([b"", b"a"]) != hashing.hash_entry([b"a", b""])

@@ -27,8 +27,8 @@ def test_a_flood_becomes_one_entry_for_each_principal_route_and_minute(trail, ap
         Client(REMOTE_ADDR="198.51.100.30").get("/api/v1/sites", headers={"Authorization": "Bearer x"})
 
     for minutes in range(5):  # the counts may fall into two minutes
-        refusal_counters.flush(now=start + timedelta(minutes=minutes))
-        refusal_counters.flush(now=start + timedelta(minutes=minutes))
+        refusal_counters.record_counted_refusals(now=start + timedelta(minutes=minutes))
+        refusal_counters.record_counted_refusals(now=start + timedelta(minutes=minutes))
 
     by_code = {}
     for actor, facts in refused():

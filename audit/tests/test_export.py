@@ -17,11 +17,11 @@ from django.utils import timezone
 from audit import partitions, retention
 from audit.actors import SYSTEM
 from audit.chain import checkpoints, hashing, sealing
-from audit.chain.signing_keys import public_keys, public_texts
-from audit.chain.verification import verify
+from audit.chain.signing_keys import encoded_public_keys, public_keys
+from audit.chain.verification import verify_trail
 from audit.models import Stub
-from audit.offline_verify import Broken, verify_lines
-from audit.services import erase_personal, record
+from audit.offline_verify import ExportInvalid, verify_lines
+from audit.services import erase_personal_values, record
 from audit.subjects import Subject
 from config import embedded_servers
 from core.ids import uuid7
@@ -36,7 +36,7 @@ THEIRS = uuid7()
 def seal_and_sign():
     while sealing.seal_pending():
         pass
-    checkpoints.make_checkpoint(now=NOW)
+    checkpoints.create_checkpoint(now=NOW)
     checkpoints.store_checkpoints(now=NOW)
 
 
@@ -61,7 +61,7 @@ def exported(trail, tmp_path):
 def offline(path):
     """The verifier as an auditor runs it: no settings, no database, no Django."""
     clean = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME"}}
-    (kid, key) = next(iter(public_texts().items()))
+    (kid, key) = next(iter(encoded_public_keys().items()))
     command = [
         sys.executable,
         "-c",
@@ -109,19 +109,19 @@ def test_an_export_verifies_offline_and_shows_nothing_of_others(exported):
 def test_a_changed_export_is_found_out(exported, change, says):
     lines = exported.read_text().splitlines()
 
-    with pytest.raises(Broken, match=says):
+    with pytest.raises(ExportInvalid, match=says):
         verify_lines(change(lines), public_keys())
 
 
 def test_an_export_signed_by_somebody_else_is_refused(exported):
-    stranger = hashing.public_key("11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
+    stranger = hashing.decode_public_key("11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
 
-    with pytest.raises(Broken, match="signature"):
+    with pytest.raises(ExportInvalid, match="signature"):
         verify_lines(exported.read_text().splitlines(), dict.fromkeys(public_keys(), stranger))
 
 
 def test_erased_values_are_counted_and_do_not_break_the_export(exported, tmp_path):
-    erase_personal(owner_id=MINE)
+    erase_personal_values(owner_id=MINE)
     path = tmp_path / "erased.jsonl"
     call_command("audit_export", "--owner", str(MINE), "--to", str(path), verbosity=0)
 
@@ -143,17 +143,17 @@ def test_a_month_is_dropped_after_its_export_and_the_rest_still_verifies(trail, 
                 {"id": str(UUID(int=base + number)), "at": moment},
             )
     record("new.thing", actor=SYSTEM, subject=Subject("thing", label="somebody@example.com"))
-    with pytest.raises(retention.NotYet, match="not sealed"):
-        retention.drop_month(name, now=now)
+    with pytest.raises(retention.MonthNotDroppable, match="not sealed"):
+        retention.archive_and_drop_month(name, now=now)
     while sealing.seal_pending():
         pass
-    with pytest.raises(retention.NotYet, match="checkpoint"):
-        retention.drop_month(name, now=now)
+    with pytest.raises(retention.MonthNotDroppable, match="checkpoint"):
+        retention.archive_and_drop_month(name, now=now)
     seal_and_sign()
 
-    retention.drop_month(name, now=now)
+    retention.archive_and_drop_month(name, now=now)
 
-    found = verify(now=now)
+    found = verify_trail(now=now)
     assert (found.good, found.dropped, name in partitions.existing()) == (True, 10, False)
     assert json.loads(Stub.objects.get().document)["entries"] == 10
     (archive,) = object_store.object_store().keys("audit/exports/")
@@ -162,9 +162,9 @@ def test_a_month_is_dropped_after_its_export_and_the_rest_still_verifies(trail, 
     superuser.execute(
         "UPDATE audit_stub SET document = replace(document, '\"entries\": 10', '\"entries\": 11')"
     )
-    assert verify(now=now).fault["kind"] == "stub"
-    with pytest.raises(retention.NotYet, match="over"):
-        retention.drop_month(partitions.name_of(now), now=now)
+    assert verify_trail(now=now).fault["kind"] == "stub"
+    with pytest.raises(retention.MonthNotDroppable, match="over"):
+        retention.archive_and_drop_month(partitions.name_of(now), now=now)
 
 
 @pytest.mark.parametrize("kind", ["folder", "s3"])
@@ -215,7 +215,7 @@ def test_verify_as_a_command_exits_with_its_verdict(trail, superuser, capsys):
 def test_keys_are_shown_in_public_and_made_in_front(capsys, trail):
     call_command("audit_keys", "show")
     (kid, key) = capsys.readouterr().out.strip().split(":")
-    assert public_texts() == {kid: key}
+    assert encoded_public_keys() == {kid: key}
 
     call_command("audit_keys", "rotate", "--json")
     item = json.loads(capsys.readouterr().out)["item"]

@@ -16,9 +16,9 @@ MANIFEST = "whitenoise.storage.CompressedManifestStaticFilesStorage"
 
 @pytest.fixture
 def fresh():
-    web_page.parts.cache_clear()
+    web_page.page_context_and_policy.cache_clear()
     yield
-    web_page.parts.cache_clear()
+    web_page.page_context_and_policy.cache_clear()
 
 
 @pytest.mark.parametrize("production", [False, True])
@@ -38,7 +38,7 @@ def test_every_script_has_the_hash_of_what_is_served(fresh, settings, tmp_path, 
     policy = answer["Content-Security-Policy"]
 
     scripts = re.findall(r'<script type="module" src="/static/([^"]+)" integrity="([^"]+)">', text)
-    assert [re.sub(r"\.[0-9a-f]{12}", "", name) for name, _ in scripts] == list(web_page.MODULES)
+    assert [re.sub(r"\.[0-9a-f]{12}", "", name) for name, _ in scripts] == list(web_page.SCRIPT_MODULES)
     assert all(("." in name.removesuffix(".js")) == production for name, _ in scripts)
     for name, integrity in scripts:
         served = (tmp_path / name).read_bytes() if production else web_page._content(name)
@@ -47,7 +47,7 @@ def test_every_script_has_the_hash_of_what_is_served(fresh, settings, tmp_path, 
     imports = re.search(r'<script type="importmap">(.*?)</script>', text)[1]
     assert json.loads(imports)["imports"] == {
         f"/static/{name}": f"/static/{found}"
-        for name, (found, _) in zip(web_page.MODULES, scripts, strict=True)
+        for name, (found, _) in zip(web_page.SCRIPT_MODULES, scripts, strict=True)
     }
     for content in (imports, re.search(r"<style>(.*?)</style>", text, re.DOTALL)[1]):
         assert base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() in policy
