@@ -2,6 +2,6 @@
 
 from core.permissions import also_for_keys, permission
 
-AUDIT_READ = permission("audit.read", "Read everybody's audit trail")
+AUDIT_READ = permission("audit.read", "Read every user's audit trail")
 LOGS_READ = permission("logs.read", "Read the server's warnings and errors")
 also_for_keys(AUDIT_READ, LOGS_READ)

@@ -48,8 +48,12 @@ def archive_and_drop_month(name: str, *, now: datetime) -> Stub:
         )
         with connection.cursor() as cursor:
             # `_droppable_seal_numbers` compared `name` with the catalogue.
-            delete_values = f"DELETE FROM audit_personal p USING {name} e WHERE e.id = p.entry_id"  # noqa: S608
-            cursor.execute(delete_values)
+            delete_personal_values = f"""
+                DELETE FROM audit_personal p
+                USING {name} e
+                WHERE e.id = p.entry_id
+            """  # noqa: S608
+            cursor.execute(delete_personal_values)
             # Statements that need this table queue behind a waiting DROP TABLE, so it must not wait long.
             cursor.execute("SET LOCAL lock_timeout = '5s'")
             cursor.execute(f"DROP TABLE {name}")

@@ -83,7 +83,7 @@ def _sequences_and_sizes(rows: QuerySet[Any]) -> list[tuple[int, int]]:
 def _last_sequence_of_page(sizes: list[tuple[int, int]]) -> int:
     """Return the last change number of the page that begins with these changes.
 
-    A page has at least one change number, whatever its size.
+    A page has at least one change number, even when its rows are larger than a page.
     """
     last_sequence = sizes[0][0]
     page_bytes = 0

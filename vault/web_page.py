@@ -1,4 +1,4 @@
-"""The vault's web page. It loads nothing but itself and its own scripts, which are allowed by their hashes."""
+"""The vault's web page. Its policy allows nothing but its own scripts and style, by their hashes."""
 
 import base64
 import hashlib

@@ -62,7 +62,8 @@ class VerificationResult:
 
     `rows` counts the verified seals, `first` and `last` are their numbers, `checkpoints` counts compared
     objects in the object store, `erased` counts erased personal values, and `dropped` counts entries whose
-    month was archived. `fault` is None, or describes the first fault: its `kind`, where it is, and `why`.
+    month was archived. `fault` describes the first fault by its `kind`, its location and `why`, or is empty
+    (None) for an intact trail.
     """
 
     rows: int = 0

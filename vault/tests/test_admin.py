@@ -9,7 +9,12 @@ from vault.tests.api_helpers import create_item, random_envelope
 pytestmark = pytest.mark.django_db
 
 
-def test_holder_admin_shows_usage_and_no_envelope(staff, api, vault, django_assert_max_num_queries):  # noqa: F811
+def test_holder_admin_shows_usage_and_no_envelope(
+    staff,  # noqa: F811
+    api,
+    vault,
+    django_assert_max_num_queries,
+):
     envelope = random_envelope()
     create_item(api, vault, **envelope)
 

@@ -1,8 +1,8 @@
 """No secret of a vault is stored on the server, whichever client a person uses.
 
-The test plants unique secrets (canaries). It searches for them, for the passwords, and for all that is derived
-from the passwords, in tables, files of the database (including its write-ahead log), Redis, logs, metrics and
-backups.
+The test plants unique secrets (canaries). It searches for them, for the passwords, and for all keys that are
+derived from the passwords, in tables, files of the database (including its write-ahead log), Redis, logs,
+metrics and backups.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Tests of the Python client: command line, synchronization with a server that lies, and with a real server."""
+"""Tests of the Python client against a server that lies and against a real server."""
 
 import copy
 import json

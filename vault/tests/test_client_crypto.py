@@ -98,9 +98,9 @@ FIND_DIFFERENCES = """async (vectors) => {
     compare("auth_hash", auth_hash, vector.auth_hash);
     compare("account_key", encodeBase64(key), vector.account_key);
   }
-  for (const { key: encodedKey, plain, vault_id: vaultId, item_id: itemId, aad, envelope } of vectors.envelopes) {
-    const key = decodeBase64(encodedKey);
-    const ids = { vaultId, itemId };
+  for (const { plain, aad, envelope, ...vector } of vectors.envelopes) {
+    const key = decodeBase64(vector.key);
+    const ids = { vaultId: vector.vault_id, itemId: vector.item_id };
     const place = { ...ids, version: envelope.version };
     const fixed = { iv: decodeBase64(envelope.iv), salt: decodeBase64(envelope.salt) };
     compare("aad", encodeBase64(associatedData(place)), aad);
@@ -116,7 +116,7 @@ FIND_DIFFERENCES = """async (vectors) => {
       const decrypted = decryptEnvelope(key, { ...envelope, ...change }, ids);
       compare("changed", await errorName(decrypted), "VaultError");
     }
-    const moved = decryptEnvelope(key, envelope, { vaultId: itemId, itemId: vaultId });
+    const moved = decryptEnvelope(key, envelope, { vaultId: ids.itemId, itemId: ids.vaultId });
     compare("moved", await errorName(moved), "VaultError");
   }
   const weak = { kdf: { iterations: 599_999 }, salt: encodeBase64(new Uint8Array(16)) };

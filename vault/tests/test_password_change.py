@@ -156,7 +156,7 @@ def test_reencrypt_or_delete_vaults_deletes_vaults_and_usage_after_a_lost_passwo
 
 @pytest.mark.commits
 def test_create_vault_refuses_a_session_that_ended_while_it_waited(blind_account):
-    """Encrypted with the old account key, the vault could never be opened and would block password changes."""
+    """Encrypted with the old account key, the vault could never be opened, and it would block passwords."""
     api, vault, trashed = blind_account
     body = {"vault_id": new_uuid(), **random_envelope()}
 
