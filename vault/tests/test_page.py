@@ -65,7 +65,7 @@ def test_vault_page_synchronizes_two_devices(device, size):
     wait_until_saved(phone)
     fill_and_save(laptop, Secret="changed on the laptop")  # after the phone has saved
     laptop.get_by_text("changed on another device").wait_for()
-    assert laptop.locator("#theirs").inner_text().split("\n") == ["Secret", "changed on the phone"]
+    assert laptop.locator("#stored-values").inner_text().split("\n") == ["Secret", "changed on the phone"]
     picture(laptop, f"vault-conflict-{size}")
     assert serious_faults(faults(laptop, "conflict")) == []
     press(laptop, "Save mine over it")
@@ -117,10 +117,10 @@ def test_vault_page_undoes_a_deletion_and_changes_the_password(device):
     page.get_by_label("New password", exact=True).fill(NEW_PASSWORD)
     page.get_by_label("New password again").fill("another")
     press(page, "Change the password")
-    page.locator("#more .said").filter(has_text="differ").wait_for()
+    page.locator("#settings-dialog .error").filter(has_text="differ").wait_for()
     page.get_by_label("New password again").fill(NEW_PASSWORD)
     press(page, "Change the password")
-    page.locator("#more .said").filter(has_text="not the password").wait_for()
+    page.locator("#settings-dialog .error").filter(has_text="not the password").wait_for()
     page.get_by_label("Password now").fill(PASSWORD)
     press(page, "Change the password")
     page.get_by_text("The password is changed.").wait_for()
@@ -194,7 +194,7 @@ def test_vault_page_refuses_a_server_that_lies(device):
     page.unroute_all()
     page.reload()
     assert read_secret(enter(page, email), "Mail") == "second"
-    assert page.locator("#broken").is_hidden()
+    assert page.locator("#undecryptable").is_hidden()
 
 
 def test_vault_page_asks_for_a_second_factor(device):
@@ -306,7 +306,7 @@ def test_vault_page_does_not_write_with_the_session_of_another_user(device):
     press(first, "Add")
     first.get_by_label("Name", exact=True).fill("Written into whose vault?")
     press(first, "Save")
-    first.locator("#editor .said").filter(has_text="signed out").wait_for()
+    first.locator("#editor .error").filter(has_text="signed out").wait_for()
     second.reload()
     enter(second, bob)
     expect(second.get_by_text("Nothing is in here yet")).to_be_visible()

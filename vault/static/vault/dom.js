@@ -31,7 +31,7 @@ export const showError = (error) => showStatus(error.message || "That did not wo
 /** Run an action of a form with its buttons disabled, and show an error in the form. One action at a time. */
 export async function runFormAction(form, action) {
   if (form.dataset.busy) return;
-  const errorLine = form.querySelector(".said");
+  const errorLine = form.querySelector(".error");
   const buttons = form.querySelectorAll("button");
   form.dataset.busy = "yes";
   errorLine.textContent = "";

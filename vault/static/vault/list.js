@@ -13,12 +13,12 @@ export function renderList(client, openEditor) {
   items.sort((left, right) => String(left.value.name).localeCompare(String(right.value.name)));
   byId("list").replaceChildren(...items.map((item) => createListItem(item, openEditor)));
   const undecryptableCount = client.undecryptable.size;
-  byId("broken").hidden = !undecryptableCount;
-  byId("broken-said").textContent = undecryptableCount === 1
+  byId("undecryptable").hidden = !undecryptableCount;
+  byId("undecryptable-message").textContent = undecryptableCount === 1
     ? "One thing does not open: it was changed, or sealed with another key."
     : `${undecryptableCount} things do not open: they were changed, or sealed with another key.`;
-  byId("none").hidden = items.length > 0;
-  byId("none").textContent = client.items.size
+  byId("empty-message").hidden = items.length > 0;
+  byId("empty-message").textContent = client.items.size
     ? "No name matches your search."
     : "Nothing is in here yet. Add the first thing.";
 }

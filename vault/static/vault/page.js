@@ -43,74 +43,74 @@ let submitSecondFactor; // set while the form asks for a second factor
 function showSignIn(explanation) {
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   for (const field of document.querySelectorAll("input, textarea")) field.value = "";
-  for (const id of ["list", "theirs", "broken-said"]) byId(id).replaceChildren();
+  for (const id of ["list", "stored-values", "undecryptable-message"]) byId(id).replaceChildren();
   clearStatus();
-  byId("keep-mine").onclick = null;
-  byId("take-theirs").onclick = null;
+  byId("overwrite-stored").onclick = null;
+  byId("use-stored").onclick = null;
   editedItem = undefined;
   initialValues = {};
   submitSecondFactor = undefined;
   const isUnlocking = Boolean(client.passwordVerifier);
-  byId("door-title").textContent = isUnlocking ? "Locked" : "Your vault";
-  if (explanation) byId("door-why").textContent = explanation;
-  byId("door-who").hidden = isUnlocking;
+  byId("sign-in-title").textContent = isUnlocking ? "Locked" : "Your vault";
+  if (explanation) byId("sign-in-explanation").textContent = explanation;
+  byId("email-row").hidden = isUnlocking;
   byId("email").required = !isUnlocking;
   byId("email").value = client.email ?? localStorage.getItem("vault") ?? "";
-  byId("join").textContent = isUnlocking ? "Use another account" : "I am new here";
+  byId("switch-to-sign-up").textContent = isUnlocking ? "Use another account" : "I am new here";
   showSignUpFields(false);
   showSecondFactorField(false);
-  byId("bar").hidden = true;
-  byId("open").hidden = true;
-  byId("door").hidden = false;
+  byId("toolbar").hidden = true;
+  byId("vault").hidden = true;
+  byId("sign-in").hidden = false;
   byId(byId("email").value ? "password" : "email").focus();
 }
 
 /** Sign-up asks for the password twice. */
 function showSignUpFields(shown) {
-  byId("door-again").hidden = !shown;
-  byId("again").required = shown;
+  byId("sign-up-row").hidden = !shown;
+  byId("password-again").required = shown;
   byId("password").autocomplete = shown ? "new-password" : "current-password";
-  byId("enter").textContent = shown ? "Make my vault" : "Open";
-  byId("join").hidden = shown;
+  byId("sign-in-submit").textContent = shown ? "Make my vault" : "Open";
+  byId("switch-to-sign-up").hidden = shown;
 }
 
 function showSecondFactorField(shown) {
-  byId("door-factor").hidden = !shown;
-  byId("factor").required = shown;
+  byId("second-factor-row").hidden = !shown;
+  byId("second-factor").required = shown;
 }
 
 function showVault() {
-  byId("door").hidden = true;
+  byId("sign-in").hidden = true;
   byId("password").value = "";
-  byId("factor").value = "";
-  byId("bar").hidden = false;
-  byId("open").hidden = false;
+  byId("second-factor").value = "";
+  byId("toolbar").hidden = false;
+  byId("vault").hidden = false;
   showList();
-  byId(client.items.size ? "search" : "add").focus();
+  byId(client.items.size ? "search" : "add-item").focus();
 }
 
 /** Resolve to `{ code }` or `{ recovery_code }` when the form is submitted again. */
 function askSecondFactor() {
   showSecondFactorField(true);
-  byId("enter").disabled = false;
-  byId("factor").focus();
+  byId("sign-in-submit").disabled = false;
+  byId("second-factor").focus();
   return new Promise((resolve) => {
     submitSecondFactor = () => {
-      byId("enter").disabled = true;
-      const code = byId("factor").value.trim();
+      byId("sign-in-submit").disabled = true;
+      const code = byId("second-factor").value.trim();
       resolve(/^[0-9 ]{6,7}$/.test(code) ? { code } : { recovery_code: code });
     };
   });
 }
 
-byId("door").addEventListener("submit", (event) => {
+byId("sign-in").addEventListener("submit", (event) => {
   event.preventDefault();
   if (submitSecondFactor) {
     submitSecondFactor();
     submitSecondFactor = undefined;
     return;
   }
-  const isSignUp = byId("join").hidden;
+  const isSignUp = byId("switch-to-sign-up").hidden;
   submitForm(event.target, isSignUp ? signUp : signInOrUnlock);
 });
 
@@ -138,13 +138,14 @@ async function signIn(password) {
 async function signUp() {
   const email = normalizeEmail(byId("email").value);
   const password = byId("password").value;
-  if (password !== byId("again").value) throw new Error("The two passwords differ.");
+  if (password !== byId("password-again").value) throw new Error("The two passwords differ.");
   const { fields, key } = await newSecret(password);
   const newClient = new Client();
   const account = await newClient.call("POST", "auth/register", { email, ...fields });
   showSignUpFields(false);
   if (!account.access) {
-    byId("door-why").textContent = "A mail is on its way. Open the link in it, then come back and sign in.";
+    const explanation = "A mail is on its way. Open the link in it, then come back and sign in.";
+    byId("sign-in-explanation").textContent = explanation;
     return;
   }
   client = newClient;
@@ -153,7 +154,7 @@ async function signUp() {
   showVault();
 }
 
-byId("join").addEventListener("click", () => {
+byId("switch-to-sign-up").addEventListener("click", () => {
   if (!client.passwordVerifier) {
     showSignUpFields(true);
     byId(byId("email").value ? "password" : "email").focus();
@@ -170,8 +171,8 @@ byId("join").addEventListener("click", () => {
 const showList = () => renderList(client, openEditor);
 
 byId("search").addEventListener("input", showList);
-byId("add").addEventListener("click", () => openEditor({ itemId: crypto.randomUUID() }));
-byId("drop-broken").addEventListener("click", async () => {
+byId("add-item").addEventListener("click", () => openEditor({ itemId: crypto.randomUUID() }));
+byId("delete-undecryptable").addEventListener("click", async () => {
   if (!confirm("Delete for good what does not open?")) return;
   try {
     for (const [name, { version }] of client.undecryptable) await client.purge(name, version);
@@ -193,11 +194,11 @@ function openEditor(item) {
     byId(field).value = item.value?.[field] ?? "";
     initialValues[field] = byId(field).value;
   }
-  byId("delete").hidden = !item.version;
+  byId("delete-item").hidden = !item.version;
   byId("conflict").hidden = true;
-  byId("save").hidden = false;
+  byId("save-item").hidden = false;
   showSecret(false);
-  editorForm.querySelector(".said").textContent = "";
+  editorForm.querySelector(".error").textContent = "";
   if (!byId("editor").open) byId("editor").showModal();
 }
 
@@ -207,14 +208,14 @@ const valuesOf = (fields) => Object.fromEntries(fields.map((field) => [field, by
 function showSecret(shown) {
   byId("secret").classList.toggle("masked", !shown);
   byId("secret").rows = shown ? Math.min(12, byId("secret").value.split("\n").length) : 1;
-  byId("show").setAttribute("aria-pressed", shown);
-  byId("show").textContent = shown ? "Hide" : "Show";
+  byId("toggle-secret").setAttribute("aria-pressed", shown);
+  byId("toggle-secret").textContent = shown ? "Hide" : "Show";
 }
 
 /** Save the changed fields. After a conflict show the stored values, and let the person choose. */
 function save() {
   byId("conflict").hidden = true;
-  byId("save").hidden = false;
+  byId("save-item").hidden = false;
   submitEditor(async () => {
     const value = editedItem.version
       ? { ...editedItem.value, ...valuesOf(changedFields()) }
@@ -255,26 +256,26 @@ function showConflict() {
     editedItem = storedItem;
     return false;
   }
-  byId("conflict-what").textContent = storedItem
+  byId("conflict-title").textContent = storedItem
     ? "This was changed on another device"
     : "This was deleted on another device";
-  byId("conflict-now").textContent = storedItem
+  byId("conflict-detail").textContent = storedItem
     ? "while you had it open. It now says:"
     : "while you had it open.";
-  byId("theirs").replaceChildren(...differing.flatMap((field) => [
+  byId("stored-values").replaceChildren(...differing.flatMap((field) => [
     createElement("dt", { textContent: LABELS[field] }),
     createElement("dd", { textContent: storedItem.value[field] || "(empty)" }),
   ]));
   byId("conflict").hidden = false;
-  byId("save").hidden = true;
-  byId("take-theirs").hidden = !storedItem;
-  byId("keep-mine").textContent = storedItem ? "Save mine over it" : "Add mine again";
-  byId("keep-mine").onclick = () => {
+  byId("save-item").hidden = true;
+  byId("use-stored").hidden = !storedItem;
+  byId("overwrite-stored").textContent = storedItem ? "Save mine over it" : "Add mine again";
+  byId("overwrite-stored").onclick = () => {
     editedItem = storedItem ?? { itemId: crypto.randomUUID() };
     save();
   };
-  byId("take-theirs").onclick = () => openEditor(storedItem);
-  byId("keep-mine").focus();
+  byId("use-stored").onclick = () => openEditor(storedItem);
+  byId("overwrite-stored").focus();
   return true;
 }
 
@@ -282,7 +283,9 @@ editorForm.addEventListener("submit", (event) => {
   event.preventDefault();
   save();
 });
-byId("show").addEventListener("click", () => showSecret(byId("secret").classList.contains("masked")));
+byId("toggle-secret").addEventListener("click", () => {
+  showSecret(byId("secret").classList.contains("masked"));
+});
 
 function closeEditor(event) {
   const isDiscardRefused = () => changedFields().length > 0 && !confirm("Discard what you changed?");
@@ -290,9 +293,9 @@ function closeEditor(event) {
   else byId("editor").close();
 }
 
-byId("cancel").addEventListener("click", closeEditor);
+byId("cancel-edit").addEventListener("click", closeEditor);
 byId("editor").addEventListener("cancel", closeEditor); // the Escape key
-byId("delete").addEventListener("click", () => submitEditor(deleteEditedItem));
+byId("delete-item").addEventListener("click", () => submitEditor(deleteEditedItem));
 
 async function deleteEditedItem() {
   const { vaultId, itemId, version, value } = editedItem;
@@ -323,35 +326,36 @@ async function restoreItem(path) {
 }
 
 // --- Settings ---
-const settingsForm = byId("more").querySelector("form");
+const settingsForm = byId("settings-dialog").querySelector("form");
 const submitSettings = (action) => submitForm(settingsForm, action);
 
-byId("settings").addEventListener("click", () => {
-  settingsForm.querySelector(".said").textContent = "";
-  byId("more").showModal();
+byId("open-settings").addEventListener("click", () => {
+  settingsForm.querySelector(".error").textContent = "";
+  byId("settings-dialog").showModal();
 });
-byId("rotate").addEventListener("click", () => submitSettings(async () => {
+byId("rotate-key").addEventListener("click", () => submitSettings(async () => {
   await client.sync();
   for (const vaultId of client.vaults.keys()) await rotateVaultKey(client, vaultId);
-  byId("more").close();
+  byId("settings-dialog").close();
   showStatus("Everything is sealed with a new key. Other devices are signed out.");
 }));
 settingsForm.addEventListener("submit", (event) => {
   event.preventDefault();
   submitSettings(async () => {
-    if (byId("next").value !== byId("next-again").value) throw new Error("The two new passwords differ.");
+    const newPassword = byId("new-password").value;
+    if (newPassword !== byId("new-password-again").value) throw new Error("The two new passwords differ.");
     await client.sync();
     if (client.undecryptable.size) throw new Error("First delete what does not open: the list shows it.");
-    await changePassword(client, byId("current").value, byId("next").value);
-    byId("more").close();
+    await changePassword(client, byId("current-password").value, newPassword);
+    byId("settings-dialog").close();
     showStatus("The password is changed. Other devices are signed out.");
   });
 });
-byId("close").addEventListener("click", () => byId("more").close());
-byId("more").addEventListener("close", () => {
-  for (const id of ["current", "next", "next-again"]) byId(id).value = "";
+byId("close-settings").addEventListener("click", () => byId("settings-dialog").close());
+byId("settings-dialog").addEventListener("close", () => {
+  for (const id of ["current-password", "new-password", "new-password-again"]) byId(id).value = "";
 });
-byId("leave").addEventListener("click", () => submitSettings(async () => {
+byId("sign-out").addEventListener("click", () => submitSettings(async () => {
   saveMemory();
   const signedOutClient = client;
   signedOutClient.lock();
@@ -368,7 +372,7 @@ byId("leave").addEventListener("click", () => submitSettings(async () => {
 
 // --- Locking ---
 function lock(explanation) {
-  if (byId("open").hidden) return;
+  if (byId("vault").hidden) return;
   saveMemory();
   client.lock();
   showSignIn(explanation);
@@ -379,7 +383,7 @@ function lockWhenIdle() {
   lock("You were away for five minutes, so the vault is locked.");
 }
 
-byId("lock").addEventListener("click", () => {
+byId("lock-now").addEventListener("click", () => {
   lock("Everything that was open is gone from this page. Your password opens it again.");
 });
 for (const type of ["pointerdown", "keydown"]) {
