@@ -9,11 +9,11 @@ from datetime import datetime
 
 from django.db import connection, transaction
 
-from audit import partitions
 from audit.actors import SYSTEM
 from audit.chain import hashing, signing_keys
 from audit.chain.export import export_lines
 from audit.models import Checkpoint, Stub
+from audit.partitions import entry_partitions
 from audit.services import record
 from audit.subjects import Subject
 from core.storage import object_store
@@ -69,7 +69,7 @@ def archive_and_drop_month(name: str, *, now: datetime) -> Stub:
 
 def _droppable_seal_numbers(name: str, now: datetime) -> list[int]:
     """Return the seal numbers of the entries in a partition, ascending. Raises MonthNotDroppable."""
-    if name not in partitions.existing() or name >= partitions.name_of(now):
+    if name not in entry_partitions.names() or name >= entry_partitions.name_of(now):
         raise MonthNotDroppable("only a month that is over can be dropped")
     # `name` was compared with the catalogue above.
     select_numbers = f"""

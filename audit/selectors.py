@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from audit.models import Entry, Personal
-from audit.partitions import bound
+from audit.partitions import lowest_id
 
 EXPORT_BATCH_ROWS = 500
 ACTOR_FIELDS = {"actor", "network"}  # personal values of the actor; all others belong to the owner
@@ -30,8 +30,8 @@ def filter_created_between(
     Filters by id (UUIDv7), so that PostgreSQL reads the partitions of those months only.
     """
     if since:
-        entries = entries.filter(id__gte=bound(since))
-    return entries.filter(id__lt=bound(until)) if until else entries
+        entries = entries.filter(id__gte=lowest_id(since))
+    return entries.filter(id__lt=lowest_id(until)) if until else entries
 
 
 def personal_values_by_entry(entry_ids: Iterable[UUID]) -> dict[UUID, dict[str, str]]:

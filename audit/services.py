@@ -10,9 +10,10 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from audit import actors, partitions
+from audit import actors
 from audit.actors import Actor
 from audit.chain.hashing import hash_personal_value
+from audit.partitions import entry_partitions
 from audit.subjects import HasSubject, Subject
 from core.ids import uuid7
 
@@ -89,7 +90,7 @@ def create_partitions(**_: Any) -> int:
 
     Runs once a day and after each migration; it accepts the arguments of the `post_migrate` signal.
     """
-    return partitions.make_ahead(timezone.now())
+    return entry_partitions.create_ahead(timezone.now())
 
 
 def erase_personal_values(*, owner_id: UUID | None, values: Sequence[str] = ()) -> int:

@@ -12,18 +12,18 @@ from django.db.models.functions import Length
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.responses import NO_STORE, device_of, signed_in
 from accounts.serializers.accounts import SignedInSerializer
 from accounts.services.sessions import open_session
 from accounts.services.sign_in import check_credentials
 from accounts.services.users import set_password
-from accounts.views.common import NO_STORE, OwnViewSet, device_of, signed_in
 from audit import actors
 from audit.actors import Actor
 from core.errors import FieldProblem, Invalid
+from core.http.action_policy import ANONYMOUS, SIGNED_IN, action_policy
 from core.http.pagination import KeysetPagination
 from core.http.preconditions import if_match
 from core.http.query_params import boolean_param, query_param
@@ -64,15 +64,12 @@ SINCE_PARAMETER = OpenApiParameter(
 
 
 class VaultApiViewSet(ApiViewSet):
-    """Base of the vault's views. Every row belongs to the caller; impersonation is refused everywhere."""
+    """Base of the vault's views. Every row belongs to the caller."""
 
-    fenced = True
+    row_level_security = True
     pagination_class = KeysetPagination
-    body_limit = ITEM_REQUEST_BYTES
+    max_body_bytes = ITEM_REQUEST_BYTES
     filters = ("deleted",)
-
-    def is_private(self) -> bool:
-        return True
 
     @property
     def actor(self) -> Actor:
@@ -109,18 +106,8 @@ class VaultApiViewSet(ApiViewSet):
 
 class VaultViewSet(VaultApiViewSet):
     serializer_class = VaultSerializer
-    conditional = ("update", "destroy")
-    without_body = ("restore",)
-    scopes = {
-        "list": VAULT_READ,
-        "create": VAULT_WRITE,
-        "retrieve": VAULT_READ,
-        "update": VAULT_WRITE,
-        "destroy": VAULT_WRITE,
-        "restore": VAULT_WRITE,
-        "changes": VAULT_READ,
-    }
 
+    @action_policy(scope=VAULT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="list_vaults", parameters=[DELETED_PARAMETER], responses=VaultHeadSerializer(many=True)
     )
@@ -129,6 +116,7 @@ class VaultViewSet(VaultApiViewSet):
         rows = self.vaults().filter(deleted_at__isnull=not self.is_for_trash())
         return self.list_response(rows, VaultHeadSerializer)
 
+    @action_policy(scope=VAULT_WRITE, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="create_vault", request=NewVaultSerializer, responses={201: CreatedVaultSerializer}
     )
@@ -140,11 +128,13 @@ class VaultViewSet(VaultApiViewSet):
         )
         return self.versioned_response(CreatedVaultSerializer, vault, status=201)
 
+    @action_policy(scope=VAULT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="vault", parameters=[DELETED_PARAMETER], responses=VaultSerializer)
     def retrieve(self, request: Request, vault_id: UUID) -> Response:
         """Return the own record of a vault."""
         return self.versioned_response(VaultSerializer, self.get_vault(deleted=self.is_for_trash()))
 
+    @action_policy(scope=VAULT_WRITE, role=SIGNED_IN, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(operation_id="change_vault", request=RecordSerializer, responses=VaultSerializer)
     def update(self, request: Request, vault_id: UUID) -> Response:
         """Replace the own record of a vault by its next version."""
@@ -154,6 +144,7 @@ class VaultViewSet(VaultApiViewSet):
         )
         return self.versioned_response(VaultSerializer, vault)
 
+    @action_policy(scope=VAULT_WRITE, role=SIGNED_IN, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(operation_id="delete_vault", parameters=[DELETED_PARAMETER], responses={204: None})
     def destroy(self, request: Request, vault_id: UUID) -> Response:
         """Move a vault with everything in it to the trash, where it is purged after 30 days.
@@ -168,12 +159,21 @@ class VaultViewSet(VaultApiViewSet):
             )
         return Response(status=204, headers=NO_STORE)
 
+    @action_policy(
+        scope=VAULT_WRITE,
+        role=SIGNED_IN,
+        recent_proof=False,
+        if_match=False,
+        impersonation=False,
+        body="none",
+    )
     @extend_schema(operation_id="restore_vault", request=None, responses=VaultSerializer)
     def restore(self, request: Request, vault_id: UUID) -> Response:
         """Take a vault out of the trash."""
         vault = get_object_or_404(self.vaults().exclude(deleted_at=None), vault_id=vault_id)
         return self.versioned_response(VaultSerializer, services.restore_vault(vault, actor=self.actor))
 
+    @action_policy(scope=VAULT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="vault_changes", parameters=[SINCE_PARAMETER], responses=ChangesSerializer)
     def changes(self, request: Request) -> Response:
         """List the changes of all your vaults since a cursor, deletions included, in the order of change.
@@ -203,9 +203,9 @@ def _encode_cursor(number: int) -> str:
 
 
 class VectorsViewSet(ApiViewSet):
-    permission_classes = (AllowAny,)
     serializer_class = VectorsSerializer
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="vault_vectors", responses=VectorsSerializer, auth=[])
     def retrieve(self, request: Request) -> Response:
         """Return test vectors for clients: keys derived from passwords, and envelopes with their keys."""
@@ -214,10 +214,9 @@ class VectorsViewSet(ApiViewSet):
 
 class RotationViewSet(VaultApiViewSet):
     serializer_class = RotationSerializer
-    conditional = ("rotate",)
-    body_limit = MAX_REQUEST_BYTES
-    scopes = {}
+    max_body_bytes = MAX_REQUEST_BYTES
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(operation_id="rotate_vault", request=RotationSerializer, responses=VaultSerializer)
     def rotate(self, request: Request, vault_id: UUID) -> Response:
         """Replace the key of a vault: its own record and every item re-encrypted, or nothing at all.
@@ -241,10 +240,11 @@ class RotationViewSet(VaultApiViewSet):
         return self.versioned_response(VaultSerializer, vault)
 
 
-class PasswordViewSet(OwnViewSet):
+class PasswordViewSet(ApiViewSet):
     serializer_class = NewPasswordSerializer
-    body_limit = PASSWORD_REQUEST_BYTES
+    max_body_bytes = PASSWORD_REQUEST_BYTES
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="change_vault_password", request=NewPasswordSerializer, responses=SignedInSerializer
     )
@@ -272,17 +272,6 @@ class PasswordViewSet(OwnViewSet):
 
 class ItemViewSet(VaultApiViewSet):
     serializer_class = ItemSerializer
-    conditional = ("create", "update", "destroy")
-    without_body = ("restore",)
-    scopes = {
-        "list": VAULT_READ,
-        "create": VAULT_WRITE,
-        "retrieve": VAULT_READ,
-        "update": VAULT_WRITE,
-        "destroy": VAULT_WRITE,
-        "restore": VAULT_WRITE,
-        "versions": VAULT_READ,
-    }
 
     def items(self) -> QuerySet[Item]:
         return Item.objects.filter(vault=self.get_vault(), purged_at=None)
@@ -297,6 +286,7 @@ class ItemViewSet(VaultApiViewSet):
         item: Item = get_object_or_404(rows, item_id=self.kwargs["item_id"])
         return item
 
+    @action_policy(scope=VAULT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="list_vault_items",
         parameters=[DELETED_PARAMETER],
@@ -307,6 +297,7 @@ class ItemViewSet(VaultApiViewSet):
         rows = self.items().filter(deleted_at__isnull=not self.is_for_trash())
         return self.list_response(rows, ItemHeadSerializer)
 
+    @action_policy(scope=VAULT_WRITE, role=SIGNED_IN, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(
         operation_id="create_vault_item", request=NewItemSerializer, responses={201: ItemSerializer}
     )
@@ -322,11 +313,13 @@ class ItemViewSet(VaultApiViewSet):
         )
         return self.versioned_response(ItemSerializer, item, status=201)
 
+    @action_policy(scope=VAULT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="vault_item", parameters=[DELETED_PARAMETER], responses=ItemSerializer)
     def retrieve(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
         """Return an item."""
         return self.versioned_response(ItemSerializer, self.get_item(deleted=self.is_for_trash()))
 
+    @action_policy(scope=VAULT_WRITE, role=SIGNED_IN, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(operation_id="change_vault_item", request=SealedSerializer, responses=ItemSerializer)
     def update(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
         """Replace an item by its next version. The last ten versions are kept."""
@@ -336,6 +329,7 @@ class ItemViewSet(VaultApiViewSet):
         )
         return self.versioned_response(ItemSerializer, item)
 
+    @action_policy(scope=VAULT_WRITE, role=SIGNED_IN, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(operation_id="delete_vault_item", parameters=[DELETED_PARAMETER], responses={204: None})
     def destroy(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
         """Move an item to the trash, where it is purged after 30 days.
@@ -354,12 +348,21 @@ class ItemViewSet(VaultApiViewSet):
             )
         return Response(status=204, headers=NO_STORE)
 
+    @action_policy(
+        scope=VAULT_WRITE,
+        role=SIGNED_IN,
+        recent_proof=False,
+        if_match=False,
+        impersonation=False,
+        body="none",
+    )
     @extend_schema(operation_id="restore_vault_item", request=None, responses=ItemSerializer)
     def restore(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
         """Take an item out of the trash."""
         item = get_object_or_404(self.items().exclude(deleted_at=None), item_id=item_id)
         return self.versioned_response(ItemSerializer, services.restore_item(item, actor=self.actor))
 
+    @action_policy(scope=VAULT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="vault_item_versions", responses=FormerVersionSerializer(many=True))
     def versions(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
         """List the former versions of an item, newest first, at most ten."""

@@ -12,11 +12,11 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from audit import partitions
 from audit.chain import hashing, signing_keys
 from audit.chain.checkpoints import CHECKPOINT_PREFIX, object_key
 from audit.chain.sealing import HASHED_COLUMNS, oldest_pending_seconds
 from audit.models import Checkpoint, Stub
+from audit.partitions import lowest_id
 from core.storage import object_store
 
 ROWS_PER_QUERY = 20_000
@@ -96,8 +96,8 @@ def verify_trail(
     Reads in one snapshot (REPEATABLE READ, READ ONLY) and writes nothing.
     """
     result = VerificationResult()
-    first_id = str(partitions.bound(since)) if since else FIRST_ID
-    end_id = str(partitions.bound(until)) if until else LAST_ID
+    first_id = str(lowest_id(since)) if since else FIRST_ID
+    end_id = str(lowest_id(until)) if until else LAST_ID
     try:
         with transaction.atomic():
             # Inside another transaction, as in the admin, the isolation level cannot be set any more.

@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from audit import partitions
+from audit.partitions import entry_partitions, lowest_id
 
 pytestmark = [pytest.mark.django_db, pytest.mark.commits]
 INSERT_ENTRY = """
@@ -13,12 +13,12 @@ INSERT_ENTRY = """
 """
 
 
-def test_make_ahead_has_made_the_coming_months_and_no_default_partition(trail):
-    names = partitions.existing()
-    id_of_2019 = partitions.bound(datetime(2019, 1, 1, tzinfo=UTC))
+def test_entry_partitions_exist_for_the_coming_months_without_a_default_partition(trail):
+    names = entry_partitions.names()
+    id_of_2019 = lowest_id(datetime(2019, 1, 1, tzinfo=UTC))
 
-    assert names[0] == partitions.name_of(timezone.now())
-    assert len(names) >= partitions.AHEAD + 1
-    assert partitions.make_ahead(timezone.now()) == 0
+    assert names[0] == entry_partitions.name_of(timezone.now())
+    assert len(names) >= entry_partitions.months_ahead + 1
+    assert entry_partitions.create_ahead(timezone.now()) == 0
     with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(INSERT_ENTRY, [id_of_2019])

@@ -4,11 +4,11 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from audit import partitions
 from audit.actors import Actor, request_origin
 from audit.chain import sealing
 from audit.chain.verification import verify_trail
 from audit.models import Personal
+from audit.partitions import entry_partitions
 from audit.services import erase_personal_values, record
 from audit.subjects import Subject
 from audit.tests.trail_helpers import find_fault
@@ -30,7 +30,7 @@ STATEMENTS = [
 
 
 def test_entry_and_seal_cannot_be_changed_by_the_role_of_the_application(sealed_entries):
-    month = partitions.name_of(timezone.now())
+    month = entry_partitions.name_of(timezone.now())
     for statement in STATEMENTS:
         with (
             pytest.raises(IntegrityError, match="never changed"),
