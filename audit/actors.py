@@ -1,10 +1,13 @@
-"""Who did something, and from where: bound at the edges, read by `record`."""
+"""The actor of an audit entry, and the origin of the request that caused it.
+
+Middleware and services bind the origin; `audit.services.record` reads it.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from audit.models import Entry
@@ -12,8 +15,10 @@ from audit.models import Entry
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """`label` (an e-mail address) is personal; staff act through the admin, the system through jobs and
-    commands.
+    """The user, member of staff or process that caused an event.
+
+    `kind` is one of `Entry.ActorKind`. `label` is an e-mail address and therefore a personal value. Staff act
+    through the admin; the system acts through jobs and commands.
     """
 
     kind: str
@@ -23,10 +28,10 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a change comes from.
+    """The request that caused an event.
 
-    `session_id` may be an API key's. `network` is an IPv4 /24 or IPv6 /48, never a whole address.
-    `impersonator_id` is the member of staff who acts as the actor.
+    `session_id` is the id of a session or of an API key. `network` is an IPv4 /24 or an IPv6 /48, never a
+    whole address. `impersonator_id` is the member of staff who acts as the actor.
     """
 
     request_id: str = ""
@@ -35,31 +40,44 @@ class Origin:
     impersonator_id: UUID | None = None
 
 
+class OriginFields(TypedDict, total=False):
+    """The fields of `Origin` that `request_origin` can set. A field that is left out keeps its value."""
+
+    request_id: str
+    session_id: UUID | None
+    network: str
+    impersonator_id: UUID | None
+
+
 SYSTEM = Actor(Entry.ActorKind.SYSTEM)
 ANONYMOUS = Actor(Entry.ActorKind.ANONYMOUS)
-NO_ORIGIN = Origin()
-_origin: ContextVar[Origin] = ContextVar("audit_origin", default=NO_ORIGIN)
+UNKNOWN_ORIGIN = Origin()
+_origin: ContextVar[Origin] = ContextVar("audit_origin", default=UNKNOWN_ORIGIN)
 
 
 def user(person: Any) -> Actor:
-    """A person acting for themselves: a user's row, or a caller known by token or API key."""
+    """Return the actor for a person who acts for themselves.
+
+    `person` is a `User` row, or the principal of an access token or API key.
+    """
     kind = Entry.ActorKind.KEY if getattr(person, "is_key", False) else Entry.ActorKind.USER
     return Actor(kind, person.pk)
 
 
 def staff(person: Any) -> Actor:
-    """A member of staff in the admin."""
+    """Return the actor for a member of staff who uses the admin."""
     return Actor(Entry.ActorKind.STAFF, person.pk, person.email)
 
 
 def origin() -> Origin:
+    """Return the origin that is bound to the current context."""
     return _origin.get()
 
 
 @contextmanager
-def request_origin(**facts: Any) -> Iterator[None]:
-    """Bind what is known of the origin while the block runs."""
-    token = _origin.set(replace(_origin.get(), **facts))
+def request_origin(**fields: Unpack[OriginFields]) -> Iterator[None]:
+    """Bind the named fields of the origin for the length of the block; keep the other fields."""
+    token = _origin.set(replace(_origin.get(), **fields))
     try:
         yield
     finally:

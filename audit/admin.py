@@ -1,4 +1,4 @@
-"""The trail and the logs in the admin: a timeline to look at and a button that verifies."""
+"""Admin pages of the audit trail, with a chart and a button that verifies it, and of the server log."""
 
 from collections import Counter
 from datetime import datetime, timedelta
@@ -13,15 +13,15 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from audit import actors
-from audit.chain.verification import verify
+from audit.chain.verification import verify_trail
 from audit.models import Entry, LogLine, Personal
-from audit.selectors import mentioning
+from audit.selectors import search_entries
 from audit.services import record
 from audit.subjects import HasSubject, Subject
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """Looks, and changes nothing."""
+    """An admin without add, change and delete."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -34,10 +34,10 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
 
 class AuditedAdmin:
-    """For admins of customer data: opening a record is recorded, with who opened it."""
+    """Mixin for admins of customer data: opening a row is recorded in the audit trail with its viewer."""
 
     def subject_of(self, obj: Any) -> HasSubject | Subject:
-        """What the entry is about; for rows that cannot say it themselves."""
+        """Return the subject of the audit entry. Override it for rows without `as_subject`."""
         return cast(HasSubject, obj)
 
     def render_change_form(
@@ -45,41 +45,42 @@ class AuditedAdmin:
     ) -> HttpResponse:
         if request.method == "GET" and obj is not None:
             record("admin.viewed", actor=actors.staff(request.user), subject=self.subject_of(obj))
-        response: HttpResponse = super().render_change_form(request, context, *args, obj=obj, **kwargs)  # type: ignore[misc]
+        response: HttpResponse = super().render_change_form(  # type: ignore[misc]
+            request, context, *args, obj=obj, **kwargs
+        )
         return response
 
 
 @admin.register(Entry)
 class EntryAdmin(ReadOnlyAdmin):
     change_list_template = "admin/audit_timeline.html"
-    list_display = ("created_at", "event", "who", "what", "facts", "request_id")
+    list_display = ("created_at", "event", "actor_display", "subject_display", "facts", "request_id")
     list_filter = ("actor_kind", "created_at")
     search_fields = ("event",)
-    search_help_text = "Event, fact or personal value."
+    search_help_text = "Event, detail or personal value."
     ordering = ("-id",)
     show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Entry]:
         value = Personal.objects.filter(entry_id=OuterRef("pk")).values("value")
-        labelled: QuerySet[Entry] = super().get_queryset(request)
-        labels = {
-            "actor_label": value.filter(field="actor")[:1],
-            "subject_label": value.filter(field="label")[:1],
-        }
-        labelled = labelled.annotate(**{name: Subquery(found) for name, found in labels.items()})
-        return labelled  # noqa: RET504 - the name carries the type
+        entries: QuerySet[Entry] = super().get_queryset(request)
+        entries = entries.annotate(
+            actor_label=Subquery(value.filter(field="actor")[:1]),
+            subject_label=Subquery(value.filter(field="label")[:1]),
+        )
+        return entries  # noqa: RET504 - the name carries the type
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Entry], search_term: str
     ) -> tuple[QuerySet[Entry], bool]:
-        return (mentioning(queryset, search_term), False) if search_term else (queryset, False)
+        return (search_entries(queryset, search_term), False) if search_term else (queryset, False)
 
-    @admin.display(description="who")
-    def who(self, entry: Any) -> str:
+    @admin.display(description="actor")
+    def actor_display(self, entry: Any) -> str:
         return f"{entry.actor_kind} {entry.actor_label or entry.actor_id or ''}".strip()
 
-    @admin.display(description="what")
-    def what(self, entry: Any) -> str:
+    @admin.display(description="subject")
+    def subject_display(self, entry: Any) -> str:
         return f"{entry.subject_type} {entry.subject_label or entry.subject_id or ''}".strip()
 
     def get_urls(self) -> list[URLPattern]:
@@ -87,17 +88,19 @@ class EntryAdmin(ReadOnlyAdmin):
         return [verify_url, *super().get_urls()]
 
     def verify_view(self, request: HttpRequest) -> HttpResponse:
-        """The button above the timeline."""
+        """Verify the whole trail and show the result above the list."""
         if request.method != "POST" or not self.has_view_permission(request):
             return HttpResponseNotAllowed(["POST"])
-        found = verify(now=timezone.now())
-        record("audit.verified", actor=actors.staff(request.user), subject=Subject("audit"), good=found.good)
-        text = f"The trail is whole: {found.rows} entries, {found.checkpoints} checkpoints, {found.erased} values erased."
-        self.message_user(
-            request,
-            text if found.good else f"The trail is damaged: {found.fault}",
-            level="success" if found.good else "error",
-        )
+        result = verify_trail(now=timezone.now())
+        record("audit.verified", actor=actors.staff(request.user), subject=Subject("audit"), good=result.good)
+        if result.good:
+            message = (
+                f"The audit trail is intact: {result.rows} entries, {result.checkpoints} checkpoints, "
+                f"{result.erased} values erased."
+            )
+        else:
+            message = f"The audit trail is damaged: {result.fault}"
+        self.message_user(request, message, level="success" if result.good else "error")
         return redirect("admin:audit_entry_changelist")
 
     def changelist_view(
@@ -105,56 +108,62 @@ class EntryAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         hourly = request.GET.get("chart") != "day"
         return super().changelist_view(
-            request, {**(extra_context or {}), "chart": chart(hourly=hourly), "hourly": hourly}
+            request, {**(extra_context or {}), "chart": timeline_chart(hourly=hourly), "hourly": hourly}
         )
 
 
-def chart(*, hourly: bool) -> dict[str, Any]:
-    """Entries by kind over the last 24 hours or 30 days: every slot, its kinds stacked, heights in per cent
-    of the highest.
+def timeline_chart(*, hourly: bool) -> dict[str, Any]:
+    """Return the numbers of entries in each of the last 24 hours or 30 days, for the admin template.
+
+    `bars` holds every hour or day, oldest first, with its entries stacked by kind (the first part of the
+    event name); heights are per cent of the highest bar. `legend` holds the color and the total of each kind.
     """
-    step, slots, truncate = (
+    step, bar_count, truncate = (
         (timedelta(hours=1), 24, TruncHour) if hourly else (timedelta(days=1), 30, TruncDay)
     )
     now = timezone.now().replace(minute=0, second=0, microsecond=0)
-    last = now if hourly else now.replace(hour=0)
-    moments = [last - step * (slots - 1 - number) for number in range(slots)]
-    rows = (
-        Entry.objects.filter(created_at__gte=moments[0])
-        .annotate(moment=truncate("created_at"))
-        .values_list("moment", "event")
-        .annotate(count=Count("id"))
-    )
-    counts: dict[datetime, Counter[str]] = {moment: Counter() for moment in moments}
-    for moment, event, count in rows:
-        counts.setdefault(moment, Counter())[event.split(".")[0]] += count
+    last_start = now if hourly else now.replace(hour=0)
+    starts = [last_start - step * (bar_count - 1 - number) for number in range(bar_count)]
+    counts = _counts_by_start(starts, truncate)
     totals: Counter[str] = sum(counts.values(), Counter())
-    kinds = {
+    colors = {
         kind: f"hsl({200 + 67 * number % 360} 45% 45%)"
         for number, (kind, _) in enumerate(totals.most_common())
     }
-    highest = max(sum(found.values()) for found in counts.values()) or 1
+    highest = max(by_kind.total() for by_kind in counts.values()) or 1
     bars = [
         {
-            "moment": moment,
-            "total": sum(found.values()),
+            "moment": start,
+            "total": by_kind.total(),
             "parts": [
                 {
                     "kind": kind,
-                    "count": found[kind],
-                    "height": 100 * found[kind] / highest,
-                    "color": kinds[kind],
+                    "count": by_kind[kind],
+                    "height": 100 * by_kind[kind] / highest,
+                    "color": color,
                 }
-                for kind in kinds
-                if found[kind]
+                for kind, color in colors.items()
+                if by_kind[kind]
             ],
         }
-        for moment, found in sorted(counts.items())
+        for start, by_kind in sorted(counts.items())
     ]
-    return {
-        "bars": bars,
-        "legend": [{"kind": kind, "color": color, "count": totals[kind]} for kind, color in kinds.items()],
-    }
+    legend = [{"kind": kind, "color": color, "count": totals[kind]} for kind, color in colors.items()]
+    return {"bars": bars, "legend": legend}
+
+
+def _counts_by_start(starts: list[datetime], truncate: Any) -> dict[datetime, Counter[str]]:
+    """Count entries by hour or day and by kind. Every start has a counter. One query."""
+    rows = (
+        Entry.objects.filter(created_at__gte=starts[0])
+        .annotate(start=truncate("created_at"))
+        .values_list("start", "event")
+        .annotate(count=Count("id"))
+    )
+    counts: dict[datetime, Counter[str]] = {start: Counter() for start in starts}
+    for start, event, count in rows:
+        counts.setdefault(start, Counter())[event.split(".")[0]] += count
+    return counts
 
 
 @admin.register(LogLine)

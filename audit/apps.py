@@ -19,6 +19,6 @@ class AuditConfig(AppConfig):
 
         lifecycle.on_export(selectors.personal_data)
         error_events.subscribe(refusal_counters.count_refusal)
-        post_migrate.connect(services.make_partitions, sender=self)
+        post_migrate.connect(services.create_partitions, sender=self)
         if settings.ENV.process != "command":
             logging.getLogger().addHandler(server_log.DatabaseHandler())

@@ -1,4 +1,4 @@
-"""Binds where a request comes from, for whatever it records."""
+"""Middleware that binds the origin of a request, so that every audit entry of the request carries it."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,10 @@ from core.http.client_address import client_address, network_prefix
 
 
 class OriginMiddleware:
-    """After the gate, so that the session is known."""
+    """Bind request id, session, network and impersonator.
+
+    It stands after `AdmissionMiddleware`, which sets `request.principal` from the verified credential.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

@@ -1,18 +1,14 @@
-"""The trail: entries that nobody may change, what is personal in them, and the seals that would show a
-change.
+"""Audit entries, their personal values, the seals and checkpoints of the hash chain, and the server log.
 
-`Entry` is partitioned by the month in its id and made by SQL migrations, so Django does not manage it and
-nothing has a foreign key to or from it.
+`audit_entry` is partitioned by the month in its id and created by SQL in a migration. Django does not manage
+it, and no table has a foreign key to it or from it. Triggers refuse UPDATE, DELETE and TRUNCATE.
 """
 
 from django.db import models
 
 
 class Entry(models.Model):
-    """One thing that somebody did.
-
-    Hashes in `personal` stand for values that live, erasable, in `Personal`.
-    """
+    """One recorded event. `personal` holds hashes; the values themselves are in `Personal`, erasable."""
 
     class ActorKind(models.TextChoices):
         USER = "user"
@@ -46,9 +42,9 @@ class Entry(models.Model):
 
 
 class Personal(models.Model):
-    """A value that points at a person.
+    """A personal value of an entry.
 
-    Deleting the row erases it; the entry keeps the hash and stays verifiable.
+    Deleting the row erases the value. The entry keeps its hash and stays verifiable.
     """
 
     pk = models.CompositePrimaryKey("entry_id", "field")
@@ -59,8 +55,9 @@ class Personal(models.Model):
 
 
 class Seal(models.Model):
-    """The place of an entry in the chain: `digest` = SHA-256(previous digest || `leaf`), `leaf` =
-    SHA-256(entry).
+    """The position of an entry in the hash chain.
+
+    `leaf` is the hash of the entry, and `digest` is SHA-256(digest of the seal before it || `leaf`).
     """
 
     number = models.BigIntegerField(primary_key=True)
@@ -74,16 +71,16 @@ class Seal(models.Model):
 
 
 class Pending(models.Model):
-    """Entries that wait for their seal: written with them, gone with the sealing."""
+    """An entry that is not sealed yet. Written together with the entry, deleted when it is sealed."""
 
     entry_id = models.UUIDField(primary_key=True)
     since = models.DateTimeField()
 
 
 class Checkpoint(models.Model):
-    """A signed statement that the chain had `digest` at `number`.
+    """A signed document with the digest of the chain at `number`.
 
-    The object store has a copy that is never overwritten.
+    The object store holds a copy that is never overwritten.
     """
 
     number = models.BigIntegerField(primary_key=True)
@@ -92,7 +89,7 @@ class Checkpoint(models.Model):
 
 
 class Stub(models.Model):
-    """What stands for a dropped month: which seals its entries had, signed."""
+    """A signed document that replaces a dropped month. It lists the seal numbers of its entries."""
 
     partition = models.CharField(primary_key=True, max_length=40)
     document = models.TextField(help_text="JSON text as it was signed and stored.")

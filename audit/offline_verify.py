@@ -1,9 +1,9 @@
-"""Verify an exported trail: `python -m audit.offline_verify FILE --public-key K`.
+"""Verify an exported audit trail: `python -m audit.offline_verify FILE --public-key KID:KEY`.
 
 Needs neither Django nor a database.
 
-K is what `manage.py audit_keys show` printed, obtained from the operator by another way than the file: a key
-that comes with the file proves nothing.
+KID:KEY is a line that `manage.py audit_keys show` printed. Get it from the operator on another way than the
+file: a key that comes together with the file proves nothing.
 """
 
 import argparse
@@ -18,99 +18,105 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from audit.chain import hashing
 
+FORMAT = "getyousite-audit-export"
+VERSION = 1
 
-class Broken(Exception):
-    """The file does not say what was sealed; the message says where and how."""
+
+class ExportInvalid(Exception):
+    """The file differs from what was sealed. The message says where and how."""
 
 
 @dataclass
-class Result:
-    """How many entries, how many runs that end at a signed checkpoint, how many personal values were erased."""
+class OfflineResult:
+    """Numbers of verified entries, of verified signed checkpoints, and of erased personal values."""
 
     entries: int = 0
     checkpoints: int = 0
     erased: int = 0
 
 
-def verify_lines(lines: Iterable[str], keys: dict[str, Ed25519PublicKey]) -> Result:
-    """Check an export line by line. Raises Broken."""
-    reader = _Reader(keys)
-    for count, text in enumerate(lines, 1):
+def verify_lines(lines: Iterable[str], keys: dict[str, Ed25519PublicKey]) -> OfflineResult:
+    """Verify an export line by line with public keys by kid. Raises ExportInvalid."""
+    verifier = _Verifier(keys)
+    for line_number, text in enumerate(lines, 1):
         try:
-            reader.read(json.loads(text), first=count == 1)
-        except Broken as broken:
-            raise Broken(f"line {count}: {broken}") from None
+            verifier.verify_line(json.loads(text), is_first=line_number == 1)
+        except ExportInvalid as fault:
+            raise ExportInvalid(f"line {line_number}: {fault}") from None
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise Broken(f"line {count}: not a line of an export ({type(error).__name__})") from None
-    if reader.digest is not None:
-        raise Broken("the file ends before the checkpoint of its last run: it was cut")
-    return reader.result
+            raise ExportInvalid(
+                f"line {line_number}: not a line of an export ({type(error).__name__})"
+            ) from None
+    if verifier.digest is not None:
+        raise ExportInvalid("the file ends before the checkpoint of its last run: it was cut")
+    return verifier.result
 
 
-class _Reader:
-    """Follows the chain through one run of numbers after the other."""
+class _Verifier:
+    """Recomputes the chain over one unbroken run of seal numbers after the other."""
 
     def __init__(self, keys: dict[str, Ed25519PublicKey]) -> None:
         self.keys = keys
-        self.result = Result()
+        self.result = OfflineResult()
         self.digest: bytes | None = None  # None between two runs
-        self.expected = 0
+        self.expected_number = 0
 
-    def read(self, line: dict[str, Any], *, first: bool) -> None:
-        if first:
-            if (
-                line["kind"] != "header"
-                or line["format"] != "getyousite-audit-export"
-                or line["version"] != 1
-            ):
-                raise Broken("not the header of an export")
+    def verify_line(self, line: dict[str, Any], *, is_first: bool) -> None:
+        if is_first:
+            if line["kind"] != "header" or line["format"] != FORMAT or line["version"] != VERSION:
+                raise ExportInvalid("not the header of an export")
         elif line["kind"] == "start":
-            self._start(line["number"], bytes.fromhex(line["previous"]))
+            self._start_run(line["number"], bytes.fromhex(line["previous"]))
         elif line["kind"] == "checkpoint":
-            self._checkpoint(line["document"])
+            self._end_run(line["document"])
         else:
-            self._follow(line)
+            self._continue_run(line)
 
-    def _start(self, number: int, previous: bytes) -> None:
+    def _start_run(self, number: int, previous_digest: bytes) -> None:
         if self.digest is not None:
-            raise Broken("a run does not end at a checkpoint")
-        if number == 1 and previous != hashing.GENESIS:
-            raise Broken("the first run does not start at the beginning of the chain")
-        self.digest = previous
-        self.expected = number
+            raise ExportInvalid("a run does not end at a checkpoint")
+        if number == 1 and previous_digest != hashing.GENESIS_DIGEST:
+            raise ExportInvalid("the first run does not start at the beginning of the chain")
+        self.digest = previous_digest
+        self.expected_number = number
 
-    def _follow(self, line: dict[str, Any]) -> None:
-        if self.digest is None or line["number"] != self.expected:
-            raise Broken(f"number {line['number']} where {self.expected} belongs")
-        leaf = base64.b64decode(line["leaf"], validate=True) if line["kind"] == "leaf" else self._entry(line)
-        self.digest = hashing.link(self.digest, leaf)
-        self.expected = self.expected + 1
+    def _continue_run(self, line: dict[str, Any]) -> None:
+        if self.digest is None or line["number"] != self.expected_number:
+            raise ExportInvalid(f"number {line['number']} where {self.expected_number} is expected")
+        if line["kind"] == "leaf":
+            leaf = base64.b64decode(line["leaf"], validate=True)
+        else:
+            leaf = self._hash_entry(line)
+        self.digest = hashing.chain_digest(self.digest, leaf)
+        self.expected_number = self.expected_number + 1
 
-    def _entry(self, line: dict[str, Any]) -> bytes:
+    def _hash_entry(self, line: dict[str, Any]) -> bytes:
+        """Verify the personal values of an entry, count the entry, and return its leaf hash."""
         fields = line["fields"]
         hashes = json.loads(fields["personal"])
         for field, (salt, value) in line["personal"].items():
-            if hashing.personal_hash(base64.b64decode(salt), value) != hashes.get(field):
-                raise Broken(f"the personal value `{field}` is not what was sealed")
+            if hashing.hash_personal_value(base64.b64decode(salt), value) != hashes.get(field):
+                raise ExportInvalid(f"the personal value `{field}` differs from what was sealed")
         self.result.entries += 1
         self.result.erased += len(hashes) - len(line["personal"])
-        return hashing.leaf(fields[name].encode() for name in hashing.FIELDS)
+        return hashing.hash_entry(fields[name].encode() for name in hashing.HASHED_FIELDS)
 
-    def _checkpoint(self, text: str) -> None:
-        document = hashing.check(text, self.keys)
+    def _end_run(self, text: str) -> None:
+        document = hashing.parse_signed_document(text, self.keys)
         if document is None:
-            raise Broken("the signature of the checkpoint does not hold")
+            raise ExportInvalid("the signature of the checkpoint is invalid")
         if (
             self.digest is None
-            or document["number"] != self.expected - 1
+            or document["number"] != self.expected_number - 1
             or document["digest"] != self.digest.hex()
         ):
-            raise Broken("the entries before it do not lead to the signed checkpoint")
+            raise ExportInvalid("the entries before it do not lead to the signed checkpoint")
         self.digest = None
         self.result.checkpoints = self.result.checkpoints + 1
 
 
 def main() -> int:
+    """Run the command line. Returns 0 for an intact file, and 1 after printing the fault."""
     parser = argparse.ArgumentParser(
         prog="python -m audit.offline_verify", description="Verify an exported audit trail."
     )
@@ -120,22 +126,24 @@ def main() -> int:
         required=True,
         action="append",
         metavar="KID:KEY",
-        help="As printed by audit_keys show.",
+        help="A line that `manage.py audit_keys show` printed.",
     )
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
         keys = {
-            kid: hashing.public_key(key) for kid, _, key in (item.partition(":") for item in given.public_key)
+            kid: hashing.decode_public_key(key)
+            for kid, _, key in (item.partition(":") for item in arguments.public_key)
         }
     except ValueError:
-        parser.error("--public-key is KID:KEY, the key being 32 bytes in base64")
+        parser.error("--public-key must be KID:KEY, where KEY is 32 bytes in base64")
     try:
-        with open(given.file, encoding="utf-8") as lines:
+        with open(arguments.file, encoding="utf-8") as lines:
             result = verify_lines(lines, keys)
-    except (Broken, UnicodeDecodeError, OSError) as error:
-        print(f"FAULT {error}")  # noqa: T201 - a program's answer
+    except (ExportInvalid, UnicodeDecodeError, OSError) as error:
+        print(f"FAULT {error}")  # noqa: T201 - the output of a command
         return 1
-    print(f"good: {result.entries} entries, {result.checkpoints} checkpoints, {result.erased} values erased")  # noqa: T201
+    counts = f"{result.entries} entries, {result.checkpoints} checkpoints, {result.erased} values erased"
+    print(f"good: {counts}")  # noqa: T201 - the output of a command
     return 0
 
 

@@ -7,7 +7,10 @@ from core.storage.partitions import MonthlyPartitions
 
 
 def lowest_id(moment: datetime) -> UUID:
-    """Return the lowest UUIDv7 of a millisecond; moments that UUIDv7 cannot express get the nearest one it can."""
+    """Return the lowest UUIDv7 of a millisecond.
+
+    Times outside the range of UUIDv7 (1970 to 10889) get the nearest UUIDv7.
+    """
     milliseconds = int(moment.timestamp() * 1000)
     return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
 

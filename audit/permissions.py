@@ -1,7 +1,7 @@
-"""What roles may be allowed to see of the trail."""
+"""Permissions of the audit trail and the server log. Staff roles and API keys may hold them."""
 
 from core.permissions import allow_for_api_keys, permission
 
-AUDIT_READ = permission("audit.read", "Read everybody's audit trail")
+AUDIT_READ = permission("audit.read", "Read every user's audit trail")
 LOGS_READ = permission("logs.read", "Read the server's warnings and errors")
 allow_for_api_keys(AUDIT_READ, LOGS_READ)

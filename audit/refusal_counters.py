@@ -1,7 +1,12 @@
-"""Refusals, counted in Redis: a flood of them becomes one entry for each principal, route and minute."""
+"""Counts refused requests (401, 403, 429) in Redis and writes the counts as audit entries.
+
+A flood of refusals becomes one entry for each principal or network, route, code and minute.
+"""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
@@ -18,58 +23,79 @@ from core.jobs import periodic
 from core.storage import redis
 
 MINUTE = timedelta(minutes=1)
-KEPT_SECONDS = 3600  # minutes that no sealer came for are forgotten after this
-MAX_KINDS = 500  # entries for one minute; what is beyond is summed up in one
+COUNTER_LIFETIME_SECONDS = 3600  # Redis deletes counters that were not written as entries by then
+MAX_ENTRIES_PER_MINUTE = 500  # one further entry sums up the rest
 
 
 def count_refusal(request: HttpRequest, refusal: DomainError) -> None:
-    """Listens to `core.error_events`. Redis away: the refusal is in the metrics only."""
+    """Count one refusal. Subscribed to `core.error_events`.
+
+    When Redis is unavailable the refusal is counted in the metrics only.
+    """
     principal = getattr(request, "principal", None)
-    who = f"user:{principal.user_id}" if principal else f"net:{network_prefix(client_address(request))}"
+    client = f"user:{principal.user_id}" if principal else f"net:{network_prefix(client_address(request))}"
     match = request.resolver_match
     route = match.route if match and match.route else "unresolved"
-    key = _key(datetime.now(UTC))
-    acting = getattr(principal, "impersonator", None)
-    field = json.dumps([who, route, refusal.code, *([str(acting)] if acting else [])])
+    impersonator = getattr(principal, "impersonator", None)
+    key = _counter_key(datetime.now(UTC))
+    field = json.dumps([client, route, refusal.code, *([str(impersonator)] if impersonator else [])])
 
-    def count(client: Redis) -> None:
-        with client.pipeline(transaction=False) as pipe:
+    def increment(connection: Redis) -> None:
+        with connection.pipeline(transaction=False) as pipe:
             pipe.hincrby(key, field, 1)
-            pipe.expire(key, KEPT_SECONDS)
+            pipe.expire(key, COUNTER_LIFETIME_SECONDS)
             pipe.execute()
 
     try:
-        redis.call(count)
+        redis.call(increment)
     except redis.RedisUnavailable:
         return
 
 
-def _key(moment: datetime) -> str:
-    return f"refusals:{moment.astimezone(UTC):%Y%m%d%H%M}"
+def _counter_key(minute: datetime) -> str:
+    return f"refusals:{minute.astimezone(UTC):%Y%m%d%H%M}"
 
 
-def flush(*, now: datetime) -> int:
-    """Write the entries of the minute before the last one, once; return how many.
+def record_counted_refusals(*, now: datetime) -> int:
+    """Write the entries of the minute before the last one, once. Return how many were written.
 
-    Call it more than once a minute.
+    Must be called more than once a minute, or minutes are skipped.
     """
     minute = (now - 2 * MINUTE).replace(second=0, microsecond=0)
     with tenancy.context(tenancy.SYSTEM):
         if not periodic.claim_slot("audit_refusals", every=MINUTE, now=minute):
             return 0
         try:
-            counted = redis.call(lambda client: client.hgetall(_key(minute)))
+            counts = redis.call(lambda connection: connection.hgetall(_counter_key(minute)))
         except redis.RedisUnavailable:
             return 0
-        rows = sorted(((int(count), *json.loads(field)) for field, count in counted.items()), reverse=True)
-        for count, who, route, code, *acting in rows[:MAX_KINDS]:
-            kind, _, name = who.partition(":")
-            actor = Actor(Entry.ActorKind.USER, UUID(name)) if kind == "user" else ANONYMOUS
-            personal = {"from": name} if kind == "net" and name else None
-            facts = {"route": route, "code": code, "minute": minute.isoformat(), "count": count}
-            facts |= {"impersonator": acting[0]} if acting else {}
-            record("request.refused", actor=actor, subject=Subject("route"), personal=personal, **facts)
-        if rest := rows[MAX_KINDS:]:
-            facts = {"minute": minute.isoformat(), "count": sum(row[0] for row in rest), "kinds": len(rest)}
-            record("request.refused", actor=ANONYMOUS, subject=Subject("route"), **facts)
-    return min(len(rows), MAX_KINDS + 1)
+        rows = sorted(((int(count), *json.loads(field)) for field, count in counts.items()), reverse=True)
+        for row in rows[:MAX_ENTRIES_PER_MINUTE]:
+            _record_refusals(row, minute)
+        if rest := rows[MAX_ENTRIES_PER_MINUTE:]:
+            record(
+                "request.refused",
+                actor=ANONYMOUS,
+                subject=Subject("route"),
+                minute=minute.isoformat(),
+                count=sum(row[0] for row in rest),
+                kinds=len(rest),
+            )
+    return min(len(rows), MAX_ENTRIES_PER_MINUTE + 1)
+
+
+def _record_refusals(row: Sequence[Any], minute: datetime) -> None:
+    """Write one entry. `row` is count, client, route, code, and the impersonator's id if there is one."""
+    count, client, route, code, *impersonator = row
+    client_kind, _, client_id = client.partition(":")
+    record(
+        "request.refused",
+        actor=Actor(Entry.ActorKind.USER, UUID(client_id)) if client_kind == "user" else ANONYMOUS,
+        subject=Subject("route"),
+        personal={"from": client_id} if client_kind == "net" and client_id else None,
+        route=route,
+        code=code,
+        minute=minute.isoformat(),
+        count=count,
+        **({"impersonator": impersonator[0]} if impersonator else {}),
+    )

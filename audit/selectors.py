@@ -1,4 +1,4 @@
-"""Reads of the trail."""
+"""Reads of the audit trail."""
 
 import json
 from collections import defaultdict
@@ -13,53 +13,58 @@ from django.db.models import Q, QuerySet
 from audit.models import Entry, Personal
 from audit.partitions import lowest_id
 
-BATCH = 500
-OF_ACTOR = {"actor", "network"}  # personal values of who did it; the others are of whose it is
+EXPORT_BATCH_ROWS = 500
+ACTOR_FIELDS = {"actor", "network"}  # personal values of the actor; all others belong to the owner
 
 
-def entries_of(person_id: UUID) -> QuerySet[Entry]:
-    """What a person may see: what they did, and what was done to their account and their sites."""
-    return Entry.objects.filter(Q(owner_id=person_id) | Q(actor_id=person_id))
+def entries_visible_to(user_id: UUID) -> QuerySet[Entry]:
+    """Return the entries that a user may see: of their own acts, of their account and of their sites."""
+    return Entry.objects.filter(Q(owner_id=user_id) | Q(actor_id=user_id))
 
 
-def between(entries: QuerySet[Entry], since: datetime | None, until: datetime | None) -> QuerySet[Entry]:
-    """Entries made in [since, until), by their ids, so that only those months are read."""
+def filter_created_between(
+    entries: QuerySet[Entry], since: datetime | None, until: datetime | None
+) -> QuerySet[Entry]:
+    """Keep entries created in [since, until).
+
+    Filters by id (UUIDv7), so that PostgreSQL reads the partitions of those months only.
+    """
     if since:
         entries = entries.filter(id__gte=lowest_id(since))
     return entries.filter(id__lt=lowest_id(until)) if until else entries
 
 
-def personal_of(entries: Iterable[UUID]) -> dict[UUID, dict[str, str]]:
-    """Values by entry and field that have not been erased. One query."""
-    found: dict[UUID, dict[str, str]] = defaultdict(dict)
-    for entry, field, value in Personal.objects.filter(entry_id__in=list(entries)).values_list(
-        "entry_id", "field", "value"
-    ):
-        found[entry][field] = value
-    return found
+def personal_values_by_entry(entry_ids: Iterable[UUID]) -> dict[UUID, dict[str, str]]:
+    """Return the personal values that are not erased, by entry id and field. One query."""
+    values: dict[UUID, dict[str, str]] = defaultdict(dict)
+    rows = Personal.objects.filter(entry_id__in=list(entry_ids))
+    for entry_id, field, value in rows.values_list("entry_id", "field", "value"):
+        values[entry_id][field] = value
+    return values
 
 
-def mentioning(entries: QuerySet[Entry], text: str) -> QuerySet[Entry]:
-    """Entries whose event, facts or personal values contain `text`."""
-    named = Personal.objects.filter(value__icontains=text).values("entry_id")
-    return entries.filter(Q(event__icontains=text) | Q(facts__icontains=text) | Q(id__in=named))
+def search_entries(entries: QuerySet[Entry], text: str) -> QuerySet[Entry]:
+    """Keep entries whose event, details or personal values contain `text`, ignoring case."""
+    personal_matches = Personal.objects.filter(value__icontains=text).values("entry_id")
+    return entries.filter(Q(event__icontains=text) | Q(facts__icontains=text) | Q(id__in=personal_matches))
 
 
-def values_about(person_id: UUID, *, event: str, fields: Iterable[str]) -> set[str]:
-    """Personal values in these fields of entries about a person."""
-    about = Entry.objects.filter(owner_id=person_id, event=event).values("id")
-    return set(Personal.objects.filter(entry_id__in=about, field__in=fields).values_list("value", flat=True))
+def find_personal_values(owner_id: UUID, *, event: str, fields: Iterable[str]) -> set[str]:
+    """Return the personal values in `fields` of the owner's entries of one event. One query."""
+    entry_ids = Entry.objects.filter(owner_id=owner_id, event=event).values("id")
+    values = Personal.objects.filter(entry_id__in=entry_ids, field__in=fields)
+    return set(values.values_list("value", flat=True))
 
 
-def personal_data(person_id: UUID) -> Iterator[tuple[str, Any]]:
-    """What the trail knows of a person: every entry about them or by them, oldest first."""
-    yield "audit.jsonl", _lines(person_id)
+def personal_data(user_id: UUID) -> Iterator[tuple[str, Any]]:
+    """Yield the audit part of a user's data export: every entry about them or by them, oldest first."""
+    yield "audit.jsonl", _export_lines(user_id)
 
 
-def _lines(person_id: UUID) -> Iterator[dict[str, Any]]:
-    wanted = entries_of(person_id).order_by("id").iterator(chunk_size=BATCH)
-    while batch := list(islice(wanted, BATCH)):
-        personal = personal_of(entry.pk for entry in batch)
+def _export_lines(user_id: UUID) -> Iterator[dict[str, Any]]:
+    entries = entries_visible_to(user_id).order_by("id").iterator(chunk_size=EXPORT_BATCH_ROWS)
+    while batch := list(islice(entries, EXPORT_BATCH_ROWS)):
+        personal = personal_values_by_entry(entry.pk for entry in batch)
         for entry in batch:
             yield {
                 "at": entry.created_at,
@@ -67,9 +72,14 @@ def _lines(person_id: UUID) -> Iterator[dict[str, Any]]:
                 "by": entry.actor_kind,
                 "about": entry.subject_type,
                 "facts": json.loads(entry.facts),
-                "personal": {
-                    field: value
-                    for field, value in personal.get(entry.pk, {}).items()
-                    if person_id in ({entry.actor_id} if field in OF_ACTOR else {entry.owner_id})
-                },
+                "personal": _own_values(entry, user_id, personal.get(entry.pk, {})),
             }
+
+
+def _own_values(entry: Entry, user_id: UUID, values: dict[str, str]) -> dict[str, str]:
+    """Keep the personal values that belong to the user: not those of another actor or owner."""
+    return {
+        field: value
+        for field, value in values.items()
+        if user_id == (entry.actor_id if field in ACTOR_FIELDS else entry.owner_id)
+    }

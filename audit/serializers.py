@@ -1,4 +1,4 @@
-"""The trail and the logs at the boundary."""
+"""Serializers of audit entries and log lines."""
 
 import json
 from typing import Any
@@ -9,11 +9,13 @@ from audit.models import Entry, LogLine
 
 
 class EntrySerializer(serializers.ModelSerializer[Entry]):
-    actor = serializers.SerializerMethodField(help_text="Kind, id, and who it was while that is not erased.")
-    subject = serializers.SerializerMethodField(help_text="Type, id, and its label while that is not erased.")
+    actor = serializers.SerializerMethodField(help_text="Kind, id, and label; the label is null once erased.")
+    subject = serializers.SerializerMethodField(
+        help_text="Type, id, and label; the label is null once erased."
+    )
     site = serializers.UUIDField(source="site_id", allow_null=True, read_only=True)
     facts = serializers.SerializerMethodField()
-    personal = serializers.SerializerMethodField(help_text="Values that point at people; null once erased.")
+    personal = serializers.SerializerMethodField(help_text="Personal values by field; null once erased.")
 
     class Meta:
         model = Entry
@@ -49,7 +51,7 @@ class EntrySerializer(serializers.ModelSerializer[Entry]):
         }
 
     def _values(self, entry: Entry) -> dict[str, str]:
-        """Personal values of the whole page were read in one query by the view."""
+        """The view reads the personal values of a whole page in one query and passes them in the context."""
         return dict(self.context["personal"].get(entry.pk, {}))
 
 

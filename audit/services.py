@@ -1,4 +1,4 @@
-"""Recording, and keeping the place where records go."""
+"""Writes of the audit trail: recording entries, creating partitions, erasing personal values."""
 
 import json
 import os
@@ -12,12 +12,28 @@ from django.utils import timezone
 
 from audit import actors
 from audit.actors import Actor
-from audit.chain.hashing import personal_hash
+from audit.chain.hashing import hash_personal_value
 from audit.partitions import entry_partitions
 from audit.subjects import HasSubject, Subject
 from core.ids import uuid7
 
-INSERT = f"SELECT audit_record({', '.join(['%s'] * 13)}, %s::text[], %s::text[], %s::bytea[])"
+RECORD_ENTRY = f"SELECT audit_record({', '.join(['%s'] * 13)}, %s::text[], %s::text[], %s::bytea[])"
+ERASE_PERSONAL_VALUES = """
+    DELETE FROM audit_personal p
+    USING audit_entry e
+    WHERE e.id = p.entry_id
+      AND (
+        p.value = ANY(%(values)s)
+        OR (
+          e.actor_id = %(person)s
+          AND (p.field IN ('actor', 'network') OR coalesce(e.owner_id, %(person)s) = %(person)s)
+        )
+        OR (
+          e.owner_id = %(person)s
+          AND (p.field NOT IN ('actor', 'network') OR e.actor_id IS NULL)
+        )
+      )
+"""
 
 
 def record(
@@ -26,64 +42,63 @@ def record(
     actor: Actor,
     subject: HasSubject | Subject,
     personal: dict[str, str] | None = None,
-    **facts: Any,
+    **details: Any,
 ) -> UUID:
-    """Write one entry in the caller's transaction; return its id.
+    """Write one entry in the caller's transaction and return its id. One statement, without the ORM.
 
-    One call of a function in the database, no ORM.
-
-    `facts` are JSON values without anything personal or secret, `changes` among them as `{field: [before,
-    after]}`. `personal` values can be erased later; the entry keeps their salted hashes.
+    `details` are JSON values that contain nothing personal and nothing secret; a changed field stands in
+    `changes` as `{field: [before, after]}`. The values in `personal` can be erased later; the entry itself
+    keeps only their salted hashes.
     """
-    about = subject if isinstance(subject, Subject) else subject.as_subject()
+    resolved = subject if isinstance(subject, Subject) else subject.as_subject()
     origin = actors.origin()
     if origin.impersonator_id:
-        facts["impersonator"] = origin.impersonator_id
-    known = {"label": about.label, "actor": actor.label, "network": origin.network, **(personal or {})}
-    known = {field: value for field, value in known.items() if value}
-    salts = [os.urandom(16) for _ in known]
+        details["impersonator"] = origin.impersonator_id
+    values = {"label": resolved.label, "actor": actor.label, "network": origin.network, **(personal or {})}
+    values = {field: value for field, value in values.items() if value}
+    salts = [os.urandom(16) for _ in values]
     hashes = {
-        field: personal_hash(salt, value) for (field, value), salt in zip(known.items(), salts, strict=True)
+        field: hash_personal_value(salt, value)
+        for (field, value), salt in zip(values.items(), salts, strict=True)
     }
-    entry = uuid7()
-    values: list[Any] = [
-        entry,
+    entry_id = uuid7()
+    parameters: list[Any] = [
+        entry_id,
         event,
         actor.kind,
         actor.id,
-        about.type,
-        about.id,
-        about.site_id,
-        about.owner_id,
+        resolved.type,
+        resolved.id,
+        resolved.site_id,
+        resolved.owner_id,
         origin.session_id,
         origin.request_id,
-        json.dumps(facts, sort_keys=True, default=str),
+        json.dumps(details, sort_keys=True, default=str),
         json.dumps(hashes, sort_keys=True),
         datetime.now(UTC),
-        list(known),
-        list(known.values()),
+        list(values),
+        list(values.values()),
         salts,
     ]
     with connection.cursor() as cursor:
-        cursor.execute(INSERT, values)
-    return entry
+        cursor.execute(RECORD_ENTRY, parameters)
+    return entry_id
 
 
-def make_partitions(**_: Any) -> int:
-    """Make the months that are missing ahead; after each migration and once a day."""
+def create_partitions(**_: Any) -> int:
+    """Create the missing monthly partitions and return how many.
+
+    Runs once a day and after each migration; it accepts the arguments of the `post_migrate` signal.
+    """
     return entry_partitions.create_ahead(timezone.now())
 
 
-def erase_personal(*, owner_id: UUID | None, values: Sequence[str] = ()) -> int:
-    """Erase what entries tell about this person: as the actor who they were and where they came from, as the
-    owner all the rest, and `values` (their addresses) wherever they stand. Return how many; the chain stays
-    valid.
+def erase_personal_values(*, owner_id: UUID | None, values: Sequence[str] = ()) -> int:
+    """Erase a person's personal values from the trail and return how many. The chain stays valid.
+
+    Where the person is the actor, erases their label and network; where they are the owner, erases all other
+    fields. `values` (their e-mail addresses) are erased in every entry.
     """
     with connection.cursor() as cursor:
-        cursor.execute(
-            "DELETE FROM audit_personal p USING audit_entry e WHERE e.id = p.entry_id AND (p.value = ANY(%(values)s) "
-            "OR (e.actor_id = %(person)s AND (p.field IN ('actor', 'network') OR coalesce(e.owner_id, %(person)s) = %(person)s)) "
-            "OR (e.owner_id = %(person)s AND (p.field NOT IN ('actor', 'network') OR e.actor_id IS NULL)))",
-            {"person": owner_id, "values": list(values)},
-        )
+        cursor.execute(ERASE_PERSONAL_VALUES, {"person": owner_id, "values": list(values)})
         return int(cursor.rowcount)

@@ -1,4 +1,4 @@
-"""The subject of an audit entry: the kind and id of the object that an event is about."""
+"""The subject of an audit entry: the type and id of the object that an event is about."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,9 +7,10 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What was acted on.
+    """The object that an event is about.
 
-    `label` names it for people and is personal; `site_id` and `owner_id` say whose it is.
+    `label` is a name for people and is a personal value. `site_id` and `owner_id` are the site and the user
+    that the object belongs to.
     """
 
     type: str
@@ -20,6 +21,6 @@ class Subject:
 
 
 class HasSubject(Protocol):
-    """A row that can say what it is in the trail."""
+    """A model instance that can describe itself as the subject of an audit entry."""
 
     def as_subject(self) -> Subject: ...

@@ -1,4 +1,4 @@
-"""The trail and the logs over HTTP."""
+"""API views of the audit trail and the server log."""
 
 from typing import ClassVar
 from uuid import UUID
@@ -11,21 +11,26 @@ from rest_framework.response import Response
 
 from audit.models import Entry, LogLine
 from audit.permissions import AUDIT_READ, LOGS_READ
-from audit.selectors import between, entries_of, mentioning, personal_of
+from audit.selectors import (
+    entries_visible_to,
+    filter_created_between,
+    personal_values_by_entry,
+    search_entries,
+)
 from audit.serializers import EntrySerializer, LogLineSerializer
 from core.http.action_policy import SIGNED_IN, action_policy
 from core.http.pagination import KeysetPagination
 from core.http.query_params import datetime_param, query_param, text_param
 from core.http.viewsets import ApiViewSet
 
-TIMES = [
-    OpenApiParameter("since", OpenApiTypes.DATETIME, description="Made at this moment or later."),
-    OpenApiParameter("until", OpenApiTypes.DATETIME, description="Made before this moment."),
+TIME_RANGE_PARAMETERS = [
+    OpenApiParameter("since", OpenApiTypes.DATETIME, description="Created at this time or later."),
+    OpenApiParameter("until", OpenApiTypes.DATETIME, description="Created before this time."),
 ]
-SEARCH = OpenApiParameter("search", {"type": "string", "minLength": 1, "maxLength": 100})
-IDS = [OpenApiParameter(name, OpenApiTypes.UUID) for name in ("actor", "subject", "site")]
-EVENT = OpenApiParameter("event", {"type": "string", "minLength": 1, "maxLength": 100})
-LEVEL = OpenApiParameter("level", {"type": "string", "enum": ["warning", "error", "critical"]})
+SEARCH_PARAMETER = OpenApiParameter("search", {"type": "string", "minLength": 1, "maxLength": 100})
+ID_PARAMETERS = [OpenApiParameter(name, OpenApiTypes.UUID) for name in ("actor", "subject", "site")]
+EVENT_PARAMETER = OpenApiParameter("event", {"type": "string", "minLength": 1, "maxLength": 100})
+LEVEL_PARAMETER = OpenApiParameter("level", {"type": "string", "enum": ["warning", "error", "critical"]})
 
 
 class AuditViewSet(ApiViewSet):
@@ -34,36 +39,40 @@ class AuditViewSet(ApiViewSet):
     filters: ClassVar = ("event", "actor", "subject", "site", "since", "until", "search")
 
     def get_queryset(self) -> QuerySet[Entry]:
-        entries = Entry.objects.all() if self.caller.may(AUDIT_READ) else entries_of(self.caller.pk)
-        for name, field, read in (
+        entries = Entry.objects.all() if self.caller.may(AUDIT_READ) else entries_visible_to(self.caller.pk)
+        for name, field, parse in (
             ("event", "event", text_param),
             ("actor", "actor_id", UUID),
             ("subject", "subject_id", UUID),
             ("site", "site_id", UUID),
         ):
-            value = query_param(self.request, name, read)
+            value = query_param(self.request, name, parse)
             if value is not None:
                 entries = entries.filter(**{field: value})
-        entries = between(
+        entries = filter_created_between(
             entries,
             query_param(self.request, "since", datetime_param),
             query_param(self.request, "until", datetime_param),
         )
         text = query_param(self.request, "search", text_param)
-        return mentioning(entries, text) if text else entries
+        return search_entries(entries, text) if text else entries
 
     @action_policy(scope=AUDIT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="list_audit",
-        parameters=[EVENT, *IDS, *TIMES, SEARCH],
+        parameters=[EVENT_PARAMETER, *ID_PARAMETERS, *TIME_RANGE_PARAMETERS, SEARCH_PARAMETER],
         responses=EntrySerializer(many=True),
     )
     def list(self, request: Request) -> Response:
-        """What was done, newest first: by you, to your account, to your sites; everything for holders of
-        `audit.read`.
+        """List audit entries, newest first: your own acts, and acts on your account and your sites.
+
+        With the permission `audit.read` the list contains every entry.
         """
         page = self.paginate_queryset(self.get_queryset()) or []
-        context = {**self.get_serializer_context(), "personal": personal_of(entry.pk for entry in page)}
+        context = {
+            **self.get_serializer_context(),
+            "personal": personal_values_by_entry(entry.pk for entry in page),
+        }
         return self.get_paginated_response(EntrySerializer(page, many=True, context=context).data)
 
 
@@ -85,15 +94,17 @@ class LogViewSet(ApiViewSet):
 
     @action_policy(scope=LOGS_READ, role=LOGS_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
-        operation_id="list_logs", parameters=[LEVEL, *TIMES, SEARCH], responses=LogLineSerializer(many=True)
+        operation_id="list_logs",
+        parameters=[LEVEL_PARAMETER, *TIME_RANGE_PARAMETERS, SEARCH_PARAMETER],
+        responses=LogLineSerializer(many=True),
     )
     def list(self, request: Request) -> Response:
-        """Warnings and errors of the server, newest first, for holders of `logs.read`."""
+        """List warnings and errors of the server, newest first. Needs the permission `logs.read`."""
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(LogLineSerializer(page, many=True).data)
 
     @action_policy(scope=LOGS_READ, role=LOGS_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="log", responses=LogLineSerializer)
     def retrieve(self, request: Request, pk: UUID) -> Response:
-        """One line."""
+        """Return one line of the server log. Needs the permission `logs.read`."""
         return Response(LogLineSerializer(self.get_object()).data)

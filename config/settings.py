@@ -326,9 +326,9 @@ def _periodic(seconds: int, task: str) -> dict[str, Any]:
 # Every task here is safe to run twice. Times are in UTC. A test checks that each task exists.
 CELERY_BEAT_SCHEDULE = {
     "mirror-revocations": _periodic(60, "accounts.tasks.mirror_revocations"),
-    "seal-audit": _periodic(10, "audit.tasks.seal"),
-    "checkpoint-audit": _periodic(3600, "audit.tasks.checkpoint"),
-    "keep-audit": _periodic(86400, "audit.tasks.keep"),
+    "seal-audit": _periodic(10, "audit.tasks.seal_entries"),
+    "checkpoint-audit": _periodic(3600, "audit.tasks.sign_and_store_checkpoints"),
+    "keep-audit": _periodic(86400, "audit.tasks.create_partitions_and_delete_old_logs"),
     "announce-sites": _periodic(60, "sites.tasks.sweep_announcements"),
     "thin-revisions": _periodic(3600, "sites.tasks.thin_revisions"),
     "publish-scheduled": _periodic(10, "sites.tasks.publish_scheduled"),

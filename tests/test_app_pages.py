@@ -34,5 +34,5 @@ def test_staff_see_the_timeline_of_the_trail(stack, person, look):
     assert page.locator("[role=img] > div").count() >= 1
     assert page.get_by_text("site.published").count() >= 1
     page.click("input[value='Verify the whole trail']")
-    page.get_by_text("The trail is whole").wait_for()
+    page.get_by_text("The audit trail is intact").wait_for()
     picture(page, "admin-timeline-desktop")

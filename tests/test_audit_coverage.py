@@ -178,7 +178,7 @@ def test_logs_are_for_those_who_may_read_them(api):
     line = logging.LogRecord(
         "shop", logging.ERROR, __file__, 1, "no answer from redis://:hunter2@127.0.0.1/0\x00", None, None
     )
-    server_log.write([server_log._row(line)])
+    server_log.insert_log_lines([server_log._row(line)])
     reader = sign_in(UserFactory(role="admin"))
 
     (found,) = reader.get("logs?level=error&search=answer").json()["results"]
@@ -189,7 +189,7 @@ def test_logs_are_for_those_who_may_read_them(api):
     )
     assert reader.get(f"logs/{found['id']}").json() == found
     assert (api.get("logs").status_code, api.get(f"logs/{found['id']}").status_code) == (403, 403)
-    assert server_log.delete_expired(before=timezone.now() + timezone.timedelta(minutes=1)) == 1
+    assert server_log.delete_log_lines(before=timezone.now() + timezone.timedelta(minutes=1)) == 1
     assert handler.dropped == 0
 
 

@@ -20,7 +20,7 @@ from accounts.tests.conftest import mailbox  # noqa: F401 - a fixture
 from accounts.tests.factories import UserFactory
 from audit.actors import SYSTEM
 from audit.chain import checkpoints, sealing
-from audit.chain.verification import verify
+from audit.chain.verification import verify_trail
 from audit.models import Entry, Personal
 from audit.tests.conftest import superuser, trail  # noqa: F401 - fixtures
 from conftest import sign_in
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.django_db
 def seal():
     while sealing.seal_pending():
         pass
-    checkpoints.make_checkpoint(now=timezone.now())
+    checkpoints.create_checkpoint(now=timezone.now())
     checkpoints.store_checkpoints(now=timezone.now())
 
 
@@ -70,7 +70,7 @@ def test_nothing_of_an_erased_person_is_found_anywhere(trail, zebulon, way):
     for key in store.keys(""):
         body = store.read(key).decode(errors="replace").lower()
         assert "zebulon" not in body, key
-    verdict = verify(now=timezone.now())
+    verdict = verify_trail(now=timezone.now())
     assert (verdict.fault, verdict.erased > 10) == (None, True)
     # what others made is as it was
     assert where("Elsewhere")

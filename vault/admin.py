@@ -1,4 +1,4 @@
-"""What staff see of vaults in the admin: who has how much. There is nothing else to see."""
+"""Admin page of vaults: the usage of each owner. Envelopes are not shown."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ class HolderAdmin(AuditedAdmin, ReadOnlyAdmin):
     fields = ("owner", "vaults", "items", "stored", "sequence")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Holder]:
-        own = Vault.objects.filter(owner=OuterRef("owner"), deleted_at=None).order_by().values("owner")
-        count = Subquery(own.annotate(count=Count("pk")).values("count"), output_field=IntegerField())
+        vaults = Vault.objects.filter(owner=OuterRef("owner"), deleted_at=None).order_by().values("owner")
+        count = Subquery(vaults.annotate(count=Count("pk")).values("count"), output_field=IntegerField())
         rows: QuerySet[Holder] = super().get_queryset(request)
         return rows.annotate(vaults=Coalesce(count, 0))
 

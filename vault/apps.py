@@ -8,9 +8,10 @@ class VaultConfig(AppConfig):
         from core import lifecycle
         from vault import (
             password_change,
-            services,
+            purging,
+            selectors,
         )
 
-        lifecycle.on_export(services.personal_data)
-        lifecycle.on_purge(services.purge)
-        lifecycle.on_password_replaced(password_change.before_new_secret)
+        lifecycle.on_export(selectors.personal_data)
+        lifecycle.on_purge(purging.purge_expired)
+        lifecycle.on_password_replaced(password_change.reencrypt_or_delete_vaults)

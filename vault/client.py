@@ -1,449 +1,390 @@
-"""The reference client of the vault, for people at a terminal: `python -m vault.client
-login|list|get|put|rotate|password`.
+"""The vault's reference client for a terminal: `python -m vault.client login|list|get|put|rotate|password`.
 
-It needs `cryptography` and Python alone, no Django, and follows docs/vault.md; vault/vectors.json checks it
-and the one in JavaScript by the same examples. What the server says is not believed: envelopes open only in
-their place and version, a version that was seen before never comes back older, and a server that asks for a
-weaker key than before is refused.
+Needs Python and `cryptography` only, no Django, and follows docs/vault.md. It does not trust the server:
+envelopes decrypt only in their own place and version, a version older than one seen before is refused, and so
+is a server that asks for a weaker key than before.
 """
 
 import argparse
-import base64
 import getpass
-import hashlib
 import json
 import os
-import struct
 import sys
-import unicodedata
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from vault.client_crypto import (
+    NIL_ITEM_ID,
+    VaultError,
+    compact_json,
+    decode_base64,
+    decrypt_envelope,
+    derive_account_key,
+    derive_auth_hash,
+    derive_master_key,
+    encode_base64,
+    encrypt_envelope,
+)
+from vault.client_state import ClientState
 
-LEAST_ITERATIONS = 600_000
-MOST_ITERATIONS = 10_000_000
-MIN_PASSWORD = 8  # characters
-NO_ITEM = UUID(int=0)  # in the place of a vault's own record
-
-
-class Refused(Exception):
-    """The server said no, or what it said cannot be believed.
-
-    The message is for people; `told` is the server's problem.
-    """
-
-    def __init__(self, message: str, told: dict[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.told = told or {}
-
-
-def hkdf(key: bytes, *, salt: bytes, info: str) -> bytes:
-    """HKDF-SHA256 (RFC 5869), 32 bytes; `info` begins with `getyousite/v1/`."""
-    return HKDF(hashes.SHA256(), 32, salt, f"getyousite/v1/{info}".encode()).derive(key)
-
-
-def master_key(password: str, *, salt: bytes, iterations: int) -> bytes:
-    """PBKDF2-HMAC-SHA256 of the password in NFKC.
-
-    Raises Refused below 600,000 iterations, and for absurdly many.
-    """
-    if not LEAST_ITERATIONS <= iterations <= MOST_ITERATIONS:
-        raise Refused("This server asks for too weak a key. Do not sign in.")
-    return hashlib.pbkdf2_hmac("sha256", unicodedata.normalize("NFKC", password).encode(), salt, iterations)
-
-
-def auth_hash(master: bytes) -> bytes:
-    """What is sent in place of the password."""
-    return hkdf(master, salt=b"", info="auth")
-
-
-def account_key(master: bytes) -> bytes:
-    """What seals the vaults' own records. It never leaves the client."""
-    return hkdf(master, salt=b"", info="enc")
-
-
-def place(vault_id: UUID, item_id: UUID, version: int) -> bytes:
-    """The associated data: label, NUL, both ids (16 bytes each), version (4 bytes, big-endian)."""
-    return b"getyousite/v1\0" + vault_id.bytes + item_id.bytes + struct.pack(">I", version)
-
-
-def seal(
-    key: bytes,
-    plain: bytes,
-    *,
-    vault_id: UUID,
-    item_id: UUID,
-    version: int,
-    iv: bytes | None = None,
-    salt: bytes | None = None,
-) -> dict[str, Any]:
-    """An envelope under a key of its own. `iv` and `salt` are given by tests alone."""
-    iv = iv or os.urandom(12)
-    salt = salt or os.urandom(16)
-    sealed = AESGCM(hkdf(key, salt=salt, info="envelope")).encrypt(
-        iv, plain, place(vault_id, item_id, version)
-    )
-    return {"ciphertext": b64(sealed), "iv": b64(iv), "salt": b64(salt), "version": version, "alg": "A256GCM"}
-
-
-def unseal(key: bytes, envelope: dict[str, Any], *, vault_id: UUID, item_id: UUID) -> bytes:
-    """What an envelope holds. Raises Refused for one that was changed, or belongs elsewhere."""
-    if envelope["alg"] != "A256GCM":
-        raise Refused("An envelope names an algorithm that is not ours.")
-    opened = AESGCM(hkdf(key, salt=raw(envelope["salt"]), info="envelope"))
-    try:
-        aad = place(vault_id, item_id, envelope["version"])
-        return opened.decrypt(raw(envelope["iv"]), raw(envelope["ciphertext"]), aad)
-    except InvalidTag:
-        raise Refused("An envelope does not open: it was changed, or belongs elsewhere.") from None
-
-
-def compact(value: Any) -> bytes:
-    """JSON as short as the client in JavaScript writes it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def b64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def raw(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
-
-
-def problem(body: bytes) -> dict[str, Any]:
-    """What a refusal says, if it is JSON."""
-    try:
-        found = json.loads(body)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-@dataclass
-class Memory:
-    """What the client remembers between runs, so that the server cannot take it back.
-
-    Nothing secret is in it but the access token, which lives for 15 minutes; the key never is.
-    """
-
-    url: str
-    email: str
-    iterations: int = LEAST_ITERATIONS
-    cursor: str = ""
-    access: str = ""
-    seen: dict[str, int] = field(
-        default_factory=dict
-    )  # `vault/item` to the highest version, negative once deleted
-
-    def check(self, name: str, version: Any) -> None:
-        """Raise Refused for a version that is none, or older than one seen before."""
-        if type(version) is not int or not abs(self.seen.get(name, 0)) <= version < 2**31 or not version:
-            raise Refused(f"{name} was rolled back to version {version}.")
+MIN_PASSWORD_CHARACTERS = 8
+MAX_VAULTS = 100  # of one account; a list of this length is complete
+REQUEST_TIMEOUT_SECONDS = 30
 
 
 class Client:
-    """A signed-in person's vaults.
+    """The decrypted vaults of one account.
 
-    `vaults` has what is in each one's own record, by id; `broken` names what does not open.
+    `vaults` holds the content of each vault's own record and `vault_versions` its version, by vault id.
+    `item_rows` holds items as the server sent them and `item_values` their decrypted content, by vault id and
+    item id. `undecryptable` holds the names of rows that do not decrypt.
     """
 
-    def __init__(self, memory: Memory) -> None:
-        self.memory = memory
-        self.master = b""
-        self.vaults: dict[UUID, dict[str, Any]] = {}
-        self.heads: dict[UUID, int] = {}
-        self.items: dict[tuple[UUID, UUID], dict[str, Any]] = {}
-        self.values: dict[tuple[UUID, UUID], dict[str, Any]] = {}
-        self.broken: list[str] = []
+    def __init__(self, state: ClientState) -> None:
+        self.state = state
+        self.master_key = b""
+        self._clear()
 
-    def call(self, method: str, path: str, body: Any = None, *, if_match: int | None = None) -> Any:
-        """One request. Raises Refused with what the server said."""
-        sent = {"Content-Type": "application/json"}
-        if self.memory.access:
-            sent["Authorization"] = f"Bearer {self.memory.access}"
+    def _clear(self) -> None:
+        self.vaults: dict[UUID, dict[str, Any]] = {}
+        self.vault_versions: dict[UUID, int] = {}
+        self.item_rows: dict[tuple[UUID, UUID], dict[str, Any]] = {}
+        self.item_values: dict[tuple[UUID, UUID], dict[str, Any]] = {}
+        self.undecryptable: list[str] = []
+
+    def request(self, method: str, path: str, body: Any = None, *, if_match: int | None = None) -> Any:
+        """Send one request and return the JSON of the response. Raises VaultError."""
+        headers = {"Content-Type": "application/json"}
+        if self.state.access:
+            headers["Authorization"] = f"Bearer {self.state.access}"
         if if_match is not None:
-            sent["If-Match"] = f'"{if_match}"'
+            headers["If-Match"] = f'"{if_match}"'
         content = None if body is None else json.dumps(body).encode()
-        # Https, or this machine; see `main`.
-        request = urllib.request.Request(f"{self.memory.url}/api/v1/{path}", content, sent, method=method)  # noqa: S310
+        # `load_or_create_state` allows https and this machine only.
+        url = f"{self.state.url}/api/v1/{path}"
+        request = urllib.request.Request(url, content, headers, method=method)  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-                text = answer.read()
+            with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_SECONDS) as response:  # noqa: S310
+                text = response.read()
             return json.loads(text) if text else None
         except urllib.error.HTTPError as error:
-            told = problem(error.read())
-            raise Refused(f"{error.code} {told.get('code')}: {told.get('detail')}", told) from None
+            problem = parse_problem(error.read())
+            message = f"{error.code} {problem.get('code')}: {problem.get('detail')}"
+            raise VaultError(message, problem) from None
         except (OSError, ValueError) as error:
-            raise Refused(f"There was no answer that makes sense: {error}") from None
+            raise VaultError(f"The server did not answer, or not with JSON: {error}") from None
 
-    def parameters(self) -> dict[str, Any]:
-        """How this account signs in. Raises Refused for a weaker key than it had before."""
-        told: dict[str, Any] = self.call("POST", "auth/prelogin", {"email": self.memory.email})
-        if told["scheme"] != "blind":
-            raise Refused("This account is not blind: the server would see its password.")
-        if told["kdf"]["iterations"] < self.memory.iterations:
-            raise Refused("This server asks for a weaker key than before. Do not sign in.")
-        return told
+    def get_sign_in_parameters(self) -> dict[str, Any]:
+        """Return the key derivation parameters. Raises VaultError for a weaker key than before."""
+        parameters: dict[str, Any] = self.request("POST", "auth/prelogin", {"email": self.state.email})
+        if parameters["scheme"] != "blind":
+            raise VaultError("This account is not blind: the server would see its password.")
+        if parameters["kdf"]["iterations"] < self.state.iterations:
+            raise VaultError("This server asks for a weaker key than before. Do not sign in.")
+        return parameters
 
     def sign_in(self, password: str) -> None:
-        told = self.parameters()
-        self.master = master_key(password, salt=raw(told["salt"]), iterations=told["kdf"]["iterations"])
-        self.memory.access = ""
-        body = {"email": self.memory.email, "auth_hash": b64(auth_hash(self.master))}
+        """Derive the keys and sign in; asks for a second factor when needed. Raises VaultError."""
+        parameters = self.get_sign_in_parameters()
+        iterations = parameters["kdf"]["iterations"]
+        salt = decode_base64(parameters["salt"])
+        self.master_key = derive_master_key(password, salt=salt, iterations=iterations)
+        self.state.access = ""
+        auth_hash = encode_base64(derive_auth_hash(self.master_key))
+        body = {"email": self.state.email, "auth_hash": auth_hash}
         try:
-            done = self.call("POST", "auth/login", body)
-        except Refused as refused:
-            if refused.told.get("code") != "mfa_required":
+            session = self.request("POST", "auth/login", body)
+        except VaultError as refusal:
+            if refusal.problem.get("code") != "mfa_required":
                 raise
-            code = ask("VAULT_CODE", "Code of your app, or a recovery code: ")
+            code = prompt_secret("VAULT_CODE", "Code of your app, or a recovery code: ")
             factor = {"code" if code.replace(" ", "").isdecimal() else "recovery_code": code}
-            done = self.call("POST", "auth/mfa/verify", {"challenge": refused.told["challenge"], **factor})
-        self.memory.access = done["access"]
-        self.memory.iterations = told["kdf"]["iterations"]
+            body = {"challenge": refusal.problem["challenge"], **factor}
+            session = self.request("POST", "auth/mfa/verify", body)
+        self.state.access = session["access"]
+        self.state.iterations = iterations
 
     def sync(self) -> None:
-        """Read everything anew, and believe nothing that is older than it was.
+        """Read and decrypt everything. Raises VaultError when the server returns an older state.
 
-        What does not open is set aside in `broken`.
+        Rows that cannot be decrypted are listed in `undecryptable`.
         """
-        rows: dict[str, dict[str, Any]] = {}
-        since = ""
-        more = True
-        while more:
-            told = self.call("GET", f"vault/changes?since={since}")
-            for row in told["results"]:
-                rows[f"{UUID(row['vault_id'])}/{UUID(row['item_id']) if row['item_id'] else NO_ITEM}"] = row
-            since = told["cursor"]
-            more = told["more"]
+        rows = self._read_changes()
         for name, row in rows.items():
-            self.memory.check(name, row["version"])
-        self.vaults = {}
-        self.heads = {}
-        self.items = {}
-        self.values = {}
-        self.broken = []
-        for name, row in sorted(rows.items(), key=lambda named: bool(named[1]["item_id"])):  # vaults first
-            self._take(name, row)
-        lost = [
-            name for name, version in self.memory.seen.items() if version > 0 and self._missing(name, rows)
+            self.state.verify_version(name, row["version"])
+        self._clear()
+        # Vaults come before items, because a vault's record contains the key of its items.
+        for name, row in sorted(rows.items(), key=lambda pair: bool(pair[1]["item_id"])):
+            self._apply_row(name, row)
+        missing = [
+            name
+            for name, version in self.state.versions.items()
+            if version > 0 and self._is_missing_item(name, rows)
         ]
-        if lost:
-            raise Refused(f"The server has lost {lost[0]}, and does not say that it was deleted.")
+        if missing:
+            raise VaultError(
+                f"The server has lost {missing[0]}: it neither returns it nor reports a deletion."
+            )
 
-    def _missing(self, name: str, rows: dict[str, Any]) -> bool:
-        """Whether something is not there whose vault is."""
+    def _read_changes(self) -> dict[str, dict[str, Any]]:
+        """Return every row, by `<vault id>/<item id>` with the nil UUID for a vault's own record."""
+        rows: dict[str, dict[str, Any]] = {}
+        cursor = ""
+        has_more = True
+        while has_more:
+            page = self.request("GET", f"vault/changes?since={cursor}")
+            for row in page["results"]:
+                item_id = UUID(row["item_id"]) if row["item_id"] else NIL_ITEM_ID
+                rows[f"{UUID(row['vault_id'])}/{item_id}"] = row
+            cursor = page["cursor"]
+            has_more = page["more"]
+        return rows
+
+    def _is_missing_item(self, name: str, rows: dict[str, Any]) -> bool:
+        """Return whether the server returned the vault of an item but not the item."""
         vault_id, _, item_id = name.partition("/")
-        return UUID(vault_id) in self.vaults and UUID(item_id) != NO_ITEM and name not in rows
+        return UUID(vault_id) in self.vaults and UUID(item_id) != NIL_ITEM_ID and name not in rows
 
-    def _take(self, name: str, row: dict[str, Any]) -> None:
+    def _apply_row(self, name: str, row: dict[str, Any]) -> None:
         vault_id = UUID(row["vault_id"])
-        item_id = UUID(row["item_id"]) if row["item_id"] else NO_ITEM
+        item_id = UUID(row["item_id"]) if row["item_id"] else NIL_ITEM_ID
         if row["deleted"]:
-            self.memory.seen[name] = -row["version"]
+            self.state.versions[name] = -row["version"]
             return
         try:
             if not row["item_id"]:
-                self.vaults[vault_id] = self._record_in(row)
-                self.heads[vault_id] = row["version"]
+                self.vaults[vault_id] = self._decrypt_record(row)
+                self.vault_versions[vault_id] = row["version"]
             elif vault_id in self.vaults:
-                plain = unseal(self._key_of(vault_id), row, vault_id=vault_id, item_id=item_id)
-                self.items[vault_id, item_id] = row
-                self.values[vault_id, item_id] = json.loads(plain)
+                key = self._key_of(vault_id)
+                plaintext = decrypt_envelope(key, row, vault_id=vault_id, item_id=item_id)
+                self.item_rows[vault_id, item_id] = row
+                self.item_values[vault_id, item_id] = json.loads(plaintext)
             else:
                 return
-        except (Refused, ValueError, KeyError):
-            self.broken.append(name)
+        except (VaultError, ValueError, KeyError):
+            self.undecryptable.append(name)
             return
-        self.memory.seen[name] = row["version"]
+        self.state.versions[name] = row["version"]
 
     def _key_of(self, vault_id: UUID) -> bytes:
-        return raw(self.vaults[vault_id]["key"])
+        return decode_base64(self.vaults[vault_id]["key"])
 
-    def _record_in(self, row: dict[str, Any]) -> dict[str, Any]:
-        """What a vault's own record says, its key first of all."""
-        plain = unseal(account_key(self.master), row, vault_id=UUID(row["vault_id"]), item_id=NO_ITEM)
-        record: dict[str, Any] = json.loads(plain)
-        raw(record["key"])
+    def _decrypt_record(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return the content of a vault's own record. Raises VaultError, ValueError, KeyError."""
+        key = derive_account_key(self.master_key)
+        plaintext = decrypt_envelope(key, row, vault_id=UUID(row["vault_id"]), item_id=NIL_ITEM_ID)
+        record: dict[str, Any] = json.loads(plaintext)
+        decode_base64(record["key"])
         return record
 
+    def _encrypt_record(self, vault_id: UUID, record: dict[str, Any], version: int) -> dict[str, Any]:
+        """Encrypt a vault's own record with the account key."""
+        key = derive_account_key(self.master_key)
+        return encrypt_envelope(
+            key, compact_json(record), vault_id=vault_id, item_id=NIL_ITEM_ID, version=version
+        )
+
     def change_password(self, password: str) -> None:
-        """Replace the password: every vault's own record, in the trash too, is sealed anew in the same
-        request.
+        """Replace the password, and re-encrypt every vault's own record in the same request.
+
+        Includes vaults in the trash. Raises VaultError.
         """
-        if self.broken:
-            raise Refused(f"First delete what does not open: {', '.join(self.broken)}")
+        if self.undecryptable:
+            raise VaultError(f"First delete what cannot be decrypted: {', '.join(self.undecryptable)}")
         salt = os.urandom(16)
-        iterations = self.memory.iterations
-        before = auth_hash(self.master)
-        after = master_key(password, salt=salt, iterations=iterations)
-        trash = self.call("GET", "vault?deleted=true&limit=100")["results"]  # nobody has more
-        rows = [self.call("GET", f"vault/{head['vault_id']}?deleted=true") for head in trash]
-        records = [(pk, record, self.heads[pk] + 1) for pk, record in self.vaults.items()]
-        records += [(UUID(row["vault_id"]), self._record_in(row), row["version"] + 1) for row in rows]
-        self.master = after
-        vaults = [
-            {"vault_id": str(pk), **self._sealed(pk, record, version)} for pk, record, version in records
-        ]
-        kdf = {"algorithm": "PBKDF2-SHA256", "iterations": iterations}
-        secret = {"scheme": "blind", "kdf": kdf, "salt": b64(salt), "auth_hash": b64(auth_hash(after))}
-        body = {"current_auth_hash": b64(before), **secret, "vaults": vaults}
-        self.memory.access = self.call("POST", "auth/password/vaults", body)["access"]
+        iterations = self.state.iterations
+        current_auth_hash = derive_auth_hash(self.master_key)
+        records = self._next_records()
+        self.master_key = derive_master_key(password, salt=salt, iterations=iterations)
+        body = {
+            "current_auth_hash": encode_base64(current_auth_hash),
+            "scheme": "blind",
+            "kdf": {"algorithm": "PBKDF2-SHA256", "iterations": iterations},
+            "salt": encode_base64(salt),
+            "auth_hash": encode_base64(derive_auth_hash(self.master_key)),
+            "vaults": [
+                {"vault_id": str(vault_id), **self._encrypt_record(vault_id, record, version)}
+                for vault_id, record, version in records
+            ],
+        }
+        self.state.access = self.request("POST", "auth/password/vaults", body)["access"]
         self.sync()
 
-    def make_vault(self) -> UUID:
+    def _next_records(self) -> list[tuple[UUID, dict[str, Any], int]]:
+        """Return id, own record and next version of every vault, those in the trash included."""
+        records = [
+            (vault_id, record, self.vault_versions[vault_id] + 1) for vault_id, record in self.vaults.items()
+        ]
+        trash = self.request("GET", f"vault?deleted=true&limit={MAX_VAULTS}")["results"]
+        for head in trash:
+            row = self.request("GET", f"vault/{head['vault_id']}?deleted=true")
+            records.append((UUID(row["vault_id"]), self._decrypt_record(row), row["version"] + 1))
+        return records
+
+    def create_vault(self) -> UUID:
+        """Create a vault with a random key and return its id. Raises VaultError."""
         vault_id = uuid4()
-        record = {"key": b64(os.urandom(32))}
-        self.call("POST", "vault", {"vault_id": str(vault_id), **self._sealed(vault_id, record, 1)})
+        record = {"key": encode_base64(os.urandom(32))}
+        self.request(
+            "POST", "vault", {"vault_id": str(vault_id), **self._encrypt_record(vault_id, record, 1)}
+        )
         self.vaults[vault_id] = record
-        self.heads[vault_id] = 1
+        self.vault_versions[vault_id] = 1
         return vault_id
 
-    def _sealed(self, vault_id: UUID, record: dict[str, Any], version: int) -> dict[str, Any]:
-        """A vault's own record, sealed with the account's key."""
-        return seal(
-            account_key(self.master), compact(record), vault_id=vault_id, item_id=NO_ITEM, version=version
-        )
+    def put_item(self, vault_id: UUID, item_id: UUID, value: dict[str, Any]) -> None:
+        """Create an item, or replace the version that was read last.
 
-    def put(self, vault_id: UUID, item_id: UUID, value: dict[str, Any]) -> None:
-        """Write an item, new or over the version that was read last.
-
-        Raises Refused when somebody was faster.
+        Raises VaultError when another client has changed it since.
         """
-        row = self.items.get((vault_id, item_id))
+        row = self.item_rows.get((vault_id, item_id))
         version = row["version"] + 1 if row else 1
-        sealed = seal(
-            self._key_of(vault_id), compact(value), vault_id=vault_id, item_id=item_id, version=version
+        envelope = encrypt_envelope(
+            self._key_of(vault_id), compact_json(value), vault_id=vault_id, item_id=item_id, version=version
         )
         if row:
-            self.call("PUT", f"vault/{vault_id}/items/{item_id}", sealed, if_match=version - 1)
+            self.request("PUT", f"vault/{vault_id}/items/{item_id}", envelope, if_match=version - 1)
         else:
-            body = {"item_id": str(item_id), **sealed}
-            self.call("POST", f"vault/{vault_id}/items", body, if_match=self.heads[vault_id])
-        self.memory.seen[f"{vault_id}/{item_id}"] = version
+            body = {"item_id": str(item_id), **envelope}
+            self.request("POST", f"vault/{vault_id}/items", body, if_match=self.vault_versions[vault_id])
+        self.state.versions[f"{vault_id}/{item_id}"] = version
 
-    def rotate(self, vault_id: UUID) -> None:
-        """Give a vault a new key and seal everything anew: all of it or nothing.
+    def rotate_vault_key(self, vault_id: UUID) -> None:
+        """Replace a vault's key and re-encrypt its record and items in one request. Raises VaultError.
 
-        Former versions and its trash go.
+        The server deletes former versions and the trash of the vault.
         """
         key = os.urandom(32)
-        version = self.heads[vault_id] + 1
+        version = self.vault_versions[vault_id] + 1
         items = []
-        for (in_vault, item_id), value in self.values.items():
-            if in_vault == vault_id:
-                after = self.items[in_vault, item_id]["version"] + 1
-                sealed = seal(key, compact(value), vault_id=vault_id, item_id=item_id, version=after)
-                items.append({"item_id": str(item_id), **sealed})
-        record = {**self.vaults[vault_id], "key": b64(key)}
-        body = {**self._sealed(vault_id, record, version), "items": items}
-        self.call("POST", f"vault/{vault_id}/rotate", body, if_match=version - 1)
+        for (item_vault_id, item_id), value in self.item_values.items():
+            if item_vault_id == vault_id:
+                next_version = self.item_rows[vault_id, item_id]["version"] + 1
+                envelope = encrypt_envelope(
+                    key, compact_json(value), vault_id=vault_id, item_id=item_id, version=next_version
+                )
+                items.append({"item_id": str(item_id), **envelope})
+        record = {**self.vaults[vault_id], "key": encode_base64(key)}
+        body = {**self._encrypt_record(vault_id, record, version), "items": items}
+        self.request("POST", f"vault/{vault_id}/rotate", body, if_match=version - 1)
+
+
+def parse_problem(body: bytes) -> dict[str, Any]:
+    """Return the problem document of an error response, or an empty dictionary."""
+    try:
+        problem = json.loads(body)
+    except ValueError:
+        return {}
+    return problem if isinstance(problem, dict) else {}
 
 
 def main(arguments: list[str]) -> int:
-    """0 when it was done; 1 with a sentence on standard error when not."""
-    parser = argparse.ArgumentParser(
-        prog="python -m vault.client", description="Your vaults, from a terminal."
-    )
-    parser.add_argument(
-        "--state", type=Path, default=Path.home() / ".getyousite-vault.json", help="What it remembers."
-    )
-    acts = parser.add_subparsers(dest="act", required=True)
-    login = acts.add_parser("login", help="Say where and who; asks for the password.")
-    login.add_argument("url")
-    login.add_argument("email")
-    acts.add_parser("list", help="Names of everything.")
-    get = acts.add_parser("get", help="Print one thing.")
-    get.add_argument("name")
-    put = acts.add_parser("put", help="Keep one thing; the secret is read from standard input.")
-    put.add_argument("name")
-    acts.add_parser("rotate", help="Give every vault a new key.")
-    acts.add_parser("password", help="Replace the password, from VAULT_NEW_PASSWORD or by asking.")
-    chosen = parser.parse_args(arguments)
+    """Run the command line. Returns 0, or 1 after printing the error on standard error."""
     try:
-        run(chosen)
-    except Refused as refusal:
-        print(refusal, file=sys.stderr)
+        run_command(build_parser().parse_args(arguments))
+    except VaultError as error:
+        print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def run(chosen: argparse.Namespace) -> None:
-    """Do one command.
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m vault.client", description="Read and write your vaults from a terminal."
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path.home() / ".getyousite-vault.json",
+        help="The file in which the client remembers versions and iterations.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    login = commands.add_parser("login", help="Sign in to a server and remember its address.")
+    login.add_argument("url")
+    login.add_argument("email")
+    commands.add_parser("list", help="Print the names of all items.")
+    get = commands.add_parser("get", help="Print the secret of an item.")
+    get.add_argument("name")
+    put = commands.add_parser("put", help="Store an item. The secret is read from standard input.")
+    put.add_argument("name")
+    commands.add_parser("rotate", help="Replace the key of every vault.")
+    commands.add_parser("password", help="Replace the password by VAULT_NEW_PASSWORD, or ask for it.")
+    return parser
 
-    The password comes from VAULT_PASSWORD or a question, each time: nothing that opens is kept.
+
+def run_command(options: argparse.Namespace) -> None:
+    """Sign in, read the vaults, run one command and save the state. Raises VaultError.
+
+    The password comes from VAULT_PASSWORD or a prompt in each run, because no key is ever saved.
     """
-    if chosen.act == "login":
-        if not chosen.url.startswith(("https://", "http://localhost:", "http://127.0.0.1:")):
-            raise Refused("The address must be https://.")
-        memory = Memory(chosen.url.rstrip("/"), chosen.email)
-        if chosen.state.exists():
-            before = Memory(**json.loads(chosen.state.read_text()))
-            memory = before if (before.url, before.email) == (memory.url, memory.email) else memory
-    elif chosen.state.exists():
-        memory = Memory(**json.loads(chosen.state.read_text()))
-    else:
-        raise Refused("Sign in first: python -m vault.client login URL EMAIL")
-    client = Client(memory)
-    client.sign_in(ask("VAULT_PASSWORD", "Password: "))
+    state = load_or_create_state(options)
+    client = Client(state)
+    client.sign_in(prompt_secret("VAULT_PASSWORD", "Password: "))
     client.sync()
-    act(client, chosen)
-    save(chosen.state, memory)
+    if client.undecryptable:
+        print(f"These cannot be decrypted: {', '.join(client.undecryptable)}", file=sys.stderr)
+    execute(client, options)
+    state.save(options.state)
 
 
-def act(client: Client, chosen: argparse.Namespace) -> None:
-    named = {value.get("name", ""): (ids, value) for ids, value in client.values.items()}
-    if client.broken:
-        print(f"These do not open: {', '.join(client.broken)}", file=sys.stderr)
-    if chosen.act == "list":
-        print("\n".join(sorted(named)) or "Nothing yet.")
-    elif chosen.act == "get":
-        if chosen.name not in named:
-            raise Refused(f"There is no {chosen.name}.")
-        print(named[chosen.name][1].get("secret", ""))
-    elif chosen.act == "put":
-        vault_id = next(iter(client.vaults), None) or client.make_vault()
-        ids, value = named.get(chosen.name, ((vault_id, uuid4()), {}))
-        client.put(*ids, {**value, "name": chosen.name, "secret": sys.stdin.read().rstrip("\n")})
-    elif chosen.act == "rotate":
+def load_or_create_state(options: argparse.Namespace) -> ClientState:
+    """Return the saved state; for `login` to another account a new one. Raises VaultError."""
+    saved = ClientState.load(options.state) if options.state.exists() else None
+    if options.command != "login":
+        if saved is None:
+            raise VaultError("Sign in first: python -m vault.client login URL EMAIL")
+        return saved
+    if not options.url.startswith(("https://", "http://localhost:", "http://127.0.0.1:")):
+        raise VaultError("The address must be https://.")
+    url = options.url.rstrip("/")
+    if saved and (saved.url, saved.email) == (url, options.email):
+        return saved
+    return ClientState(url, options.email)
+
+
+def execute(client: Client, options: argparse.Namespace) -> None:
+    """Run the command on the vaults that were read. Raises VaultError."""
+    items = {value.get("name", ""): (ids, value) for ids, value in client.item_values.items()}
+    if options.command == "list":
+        print("\n".join(sorted(items)) or "Nothing yet.")
+    elif options.command == "get":
+        if options.name not in items:
+            raise VaultError(f"There is no {options.name}.")
+        _, value = items[options.name]
+        print(value.get("secret", ""))
+    elif options.command == "put":
+        vault_id = next(iter(client.vaults), None) or client.create_vault()
+        ids, value = items.get(options.name, ((vault_id, uuid4()), {}))
+        secret = sys.stdin.read().rstrip("\n")
+        client.put_item(*ids, {**value, "name": options.name, "secret": secret})
+    elif options.command == "rotate":
         for vault_id in client.vaults:
-            client.rotate(vault_id)
+            client.rotate_vault_key(vault_id)
         client.sync()
-    elif chosen.act == "password":
-        client.change_password(new_password())
+    elif options.command == "password":
+        client.change_password(read_new_password())
 
 
-def ask(variable: str, question: str) -> str:
-    """A password, from the environment or by asking."""
-    return os.environ.get(variable) or getpass.getpass(question)
+def prompt_secret(variable: str, prompt: str) -> str:
+    """Return the environment variable, or ask for the value without showing it."""
+    return os.environ.get(variable) or getpass.getpass(prompt)
 
 
-def new_password() -> str:
-    """From the environment, or typed twice: nobody can replace it.
+def read_new_password() -> str:
+    """Return VAULT_NEW_PASSWORD, or ask twice, because a mistyped password could never be replaced.
 
-    Raises Refused for a short one, and when the two differ.
+    Raises VaultError for a short password, and when the two inputs differ.
     """
-    found = ask("VAULT_NEW_PASSWORD", "New password: ")
-    if len(found) < MIN_PASSWORD:
-        raise Refused(f"Use at least {MIN_PASSWORD} characters.")
-    if "VAULT_NEW_PASSWORD" not in os.environ and found != getpass.getpass("New password again: "):
-        raise Refused("The two passwords differ.")
-    return found
-
-
-def save(path: Path, memory: Memory) -> None:
-    draft = path.with_suffix(".draft")
-    draft.touch(mode=0o600)
-    draft.write_text(json.dumps({**memory.__dict__, "access": ""}))
-    draft.replace(path)
+    password = prompt_secret("VAULT_NEW_PASSWORD", "New password: ")
+    if len(password) < MIN_PASSWORD_CHARACTERS:
+        raise VaultError(f"Use at least {MIN_PASSWORD_CHARACTERS} characters.")
+    if "VAULT_NEW_PASSWORD" not in os.environ and password != getpass.getpass("New password again: "):
+        raise VaultError("The two passwords differ.")
+    return password
 
 
 if __name__ == "__main__":

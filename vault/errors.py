@@ -1,10 +1,10 @@
-"""The ways the vault says no."""
+"""Refusals of the vault."""
 
 from core.errors import DomainError
 
 
-class SessionOver(DomainError):
-    """Signed out while the request waited."""
+class SessionRevoked(DomainError):
+    """The session ended while the request waited for a lock."""
 
     code = "token_revoked"
     status = 401
@@ -14,19 +14,19 @@ class SessionOver(DomainError):
 class VaultExists(DomainError):
     code = "vault_exists"
     status = 409
-    message = "There is another vault with this id already."
+    message = "Another vault with this id exists already."
 
 
 class ItemExists(DomainError):
     code = "item_exists"
     status = 409
-    message = "There is another item with this id already."
+    message = "Another item with this id exists already."
 
 
 class VersionSkipped(DomainError):
     code = "version_skipped"
     status = 400
-    message = "The version in an envelope is the one before it plus one; the first is 1."
+    message = "The version of an envelope must be the previous version plus one. The first version is 1."
 
 
 class QuotaReached(DomainError):
@@ -36,30 +36,44 @@ class QuotaReached(DomainError):
 
 
 class VaultFull(DomainError):
+    """A request with the whole vault, as a key rotation needs it, would be too large."""
+
     code = "vault_full"
     status = 409
-    message = "This vault is as large as a change of its key allows. Begin another one."
+    message = "This vault is full. Create another vault."
 
 
 class ItemsDiffer(DomainError):
+    """A key rotation does not carry the next version of each item."""
+
     code = "items_differ"
     status = 409
-    message = "These are not all the items of this vault as they are now. Read them again."
+    message = "The request must contain all items of this vault in their next version. Read them again."
 
 
 class VaultsDiffer(DomainError):
+    """A password change does not carry the next version of each vault's own record."""
+
     code = "vaults_differ"
     status = 409
-    message = "These are not all your vaults as they are now, those in the trash included. Read them again."
+    message = (
+        "The request must contain all your vaults in their next version, including those in the trash. "
+        "Read them again."
+    )
 
 
 class VaultsSealed(DomainError):
+    """A password change without re-encrypted vaults."""
+
     code = "vaults_sealed"
     status = 409
-    message = "Your vaults open with the old password alone. Send them sealed anew together with the new one: POST /auth/password/vaults."
+    message = (
+        "Your vaults can only be opened with the old password. "
+        "Send them re-encrypted together with the new password: POST /auth/password/vaults."
+    )
 
 
 class CursorUnknown(DomainError):
     code = "cursor_unknown"
     status = 409
-    message = "This cursor is not one of these changes. Begin again without one."
+    message = "This cursor is not valid any more. Start again without a cursor."

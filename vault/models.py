@@ -1,4 +1,7 @@
-"""What people keep in vaults: envelopes that the server cannot open."""
+"""Vaults and items: envelopes that only their owner's clients can decrypt.
+
+The server stores ciphertext, sizes, versions and times. It has no key.
+"""
 
 from django.conf import settings
 from django.db import models
@@ -9,21 +12,22 @@ from django.db.models.lookups import Range
 from audit.subjects import Subject
 from core.ids import uuid7
 
-IV_BYTES = 12  # AES-GCM (NIST SP 800-38D, 5.2.1.1)
-MIN_SALT = 16
-MAX_SALT = 64
-MAX_CIPHERTEXT = 1024 * 1024
-# of one person, all records together fit a request
-MAX_VAULTS = 100
-MAX_RECORD = 16 * 1024
-HISTORY = 10  # former versions of an item that are kept
-ALGORITHM = "A256GCM"  # RFC 7518, 5.3
+IV_BYTES = 12  # for AES-GCM (NIST SP 800-38D, section 5.2.1.1)
+TAG_BYTES = 16  # of AES-GCM, at the end of the ciphertext
+MIN_SALT_BYTES = 16
+MAX_SALT_BYTES = 64
+MAX_CIPHERTEXT_BYTES = 1024 * 1024
+# With these two limits the own records of all vaults of an owner fit into one request.
+MAX_VAULTS_PER_OWNER = 100
+MAX_VAULT_RECORD_BYTES = 16 * 1024
+MAX_FORMER_VERSIONS = 10  # of one item
+ALGORITHM = "A256GCM"  # RFC 7518, section 5.3
 
 
 class Holder(models.Model):
-    """What one person's vaults take, and how often they changed.
+    """The usage and the last change number of one owner.
 
-    Every write holds this row, so changes are numbered in the order in which others see them.
+    Every write locks this row, so that change numbers rise in the order in which transactions commit.
     """
 
     owner = models.OneToOneField(
@@ -40,10 +44,10 @@ class Holder(models.Model):
 
 
 class Envelope(models.Model):
-    """AES-256-GCM ciphertext with its tag.
+    """AES-256-GCM ciphertext with its tag, and what is needed to decrypt it except the key.
 
-    Vault id, item id and version are its associated data, so that it opens nowhere else; only the client can
-    tell.
+    Vault id, item id and version are the associated data, so that an envelope decrypts in its own place only.
+    Only a client can verify that.
     """
 
     ciphertext = models.BinaryField()
@@ -56,13 +60,18 @@ class Envelope(models.Model):
         abstract = True
 
 
-def sizes(name: str, *, least: int = 16, most: int = MAX_CIPHERTEXT) -> models.CheckConstraint:
-    """What the database knows of envelopes: 16 bytes of ciphertext are the tag alone, none are a tombstone."""
+def envelope_size_constraint(
+    name: str, *, min_bytes: int = TAG_BYTES, max_bytes: int = MAX_CIPHERTEXT_BYTES
+) -> models.CheckConstraint:
+    """Return the constraint on the sizes of an envelope, with limits for its ciphertext.
+
+    The tag alone has 16 bytes. A tombstone has an empty ciphertext.
+    """
     return models.CheckConstraint(
         name=name,
         condition=Q(
-            Range(Length("ciphertext"), (least, most)),
-            Range(Length("salt"), (MIN_SALT, MAX_SALT)),
+            Range(Length("ciphertext"), (min_bytes, max_bytes)),
+            Range(Length("salt"), (MIN_SALT_BYTES, MAX_SALT_BYTES)),
             Range(Length("iv"), (IV_BYTES, IV_BYTES)),
             alg=ALGORITHM,
         ),
@@ -70,9 +79,10 @@ def sizes(name: str, *, least: int = 16, most: int = MAX_CIPHERTEXT) -> models.C
 
 
 class Vault(Envelope):
-    """A vault and its own encrypted record.
+    """A vault with its own encrypted record, which contains the vault's key.
 
-    `weight` is what its items take in a request that has them all.
+    `sequence` is the change number of its last change. `weight` is an upper bound of the JSON bytes of a
+    request that carries the record and all items, as a key rotation does.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -88,7 +98,7 @@ class Vault(Envelope):
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint("owner", "vault_id", name="vault_once"),
-            sizes("vault_sizes", most=MAX_RECORD),
+            envelope_size_constraint("vault_sizes", max_bytes=MAX_VAULT_RECORD_BYTES),
         ]
         indexes = [
             models.Index("owner", "sequence", name="vault_changes"),
@@ -103,7 +113,10 @@ class Vault(Envelope):
 
 
 class Item(Envelope):
-    """Something in a vault. Deleted it lies in the trash; purged it is a tombstone without ciphertext."""
+    """An encrypted item of a vault.
+
+    A deleted item is in the trash. A purged item is a tombstone: its row stays, without ciphertext.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
@@ -119,7 +132,7 @@ class Item(Envelope):
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint("vault", "item_id", name="vault_item_once"),
-            sizes("vault_item_sizes", least=0),
+            envelope_size_constraint("vault_item_sizes", min_bytes=0),
             models.CheckConstraint(
                 name="vault_item_tombstone",
                 condition=Q(purged_at=None) | (Q(ciphertext=b"") & ~Q(deleted_at=None)),
@@ -140,7 +153,7 @@ class Item(Envelope):
 
 
 class FormerVersion(Envelope):
-    """An item as it was before; the last ten are kept until the vault's key is replaced."""
+    """A previous envelope of an item. The last ten are kept until the key of the vault is rotated."""
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     item = models.ForeignKey(Item, on_delete=models.CASCADE, related_name="former")
@@ -150,5 +163,5 @@ class FormerVersion(Envelope):
         ordering = ["-version"]
         constraints = [
             models.UniqueConstraint("item", "version", name="vault_former_once"),
-            sizes("vault_former_sizes"),
+            envelope_size_constraint("vault_former_sizes"),
         ]

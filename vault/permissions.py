@@ -1,4 +1,4 @@
-"""What API keys may be given of a vault: envelopes, which they cannot open either."""
+"""Scopes that an API key may hold. They give access to envelopes, not to keys."""
 
 from core.permissions import scope
 

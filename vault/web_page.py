@@ -1,4 +1,4 @@
-"""The vault in a browser: one page that loads nothing but itself, and two files of scripts by their hashes."""
+"""The vault's web page. Its policy allows nothing but its own scripts and style, by their hashes."""
 
 import base64
 import hashlib
@@ -15,52 +15,79 @@ from django.shortcuts import render
 from django.utils.safestring import mark_safe
 from django.views.decorators.http import require_safe
 
-MODULES = ("vault/client.js", "vault/keys.js", "vault/page.js")  # in the order in which they need each other
+# Each module imports only modules before it.
+SCRIPT_MODULES = (
+    "vault/crypto.js",
+    "vault/client.js",
+    "vault/keys.js",
+    "vault/dom.js",
+    "vault/list.js",
+    "vault/page.js",
+)
 
 
 @require_safe
 def vault_page(request: HttpRequest) -> HttpResponse:
-    """What the page shows is opened in the browser; the server sends the same bytes to everybody."""
-    facts, policy = parts()
-    answer = render(request, "vault.html", facts)
-    answer["Content-Security-Policy"] = policy
-    answer["Cache-Control"] = "no-store"
-    return answer
+    """Send the page, which is the same for every visitor: vaults are decrypted in the browser."""
+    context, policy = page_context_and_policy()
+    response = render(request, "vault.html", context)
+    response["Content-Security-Policy"] = policy
+    response["Cache-Control"] = "no-store"
+    return response
 
 
 @lru_cache(maxsize=1)
-def parts() -> tuple[dict[str, Any], str]:
-    """What the template needs, and the policy: only scripts and styles with these hashes run, and nothing
-    leaves for another host.
+def page_context_and_policy() -> tuple[dict[str, Any], str]:
+    """Return the template context, and a Content-Security-Policy.
+
+    The policy allows only scripts and styles with the hashes of our files, and connections to our own origin.
     """
-    style = _content("vault/page.css").decode()
-    modules = [{"url": staticfiles_storage.url(name), "integrity": _hash(_content(name))} for name in MODULES]
-    # Modules import each other by their plain names; in production their addresses have a hash.
-    names = {
-        f"{settings.STATIC_URL}{name}": module["url"] for name, module in zip(MODULES, modules, strict=True)
+    style = _read_static_file("vault/page.css").decode()
+    modules = [
+        {"url": staticfiles_storage.url(name), "integrity": _integrity(_read_static_file(name))}
+        for name in SCRIPT_MODULES
+    ]
+    # The modules import each other by plain file names. In production the URLs contain a hash, so an import
+    # map translates them.
+    import_map = json.dumps(
+        {
+            "imports": {
+                f"{settings.STATIC_URL}{name}": module["url"]
+                for name, module in zip(SCRIPT_MODULES, modules, strict=True)
+            }
+        }
+    )
+    script_hashes = [_integrity(import_map.encode()), *(module["integrity"] for module in modules)]
+    directives = [
+        "default-src 'none'",
+        "script-src " + " ".join(f"'{script_hash}'" for script_hash in script_hashes),
+        f"style-src '{_integrity(style.encode())}'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    ]
+    # Safe to mark: both come from files in this repository.
+    context = {
+        "style": mark_safe(style),  # noqa: S308
+        "imports": mark_safe(import_map),  # noqa: S308
+        "modules": modules,
     }
-    imports = json.dumps({"imports": names})
-    scripts = " ".join(
-        f"'{found}'" for found in [_hash(imports.encode()), *(each["integrity"] for each in modules)]
-    )
-    policy = (
-        f"default-src 'none'; script-src {scripts}; style-src '{_hash(style.encode())}'; connect-src 'self'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-    )
-    # Our own files.
-    facts = {"style": mark_safe(style), "imports": mark_safe(imports), "modules": modules}  # noqa: S308
-    return facts, policy
+    return context, "; ".join(directives)
 
 
-def _hash(content: bytes) -> str:
+def _integrity(content: bytes) -> str:
+    """Return the hash of a file as Subresource Integrity and Content-Security-Policy write it."""
     return f"sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}"
 
 
-def _content(name: str) -> bytes:
-    """A static file as browsers get it."""
+def _read_static_file(name: str) -> bytes:
+    """Return the bytes of a static file as browsers receive them."""
     if settings.DEVELOPMENT:
         return Path(str(finders.find(name))).read_bytes()
-    # With a manifest.
-    with staticfiles_storage.open(staticfiles_storage.stored_name(name)) as stored:  # type: ignore[attr-defined]
-        content: bytes = stored.read()
+    # In production the storage has a manifest (`ManifestFilesMixin.stored_name`).
+    with staticfiles_storage.open(staticfiles_storage.stored_name(name)) as file:  # type: ignore[attr-defined]
+        content: bytes = file.read()
     return content

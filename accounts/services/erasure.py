@@ -15,8 +15,8 @@ from accounts.models import DataExport, EmailProof, User
 from accounts.services.data_exports import drop_parts
 from accounts.services.users import delete_user
 from audit.actors import SYSTEM, Actor
-from audit.selectors import values_about
-from audit.services import erase_personal, record
+from audit.selectors import find_personal_values
+from audit.services import erase_personal_values, record
 from audit.subjects import Subject
 from core import lifecycle
 from core.http.preconditions import ANY_VERSION
@@ -78,7 +78,7 @@ def erase_user(user: User, *, actor: Actor) -> dict[str, int]:
 
 def _addresses(user: User) -> frozenset[str]:
     """Addresses that were the user's and are nobody else's now."""
-    former = values_about(user.pk, event="user.email_changed", fields=("email_before", "email_after"))
+    former = find_personal_values(user.pk, event="user.email_changed", fields=("email_before", "email_after"))
     others = (
         User.objects.get_queryset()
         .filter(email__in=former)
@@ -93,7 +93,7 @@ def erase_account(person: UUID | None, addresses: frozenset[str]) -> dict[str, i
     exports = list(DataExport.objects.filter(user_id=person).values_list("pk", flat=True)) if person else []
     transaction.on_commit(lambda: drop_parts(exports), robust=True)
     gone = {
-        "audit_values": erase_personal(owner_id=person, values=sorted(addresses)),
+        "audit_values": erase_personal_values(owner_id=person, values=sorted(addresses)),
         "mails": Mail.objects.filter(person=person).delete()[0] if person else 0,
         "mailed_links": EmailProof.objects.filter(email__in=addresses).delete()[0],
         "exports": len(exports),

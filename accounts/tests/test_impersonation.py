@@ -188,7 +188,7 @@ def test_what_the_cookie_does_is_recorded_with_both_too(staff, member):
     post(api.client, "refresh", **FROM_PAGE)
     api.patch("auth/me", {"name": "x"}, if_match="*")
     post(api.client, "logout", **FROM_PAGE)
-    refusal_counters.flush(now=timezone.now() + timedelta(minutes=2))
+    refusal_counters.record_counted_refusals(now=timezone.now() + timedelta(minutes=2))
 
     made = Entry.objects.filter(facts__contains=str(staff.pk)).values_list("event", flat=True)
     assert {"session.refreshed", "session.ended", "request.refused"} <= set(made)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.stack import eventually
-from vault.tests.test_canary import everything
+from vault.tests.stored_bytes import collect_stored_bytes
 
 pytestmark = pytest.mark.stack
 DRAIN = "from analytics import maintenance, tasks; from django.utils import timezone; tasks.write_events(); tasks.recount(); maintenance.run_maintenance(now=timezone.now())"
@@ -68,10 +68,10 @@ def test_no_address_and_no_agent_is_anywhere(person, stack, tmp_path):
         )
         told = stack.manage("analytics_import", host.partition(".")[0], str(log), "--from", "log")
         assert "1 events added" in told
-        waiting = everything(stack, web)["redis"]
+        waiting = collect_stored_bytes(stack, web)["redis"]
         stack.manage("shell", "-c", DRAIN)
         assert eventually(lambda: int(stack.manage("shell", "-c", EVENTS).split()[-1]) >= 6, seconds=30)
-        places = {**everything(stack, web), "streams": waiting}
+        places = {**collect_stored_bytes(stack, web), "streams": waiting}
     finally:
         web.process.terminate()
         web.process.wait(40)

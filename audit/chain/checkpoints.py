@@ -1,4 +1,8 @@
-"""Signed statements about the chain in a place where nobody overwrites: they show a chain that was rebuilt."""
+"""Signed checkpoints of the hash chain, stored where objects cannot be overwritten.
+
+An attacker with full database rights can compute a whole new chain. The checkpoints in the object store show
+that the new chain differs from the one that was signed.
+"""
 
 from datetime import datetime
 
@@ -10,13 +14,13 @@ from audit.models import Checkpoint, Seal
 from core.observability import metrics
 from core.storage import object_store
 
-PREFIX = "audit/checkpoints/"
+CHECKPOINT_PREFIX = "audit/checkpoints/"
 
 log = structlog.get_logger(__name__)
 
 
-def make_checkpoint(*, now: datetime) -> Checkpoint | None:
-    """Sign the newest seal; None when it has been signed before or there is none."""
+def create_checkpoint(*, now: datetime) -> Checkpoint | None:
+    """Sign the newest seal. Return None when there is no seal or when it is signed already."""
     newest = Seal.objects.order_by("-number").first()
     if newest is None or Checkpoint.objects.filter(number=newest.number).exists():
         return None
@@ -26,38 +30,43 @@ def make_checkpoint(*, now: datetime) -> Checkpoint | None:
         "digest": bytes(newest.digest).hex(),
         "at": now.isoformat(),
     }
-    made, _ = Checkpoint.objects.get_or_create(
-        number=newest.number, defaults={"document": hashing.sign(document, *signing_keys.signing_key())}
+    checkpoint, _ = Checkpoint.objects.get_or_create(
+        number=newest.number,
+        defaults={"document": hashing.sign_document(document, *signing_keys.signing_key())},
     )
-    return made
+    return checkpoint
 
 
-def key_of(number: int) -> str:
-    return f"{PREFIX}{number:020d}.json"
+def object_key(number: int) -> str:
+    """Return the key in the object store of the checkpoint of a seal. Keys sort in the order of the chain."""
+    return f"{CHECKPOINT_PREFIX}{number:020d}.json"
 
 
 def store_checkpoints(*, now: datetime) -> int:
-    """Write every checkpoint that the object store does not have yet, oldest first; return how many.
+    """Write every checkpoint that is not in the object store yet, oldest first. Return how many were written.
 
-    Away: later.
+    When the object store is unavailable the rest stays for the next run.
     """
-    stored = 0
+    stored_count = 0
     for pk in Checkpoint.objects.filter(stored_at=None).order_by("number").values_list("pk", flat=True):
         with transaction.atomic():
-            waiting = (
+            checkpoint = (
                 Checkpoint.objects.select_for_update(skip_locked=True).filter(pk=pk, stored_at=None).first()
             )
-            if waiting is None:
+            if checkpoint is None:
                 continue
             try:
-                object_store.object_store().create(key_of(waiting.number), waiting.document.encode())
+                object_store.object_store().create(
+                    object_key(checkpoint.number), checkpoint.document.encode()
+                )
             except object_store.ObjectExists:
-                pass  # written before a crash, or somebody else's: verify compares
+                # Written before a crash, or by another writer. `verify_trail` compares its content.
+                pass
             except object_store.ObjectStoreUnavailable as error:
-                log.warning("checkpoint_waits", number=waiting.number, error=str(error))
+                log.warning("checkpoint_storing_failed", number=checkpoint.number, error=str(error))
                 metrics.checkpoints_waiting.inc()
-                return stored
-            waiting.stored_at = now
-            waiting.save(update_fields=["stored_at"])
-            stored += 1
-    return stored
+                return stored_count
+            checkpoint.stored_at = now
+            checkpoint.save(update_fields=["stored_at"])
+            stored_count += 1
+    return stored_count

@@ -1,8 +1,9 @@
-"""The trail as JSON lines that anybody can verify with the public key alone.
+"""The audit trail as JSON lines that can be verified with the public key alone (`audit.offline_verify`).
 
-First a header; then, in the order of the chain, whole entries (`entry`), and the bare leaves (`leaf`) of what
-lies between an exported entry and the checkpoint after it; then the checkpoints. A reader recomputes the
-chain over each unbroken run of numbers and compares it with a signed checkpoint at its end.
+The first line is a header. Then follow, in the order of the chain, exported entries (`entry`) and the bare
+leaf hashes (`leaf`) of the entries between an exported entry and the next checkpoint; then that checkpoint. A
+reader recomputes the chain over each unbroken run of numbers and compares it with the signed checkpoint at
+the end of the run.
 """
 
 import base64
@@ -14,86 +15,84 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from audit.chain import hashing, signing_keys
-from audit.chain.sealing import CANONICAL
+from audit.chain.sealing import HASHED_COLUMNS
 from audit.models import Checkpoint
 
 FORMAT = "getyousite-audit-export"
-BATCH = 10_000
-ROWS = f"""
-    SELECT s.number, s.leaf, s.digest, e.site_id, e.owner_id, e.actor_id, {CANONICAL},
-           (SELECT json_object_agg(p.field, json_build_array(encode(p.salt, 'base64'), p.value)) FROM audit_personal p WHERE p.entry_id = e.id)
-    FROM audit_seal s LEFT JOIN audit_entry e ON e.id = s.entry_id
-    WHERE s.number > %s ORDER BY s.number LIMIT %s
-"""  # noqa: S608 - our own columns
+ROWS_PER_QUERY = 10_000
+SEALED_ROWS = f"""
+    SELECT s.number, s.leaf, s.digest, e.site_id, e.owner_id, e.actor_id, {HASHED_COLUMNS},
+           (SELECT json_object_agg(p.field, json_build_array(encode(p.salt, 'base64'), p.value))
+            FROM audit_personal p
+            WHERE p.entry_id = e.id)
+    FROM audit_seal s
+    LEFT JOIN audit_entry e ON e.id = s.entry_id
+    WHERE s.number > %s
+    ORDER BY s.number
+    LIMIT %s
+"""  # noqa: S608 - HASHED_COLUMNS is a constant of ours
 
 
-def export(
+def export_lines(
     *, site: UUID | None = None, owner: UUID | None = None, personal_values: bool = True
 ) -> Iterator[str]:
-    """Lines of the export: of one site, of what one person owns or did, or of everything.
+    """Yield the lines of an export, all read in one transaction.
 
-    One snapshot. Without personal values a reader finds them erased.
+    `site` exports the entries of one site; `owner` those of which a person is the owner or the actor; neither
+    exports everything. With `personal_values=False` a reader counts every personal value as erased.
 
     Only sealed entries that a checkpoint covers can be proven, so the export ends at the newest checkpoint.
     """
     with transaction.atomic():
-        signed = dict(Checkpoint.objects.order_by("number").values_list("number", "document"))
-        last = max(signed, default=0)
-        yield _line(
-            kind="header",
-            format=FORMAT,
-            version=1,
-            keys=signing_keys.public_texts(),
-            genesis=hashing.GENESIS.hex(),
-            last=last,
-        )
+        documents = dict(Checkpoint.objects.order_by("number").values_list("number", "document"))
+        last_number = max(documents, default=0)
+        header = {
+            "format": FORMAT,
+            "version": 1,
+            "keys": signing_keys.encoded_public_keys(),
+            "genesis": hashing.GENESIS_DIGEST.hex(),
+            "last": last_number,
+        }
+        yield _to_line("header", header)
         run: list[str] = []
-        wanted_in_run = False
-        previous = hashing.GENESIS
-        for number, leaf, digest, site_id, owner_id, actor_id, *values, personal in _rows(last):
+        run_has_entries = False
+        previous_digest = hashing.GENESIS_DIGEST
+        for number, leaf, digest, site_id, owner_id, actor_id, *values, personal in _sealed_rows(last_number):
             if not run:
-                run.append(_line(kind="start", number=number, previous=previous.hex()))
-            wanted = values[0] is not None and _wanted(site, owner, site_id, owner_id, actor_id)
-            wanted_in_run |= wanted
-            if wanted:
-                fields = dict(zip(hashing.FIELDS, values, strict=True))
-                run.append(
-                    _line(
-                        kind="entry",
-                        number=number,
-                        fields=fields,
-                        personal=(personal_values and personal) or {},
-                    )
-                )
+                run.append(_to_line("start", {"number": number, "previous": previous_digest.hex()}))
+            is_exported = values[0] is not None and _in_scope(site, owner, site_id, owner_id, actor_id)
+            run_has_entries |= is_exported
+            if is_exported:
+                run.append(_entry_line(number, values, (personal_values and personal) or {}))
             else:
-                run.append(_line(kind="leaf", number=number, leaf=base64.b64encode(bytes(leaf)).decode()))
-            previous = bytes(digest)
-            if (
-                number in signed
-            ):  # a run ends at each checkpoint, and is left out when nothing in it was asked for
-                if wanted_in_run:
-                    yield from run
-                    yield _line(kind="checkpoint", document=signed[number])
-                run = []
-                wanted_in_run = False
+                run.append(_leaf_line(number, bytes(leaf)))
+            previous_digest = bytes(digest)
+            if number not in documents:
+                continue
+            # A run ends at each checkpoint. A run without exported entries is left out.
+            if run_has_entries:
+                yield from run
+                yield _to_line("checkpoint", {"document": documents[number]})
+            run = []
+            run_has_entries = False
 
 
-def _rows(last: int) -> Iterator[Any]:
+def _sealed_rows(last_number: int) -> Iterator[Any]:
     number = 0
-    while number < last:
+    while number < last_number:
         with connection.cursor() as cursor:
-            cursor.execute(ROWS, [number, BATCH])
+            cursor.execute(SEALED_ROWS, [number, ROWS_PER_QUERY])
             rows = cursor.fetchall()
         if not rows:
             return
         for row in rows:
-            if row[0] > last:
+            if row[0] > last_number:
                 return
             yield row
         number = rows[-1][0]
 
 
-def _wanted(
+def _in_scope(
     site: UUID | None, owner: UUID | None, site_id: UUID | None, owner_id: UUID | None, actor_id: UUID | None
 ) -> bool:
     if site is not None:
@@ -101,5 +100,14 @@ def _wanted(
     return owner is None or owner in {owner_id, actor_id}
 
 
-def _line(**facts: Any) -> str:
-    return json.dumps(facts, ensure_ascii=False, sort_keys=True)
+def _entry_line(number: int, values: list[str], personal: dict[str, Any]) -> str:
+    fields = dict(zip(hashing.HASHED_FIELDS, values, strict=True))
+    return _to_line("entry", {"number": number, "fields": fields, "personal": personal})
+
+
+def _leaf_line(number: int, leaf: bytes) -> str:
+    return _to_line("leaf", {"number": number, "leaf": base64.b64encode(leaf).decode()})
+
+
+def _to_line(kind: str, fields: dict[str, Any]) -> str:
+    return json.dumps({"kind": kind, **fields}, ensure_ascii=False, sort_keys=True)

@@ -1,4 +1,4 @@
-"""The sealer: gives each new entry its number and its place in the chain."""
+"""Sealing: gives each new entry its number and its digest in the hash chain."""
 
 from datetime import datetime
 
@@ -6,51 +6,66 @@ from django.db import connection, transaction
 
 from audit.chain import hashing
 
-LOCK = 0x617564697473  # "audits": one sealer at a time in a database
-BATCH = 5_000
-CANONICAL = """
-    e.id::text, e.event, e.actor_kind, coalesce(e.actor_id::text, ''), e.subject_type, coalesce(e.subject_id::text, ''),
-    coalesce(e.site_id::text, ''), coalesce(e.owner_id::text, ''), coalesce(e.session_id::text, ''), e.request_id,
-    e.facts, e.personal, (extract(epoch FROM e.created_at) * 1000000)::bigint::text
+SEALER_LOCK_ID = 0x617564697473  # the bytes of "audits"; the advisory lock allows one sealer in a database
+SEAL_BATCH_ROWS = 5_000
+# The fields of an entry (alias `e`) as the text that is hashed, in the order of `hashing.HASHED_FIELDS`.
+HASHED_COLUMNS = """
+    e.id::text,
+    e.event,
+    e.actor_kind,
+    coalesce(e.actor_id::text, ''),
+    e.subject_type,
+    coalesce(e.subject_id::text, ''),
+    coalesce(e.site_id::text, ''),
+    coalesce(e.owner_id::text, ''),
+    coalesce(e.session_id::text, ''),
+    e.request_id,
+    e.facts,
+    e.personal,
+    (extract(epoch FROM e.created_at) * 1000000)::bigint::text
+"""
+PENDING_ENTRIES = f"""
+    SELECT {HASHED_COLUMNS}
+    FROM audit_pending p
+    JOIN audit_entry e ON e.id = p.entry_id
+    ORDER BY e.id
+    LIMIT %s
+"""  # noqa: S608 - HASHED_COLUMNS is a constant of ours
+INSERT_SEALS = """
+    INSERT INTO audit_seal
+    SELECT * FROM unnest(%s::bigint[], %s::uuid[], %s::bytea[], %s::bytea[])
 """
 
 
-def seal_pending(*, limit: int = BATCH) -> int:
-    """Seal up to `limit` waiting entries in the order of their ids; return how many.
+def seal_pending(*, limit: int = SEAL_BATCH_ROWS) -> int:
+    """Seal up to `limit` pending entries in the order of their ids. Return how many were sealed.
 
-    All in one transaction under an advisory lock: killed at any point it leaves no gap, no fork and no double
-    number. Another sealer that holds the lock makes this one return 0.
+    Everything happens in one transaction under an advisory lock, so that a sealer that is killed leaves no
+    gap, no fork and no number used twice. Returns 0 when another sealer holds the lock.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [SEALER_LOCK_ID])
         if not cursor.fetchone()[0]:
             return 0
         cursor.execute("SELECT number, digest FROM audit_seal ORDER BY number DESC LIMIT 1")
-        number, digest = cursor.fetchone() or (0, hashing.GENESIS)
-        cursor.execute(
-            # Our own columns.
-            f"SELECT {CANONICAL} FROM audit_pending p JOIN audit_entry e ON e.id = p.entry_id ORDER BY e.id LIMIT %s",  # noqa: S608
-            [limit],
-        )
+        number, digest = cursor.fetchone() or (0, hashing.GENESIS_DIGEST)
+        cursor.execute(PENDING_ENTRIES, [limit])
         seals = []
         for fields in cursor.fetchall():
             number = number + 1
-            entry_leaf = hashing.leaf(field.encode() for field in fields)
-            digest = hashing.link(bytes(digest), entry_leaf)
-            seals.append((number, fields[0], entry_leaf, digest))
+            leaf = hashing.hash_entry(field.encode() for field in fields)
+            digest = hashing.chain_digest(bytes(digest), leaf)
+            seals.append((number, fields[0], leaf, digest))
         if not seals:
             return 0
         columns = list(zip(*seals, strict=True))
-        cursor.execute(
-            "INSERT INTO audit_seal SELECT * FROM unnest(%s::bigint[], %s::uuid[], %s::bytea[], %s::bytea[])",
-            [list(column) for column in columns],
-        )
+        cursor.execute(INSERT_SEALS, [list(column) for column in columns])
         cursor.execute("DELETE FROM audit_pending WHERE entry_id = ANY(%s::uuid[])", [list(columns[1])])
     return len(seals)
 
 
-def oldest_pending(*, now: datetime) -> float:
-    """Seconds that the longest waiting entry has waited; 0 when none waits."""
+def oldest_pending_seconds(*, now: datetime) -> float:
+    """Return the age in seconds of the oldest entry without a seal, or 0 when every entry is sealed."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT coalesce(extract(epoch FROM %s - min(since)), 0) FROM audit_pending", [now])
         return float(cursor.fetchone()[0])

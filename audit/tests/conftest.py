@@ -7,9 +7,13 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from audit.chain import sealing
+from audit.tests.trail_helpers import record_entries, sign_and_store
 from config.testing import VAR, WORKER
 from core.storage import object_store
 from tests.database import superuser_dsn
+
+AUDIT_TABLES = ("entry", "seal", "pending", "personal", "checkpoint", "stub", "logline")
 
 
 @pytest.fixture
@@ -22,15 +26,26 @@ def superuser(transactional_db):
 
 @pytest.fixture
 def trail(superuser, settings):
-    """An empty trail and an object store of its own."""
-    tables = ("entry", "seal", "pending", "personal", "checkpoint", "stub", "logline")
-    superuser.execute("; ".join(f"TRUNCATE audit_{table}" for table in tables))
+    """An empty trail, and an object store of its own. Returns the folder of the object store."""
+    superuser.execute("; ".join(f"TRUNCATE audit_{table}" for table in AUDIT_TABLES))
     folder = VAR / f"objects-{WORKER}"
-    folder.unlink() if folder.is_file() else shutil.rmtree(folder, ignore_errors=True)
+    if folder.is_file():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
     settings.OBJECT_STORE_URL = f"file://{folder}"
     object_store.object_store.cache_clear()
     yield folder
     object_store.object_store.cache_clear()
+
+
+@pytest.fixture
+def sealed_entries(trail):
+    """The ids of twenty sealed entries with a stored checkpoint at the twentieth."""
+    entries = record_entries(20)
+    sealing.seal_pending()
+    sign_and_store()
+    return entries
 
 
 assert settings.DEVELOPMENT

@@ -56,7 +56,7 @@ def verify_rate() -> dict[str, float | int | bool]:
 
     from audit.actors import SYSTEM
     from audit.chain import sealing
-    from audit.chain.verification import verify
+    from audit.chain.verification import verify_trail
     from audit.models import Seal
     from audit.services import record
     from audit.subjects import Subject
@@ -74,7 +74,7 @@ def verify_rate() -> dict[str, float | int | bool]:
         rate = sealed / (time.perf_counter() - started)
     started = time.perf_counter()
     cpu = time.process_time()
-    verdict = verify(now=timezone.now())
+    verdict = verify_trail(now=timezone.now())
     wall = time.perf_counter() - started
     cpu = time.process_time() - cpu
     return {

@@ -1,9 +1,9 @@
 import pytest
 
-from vault.tests.calls import vault_of
+from vault.tests.api_helpers import create_vault
 
 
 @pytest.fixture
 def vault(api):
     """The id of an empty vault of `api`."""
-    return vault_of(api)
+    return create_vault(api)

@@ -1,23 +1,28 @@
-"""Staff see who has how much in vaults, and nothing of what it is."""
+"""Tests of the admin pages: staff see the usage of vaults, and no envelope."""
 
 import pytest
 
 from audit.models import Entry
 from tests.test_admin import staff  # noqa: F401 - a fixture
-from vault.tests.calls import item_of, sealed
+from vault.tests.api_helpers import create_item, random_envelope
 
 pytestmark = pytest.mark.django_db
 
 
-def test_the_window_counts_and_shows_no_envelope(staff, api, vault, django_assert_max_num_queries):  # noqa: F811
-    envelope = sealed()
-    item_of(api, vault, **envelope)
+def test_holder_admin_shows_usage_and_no_envelope(
+    staff,  # noqa: F811
+    api,
+    vault,
+    django_assert_max_num_queries,
+):
+    envelope = random_envelope()
+    create_item(api, vault, **envelope)
 
     with django_assert_max_num_queries(12):
-        listed = staff.get(f"/admin/vault/holder/?q={api.user.email}").content.decode()
-    opened = staff.get(f"/admin/vault/holder/{api.user.pk}/change/").content.decode()
+        list_page = staff.get(f"/admin/vault/holder/?q={api.user.email}").content.decode()
+    row_page = staff.get(f"/admin/vault/holder/{api.user.pk}/change/").content.decode()
 
-    for page in (listed, opened):
+    for page in (list_page, row_page):
         assert api.user.email in page
         assert "80\xa0bytes" in page
         assert envelope["ciphertext"] not in page

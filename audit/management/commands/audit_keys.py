@@ -1,4 +1,4 @@
-"""The keys that sign checkpoints: show what auditors need, or make the next one."""
+"""Show the public keys that auditors need, or generate the next key that signs checkpoints."""
 
 import base64
 import json
@@ -9,13 +9,16 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
 from audit.actors import SYSTEM
-from audit.chain.signing_keys import public_texts
+from audit.chain.signing_keys import encoded_public_keys
 from audit.services import record
 from audit.subjects import Subject
 
 
 class Command(BaseCommand):
-    help = "`show` prints the public keys, `rotate` a new seed to put in front of AUDIT_KEYS. Old keys stay: they verify."
+    help = (
+        "`show` prints the public keys. `rotate` prints a new key to put in front of AUDIT_KEYS. "
+        "Keep the old keys there: they verify older checkpoints."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("act", choices=["show", "rotate"])
@@ -23,18 +26,18 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, act: str, **options: Any) -> None:
         if act == "show":
-            found = public_texts()
-            self.stdout.write(
-                json.dumps(found)
-                if options["json"]
-                else "\n".join(f"{kid}:{key}" for kid, key in found.items())
-            )
-            return
+            self._show(as_json=options["json"])
+        else:
+            self._rotate(as_json=options["json"])
+
+    def _show(self, *, as_json: bool) -> None:
+        keys = encoded_public_keys()
+        lines = "\n".join(f"{kid}:{key}" for kid, key in keys.items())
+        self.stdout.write(json.dumps(keys) if as_json else lines)
+
+    def _rotate(self, *, as_json: bool) -> None:
         kid = f"{timezone.now():%Y%m%d%H%M%S}"
         item = f"{kid}:{base64.b64encode(os.urandom(32)).decode()}"
         record("audit.key_made", actor=SYSTEM, subject=Subject("audit"), kid=kid)
-        self.stdout.write(
-            json.dumps({"item": item})
-            if options["json"]
-            else f"Put this in front of AUDIT_KEYS, with a comma, and restart:\n{item}"
-        )
+        instruction = f"Put this in front of AUDIT_KEYS, followed by a comma, and restart:\n{item}"
+        self.stdout.write(json.dumps({"item": item}) if as_json else instruction)

@@ -1,4 +1,4 @@
-"""Verify the audit trail: exit 0 when it is whole, 1 with the first fault when it is not."""
+"""Verify the audit trail. Exits with 0 when it is intact, and with 1 after printing the first fault."""
 
 import json
 from dataclasses import asdict
@@ -8,38 +8,44 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from audit.chain.verification import verify
+from audit.chain.verification import VerificationResult, verify_trail
 
 
-def moment(text: str) -> datetime:
-    """An ISO 8601 date or time; UTC when it names no zone."""
+def parse_time(text: str) -> datetime:
+    """Parse an ISO 8601 date or time. Without an offset it is UTC. Raises ValueError."""
     parsed = datetime.fromisoformat(text)
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 class Command(BaseCommand):
-    help = "Check every entry, seal, personal value and checkpoint of the audit trail; names the first fault."
+    help = "Verify every entry, seal, personal value and checkpoint of the audit trail."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--since", type=moment, help="From this moment on (ISO 8601).")
-        parser.add_argument("--until", type=moment, help="Before this moment (ISO 8601).")
+        parser.add_argument(
+            "--since", type=parse_time, help="Verify entries created at this time or later (ISO 8601)."
+        )
+        parser.add_argument(
+            "--until", type=parse_time, help="Verify entries created before this time (ISO 8601)."
+        )
         parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
 
     def handle(self, *args: Any, since: datetime | None, until: datetime | None, **options: Any) -> None:
-        verdict = verify(now=timezone.now(), since=since, until=until)
+        result = verify_trail(now=timezone.now(), since=since, until=until)
         if options["json"]:
-            self.stdout.write(json.dumps({"good": verdict.good, **asdict(verdict)}))
+            self.stdout.write(json.dumps({"good": result.good, **asdict(result)}))
         else:
-            for warning in verdict.warnings:
-                self.stdout.write(f"warning: {warning}")
-            if verdict.fault:
-                where = " ".join(
-                    f"{name}={value}" for name, value in verdict.fault.items() if name not in {"kind", "why"}
-                )
-                self.stdout.write(f"FAULT {verdict.fault['kind']}: {verdict.fault['why']} ({where})")
-            else:
-                self.stdout.write(
-                    f"good: {verdict.rows} entries, {verdict.checkpoints} checkpoints, {verdict.erased} values erased"
-                )
-        if not verdict.good:
+            self._print(result)
+        if not result.good:
             raise SystemExit(1)
+
+    def _print(self, result: VerificationResult) -> None:
+        for warning in result.warnings:
+            self.stdout.write(f"warning: {warning}")
+        if not result.fault:
+            counts = f"{result.rows} entries, {result.checkpoints} checkpoints, {result.erased} values erased"
+            self.stdout.write(f"good: {counts}")
+            return
+        location = " ".join(
+            f"{name}={value}" for name, value in result.fault.items() if name not in {"kind", "why"}
+        )
+        self.stdout.write(f"FAULT {result.fault['kind']}: {result.fault['why']} ({location})")

@@ -1,41 +1,65 @@
-// New passwords, and new keys of vaults: everything is sealed anew in one request, or nothing happens.
-import { base64, derive, LEAST_ITERATIONS, openRecord, random, seal, sealRecord } from "./client.js";
+// New passwords, and new keys of vaults. Everything is re-encrypted in one request, or nothing changes.
+import {
+  decryptRecord, derive, encodeBase64, encryptEnvelope, encryptRecord, MIN_ITERATIONS, randomBytes,
+} from "./crypto.js";
 
-/** A new secret: `fields` for sign-up, change or reset, and `key`, which stays. */
-export async function newSecret(password, iterations = LEAST_ITERATIONS) {
-  const parameters = { kdf: { algorithm: "PBKDF2-SHA256", iterations }, salt: base64(random(16)) };
+const MAX_VAULTS = 100; // of one account; a list of this length is complete
+
+/**
+ * Derive the secrets of a new password. `fields` are the fields of the requests for sign-up, password change
+ * and password reset; `key` is the account key and never leaves the client.
+ */
+export async function newSecret(password, iterations = MIN_ITERATIONS) {
+  const parameters = { kdf: { algorithm: "PBKDF2-SHA256", iterations }, salt: encodeBase64(randomBytes(16)) };
   const { auth_hash, key } = await derive(password, parameters);
   return { fields: { scheme: "blind", ...parameters, auth_hash }, key };
 }
 
-/** A new vault; its id. */
-export async function makeVault(client) {
-  const id = crypto.randomUUID();
-  await client.call("POST", "vault", { vault_id: id, ...(await client.record(id, { key: random(32) }, 1)) });
+/** Create a vault with a random key and return its id. Throws VaultError. */
+export async function createVault(client) {
+  const vaultId = crypto.randomUUID();
+  const envelope = await client.encryptRecord(vaultId, { key: randomBytes(32) }, 1);
+  await client.call("POST", "vault", { vault_id: vaultId, ...envelope });
   await client.sync();
-  return id;
+  return vaultId;
 }
 
-/** Seal a whole vault with a new key. Former versions and what lies in its trash go. Throws Refused. */
-export async function rotate(client, vaultId) {
+/**
+ * Replace a vault's key and re-encrypt its record and items. The server deletes former versions and the trash
+ * of the vault. Throws VaultError.
+ */
+export async function rotateVaultKey(client, vaultId) {
   const { record, version } = client.vaults.get(vaultId);
-  const key = random(32);
-  const mine = [...client.items.values()].filter((item) => item.vaultId === vaultId);
-  const items = await Promise.all(mine.map(async ({ itemId, version: last, value }) =>
-    ({ item_id: itemId, ...(await seal(key, JSON.stringify(value), { vaultId, itemId, version: last + 1 })) })));
-  await client.call("POST", `vault/${vaultId}/rotate`, { ...(await client.record(vaultId, { record, key }, version + 1)), items }, version);
+  const key = randomBytes(32);
+  const vaultItems = [...client.items.values()].filter((item) => item.vaultId === vaultId);
+  const items = await Promise.all(vaultItems.map(async ({ itemId, version: lastVersion, value }) => {
+    const place = { vaultId, itemId, version: lastVersion + 1 };
+    return { item_id: itemId, ...(await encryptEnvelope(key, JSON.stringify(value), place)) };
+  }));
+  const envelope = await client.encryptRecord(vaultId, { record, key }, version + 1);
+  await client.call("POST", `vault/${vaultId}/rotate`, { ...envelope, items }, version);
   await client.sync();
 }
 
-/** Replace the password of who is signed in; every vault's own record, in the trash too, comes sealed anew. Throws Refused. */
-export async function changePassword(client, before, after) {
-  const now = await client.prove(before);
-  const { fields, key } = await newSecret(after, client.memory.iterations);
-  const { results } = await client.call("GET", "vault?deleted=true&limit=100"); // nobody has more
-  const trash = await Promise.all(results.map((head) => client.call("GET", `vault/${head.vault_id}?deleted=true`)));
-  const opened = trash.map(async (row) => [row.vault_id, await openRecord(now.key, row)]);
-  const all = [...client.vaults, ...(await Promise.all(opened))];
-  const vaults = await Promise.all(all.map(async ([id, vault]) => ({ vault_id: id, ...(await sealRecord(key, id, vault, vault.version + 1)) })));
-  const { access } = await client.call("POST", "auth/password/vaults", { ...fields, current_auth_hash: now.auth_hash, vaults });
-  await client.begin(access, key, fields);
+/**
+ * Replace the password of the signed-in account. The own record of every vault is re-encrypted, including
+ * vaults in the trash. Throws VaultError.
+ */
+export async function changePassword(client, currentPassword, newPassword) {
+  const current = await client.verifyPassword(currentPassword);
+  const { fields, key } = await newSecret(newPassword, client.memory.iterations);
+  const { results } = await client.call("GET", `vault?deleted=true&limit=${MAX_VAULTS}`);
+  const trashRows = await Promise.all(
+    results.map((head) => client.call("GET", `vault/${head.vault_id}?deleted=true`)),
+  );
+  const trash = await Promise.all(
+    trashRows.map(async (row) => [row.vault_id, await decryptRecord(current.key, row)]),
+  );
+  const vaults = await Promise.all([...client.vaults, ...trash].map(async ([vaultId, vault]) => {
+    const envelope = await encryptRecord(key, vaultId, vault, vault.version + 1);
+    return { vault_id: vaultId, ...envelope };
+  }));
+  const body = { ...fields, current_auth_hash: current.auth_hash, vaults };
+  const { access } = await client.call("POST", "auth/password/vaults", body);
+  await client.startSession(access, key, fields);
 }

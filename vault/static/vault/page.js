@@ -1,60 +1,34 @@
-// The vault's page over client.js. Nothing that was opened leaves this page's memory but by "Copy", and it goes when it locks.
-import { Client, NO_ITEM } from "./client.js";
-import { changePassword, makeVault, newSecret, rotate } from "./keys.js";
+// The vault's page. Decrypted values leave the memory of this page only by "Copy", and are dropped when the
+// page locks.
+import { Client } from "./client.js";
+import { byId, clearStatus, createElement, runFormAction, showError, showStatus } from "./dom.js";
+import { changePassword, createVault, newSecret, rotateVaultKey } from "./keys.js";
+import { renderList } from "./list.js";
 
-const IDLE = 5 * 60 * 1000; // milliseconds
+const IDLE_MILLISECONDS = 5 * 60 * 1000;
 const FIELDS = ["name", "username", "secret", "note"];
 const LABELS = { name: "Name", username: "User name", secret: "Secret", note: "Note" };
 
-const byId = (id) => document.getElementById(id);
 let client = new Client();
-let edited; // the item in the editor; of a new one the id alone, so that a repeated try is the same one
-let filled = {}; // what its fields had when they were filled: a field may show less than the item has
-let lastTouch = Date.now();
+// The item in the editor. A new item has only its id, so that a repeated request creates it once.
+let editedItem;
+let initialValues = {}; // what the fields were filled with; an input may show less than the item contains
+let lastInputTime = Date.now();
 
-/** Say something that goes away, with something to do about it if there is. */
-function say(text, act, label) {
-  const line = byId("status");
-  line.textContent = text;
-  if (act) {
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: label });
-    button.addEventListener("click", act, { once: true });
-    line.append(button);
-  }
-  clearTimeout(say.timer);
-  say.timer = setTimeout(() => line.replaceChildren(), act ? 15_000 : 6_000);
-}
+/** Run an action of a form, then save what the client must remember. */
+const submitForm = (form, action) => runFormAction(form, async () => {
+  await action();
+  saveMemory();
+});
 
-/** Run one act of a form: its buttons wait, and what goes wrong is said below it. */
-async function during(form, act) {
-  const [line, buttons] = [form.querySelector(".said"), form.querySelectorAll("button")];
-  if (form.dataset.busy) return;
-  form.dataset.busy = "yes";
-  line.textContent = "";
-  for (const button of buttons) button.disabled = true;
-  try {
-    await act();
-    remember();
-  } catch (error) {
-    line.textContent = error.name === "TypeError" ? "There was no answer. Are you online? Try again." : error.message;
-    if (error.code === "refresh_refused") {
-      line.textContent = "This device was signed out. Copy what you have not saved, then reload the page and sign in again.";
-    }
-  }
-  delete form.dataset.busy;
-  for (const button of buttons) button.disabled = false;
-}
+// --- Memory between visits: versions seen and iterations, by account. It contains no secret. ---
+const normalizeEmail = (email) => email.trim().normalize("NFKC").toLowerCase();
+const loadMemory = (email) => JSON.parse(localStorage.getItem(`vault:${email}`) ?? "{}");
 
-const complain = (error) => say(error.message || "That did not work. Try again.");
-
-// --- what is kept of a person between visits: versions that were seen, iterations; nothing secret ---
-const spelled = (email) => email.trim().normalize("NFKC").toLowerCase();
-const memoryOf = (email) => JSON.parse(localStorage.getItem(`vault:${email}`) ?? "{}");
-
-/** Another tab may have seen more. */
-function remember() {
+/** Save the memory together with what another tab has saved. */
+function saveMemory() {
   if (!client.email) return;
-  const { iterations, seen } = memoryOf(client.email);
+  const { iterations, seen } = loadMemory(client.email);
   for (const [name, version] of Object.entries(seen ?? {})) {
     if (Math.abs(version) > Math.abs(client.memory.seen[name] ?? 0)) client.memory.seen[name] = version;
   }
@@ -63,205 +37,191 @@ function remember() {
   localStorage.setItem("vault", client.email);
 }
 
-// --- the door ---
-let waiting; // answers a challenge for a second factor
+// --- Sign-in, sign-up and unlocking ---
+let submitSecondFactor; // set while the form asks for a second factor
 
-function showDoor(why) {
+function showSignIn(explanation) {
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   for (const field of document.querySelectorAll("input, textarea")) field.value = "";
-  for (const id of ["list", "theirs", "status", "broken-said"]) byId(id).replaceChildren();
-  clearTimeout(say.timer);
-  byId("keep-mine").onclick = byId("take-theirs").onclick = null;
-  [edited, filled, waiting] = [undefined, {}, undefined];
-  const unlocking = Boolean(client.check);
-  byId("door-title").textContent = unlocking ? "Locked" : "Your vault";
-  if (why) byId("door-why").textContent = why;
-  byId("door-who").hidden = unlocking;
-  byId("email").required = !unlocking;
+  for (const id of ["list", "stored-values", "undecryptable-message"]) byId(id).replaceChildren();
+  clearStatus();
+  byId("overwrite-stored").onclick = null;
+  byId("use-stored").onclick = null;
+  editedItem = undefined;
+  initialValues = {};
+  submitSecondFactor = undefined;
+  const isUnlocking = Boolean(client.passwordVerifier);
+  byId("sign-in-title").textContent = isUnlocking ? "Locked" : "Your vault";
+  if (explanation) byId("sign-in-explanation").textContent = explanation;
+  byId("email-row").hidden = isUnlocking;
+  byId("email").required = !isUnlocking;
   byId("email").value = client.email ?? localStorage.getItem("vault") ?? "";
-  byId("join").textContent = unlocking ? "Somebody else" : "I am new here";
-  askAgain(false);
-  factor(false);
-  byId("bar").hidden = byId("open").hidden = true;
-  byId("door").hidden = false;
+  byId("switch-to-sign-up").textContent = isUnlocking ? "Use another account" : "I am new here";
+  showSignUpFields(false);
+  showSecondFactorField(false);
+  byId("toolbar").hidden = true;
+  byId("vault").hidden = true;
+  byId("sign-in").hidden = false;
   byId(byId("email").value ? "password" : "email").focus();
 }
 
-/** Somebody who is new types the password twice. */
-function askAgain(wanted) {
-  byId("door-again").hidden = !wanted;
-  byId("again").required = wanted;
-  byId("password").autocomplete = wanted ? "new-password" : "current-password";
-  byId("enter").textContent = wanted ? "Make my vault" : "Open";
-  byId("join").hidden = wanted;
+/** Sign-up asks for the password twice. */
+function showSignUpFields(shown) {
+  byId("sign-up-row").hidden = !shown;
+  byId("password-again").required = shown;
+  byId("password").autocomplete = shown ? "new-password" : "current-password";
+  byId("sign-in-submit").textContent = shown ? "Make my vault" : "Open";
+  byId("switch-to-sign-up").hidden = shown;
 }
 
-function showOpen() {
-  byId("door").hidden = true;
-  byId("password").value = byId("factor").value = "";
-  byId("bar").hidden = byId("open").hidden = false;
+function showSecondFactorField(shown) {
+  byId("second-factor-row").hidden = !shown;
+  byId("second-factor").required = shown;
+}
+
+function showVault() {
+  byId("sign-in").hidden = true;
+  byId("password").value = "";
+  byId("second-factor").value = "";
+  byId("toolbar").hidden = false;
+  byId("vault").hidden = false;
   showList();
-  byId(client.items.size ? "search" : "add").focus();
+  byId(client.items.size ? "search" : "add-item").focus();
 }
 
-function factor(wanted) {
-  byId("door-factor").hidden = !wanted;
-  byId("factor").required = wanted;
-}
-
-function askFactor() {
-  factor(true);
-  byId("enter").disabled = false;
-  byId("factor").focus();
+/** Resolve to `{ code }` or `{ recovery_code }` when the form is submitted again. */
+function askSecondFactor() {
+  showSecondFactorField(true);
+  byId("sign-in-submit").disabled = false;
+  byId("second-factor").focus();
   return new Promise((resolve) => {
-    waiting = () => {
-      byId("enter").disabled = true;
-      const code = byId("factor").value.trim();
+    submitSecondFactor = () => {
+      byId("sign-in-submit").disabled = true;
+      const code = byId("second-factor").value.trim();
       resolve(/^[0-9 ]{6,7}$/.test(code) ? { code } : { recovery_code: code });
     };
   });
 }
 
-byId("door").addEventListener("submit", (event) => {
+byId("sign-in").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (waiting) {
-    waiting();
-    waiting = undefined;
+  if (submitSecondFactor) {
+    submitSecondFactor();
+    submitSecondFactor = undefined;
     return;
   }
-  if (event.target.dataset.busy) return;
-  during(event.target, byId("join").hidden ? join : enter);
+  const isSignUp = byId("switch-to-sign-up").hidden;
+  submitForm(event.target, isSignUp ? signUp : signInOrUnlock);
 });
 
-async function enter() {
+async function signInOrUnlock() {
   const password = byId("password").value;
-  if (client.check) await client.unlock(password);
-  else {
-    const email = spelled(byId("email").value);
-    client = new Client(memoryOf(email));
-    client.email = email;
-    try {
-      await client.signIn(email, password, askFactor);
-    } catch (error) {
-      [client, waiting] = [new Client(), undefined];
-      factor(false);
-      throw error;
-    }
-  }
-  showOpen();
+  if (client.passwordVerifier) await client.unlock(password);
+  else await signIn(password);
+  showVault();
 }
 
-async function join() {
-  const [email, password] = [spelled(byId("email").value), byId("password").value];
-  if (password !== byId("again").value) throw new Error("The two passwords differ.");
+async function signIn(password) {
+  const email = normalizeEmail(byId("email").value);
+  client = new Client(loadMemory(email));
+  client.email = email;
+  try {
+    await client.signIn(email, password, askSecondFactor);
+  } catch (error) {
+    client = new Client();
+    submitSecondFactor = undefined;
+    showSecondFactorField(false);
+    throw error;
+  }
+}
+
+async function signUp() {
+  const email = normalizeEmail(byId("email").value);
+  const password = byId("password").value;
+  if (password !== byId("password-again").value) throw new Error("The two passwords differ.");
   const { fields, key } = await newSecret(password);
-  const joined = new Client();
-  const made = await joined.call("POST", "auth/register", { email, ...fields });
-  askAgain(false);
-  if (!made.access) {
-    byId("door-why").textContent = "A mail is on its way. Open the link in it, then come back and sign in.";
+  const newClient = new Client();
+  const account = await newClient.call("POST", "auth/register", { email, ...fields });
+  showSignUpFields(false);
+  if (!account.access) {
+    const explanation = "A mail is on its way. Open the link in it, then come back and sign in.";
+    byId("sign-in-explanation").textContent = explanation;
     return;
   }
-  client = joined;
+  client = newClient;
   client.email = email;
-  await client.begin(made.access, key, fields);
-  showOpen();
+  await client.startSession(account.access, key, fields);
+  showVault();
 }
 
-byId("join").addEventListener("click", () => {
-  if (!client.check) {
-    askAgain(true);
+byId("switch-to-sign-up").addEventListener("click", () => {
+  if (!client.passwordVerifier) {
+    showSignUpFields(true);
     byId(byId("email").value ? "password" : "email").focus();
     return;
   }
   client.call("POST", "auth/logout", {}).catch(() => {});
   client = new Client();
-  showDoor("Sign in to open your vault.");
+  showSignIn("Sign in to open your vault.");
   byId("email").value = "";
   byId("email").focus();
 });
 
-// --- the list ---
-function showList() {
-  const wanted = byId("search").value.toLowerCase();
-  const items = [...client.items.values()].filter(({ value }) => `${value.name} ${value.username ?? ""}`.toLowerCase().includes(wanted));
-  items.sort((one, other) => String(one.value.name).localeCompare(String(other.value.name)));
-  byId("list").replaceChildren(...items.map(row));
-  byId("broken").hidden = !client.broken.size;
-  byId("broken-said").textContent = client.broken.size === 1 ? "One thing does not open: it was changed, or sealed with another key." : `${client.broken.size} things do not open: they were changed, or sealed with another key.`;
-  byId("none").hidden = items.length > 0;
-  byId("none").textContent = client.items.size ? "Nothing has that name." : "Nothing is in here yet. Add the first thing.";
-}
-
-function row(item) {
-  const line = document.createElement("li");
-  const open = Object.assign(document.createElement("button"), { type: "button", className: "item" });
-  for (const text of [item.value.name, item.value.username]) {
-    if (text) open.append(Object.assign(document.createElement("span"), { textContent: text }));
-  }
-  open.addEventListener("click", () => edit(item));
-  const copy = Object.assign(document.createElement("button"), { type: "button", className: "plain", textContent: "Copy" });
-  copy.setAttribute("aria-label", `Copy the secret of ${item.value.name}`);
-  copy.addEventListener("click", () => navigator.clipboard.writeText(item.value.secret ?? "").then(
-    () => say(`Copied the secret of ${item.value.name}.`), () => say("Your browser does not let this page copy.")));
-  line.append(open, copy);
-  return line;
-}
+// --- The list ---
+const showList = () => renderList(client, openEditor);
 
 byId("search").addEventListener("input", showList);
-byId("add").addEventListener("click", () => edit({ itemId: crypto.randomUUID() }));
-byId("drop-broken").addEventListener("click", async () => {
+byId("add-item").addEventListener("click", () => openEditor({ itemId: crypto.randomUUID() }));
+byId("delete-undecryptable").addEventListener("click", async () => {
   if (!confirm("Delete for good what does not open?")) return;
   try {
-    for (const [name, { version }] of client.broken) {
-      const [vaultId, itemId] = [name.slice(0, 36), name.slice(37)];
-      const path = itemId === NO_ITEM ? `vault/${vaultId}` : `vault/${vaultId}/items/${itemId}`;
-      await client.call("DELETE", path, undefined, version);
-      await client.call("DELETE", `${path}?deleted=true`, undefined, version);
-    }
+    for (const [name, { version }] of client.undecryptable) await client.purge(name, version);
     await client.sync();
   } catch (error) {
-    complain(error);
+    showError(error);
   }
   showList();
 });
 
-// --- the editor ---
-function edit(item) {
-  edited = item;
+// --- The editor ---
+const editorForm = byId("editor").querySelector("form");
+const submitEditor = (action) => submitForm(editorForm, action);
+
+function openEditor(item) {
+  editedItem = item;
   byId("editor-title").textContent = item.version ? "Change" : "Add";
   for (const field of FIELDS) {
     byId(field).value = item.value?.[field] ?? "";
-    filled[field] = byId(field).value;
+    initialValues[field] = byId(field).value;
   }
-  byId("delete").hidden = !item.version;
+  byId("delete-item").hidden = !item.version;
   byId("conflict").hidden = true;
-  byId("save").hidden = false;
-  reveal(false);
-  byId("editor").querySelector(".said").textContent = "";
+  byId("save-item").hidden = false;
+  showSecret(false);
+  editorForm.querySelector(".error").textContent = "";
   if (!byId("editor").open) byId("editor").showModal();
 }
 
-const changed = () => FIELDS.filter((field) => byId(field).value !== filled[field]);
+const changedFields = () => FIELDS.filter((field) => byId(field).value !== initialValues[field]);
+const valuesOf = (fields) => Object.fromEntries(fields.map((field) => [field, byId(field).value]));
 
-function reveal(shown) {
+function showSecret(shown) {
   byId("secret").classList.toggle("masked", !shown);
   byId("secret").rows = shown ? Math.min(12, byId("secret").value.split("\n").length) : 1;
-  byId("show").setAttribute("aria-pressed", shown);
-  byId("show").textContent = shown ? "Hide" : "Show";
+  byId("toggle-secret").setAttribute("aria-pressed", shown);
+  byId("toggle-secret").textContent = shown ? "Hide" : "Show";
 }
 
-const editing = (act) => during(byId("editor").querySelector("form"), act);
-
-/** Save what was changed in the editor; when somebody was faster, show theirs beside it and let the person choose. */
+/** Save the changed fields. After a conflict show the stored values, and let the person choose. */
 function save() {
   byId("conflict").hidden = true;
-  byId("save").hidden = false;
-  editing(async () => {
-    const fresh = Object.fromEntries(changed().map((field) => [field, byId(field).value]));
-    const value = edited.version ? { ...edited.value, ...fresh } : Object.fromEntries(FIELDS.map((field) => [field, byId(field).value]));
+  byId("save-item").hidden = false;
+  submitEditor(async () => {
+    const value = editedItem.version
+      ? { ...editedItem.value, ...valuesOf(changedFields()) }
+      : valuesOf(FIELDS);
     try {
-      await keep(value);
+      await putItem(value);
     } catch (error) {
       if (![404, 412].includes(error.status) && error.code !== "item_exists") throw error;
       await client.sync();
@@ -269,131 +229,170 @@ function save() {
     }
     byId("editor").close();
     showList();
-    say("Saved.");
+    showStatus("Saved.");
   });
 }
 
-/** In the vault where it is; what is new in the first one, or in another when that is full. */
-async function keep(value) {
-  const vaultId = edited.vaultId ?? client.vaults.keys().next().value ?? (await makeVault(client));
-  await client.put(value, { ...edited, vaultId }).catch(async (error) => {
-    if (error.code !== "vault_full" || edited.version) throw error;
-    await client.put(value, { ...edited, vaultId: await makeVault(client) });
+/** Store the item in its vault. A new item goes to the first vault, or to a new vault when that is full. */
+async function putItem(value) {
+  const vaultId = editedItem.vaultId ?? client.vaults.keys().next().value ?? (await createVault(client));
+  await client.putItem(value, { ...editedItem, vaultId }).catch(async (error) => {
+    if (error.code !== "vault_full" || editedItem.version) throw error;
+    await client.putItem(value, { ...editedItem, vaultId: await createVault(client) });
   });
 }
 
-/** Whether what is there differs from what the editor has: it may be ours, and only the answer was lost. */
+/**
+ * Show how the stored item differs from the editor, and return whether it does. It does not differ when our
+ * own request was stored and only its response was lost.
+ */
 function showConflict() {
-  const theirs = [...client.items.values()].find(({ itemId }) => itemId === edited.itemId);
+  const storedItem = [...client.items.values()].find(({ itemId }) => itemId === editedItem.itemId);
   showList();
-  byId("conflict-what").textContent = theirs ? "This was changed on another device" : "This was deleted on another device";
-  byId("conflict-now").textContent = theirs ? "while you had it open. It now says:" : "while you had it open.";
-  const different = FIELDS.filter((field) => theirs && (theirs.value[field] ?? "") !== byId(field).value);
-  if (theirs && !different.length) {
-    edited = theirs;
+  const differing = FIELDS.filter(
+    (field) => storedItem && (storedItem.value[field] ?? "") !== byId(field).value,
+  );
+  if (storedItem && !differing.length) {
+    editedItem = storedItem;
     return false;
   }
-  byId("theirs").replaceChildren(...different.flatMap((field) => [
-    Object.assign(document.createElement("dt"), { textContent: LABELS[field] }),
-    Object.assign(document.createElement("dd"), { textContent: theirs.value[field] || "(empty)" }),
+  byId("conflict-title").textContent = storedItem
+    ? "This was changed on another device"
+    : "This was deleted on another device";
+  byId("conflict-detail").textContent = storedItem
+    ? "while you had it open. It now says:"
+    : "while you had it open.";
+  byId("stored-values").replaceChildren(...differing.flatMap((field) => [
+    createElement("dt", { textContent: LABELS[field] }),
+    createElement("dd", { textContent: storedItem.value[field] || "(empty)" }),
   ]));
   byId("conflict").hidden = false;
-  byId("save").hidden = true;
-  byId("take-theirs").hidden = !theirs;
-  byId("keep-mine").textContent = theirs ? "Save mine over it" : "Add mine again";
-  byId("keep-mine").onclick = () => {
-    edited = theirs ?? { itemId: crypto.randomUUID() };
+  byId("save-item").hidden = true;
+  byId("use-stored").hidden = !storedItem;
+  byId("overwrite-stored").textContent = storedItem ? "Save mine over it" : "Add mine again";
+  byId("overwrite-stored").onclick = () => {
+    editedItem = storedItem ?? { itemId: crypto.randomUUID() };
     save();
   };
-  byId("take-theirs").onclick = () => edit(theirs);
-  byId("keep-mine").focus();
+  byId("use-stored").onclick = () => openEditor(storedItem);
+  byId("overwrite-stored").focus();
   return true;
 }
 
-byId("editor").querySelector("form").addEventListener("submit", (event) => {
+editorForm.addEventListener("submit", (event) => {
   event.preventDefault();
   save();
 });
-byId("show").addEventListener("click", () => reveal(byId("secret").classList.contains("masked")));
-function leaveEditor(event) {
-  const busy = byId("editor").querySelector("form").dataset.busy;
-  if (busy || (changed().length && !confirm("Discard what you changed?"))) event.preventDefault();
+byId("toggle-secret").addEventListener("click", () => {
+  showSecret(byId("secret").classList.contains("masked"));
+});
+
+function closeEditor(event) {
+  const isDiscardRefused = () => changedFields().length > 0 && !confirm("Discard what you changed?");
+  if (editorForm.dataset.busy || isDiscardRefused()) event.preventDefault();
   else byId("editor").close();
 }
 
-byId("cancel").addEventListener("click", leaveEditor);
-byId("editor").addEventListener("cancel", leaveEditor); // the Escape key
-byId("delete").addEventListener("click", () => editing(async () => {
-  const { vaultId, itemId, version, value } = edited;
+byId("cancel-edit").addEventListener("click", closeEditor);
+byId("editor").addEventListener("cancel", closeEditor); // the Escape key
+byId("delete-item").addEventListener("click", () => submitEditor(deleteEditedItem));
+
+async function deleteEditedItem() {
+  const { vaultId, itemId, version, value } = editedItem;
   const path = `vault/${vaultId}/items/${itemId}`;
-  const gone = await client.call("DELETE", path, undefined, version).then(() => true, (error) => {
+  let isDeleted = true;
+  try {
+    await client.call("DELETE", path, undefined, version);
+  } catch (error) {
     if (![404, 412].includes(error.status)) throw error;
-  });
+    isDeleted = false;
+  }
   await client.sync();
-  if (!gone && showConflict()) return;
-  if (!gone) throw new Error("Another device has just saved the same. Press Delete again if you still want to.");
+  if (!isDeleted) {
+    if (showConflict()) return;
+    throw new Error("Another device has just saved the same. Press Delete again if you still want to.");
+  }
   byId("editor").close();
   showList();
-  const undo = async () => {
-    await client.call("POST", `${path}/restore`, {});
-    await client.sync();
-    showList();
-    say("It is back.");
-  };
-  say(`${value.name} is in the trash for 30 days.`, () => undo().catch(complain), "Undo");
-}));
+  const undo = () => restoreItem(path).catch(showError);
+  showStatus(`${value.name} is in the trash for 30 days.`, undo, "Undo");
+}
 
-// --- settings ---
-byId("settings").addEventListener("click", () => {
-  byId("more").querySelector(".said").textContent = "";
-  byId("more").showModal();
-});
-const setting = (act) => during(byId("more").querySelector("form"), act);
-byId("rotate").addEventListener("click", () => setting(async () => {
+async function restoreItem(path) {
+  await client.call("POST", `${path}/restore`, {});
   await client.sync();
-  for (const vaultId of client.vaults.keys()) await rotate(client, vaultId);
-  byId("more").close();
-  say("Everything is sealed with a new key. Other devices are signed out.");
+  showList();
+  showStatus("The item was restored.");
+}
+
+// --- Settings ---
+const settingsForm = byId("settings-dialog").querySelector("form");
+const submitSettings = (action) => submitForm(settingsForm, action);
+
+byId("open-settings").addEventListener("click", () => {
+  settingsForm.querySelector(".error").textContent = "";
+  byId("settings-dialog").showModal();
+});
+byId("rotate-key").addEventListener("click", () => submitSettings(async () => {
+  await client.sync();
+  for (const vaultId of client.vaults.keys()) await rotateVaultKey(client, vaultId);
+  byId("settings-dialog").close();
+  showStatus("Everything is sealed with a new key. Other devices are signed out.");
 }));
-byId("more").querySelector("form").addEventListener("submit", (event) => {
+settingsForm.addEventListener("submit", (event) => {
   event.preventDefault();
-  setting(async () => {
-    if (byId("next").value !== byId("next-again").value) throw new Error("The two new passwords differ.");
+  submitSettings(async () => {
+    const newPassword = byId("new-password").value;
+    if (newPassword !== byId("new-password-again").value) throw new Error("The two new passwords differ.");
     await client.sync();
-    if (client.broken.size) throw new Error("First delete what does not open: the list shows it.");
-    await changePassword(client, byId("current").value, byId("next").value);
-    byId("more").close();
-    say("The password is changed. Other devices are signed out.");
+    if (client.undecryptable.size) throw new Error("First delete what does not open: the list shows it.");
+    await changePassword(client, byId("current-password").value, newPassword);
+    byId("settings-dialog").close();
+    showStatus("The password is changed. Other devices are signed out.");
   });
 });
-byId("close").addEventListener("click", () => byId("more").close());
-byId("more").addEventListener("close", () => { byId("current").value = byId("next").value = byId("next-again").value = ""; });
-byId("leave").addEventListener("click", () => setting(async () => {
-  remember();
-  const left = client;
-  left.lock();
+byId("close-settings").addEventListener("click", () => byId("settings-dialog").close());
+byId("settings-dialog").addEventListener("close", () => {
+  for (const id of ["current-password", "new-password", "new-password-again"]) byId(id).value = "";
+});
+byId("sign-out").addEventListener("click", () => submitSettings(async () => {
+  saveMemory();
+  const signedOutClient = client;
+  signedOutClient.lock();
   client = new Client();
   try {
-    await left.call("POST", "auth/logout", {});
-    showDoor("You are signed out.");
+    await signedOutClient.call("POST", "auth/logout", {});
+    showSignIn("You are signed out.");
   } catch {
-    showDoor("This page has forgotten everything, but there was no answer: the session may not have ended.");
+    showSignIn(
+      "This page has forgotten everything, but there was no answer: the session may not have ended.",
+    );
   }
 }));
 
-// --- locking ---
-function lock(why) {
-  if (byId("open").hidden) return;
-  remember();
+// --- Locking ---
+function lock(explanation) {
+  if (byId("vault").hidden) return;
+  saveMemory();
   client.lock();
-  showDoor(why);
+  showSignIn(explanation);
 }
 
-byId("lock").addEventListener("click", () => lock("Everything that was open is gone from this page. Your password opens it again."));
-for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, () => { lastTouch = Date.now(); }, true);
-const tooLong = () => Date.now() - lastTouch >= IDLE && lock("You were away for five minutes, so the vault is locked.");
-setInterval(tooLong, 5_000);
-document.addEventListener("visibilitychange", tooLong); // a computer that slept
-addEventListener("pageshow", (event) => event.persisted && lock("Your password opens the vault again."));
+function lockWhenIdle() {
+  if (Date.now() - lastInputTime < IDLE_MILLISECONDS) return;
+  lock("You were away for five minutes, so the vault is locked.");
+}
 
-showDoor();
+byId("lock-now").addEventListener("click", () => {
+  lock("Everything that was open is gone from this page. Your password opens it again.");
+});
+for (const type of ["pointerdown", "keydown"]) {
+  addEventListener(type, () => { lastInputTime = Date.now(); }, true);
+}
+setInterval(lockWhenIdle, 5_000);
+document.addEventListener("visibilitychange", lockWhenIdle); // the computer may have been asleep
+addEventListener("pageshow", (event) => {
+  if (event.persisted) lock("Your password opens the vault again."); // from the back-forward cache
+});
+
+showSignIn();

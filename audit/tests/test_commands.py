@@ -1,0 +1,33 @@
+import json
+
+import pytest
+from django.core.management import call_command
+
+from audit.chain.signing_keys import encoded_public_keys
+from audit.tests.trail_helpers import record_entries, seal_sign_and_store
+
+pytestmark = [pytest.mark.django_db, pytest.mark.commits]
+
+
+def test_audit_verify_exits_with_1_and_prints_the_fault(trail, superuser, capsys):
+    record_entries()
+    seal_sign_and_store()
+
+    call_command("audit_verify", "--json")
+    assert json.loads(capsys.readouterr().out)["good"] is True
+    superuser.execute("UPDATE audit_entry SET event = 'x'")
+    with pytest.raises(SystemExit) as stopped:
+        call_command("audit_verify")
+
+    assert stopped.value.code == 1
+    assert "FAULT altered" in capsys.readouterr().out
+
+
+def test_audit_keys_shows_public_keys_and_generates_a_private_one(trail, capsys):
+    call_command("audit_keys", "show")
+    kid, key = capsys.readouterr().out.strip().split(":")
+    call_command("audit_keys", "rotate", "--json")
+    item = json.loads(capsys.readouterr().out)["item"]
+
+    assert encoded_public_keys() == {kid: key}
+    assert len(item.split(":")[1]) == 44
