@@ -139,7 +139,7 @@ class LastFactor(DomainError):
     message = "Staff keep at least one second factor. Set up another one first."
 
 
-class BlindForGood(DomainError):
+class ZeroKnowledgePermanent(DomainError):
     code = "blind_for_good"
     status = 409
     message = (
@@ -147,7 +147,7 @@ class BlindForGood(DomainError):
     )
 
 
-class BlindStaff(DomainError):
+class ZeroKnowledgeStaff(DomainError):
     code = "blind_staff"
     status = 409
     message = "A blind account cannot belong to staff."
@@ -177,7 +177,7 @@ class VaultLossUnconfirmed(DomainError):
     message = "What the old password encrypted can never be read again, by anybody. Repeat with accept_vault_loss: true."
 
 
-class TooManyOfThese(DomainError):
+class TooManyObjects(DomainError):
     code = "too_many"
     status = 409
     message = "There are as many of these as there may be. Remove one first."
@@ -189,7 +189,7 @@ class LastAdmin(DomainError):
     message = "This is the last administrator. Appoint another one first."
 
 
-class BeyondYourRights(DomainError):
+class PermissionsExceeded(DomainError):
     code = "beyond_your_rights"
     status = 403
     message = "You may not give, take or touch rights that you do not have yourself."

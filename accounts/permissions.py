@@ -7,7 +7,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from accounts.errors import ReauthenticationRequired
-from accounts.selectors import proved_lately
+from accounts.selectors import has_recent_proof
 from core.permissions import also_for_keys, permission, scope
 
 USERS_READ = permission("users.read", "See everybody's account")
@@ -28,6 +28,6 @@ class RecentProof(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         if request.user.is_key or getattr(view, "action", None) not in view.sensitive:  # type: ignore[union-attr]
             return True
-        if not proved_lately(request.user.session_id, now=timezone.now()):  # type: ignore[union-attr]
+        if not has_recent_proof(request.user.session_id, now=timezone.now()):  # type: ignore[union-attr]
             raise ReauthenticationRequired
         return True

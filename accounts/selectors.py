@@ -44,7 +44,7 @@ def factors_of(user_id: UUID) -> Factors:
     return Factors(bool(totp), passkeys, codes)
 
 
-def proved_lately(session_id: UUID, *, now: datetime) -> bool:
+def has_recent_proof(session_id: UUID, *, now: datetime) -> bool:
     """Whether the owner of a session proved who they are within REAUTHENTICATION_AFTER. One query."""
     since = now - settings.REAUTHENTICATION_AFTER
     return Session.objects.filter(pk=session_id, proved_at__gt=since).exists()

@@ -7,7 +7,7 @@ from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.contrib.sessions.base_session import AbstractBaseSession
 
 
-def digest(key: str) -> str:
+def session_key_digest(key: str) -> str:
     """160 bits of SHA-256: the column has 40 characters."""
     return hashlib.sha256(key.encode()).hexdigest()[:40]
 
@@ -16,7 +16,7 @@ class SessionStore(DatabaseStore):
     def _get_session_from_db(self) -> Any:
         cookie = self._session_key
         try:
-            self._session_key = digest(cookie) if cookie else cookie
+            self._session_key = session_key_digest(cookie) if cookie else cookie
             found = super()._get_session_from_db()  # type: ignore[misc]
         finally:
             self._session_key = cookie
@@ -25,14 +25,14 @@ class SessionStore(DatabaseStore):
         return found
 
     def exists(self, session_key: str) -> bool:
-        return super().exists(digest(session_key))
+        return super().exists(session_key_digest(session_key))
 
     def create_model_instance(self, data: dict[str, Any]) -> AbstractBaseSession:
         row = super().create_model_instance(data)
-        row.session_key = digest(row.session_key)
+        row.session_key = session_key_digest(row.session_key)
         return row
 
     def delete(self, session_key: str | None = None) -> None:
         key = session_key or self.session_key
         if key is not None:
-            super().delete(digest(key))
+            super().delete(session_key_digest(key))

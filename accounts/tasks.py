@@ -11,19 +11,19 @@ def mirror_revocations() -> None:
     """Write the tombstones that Redis did not take at once."""
     from accounts.credentials import revocation
 
-    revocation.sweep(now=timezone.now())
+    revocation.mirror_missing_tombstones(now=timezone.now())
 
 
 @shared_task
-def mail_proofs() -> None:
+def mail_requested_links() -> None:
     """Mail the links that were asked for."""
     from accounts.services import email_links
 
-    email_links.mail_proofs(now=timezone.now())
+    email_links.mail_requested_links(now=timezone.now())
 
 
 @shared_task
-def forget_proofs() -> None:
+def delete_expired_proofs() -> None:
     """Delete links and challenges that nobody can use any more."""
     from accounts.services import email_links
 
@@ -41,7 +41,7 @@ def make_exports() -> None:
 
 
 @shared_task
-def forget_exports() -> None:
+def delete_expired_exports() -> None:
     """Delete archives whose link has ended."""
     from accounts.services import data_exports
 

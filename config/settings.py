@@ -325,8 +325,8 @@ CELERY_BEAT_SCHEDULE = {
     "forget-answers": _every(3600, "core.tasks.forget_answers"),
     "deliver-mail": _every(60, "core.tasks.deliver_mail"),
     "forget-mail": _every(3600, "core.tasks.forget_mail"),
-    "mail-proofs": _every(60, "accounts.tasks.mail_proofs"),
-    "forget-proofs": _every(3600, "accounts.tasks.forget_proofs"),
+    "mail-proofs": _every(60, "accounts.tasks.mail_requested_links"),
+    "forget-proofs": _every(3600, "accounts.tasks.delete_expired_proofs"),
     "make-exports": _every(60, "accounts.tasks.make_exports"),
     "write-events": _every(2, "analytics.tasks.write_events"),
     "recount-events": _every(300, "analytics.tasks.recount"),
@@ -334,7 +334,7 @@ CELERY_BEAT_SCHEDULE = {
     "forget-events": _every(86400, "analytics.tasks.forget_events"),
     "mail-weeks": _every(900, "analytics.tasks.mail_week"),
     "back-up": _every(60, "backups.tasks.work"),
-    "forget-exports": _every(3600, "accounts.tasks.forget_exports"),
+    "forget-exports": _every(3600, "accounts.tasks.delete_expired_exports"),
 }
 
 USE_TZ = True

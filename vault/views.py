@@ -19,7 +19,7 @@ from accounts.serializers.accounts import SignedInSerializer
 from accounts.services.sessions import open_session
 from accounts.services.sign_in import check_credentials
 from accounts.services.users import set_password
-from accounts.views.common import NO_STORE, OwnViewSet, device_of, signed_in
+from accounts.views.common import NO_STORE, OwnAccountViewSet, device_of, signed_in_response
 from audit import actors
 from audit.actors import Actor
 from core.errors import FieldProblem, Invalid
@@ -235,7 +235,7 @@ class RotationViewSet(VaultApiViewSet):
         return self.shown(VaultSerializer, vault)
 
 
-class PasswordViewSet(OwnViewSet):
+class PasswordViewSet(OwnAccountViewSet):
     serializer_class = NewPasswordSerializer
     body_limit = 3 * 1024 * 1024  # 100 records in base64
 
@@ -259,7 +259,7 @@ class PasswordViewSet(OwnViewSet):
             user.pk, given["password"], kdf=given["kdf"], actor=actors.user(user), now=now, brought=records
         )
         user.refresh_from_db()
-        return signed_in(
+        return signed_in_response(
             request, open_session(user, device=device, now=now, method="password change", quietly=True)
         )
 

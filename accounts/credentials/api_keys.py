@@ -25,10 +25,10 @@ from accounts.models import ApiKey
 from core.admission.errors import CredentialUnknown, TokenInvalid
 from core.admission.principals import Principal
 
-ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
-FORM = re.compile(r"gys_[a-z]{3,4}_(?P<id>[0-9A-Za-z]{8})_[0-9A-Za-z]{32}(?P<crc>[0-9A-Za-z]{6})")
-KNOWN_SECONDS = 60.0
-KNOWN_SIZE = 4096
+BASE62_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+KEY_PATTERN = re.compile(r"gys_[a-z]{3,4}_(?P<id>[0-9A-Za-z]{8})_[0-9A-Za-z]{32}(?P<crc>[0-9A-Za-z]{6})")
+CACHE_SECONDS = 60.0
+CACHE_SIZE = 4096
 
 
 class ApiKeyRefused(TokenInvalid):
@@ -36,9 +36,9 @@ class ApiKeyRefused(TokenInvalid):
     message = "This API key is not valid: mistyped, expired or revoked."
 
 
-def new_key() -> tuple[str, str]:
+def generate_key() -> tuple[str, str]:
     """The id and the whole text of a fresh key: 190 random bits, which need no slow hash."""
-    pick = lambda length: "".join(secrets.choice(ALPHABET) for _ in range(length))  # noqa: E731
+    pick = lambda length: "".join(secrets.choice(BASE62_ALPHABET) for _ in range(length))  # noqa: E731
     prefix = pick(8)
     body = f"gys_{'dev' if settings.DEVELOPMENT else 'live'}_{prefix}_{pick(32)}"
     return prefix, body + checksum(body)
@@ -50,7 +50,7 @@ def checksum(body: str) -> str:
     digits = ""
     for _ in range(6):
         number, rest = divmod(number, 62)
-        digits = ALPHABET[rest] + digits
+        digits = BASE62_ALPHABET[rest] + digits
     return digits
 
 
@@ -58,7 +58,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def looks_like_key(token: str) -> bool:
+def is_api_key(token: str) -> bool:
     return token.startswith("gys_")
 
 
@@ -66,12 +66,12 @@ _known: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
 _noted: OrderedDict[UUID, float] = OrderedDict()
 
 
-def read(token: str) -> Principal:
+def verify_cached_key(token: str) -> Principal:
     """The principal of a key that this process knows.
 
     Raises ApiKeyRefused (wrong checksum), CredentialUnknown.
     """
-    form = FORM.fullmatch(token)
+    form = KEY_PATTERN.fullmatch(token)
     if not form or not hmac.compare_digest(checksum(token[:-6]), form["crc"]):
         raise ApiKeyRefused
     known = _known.get(digest(token))
@@ -80,7 +80,7 @@ def read(token: str) -> Principal:
     return known[1]
 
 
-def look_up(token: str) -> Principal:
+def verify_key_in_database(token: str) -> Principal:
     """The principal of a key as the database has it: two queries. Raises ApiKeyRefused."""
     found = digest(token)
     live = ApiKey.objects.live(now=timezone.now()).filter(owner__is_active=True, owner__deleted_at=None)
@@ -102,18 +102,18 @@ def look_up(token: str) -> Principal:
         limit=key.requests_per_minute,
         networks=tuple(ip_network(network) for network in key.networks),
     )
-    lasts = (key.expires_at - timezone.now()).total_seconds() if key.expires_at else KNOWN_SECONDS
-    _remember(_known, found, (time.monotonic() + min(KNOWN_SECONDS, lasts), principal))
+    lasts = (key.expires_at - timezone.now()).total_seconds() if key.expires_at else CACHE_SECONDS
+    _remember(_known, found, (time.monotonic() + min(CACHE_SECONDS, lasts), principal))
     return principal
 
 
-def alive(principal: Principal) -> bool:
+def is_live(principal: Principal) -> bool:
     """Ask the database whether the key stands, and its owner's epoch."""
     keys = ApiKey.objects.live(now=timezone.now()).filter(pk=principal.session_id, owner__is_active=True)
     return keys.filter(owner__deleted_at=None, owner__epoch=principal.epoch).exists()
 
 
-def note_use(principal: Principal) -> None:
+def record_key_use(principal: Principal) -> None:
     """Write down that a key was used: at most once a minute, whatever number of processes sees it."""
     if _noted.get(principal.session_id, 0) > time.monotonic():
         return
@@ -125,7 +125,7 @@ def note_use(principal: Principal) -> None:
 
 def _remember(where: OrderedDict, key: object, value: object) -> None:
     where[key] = value
-    if len(where) > KNOWN_SIZE:
+    if len(where) > CACHE_SIZE:
         try:
             where.popitem(last=False)
         except KeyError:  # another thread was as quick

@@ -19,7 +19,7 @@ from accounts.errors import ChallengeRefused
 from accounts.models import SpentChallenge, User
 from core import encryption
 
-LIFETIME = timedelta(minutes=5)
+CHALLENGE_LIFETIME = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,12 @@ class Challenge:
     after: str
 
 
-def issue(purpose: str, *, user: User | None, now: datetime, after: str = "") -> tuple[str, bytes]:
+def issue_challenge(purpose: str, *, user: User | None, now: datetime, after: str = "") -> tuple[str, bytes]:
     """A token for the client, and its nonce."""
     nonce = secrets.token_bytes(32)
     facts = {
         "nonce": nonce.hex(),
-        "expires": (now + LIFETIME).timestamp(),
+        "expires": (now + CHALLENGE_LIFETIME).timestamp(),
         "user": user.pk.hex if user else None,
         "epoch": user.epoch if user else 0,
         "after": after,
@@ -51,7 +51,7 @@ def issue(purpose: str, *, user: User | None, now: datetime, after: str = "") ->
     return f"{body}.{encryption.sign(purpose, body)}", nonce
 
 
-def read(token: str, purpose: str, *, now: datetime) -> Challenge:
+def verify_challenge(token: str, purpose: str, *, now: datetime) -> Challenge:
     """Raises ChallengeRefused for what is not ours, of another purpose, or too old."""
     body, _, mac = token.partition(".")
     if len(token) > 1000 or not token.isascii() or not encryption.verify_signature(purpose, body, mac):
@@ -70,7 +70,7 @@ def read(token: str, purpose: str, *, now: datetime) -> Challenge:
     return found
 
 
-def spend(challenge: Challenge) -> None:
+def spend_challenge(challenge: Challenge) -> None:
     """Use it up, in the caller's transaction if there is one.
 
     Raises ChallengeRefused when somebody was faster.
@@ -82,5 +82,5 @@ def spend(challenge: Challenge) -> None:
         raise ChallengeRefused from None
 
 
-def delete_expired(*, now: datetime) -> int:
-    return SpentChallenge.objects.filter(expires_at__lt=now - LIFETIME).delete()[0]
+def delete_expired_challenges(*, now: datetime) -> int:
+    return SpentChallenge.objects.filter(expires_at__lt=now - CHALLENGE_LIFETIME).delete()[0]

@@ -9,7 +9,7 @@ from django.contrib.auth.hashers import Argon2PasswordHasher
 from core.errors import Unavailable
 
 WAIT_SECONDS = 2.0
-QUEUE = 32  # callers that may wait in one process; more are told to come back at once
+MAX_WAITING_CALLERS = 32  # callers that may wait in one process; more are told to come back at once
 
 
 class HashingBusy(Unavailable):
@@ -17,14 +17,14 @@ class HashingBusy(Unavailable):
     message = "Too many people sign in at this moment. Try again in a few seconds."
 
 
-class _Permits:
+class _HashingSlots:
     """As many hashes at once as `settings.HASH_CONCURRENCY`: each takes 64 MiB and a core for its whole
     length.
     """
 
     def __init__(self) -> None:
         self._running = threading.BoundedSemaphore(settings.HASH_CONCURRENCY)
-        self._waiting = threading.BoundedSemaphore(QUEUE)
+        self._waiting = threading.BoundedSemaphore(MAX_WAITING_CALLERS)
 
     def __enter__(self) -> None:
         if not self._waiting.acquire(blocking=False):
@@ -45,7 +45,7 @@ class Argon2Hasher(Argon2PasswordHasher):
     memory_cost = 65536
     time_cost = 3
     parallelism = 4
-    permits = _Permits()
+    permits = _HashingSlots()
 
     def encode(self, password: str, salt: str) -> Any:
         with self.permits:

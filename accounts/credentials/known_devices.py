@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from accounts.models import User
 from core import encryption
 
-PURPOSE = "known device"
-MOST = 5
-LONGEST = 100  # of an entry
+SIGNATURE_PURPOSE = "known device"
+MAX_COOKIE_ENTRIES = 5
+MAX_ENTRY_CHARACTERS = 100  # of an entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +29,31 @@ class Device:
     cookie: str = ""
 
 
-def known(user: User, device: Device) -> str:
+def find_device_nonce(user: User, device: Device) -> str:
     """The nonce under which this device is known to be the user's; empty when it is not."""
-    for entry in device.cookie.split("~")[:MOST]:
+    for entry in device.cookie.split("~")[:MAX_COOKIE_ENTRIES]:
         nonce, _, mac = entry.partition(".")
         if (
-            len(entry) < LONGEST
+            len(entry) < MAX_ENTRY_CHARACTERS
             and mac.isascii()
-            and encryption.verify_signature(PURPOSE, _text(user, nonce), mac)
+            and encryption.verify_signature(SIGNATURE_PURPOSE, _signed_text(user, nonce), mac)
         ):
             return nonce
     return ""
 
 
-def remember(user: User, device: Device) -> str:
+def make_device_cookie(user: User, device: Device) -> str:
     """The cookie with this user first."""
-    nonce = known(user, device) or secrets.token_hex(8)
-    mine = f"{nonce}.{encryption.sign(PURPOSE, _text(user, nonce))}"
-    entries = device.cookie.split("~")[:MOST]
-    others = [entry for entry in entries if 0 < len(entry) < LONGEST and not entry.startswith(f"{nonce}.")]
-    return "~".join([mine, *others[: MOST - 1]])
+    nonce = find_device_nonce(user, device) or secrets.token_hex(8)
+    mine = f"{nonce}.{encryption.sign(SIGNATURE_PURPOSE, _signed_text(user, nonce))}"
+    entries = device.cookie.split("~")[:MAX_COOKIE_ENTRIES]
+    others = [
+        entry
+        for entry in entries
+        if 0 < len(entry) < MAX_ENTRY_CHARACTERS and not entry.startswith(f"{nonce}.")
+    ]
+    return "~".join([mine, *others[: MAX_COOKIE_ENTRIES - 1]])
 
 
-def _text(user: User, nonce: str) -> str:
+def _signed_text(user: User, nonce: str) -> str:
     return f"{user.pk}:{user.password}:{nonce}"

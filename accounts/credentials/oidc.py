@@ -63,7 +63,7 @@ class _Known:
 _known: dict[str, _Known] = {}
 
 
-def provider(name: str) -> Provider:
+def get_provider(name: str) -> Provider:
     """Raises NotFound."""
     found: Provider | None = settings.OIDC_PROVIDERS.get(name)
     if found is None:
@@ -71,7 +71,7 @@ def provider(name: str) -> Provider:
     return found
 
 
-def return_url(name: str) -> str:
+def redirect_uri(name: str) -> str:
     """Where the provider sends the browser back to: one address for each, so that no answer is taken for
     another's.
     """
@@ -80,7 +80,7 @@ def return_url(name: str) -> str:
 
 def authorization_url(name: str, *, state: str, nonce: str, verifier: str) -> str:
     """Where to send the browser. Raises NotFound, ProviderAway."""
-    document = _discover(provider(name))
+    document = _discover(get_provider(name))
     with _client(name, document) as client:
         address, _ = client.create_authorization_url(
             document["authorization_endpoint"], state=state, nonce=nonce, code_verifier=verifier
@@ -88,11 +88,11 @@ def authorization_url(name: str, *, state: str, nonce: str, verifier: str) -> st
     return str(address)
 
 
-def redeem(name: str, code: str, *, nonce: str, verifier: str) -> Claims:
+def exchange_code(name: str, code: str, *, nonce: str, verifier: str) -> Claims:
     """What the code that came back proves. Raises NotFound, ProviderAway, ProviderRefused."""
     from authlib.integrations.base_client import OAuthError
 
-    chosen = provider(name)
+    chosen = get_provider(name)
     document = _discover(chosen)
     try:
         with _client(name, document) as client:
@@ -176,7 +176,7 @@ def _userinfo(
 def _client(name: str, document: dict[str, Any]) -> Any:
     from authlib.integrations.requests_client import OAuth2Session
 
-    chosen = provider(name)
+    chosen = get_provider(name)
     offered = document.get("token_endpoint_auth_methods_supported")
     only_post = isinstance(offered, list) and "client_secret_basic" not in offered
     usual = "client_secret_post" if only_post else "client_secret_basic"
@@ -185,7 +185,7 @@ def _client(name: str, document: dict[str, Any]) -> Any:
         chosen.client_secret.get_secret_value(),
         token_endpoint_auth_method=chosen.token_auth or usual,
         scope=chosen.scope,
-        redirect_uri=return_url(name),
+        redirect_uri=redirect_uri(name),
         code_challenge_method="S256",
     )
     return _bounded(client)

@@ -10,15 +10,15 @@ from django.conf import settings
 from accounts.errors import PasskeyRefused
 from accounts.models import Passkey, User
 
-LONGEST_ID = 1023  # bytes of a credential id (WebAuthn, 6.5.1)
+MAX_CREDENTIAL_ID_BYTES = 1023  # bytes of a credential id (WebAuthn, 6.5.1)
 
 
-def origins() -> list[str]:
+def allowed_origins() -> list[str]:
     """Pages that may use passkeys: our own and the named front ends."""
     return sorted({*settings.APP_ORIGINS, *settings.CORS_ALLOWED_ORIGINS})
 
 
-def creation_options(user: User, existing: list[Passkey], nonce: bytes) -> dict[str, Any]:
+def registration_options(user: User, existing: list[Passkey], nonce: bytes) -> dict[str, Any]:
     """PublicKeyCredentialCreationOptions as JSON.
 
     The credential is discoverable, so it can sign in without an address.
@@ -47,7 +47,7 @@ def creation_options(user: User, existing: list[Passkey], nonce: bytes) -> dict[
     return dict(json.loads(options_to_json(options)))
 
 
-def verify_creation(credential: dict[str, Any], nonce: bytes) -> dict[str, Any]:
+def verify_registration(credential: dict[str, Any], nonce: bytes) -> dict[str, Any]:
     """Fields of a Passkey from what `navigator.credentials.create` gave. Raises PasskeyRefused."""
     from webauthn import verify_registration_response
     from webauthn.helpers.structs import AttestationFormat
@@ -57,14 +57,14 @@ def verify_creation(credential: dict[str, Any], nonce: bytes) -> dict[str, Any]:
             credential=credential,
             expected_challenge=nonce,
             expected_rp_id=settings.PASSKEY_DOMAIN,
-            expected_origin=origins(),
+            expected_origin=allowed_origins(),
             require_user_verification=False,
         )
         transports = [str(item)[:20] for item in credential["response"].get("transports", [])][:10]
     except Exception:  # noqa: BLE001 - CBOR, COSE and X.509 of a stranger: their parsers raise what they like
         raise PasskeyRefused from None
     if (
-        found.fmt != AttestationFormat.NONE or len(found.credential_id) > LONGEST_ID
+        found.fmt != AttestationFormat.NONE or len(found.credential_id) > MAX_CREDENTIAL_ID_BYTES
     ):  # we ask for no attestation
         raise PasskeyRefused
     return {
@@ -75,7 +75,7 @@ def verify_creation(credential: dict[str, Any], nonce: bytes) -> dict[str, Any]:
     }
 
 
-def request_options(allowed: list[Passkey], nonce: bytes, *, alone: bool = False) -> dict[str, Any]:
+def authentication_options(allowed: list[Passkey], nonce: bytes, *, alone: bool = False) -> dict[str, Any]:
     """PublicKeyCredentialRequestOptions as JSON. Without `allowed` the browser offers what it has."""
     from webauthn import generate_authentication_options, options_to_json
     from webauthn.helpers.structs import PublicKeyCredentialDescriptor, UserVerificationRequirement
@@ -91,11 +91,11 @@ def request_options(allowed: list[Passkey], nonce: bytes, *, alone: bool = False
     return dict(json.loads(options_to_json(options)))
 
 
-def credential_id(credential: dict[str, Any]) -> bytes:
+def parse_credential_id(credential: dict[str, Any]) -> bytes:
     """Raises PasskeyRefused."""
     try:
         raw = credential["rawId"]
-        return base64.urlsafe_b64decode(raw + "=" * (-len(raw) % 4))[: LONGEST_ID + 1]
+        return base64.urlsafe_b64decode(raw + "=" * (-len(raw) % 4))[: MAX_CREDENTIAL_ID_BYTES + 1]
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
         raise PasskeyRefused from None
 
@@ -109,7 +109,7 @@ def verify_assertion(credential: dict[str, Any], nonce: bytes, passkey: Passkey,
             credential=credential,
             expected_challenge=nonce,
             expected_rp_id=settings.PASSKEY_DOMAIN,
-            expected_origin=origins(),
+            expected_origin=allowed_origins(),
             credential_public_key=bytes(passkey.public_key),
             credential_current_sign_count=passkey.sign_count,
             require_user_verification=verified,

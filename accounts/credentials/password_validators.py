@@ -11,9 +11,9 @@ from django.core.exceptions import ValidationError
 
 from accounts.models import User
 
-MIN_LENGTH = 8
-MAX_BYTES = 1024
-DECORATION = 5  # characters around a common password that make it no better: Password123!
+MIN_PASSWORD_CHARACTERS = 8
+MAX_PASSWORD_BYTES = 1024
+MAX_PADDING_CHARACTERS = 5  # characters around a common password that make it no better: Password123!
 PLATFORM_WORDS = ("getyousite",)
 
 
@@ -21,13 +21,15 @@ class LengthValidator:
     """8 characters or more, 1024 bytes of UTF-8 or fewer."""
 
     def validate(self, password: str, user: User | None = None) -> None:
-        if len(password) < MIN_LENGTH:
-            raise ValidationError(f"Use at least {MIN_LENGTH} characters.", code="password_too_short")
-        if len(password.encode()) > MAX_BYTES:
-            raise ValidationError(f"Use at most {MAX_BYTES} bytes.", code="password_too_long")
+        if len(password) < MIN_PASSWORD_CHARACTERS:
+            raise ValidationError(
+                f"Use at least {MIN_PASSWORD_CHARACTERS} characters.", code="password_too_short"
+            )
+        if len(password.encode()) > MAX_PASSWORD_BYTES:
+            raise ValidationError(f"Use at most {MAX_PASSWORD_BYTES} bytes.", code="password_too_long")
 
     def get_help_text(self) -> str:
-        return f"Use at least {MIN_LENGTH} characters."
+        return f"Use at least {MIN_PASSWORD_CHARACTERS} characters."
 
 
 class CommonValidator(CommonPasswordValidator):
@@ -36,7 +38,9 @@ class CommonValidator(CommonPasswordValidator):
     def validate(self, password: str, user: Any = None) -> None:
         plain = password.lower().strip()
         core = re.sub(r"^[\W\d_]+|[\W\d_]+$", "", plain)
-        common = plain in self.passwords or (core in self.passwords and len(plain) - len(core) <= DECORATION)
+        common = plain in self.passwords or (
+            core in self.passwords and len(plain) - len(core) <= MAX_PADDING_CHARACTERS
+        )
         if common or core in PLATFORM_WORDS:
             raise ValidationError(self.get_error_message(), code="password_too_common")
 

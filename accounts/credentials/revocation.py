@@ -13,15 +13,15 @@ from django.utils import timezone
 from redis import Redis
 
 from accounts.credentials import api_keys
-from accounts.credentials.tokens import PlatformAccessToken, read_access
+from accounts.credentials.tokens import PlatformAccessToken, verify_access_token
 from accounts.models import ApiKey, Session, User
 from core.admission.errors import TokenRevoked
 from core.admission.principals import Principal
 from core.storage import redis
 
-LIFETIME: timedelta = PlatformAccessToken.lifetime + timedelta(minutes=1)
-SECONDS = int(LIFETIME.total_seconds())
-COMPLETE = "gate:complete"
+TOMBSTONE_LIFETIME: timedelta = PlatformAccessToken.lifetime + timedelta(minutes=1)
+TOMBSTONE_SECONDS = int(TOMBSTONE_LIFETIME.total_seconds())
+COMPLETE_KEY = "gate:complete"
 
 
 def revoke_sessions(user_id: UUID, *, now: datetime, session_ids: list[UUID] | None = None) -> list[UUID]:
@@ -57,24 +57,24 @@ def raise_epoch(user_id: UUID, *, now: datetime) -> None:
         transaction.on_commit(lambda: mirror_epochs([user_id]), robust=True)
 
 
-def end_key(key_id: UUID) -> None:
+def mirror_api_key_after_commit(key_id: UUID) -> None:
     """A tombstone for an API key after the commit.
 
     If Redis does not take it, processes forget the key within a minute.
     """
-    transaction.on_commit(lambda: _tombstones([key_id]), robust=True)
+    transaction.on_commit(lambda: _write_tombstones([key_id]), robust=True)
 
 
-def _tombstones(ids: list[UUID]) -> bool:
+def _write_tombstones(ids: list[UUID]) -> bool:
     try:
-        redis.call(lambda client: _write(client, {f"revoked:{pk}": "1" for pk in ids}))
+        redis.call(lambda client: _set_with_expiry(client, {f"revoked:{pk}": "1" for pk in ids}))
     except redis.RedisUnavailable:
         return False
     return True
 
 
 def mirror_sessions(session_ids: list[UUID]) -> None:
-    if not session_ids or not _tombstones(session_ids):
+    if not session_ids or not _write_tombstones(session_ids):
         return  # the sweep finds it
     Session.objects.filter(pk__in=session_ids).update(mirrored_at=timezone.now())
 
@@ -91,14 +91,14 @@ def mirror_epochs(user_ids: list[UUID]) -> None:
         User.objects.filter(pk=pk, epoch=epoch).update(epoch_mirrored_at=timezone.now())
 
 
-def _write(client: Redis, values: dict[str, str]) -> None:
+def _set_with_expiry(client: Redis, values: dict[str, str]) -> None:
     with client.pipeline(transaction=False) as pipe:
         for key, value in values.items():
-            pipe.set(key, value, ex=SECONDS)
+            pipe.set(key, value, ex=TOMBSTONE_SECONDS)
         pipe.execute()
 
 
-RAISE = """
+RAISE_EPOCH_SCRIPT = """
 if tonumber(ARGV[1]) > tonumber(redis.call('GET', KEYS[1]) or -1) then
   redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 end
@@ -109,13 +109,13 @@ def _raise_epochs(client: Redis, epochs: dict[UUID, int]) -> None:
     """Write epochs that are higher than what is there: two writers may come in either order."""
     with client.pipeline(transaction=False) as pipe:
         for pk, epoch in epochs.items():
-            pipe.eval(RAISE, 1, f"epoch:{pk}", epoch, SECONDS)
+            pipe.eval(RAISE_EPOCH_SCRIPT, 1, f"epoch:{pk}", epoch, TOMBSTONE_SECONDS)
         pipe.execute()
 
 
-def sweep(*, now: datetime) -> int:
+def mirror_missing_tombstones(*, now: datetime) -> int:
     """Write every tombstone that is still missing and still matters; return how many."""
-    since = now - LIFETIME
+    since = now - TOMBSTONE_LIFETIME
     sessions = list(
         Session.objects.filter(mirrored_at=None, revoked_at__gt=since).values_list("pk", flat=True)
     )
@@ -131,21 +131,21 @@ class CredentialAuthenticator:
     """What the gate asks of accounts."""
 
     def verify(self, token: str) -> Principal:
-        return api_keys.read(token) if api_keys.looks_like_key(token) else read_access(token)
+        return api_keys.verify_cached_key(token) if api_keys.is_api_key(token) else verify_access_token(token)
 
     def look_up(self, token: str) -> Principal:
-        if not api_keys.looks_like_key(token):
+        if not api_keys.is_api_key(token):
             raise TokenRevoked
-        return api_keys.look_up(token)
+        return api_keys.verify_key_in_database(token)
 
     def record_use(self, principal: Principal) -> None:
         if principal.scopes is not None:
-            api_keys.note_use(principal)
+            api_keys.record_key_use(principal)
 
     def is_active(self, principal: Principal) -> bool:
         """One query: the session stands, its user is active, and the epoch is not older than the user's."""
         if principal.scopes is not None:
-            return api_keys.alive(principal)
+            return api_keys.is_live(principal)
         return Session.objects.filter(
             pk=principal.session_id,
             user_id=principal.user_id,
@@ -157,7 +157,7 @@ class CredentialAuthenticator:
 
     def restore_tombstones(self) -> None:
         """Fill a Redis that came back empty. Revocations that happen meanwhile write their own tombstones."""
-        since = timezone.now() - LIFETIME
+        since = timezone.now() - TOMBSTONE_LIFETIME
         values = {
             f"revoked:{pk}": "1"
             for model in (Session, ApiKey)
@@ -165,8 +165,8 @@ class CredentialAuthenticator:
         }
         epochs = dict(User.objects.filter(epoch_raised_at__gt=since).values_list("pk", "epoch"))
         try:
-            redis.call(lambda client: _write(client, values))
+            redis.call(lambda client: _set_with_expiry(client, values))
             redis.call(lambda client: _raise_epochs(client, epochs))
-            redis.call(lambda client: client.set(COMPLETE, "1"))
+            redis.call(lambda client: client.set(COMPLETE_KEY, "1"))
         except redis.RedisUnavailable:
             return

@@ -17,7 +17,7 @@ from core.admission.rate_limits import LocalRateLimiter
 from core.errors import DomainError
 from core.storage import redis
 
-LOCAL_INTERVAL = 12.0  # seconds an attempt while Redis is away
+LOCAL_INTERVAL_SECONDS = 12.0  # seconds an attempt while Redis is away
 _local = LocalRateLimiter(5_000)
 
 
@@ -52,7 +52,7 @@ class Bucket:
         return f"attempts:{self.name}"
 
 
-def reserve(buckets: list[Bucket]) -> None:
+def reserve_attempt(buckets: list[Bucket]) -> None:
     """Count one attempt before it is judged. Raises TooManyAttempts, and then counts nothing."""
     arguments = [number for bucket in buckets for number in (bucket.free, bucket.longest)]
     try:
@@ -61,13 +61,13 @@ def reserve(buckets: list[Bucket]) -> None:
             / 1000
         )
     except redis.RedisUnavailable:
-        taken = [_local.take(b.key, interval=LOCAL_INTERVAL, burst=b.free) for b in buckets]
+        taken = [_local.take(b.key, interval=LOCAL_INTERVAL_SECONDS, burst=b.free) for b in buckets]
         wait = max((item.wait for item in taken if not item.allowed), default=0.0)
     if wait > 0:
         raise TooManyAttempts(wait)
 
 
-def give_back(buckets: list[Bucket], *, proved: bool) -> None:
+def release_attempt(buckets: list[Bucket], *, proved: bool) -> None:
     """The attempt was right (`proved`: its account starts afresh), or was never judged."""
 
     def undo(client: Any) -> None:

@@ -27,7 +27,7 @@ from core.admission.errors import TokenExpired, TokenInvalid
 from core.admission.principals import Principal
 
 ALGORITHM = "HS256"
-REFRESH = "refresh token"
+REFRESH_PURPOSE = "refresh token"
 MEMO_SIZE = 4096
 
 
@@ -58,7 +58,7 @@ class SigningKey:
         )
 
 
-def signer(ring: list[SigningKey], *, now: datetime) -> SigningKey:
+def signing_key_at(ring: list[SigningKey], *, now: datetime) -> SigningKey:
     """The key that signs at `now`: the newest that has started, else the first that needs no start, else the
     first.
     """
@@ -68,12 +68,12 @@ def signer(ring: list[SigningKey], *, now: datetime) -> SigningKey:
     return next((key for key in ring if key.starts is None), ring[0])
 
 
-def next_ring(ring: list[SigningKey], fresh: SigningKey, *, now: datetime) -> list[SigningKey]:
+def rotate_key_ring(ring: list[SigningKey], fresh: SigningKey, *, now: datetime) -> list[SigningKey]:
     """The ring with `fresh` before it, without keys that have not signed for a day.
 
     While the newest key is younger than a day the ring stays as it is.
     """
-    current = signer(ring, now=now)
+    current = signing_key_at(ring, now=now)
     settled = now - timedelta(days=1)
     if any(key.starts and key.starts > settled for key in ring):
         return ring
@@ -94,7 +94,7 @@ class KeyRing(TokenBackend):
 
     def encode(self, payload: dict[str, Any]) -> str:
         claims = {**payload, "aud": self.audience, "iss": self.issuer}
-        key = signer(self.ring, now=datetime.now(UTC))
+        key = signing_key_at(self.ring, now=datetime.now(UTC))
         return jwt.encode(claims, key.secret, algorithm=ALGORITHM, headers={"kid": key.kid})
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class PlatformAccessToken(AccessToken):
     _token_backend = KeyRing([SigningKey.read(item) for item in settings.JWT_KEYS])
 
 
-def mint_access(user: User, session: Session) -> tuple[str, int]:
+def make_access_token(user: User, session: Session) -> tuple[str, int]:
     """An access token and its lifetime in seconds, which ends with its session. One query for the roles."""
     token = PlatformAccessToken()
     left = min(token.lifetime, session.expires_at - token.current_time)
@@ -164,7 +164,7 @@ class _Memo:
 _memo = _Memo()
 
 
-def read_access(token: str) -> Principal:
+def verify_access_token(token: str) -> Principal:
     """The principal of a valid access token. Raises TokenExpired, TokenInvalid. No store is asked."""
     known = _memo.get(token)
     if known is not None:
@@ -187,16 +187,20 @@ def read_access(token: str) -> Principal:
     return principal
 
 
-def refresh_token(session_id: UUID, generation: int) -> str:
+def make_refresh_token(session_id: UUID, generation: int) -> str:
     """`session.generation.HMAC`: computed, never stored, the same each time it is asked for."""
     body = f"{session_id.hex}.{generation}"
-    return f"{body}.{encryption.sign(REFRESH, body)}"
+    return f"{body}.{encryption.sign(REFRESH_PURPOSE, body)}"
 
 
-def read_refresh(token: str) -> tuple[UUID, int] | None:
+def parse_refresh_token(token: str) -> tuple[UUID, int] | None:
     """Session and generation of a refresh token that we made; None for any other text."""
     body, _, mac = token.rpartition(".")
-    if len(token) > 200 or not token.isascii() or not encryption.verify_signature(REFRESH, body, mac):
+    if (
+        len(token) > 200
+        or not token.isascii()
+        or not encryption.verify_signature(REFRESH_PURPOSE, body, mac)
+    ):
         return None
     session, _, generation = body.partition(".")
     return UUID(session), int(generation)

@@ -20,15 +20,15 @@ from accounts.models import Kdf, User, normalise_email
 from core import encryption
 from core.storage import cache
 
-HASH_BYTES = 32
-USUAL_SALT = 16
-MIX_SECONDS = 60  # how long the shares of the accounts are remembered
-MOST_LOOKS = 8
-RAREST = 0.01  # of the accounts; who has a rarer look can be told from an invented one
+AUTH_HASH_BYTES = 32
+DEFAULT_SALT_BYTES = 16
+DISTRIBUTION_CACHE_SECONDS = 60  # how long the shares of the accounts are remembered
+MAX_PROFILES = 8
+MIN_PROFILE_SHARE = 0.01  # of the accounts; who has a rarer look can be told from an invented one
 
 
 @dataclass(frozen=True, slots=True)
-class Parameters:
+class LoginParameters:
     """How an address signs in.
 
     Where `scheme` is `password`, `kdf` is what the account would begin with as a blind one.
@@ -47,20 +47,25 @@ class LoginProfile:
     salt: int
 
 
-PLAIN = LoginProfile(User.Scheme.PASSWORD, Kdf.MIN_ITERATIONS, USUAL_SALT)
+PASSWORD_PROFILE = LoginProfile(User.Scheme.PASSWORD, Kdf.MIN_ITERATIONS, DEFAULT_SALT_BYTES)
 
 
-def prelogin(email: str) -> Parameters:
+def login_parameters(email: str) -> LoginParameters:
     """One query, and the same work whether there is an account or not."""
     address = normalise_email(email)
-    look = _choose(address, cache.get_or_set("shared", "prelogin", profile_distribution, seconds=MIX_SECONDS))
-    invented = Parameters(look.scheme, Kdf(look.iterations, _salt(address, look)))
+    look = _choose_profile(
+        address,
+        cache.get_or_set("shared", "prelogin", profile_distribution, seconds=DISTRIBUTION_CACHE_SECONDS),
+    )
+    invented = LoginParameters(look.scheme, Kdf(look.iterations, _derive_salt(address, look)))
     found = (
         User.objects.get_queryset().filter(email=address).first()
     )  # closed ones too: closing must not show
     if found is None:
         return invented
-    return Parameters(found.scheme, found.kdf or Kdf(PLAIN.iterations, _salt(address, PLAIN)))
+    return LoginParameters(
+        found.scheme, found.kdf or Kdf(PASSWORD_PROFILE.iterations, _derive_salt(address, PASSWORD_PROFILE))
+    )
 
 
 def profile_distribution() -> list[list[Any]]:
@@ -71,29 +76,29 @@ def profile_distribution() -> list[list[Any]]:
     """
     if (percent := settings.PRELOGIN_BLIND_PERCENT) is not None:
         looks = [
-            (PLAIN, 100 - percent),
-            (LoginProfile(User.Scheme.BLIND, PLAIN.iterations, PLAIN.salt), percent),
+            (PASSWORD_PROFILE, 100 - percent),
+            (LoginProfile(User.Scheme.BLIND, PASSWORD_PROFILE.iterations, PASSWORD_PROFILE.salt), percent),
         ]
         return [[look.scheme, look.iterations, look.salt, weight] for look, weight in looks if weight]
     users = User.objects.get_queryset()
     if settings.EMAIL_VERIFICATION_REQUIRED:
         users = users.exclude(email_verified_at=None)
     counted = users.values_list("scheme", "kdf_iterations", Length("kdf_salt")).annotate(count=Count("pk"))
-    rows = list(counted.order_by("-count")[:MOST_LOOKS])
+    rows = list(counted.order_by("-count")[:MAX_PROFILES])
     total = sum(count for *_, count in rows)
     return [
         [
             scheme,
-            iterations or PLAIN.iterations,
-            salt or PLAIN.salt,
+            iterations or PASSWORD_PROFILE.iterations,
+            salt or PASSWORD_PROFILE.salt,
             2 ** (round(2 * math.log2(count / total)) / 2),
         ]
         for scheme, iterations, salt, count in rows
-        if count >= total * RAREST
+        if count >= total * MIN_PROFILE_SHARE
     ]
 
 
-def _choose(address: str, mix: list[list[Any]]) -> LoginProfile:
+def _choose_profile(address: str, mix: list[list[Any]]) -> LoginProfile:
     """Weighted rendezvous hashing: each look draws a lot for the address, and the best wins.
 
     When the weights move, as few answers as possible move with them.
@@ -104,10 +109,10 @@ def _choose(address: str, mix: list[list[Any]]) -> LoginProfile:
         drawn = int.from_bytes(_mac(address, repr(look))[:8], "big") + 1
         return float(-math.log(drawn / (2**64 + 1)) / weight)
 
-    return LoginProfile(*min(mix, key=lot)[:3]) if mix else PLAIN
+    return LoginProfile(*min(mix, key=lot)[:3]) if mix else PASSWORD_PROFILE
 
 
-def _salt(address: str, look: LoginProfile) -> bytes:
+def _derive_salt(address: str, look: LoginProfile) -> bytes:
     return _mac(address, repr(look))[: look.salt]
 
 

@@ -10,7 +10,7 @@ from accounts.models import DataExport, Identity, Session, User
 from accounts.serializers.credentials import EmailField, ProfileSerializer
 from accounts.serializers.roles import RolesSerializer
 from accounts.services.data_exports import token_of as export_token
-from accounts.services.sessions import describe
+from accounts.services.sessions import describe_user_agent
 from core.http.serializers import StrictSerializer
 
 
@@ -90,7 +90,7 @@ class SessionSerializer(serializers.ModelSerializer[Session]):
         return session.impersonator_id is not None
 
     def get_device(self, session: Session) -> str:
-        return describe(session.agent)
+        return describe_user_agent(session.agent)
 
     def get_current(self, session: Session) -> bool:
         return bool(session.pk == self.context["current"])

@@ -10,8 +10,8 @@ from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.validators import EmailValidator as DjangoEmailValidator
 from rest_framework import serializers
 
-from accounts.credentials.password_validators import MAX_BYTES
-from accounts.credentials.zero_knowledge import HASH_BYTES
+from accounts.credentials.password_validators import MAX_PASSWORD_BYTES
+from accounts.credentials.zero_knowledge import AUTH_HASH_BYTES
 from accounts.models import Kdf, User, normalise_email
 from core.errors import FieldProblem, Invalid
 from core.http.fields import Base64Field
@@ -42,18 +42,18 @@ class EmailField(serializers.CharField):
 
 class PasswordField(serializers.CharField):
     def __init__(self, **options: Any) -> None:
-        super().__init__(max_length=MAX_BYTES, trim_whitespace=False, write_only=True, **options)
+        super().__init__(max_length=MAX_PASSWORD_BYTES, trim_whitespace=False, write_only=True, **options)
 
 
-def check_new_password(password: str, user: User) -> None:
+def validate_new_password(password: str, user: User) -> None:
     """Raise Invalid, pointing at `password`, when it is too weak for this user."""
     try:
         validate_password(password, user)
     except DjangoValidationError as error:
-        raise weak(error) from None
+        raise weak_password_error(error) from None
 
 
-def weak(error: DjangoValidationError) -> Invalid:
+def weak_password_error(error: DjangoValidationError) -> Invalid:
     """What is wrong with a new password."""
     return Invalid(
         [FieldProblem("/password", item.code or "invalid", item.messages[0]) for item in error.error_list]
@@ -68,7 +68,7 @@ class AuthHashField(Base64Field):
     """What a client derived from the password for signing in."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(HASH_BYTES, HASH_BYTES, write_only=True, **options)
+        super().__init__(AUTH_HASH_BYTES, AUTH_HASH_BYTES, write_only=True, **options)
 
     def to_internal_value(self, data: Any) -> str:
         return base64.b64encode(super().to_internal_value(data)).decode()
@@ -113,7 +113,7 @@ class RegisterSerializer(NewSecretSerializer, ProfileSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs = super().validate(attrs)
         if attrs["kdf"] is None:
-            check_new_password(attrs["password"], User(email=attrs["email"], name=attrs.get("name", "")))
+            validate_new_password(attrs["password"], User(email=attrs["email"], name=attrs.get("name", "")))
         return attrs
 
 
@@ -135,10 +135,10 @@ class LoginSerializer(StrictSerializer):
     auth_hash = AuthHashField(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        return secret_of(attrs)
+        return extract_secret(attrs)
 
 
-def secret_of(attrs: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def extract_secret(attrs: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """`attrs` with `secret` and `scheme` in place of `password` or `auth_hash`.
 
     Raises ValidationError without exactly one.
@@ -169,7 +169,7 @@ class PasswordChangeSerializer(NewSecretSerializer):
     current_auth_hash = AuthHashField(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        return secret_of(super().validate(attrs), prefix="current_")
+        return extract_secret(super().validate(attrs), prefix="current_")
 
 
 class FactorSerializer(StrictSerializer):

@@ -19,7 +19,7 @@ import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.db import transaction
 
-from accounts.errors import LinkRefused, TooManyOfThese
+from accounts.errors import LinkRefused, TooManyObjects
 from accounts.models import DataExport, EmailProof, User
 from audit import actors
 from audit.actors import ANONYMOUS
@@ -29,11 +29,11 @@ from core.jobs import mail, queue
 from core.models import Mail
 from core.storage.object_store import ObjectStoreUnavailable, object_store
 
-LIFETIME = timedelta(hours=24)
-MOST_A_DAY = 5
+LINK_LIFETIME = timedelta(hours=24)
+MAX_EXPORTS_PER_DAY = 5
 PART_BYTES = 4 * 1024 * 1024
-SIGNATURE = "data export"
-READ_ME = """Everything personal that this installation has about you, made {now:%Y-%m-%d %H:%M} UTC.
+LINK_PURPOSE = "data export"
+README_TEXT = """Everything personal that this installation has about you, made {now:%Y-%m-%d %H:%M} UTC.
 
 Files that end in .json are one JSON value, those that end in .jsonl one JSON value a line. Passwords, keys and codes are
 not here: only what cannot be turned back of them is stored.
@@ -53,8 +53,8 @@ def request_export(user: User, *, now: datetime) -> DataExport:
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     if going := user.exports.filter(state__in=DataExport.OPEN).first():
         return going
-    if user.exports.filter(created_at__gt=now - timedelta(days=1)).count() >= MOST_A_DAY:
-        raise TooManyOfThese
+    if user.exports.filter(created_at__gt=now - timedelta(days=1)).count() >= MAX_EXPORTS_PER_DAY:
+        raise TooManyObjects
     made = DataExport.objects.create(user=user, key=secrets.token_hex(32), due_at=now)
     record("export.requested", actor=actors.user(user), subject=made)
     queue.enqueue(make_exports)
@@ -64,36 +64,39 @@ def request_export(user: User, *, now: datetime) -> DataExport:
 def make_exports(*, now: datetime) -> int:
     """Make the archives that were asked for; return how many."""
     waiting = queue.claim(DataExport, now=now, limit=2)
-    return sum(queue.run(export, lambda export=export: _make(export, now=now), now=now) for export in waiting)  # type: ignore[misc]
+    return sum(
+        queue.run(export, lambda export=export: _build_and_store_archive(export, now=now), now=now)
+        for export in waiting
+    )  # type: ignore[misc]
 
 
-def _make(export: DataExport, *, now: datetime) -> None:
+def _build_and_store_archive(export: DataExport, *, now: datetime) -> None:
     store = object_store()
     attempt = export.attempts
     with TemporaryFile() as file:
         with tenancy.context(tenancy.SYSTEM):
-            _write(file, export.user_id, now=now)
+            _write_archive(file, export.user_id, now=now)
         size = file.tell()
         parts = 0
         file.seek(0)
         while part := file.read(PART_BYTES):
-            store.create(_place(export, attempt, parts), _seal(export, parts, part))
+            store.create(_part_key(export, attempt, parts), _encrypt_part(export, parts, part))
             parts += 1
     with transaction.atomic():
         rows = DataExport.objects.filter(
             pk=export.pk, attempts=attempt
         )  # it may be gone, or somebody else's turn
-        if rows.update(parts=parts, size=size, expires_at=now + LIFETIME):
+        if rows.update(parts=parts, size=size, expires_at=now + LINK_LIFETIME):
             record("export.made", actor=actors.SYSTEM, subject=export, bytes=size)
             mail.enqueue_mail(export.user.email, "export_ready", person=export.user_id)
         else:
-            drop_parts([export.pk])
+            delete_stored_parts([export.pk])
 
 
-def _write(file: Any, person: UUID, *, now: datetime) -> None:
+def _write_archive(file: Any, person: UUID, *, now: datetime) -> None:
     """The archive, value by value: the largest of them is all that is in memory."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("README.txt", READ_ME.format(now=now))
+        archive.writestr("README.txt", README_TEXT.format(now=now))
         for path, value in lifecycle.export(person):
             lines = value if path.endswith(".jsonl") else [value]
             indent = None if path.endswith(".jsonl") else 2
@@ -103,39 +106,41 @@ def _write(file: Any, person: UUID, *, now: datetime) -> None:
                     member.write(text.encode("utf-8", "replace") + b"\n")
 
 
-def _place(export: DataExport, attempt: int, number: int) -> str:
+def _part_key(export: DataExport, attempt: int, number: int) -> str:
     return f"exports/{export.pk}/{attempt}/{number}"
 
 
-def _seal(export: DataExport, number: int, part: bytes) -> bytes:
+def _encrypt_part(export: DataExport, number: int, part: bytes) -> bytes:
     nonce = os.urandom(12)
     return nonce + AESGCM(bytes.fromhex(export.key)).encrypt(nonce, part, f"{export.pk}/{number}".encode())
 
 
 def token_of(export: DataExport) -> str:
-    return encryption.make_token(SIGNATURE, export.pk)
+    return encryption.make_token(LINK_PURPOSE, export.pk)
 
 
 def open_export(token: str, *, now: datetime) -> tuple[DataExport, Iterator[bytes]]:
     """The archive behind a link, part by part. Raises LinkRefused, ObjectStoreAway."""
-    pk = encryption.read_token(SIGNATURE, token)
+    pk = encryption.read_token(LINK_PURPOSE, token)
     good = DataExport.objects.filter(expires_at__gt=now, user__deleted_at=None, user__is_active=True)
     export = good.filter(pk=pk).first() if pk else None
     if export is None:
         raise LinkRefused
-    first = _open(export, 0)  # before the answer begins: a store that is away is still a refusal then
+    first = _read_and_decrypt_part(
+        export, 0
+    )  # before the answer begins: a store that is away is still a refusal then
     record("export.downloaded", actor=ANONYMOUS, subject=export)
-    return export, _parts(export, first)
+    return export, _iterate_parts(export, first)
 
 
-def _parts(export: DataExport, first: bytes) -> Iterator[bytes]:
+def _iterate_parts(export: DataExport, first: bytes) -> Iterator[bytes]:
     yield first
     for number in range(1, export.parts):
-        yield _open(export, number)
+        yield _read_and_decrypt_part(export, number)
 
 
-def _open(export: DataExport, number: int) -> bytes:
-    sealed = object_store().read(_place(export, export.attempts, number))
+def _read_and_decrypt_part(export: DataExport, number: int) -> bytes:
+    sealed = object_store().read(_part_key(export, export.attempts, number))
     if sealed is None:
         raise ObjectStoreUnavailable("part missing")
     return AESGCM(bytes.fromhex(export.key)).decrypt(
@@ -146,15 +151,15 @@ def _open(export: DataExport, number: int) -> bytes:
 def delete_expired_exports(*, now: datetime) -> int:
     """Delete archives whose link has ended, or that were never made, with their parts; return how many."""
     ended = DataExport.objects.filter(expires_at__lt=now)
-    stuck = DataExport.objects.filter(state=DataExport.State.DEAD, created_at__lt=now - LIFETIME)
+    stuck = DataExport.objects.filter(state=DataExport.State.DEAD, created_at__lt=now - LINK_LIFETIME)
     gone = 0
     for export in [*ended, *stuck]:
-        drop_parts([export.pk])
+        delete_stored_parts([export.pk])
         gone += export.delete()[0]
     return gone
 
 
-def drop_parts(exports: Iterable[UUID]) -> None:
+def delete_stored_parts(exports: Iterable[UUID]) -> None:
     """Delete the parts of these archives, as far as the store lets us: without their keys they are noise
     anyway.
     """
@@ -166,7 +171,7 @@ def drop_parts(exports: Iterable[UUID]) -> None:
             log.warning("export_parts_left", export=str(pk), reason=str(error))
 
 
-def personal_data(person: UUID) -> Iterator[tuple[str, Any]]:
+def export_account_data(person: UUID) -> Iterator[tuple[str, Any]]:
     """What accounts know of a person."""
     user = User.objects.get_queryset().get(pk=person)
     named = [

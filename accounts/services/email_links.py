@@ -18,8 +18,8 @@ from django.utils import timezone
 from accounts.credentials import challenges
 from accounts.errors import EmailTaken, KdfLowered, LinkRefused, VaultLossUnconfirmed
 from accounts.models import EmailProof, Kdf, User, normalise_email
-from accounts.services.roles import USER
-from accounts.services.users import add_user, delete_user, end_links, restore_user, set_password
+from accounts.services.roles import USER_ROLE
+from accounts.services.users import delete_user, expire_email_links, insert_user, restore_user, set_password
 from audit import actors
 from audit.services import record
 from audit.subjects import Subject
@@ -29,10 +29,12 @@ from core.jobs import mail, queue
 from core.models import Mail
 
 Purpose = EmailProof.Purpose
-LIFETIMES = {Purpose.RESET: timedelta(minutes=30), Purpose.CHANGE: timedelta(hours=1)}
-LIFETIME = timedelta(hours=24)
-MAILS_AT_ONCE = 5  # of one kind to one address, while their links live; whoever asks more often has those
-SIGNATURE = "mailed link"
+LIFETIME_BY_PURPOSE = {Purpose.RESET: timedelta(minutes=30), Purpose.CHANGE: timedelta(hours=1)}
+DEFAULT_LIFETIME = timedelta(hours=24)
+MAX_RECENT_MAILS_PER_ADDRESS = (
+    5  # of one kind to one address, while their links live; whoever asks more often has those
+)
+LINK_PURPOSE = "mailed link"
 BLIND_RESET = (
     "reset_blind",
     "reset-password?scheme=blind",
@@ -52,31 +54,31 @@ def request_sign_up(
     details: dict[str, Any] = {"password": make_password(password), "name": name, "age": age}
     if kdf:
         details["kdf"] = [kdf.iterations, kdf.salt.hex()]
-    _request(Purpose.SIGN_UP, email, now=now, details=json.dumps(details))
+    _create_request(Purpose.SIGN_UP, email, now=now, details=json.dumps(details))
 
 
-def request_reset(email: str, *, now: datetime) -> None:
+def request_password_reset(email: str, *, now: datetime) -> None:
     """Somebody forgot a password."""
-    _request(Purpose.RESET, email, now=now)
+    _create_request(Purpose.RESET, email, now=now)
 
 
-def request_resend(email: str, *, now: datetime) -> None:
+def request_verification_resend(email: str, *, now: datetime) -> None:
     """Somebody waits for a link to confirm an address."""
-    _request(Purpose.RESEND, email, now=now)
+    _create_request(Purpose.RESEND, email, now=now)
 
 
 def request_verification(user: User, *, now: datetime) -> None:
     """Ask the owner of an account to confirm its address."""
-    _request(Purpose.VERIFY, user.email, now=now, user=user)
+    _create_request(Purpose.VERIFY, user.email, now=now, user=user)
 
 
 @transaction.atomic
-def request_change(user: User, email: str, *, now: datetime) -> None:
+def request_email_change(user: User, email: str, *, now: datetime) -> None:
     """Mail a link to the new address, and a notice to the old one.
 
     The account keeps its address until it is opened.
     """
-    _request(Purpose.CHANGE, email, now=now, user=user)
+    _create_request(Purpose.CHANGE, email, now=now, user=user)
     record(
         "user.email_change_requested", actor=actors.user(user), subject=user, personal={"email_after": email}
     )
@@ -84,12 +86,12 @@ def request_change(user: User, email: str, *, now: datetime) -> None:
 
 
 @transaction.atomic
-def _request(
+def _create_request(
     purpose: str, email: str, *, now: datetime, user: User | None = None, details: str = "{}"
 ) -> None:
-    from accounts.tasks import mail_proofs as task
+    from accounts.tasks import mail_requested_links as task
 
-    expires = now + LIFETIMES.get(Purpose(purpose), LIFETIME)
+    expires = now + LIFETIME_BY_PURPOSE.get(Purpose(purpose), DEFAULT_LIFETIME)
     proof = EmailProof.objects.create(
         purpose=purpose,
         email=normalise_email(email),
@@ -104,31 +106,33 @@ def _request(
     queue.enqueue(task)
 
 
-def mail_proofs(*, now: datetime) -> int:
+def mail_requested_links(*, now: datetime) -> int:
     """Mail the links that were asked for; return how many requests were looked at."""
     proofs = queue.claim(EmailProof, now=now)
-    return sum(queue.run(proof, lambda proof=proof: _answer(proof, now=now), now=now) for proof in proofs)  # type: ignore[misc]
+    return sum(
+        queue.run(proof, lambda proof=proof: _mail_for_request(proof, now=now), now=now) for proof in proofs
+    )  # type: ignore[misc]
 
 
 @transaction.atomic
-def _answer(proof: EmailProof, *, now: datetime) -> None:
+def _mail_for_request(proof: EmailProof, *, now: datetime) -> None:
     """Decide what to mail for one request, if anything."""
     account = User.objects.alive().filter(email=proof.email).first()
     {
-        Purpose.SIGN_UP: _answer_sign_up,
-        Purpose.VERIFY: _answer_verify,
-        Purpose.CHANGE: _answer_change,
-        Purpose.RESET: _answer_reset,
-        Purpose.RESEND: _answer_resend,
+        Purpose.SIGN_UP: _mail_for_sign_up,
+        Purpose.VERIFY: _mail_for_verification,
+        Purpose.CHANGE: _mail_for_email_change,
+        Purpose.RESET: _mail_for_password_reset,
+        Purpose.RESEND: _mail_for_resend,
     }[Purpose(proof.purpose)](proof, account)
 
 
-def _answer_sign_up(proof: EmailProof, account: User | None) -> None:
+def _mail_for_sign_up(proof: EmailProof, account: User | None) -> None:
     if account or User.objects.deleted().filter(email=proof.email).exists():
         proof.details = "{}"
         proof.save(update_fields=["details"])
         if account:
-            _mail(
+            _mail_unless_recently_mailed(
                 proof,
                 "already_registered",
                 person=account.pk,
@@ -140,19 +144,19 @@ def _answer_sign_up(proof: EmailProof, account: User | None) -> None:
     )  # without the name: whoever typed it may be a stranger
 
 
-def _answer_verify(proof: EmailProof, account: User | None) -> None:
+def _mail_for_verification(proof: EmailProof, account: User | None) -> None:
     if account and account.pk == proof.user_id and not account.email_verified_at:
         _mail_link(proof, "verify_email", "verify-email")
 
 
-def _answer_change(proof: EmailProof, account: User | None) -> None:
+def _mail_for_email_change(proof: EmailProof, account: User | None) -> None:
     if account is None:
         _mail_link(proof, "confirm_email_change", "verify-email")
     elif account.pk != proof.user_id:
-        _mail(proof, "address_in_use", person=account.pk)
+        _mail_unless_recently_mailed(proof, "address_in_use", person=account.pk)
 
 
-def _answer_reset(proof: EmailProof, account: User | None) -> None:
+def _mail_for_password_reset(proof: EmailProof, account: User | None) -> None:
     if account and account.is_active:
         proof.user = account
         proof.save(update_fields=["user"])
@@ -160,7 +164,7 @@ def _answer_reset(proof: EmailProof, account: User | None) -> None:
         _mail_link(proof, *BLIND_RESET if blind else ("reset_password", "reset-password"))
 
 
-def _answer_resend(proof: EmailProof, account: User | None) -> None:
+def _mail_for_resend(proof: EmailProof, account: User | None) -> None:
     if account and not account.email_verified_at:
         proof.purpose = Purpose.VERIFY
         proof.user = account
@@ -168,14 +172,16 @@ def _answer_resend(proof: EmailProof, account: User | None) -> None:
         _mail_link(proof, "verify_email", "verify-email")
     elif account is None:
         open_ones = EmailProof.objects.filter(email=proof.email, purpose=Purpose.SIGN_UP, used_at=None)
-        for found in open_ones.filter(expires_at__gt=proof.created_at)[:MAILS_AT_ONCE]:
+        for found in open_ones.filter(expires_at__gt=proof.created_at)[:MAX_RECENT_MAILS_PER_ADDRESS]:
             if found.details != "{}":  # encrypted, so the database cannot tell
-                _answer_sign_up(found, None)
+                _mail_for_sign_up(found, None)
                 break
 
 
 def _mail_link(proof: EmailProof, template: str, page: str) -> None:
-    _mail(proof, template, person=proof.user_id, until=proof.expires_at, link=link_of(proof, page))
+    _mail_unless_recently_mailed(
+        proof, template, person=proof.user_id, until=proof.expires_at, link=link_of(proof, page)
+    )
 
 
 def link_of(proof: EmailProof, page: str) -> str:
@@ -183,23 +189,23 @@ def link_of(proof: EmailProof, page: str) -> str:
     return f"{settings.FRONT_END_URL}/{page}#{token_of(proof)}"
 
 
-def _mail(proof: EmailProof, template: str, **facts: Any) -> None:
+def _mail_unless_recently_mailed(proof: EmailProof, template: str, **facts: Any) -> None:
     """Mail it, unless this address got as many of the same kind while their links lived: one of those is
     good.
     """
-    lives = min(LIFETIMES.get(Purpose(proof.purpose), LIFETIME), timedelta(hours=1))
+    lives = min(LIFETIME_BY_PURPOSE.get(Purpose(proof.purpose), DEFAULT_LIFETIME), timedelta(hours=1))
     lately = Mail.objects.filter(to=proof.email, template=template, created_at__gt=timezone.now() - lives)
-    if lately.count() < MAILS_AT_ONCE:
+    if lately.count() < MAX_RECENT_MAILS_PER_ADDRESS:
         mail.enqueue_mail(proof.email, template, **facts)
 
 
 def token_of(proof: EmailProof) -> str:
-    return encryption.make_token(SIGNATURE, proof.pk)
+    return encryption.make_token(LINK_PURPOSE, proof.pk)
 
 
-def _find_proof(token: str, purposes: set[str], *, now: datetime) -> EmailProof:
+def _find_valid_proof(token: str, purposes: set[str], *, now: datetime) -> EmailProof:
     """The proof of a token that is still good. Raises LinkRefused."""
-    if (pk := encryption.read_token(SIGNATURE, token)) is None:
+    if (pk := encryption.read_token(LINK_PURPOSE, token)) is None:
         raise LinkRefused
     found = EmailProof.objects.filter(pk=pk, used_at=None, expires_at__gt=now, purpose__in=purposes).first()
     if found is None:
@@ -207,7 +213,7 @@ def _find_proof(token: str, purposes: set[str], *, now: datetime) -> EmailProof:
     return found
 
 
-def _use(proof: EmailProof, *, now: datetime) -> None:
+def _consume_proof(proof: EmailProof, *, now: datetime) -> None:
     """Use a proof up.
 
     The user's row is locked before, as everywhere. Raises LinkRefused when somebody was faster.
@@ -224,13 +230,13 @@ def confirm_email(token: str, *, now: datetime) -> User | None:
 
     Raises LinkRefused: also when the address got an account meanwhile.
     """
-    proof = _find_proof(token, {Purpose.SIGN_UP, Purpose.VERIFY, Purpose.CHANGE}, now=now)
+    proof = _find_valid_proof(token, {Purpose.SIGN_UP, Purpose.VERIFY, Purpose.CHANGE}, now=now)
     if proof.purpose == Purpose.SIGN_UP:
         return _finish_sign_up(proof, now=now)
-    user = _owner(proof)
+    user = _lock_owner(proof)
     if proof.purpose == Purpose.VERIFY and user.email != proof.email:
         raise LinkRefused
-    _use(proof, now=now)
+    _consume_proof(proof, now=now)
     old = user.email
     try:
         with transaction.atomic():
@@ -243,14 +249,14 @@ def confirm_email(token: str, *, now: datetime) -> User | None:
     if proof.purpose == Purpose.VERIFY:
         record("user.email_verified", actor=actors.user(user), subject=user)
         return None
-    end_links(User(pk=user.pk, email=old), now=now)
+    expire_email_links(User(pk=user.pk, email=old), now=now)
     told = {"email_before": old, "email_after": user.email}
     record("user.email_changed", actor=actors.user(user), subject=user, personal=told)
     mail.enqueue_mail(old, "email_changed", person=user.pk)
     return None
 
 
-def _owner(proof: EmailProof) -> User:
+def _lock_owner(proof: EmailProof) -> User:
     """The active account of a proof, locked. Raises LinkRefused."""
     alive = User.objects.alive().select_for_update(no_key=True, of=("self",))
     user = alive.filter(email_proofs=proof, is_active=True).first()
@@ -266,15 +272,15 @@ def _finish_sign_up(proof: EmailProof, *, now: datetime) -> User:
     password of theirs is taken, and the mailbox gets a link to choose one.
     """
     waiting = EmailProof.objects.filter(
-        email=proof.email, purpose=Purpose.SIGN_UP, created_at__gt=now - LIFETIME
+        email=proof.email, purpose=Purpose.SIGN_UP, created_at__gt=now - DEFAULT_LIFETIME
     )
     alone = waiting.count() == 1
     details = json.loads(proof.details)
-    _use(proof, now=now)
+    _consume_proof(proof, now=now)
     if "password" not in details:
         raise LinkRefused
     try:
-        user = add_user(
+        user = insert_user(
             email=proof.email,
             encoded=details["password"] if alone else make_password(None),
             kdf=Kdf(details["kdf"][0], bytes.fromhex(details["kdf"][1]))
@@ -282,14 +288,14 @@ def _finish_sign_up(proof: EmailProof, *, now: datetime) -> User:
             else None,
             name=details["name"],
             age=details["age"],
-            roles={USER},
+            roles={USER_ROLE},
             actor=None,
             verified_at=now,
         )
     except EmailTaken:
         raise LinkRefused from None
     if not alone:
-        request_reset(user.email, now=now)
+        request_password_reset(user.email, now=now)
     return user
 
 
@@ -302,8 +308,8 @@ def reset_password(
     weak, VaultLossUnconfirmed, BlindForGood, KdfLowered.
     """
     with transaction.atomic():
-        proof = _find_proof(token, {Purpose.RESET}, now=now)
-        user = _owner(proof)
+        proof = _find_valid_proof(token, {Purpose.RESET}, now=now)
+        user = _lock_owner(proof)
         if user.email != proof.email:
             raise LinkRefused
         if kdf is None:
@@ -312,7 +318,7 @@ def reset_password(
             raise VaultLossUnconfirmed
         if user.kdf and kdf and kdf.iterations < user.kdf.iterations:  # that takes the password itself
             raise KdfLowered(user.kdf.iterations)
-        _use(proof, now=now)
+        _consume_proof(proof, now=now)
         set_password(user.pk, password, kdf=kdf, actor=actors.user(user), now=now, verified_at=now, lost=True)
 
 
@@ -340,7 +346,7 @@ def close_account(user_id: UUID, *, now: datetime, if_match: IfMatch) -> None:
 @transaction.atomic
 def restore_account(token: str, *, now: datetime) -> None:
     """Open one's own account again by a mailed link. Raises LinkRefused."""
-    proof = _find_proof(token, {Purpose.RESTORE}, now=now)
+    proof = _find_valid_proof(token, {Purpose.RESTORE}, now=now)
     user = User.objects.deleted().filter(email_proofs=proof, is_active=True).first()
     if user is None:
         raise LinkRefused
@@ -350,4 +356,4 @@ def restore_account(token: str, *, now: datetime) -> None:
 def delete_expired_proofs(*, now: datetime) -> int:
     """Delete links and challenges that ended a day ago; return how many."""
     old = EmailProof.objects.filter(expires_at__lt=now - timedelta(days=1)).delete()[0]
-    return old + challenges.delete_expired(now=now)
+    return old + challenges.delete_expired_challenges(now=now)

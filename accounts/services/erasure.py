@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import ProtectedError
 
 from accounts.models import DataExport, EmailProof, User
-from accounts.services.data_exports import drop_parts
+from accounts.services.data_exports import delete_stored_parts
 from accounts.services.users import delete_user
 from audit.actors import SYSTEM, Actor
 from audit.selectors import values_about
@@ -73,10 +73,10 @@ def erase_user(user: User, *, actor: Actor) -> dict[str, int]:
     if not closed.exists():
         return {}
     record("user.purged", actor=actor, subject=Subject("user", user.pk, owner_id=user.pk))
-    return lifecycle.erase(user.pk, _addresses(user))
+    return lifecycle.erase(user.pk, _former_and_current_addresses(user))
 
 
-def _addresses(user: User) -> frozenset[str]:
+def _former_and_current_addresses(user: User) -> frozenset[str]:
     """Addresses that were the user's and are nobody else's now."""
     former = values_about(user.pk, event="user.email_changed", fields=("email_before", "email_after"))
     others = (
@@ -88,10 +88,10 @@ def _addresses(user: User) -> frozenset[str]:
     return frozenset({user.email, *former} - set(others))
 
 
-def erase_account(person: UUID | None, addresses: frozenset[str]) -> dict[str, int]:
+def erase_account_data(person: UUID | None, addresses: frozenset[str]) -> dict[str, int]:
     """The part of accounts in erasing a person: last, because others refer to them."""
     exports = list(DataExport.objects.filter(user_id=person).values_list("pk", flat=True)) if person else []
-    transaction.on_commit(lambda: drop_parts(exports), robust=True)
+    transaction.on_commit(lambda: delete_stored_parts(exports), robust=True)
     gone = {
         "audit_values": erase_personal(owner_id=person, values=sorted(addresses)),
         "mails": Mail.objects.filter(person=person).delete()[0] if person else 0,
@@ -99,7 +99,7 @@ def erase_account(person: UUID | None, addresses: frozenset[str]) -> dict[str, i
         "exports": len(exports),
     }
     gone["mails"] += Mail.objects.filter(to__in=addresses).delete()[0]
-    gone["mails"] += _withdraw_mails(addresses)
+    gone["mails"] += _delete_unsent_mails_mentioning(addresses)
     if person:
         StoredAnswer.objects.filter(principal=person).delete()
         LogEntry.objects.filter(object_id=str(person)).delete()
@@ -107,7 +107,7 @@ def erase_account(person: UUID | None, addresses: frozenset[str]) -> dict[str, i
     return gone
 
 
-def _withdraw_mails(addresses: frozenset[str]) -> int:
+def _delete_unsent_mails_mentioning(addresses: frozenset[str]) -> int:
     """Delete mails to others that would still tell one of these addresses.
 
     What was sent has forgotten what it said.

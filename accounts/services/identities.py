@@ -19,9 +19,9 @@ from accounts.errors import (
     ProviderRefused,
 )
 from accounts.models import Identity, Session, User, normalise_email
-from accounts.services.roles import USER
-from accounts.services.sign_in import finish_first_step
-from accounts.services.users import add_user, hold
+from accounts.services.roles import USER_ROLE
+from accounts.services.sign_in import open_session_after_first_factor
+from accounts.services.users import insert_user, lock_active_user
 from audit import actors
 from audit.actors import ANONYMOUS
 from audit.services import record
@@ -29,9 +29,9 @@ from audit.subjects import Subject
 from core import encryption
 from core.jobs import mail
 
-BROWSER = "oidc browser"
-NONCE = "oidc nonce"
-VERIFIER = "oidc verifier"
+BROWSER_COOKIE_PURPOSE = "oidc browser"
+NONCE_PURPOSE = "oidc nonce"
+VERIFIER_PURPOSE = "oidc verifier"
 
 
 def begin_oidc(provider: str, *, user: User | None, now: datetime) -> tuple[str, str]:
@@ -42,12 +42,15 @@ def begin_oidc(provider: str, *, user: User | None, now: datetime) -> tuple[str,
     Nonce and PKCE verifier are computed from the state's random part: nothing is stored until somebody comes
     back. Raises NotFound, ProviderAway.
     """
-    state, random = challenges.issue(_purpose(provider, user), user=user, now=now)
+    state, random = challenges.issue_challenge(_challenge_purpose(provider, user), user=user, now=now)
     text = random.hex()
     address = oidc.authorization_url(
-        provider, state=state, nonce=encryption.sign(NONCE, text), verifier=encryption.sign(VERIFIER, text)
+        provider,
+        state=state,
+        nonce=encryption.sign(NONCE_PURPOSE, text),
+        verifier=encryption.sign(VERIFIER_PURPOSE, text),
     )
-    return address, encryption.sign(BROWSER, text)
+    return address, encryption.sign(BROWSER_COOKIE_PURPOSE, text)
 
 
 def sign_in_by_oidc(
@@ -59,10 +62,12 @@ def sign_in_by_oidc(
     ConnectFirst, ProviderEmailUnverified, CredentialsRefused, EmailTaken, EmailUnverified, MfaRequired.
     """
     try:
-        asked, claims = _come_back(provider, None, code=code, state=state, iss=iss, cookie=cookie, now=now)
+        asked, claims = _verify_callback(
+            provider, None, code=code, state=state, iss=iss, cookie=cookie, now=now
+        )
         with transaction.atomic():
-            challenges.spend(asked)
-            user = _account_of(provider, claims, now=now)
+            challenges.spend_challenge(asked)
+            user = _find_or_create_user(provider, claims, now=now)
     except (
         ChallengeRefused,
         ProviderRefused,
@@ -72,22 +77,22 @@ def sign_in_by_oidc(
     ) as refusal:
         record("sign_in.failed", actor=ANONYMOUS, subject=Subject("user"), factor=provider, code=refusal.code)
         raise
-    return finish_first_step(user, method=provider, device=device, now=now)
+    return open_session_after_first_factor(user, method=provider, device=device, now=now)
 
 
 def connect_identity(
     user: User, provider: str, *, code: str, state: str, iss: str = "", cookie: str, now: datetime
 ) -> Identity:
     """Let an account at a provider open this one too. Raises what a sign-in raises, and IdentityTaken."""
-    asked, claims = _come_back(provider, user, code=code, state=state, iss=iss, cookie=cookie, now=now)
+    asked, claims = _verify_callback(provider, user, code=code, state=state, iss=iss, cookie=cookie, now=now)
     with transaction.atomic():
-        hold(user)
-        challenges.spend(asked)
-        _one_at_a_time(claims)
+        lock_active_user(user)
+        challenges.spend_challenge(asked)
+        _lock_provider_account(claims)
         found = Identity.objects.filter(issuer=claims.issuer, subject=claims.subject).first()
         if found and found.user_id != user.pk:
             raise IdentityTaken
-        return found or _connect(user, provider, claims, now=None)
+        return found or _create_identity(user, provider, claims, now=None)
 
 
 @transaction.atomic
@@ -102,32 +107,39 @@ def disconnect_identity(identity: Identity) -> None:
         )
 
 
-def _purpose(provider: str, user: User | None) -> str:
+def _challenge_purpose(provider: str, user: User | None) -> str:
     return f"oidc connect {provider}" if user else f"oidc sign-in {provider}"
 
 
-def _come_back(
+def _verify_callback(
     provider: str, user: User | None, *, code: str, state: str, iss: str, cookie: str, now: datetime
 ) -> tuple[challenges.Challenge, Claims]:
     """What the browser that was sent away brings back. `iss` is the issuer's answer parameter (RFC 9207)."""
-    asked = challenges.read(state, _purpose(provider, user), now=now)
+    asked = challenges.verify_challenge(state, _challenge_purpose(provider, user), now=now)
     text = asked.nonce.hex()
     same_user = asked.user_id == (user.pk if user else None) and asked.epoch == (user.epoch if user else 0)
-    if not same_user or not cookie.isascii() or not encryption.verify_signature(BROWSER, text, cookie):
+    if (
+        not same_user
+        or not cookie.isascii()
+        or not encryption.verify_signature(BROWSER_COOKIE_PURPOSE, text, cookie)
+    ):
         raise ChallengeRefused
-    if iss and iss != oidc.provider(provider).issuer:
+    if iss and iss != oidc.get_provider(provider).issuer:
         raise ProviderRefused
-    return asked, oidc.redeem(
-        provider, code, nonce=encryption.sign(NONCE, text), verifier=encryption.sign(VERIFIER, text)
+    return asked, oidc.exchange_code(
+        provider,
+        code,
+        nonce=encryption.sign(NONCE_PURPOSE, text),
+        verifier=encryption.sign(VERIFIER_PURPOSE, text),
     )
 
 
-def _account_of(provider: str, claims: Claims, *, now: datetime) -> User:
+def _find_or_create_user(provider: str, claims: Claims, *, now: datetime) -> User:
     """The account that these claims open.
 
     It is connected by address only where both sides have checked that, and never while it is one of staff.
     """
-    _one_at_a_time(claims)
+    _lock_provider_account(claims)
     identity = (
         Identity.objects.select_related("user").filter(issuer=claims.issuer, subject=claims.subject).first()
     )
@@ -136,27 +148,27 @@ def _account_of(provider: str, claims: Claims, *, now: datetime) -> User:
             raise CredentialsRefused
         Identity.objects.filter(pk=identity.pk).update(last_used_at=now)
         return identity.user
-    email = _checked_address(claims)
+    email = _verified_email(claims)
     user = User.objects.alive().select_for_update(no_key=True).filter(email=email).first()
     if user is None:
-        user = add_user(
+        user = insert_user(
             email=email,
             encoded=make_password(None),
             name=claims.name,
             age=None,
-            roles={USER},
+            roles={USER_ROLE},
             actor=None,
             verified_at=now,
         )
-        _connect(user, provider, claims, now=now, quietly=True)
+        _create_identity(user, provider, claims, now=now, quietly=True)
     elif not user.email_verified_at or not user.is_active or user.is_staff:
         raise ConnectFirst
     else:
-        _connect(user, provider, claims, now=now)
+        _create_identity(user, provider, claims, now=now)
     return user
 
 
-def _checked_address(claims: Claims) -> str:
+def _verified_email(claims: Claims) -> str:
     """Raises ProviderEmailUnverified, also for an address that our spelling would make another one of."""
     email = normalise_email(claims.email)
     try:
@@ -168,7 +180,7 @@ def _checked_address(claims: Claims) -> str:
     return email
 
 
-def _connect(
+def _create_identity(
     user: User, provider: str, claims: Claims, *, now: datetime | None, quietly: bool = False
 ) -> Identity:
     made = Identity.objects.create(
@@ -180,7 +192,7 @@ def _connect(
     return made
 
 
-def _one_at_a_time(claims: Claims) -> None:
+def _lock_provider_account(claims: Claims) -> None:
     """Two first sign-ins of one person at once make one account: the second waits and finds it."""
     with connection.cursor() as cursor:
         cursor.execute(

@@ -11,19 +11,19 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.credentials.known_devices import Device
-from accounts.errors import BeyondYourRights, LinkRefused
+from accounts.errors import LinkRefused, PermissionsExceeded
 from accounts.models import Session, User
 from accounts.permissions import USERS_IMPERSONATE
-from accounts.services.sessions import still_right
+from accounts.services.sessions import impersonation_still_permitted
 from audit import actors
 from audit.services import record
 from core import encryption
 from core.jobs import mail
 
-PERIOD = timedelta(minutes=30)
-FETCH_WITHIN = timedelta(minutes=2)
-SIGNATURE = "impersonation"
-NEVER = datetime(2000, 1, 1, tzinfo=UTC)  # the owner has proved nothing in this session
+IMPERSONATION_LIFETIME = timedelta(minutes=30)
+LINK_LIFETIME = timedelta(minutes=2)
+LINK_PURPOSE = "impersonation"
+NEVER_PROVED_AT = datetime(2000, 1, 1, tzinfo=UTC)  # the owner has proved nothing in this session
 
 
 @transaction.atomic
@@ -34,35 +34,35 @@ def begin_impersonation(user_id: UUID, *, staff: User, reason: str, now: datetim
     """
     user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id, is_active=True)
     if not staff.may(USERS_IMPERSONATE) or user.permission_codes():
-        raise BeyondYourRights
+        raise PermissionsExceeded
     session = Session.objects.create(
         user=user,
         impersonator=staff,
         generation=0,
-        proved_at=NEVER,
+        proved_at=NEVER_PROVED_AT,
         rotated_at=now,
-        idle_at=now + PERIOD,
-        expires_at=now + PERIOD,
+        idle_at=now + IMPERSONATION_LIFETIME,
+        expires_at=now + IMPERSONATION_LIFETIME,
     )
     record("impersonation.begun", actor=actors.staff(staff), subject=session, personal={"reason": reason})
     end = f"{session.expires_at:%Y-%m-%d %H:%M} UTC"
     mail.enqueue_mail(user.email, "impersonated", person=user.pk, reason=reason, end=end)
-    return f"{settings.FRONT_END_URL}/impersonate#{encryption.make_token(SIGNATURE, session.pk)}"
+    return f"{settings.FRONT_END_URL}/impersonate#{encryption.make_token(LINK_PURPOSE, session.pk)}"
 
 
 @transaction.atomic
-def fetch_impersonation(token: str, *, device: Device, now: datetime) -> Session:
+def redeem_impersonation_link(token: str, *, device: Device, now: datetime) -> Session:
     """The session behind a link, opened on this device. One conditional UPDATE decides among many callers.
 
     Raises LinkRefused, also once the impersonator has lost the right to it.
     """
-    if (pk := encryption.read_token(SIGNATURE, token)) is None:
+    if (pk := encryption.read_token(LINK_PURPOSE, token)) is None:
         raise LinkRefused
-    waiting = Session.objects.live(now=now).filter(pk=pk, generation=0, created_at__gt=now - FETCH_WITHIN)
+    waiting = Session.objects.live(now=now).filter(pk=pk, generation=0, created_at__gt=now - LINK_LIFETIME)
     if not waiting.update(generation=1, rotated_at=now, agent=device.agent, network=device.network):
         raise LinkRefused
     session = Session.objects.select_related("user", "impersonator").get(pk=pk)
-    if not still_right(session):
+    if not impersonation_still_permitted(session):
         raise LinkRefused
     record("impersonation.opened", actor=actors.staff(session.impersonator), subject=session)
     return session

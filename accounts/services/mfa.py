@@ -19,12 +19,12 @@ from accounts.errors import (
     FactorMissing,
     LastFactor,
     PasskeyRefused,
-    TooManyOfThese,
+    TooManyObjects,
 )
 from accounts.models import Passkey, RecoveryCode, Totp, User
 from accounts.selectors import factors_of
-from accounts.services.roles import within
-from accounts.services.users import hold
+from accounts.services.roles import require_permissions_within
+from accounts.services.users import lock_active_user
 from audit import actors
 from audit.actors import Actor
 from audit.services import record
@@ -32,10 +32,10 @@ from audit.subjects import Subject
 from core.jobs import mail
 
 STEP_SECONDS = 30
-DRIFT = (0, -1, 1)  # steps that a phone's clock may be off
-CODES = 10
-CODE_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # 16 of these are 80 bits
-MOST_PASSKEYS = 20
+ACCEPTED_STEP_OFFSETS = (0, -1, 1)  # steps that a phone's clock may be off
+RECOVERY_CODE_COUNT = 10
+RECOVERY_CODE_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # 16 of these are 80 bits
+MAX_PASSKEYS_PER_USER = 20
 
 
 def begin_totp(user: User) -> str:
@@ -45,7 +45,7 @@ def begin_totp(user: User) -> str:
     """
     secret = pyotp.random_base32()
     with transaction.atomic():
-        hold(user)
+        lock_active_user(user)
         if Totp.objects.filter(user=user).exclude(confirmed_at=None).exists():
             raise FactorExists
         Totp.objects.update_or_create(
@@ -66,24 +66,24 @@ def confirm_totp(user: User, code: str, *, now: datetime) -> list[str]:
 
     Raises CodeRefused, FactorMissing.
     """
-    hold(user)
+    lock_active_user(user)
     totp = Totp.objects.filter(user=user, confirmed_at=None).first()
     if totp is None:
         raise FactorMissing
-    use_code(totp, code, now=now)
+    consume_totp_code(totp, code, now=now)
     Totp.objects.filter(pk=totp.pk).update(confirmed_at=now)
-    _told("totp.added", user)
+    _record_and_notify("totp.added", user)
     return [] if user.recovery_codes.filter(used_at=None).exists() else new_recovery_codes(user)
 
 
-def use_code(totp: Totp, code: str, *, now: datetime) -> None:
+def consume_totp_code(totp: Totp, code: str, *, now: datetime) -> None:
     """Accept a code of this, the previous or the next 30 seconds, each step once. Raises CodeRefused."""
     step_now = int(now.timestamp()) // STEP_SECONDS
     generator = pyotp.TOTP(totp.secret)
     given = code.replace(" ", "")
     matching = [
         step_now + drift
-        for drift in DRIFT
+        for drift in ACCEPTED_STEP_OFFSETS
         if hmac.compare_digest(generator.generate_otp(step_now + drift).encode(), given.encode())
     ]
     for step in matching:
@@ -95,11 +95,11 @@ def use_code(totp: Totp, code: str, *, now: datetime) -> None:
 @transaction.atomic
 def remove_totp(user: User) -> None:
     """Raises FactorMissing, LastFactor."""
-    _keep_a_factor(user)
+    _require_another_factor(user)
     if not Totp.objects.filter(user=user).delete()[0]:
         raise FactorMissing
-    _drop_codes_without_factor(user)
-    _told("totp.removed", user)
+    _delete_codes_without_factor(user)
+    _record_and_notify("totp.removed", user)
 
 
 @transaction.atomic
@@ -108,16 +108,18 @@ def new_recovery_codes(user: User) -> list[str]:
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     if not factors_of(user.pk).any:
         raise FactorMissing
-    plain = ["".join(secrets.choice(CODE_ALPHABET) for _ in range(16)) for _ in range(CODES)]
+    plain = [
+        "".join(secrets.choice(RECOVERY_CODE_ALPHABET) for _ in range(16)) for _ in range(RECOVERY_CODE_COUNT)
+    ]
     user.recovery_codes.all().delete()
     RecoveryCode.objects.bulk_create(
         RecoveryCode(user=user, digest=_code_digest(user, code)) for code in plain
     )
-    record("recovery_codes.made", actor=actors.user(user), subject=_subject(user), count=CODES)
+    record("recovery_codes.made", actor=actors.user(user), subject=_subject(user), count=RECOVERY_CODE_COUNT)
     return ["-".join(code[at : at + 4] for at in range(0, 16, 4)) for code in plain]
 
 
-def use_recovery_code(user: User, code: str, *, now: datetime) -> None:
+def consume_recovery_code(user: User, code: str, *, now: datetime) -> None:
     """Accept one of the codes, once. Raises CodeRefused."""
     plain = code.replace("-", "").replace(" ", "").upper()
     codes = RecoveryCode.objects.filter(user=user, used_at=None)
@@ -139,8 +141,8 @@ def _code_digest(user: User, plain: str) -> str:
 
 def begin_passkey(user: User, *, now: datetime) -> tuple[str, dict[str, Any]]:
     """A challenge, and options for `navigator.credentials.create`."""
-    token, nonce = challenges.issue("passkey registration", user=user, now=now)
-    return token, passkeys.creation_options(user, list(user.passkeys.all()), nonce)
+    token, nonce = challenges.issue_challenge("passkey registration", user=user, now=now)
+    return token, passkeys.registration_options(user, list(user.passkeys.all()), nonce)
 
 
 @transaction.atomic
@@ -151,24 +153,24 @@ def add_passkey(
 
     Raises ChallengeRefused, PasskeyRefused, TooManyOfThese.
     """
-    asked = challenges.read(challenge, "passkey registration", now=now)
+    asked = challenges.verify_challenge(challenge, "passkey registration", now=now)
     if asked.user_id != user.pk:
         raise PasskeyRefused
-    found = passkeys.verify_creation(credential, asked.nonce)
-    challenges.spend(asked)
-    hold(user)
-    if user.passkeys.count() >= MOST_PASSKEYS:
-        raise TooManyOfThese
+    found = passkeys.verify_registration(credential, asked.nonce)
+    challenges.spend_challenge(asked)
+    lock_active_user(user)
+    if user.passkeys.count() >= MAX_PASSKEYS_PER_USER:
+        raise TooManyObjects
     try:
         with transaction.atomic():
             made = Passkey.objects.create(user=user, name=name, **found)
     except IntegrityError:
         raise PasskeyRefused from None
-    _told("passkey.added", user, subject=made.as_subject())
+    _record_and_notify("passkey.added", user, subject=made.as_subject())
     return made, [] if user.recovery_codes.filter(used_at=None).exists() else new_recovery_codes(user)
 
 
-def use_passkey(
+def verify_passkey(
     credential: dict[str, Any], asked: challenges.Challenge, *, alone: bool, now: datetime
 ) -> User:
     """The user of an assertion that answers `asked`.
@@ -176,13 +178,15 @@ def use_passkey(
     `alone`: it is the only proof, so the authenticator must have verified its user (biometrics or PIN).
     Raises PasskeyRefused, ChallengeRefused.
     """
-    known = Passkey.objects.filter(credential_id=passkeys.credential_id(credential), user__is_active=True)
+    known = Passkey.objects.filter(
+        credential_id=passkeys.parse_credential_id(credential), user__is_active=True
+    )
     passkey = known.filter(user__deleted_at=None).select_related("user").first()
     if passkey is None or asked.user_id not in (None, passkey.user_id):
         raise PasskeyRefused
     count = passkeys.verify_assertion(credential, asked.nonce, passkey, verified=alone)
     with transaction.atomic():
-        challenges.spend(asked)
+        challenges.spend_challenge(asked)
         unmoved = Q(sign_count=0) if count == 0 else Q(sign_count__lt=count)
         if not Passkey.objects.filter(unmoved, pk=passkey.pk).update(sign_count=count, last_used_at=now):
             raise PasskeyRefused  # a copy of the authenticator was faster (WebAuthn, 6.1.1)
@@ -200,11 +204,11 @@ def rename_passkey(passkey: Passkey, name: str) -> Passkey:
 @transaction.atomic
 def remove_passkey(passkey: Passkey) -> None:
     """Raises LastFactor."""
-    _keep_a_factor(passkey.user)
+    _require_another_factor(passkey.user)
     subject = passkey.as_subject()
     passkey.delete()
-    _drop_codes_without_factor(passkey.user)
-    _told("passkey.removed", passkey.user, subject=subject)
+    _delete_codes_without_factor(passkey.user)
+    _record_and_notify("passkey.removed", passkey.user, subject=subject)
 
 
 @transaction.atomic
@@ -214,14 +218,14 @@ def reset_factors(user_id: UUID, *, actor: Actor, limit: frozenset[str] | None =
     Raises BeyondYourRights past the rights in `limit`.
     """
     user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
-    within(user.permission_codes(), limit)
+    require_permissions_within(user.permission_codes(), limit)
     Totp.objects.filter(user=user).delete()
     user.passkeys.all().delete()
     user.recovery_codes.all().delete()
-    _told("factors.reset", user, actor=actor)
+    _record_and_notify("factors.reset", user, actor=actor)
 
 
-def _keep_a_factor(user: User) -> None:
+def _require_another_factor(user: User) -> None:
     """Raise LastFactor when a member of staff would be left without. Holds off a parallel removal."""
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     left = factors_of(user.pk)
@@ -229,12 +233,14 @@ def _keep_a_factor(user: User) -> None:
         raise LastFactor
 
 
-def _drop_codes_without_factor(user: User) -> None:
+def _delete_codes_without_factor(user: User) -> None:
     if not factors_of(user.pk).any:
         user.recovery_codes.all().delete()
 
 
-def _told(event: str, user: User, *, subject: Subject | None = None, actor: Actor | None = None) -> None:
+def _record_and_notify(
+    event: str, user: User, *, subject: Subject | None = None, actor: Actor | None = None
+) -> None:
     """Record a change of factors and tell the owner: a thief's first act is to add one."""
     record(event, actor=actor or actors.user(user), subject=subject or _subject(user))
     mail.enqueue_mail(user.email, "factors_changed", person=user.pk, event=event)

@@ -9,18 +9,25 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.credentials import revocation
-from accounts.errors import BeyondYourRights, BlindStaff, LastAdmin, RoleBuiltIn, RoleInUse, RoleTaken
+from accounts.errors import (
+    LastAdmin,
+    PermissionsExceeded,
+    RoleBuiltIn,
+    RoleInUse,
+    RoleTaken,
+    ZeroKnowledgeStaff,
+)
 from accounts.models import Role, Session, User, normalise_email
 from audit.actors import SYSTEM, Actor
 from audit.services import record
 from core.http.preconditions import ANY_VERSION, IfMatch
 from core.permissions import ADMIN_ACCESS, all_permissions
 
-ADMIN = "admin"
-USER = "user"
-BUILT_IN: dict[str, list[str] | None] = {  # None: every permission
-    ADMIN: None,
-    USER: [],
+ADMIN_ROLE = "admin"
+USER_ROLE = "user"
+BUILT_IN_ROLES: dict[str, list[str] | None] = {  # None: every permission
+    ADMIN_ROLE: None,
+    USER_ROLE: [],
     "support": ["admin.access", "audit.read", "logs.read", "roles.read", "users.read"],
     "buyer": [],
     "seller": [],
@@ -45,18 +52,18 @@ def set_roles(
     `limit` is what the giver may do: roles beyond it are neither given nor taken. Raises BeyondYourRights,
     BlindStaff.
     """
-    lock_admins()
-    if ADMIN not in names:
-        keep_an_admin(user_id)
+    lock_admin_role()
+    if ADMIN_ROLE not in names:
+        require_another_admin(user_id)
     user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
     if_match.check(user.version)
-    within(user.permission_codes(), limit)
+    require_permissions_within(user.permission_codes(), limit)
     before = {role.name: role for role in user.roles.all()}
     after = {role.name: role for role in Role.objects.select_for_update(no_key=True).filter(name__in=names)}
     for name in before.keys() ^ after.keys():
-        within((before.get(name) or after[name]).permissions, limit)
+        require_permissions_within((before.get(name) or after[name]).permissions, limit)
     if user.kdf and any(ADMIN_ACCESS.code in role.permissions for role in after.values()):
-        raise BlindStaff
+        raise ZeroKnowledgeStaff
     user.roles.set(after.values())
     record(
         "user.roles_changed", actor=actor, subject=user, changes={"roles": [sorted(before), sorted(after)]}
@@ -65,20 +72,20 @@ def set_roles(
     revocation.raise_epoch(user_id, now=now)
 
 
-def within(permissions: Any, limit: frozenset[str] | None) -> None:
+def require_permissions_within(permissions: Any, limit: frozenset[str] | None) -> None:
     """Raise BeyondYourRights when `permissions` are more than `limit`; None is no limit."""
     if limit is not None and not set(permissions) <= limit:
-        raise BeyondYourRights
+        raise PermissionsExceeded
 
 
-def lock_admins() -> Role:
+def lock_admin_role() -> Role:
     """The role of administrators, held until the end of the transaction. Taken before any user's row."""
-    return Role.objects.select_for_update(no_key=True).get(name=ADMIN)
+    return Role.objects.select_for_update(no_key=True).get(name=ADMIN_ROLE)
 
 
-def keep_an_admin(user_id: UUID) -> None:
+def require_another_admin(user_id: UUID) -> None:
     """Raise LastAdmin when nobody else could administer; holds off others who ask the same."""
-    admins = lock_admins()
+    admins = lock_admin_role()
     others = admins.users.filter(deleted_at=None, is_active=True).exclude(pk=user_id)
     if admins.users.filter(pk=user_id).exists() and not others.exists():
         raise LastAdmin
@@ -87,7 +94,7 @@ def keep_an_admin(user_id: UUID) -> None:
 @transaction.atomic
 def create_role(*, name: str, permissions: list[str], actor: Actor, limit: frozenset[str]) -> Role:
     """A role of this installation's own. Raises RoleTaken, BeyondYourRights."""
-    within(permissions, limit)
+    require_permissions_within(permissions, limit)
     try:
         with transaction.atomic():
             role = Role.objects.create(name=name, permissions=sorted(permissions))
@@ -111,10 +118,10 @@ def change_role(
 
     Raises RoleBuiltIn, RoleTaken, BeyondYourRights, PreconditionFailed, BlindStaff.
     """
-    role = _own_role(role_id, limit, if_match)
-    within(permissions, limit)
+    role = _lock_custom_role(role_id, limit, if_match)
+    require_permissions_within(permissions, limit)
     if ADMIN_ACCESS.code in permissions and role.users.filter(scheme=User.Scheme.BLIND).exists():
-        raise BlindStaff
+        raise ZeroKnowledgeStaff
     before = [role.name, role.permissions]
     if role.permissions != sorted(
         permissions
@@ -138,19 +145,19 @@ def change_role(
 @transaction.atomic
 def delete_role(role_id: UUID, *, actor: Actor, limit: frozenset[str], if_match: IfMatch) -> None:
     """Raises RoleBuiltIn, RoleInUse, BeyondYourRights, PreconditionFailed."""
-    role = _own_role(role_id, limit, if_match)
+    role = _lock_custom_role(role_id, limit, if_match)
     if role.users.exists():
         raise RoleInUse
     record("role.deleted", actor=actor, subject=role, name=role.name)
     role.delete()
 
 
-def _own_role(role_id: UUID, limit: frozenset[str], if_match: IfMatch) -> Role:
+def _lock_custom_role(role_id: UUID, limit: frozenset[str], if_match: IfMatch) -> Role:
     role = Role.objects.select_for_update().get(pk=role_id)
     if_match.check(role.version)
     if role.built_in:
         raise RoleBuiltIn
-    within(
+    require_permissions_within(
         set(role.permissions) & set(all_permissions()), limit
     )  # what is no permission any more binds nobody
     return role
@@ -158,7 +165,7 @@ def _own_role(role_id: UUID, limit: frozenset[str], if_match: IfMatch) -> Role:
 
 def upsert_roles(**_: Any) -> None:
     """The built-in roles as this version defines them; runs after each migration."""
-    for name, codes in BUILT_IN.items():
+    for name, codes in BUILT_IN_ROLES.items():
         wanted = sorted(all_permissions()) if codes is None else codes
         role, created = Role.objects.get_or_create(
             name=name, defaults={"permissions": wanted, "built_in": True}
@@ -178,10 +185,18 @@ def ensure_admin(*, email: str, password: str, name: str = "") -> tuple[User, bo
     found = User.objects.alive().filter(email=normalise_email(email)).first()
     if found is None:
         return register_user(
-            email=email, password=password, name=name, role=ADMIN, actor=SYSTEM, verified_at=timezone.now()
+            email=email,
+            password=password,
+            name=name,
+            role=ADMIN_ROLE,
+            actor=SYSTEM,
+            verified_at=timezone.now(),
         ), True
-    if not found.roles.filter(name=ADMIN).exists():
+    if not found.roles.filter(name=ADMIN_ROLE).exists():
         set_roles(
-            found.pk, {role.name for role in found.roles.all()} | {ADMIN}, actor=SYSTEM, now=timezone.now()
+            found.pk,
+            {role.name for role in found.roles.all()} | {ADMIN_ROLE},
+            actor=SYSTEM,
+            now=timezone.now(),
         )
     return found, False

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from accounts.credentials import known_devices, revocation
 from accounts.credentials.known_devices import Device
-from accounts.credentials.tokens import read_refresh, refresh_token
+from accounts.credentials.tokens import make_refresh_token, parse_refresh_token
 from accounts.errors import CredentialsRefused, RefreshRefused
 from accounts.models import Session, User
 from accounts.permissions import USERS_IMPERSONATE
@@ -35,7 +35,7 @@ def open_session(
     same = User.objects.alive().select_for_update(no_key=True).filter(pk=user.pk, is_active=True)
     if not same.filter(password=user.password, epoch=user.epoch).exists():
         raise CredentialsRefused
-    strange = not quietly and not known_devices.known(user, device) and user.sessions.exists()
+    strange = not quietly and not known_devices.find_device_nonce(user, device) and user.sessions.exists()
     session = Session.objects.create(
         user=user,
         rotated_at=now,
@@ -47,17 +47,17 @@ def open_session(
     )
     record("session.opened", actor=actors.user(user), subject=session, method=method)
     if strange:
-        tell("new_device", user, device=device, now=now)
+        mail_device_notice("new_device", user, device=device, now=now)
     return session
 
 
-def tell(template: str, user: User, *, device: Device, now: datetime) -> None:
+def mail_device_notice(template: str, user: User, *, device: Device, now: datetime) -> None:
     """Mail the owner of an account what happened on a device."""
-    facts: dict[str, Any] = {"device": describe(device.agent), "network": device.network}
+    facts: dict[str, Any] = {"device": describe_user_agent(device.agent), "network": device.network}
     mail.enqueue_mail(user.email, template, person=user.pk, time=f"{now:%Y-%m-%d %H:%M} UTC", **facts)
 
 
-def describe(agent: str) -> str:
+def describe_user_agent(agent: str) -> str:
     """A user agent for people: `Firefox on Windows`."""
     from ua_parser import parse
 
@@ -75,7 +75,7 @@ def rotate_session(token: str, *, now: datetime) -> tuple[Session, str]:
     use of an old token ends the session, because somebody else may hold it (RFC 9700, 4.14.2). Raises
     RefreshRefused.
     """
-    read = read_refresh(token)
+    read = parse_refresh_token(token)
     if read is None:
         raise RefreshRefused
     pk, generation = read
@@ -84,11 +84,11 @@ def rotate_session(token: str, *, now: datetime) -> tuple[Session, str]:
         generation=generation + 1, rotated_at=now, idle_at=now + settings.SESSION_IDLE
     )
     session = usable.select_related("user", "impersonator").filter(pk=pk).first()
-    if session is None or not still_right(session):
+    if session is None or not impersonation_still_permitted(session):
         raise RefreshRefused
     repeated = session.generation == generation + 1 and now - session.rotated_at <= settings.REFRESH_GRACE
     if not moved and not repeated:
-        _end_reused(session, generation, now=now)
+        _end_replayed_session(session, generation, now=now)
         raise RefreshRefused
     if moved:
         with actors.request_origin(impersonator_id=session.impersonator_id):
@@ -98,10 +98,10 @@ def rotate_session(token: str, *, now: datetime) -> tuple[Session, str]:
                 subject=session,
                 generation=generation + 1,
             )
-    return session, refresh_token(session.pk, generation + 1)
+    return session, make_refresh_token(session.pk, generation + 1)
 
 
-def still_right(session: Session) -> bool:
+def impersonation_still_permitted(session: Session) -> bool:
     """Whether a session is its owner's, or staff may go on acting as somebody who has no rights.
 
     Two queries for staff.
@@ -114,17 +114,17 @@ def still_right(session: Session) -> bool:
 
 
 @transaction.atomic  # committed before the refusal is raised
-def _end_reused(session: Session, generation: int, *, now: datetime) -> None:
+def _end_replayed_session(session: Session, generation: int, *, now: datetime) -> None:
     log.warning("refresh_reused", session=str(session.pk), user=str(session.user_id))
     revocation.revoke_sessions(session.user_id, now=now, session_ids=[session.pk])
     with actors.request_origin(impersonator_id=session.impersonator_id):
         record("session.reuse_detected", actor=ANONYMOUS, subject=session, generation=generation)
-    tell("session_reused", session.user, device=Device(session.agent, session.network), now=now)
+    mail_device_notice("session_reused", session.user, device=Device(session.agent, session.network), now=now)
 
 
 def close_session(token: str, *, now: datetime) -> None:
     """Sign out the session of a refresh token; a token of no live session is as signed out as can be."""
-    read = read_refresh(token)
+    read = parse_refresh_token(token)
     if read is not None:
         for session in Session.objects.filter(pk=read[0]).select_related("user"):
             with actors.request_origin(impersonator_id=session.impersonator_id):

@@ -8,10 +8,16 @@ from django.contrib.auth.hashers import make_password
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
-from accounts.errors import BlindForGood, BlindStaff, CredentialsRefused, EmailTaken
+from accounts.errors import CredentialsRefused, EmailTaken, ZeroKnowledgePermanent, ZeroKnowledgeStaff
 from accounts.models import EmailProof, Kdf, Role, User, normalise_email
 from accounts.selectors import factors_of
-from accounts.services.roles import USER, keep_an_admin, lock_admins, set_roles, within
+from accounts.services.roles import (
+    USER_ROLE,
+    lock_admin_role,
+    require_another_admin,
+    require_permissions_within,
+    set_roles,
+)
 from accounts.services.sessions import close_all_sessions
 from audit import actors
 from audit.actors import Actor
@@ -21,7 +27,12 @@ from core import lifecycle
 from core.http.preconditions import ANY_VERSION, IfMatch
 from core.jobs import mail
 
-KEPT = ["password", "scheme", "kdf_iterations", "kdf_salt"]  # of a password, or of what stands for it
+PASSWORD_FIELDS = [
+    "password",
+    "scheme",
+    "kdf_iterations",
+    "kdf_salt",
+]  # of a password, or of what stands for it
 
 
 def register_user(
@@ -31,7 +42,7 @@ def register_user(
     kdf: Kdf | None = None,
     name: str = "",
     age: int | None = None,
-    role: str = USER,
+    role: str = USER_ROLE,
     actor: Actor | None = None,
     verified_at: datetime | None = None,
 ) -> User:
@@ -41,7 +52,7 @@ def register_user(
 
     The password must have been checked; with `kdf` it is what the client of a blind account derived.
     """
-    return add_user(
+    return insert_user(
         email=email,
         encoded=make_password(password),
         kdf=kdf,
@@ -53,7 +64,7 @@ def register_user(
     )
 
 
-def add_user(
+def insert_user(
     *,
     email: str,
     encoded: str,
@@ -96,11 +107,11 @@ def create_user(
 
     Raises EmailTaken, BeyondYourRights.
     """
-    from accounts.services.email_links import request_reset
+    from accounts.services.email_links import request_password_reset
 
     for role in Role.objects.filter(name__in=roles):
-        within(role.permissions, limit)
-    user = add_user(
+        require_permissions_within(role.permissions, limit)
+    user = insert_user(
         email=email,
         encoded=make_password(None),
         name=name,
@@ -109,7 +120,7 @@ def create_user(
         actor=actor,
         verified_at=None,
     )
-    request_reset(email, now=now)
+    request_password_reset(email, now=now)
     return user
 
 
@@ -125,7 +136,7 @@ def change_user(
     """Change name or age. Raises PreconditionFailed, and BeyondYourRights past the rights in `limit`."""
     user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
     if_match.check(user.version)
-    within(user.permission_codes(), limit)
+    require_permissions_within(user.permission_codes(), limit)
     told: dict[str, str] = {}
     for name, value in changes.items():
         told |= {f"{name}_before": str(getattr(user, name)), f"{name}_after": str(value)}
@@ -144,10 +155,10 @@ def delete_user(
 
     Raises PreconditionFailed, LastAdmin, BeyondYourRights.
     """
-    keep_an_admin(user_id)
+    require_another_admin(user_id)
     user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
     if_match.check(user.version)
-    within(user.permission_codes(), limit)
+    require_permissions_within(user.permission_codes(), limit)
     user.deleted_at = now
     user.version = user.version + 1
     user.save(update_fields=["deleted_at", "version", "updated_at"])
@@ -167,7 +178,7 @@ def restore_user(user_id: UUID, *, actor: Actor, now: datetime) -> None:
     assert user.deleted_at is not None
     lifecycle.restore("person", user_id, moment=user.deleted_at)
     User.objects.get_queryset().filter(pk=user_id).update(deleted_at=None, version=F("version") + 1)
-    end_links(user, now=now)
+    expire_email_links(user, now=now)
     record("user.restored", actor=actor, subject=user)
 
 
@@ -198,11 +209,11 @@ def set_password(
             )
         user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
         if verified_at and not user.email_verified_at:
-            delete_unconfirmed_users(user, actor=actor, now=now)
+            remove_unverified_credentials(user, actor=actor, now=now)
         if user.kdf and not kdf:
-            raise BlindForGood
+            raise ZeroKnowledgePermanent
         if kdf and user.is_staff:
-            raise BlindStaff
+            raise ZeroKnowledgeStaff
         if user.kdf or brought is not None:
             lifecycle.replace_password(user_id, moment=now, lost=lost, brought=brought)
         before = user.kdf_iterations
@@ -210,15 +221,15 @@ def set_password(
         user.kdf = kdf
         user.version = user.version + 1
         user.email_verified_at = user.email_verified_at or verified_at
-        user.save(update_fields=[*KEPT, "version", "email_verified_at", "updated_at"])
-        end_links(user, now=now)
+        user.save(update_fields=[*PASSWORD_FIELDS, "version", "email_verified_at", "updated_at"])
+        expire_email_links(user, now=now)
         moved = {"kdf_iterations": [before, user.kdf_iterations]} if before != user.kdf_iterations else {}
         record("user.password_changed", actor=actor, subject=_subject(user_id), changes=moved)
         close_all_sessions(user_id, now=now, actor=actor)
         mail.enqueue_mail(user.email, "password_changed", person=user_id, time=f"{now:%Y-%m-%d %H:%M} UTC")
 
 
-def delete_unconfirmed_users(user: User, *, actor: Actor, now: datetime) -> None:
+def remove_unverified_credentials(user: User, *, actor: Actor, now: datetime) -> None:
     """Take away every way in that was made before anybody proved the address."""
     from accounts.services.api_keys import revoke_api_key
     from accounts.services.mfa import reset_factors
@@ -232,13 +243,13 @@ def delete_unconfirmed_users(user: User, *, actor: Actor, now: datetime) -> None
         identity.delete()
 
 
-def end_links(user: User, *, now: datetime) -> None:
+def expire_email_links(user: User, *, now: datetime) -> None:
     """Links to this account's mailboxes that are still open are good for nothing from now on."""
     waiting = Q(email=user.email, purpose=EmailProof.Purpose.RESET)  # no worker has seen whose it is
     EmailProof.objects.filter(Q(user=user) | waiting, used_at=None).update(used_at=now)
 
 
-def hold(user: User) -> None:
+def lock_active_user(user: User) -> None:
     """Lock the row of a user who is about to get another way in.
 
     Raises CredentialsRefused when what they had proved has ended meanwhile: a password that was reset must
@@ -262,9 +273,9 @@ def set_active(
     Raises LastAdmin, BeyondYourRights.
     """
     if not active:
-        keep_an_admin(user_id)
+        require_another_admin(user_id)
     user = User.objects.get_queryset().select_for_update(no_key=True).get(pk=user_id)
-    within(user.permission_codes(), limit)
+    require_permissions_within(user.permission_codes(), limit)
     User.objects.filter(pk=user_id).update(is_active=active, version=F("version") + 1)
     record("user.enabled" if active else "user.disabled", actor=actor, subject=_subject(user_id))
     if not active:
@@ -272,7 +283,7 @@ def set_active(
 
 
 @transaction.atomic
-def change_account(
+def change_user_as_staff(
     user_id: UUID,
     changes: dict[str, Any],
     *,
@@ -284,7 +295,7 @@ def change_account(
     """What staff may change: name, age, whether it is active, roles (names or rows). Raises LastAdmin,
     PreconditionFailed, BeyondYourRights.
     """
-    lock_admins()  # before the user, as everywhere
+    lock_admin_role()  # before the user, as everywhere
     own: dict[str, Any] = {name: changes[name] for name in ("name", "age") if name in changes}
     user = change_user(user_id, own, actor=actor, if_match=if_match, limit=limit)
     if changes.get("is_active", user.is_active) != user.is_active:

@@ -50,7 +50,7 @@ def use(key, path="sites", method="GET", body=None, **where):
 def test_a_key_has_its_form_is_shown_once_and_stored_as_a_digest(api):
     made = issue(api)
 
-    assert api_keys.FORM.fullmatch(made["key"])
+    assert api_keys.KEY_PATTERN.fullmatch(made["key"])
     assert made["key"].startswith(f"gys_dev_{made['prefix']}_")
     listed = api.get("api-keys").content.decode()
     with connection.cursor() as cursor:
@@ -104,7 +104,7 @@ def test_a_wrong_checksum_costs_no_sql(api, change):
 
 
 def test_a_key_that_nobody_made_is_refused_also_where_nobody_must_sign_in(api):
-    _, invented = api_keys.new_key()
+    _, invented = api_keys.generate_key()
 
     assert [use(invented, path).status_code for path in ("sites", "config", "site-templates")] == [401] * 3
 

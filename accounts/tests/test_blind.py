@@ -14,25 +14,31 @@ from django.utils import timezone
 from accounts.credentials import zero_knowledge as server
 from accounts.models import Kdf, Role, User
 from accounts.services import users
-from accounts.tests.calls import auth_hash, blind, link_token, mails_to, post
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import (
+    auth_hash,
+    deliver_and_read_mails,
+    post_auth,
+    token_in_mail,
+    zero_knowledge_fields,
+)
 from audit import actors
 from audit.models import Entry
 from conftest import PASSWORD, Api, sign_in
 from core.storage import cache
 
 pytestmark = pytest.mark.django_db
-SECRET = blind(PASSWORD)
+SECRET = zero_knowledge_fields(PASSWORD)
 EMAIL = "blind@example.com"
 
 
 def sign_up(**fields):
-    return post(Client(), "register", {"email": EMAIL, "name": "Blind", **SECRET, **fields})
+    return post_auth(Client(), "register", {"email": EMAIL, "name": "Blind", **SECRET, **fields})
 
 
 def ask(email=EMAIL):
     cache.clear("shared", "prelogin")
-    return post(Client(), "prelogin", {"email": email})
+    return post_auth(Client(), "prelogin", {"email": email})
 
 
 @pytest.fixture
@@ -45,7 +51,7 @@ def test_a_blind_account_signs_up_and_in_with_what_its_client_derived(settings):
     made = sign_up()
     told = ask().json()
     salt = base64.b64decode(told["salt"])
-    login = post(
+    login = post_auth(
         Client(), "login", {"email": EMAIL, "auth_hash": auth_hash(PASSWORD, salt, told["kdf"]["iterations"])}
     )
 
@@ -59,26 +65,32 @@ def test_a_blind_sign_up_is_confirmed_by_mail_like_any_other(settings):
     settings.EMAIL_VERIFICATION_REQUIRED = True
 
     assert sign_up().status_code == 202
-    confirmed = post(Client(), "email/verify", {"token": link_token(mails_to(EMAIL)[0])})
+    confirmed = post_auth(
+        Client(), "email/verify", {"token": token_in_mail(deliver_and_read_mails(EMAIL)[0])}
+    )
 
     assert (confirmed.status_code, confirmed.json()["user"]["scheme"]) == (200, "blind")
-    assert post(Client(), "login", {"email": EMAIL, "auth_hash": SECRET["auth_hash"]}).status_code == 200
+    assert post_auth(Client(), "login", {"email": EMAIL, "auth_hash": SECRET["auth_hash"]}).status_code == 200
 
 
 @pytest.mark.parametrize("stranger", [None, PASSWORD])
 def test_of_two_blind_sign_ups_for_one_address_neither_is_taken(settings, stranger):
     settings.EMAIL_VERIFICATION_REQUIRED = True
-    post(
+    post_auth(
         Client(),
         "register",
-        {"email": EMAIL, "password": stranger} if stranger else {"email": EMAIL, **blind("x y")},
+        {"email": EMAIL, "password": stranger}
+        if stranger
+        else {"email": EMAIL, **zero_knowledge_fields("x y")},
     )
     sign_up()
 
-    confirmed = post(Client(), "email/verify", {"token": link_token(mails_to(EMAIL)[-1])})
+    confirmed = post_auth(
+        Client(), "email/verify", {"token": token_in_mail(deliver_and_read_mails(EMAIL)[-1])}
+    )
 
     assert (confirmed.status_code, confirmed.json()["user"]["scheme"]) == (200, "password")
-    assert post(Client(), "login", {"email": EMAIL, "auth_hash": SECRET["auth_hash"]}).status_code == 401
+    assert post_auth(Client(), "login", {"email": EMAIL, "auth_hash": SECRET["auth_hash"]}).status_code == 401
 
 
 def b64(count):
@@ -115,11 +127,11 @@ def test_what_is_weak_or_malformed_is_refused_with_its_place(fields, pointers):
 
 def test_neither_scheme_opens_an_account_of_the_other(account, member):
     as_password = {"email": EMAIL, "password": SECRET["auth_hash"]}
-    as_hash = {"email": member.email, "auth_hash": blind(PASSWORD)["auth_hash"]}
+    as_hash = {"email": member.email, "auth_hash": zero_knowledge_fields(PASSWORD)["auth_hash"]}
     users.set_password(member.pk, SECRET["auth_hash"], actor=actors.SYSTEM, now=timezone.now())
     the_very_same = {"email": member.email, "auth_hash": SECRET["auth_hash"]}
 
-    answers = [post(Client(), "login", body) for body in (as_password, as_hash, the_very_same)]
+    answers = [post_auth(Client(), "login", body) for body in (as_password, as_hash, the_very_same)]
 
     assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [
         (401, "invalid_credentials")
@@ -128,7 +140,7 @@ def test_neither_scheme_opens_an_account_of_the_other(account, member):
 
 @pytest.mark.parametrize("body", [{}, {"password": PASSWORD, "auth_hash": SECRET["auth_hash"]}])
 def test_a_sign_in_has_one_secret(body):
-    refused = post(Client(), "login", {"email": EMAIL, **body})
+    refused = post_auth(Client(), "login", {"email": EMAIL, **body})
 
     assert (refused.status_code, refused.json()["errors"][0]["code"]) == (400, "exactly_one")
 
@@ -184,8 +196,10 @@ def looks_of(answers):
 
 def test_known_and_unknown_addresses_get_answers_of_one_shape():
     people(20)
-    known = [post(Client(), "prelogin", {"email": f"known{number}@example.com"}) for number in range(20)]
-    unknown = [post(Client(), "prelogin", {"email": f"unknown{number}@example.com"}) for number in range(20)]
+    known = [post_auth(Client(), "prelogin", {"email": f"known{number}@example.com"}) for number in range(20)]
+    unknown = [
+        post_auth(Client(), "prelogin", {"email": f"unknown{number}@example.com"}) for number in range(20)
+    ]
 
     assert {answer.status_code for answer in known + unknown} == {200}
     assert len({tuple(sorted(answer.headers)) for answer in known + unknown}) == 1
@@ -195,14 +209,14 @@ def test_known_and_unknown_addresses_get_answers_of_one_shape():
 def invented(count):
     """The answers for addresses without an account, by the shares of the accounts of now."""
     cache.clear("shared", "prelogin")
-    return [server.prelogin(f"unknown{number}@example.com") for number in range(count)]
+    return [server.login_parameters(f"unknown{number}@example.com") for number in range(count)]
 
 
 def test_500_known_and_500_unknown_addresses_look_alike():
     people(500)
     cache.clear("shared", "prelogin")
-    known = [server.prelogin(f"known{number}@example.com") for number in range(500)]
-    unknown = [server.prelogin(f"unknown{number}@example.com") for number in range(500)]
+    known = [server.login_parameters(f"known{number}@example.com") for number in range(500)]
+    unknown = [server.login_parameters(f"unknown{number}@example.com") for number in range(500)]
 
     for answers in (known, unknown):
         assert len({answer.kdf.salt for answer in answers}) == 500
@@ -257,7 +271,7 @@ def test_rare_looks_are_not_invented(account):
         )
         for n in range(4000)
     )
-    assert len(server.profile_distribution()) <= server.MOST_LOOKS
+    assert len(server.profile_distribution()) <= server.MAX_PROFILES
 
 
 @pytest.mark.parametrize(("percent", "share"), [(0, 0), (100, 200), (40, 80)])
@@ -288,13 +302,13 @@ def test_prelogin_asks_the_database_once_for_anybody(account, django_assert_num_
     ask()
     for email in (EMAIL, "nobody@example.com"):
         with django_assert_num_queries(1):
-            post(Client(), "prelogin", {"email": email})
+            post_auth(Client(), "prelogin", {"email": email})
 
 
 def test_prelogin_answers_where_there_is_no_account_at_all():
     cache.clear("shared", "prelogin")
 
-    assert server.prelogin("nobody@example.com").scheme == "password"
+    assert server.login_parameters("nobody@example.com").scheme == "password"
 
 
 def test_closing_an_account_does_not_show_at_prelogin(account):
@@ -317,7 +331,7 @@ def test_a_blind_account_proves_again_with_its_hash(account):
 
 
 def test_a_new_password_of_a_blind_account_takes_the_old_hash(account):
-    new = blind("a new long phrase", salt=os.urandom(32), iterations=700_000)
+    new = zero_knowledge_fields("a new long phrase", salt=os.urandom(32), iterations=700_000)
     wrong = account.post("auth/password/change", {"current_auth_hash": new["auth_hash"], **new})
     changed = account.post("auth/password/change", {"current_auth_hash": SECRET["auth_hash"], **new})
 
@@ -337,7 +351,7 @@ def test_a_blind_account_stays_blind(account):
 
 def test_an_account_with_a_password_becomes_blind(member):
     changed = sign_in(member).post(
-        "auth/password/change", {"current_password": PASSWORD, **blind("another one")}
+        "auth/password/change", {"current_password": PASSWORD, **zero_knowledge_fields("another one")}
     )
 
     assert (changed.status_code, changed.json()["user"]["scheme"]) == (200, "blind")
@@ -345,18 +359,18 @@ def test_an_account_with_a_password_becomes_blind(member):
 
 
 def reset_token(email=EMAIL):
-    post(Client(), "password/forgot", {"email": email})
-    return mails_to(email)[-1]
+    post_auth(Client(), "password/forgot", {"email": email})
+    return deliver_and_read_mails(email)[-1]
 
 
 def test_resetting_a_blind_account_says_what_is_lost_before_anything_is(account):
     text = reset_token()
-    new = blind("a new long phrase")
-    unsaid = post(Client(), "password/reset", {"token": link_token(text), **new})
-    in_the_clear = post(
+    new = zero_knowledge_fields("a new long phrase")
+    unsaid = post_auth(Client(), "password/reset", {"token": token_in_mail(text), **new})
+    in_the_clear = post_auth(
         Client(),
         "password/reset",
-        {"token": link_token(text), "password": "some long phrase", "accept_vault_loss": True},
+        {"token": token_in_mail(text), "password": "some long phrase", "accept_vault_loss": True},
     )
     assert "lost for good" in text
     assert "/reset-password?scheme=blind#" in text
@@ -364,23 +378,29 @@ def test_resetting_a_blind_account_says_what_is_lost_before_anything_is(account)
         (409, "vault_loss_unconfirmed"),
         (409, "blind_for_good"),
     ]
-    assert post(Client(), "login", {"email": EMAIL, "auth_hash": SECRET["auth_hash"]}).status_code == 200
+    assert post_auth(Client(), "login", {"email": EMAIL, "auth_hash": SECRET["auth_hash"]}).status_code == 200
 
-    done = post(Client(), "password/reset", {"token": link_token(text), **new, "accept_vault_loss": True})
+    done = post_auth(
+        Client(), "password/reset", {"token": token_in_mail(text), **new, "accept_vault_loss": True}
+    )
 
     assert done.status_code == 204
-    assert post(Client(), "login", {"email": EMAIL, "auth_hash": new["auth_hash"]}).status_code == 200
+    assert post_auth(Client(), "login", {"email": EMAIL, "auth_hash": new["auth_hash"]}).status_code == 200
 
 
 def test_a_mailed_link_does_not_lower_the_iterations():
-    sign_up(**blind(PASSWORD, iterations=700_000))
-    token = link_token(reset_token())
+    sign_up(**zero_knowledge_fields(PASSWORD, iterations=700_000))
+    token = token_in_mail(reset_token())
 
-    lowered = post(Client(), "password/reset", {"token": token, **blind("new"), "accept_vault_loss": True})
-    kept = post(
+    lowered = post_auth(
         Client(),
         "password/reset",
-        {"token": token, **blind("new", iterations=700_000), "accept_vault_loss": True},
+        {"token": token, **zero_knowledge_fields("new"), "accept_vault_loss": True},
+    )
+    kept = post_auth(
+        Client(),
+        "password/reset",
+        {"token": token, **zero_knowledge_fields("new", iterations=700_000), "accept_vault_loss": True},
     )
 
     assert (lowered.status_code, lowered.json()["code"], lowered.json()["iterations"]) == (
@@ -413,10 +433,12 @@ def test_a_blind_account_never_becomes_staff(account, password_hash, monkeypatch
 def test_staff_never_become_blind(password_hash):
     staff = UserFactory(password=password_hash, role="support")
     refused = sign_in(staff).post(
-        "auth/password/change", {"current_password": PASSWORD, **blind("another one")}
+        "auth/password/change", {"current_password": PASSWORD, **zero_knowledge_fields("another one")}
     )
     text = reset_token(staff.email)
-    also = post(Client(), "password/reset", {"token": link_token(text), **blind("another one")})
+    also = post_auth(
+        Client(), "password/reset", {"token": token_in_mail(text), **zero_knowledge_fields("another one")}
+    )
 
     assert [(r.status_code, r.json()["code"]) for r in (refused, also)] == [(409, "blind_staff")] * 2
 
@@ -424,7 +446,7 @@ def test_staff_never_become_blind(password_hash):
 def test_no_table_has_the_password_or_what_is_sent(account: Api):
     """The canary: everything that went in, searched in every column of every table."""
     account.post("auth/reauthenticate", {"auth_hash": SECRET["auth_hash"]})
-    post(Client(), "login", {"email": EMAIL, "auth_hash": SECRET["auth_hash"]})
+    post_auth(Client(), "login", {"email": EMAIL, "auth_hash": SECRET["auth_hash"]})
     raw = base64.b64decode(SECRET["auth_hash"])
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names():

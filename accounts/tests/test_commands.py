@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from accounts.credentials.tokens import KeyRing, SigningKey, next_ring, signer
+from accounts.credentials.tokens import KeyRing, SigningKey, rotate_key_ring, signing_key_at
 from accounts.models import ApiKey, Session, Totp, User
 from accounts.services import api_keys, mfa
 from accounts.tests.factories import UserFactory
@@ -51,14 +51,14 @@ def key(kid, *, hours=None):
     ],
 )
 def test_the_newest_key_that_has_started_signs(ring, kid):
-    assert signer(ring, now=NOW).kid == kid
+    assert signing_key_at(ring, now=NOW).kid == kid
 
 
 def test_a_ring_turns_once_a_day_and_forgets_who_has_not_signed_for_a_day():
     one = [key("a")]
-    two = next_ring(one, key("b", hours=1), now=NOW)
-    same = next_ring(two, key("x", hours=2), now=NOW + timedelta(hours=20))
-    three = next_ring(two, key("c", hours=30), now=NOW + timedelta(hours=26))
+    two = rotate_key_ring(one, key("b", hours=1), now=NOW)
+    same = rotate_key_ring(two, key("x", hours=2), now=NOW + timedelta(hours=20))
+    three = rotate_key_ring(two, key("c", hours=30), now=NOW + timedelta(hours=26))
 
     assert [item.kid for item in two] == ["b", "a"]
     assert same == two
@@ -78,7 +78,7 @@ def test_no_valid_token_is_refused_while_processes_change_one_after_the_other():
     fresh = SigningKey(
         "b", "b-key-of-forty-three-characters-or-even-more-b", timezone.now() + timedelta(minutes=10)
     )
-    new = next_ring(old, fresh, now=timezone.now())
+    new = rotate_key_ring(old, fresh, now=timezone.now())
     started = [SigningKey("b", fresh.secret, timezone.now() - timedelta(seconds=1)), *old]
 
     for first, second in [(old, old), (new, old), (old, new), (new, new), (started, new), (new, started)]:

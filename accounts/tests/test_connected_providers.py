@@ -9,8 +9,8 @@ from django.test import Client
 
 from accounts.credentials import oidc
 from accounts.models import Identity
-from accounts.tests.calls import link_token, mails_to, post, subject
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import deliver_and_read_mails, post_auth, subject_of_mail, token_in_mail
 from accounts.tests.test_identities import come
 from conftest import PASSWORD, sign_in
 from core.errors import NotFound
@@ -35,7 +35,9 @@ def test_one_connects_lists_and_disconnects_providers(issuer, member):
     assert (made.status_code, [item["provider"] for item in listed]) == (201, ["mock"])
     assert (came.status_code, came.json()["user"]["id"]) == (200, str(member.pk))
     assert (gone.status_code, come(issuer).status_code) == (204, 403)
-    assert [subject(text) for text in mails_to(member.email)].count("Your ways to sign in were changed") == 2
+    assert [subject_of_mail(text) for text in deliver_and_read_mails(member.email)].count(
+        "Your ways to sign in were changed"
+    ) == 2
 
 
 def test_connecting_twice_is_once_and_never_takes_what_is_somebody_elses(issuer, member):
@@ -71,11 +73,11 @@ def test_somebody_elses_connection_cannot_be_removed(issuer, member):
 def test_a_reset_before_the_address_was_checked_takes_connections_of_strangers_away(issuer, password_hash):
     user = UserFactory(email="pre@example.com", password=password_hash)
     connect(issuer, sign_in(user))
-    post(Client(), "password/forgot", {"email": user.email})
-    post(
+    post_auth(Client(), "password/forgot", {"email": user.email})
+    post_auth(
         Client(),
         "password/reset",
-        {"token": link_token(mails_to(user.email)[-1]), "password": PASSWORD + "!"},
+        {"token": token_in_mail(deliver_and_read_mails(user.email)[-1]), "password": PASSWORD + "!"},
     )
 
     assert Identity.objects.count() == 0
@@ -86,11 +88,11 @@ def test_providers_are_told_and_unknown_ones_are_not_there(issuer):
 
     assert told["sign_in_providers"] == ["password", "passkey", "mock"]
     assert told["oidc_providers"] == [{"id": "mock", "label": "Mock"}]
-    assert post(Client(), "login/oidc/none/options").status_code == 404
+    assert post_auth(Client(), "login/oidc/none/options").status_code == 404
     assert Client().get("/account/oidc/none").status_code == 404
     assert Client().get("/account/oidc/mock").status_code == 200
     with pytest.raises(NotFound):
-        oidc.provider("none")
+        oidc.get_provider("none")
 
 
 @pytest.mark.commits
@@ -100,8 +102,8 @@ def test_a_connection_begun_before_a_reset_is_not_made_after_it(issuer):
     """
     squatter = sign_in(UserFactory(email="owner@example.com"))
     brought = issuer.visit(squatter.post("auth/providers/mock/options").json()["authorization_url"])
-    post(Client(), "password/forgot", {"email": "owner@example.com"})
-    token = link_token(mails_to("owner@example.com")[-1])
+    post_auth(Client(), "password/forgot", {"email": "owner@example.com"})
+    token = token_in_mail(deliver_and_read_mails("owner@example.com")[-1])
     issuer.say(wait=2)
 
     def connecting():
@@ -114,7 +116,7 @@ def test_a_connection_begun_before_a_reset_is_not_made_after_it(issuer):
         begun = pool.submit(connecting)
         time.sleep(0.7)
         assert (
-            post(
+            post_auth(
                 Client(), "password/reset", {"token": token, "password": "a brand new pass phrase"}
             ).status_code
             == 204

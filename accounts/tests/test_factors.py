@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.credentials import challenges
 from accounts.models import RecoveryCode, Session, Totp, User
 from accounts.services import mfa, users
-from accounts.tests.calls import answer, login, mails_to, post, subject
+from accounts.tests.helpers import deliver_and_read_mails, log_in, post_auth, subject_of_mail, verify_mfa
 from audit.actors import SYSTEM
 from conftest import PASSWORD
 from tests.operations import calm_step, new_world
@@ -27,7 +27,7 @@ def test_an_app_is_set_up_with_a_secret_a_uri_and_a_picture(world):
     assert (uri.secret, uri.name, uri.issuer) == (begun["secret"], world.api.user.email, "localhost")
     assert begun["qr_svg"].startswith("<svg")
     assert world.api.get("auth/mfa").json() == {"totp": False, "passkeys": 0, "recovery_codes": 0}
-    assert login(world).status_code == 200, "an app that was not confirmed guards nothing"
+    assert log_in(world).status_code == 200, "an app that was not confirmed guards nothing"
 
     confirmed = world.api.post("auth/totp/confirm", {"code": pyotp.TOTP(begun["secret"]).now()})
 
@@ -35,7 +35,10 @@ def test_an_app_is_set_up_with_a_secret_a_uri_and_a_picture(world):
     assert (len(set(codes)), {len(code) for code in codes}) == (10, {19})
     assert world.api.get("auth/mfa").json() == {"totp": True, "passkeys": 0, "recovery_codes": 10}
     assert world.api.post("auth/totp").json()["code"] == "factor_exists"
-    assert subject(mails_to(world.api.user.email)[-1]) == "Your second factors were changed"
+    assert (
+        subject_of_mail(deliver_and_read_mails(world.api.user.email)[-1])
+        == "Your second factors were changed"
+    )
 
 
 def test_a_wrong_first_code_sets_nothing_up(world):
@@ -43,14 +46,14 @@ def test_a_wrong_first_code_sets_nothing_up(world):
     wrong = pyotp.TOTP(secret).at(timezone.now() + timedelta(minutes=10))
 
     assert world.api.post("auth/totp/confirm", {"code": wrong}).json()["code"] == "code_refused"
-    assert login(world).status_code == 200
+    assert log_in(world).status_code == 200
 
 
 def test_signing_in_takes_password_then_code_and_no_session_before(world):
     app = world.totp()
     sessions = Session.objects.count()
 
-    first = login(world)
+    first = log_in(world)
 
     body = first.json()
     assert (first.status_code, body["code"], body["methods"]) == (
@@ -59,14 +62,14 @@ def test_signing_in_takes_password_then_code_and_no_session_before(world):
         ["totp", "recovery_code"],
     )
     assert (first.cookies, "access" in body, Session.objects.count()) == ({}, False, sessions)
-    second = answer(body["challenge"], code=app.now())
+    second = verify_mfa(body["challenge"], code=app.now())
     assert (second.status_code, second.json()["user"]["id"]) == (200, str(world.api.user.pk))
 
 
 @pytest.mark.commits
 def test_a_code_works_once_also_for_twenty_at_the_same_time(world):
     app = world.totp()
-    challenges_ = [login(world).json()["challenge"] for _ in range(2)]
+    challenges_ = [log_in(world).json()["challenge"] for _ in range(2)]
     code = app.now()
 
     def use(number):
@@ -93,80 +96,82 @@ def test_a_code_works_once_also_for_twenty_at_the_same_time(world):
 def test_a_phone_may_be_half_a_minute_off(world, seconds, status):
     secret = world.api.post("auth/totp").json()["secret"]
     Totp.objects.update(confirmed_at=timezone.now(), last_step=0)
-    challenge = login(world).json()["challenge"]
+    challenge = log_in(world).json()["challenge"]
     calm_step()
     code = pyotp.TOTP(secret).at(timezone.now() + timedelta(seconds=seconds))
 
-    assert answer(challenge, code=code).status_code == status
+    assert verify_mfa(challenge, code=code).status_code == status
 
 
 def test_a_challenge_is_for_one_sign_in_and_for_five_minutes(world):
     app = world.totp()
-    challenge = login(world).json()["challenge"]
-    assert answer(challenge, code=app.now()).status_code == 200
+    challenge = log_in(world).json()["challenge"]
+    assert verify_mfa(challenge, code=app.now()).status_code == 200
     Totp.objects.update(last_step=0)
 
-    assert answer(challenge, code=app.now()).json()["code"] == "challenge_refused"
-    old, _ = challenges.issue("second factor", user=world.api.user, now=timezone.now() - timedelta(minutes=5))
-    assert answer(old, code=app.now()).json()["code"] == "challenge_refused"
+    assert verify_mfa(challenge, code=app.now()).json()["code"] == "challenge_refused"
+    old, _ = challenges.issue_challenge(
+        "second factor", user=world.api.user, now=timezone.now() - timedelta(minutes=5)
+    )
+    assert verify_mfa(old, code=app.now()).json()["code"] == "challenge_refused"
     assert Totp.objects.get().last_step == 0, "a refused challenge uses no code up"
 
 
 def test_a_challenge_ends_with_the_password_it_came_after(world):
     app = world.totp()
-    challenge = login(world).json()["challenge"]
+    challenge = log_in(world).json()["challenge"]
     users.set_password(world.api.user.pk, "an entirely new phrase", actor=SYSTEM, now=timezone.now())
 
-    assert answer(challenge, code=app.now()).json()["code"] == "challenge_refused"
+    assert verify_mfa(challenge, code=app.now()).json()["code"] == "challenge_refused"
 
 
 @pytest.mark.parametrize("rubbish", ["", "x", "x.y", "é.é", "." * 900, "e30.00"])
 def test_challenges_that_are_not_ours_are_refused(world, rubbish):
-    assert answer(rubbish, code="123456").status_code in {400, 401}
+    assert verify_mfa(rubbish, code="123456").status_code in {400, 401}
 
 
 def test_a_challenge_for_one_purpose_is_none_for_another(world):
     app = world.totp()
-    other, _ = challenges.issue("passkey registration", user=world.api.user, now=timezone.now())
+    other, _ = challenges.issue_challenge("passkey registration", user=world.api.user, now=timezone.now())
 
-    assert answer(other, code=app.now()).json()["code"] == "challenge_refused"
+    assert verify_mfa(other, code=app.now()).json()["code"] == "challenge_refused"
 
 
 def test_guessing_codes_slows_down_for_that_address_and_not_for_the_owner(world):
     app = world.totp()
-    challenge = login(world).json()["challenge"]
-    statuses = [answer(challenge, code=f"{number:06}").status_code for number in range(8)]
+    challenge = log_in(world).json()["challenge"]
+    statuses = [verify_mfa(challenge, code=f"{number:06}").status_code for number in range(8)]
     assert statuses == [401] * 5 + [429] * 3
 
     elsewhere = Client(REMOTE_ADDR="203.0.113.9")
-    again = post(elsewhere, "login", {"email": world.api.user.email, "password": PASSWORD}).json()[
+    again = post_auth(elsewhere, "login", {"email": world.api.user.email, "password": PASSWORD}).json()[
         "challenge"
     ]
-    assert post(elsewhere, "mfa/verify", {"challenge": again, "code": app.now()}).status_code == 200
+    assert post_auth(elsewhere, "mfa/verify", {"challenge": again, "code": app.now()}).status_code == 200
 
 
 def test_guessing_codes_from_many_addresses_slows_down_too_and_a_recovery_code_still_works(world):
     world.totp()
     code = world.api.post("auth/recovery-codes").json()["recovery_codes"][0]
-    challenge = login(world).json()["challenge"]
+    challenge = log_in(world).json()["challenge"]
 
     def guess(number):
         body = {"challenge": challenge, "code": f"{number:06}"}
-        return post(Client(REMOTE_ADDR=f"198.51.{number}.1"), "mfa/verify", body).status_code
+        return post_auth(Client(REMOTE_ADDR=f"198.51.{number}.1"), "mfa/verify", body).status_code
 
     assert [guess(number) for number in range(22)] == [401] * 20 + [429] * 2
-    assert answer(challenge, recovery_code=code).status_code == 200
+    assert verify_mfa(challenge, recovery_code=code).status_code == 200
 
 
 def test_recovery_codes_work_once_each_and_the_owner_is_told(world):
     world.totp()
     codes = world.api.post("auth/recovery-codes").json()["recovery_codes"]
 
-    first = answer(login(world).json()["challenge"], recovery_code=codes[0].lower().replace("-", " "))
-    again = answer(login(world).json()["challenge"], recovery_code=codes[0])
+    first = verify_mfa(log_in(world).json()["challenge"], recovery_code=codes[0].lower().replace("-", " "))
+    again = verify_mfa(log_in(world).json()["challenge"], recovery_code=codes[0])
 
     assert (first.status_code, again.json()["code"]) == (200, "code_refused")
-    assert any("9 of them are left" in mail for mail in mails_to(world.api.user.email))
+    assert any("9 of them are left" in mail for mail in deliver_and_read_mails(world.api.user.email))
 
 
 def test_new_recovery_codes_end_the_old_ones_and_need_a_factor(world):
@@ -175,7 +180,9 @@ def test_new_recovery_codes_end_the_old_ones_and_need_a_factor(world):
     old = world.api.post("auth/recovery-codes").json()["recovery_codes"]
     world.api.post("auth/recovery-codes")
 
-    assert answer(login(world).json()["challenge"], recovery_code=old[0]).json()["code"] == "code_refused"
+    assert (
+        verify_mfa(log_in(world).json()["challenge"], recovery_code=old[0]).json()["code"] == "code_refused"
+    )
     assert RecoveryCode.objects.count() == 10
 
 
@@ -183,9 +190,11 @@ def test_a_password_reset_leaves_the_second_factor_in_place(world):
     world.totp()
     User.objects.update(email_verified_at=timezone.now())
     token = world.proof("reset")
-    post(Client(), "password/reset", {"token": token, "password": "an entirely new phrase"})
+    post_auth(Client(), "password/reset", {"token": token, "password": "an entirely new phrase"})
 
-    fresh = post(Client(), "login", {"email": world.api.user.email, "password": "an entirely new phrase"})
+    fresh = post_auth(
+        Client(), "login", {"email": world.api.user.email, "password": "an entirely new phrase"}
+    )
 
     assert fresh.json()["code"] == "mfa_required"
 
@@ -228,4 +237,4 @@ def test_staff_take_factors_away_and_the_owner_is_told(world):
     mfa.reset_factors(world.api.user.pk, actor=SYSTEM)
 
     assert world.api.get("auth/mfa").json() == {"totp": False, "passkeys": 0, "recovery_codes": 0}
-    assert "Staff took all second factors away" in mails_to(world.api.user.email)[-1]
+    assert "Staff took all second factors away" in deliver_and_read_mails(world.api.user.email)[-1]

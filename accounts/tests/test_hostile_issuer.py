@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 
 from accounts.credentials import oidc
-from accounts.tests.calls import post
+from accounts.tests.helpers import post_auth
 from accounts.tests.test_identities import EMAIL, LOGIN, come, go, verified
 
 pytestmark = pytest.mark.django_db
@@ -119,7 +119,7 @@ def test_bodies_of_the_token_endpoint(issuer, name):
     client, brought = go(issuer)
     issuer.say(token=[200, BODIES[name]])
 
-    assert post(client, LOGIN, brought).json()["code"] in {"provider_refused", "provider_away"}
+    assert post_auth(client, LOGIN, brought).json()["code"] in {"provider_refused", "provider_away"}
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -133,7 +133,7 @@ def test_keys(issuer, name):
 def test_metadata(issuer, name):
     issuer.say(metadata=METADATA[name])
 
-    assert post(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
+    assert post_auth(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
 
 
 @pytest.mark.parametrize("methods", [5, None, "x", [], ["client_secret_basic"]])
@@ -155,7 +155,7 @@ def test_a_provider_that_drips_holds_nobody_for_long(issuer, monkeypatch):
     issuer.say(drip=0.05)
     begun = time.monotonic()
 
-    assert post(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
+    assert post_auth(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
     assert time.monotonic() - begun < 5  # the whole document would take twenty
 
 

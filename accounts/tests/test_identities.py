@@ -13,8 +13,8 @@ from accounts import services
 from accounts.credentials import known_devices, oidc
 from accounts.models import Identity, Session, SpentChallenge, User
 from accounts.services import identities
-from accounts.tests.calls import mails_to, post, subject
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import deliver_and_read_mails, post_auth, subject_of_mail
 from audit.models import Entry
 from conftest import sign_in
 
@@ -26,14 +26,14 @@ LOGIN = "login/oidc/mock"
 def go(issuer, client=None, *, path=LOGIN):
     """To the provider and back: the browser, and what to send on."""
     client = client or Client()
-    begun = post(client, f"{path}/options")
+    begun = post_auth(client, f"{path}/options")
     assert begun.status_code == 200, begun.content
     return client, issuer.visit(begun.json()["authorization_url"])
 
 
 def come(issuer, **change):
     client, brought = go(issuer)
-    return post(client, LOGIN, {**brought, **change})
+    return post_auth(client, LOGIN, {**brought, **change})
 
 
 def verified(email=EMAIL, **facts):
@@ -84,7 +84,9 @@ def test_a_checked_account_with_the_same_checked_address_is_connected_and_its_ow
     came = come(issuer)
 
     assert (came.status_code, came.json()["user"]["id"]) == (200, str(user.pk))
-    assert "Your ways to sign in were changed" in [subject(text) for text in mails_to(EMAIL)]
+    assert "Your ways to sign in were changed" in [
+        subject_of_mail(text) for text in deliver_and_read_mails(EMAIL)
+    ]
     assert Entry.objects.filter(event="identity.connected", owner_id=user.pk).count() == 1
 
 
@@ -193,9 +195,9 @@ def test_state_is_good_in_the_browser_that_began_and_once(issuer):
     client, brought = go(issuer)
     _, others = go(issuer)
 
-    elsewhere = post(Client(), LOGIN, brought)  # an attacker's link, opened by a victim
-    swapped = post(client, LOGIN, {**brought, "state": others["state"]})
-    forged = post(
+    elsewhere = post_auth(Client(), LOGIN, brought)  # an attacker's link, opened by a victim
+    swapped = post_auth(client, LOGIN, {**brought, "state": others["state"]})
+    forged = post_auth(
         client,
         LOGIN,
         {**brought, "state": brought["state"][:-1] + ("0" if brought["state"][-1] != "0" else "1")},
@@ -205,8 +207,8 @@ def test_state_is_good_in_the_browser_that_began_and_once(issuer):
     ] * 3
     assert Session.objects.count() == 0
 
-    assert post(client, LOGIN, brought).status_code == 200
-    assert post(client, LOGIN, brought).status_code == 401
+    assert post_auth(client, LOGIN, brought).status_code == 200
+    assert post_auth(client, LOGIN, brought).status_code == 401
 
 
 def test_a_state_of_another_purpose_or_too_old_is_refused(issuer, member):
@@ -215,7 +217,7 @@ def test_a_state_of_another_purpose_or_too_old_is_refused(issuer, member):
     begun = connecting.post("auth/providers/mock/options").json()
     brought = issuer.visit(begun["authorization_url"])
 
-    assert post(client, LOGIN, brought).json()["code"] == "challenge_refused"
+    assert post_auth(client, LOGIN, brought).json()["code"] == "challenge_refused"
     late = timezone.now() + timedelta(minutes=6)
     client, brought = go(issuer)
     with pytest.raises(services.sign_in.ChallengeRefused):
@@ -230,7 +232,7 @@ def test_a_code_of_one_browser_is_worth_nothing_in_another(issuer):
     _, victims = go(issuer)
     attacker, own = go(issuer)
 
-    came = post(attacker, LOGIN, {**own, "code": victims["code"]})
+    came = post_auth(attacker, LOGIN, {**own, "code": victims["code"]})
 
     assert (came.status_code, came.json()["code"]) == (401, "provider_refused")
     assert Session.objects.count() == 0
@@ -254,14 +256,14 @@ def test_an_answer_of_another_issuer_is_refused(issuer):
 def test_hostile_answers_are_refused_before_anybody_is_asked(issuer, body):
     client, _ = go(issuer)
 
-    assert post(client, LOGIN, body).status_code == 400
+    assert post_auth(client, LOGIN, body).status_code == 400
 
 
 def test_an_issuer_that_is_down_or_talks_nonsense_says_try_again(issuer, settings):
     for said in ({"token": [500, "down"]}, {"token": [200, "not JSON"]}):
         client, brought = go(issuer)
         issuer.say(**said)
-        came = post(client, LOGIN, brought)
+        came = post_auth(client, LOGIN, brought)
         assert (came.status_code, came.json()["code"]) == (503, "provider_away")
         assert came["Retry-After"]
         oidc._known.clear()
@@ -271,18 +273,18 @@ def test_an_issuer_that_is_down_or_talks_nonsense_says_try_again(issuer, setting
     ):
         oidc._known.clear()
         issuer.say(metadata=metadata)
-        assert post(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
+        assert post_auth(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
     settings.OIDC_PROVIDERS = {"mock": issuer.provider(issuer="http://localhost:9")}
-    assert post(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
+    assert post_auth(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
     assert Session.objects.count() == 0
 
 
 def test_a_provider_that_hangs_is_not_waited_for_twice(issuer, monkeypatch):
     monkeypatch.setattr(oidc, "TIMEOUT", 0.3)
     issuer.say(wait=2)
-    assert post(Client(), f"{LOGIN}/options").status_code == 503
+    assert post_auth(Client(), f"{LOGIN}/options").status_code == 503
     begun = time.monotonic()
-    answers = [post(Client(), f"{LOGIN}/options").status_code for _ in range(20)]
+    answers = [post_auth(Client(), f"{LOGIN}/options").status_code for _ in range(20)]
 
     assert set(answers) == {503}
     assert time.monotonic() - begun < 20 * 0.3  # each would have taken as long as the first
@@ -313,7 +315,7 @@ def test_the_second_factor_is_asked_for_after_the_provider(issuer, world):
     issuer.say(claims={"email": world.api.user.email})
 
     first = come(issuer)
-    second = post(Client(), "mfa/verify", {"challenge": first.json()["challenge"], "code": app.now()})
+    second = post_auth(Client(), "mfa/verify", {"challenge": first.json()["challenge"], "code": app.now()})
 
     assert (first.status_code, first.json()["code"], second.status_code) == (401, "mfa_required", 200)
     assert '"method": "mock+totp"' in Entry.objects.filter(event="session.opened").latest("id").facts
@@ -325,7 +327,7 @@ def test_two_first_sign_ins_at_once_make_one_account(issuer):
 
     def finish(one):
         try:
-            return post(one[0], LOGIN, one[1]).status_code
+            return post_auth(one[0], LOGIN, one[1]).status_code
         finally:
             connections.close_all()
 
@@ -342,7 +344,7 @@ def test_one_return_answered_twenty_times_at_once_opens_one_session(issuer):
         mine = Client()
         mine.cookies["sign-in"] = client.cookies["sign-in"].value
         try:
-            return post(mine, LOGIN, brought).status_code
+            return post_auth(mine, LOGIN, brought).status_code
         finally:
             connections.close_all()
 

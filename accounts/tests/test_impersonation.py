@@ -14,12 +14,12 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.credentials import known_devices
-from accounts.errors import BeyondYourRights, LinkRefused
+from accounts.errors import LinkRefused, PermissionsExceeded
 from accounts.models import Role, Session, User
 from accounts.services import impersonation, roles, sessions, users
-from accounts.services.impersonation import NEVER
-from accounts.tests.calls import FROM_PAGE, mails_to, post
+from accounts.services.impersonation import NEVER_PROVED_AT
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import BROWSER_HEADERS, deliver_and_read_mails, post_auth
 from audit import refusal_counters
 from audit.actors import SYSTEM
 from audit.models import Entry, Personal
@@ -43,7 +43,7 @@ def begin(staff, user, *, now=None):
 
 
 def acting(staff, user) -> Api:
-    answer = post(Client(), "impersonate", {"token": begin(staff, user)})
+    answer = post_auth(Client(), "impersonate", {"token": begin(staff, user)})
     assert answer.status_code == 200, answer.content
     session = Session.objects.get(impersonator=staff, revoked_at=None)
     api = Api(user, session, answer.json()["access"])
@@ -60,11 +60,11 @@ def test_an_admin_begins_it_in_the_admin_and_the_owner_is_told(staff, member):
     empty = browser.post(page, {"reason": ""})
     shown = browser.post(page, {"reason": REASON})
     link = re.search(r'href="([^"]+/impersonate#[^"]+)"', shown.content.decode())[1]
-    opened = post(Client(), "impersonate", {"token": link.partition("#")[2]})
+    opened = post_auth(Client(), "impersonate", {"token": link.partition("#")[2]})
 
     assert b"This field is required" in empty.content
     assert (opened.status_code, opened.json()["user"]["id"]) == (200, str(member.pk))
-    (text,) = mails_to(member.email)
+    (text,) = deliver_and_read_mails(member.email)
     assert REASON in text
     assert staff.email not in text
     begun = Entry.objects.filter(event="impersonation.begun", owner_id=member.pk).latest("id")
@@ -153,9 +153,9 @@ def test_rights_that_the_customer_gets_are_not_the_impersonators(helper, member)
     waiting = begin(helper, member)
     roles.set_roles(member.pk, {"admin"}, actor=SYSTEM, now=timezone.now())
 
-    assert post(api.client, "refresh", **FROM_PAGE).status_code == 401
+    assert post_auth(api.client, "refresh", **BROWSER_HEADERS).status_code == 401
     assert api.get("users").status_code == 401
-    assert post(Client(), "impersonate", {"token": waiting}).status_code == 400
+    assert post_auth(Client(), "impersonate", {"token": waiting}).status_code == 400
 
 
 def test_no_right_is_used_in_somebody_elses_name_even_before_it_ends(helper, member):
@@ -180,14 +180,14 @@ def test_a_changed_role_ends_it_too(helper, member, whose):
     )
 
     assert api.get("auth/me").json()["code"] == "token_revoked"
-    assert post(api.client, "refresh", **FROM_PAGE).status_code == 401
+    assert post_auth(api.client, "refresh", **BROWSER_HEADERS).status_code == 401
 
 
 def test_what_the_cookie_does_is_recorded_with_both_too(staff, member):
     api = acting(staff, member)
-    post(api.client, "refresh", **FROM_PAGE)
+    post_auth(api.client, "refresh", **BROWSER_HEADERS)
     api.patch("auth/me", {"name": "x"}, if_match="*")
-    post(api.client, "logout", **FROM_PAGE)
+    post_auth(api.client, "logout", **BROWSER_HEADERS)
     refusal_counters.flush(now=timezone.now() + timedelta(minutes=2))
 
     made = Entry.objects.filter(facts__contains=str(staff.pk)).values_list("event", flat=True)
@@ -208,15 +208,15 @@ def test_nobody_with_rights_is_impersonated(staff, rights):
     other = UserFactory()
     other.roles.add(Role.objects.create(name="some", permissions=rights))
 
-    with pytest.raises(BeyondYourRights):
+    with pytest.raises(PermissionsExceeded):
         begin(staff, User.objects.alive().get(pk=other.pk))
-    with pytest.raises(BeyondYourRights):
+    with pytest.raises(PermissionsExceeded):
         begin(staff, staff)
 
 
 def test_it_takes_the_permission(member, password_hash):
     helper = UserFactory(email="helper@example.com", role="support", password=password_hash)
-    with pytest.raises(BeyondYourRights):
+    with pytest.raises(PermissionsExceeded):
         begin(helper, member)
     browser = Client()
     browser.post("/admin/login/?next=/admin/", {"username": helper.email, "password": PASSWORD})
@@ -241,7 +241,7 @@ def test_a_link_is_good_once_for_two_minutes(staff, member):
 
     def fetch(_):
         try:
-            return post(Client(), "impersonate", {"token": token}).status_code
+            return post_auth(Client(), "impersonate", {"token": token}).status_code
         finally:
             connections.close_all()
 
@@ -249,17 +249,17 @@ def test_a_link_is_good_once_for_two_minutes(staff, member):
         assert sorted(pool.map(fetch, range(12)))[:2] == [200, 400]
     late = begin(staff, member)
     with pytest.raises(LinkRefused):
-        impersonation.fetch_impersonation(
+        impersonation.redeem_impersonation_link(
             late, device=known_devices.Device(), now=timezone.now() + timedelta(minutes=2, seconds=1)
         )
     for bad in ("x", late[:-1], "é", ""):
-        assert post(Client(), "impersonate", {"token": bad}).status_code == 400
+        assert post_auth(Client(), "impersonate", {"token": bad}).status_code == 400
 
 
 def test_it_ends_after_half_an_hour_and_is_not_prolonged(staff, member):
     api = acting(staff, member)
     Session.objects.filter(pk=api.session.pk).update(expires_at=timezone.now() + timedelta(minutes=4))
-    refreshed = post(api.client, "refresh", **FROM_PAGE)
+    refreshed = post_auth(api.client, "refresh", **BROWSER_HEADERS)
     claims = jwt.decode(refreshed.json()["access"], options={"verify_signature": False})
     left = claims["exp"] - timezone.now().timestamp()
 
@@ -268,7 +268,7 @@ def test_it_ends_after_half_an_hour_and_is_not_prolonged(staff, member):
     assert claims["act"] == {"sub": str(staff.pk)}
     assert refreshed.json()["expires_in"] <= 240
     Session.objects.filter(pk=api.session.pk).update(expires_at=timezone.now())
-    assert post(api.client, "refresh", **FROM_PAGE).status_code == 401
+    assert post_auth(api.client, "refresh", **BROWSER_HEADERS).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -290,12 +290,12 @@ def test_it_ends_when_the_impersonator_loses_the_right_to_it(staff, member, act)
     act(staff)
 
     assert api.get("auth/me").json()["code"] == "token_revoked"
-    assert post(api.client, "refresh", **FROM_PAGE).status_code == 401
-    assert post(Client(), "impersonate", {"token": waiting}).status_code == 400
+    assert post_auth(api.client, "refresh", **BROWSER_HEADERS).status_code == 401
+    assert post_auth(Client(), "impersonate", {"token": waiting}).status_code == 400
 
 
 def test_no_device_becomes_known_by_it(staff, member):
-    answer = post(Client(), "impersonate", {"token": begin(staff, member)})
+    answer = post_auth(Client(), "impersonate", {"token": begin(staff, member)})
 
     assert "device" not in answer.cookies
-    assert Session.objects.get(impersonator=staff).proved_at == NEVER
+    assert Session.objects.get(impersonator=staff).proved_at == NEVER_PROVED_AT

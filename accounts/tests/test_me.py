@@ -8,8 +8,8 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from accounts.tests.calls import post
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import post_auth
 from conftest import PASSWORD, sign_in
 from core.storage import redis
 
@@ -39,8 +39,8 @@ def test_delete_me_hides_the_account_keeps_its_address_and_signs_out(member, pas
     assert api.delete("auth/me", if_match=member.version).status_code == 204
 
     assert api.get("auth/me").status_code == 401
-    assert post(Client(), "login", {"email": member.email, "password": PASSWORD}).status_code == 401
-    assert post(Client(), "register", {"email": member.email, "password": PASSWORD}).status_code == 409
+    assert post_auth(Client(), "login", {"email": member.email, "password": PASSWORD}).status_code == 401
+    assert post_auth(Client(), "register", {"email": member.email, "password": PASSWORD}).status_code == 409
 
 
 def test_the_last_admin_cannot_leave(password_hash):

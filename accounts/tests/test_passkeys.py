@@ -8,8 +8,8 @@ from django.db import connections
 from django.test import Client
 
 from accounts.models import Passkey
-from accounts.tests.calls import answer, login, post
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import log_in, post_auth, verify_mfa
 from conftest import sign_in
 from tests.authenticator import Authenticator, raw, text
 
@@ -17,9 +17,9 @@ pytestmark = pytest.mark.django_db
 
 
 def sign_in_with_passkey(authenticator, **facts):
-    asked = post(Client(), "login/passkey/options").json()
+    asked = post_auth(Client(), "login/passkey/options").json()
     credential = authenticator.get(asked["public_key"], **facts)
-    return post(Client(), "login/passkey", {"challenge": asked["challenge"], "credential": credential})
+    return post_auth(Client(), "login/passkey", {"challenge": asked["challenge"], "credential": credential})
 
 
 def test_a_passkey_signs_in_alone(world):
@@ -35,15 +35,15 @@ def test_a_passkey_signs_in_alone(world):
 
 def test_a_passkey_is_a_second_factor_after_the_password(world):
     world.passkey()
-    asked = login(world).json()
+    asked = log_in(world).json()
     assert asked["methods"] == ["passkey", "recovery_code"]
     (allowed,) = asked["public_key"]["allowCredentials"]
 
     credential = world.authenticator.get(asked["public_key"])
 
     assert raw(allowed["id"]) == world.authenticator.id
-    assert answer(asked["challenge"], credential=credential).status_code == 200
-    assert answer(asked["challenge"], credential=credential).status_code == 401
+    assert verify_mfa(asked["challenge"], credential=credential).status_code == 200
+    assert verify_mfa(asked["challenge"], credential=credential).status_code == 401
 
 
 def test_without_a_finger_a_passkey_is_a_second_factor_only(world):
@@ -51,21 +51,22 @@ def test_without_a_finger_a_passkey_is_a_second_factor_only(world):
     world.passkey()
 
     assert sign_in_with_passkey(world.authenticator).json()["code"] == "passkey_refused"
-    asked = login(world).json()
+    asked = log_in(world).json()
     assert (
-        answer(asked["challenge"], credential=world.authenticator.get(asked["public_key"])).status_code == 200
+        verify_mfa(asked["challenge"], credential=world.authenticator.get(asked["public_key"])).status_code
+        == 200
     )
 
 
 @pytest.mark.commits
 def test_an_assertion_works_once_also_for_ten_at_the_same_time(world):
     world.passkey()
-    asked = post(Client(), "login/passkey/options").json()
+    asked = post_auth(Client(), "login/passkey/options").json()
     body = {"challenge": asked["challenge"], "credential": world.authenticator.get(asked["public_key"])}
 
     def use(_):
         try:
-            return post(Client(), "login/passkey", body).status_code
+            return post_auth(Client(), "login/passkey", body).status_code
         finally:
             connections.close_all()
 
@@ -143,20 +144,22 @@ def test_malformed_credentials_are_refused_as_such(world, credential):
         kept = world.api.post(
             "auth/passkeys", {"challenge": asked["challenge"], "credential": sent, "name": "x"}
         )
-        challenge = post(Client(), "login/passkey/options").json()["challenge"]
-        used = post(Client(), "login/passkey", {"challenge": challenge, "credential": sent})
+        challenge = post_auth(Client(), "login/passkey/options").json()["challenge"]
+        used = post_auth(Client(), "login/passkey", {"challenge": challenge, "credential": sent})
         assert {kept.status_code, used.status_code} <= {400, 401}
     assert Passkey.objects.count() == 1
 
 
 def test_malformed_parts_of_a_genuine_credential_are_refused_as_such(world):
     world.passkey()
-    asked = post(Client(), "login/passkey/options").json()
+    asked = post_auth(Client(), "login/passkey/options").json()
     genuine = world.authenticator.get(asked["public_key"])
     for part in ("clientDataJSON", "authenticatorData", "signature"):
         for value in ("", "AA", "====", "é", 5, None, [], {}, "e30", "bnVsbA", "/" * 2000):
             sent = {**genuine, "response": {**genuine["response"], part: value}}
-            refused = post(Client(), "login/passkey", {"challenge": asked["challenge"], "credential": sent})
+            refused = post_auth(
+                Client(), "login/passkey", {"challenge": asked["challenge"], "credential": sent}
+            )
             assert refused.status_code == 401, (part, value)
 
 
@@ -172,7 +175,7 @@ def test_passkeys_are_listed_renamed_and_removed_by_their_owner_alone(world):
     assert [answer_.status_code for answer_ in theirs] == [404, 404]
     assert world.api.delete(f"auth/passkeys/{pk}").status_code == 204
     assert world.api.get("auth/mfa").json() == {"totp": False, "passkeys": 0, "recovery_codes": 0}
-    assert login(world).status_code == 200
+    assert log_in(world).status_code == 200
 
 
 @pytest.mark.parametrize("length", [1023, 1024, 5000])

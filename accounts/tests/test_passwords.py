@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import Session
-from accounts.tests.calls import mails_to, post, subject
+from accounts.tests.helpers import deliver_and_read_mails, post_auth, subject_of_mail
 from conftest import PASSWORD, sign_in
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +29,7 @@ NEW = "an entirely new phrase"
 def test_what_others_would_try_first_is_refused(password):
     body = {"email": "petra.miller@example.com", "password": password, "name": "Petra Miller"}
 
-    answer = post(Client(), "register", body)
+    answer = post_auth(Client(), "register", body)
 
     assert (answer.status_code, {error["pointer"] for error in answer.json()["errors"]}) == (
         400,
@@ -43,9 +43,9 @@ def test_what_others_would_try_first_is_refused(password):
 def test_what_is_long_enough_and_not_common_is_taken_as_it_is(password):
     body = {"email": "somebody@example.com", "password": password}
 
-    assert post(Client(), "register", body).status_code == 201
-    assert post(Client(), "login", body).status_code == 200
-    assert post(Client(), "login", {**body, "password": password.strip() + "x"}).status_code == 401
+    assert post_auth(Client(), "register", body).status_code == 201
+    assert post_auth(Client(), "login", body).status_code == 200
+    assert post_auth(Client(), "login", {**body, "password": password.strip() + "x"}).status_code == 401
 
 
 def test_a_change_needs_the_old_one_ends_every_session_and_opens_a_new_one(member):
@@ -61,7 +61,7 @@ def test_a_change_needs_the_old_one_ends_every_session_and_opens_a_new_one(membe
     fresh = {"Authorization": f"Bearer {changed.json()['access']}"}
     assert Client().get("/api/v1/auth/me", headers=fresh).status_code == 200
     assert Session.objects.filter(revoked_at=None).count() == 1
-    assert [subject(mail) for mail in mails_to(member.email)] == [
+    assert [subject_of_mail(mail) for mail in deliver_and_read_mails(member.email)] == [
         "New sign-in to your account",
         "Your password was changed",
     ]
@@ -76,4 +76,4 @@ def test_a_change_to_a_weak_one_changes_nothing(member):
 
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/password")
     assert here.get("auth/me").status_code == 200
-    assert post(Client(), "login", {"email": member.email, "password": PASSWORD}).status_code == 200
+    assert post_auth(Client(), "login", {"email": member.email, "password": PASSWORD}).status_code == 200

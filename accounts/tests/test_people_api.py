@@ -9,8 +9,8 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Role, Session, User
-from accounts.tests.calls import link_token, mails_to, post, subject
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import deliver_and_read_mails, post_auth, subject_of_mail, token_in_mail
 from audit.models import Entry
 from conftest import PASSWORD, Api, sign_in
 
@@ -153,11 +153,14 @@ def test_an_account_made_by_staff_gets_a_link_to_choose_a_password(admin):
     )
 
     assert (made.status_code, made.json()["roles"], made["ETag"]) == (201, ["seller"], '"1"')
-    assert post(Client(), "login", {"email": "guest@example.com", "password": ""}).status_code in {400, 401}
-    (mail,) = mails_to("guest@example.com")
-    assert subject(mail) == "Choose a new password"
-    post(Client(), "password/reset", {"token": link_token(mail), "password": PASSWORD})
-    signed_in = post(Client(), "login", {"email": "guest@example.com", "password": PASSWORD})
+    assert post_auth(Client(), "login", {"email": "guest@example.com", "password": ""}).status_code in {
+        400,
+        401,
+    }
+    (mail,) = deliver_and_read_mails("guest@example.com")
+    assert subject_of_mail(mail) == "Choose a new password"
+    post_auth(Client(), "password/reset", {"token": token_in_mail(mail), "password": PASSWORD})
+    signed_in = post_auth(Client(), "login", {"email": "guest@example.com", "password": PASSWORD})
     assert (signed_in.status_code, signed_in.json()["user"]["email_verified"]) == (200, True)
     assert admin.post("users", {"email": "guest@example.com"}).json()["code"] == "email_taken"
     assert admin.post("users", {"email": "x@example.com", "roles": ["none"]}).status_code == 400
@@ -305,7 +308,7 @@ def test_staff_need_a_second_factor_where_the_installation_says_so(admin, settin
 def test_sessions_show_device_browser_network_and_which_is_this(member):
     chrome = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
     browser = Client(REMOTE_ADDR="203.0.113.77", headers={"User-Agent": chrome})
-    access = post(browser, "login", {"email": member.email, "password": PASSWORD}).json()["access"]
+    access = post_auth(browser, "login", {"email": member.email, "password": PASSWORD}).json()["access"]
     other = sign_in(member)
 
     listed = browser.get("/api/v1/auth/sessions", headers={"Authorization": f"Bearer {access}"}).json()[

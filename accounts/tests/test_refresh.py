@@ -9,9 +9,9 @@ from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
 
-from accounts.credentials.tokens import refresh_token
+from accounts.credentials.tokens import make_refresh_token
 from accounts.models import Session, User
-from accounts.tests.calls import FROM_PAGE, ORIGIN, cookie_of, post
+from accounts.tests.helpers import BROWSER_HEADERS, ORIGIN, client_with_refresh_cookie, post_auth
 from conftest import PASSWORD, sign_in
 
 pytestmark = pytest.mark.django_db
@@ -19,15 +19,17 @@ pytestmark = pytest.mark.django_db
 
 def test_refresh_gives_new_tokens_and_the_old_one_the_same_successor_within_the_grace(member):
     session = sign_in(member).session
-    client = cookie_of(session)
+    client = client_with_refresh_cookie(session)
 
-    first = post(client, "refresh", **FROM_PAGE)
-    again = post(cookie_of(session, 1), "refresh", **FROM_PAGE)
-    next_one = post(cookie_of(session, 2), "refresh", **FROM_PAGE)
+    first = post_auth(client, "refresh", **BROWSER_HEADERS)
+    again = post_auth(client_with_refresh_cookie(session, 1), "refresh", **BROWSER_HEADERS)
+    next_one = post_auth(client_with_refresh_cookie(session, 2), "refresh", **BROWSER_HEADERS)
 
     assert [answer.status_code for answer in (first, again, next_one)] == [200, 200, 200]
-    assert first.cookies["refresh"].value == again.cookies["refresh"].value == refresh_token(session.pk, 2)
-    assert next_one.cookies["refresh"].value == refresh_token(session.pk, 3)
+    assert (
+        first.cookies["refresh"].value == again.cookies["refresh"].value == make_refresh_token(session.pk, 2)
+    )
+    assert next_one.cookies["refresh"].value == make_refresh_token(session.pk, 3)
     assert sorted(first.json()) == ["access", "expires_in"]
 
 
@@ -37,7 +39,7 @@ def test_fifty_parallel_refreshes_of_one_token_give_one_successor(member):
 
     def refresh(_):
         try:
-            answer = post(cookie_of(session, 1), "refresh", **FROM_PAGE)
+            answer = post_auth(client_with_refresh_cookie(session, 1), "refresh", **BROWSER_HEADERS)
             return answer.status_code, answer.cookies["refresh"].value
         finally:
             connections.close_all()
@@ -45,27 +47,29 @@ def test_fifty_parallel_refreshes_of_one_token_give_one_successor(member):
     with ThreadPoolExecutor(16) as pool:
         answers = set(pool.map(refresh, range(50)))
 
-    assert answers == {(200, refresh_token(session.pk, 2))}
+    assert answers == {(200, make_refresh_token(session.pk, 2))}
     session.refresh_from_db()
     assert (session.generation, session.revoked_at) == (2, None)
 
 
 def test_a_token_replayed_after_the_grace_ends_the_session_and_its_access_tokens_at_once(member):
     api = sign_in(member)
-    newest = post(cookie_of(api.session, 1), "refresh", **FROM_PAGE)
+    newest = post_auth(client_with_refresh_cookie(api.session, 1), "refresh", **BROWSER_HEADERS)
     assert api.get("auth/me").status_code == 200
     Session.objects.filter(pk=api.session.pk).update(
         rotated_at=timezone.now() - settings.REFRESH_GRACE - timedelta(seconds=1)
     )
 
-    replayed = post(cookie_of(api.session, 1), "refresh", **FROM_PAGE)
+    replayed = post_auth(client_with_refresh_cookie(api.session, 1), "refresh", **BROWSER_HEADERS)
 
     assert (replayed.status_code, replayed.json()["code"], replayed.cookies["refresh"].value) == (
         401,
         "refresh_refused",
         "",
     )
-    assert post(cookie_of(api.session, 2), "refresh", **FROM_PAGE).status_code == 401
+    assert (
+        post_auth(client_with_refresh_cookie(api.session, 2), "refresh", **BROWSER_HEADERS).status_code == 401
+    )
     for access in (api.access, newest.json()["access"]):
         answer = Client().get("/api/v1/auth/me", headers={"Authorization": f"Bearer {access}"})
         assert (answer.status_code, answer.json()["code"]) == (401, "token_revoked")
@@ -74,10 +78,15 @@ def test_a_token_replayed_after_the_grace_ends_the_session_and_its_access_tokens
 def test_a_token_two_generations_old_ends_the_session_even_within_the_grace(member):
     session = sign_in(member).session
     for generation in (1, 2):
-        assert post(cookie_of(session, generation), "refresh", **FROM_PAGE).status_code == 200
+        assert (
+            post_auth(
+                client_with_refresh_cookie(session, generation), "refresh", **BROWSER_HEADERS
+            ).status_code
+            == 200
+        )
 
-    assert post(cookie_of(session, 1), "refresh", **FROM_PAGE).status_code == 401
-    assert post(cookie_of(session, 3), "refresh", **FROM_PAGE).status_code == 401
+    assert post_auth(client_with_refresh_cookie(session, 1), "refresh", **BROWSER_HEADERS).status_code == 401
+    assert post_auth(client_with_refresh_cookie(session, 3), "refresh", **BROWSER_HEADERS).status_code == 401
 
 
 @pytest.mark.parametrize(("field", "days"), [("idle_at", 14), ("expires_at", 30)])
@@ -86,13 +95,13 @@ def test_a_session_ends_when_idle_or_old(member, field, days):
     assert getattr(session, field) - session.rotated_at == timedelta(days=days)
     Session.objects.filter(pk=session.pk).update(**{field: timezone.now() - timedelta(seconds=1)})
 
-    assert post(cookie_of(session), "refresh", **FROM_PAGE).status_code == 401
+    assert post_auth(client_with_refresh_cookie(session), "refresh", **BROWSER_HEADERS).status_code == 401
 
 
 def test_rotation_never_extends_beyond_the_first_sign_in(member):
     session = sign_in(member).session
 
-    post(cookie_of(session), "refresh", **FROM_PAGE)
+    post_auth(client_with_refresh_cookie(session), "refresh", **BROWSER_HEADERS)
 
     rotated = Session.objects.get(pk=session.pk)
     assert rotated.expires_at == session.expires_at
@@ -106,7 +115,7 @@ def test_refresh_refuses_tokens_that_we_did_not_make(token):
     client = Client()
     client.cookies["refresh"] = token
 
-    answer = post(client, "refresh", **FROM_PAGE)
+    answer = post_auth(client, "refresh", **BROWSER_HEADERS)
 
     assert (answer.status_code, answer.json()["code"]) == (401, "refresh_refused")
 
@@ -121,14 +130,14 @@ def test_refresh_refuses_tokens_that_we_did_not_make(token):
         ({"X-Requested-With": "fetch", "Origin": "http://localhost:3000.evil.example"}, "application/json"),
         ({"X-Requested-With": "fetch", "Origin": "null"}, "application/json"),
         ({"X-Requested-With": "fetch", "Origin": "http://bakery.localhost:8000"}, "application/json"),
-        (FROM_PAGE, "text/plain"),
-        (FROM_PAGE, "application/x-www-form-urlencoded"),
+        (BROWSER_HEADERS, "text/plain"),
+        (BROWSER_HEADERS, "application/x-www-form-urlencoded"),
     ],
 )
 def test_refresh_and_logout_refuse_other_origins_and_forms_and_change_nothing(member, path, headers, kind):
     session = sign_in(member).session
 
-    answer = cookie_of(session).generic(
+    answer = client_with_refresh_cookie(session).generic(
         "POST", f"/api/v1/auth/{path}", b"{}", content_type=kind, headers=headers
     )
 
@@ -141,7 +150,7 @@ def test_logout_ends_the_session_at_once_and_clears_the_cookie(member):
     api = sign_in(member)
     elsewhere = sign_in(member)
 
-    answer = post(cookie_of(api.session), "logout", **FROM_PAGE)
+    answer = post_auth(client_with_refresh_cookie(api.session), "logout", **BROWSER_HEADERS)
 
     assert (answer.status_code, answer.cookies["refresh"].value, answer.cookies["refresh"]["max-age"]) == (
         204,
@@ -149,7 +158,7 @@ def test_logout_ends_the_session_at_once_and_clears_the_cookie(member):
         0,
     )
     assert (api.get("auth/me").status_code, elsewhere.get("auth/me").status_code) == (401, 200)
-    assert post(cookie_of(api.session), "refresh", **FROM_PAGE).status_code == 401
+    assert post_auth(client_with_refresh_cookie(api.session), "refresh", **BROWSER_HEADERS).status_code == 401
 
 
 def test_logout_all_ends_every_session(member):
@@ -159,12 +168,14 @@ def test_logout_all_ends_every_session(member):
     assert one.post("auth/logout-all").status_code == 204
 
     assert (one.get("auth/me").status_code, two.get("auth/me").status_code) == (401, 401)
-    assert post(cookie_of(two.session), "refresh", **FROM_PAGE).status_code == 401
+    assert post_auth(client_with_refresh_cookie(two.session), "refresh", **BROWSER_HEADERS).status_code == 401
 
 
 def test_no_refresh_token_can_be_found_in_the_database(member):
     session = sign_in(member).session
-    token = post(cookie_of(session), "refresh", **FROM_PAGE).cookies["refresh"].value
+    token = (
+        post_auth(client_with_refresh_cookie(session), "refresh", **BROWSER_HEADERS).cookies["refresh"].value
+    )
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_jsonb(s)::text FROM accounts_session s")
@@ -175,13 +186,13 @@ def test_no_refresh_token_can_be_found_in_the_database(member):
 
 def test_refresh_refuses_a_session_whose_proof_is_not_ours(member):
     session = sign_in(member).session
-    body, _, mac = refresh_token(session.pk, 1).rpartition(".")
+    body, _, mac = make_refresh_token(session.pk, 1).rpartition(".")
     forged = [f"{body}.{'0' * 64}", f"{session.pk.hex}.2.{mac}", f"{body}."]
 
     for token in forged:
         client = Client()
         client.cookies["refresh"] = token
-        assert post(client, "refresh", **FROM_PAGE).status_code == 401
+        assert post_auth(client, "refresh", **BROWSER_HEADERS).status_code == 401
 
     session.refresh_from_db()
     assert (session.generation, session.revoked_at) == (1, None)
@@ -189,17 +200,17 @@ def test_refresh_refuses_a_session_whose_proof_is_not_ours(member):
 
 def test_a_token_made_under_a_retired_secret_is_good_while_the_secret_is_listed(member, settings):
     session = sign_in(member).session
-    token = refresh_token(session.pk, 1)
+    token = make_refresh_token(session.pk, 1)
     retired, settings.SECRET_KEY = settings.SECRET_KEY, "another-secret-" * 4
 
     answers = []
     for settings.SECRET_KEY_FALLBACKS in ([], [retired]):
         client = Client()
         client.cookies["refresh"] = token
-        answers.append(post(client, "refresh", **FROM_PAGE))
+        answers.append(post_auth(client, "refresh", **BROWSER_HEADERS))
 
     assert [answer.status_code for answer in answers] == [401, 200]
-    assert answers[1].cookies["refresh"].value == refresh_token(session.pk, 2)
+    assert answers[1].cookies["refresh"].value == make_refresh_token(session.pk, 2)
 
 
 @pytest.mark.parametrize(
@@ -209,14 +220,16 @@ def test_refresh_refuses_who_was_disabled_or_hidden_behind_our_back(member, chan
     session = sign_in(member).session
     User.objects.get_queryset().filter(pk=member.pk).update(**change)
 
-    assert post(cookie_of(session), "refresh", **FROM_PAGE).status_code == 401
+    assert post_auth(client_with_refresh_cookie(session), "refresh", **BROWSER_HEADERS).status_code == 401
 
 
 @pytest.mark.parametrize("origin", ["http://localhost:3000", "http://testserver"])
 def test_refresh_is_for_named_front_ends_and_for_our_own_page(member, origin, settings):
     session = sign_in(member).session
 
-    answer = post(cookie_of(session), "refresh", **{**FROM_PAGE, "Origin": origin})
+    answer = post_auth(
+        client_with_refresh_cookie(session), "refresh", **{**BROWSER_HEADERS, "Origin": origin}
+    )
 
     cookie = answer.cookies["refresh"]
     assert (answer.status_code, answer["Cache-Control"]) == (200, "no-store")
@@ -238,7 +251,11 @@ def test_refresh_is_for_named_front_ends_and_for_our_own_page(member, origin, se
 )
 def test_an_origin_that_resembles_ours_is_not_ours(member, origin):
     assert (
-        post(cookie_of(sign_in(member).session), "refresh", **{**FROM_PAGE, "Origin": origin}).status_code
+        post_auth(
+            client_with_refresh_cookie(sign_in(member).session),
+            "refresh",
+            **{**BROWSER_HEADERS, "Origin": origin},
+        ).status_code
         == 403
     )
 
@@ -250,7 +267,7 @@ def test_an_origin_that_resembles_ours_is_not_ours(member, origin):
 def test_a_session_keeps_the_network_and_never_the_address(member, address, network):
     client = Client(REMOTE_ADDR=address)
 
-    post(client, "login", {"email": member.email, "password": PASSWORD}, User_Agent="x" * 300)
+    post_auth(client, "login", {"email": member.email, "password": PASSWORD}, User_Agent="x" * 300)
 
     kept = Session.objects.get(user=member)
     assert (kept.network, kept.agent) == (network, "x" * 200)

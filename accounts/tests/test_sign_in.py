@@ -12,8 +12,8 @@ from django.test import Client
 
 from accounts.credentials.hashing import HashingBusy
 from accounts.models import User
-from accounts.tests.calls import post
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import post_auth
 from conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 def test_register_answers_201_with_user_access_and_cookie():
     client = Client()
 
-    answer = post(
+    answer = post_auth(
         client, "register", {"email": " New@Example.COM ", "password": PASSWORD, "name": "New", "age": 30}
     )
 
@@ -49,7 +49,7 @@ def test_register_answers_201_with_user_access_and_cookie():
 
 
 def test_register_stores_argon2id_at_the_declared_cost():
-    post(Client(), "register", {"email": "a@example.com", "password": PASSWORD})
+    post_auth(Client(), "register", {"email": "a@example.com", "password": PASSWORD})
 
     stored = User.objects.get(email="a@example.com").password
     assert stored.startswith("argon2$argon2id$v=19$m=65536,t=3,p=4$")
@@ -59,7 +59,7 @@ def test_register_stores_argon2id_at_the_declared_cost():
 def test_register_refuses_an_address_that_is_taken_in_any_spelling(again):
     UserFactory(email="taken@example.com")
 
-    answer = post(Client(), "register", {"email": again, "password": PASSWORD})
+    answer = post_auth(Client(), "register", {"email": again, "password": PASSWORD})
 
     assert (answer.status_code, answer.json().get("code")) in {(409, "email_taken"), (400, "invalid")}
     assert User.objects.count() == 1
@@ -69,7 +69,9 @@ def test_register_refuses_an_address_that_is_taken_in_any_spelling(again):
 def test_parallel_registration_of_one_address_makes_one_account():
     def register(_):
         try:
-            return post(Client(), "register", {"email": "race@example.com", "password": PASSWORD}).status_code
+            return post_auth(
+                Client(), "register", {"email": "race@example.com", "password": PASSWORD}
+            ).status_code
         finally:
             connections.close_all()
 
@@ -99,7 +101,7 @@ def test_parallel_registration_of_one_address_makes_one_account():
     ],
 )
 def test_register_points_at_what_is_wrong_and_makes_nothing(change, pointer):
-    answer = post(Client(), "register", {"email": "a@example.com", "password": PASSWORD, **change})
+    answer = post_auth(Client(), "register", {"email": "a@example.com", "password": PASSWORD, **change})
 
     assert (answer.status_code, answer["Content-Type"]) == (400, "application/problem+json")
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
@@ -109,9 +111,9 @@ def test_register_points_at_what_is_wrong_and_makes_nothing(change, pointer):
 def test_login_signs_in_and_a_wrong_password_or_unknown_or_disabled_user_look_the_same(member, password_hash):
     UserFactory(email="off@example.com", password=password_hash, is_active=False)
 
-    good = post(Client(), "login", {"email": "Member@example.com", "password": PASSWORD})
+    good = post_auth(Client(), "login", {"email": "Member@example.com", "password": PASSWORD})
     refused = [
-        post(Client(), "login", {"email": email, "password": password})
+        post_auth(Client(), "login", {"email": email, "password": password})
         for email, password in [
             ("member@example.com", "wrong password"),
             ("nobody@example.com", PASSWORD),
@@ -133,13 +135,13 @@ def test_login_hashes_once_for_anybody(member, monkeypatch):
         argon2.PasswordHasher, "verify", lambda self, *given: hashes.append(1) or genuine(self, *given)
     )
     for email in ("member@example.com", "nobody@example.com"):
-        post(Client(), "login", {"email": email, "password": "wrong password"})
+        post_auth(Client(), "login", {"email": email, "password": "wrong password"})
 
     assert len(hashes) == 2
 
 
 def test_login_ignores_an_old_authorization_header(member):
-    answer = post(
+    answer = post_auth(
         Client(),
         "login",
         {"email": "member@example.com", "password": PASSWORD},

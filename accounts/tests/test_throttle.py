@@ -10,7 +10,7 @@ from django.test import Client
 from accounts.credentials import throttling
 from accounts.credentials.throttling import Bucket, TooManyAttempts
 from accounts.models import User
-from accounts.tests.calls import post
+from accounts.tests.helpers import post_auth
 from audit.models import Entry
 from conftest import PASSWORD
 from core.storage import redis
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 def login(client, email, password="wrong password"):
-    return post(client, "login", {"email": email, "password": password})
+    return post_auth(client, "login", {"email": email, "password": password})
 
 
 @pytest.fixture
@@ -119,12 +119,12 @@ def test_a_device_cookie_is_good_for_its_user_and_its_password_only(member, pass
     from accounts.credentials.known_devices import Device
 
     other = User(pk=member.pk, password="changed")
-    cookie = known_devices.remember(member, Device())
+    cookie = known_devices.make_device_cookie(member, Device())
 
-    assert known_devices.known(member, Device(cookie=cookie))
-    assert not known_devices.known(other, Device(cookie=cookie))
+    assert known_devices.find_device_nonce(member, Device(cookie=cookie))
+    assert not known_devices.find_device_nonce(other, Device(cookie=cookie))
     for rubbish in ("", "~~~~~~~~", "a.b~" * 500, cookie[:-1], cookie.replace(".", ""), "é.é", "x" * 5000):
-        assert not known_devices.known(member, Device(cookie=rubbish))
+        assert not known_devices.find_device_nonce(member, Device(cookie=rubbish))
 
 
 def test_one_browser_knows_five_people(member):
@@ -134,11 +134,11 @@ def test_one_browser_knows_five_people(member):
     people = [User(password=f"p{number}") for number in range(7)]
     cookie = ""
     for person in people:
-        cookie = known_devices.remember(person, Device(cookie=cookie))
+        cookie = known_devices.make_device_cookie(person, Device(cookie=cookie))
 
-    assert [bool(known_devices.known(person, Device(cookie=cookie))) for person in people] == [False] * 2 + [
-        True
-    ] * 5
+    assert [bool(known_devices.find_device_nonce(person, Device(cookie=cookie))) for person in people] == [
+        False
+    ] * 2 + [True] * 5
     assert len(cookie) < 600
 
 
@@ -146,17 +146,17 @@ def test_delays_grow_and_a_right_answer_starts_afresh():
     own = Bucket("own", free=2, longest=900)
     shared = Bucket("shared", free=50, longest=10, own=False)
     for _ in range(2):
-        throttling.reserve([own, shared])
+        throttling.reserve_attempt([own, shared])
     with pytest.raises(TooManyAttempts) as first:
-        throttling.reserve([own, shared])
+        throttling.reserve_attempt([own, shared])
     assert first.value.headers == {"Retry-After": "2"}
     time.sleep(2.05)
-    throttling.reserve([own, shared])
+    throttling.reserve_attempt([own, shared])
     with pytest.raises(TooManyAttempts) as second:
-        throttling.reserve([own, shared])
+        throttling.reserve_attempt([own, shared])
     assert second.value.headers == {"Retry-After": "4"}
 
-    throttling.give_back([own, shared], proved=True)
+    throttling.release_attempt([own, shared], proved=True)
 
     assert redis.client().exists("attempts:own") == 0
     assert redis.client().hget("attempts:shared", "tries") == b"2"
@@ -165,10 +165,10 @@ def test_delays_grow_and_a_right_answer_starts_afresh():
 def test_refused_attempts_count_nowhere():
     own = Bucket("own", free=1, longest=900)
     shared = Bucket("shared", free=50, longest=10, own=False)
-    throttling.reserve([own, shared])
+    throttling.reserve_attempt([own, shared])
     for _ in range(20):
         with pytest.raises(TooManyAttempts):
-            throttling.reserve([own, shared])
+            throttling.reserve_attempt([own, shared])
 
     assert [redis.client().hget(f"attempts:{name}", "tries") for name in ("own", "shared")] == [b"1", b"1"]
 
@@ -183,11 +183,11 @@ def test_without_redis_a_process_still_counts(monkeypatch):
     monkeypatch.setattr(redis, "call", lambda act: (_ for _ in ()).throw(redis.RedisUnavailable))
     bucket = Bucket("without-redis", free=3, longest=900)
     for _ in range(3):
-        throttling.reserve([bucket])
+        throttling.reserve_attempt([bucket])
 
     with pytest.raises(TooManyAttempts):
-        throttling.reserve([bucket])
-    throttling.give_back([bucket], proved=True)  # nothing to give back to, and no error
+        throttling.reserve_attempt([bucket])
+    throttling.release_attempt([bucket], proved=True)  # nothing to give back to, and no error
 
 
 def test_failures_are_recorded_and_waiting_ones_are_not(member, hashes):

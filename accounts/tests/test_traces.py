@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.services import erasure, users
-from accounts.tests.calls import link_token, mails_to, post
+from accounts.tests.helpers import deliver_and_read_mails, post_auth, token_in_mail
 from audit.actors import SYSTEM
 from audit.models import Personal
 from conftest import PASSWORD
@@ -35,9 +35,9 @@ def test_a_purged_person_leaves_no_address_anywhere(password_hash):
     address = "leaving-for-good@example.com"
     user = users.register_user(email=address, password=PASSWORD)
     for path in ("password/forgot", "email/resend"):
-        post(Client(), path, {"email": address})
-    post(Client(), "login", {"email": address, "password": "wrong password"})
-    mails_to(address)
+        post_auth(Client(), path, {"email": address})
+    post_auth(Client(), "login", {"email": address, "password": "wrong password"})
+    deliver_and_read_mails(address)
     assert address in everything()
 
     users.delete_user(user.pk, actor=SYSTEM, now=timezone.now(), if_match=ANY_VERSION)
@@ -48,17 +48,17 @@ def test_a_purged_person_leaves_no_address_anywhere(password_hash):
 
 
 def test_a_password_typed_into_the_wrong_field_is_not_kept(member):
-    post(Client(), "login", {"email": "my secret pass phrase", "password": "x"})
+    post_auth(Client(), "login", {"email": "my secret pass phrase", "password": "x"})
 
     assert not Personal.objects.filter(value="my secret pass phrase").exists()
 
 
 def test_a_disabled_account_confirms_nothing(api):
     api.post("auth/email/change", {"email": "moved@example.com"})
-    token = link_token(mails_to("moved@example.com")[0])
+    token = token_in_mail(deliver_and_read_mails("moved@example.com")[0])
     users.set_active(api.user.pk, False, actor=SYSTEM, now=timezone.now())
 
-    assert post(Client(), "email/verify", {"token": token}).json()["code"] == "link_refused"
+    assert post_auth(Client(), "email/verify", {"token": token}).json()["code"] == "link_refused"
 
 
 def test_a_network_that_would_admit_nobody_is_refused(api):

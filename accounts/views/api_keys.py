@@ -10,12 +10,12 @@ from rest_framework.response import Response
 from accounts.models import ApiKey, ApiKeyQuerySet
 from accounts.serializers.api_keys import ApiKeyCreateSerializer, ApiKeySerializer, IssuedApiKeySerializer
 from accounts.services import api_keys
-from accounts.views.common import NO_STORE, OwnViewSet
+from accounts.views.common import NO_STORE, OwnAccountViewSet
 from audit import actors
 from core.http.pagination import KeysetPagination
 
 
-class ApiKeyViewSet(OwnViewSet):
+class ApiKeyViewSet(OwnAccountViewSet):
     serializer_class = ApiKeySerializer
     pagination_class = KeysetPagination
     sensitive = ("create",)

@@ -10,17 +10,17 @@ from rest_framework.response import Response
 
 from accounts.credentials import challenges, known_devices
 from accounts.credentials.known_devices import Device
-from accounts.credentials.tokens import mint_access, refresh_token
+from accounts.credentials.tokens import make_access_token, make_refresh_token
 from accounts.models import Session
 from accounts.permissions import RecentProof
 from accounts.serializers.accounts import UserSerializer
 from core.http.client_address import client_address, client_network, network_prefix
 from core.http.viewsets import ApiViewSet
 
-COOKIE = "refresh" if settings.DEVELOPMENT else "__Host-refresh"
+REFRESH_COOKIE = "refresh" if settings.DEVELOPMENT else "__Host-refresh"
 DEVICE_COOKIE = "device" if settings.DEVELOPMENT else "__Host-device"
 SIGN_IN_COOKIE = "sign-in" if settings.DEVELOPMENT else "__Host-sign-in"
-DEVICE_SECONDS = 365 * 24 * 3600
+DEVICE_COOKIE_SECONDS = 365 * 24 * 3600
 NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -48,37 +48,44 @@ def _set_cookie(response: Response, name: str, value: str, seconds: int) -> Resp
     return response
 
 
-def set_refresh(response: Response, session: Session, token: str) -> Response:
+def set_refresh_cookie(response: Response, session: Session, token: str) -> Response:
     """The refresh token leaves in this cookie only."""
-    return _set_cookie(response, COOKIE, token, int((session.expires_at - timezone.now()).total_seconds()))
+    return _set_cookie(
+        response, REFRESH_COOKIE, token, int((session.expires_at - timezone.now()).total_seconds())
+    )
 
 
-def clear_refresh(response: Response) -> Response:
-    return _set_cookie(response, COOKIE, "", 0)
+def clear_refresh_cookie(response: Response) -> Response:
+    return _set_cookie(response, REFRESH_COOKIE, "", 0)
 
 
-def sent_away(address: str, secret: str) -> Response:
+def authorization_response(address: str, secret: str) -> Response:
     """Where to send the browser that signs in by a provider; what it brings back is good in this browser
     only.
     """
-    seconds = int(challenges.LIFETIME.total_seconds())
+    seconds = int(challenges.CHALLENGE_LIFETIME.total_seconds())
     answer = Response({"authorization_url": address, "expires_in": seconds}, headers=NO_STORE)
     return _set_cookie(answer, SIGN_IN_COOKIE, secret, seconds)
 
 
-def signed_in(request: Request, session: Session, *, status: int = 200) -> Response:
+def signed_in_response(request: Request, session: Session, *, status: int = 200) -> Response:
     """Access token, user and both cookies for a session that was just opened."""
     user = session.user
     prefetch_related_objects([user], "roles")  # for the token and for the answer
-    access, expires_in = mint_access(user, session)
+    access, expires_in = make_access_token(user, session)
     body = {"user": UserSerializer(user).data, "access": access, "expires_in": expires_in}
     answer = Response(body, status=status, headers=NO_STORE)
     if session.impersonator_id is None:
-        _set_cookie(answer, DEVICE_COOKIE, known_devices.remember(user, device_of(request)), DEVICE_SECONDS)
-    return set_refresh(answer, session, refresh_token(session.pk, session.generation))
+        _set_cookie(
+            answer,
+            DEVICE_COOKIE,
+            known_devices.make_device_cookie(user, device_of(request)),
+            DEVICE_COOKIE_SECONDS,
+        )
+    return set_refresh_cookie(answer, session, make_refresh_token(session.pk, session.generation))
 
 
-class OwnViewSet(ApiViewSet):
+class OwnAccountViewSet(ApiViewSet):
     """A view of one's own account.
 
     Actions in `sensitive` need a recent proof; every change is the owner's alone.

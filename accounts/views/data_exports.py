@@ -13,13 +13,13 @@ from rest_framework.response import Response
 from accounts.models import User
 from accounts.serializers.accounts import ExportSerializer
 from accounts.services import data_exports
-from accounts.views.common import NO_STORE, OwnViewSet
+from accounts.views.common import NO_STORE, OwnAccountViewSet
 from core.errors import NotFound, Unavailable
 from core.http.viewsets import ApiViewSet
 from core.storage.object_store import ObjectStoreUnavailable
 
 
-class ExportViewSet(OwnViewSet):
+class ExportViewSet(OwnAccountViewSet):
     serializer_class = ExportSerializer
     without_body = ("create",)
     sensitive = ("create", "retrieve")

@@ -16,7 +16,13 @@ from accounts.serializers.accounts import (
     SignedInSerializer,
 )
 from accounts.services import identities
-from accounts.views.common import SIGN_IN_COOKIE, OwnViewSet, device_of, sent_away, signed_in
+from accounts.views.common import (
+    SIGN_IN_COOKIE,
+    OwnAccountViewSet,
+    authorization_response,
+    device_of,
+    signed_in_response,
+)
 from core.http.pagination import KeysetPagination
 from core.http.viewsets import ApiViewSet
 
@@ -34,7 +40,7 @@ class OidcViewSet(ApiViewSet):
 
         It comes back to `FRONT_END_URL/oidc/{provider}` with `code` and `state`, within five minutes.
         """
-        return sent_away(*identities.begin_oidc(provider, user=None, now=timezone.now()))
+        return authorization_response(*identities.begin_oidc(provider, user=None, now=timezone.now()))
 
     @extend_schema(
         operation_id="provider_sign_in", request=ReturnSerializer, responses=SignedInSerializer, auth=[]
@@ -52,10 +58,10 @@ class OidcViewSet(ApiViewSet):
             device=device_of(request),
             now=timezone.now(),
         )
-        return signed_in(request, session)
+        return signed_in_response(request, session)
 
 
-class IdentityViewSet(OwnViewSet):
+class IdentityViewSet(OwnAccountViewSet):
     serializer_class = IdentitySerializer
     pagination_class = KeysetPagination
     sensitive = ("begin", "create", "destroy")
@@ -73,7 +79,9 @@ class IdentityViewSet(OwnViewSet):
     @extend_schema(operation_id="begin_connecting", request=None, responses=AuthorizationSerializer)
     def begin(self, request: Request, provider: str) -> Response:
         """Where to send the browser to connect an account at a provider."""
-        return sent_away(*identities.begin_oidc(provider, user=self.caller.row(), now=timezone.now()))
+        return authorization_response(
+            *identities.begin_oidc(provider, user=self.caller.row(), now=timezone.now())
+        )
 
     @extend_schema(
         operation_id="connect_provider", request=ReturnSerializer, responses={201: IdentitySerializer}

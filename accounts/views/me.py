@@ -21,19 +21,25 @@ from accounts.serializers.credentials import (
     PasswordChangeSerializer,
     ProfileSerializer,
     ProofSerializer,
-    check_new_password,
+    validate_new_password,
 )
 from accounts.serializers.mfa import PasskeyOptionsSerializer
 from accounts.services import email_links, sessions, sign_in, users
-from accounts.views.common import NO_STORE, OwnViewSet, clear_refresh, device_of, signed_in
-from accounts.views.sign_in import mailed, options
+from accounts.views.common import (
+    NO_STORE,
+    OwnAccountViewSet,
+    clear_refresh_cookie,
+    device_of,
+    signed_in_response,
+)
+from accounts.views.sign_in import mail_accepted_response, passkey_options_response
 from audit import actors
 from core.http.pagination import KeysetPagination
 from core.http.preconditions import if_match
 from core.http.responses import versioned
 
 
-class MeViewSet(OwnViewSet):
+class MeViewSet(OwnAccountViewSet):
     serializer_class = UserSerializer
     conditional = ("partial_update", "destroy")
     without_body = ("logout_all", "passkey_options")
@@ -63,13 +69,13 @@ class MeViewSet(OwnViewSet):
         Until then a mailed link opens it again.
         """
         email_links.close_account(self.caller.pk, now=timezone.now(), if_match=if_match(request))
-        return clear_refresh(Response(status=204, headers=NO_STORE))
+        return clear_refresh_cookie(Response(status=204, headers=NO_STORE))
 
     @extend_schema(operation_id="logout_all", request=None, responses={204: None})
     def logout_all(self, request: Request) -> Response:
         """End every session of this account, this one too."""
         sessions.close_all_sessions(self.caller.pk, actor=actors.user(self.caller), now=timezone.now())
-        return clear_refresh(Response(status=204, headers=NO_STORE))
+        return clear_refresh_cookie(Response(status=204, headers=NO_STORE))
 
     @extend_schema(operation_id="change_email", request=EmailSerializer, responses={202: DetailSerializer})
     def change_email(self, request: Request) -> Response:
@@ -77,10 +83,10 @@ class MeViewSet(OwnViewSet):
 
         It is yours once you open the link mailed there; the old one gets a notice.
         """
-        email_links.request_change(
+        email_links.request_email_change(
             self.caller.row(), self.validated(EmailSerializer)["email"], now=timezone.now()
         )
-        return mailed()
+        return mail_accepted_response()
 
     @extend_schema(
         operation_id="change_password", request=PasswordChangeSerializer, responses=SignedInSerializer
@@ -93,17 +99,17 @@ class MeViewSet(OwnViewSet):
         user: User = self.caller.row()
         sign_in.check_credentials(user.email, given["secret"], scheme=given["scheme"], device=device)
         if given["kdf"] is None:
-            check_new_password(given["password"], user)
+            validate_new_password(given["password"], user)
         users.set_password(user.pk, given["password"], kdf=given["kdf"], actor=actors.user(user), now=now)
         user.refresh_from_db()
         session = sessions.open_session(user, device=device, now=now, method="password change", quietly=True)
-        return signed_in(request, session)
+        return signed_in_response(request, session)
 
     @extend_schema(operation_id="reauthenticate", request=ProofSerializer, responses={204: None})
     def reauthenticate(self, request: Request) -> Response:
         """Prove again that it is you, by password or second factor; for five minutes sensitive acts are open."""
         session = Session.objects.select_related("user").get(pk=self.session_id)
-        sign_in.prove_again(
+        sign_in.reauthenticate(
             session, self.validated(ProofSerializer), device=device_of(request), now=timezone.now()
         )
         return Response(status=204, headers=NO_STORE)
@@ -111,14 +117,16 @@ class MeViewSet(OwnViewSet):
     @extend_schema(operation_id="reauthentication_options", request=None, responses=PasskeyOptionsSerializer)
     def passkey_options(self, request: Request) -> Response:
         """A challenge for proving again by passkey."""
-        return options(*sign_in.begin_passkey_proof(self.caller.row(), now=timezone.now()))
+        return passkey_options_response(
+            *sign_in.begin_passkey_reauthentication(self.caller.row(), now=timezone.now())
+        )
 
     @property
     def session_id(self) -> Any:
         return self.request.auth.session_id  # type: ignore[union-attr]
 
 
-class SessionViewSet(OwnViewSet):
+class SessionViewSet(OwnAccountViewSet):
     serializer_class = SessionSerializer
     pagination_class = KeysetPagination
 

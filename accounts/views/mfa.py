@@ -23,8 +23,8 @@ from accounts.serializers.mfa import (
     TotpSerializer,
 )
 from accounts.services import mfa
-from accounts.views.common import NO_STORE, OwnViewSet
-from accounts.views.sign_in import options
+from accounts.views.common import NO_STORE, OwnAccountViewSet
+from accounts.views.sign_in import passkey_options_response
 from core.http.pagination import KeysetPagination
 
 
@@ -37,7 +37,7 @@ def qr_svg(text: str) -> str:
     return drawing.getvalue().decode()
 
 
-class FactorViewSet(OwnViewSet):
+class FactorViewSet(OwnAccountViewSet):
     serializer_class = FactorsSerializer
     without_body = ("begin_totp", "recovery_codes")
     sensitive = ("begin_totp", "confirm_totp", "remove_totp", "recovery_codes")
@@ -77,7 +77,7 @@ class FactorViewSet(OwnViewSet):
         return Response({"recovery_codes": mfa.new_recovery_codes(self.user)}, status=201, headers=NO_STORE)
 
 
-class PasskeyViewSet(OwnViewSet):
+class PasskeyViewSet(OwnAccountViewSet):
     serializer_class = PasskeySerializer
     pagination_class = KeysetPagination
     sensitive = ("begin", "create", "partial_update", "destroy")
@@ -96,7 +96,7 @@ class PasskeyViewSet(OwnViewSet):
     @extend_schema(operation_id="passkey_options", request=None, responses=PasskeyOptionsSerializer)
     def begin(self, request: Request) -> Response:
         """A challenge for making a passkey in this browser."""
-        return options(*mfa.begin_passkey(self.caller.row(), now=timezone.now()))
+        return passkey_options_response(*mfa.begin_passkey(self.caller.row(), now=timezone.now()))
 
     @extend_schema(
         operation_id="create_passkey",

@@ -11,8 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.credentials import challenges, zero_knowledge
-from accounts.credentials.password_validators import MAX_BYTES, MIN_LENGTH
-from accounts.credentials.tokens import mint_access
+from accounts.credentials.password_validators import MAX_PASSWORD_BYTES, MIN_PASSWORD_CHARACTERS
+from accounts.credentials.tokens import make_access_token
 from accounts.errors import OriginRefused, RefreshRefused
 from accounts.serializers.accounts import AccessSerializer, DetailSerializer, SignedInSerializer
 from accounts.serializers.config import ConfigSerializer
@@ -25,15 +25,22 @@ from accounts.serializers.credentials import (
     PreloginSerializer,
     RegisterSerializer,
     TokenSerializer,
-    weak,
+    weak_password_error,
 )
 from accounts.serializers.mfa import PasskeyOptionsSerializer, PasskeySignInSerializer
 from accounts.services import email_links, impersonation, sessions, sign_in, users
-from accounts.views.common import COOKIE, NO_STORE, clear_refresh, device_of, set_refresh, signed_in
+from accounts.views.common import (
+    NO_STORE,
+    REFRESH_COOKIE,
+    clear_refresh_cookie,
+    device_of,
+    set_refresh_cookie,
+    signed_in_response,
+)
 from core.http.json_parser import MAX_BODY_BYTES
 from core.http.viewsets import ApiViewSet
 
-MAILED = "If this address can be used, a mail is on its way."
+MAIL_ACCEPTED_TEXT = "If this address can be used, a mail is on its way."
 
 
 def check_origin(request: Request) -> None:
@@ -49,9 +56,9 @@ def check_origin(request: Request) -> None:
         raise OriginRefused
 
 
-def mailed() -> Response:
+def mail_accepted_response() -> Response:
     """The same answer for every address."""
-    return Response({"detail": MAILED}, status=202, headers=NO_STORE)
+    return Response({"detail": MAIL_ACCEPTED_TEXT}, status=202, headers=NO_STORE)
 
 
 class ConfigViewSet(ApiViewSet):
@@ -69,7 +76,7 @@ class ConfigViewSet(ApiViewSet):
                 {"id": name, "label": item.label} for name, item in settings.OIDC_PROVIDERS.items()
             ],
             "sites_domain": settings.SITES_DOMAIN,
-            "password": {"min_length": MIN_LENGTH, "max_bytes": MAX_BYTES},
+            "password": {"min_length": MIN_PASSWORD_CHARACTERS, "max_bytes": MAX_PASSWORD_BYTES},
             "limits": {
                 "requests_per_minute": settings.RATE_LIMIT,
                 "body_bytes": MAX_BODY_BYTES,
@@ -101,10 +108,12 @@ class SignInViewSet(ApiViewSet):
         now = timezone.now()
         if settings.EMAIL_VERIFICATION_REQUIRED:
             email_links.request_sign_up(**wanted, now=now)
-            return mailed()
+            return mail_accepted_response()
         user = users.register_user(**wanted)
         email_links.request_verification(user, now=now)
-        return signed_in(request, sessions.open_session(user, device=device_of(request), now=now), status=201)
+        return signed_in_response(
+            request, sessions.open_session(user, device=device_of(request), now=now), status=201
+        )
 
     @extend_schema(
         operation_id="prelogin", request=PreloginSerializer, responses=ParametersSerializer, auth=[]
@@ -113,7 +122,7 @@ class SignInViewSet(ApiViewSet):
         """How an address signs in: send its `password`, or as `blind` an `auth_hash` made with this `kdf` and
         `salt`. Addresses without an account get an answer like any other, the same each time.
         """
-        found = zero_knowledge.prelogin(self.validated(PreloginSerializer)["email"])
+        found = zero_knowledge.login_parameters(self.validated(PreloginSerializer)["email"])
         kdf = {"algorithm": found.kdf.ALGORITHM, "iterations": found.kdf.iterations}
         facts = {"scheme": found.scheme, "kdf": kdf, "salt": found.kdf.salt}
         return Response(ParametersSerializer(facts).data, headers=NO_STORE)
@@ -130,8 +139,10 @@ class SignInViewSet(ApiViewSet):
         """
         device = device_of(request)
         user = sign_in.check_credentials(**self.validated(LoginSerializer), device=device)
-        session = sign_in.finish_first_step(user, method="password", device=device, now=timezone.now())
-        return signed_in(request, session)
+        session = sign_in.open_session_after_first_factor(
+            user, method="password", device=device, now=timezone.now()
+        )
+        return signed_in_response(request, session)
 
     @extend_schema(
         operation_id="verify_mfa", request=MfaVerifySerializer, responses=SignedInSerializer, auth=[]
@@ -140,15 +151,17 @@ class SignInViewSet(ApiViewSet):
         """Finish a sign-in with a second factor: `code`, `recovery_code` or `credential`."""
         answer = self.validated(MfaVerifySerializer)
         challenge = answer.pop("challenge")
-        session = sign_in.finish_mfa(challenge, answer, device=device_of(request), now=timezone.now())
-        return signed_in(request, session)
+        session = sign_in.open_session_after_second_factor(
+            challenge, answer, device=device_of(request), now=timezone.now()
+        )
+        return signed_in_response(request, session)
 
     @extend_schema(
         operation_id="passkey_sign_in_options", request=None, responses=PasskeyOptionsSerializer, auth=[]
     )
     def passkey_options(self, request: Request) -> Response:
         """A challenge for signing in with a passkey alone."""
-        return options(*sign_in.begin_passkey_sign_in(now=timezone.now()))
+        return passkey_options_response(*sign_in.begin_passkey_sign_in(now=timezone.now()))
 
     @extend_schema(
         operation_id="passkey_sign_in", request=PasskeySignInSerializer, responses=SignedInSerializer, auth=[]
@@ -157,23 +170,24 @@ class SignInViewSet(ApiViewSet):
         """Sign in with a passkey, without address and password."""
         given = self.validated(PasskeySignInSerializer)
         session = sign_in.sign_in_by_passkey(**given, device=device_of(request), now=timezone.now())
-        return signed_in(request, session)
+        return signed_in_response(request, session)
 
     @extend_schema(operation_id="impersonate", request=TokenSerializer, responses=SignedInSerializer, auth=[])
     def impersonate(self, request: Request) -> Response:
         """Open a session that staff have begun in the admin: half an hour as somebody else."""
         token = self.validated(TokenSerializer)["token"]
-        return signed_in(
-            request, impersonation.fetch_impersonation(token, device=device_of(request), now=timezone.now())
+        return signed_in_response(
+            request,
+            impersonation.redeem_impersonation_link(token, device=device_of(request), now=timezone.now()),
         )
 
     @extend_schema(operation_id="refresh", request=None, responses=AccessSerializer, auth=[])
     def refresh(self, request: Request) -> Response:
         """Exchange the refresh cookie for a new one and a new access token."""
         check_origin(request)
-        session, token = sessions.rotate_session(request.COOKIES.get(COOKIE, ""), now=timezone.now())
-        access, expires_in = mint_access(session.user, session)
-        return set_refresh(
+        session, token = sessions.rotate_session(request.COOKIES.get(REFRESH_COOKIE, ""), now=timezone.now())
+        access, expires_in = make_access_token(session.user, session)
+        return set_refresh_cookie(
             Response({"access": access, "expires_in": expires_in}, headers=NO_STORE), session, token
         )
 
@@ -181,12 +195,12 @@ class SignInViewSet(ApiViewSet):
     def logout(self, request: Request) -> Response:
         """End the session of the refresh cookie and its access tokens."""
         check_origin(request)
-        sessions.close_session(request.COOKIES.get(COOKIE, ""), now=timezone.now())
-        return clear_refresh(Response(status=204, headers=NO_STORE))
+        sessions.close_session(request.COOKIES.get(REFRESH_COOKIE, ""), now=timezone.now())
+        return clear_refresh_cookie(Response(status=204, headers=NO_STORE))
 
     def handle_exception(self, exc: Exception) -> Any:
         response = super().handle_exception(exc)
-        return clear_refresh(response) if isinstance(exc, RefreshRefused) else response
+        return clear_refresh_cookie(response) if isinstance(exc, RefreshRefused) else response
 
 
 class MailboxViewSet(ApiViewSet):
@@ -211,7 +225,7 @@ class MailboxViewSet(ApiViewSet):
         user = email_links.confirm_email(self.validated(TokenSerializer)["token"], now=now)
         if user is None:
             return Response(status=204, headers=NO_STORE)
-        return signed_in(
+        return signed_in_response(
             request, sessions.open_session(user, device=device_of(request), now=now, method="mailed link")
         )
 
@@ -220,16 +234,16 @@ class MailboxViewSet(ApiViewSet):
     )
     def resend(self, request: Request) -> Response:
         """Mail the link to confirm an address once more."""
-        email_links.request_resend(self.validated(EmailSerializer)["email"], now=timezone.now())
-        return mailed()
+        email_links.request_verification_resend(self.validated(EmailSerializer)["email"], now=timezone.now())
+        return mail_accepted_response()
 
     @extend_schema(
         operation_id="forgot_password", request=EmailSerializer, responses={202: DetailSerializer}, auth=[]
     )
     def forgot(self, request: Request) -> Response:
         """Mail a link to choose a new password. It is good for 30 minutes, once."""
-        email_links.request_reset(self.validated(EmailSerializer)["email"], now=timezone.now())
-        return mailed()
+        email_links.request_password_reset(self.validated(EmailSerializer)["email"], now=timezone.now())
+        return mail_accepted_response()
 
     @extend_schema(
         operation_id="reset_password", request=PasswordResetSerializer, responses={204: None}, auth=[]
@@ -239,8 +253,8 @@ class MailboxViewSet(ApiViewSet):
         try:
             email_links.reset_password(**self.validated(PasswordResetSerializer), now=timezone.now())
         except DjangoValidationError as error:
-            raise weak(error) from None
-        return clear_refresh(Response(status=204, headers=NO_STORE))
+            raise weak_password_error(error) from None
+        return clear_refresh_cookie(Response(status=204, headers=NO_STORE))
 
     @extend_schema(operation_id="restore_account", request=TokenSerializer, responses={204: None}, auth=[])
     def restore(self, request: Request) -> Response:
@@ -249,8 +263,8 @@ class MailboxViewSet(ApiViewSet):
         return Response(status=204, headers=NO_STORE)
 
 
-def options(challenge: str, public_key: dict[str, Any]) -> Response:
+def passkey_options_response(challenge: str, public_key: dict[str, Any]) -> Response:
     """A WebAuthn challenge on its way to a browser."""
-    seconds = int(challenges.LIFETIME.total_seconds())
+    seconds = int(challenges.CHALLENGE_LIFETIME.total_seconds())
     facts = {"challenge": challenge, "public_key": public_key, "expires_in": seconds}
     return Response(facts, headers=NO_STORE)

@@ -46,7 +46,7 @@ FILTERS = [
 ]
 
 
-def rights_of(view: ApiViewSet) -> frozenset[str]:
+def permissions_of_caller(view: ApiViewSet) -> frozenset[str]:
     """What the caller may do, a key within its scopes: nobody hands out or touches more."""
     held: frozenset[str] = view.caller.row().permission_codes()
     scopes = getattr(view.request.auth, "scopes", None)
@@ -96,7 +96,7 @@ class UserViewSet(ApiViewSet):
 
     @property
     def rights(self) -> frozenset[str]:
-        return rights_of(self)
+        return permissions_of_caller(self)
 
     @extend_schema(operation_id="list_users", parameters=FILTERS, responses=AccountSerializer(many=True))
     def list(self, request: Request) -> Response:
@@ -110,7 +110,7 @@ class UserViewSet(ApiViewSet):
     def create(self, request: Request) -> Response:
         """Make an account for somebody; they get a mail with a link to choose a password."""
         given = self.validated(AccountCreateSerializer)
-        roles = set(given.pop("roles", [roles_services.USER]))
+        roles = set(given.pop("roles", [roles_services.USER_ROLE]))
         user = users_services.create_user(
             **given, roles=roles, actor=actors.user(self.caller), limit=self.rights, now=timezone.now()
         )
@@ -133,7 +133,7 @@ class UserViewSet(ApiViewSet):
 
     def change(self, changes: dict[str, Any]) -> Response:
         user = self.get_object()
-        users_services.change_account(
+        users_services.change_user_as_staff(
             user.pk,
             changes,
             actor=actors.user(self.caller),
@@ -193,7 +193,7 @@ class RoleViewSet(ApiViewSet):
 
     @property
     def by_whom(self) -> dict[str, Any]:
-        return {"actor": actors.user(self.caller), "limit": rights_of(self)}
+        return {"actor": actors.user(self.caller), "limit": permissions_of_caller(self)}
 
     @extend_schema(operation_id="list_roles", responses=RoleSerializer(many=True))
     def list(self, request: Request) -> Response:

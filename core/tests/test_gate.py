@@ -222,9 +222,9 @@ def test_tombstones_that_redis_did_not_take_are_written_by_the_sweep(own_redis):
     redis.client.cache_clear()
     redis.close_breaker()
 
-    assert revocation.sweep(now=timezone.now()) == 2
+    assert revocation.mirror_missing_tombstones(now=timezone.now()) == 2
     assert redis.client().exists(f"revoked:{person.session.pk}", f"epoch:{person.user.pk}") == 2
-    assert revocation.sweep(now=timezone.now()) == 0
+    assert revocation.mirror_missing_tombstones(now=timezone.now()) == 0
 
 
 def test_an_unknown_address_of_the_api_is_a_problem_too(api):

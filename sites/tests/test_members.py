@@ -8,8 +8,8 @@ from django.db import DatabaseError, connections, transaction
 from django.utils import timezone
 
 from accounts.models import Session
-from accounts.tests.calls import link_token, mails_to
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import deliver_and_read_mails, token_in_mail
 from conftest import sign_in
 from core import tenancy
 from sites.models import Access, Draft, Invitation, Post, Preview, Schedule, Site
@@ -34,9 +34,9 @@ OWN_RULES = {
 
 def needed():
     """The least role for each operation, as the views have it."""
-    from accounts.management.commands.permission_matrix import operations
+    from accounts.management.commands.permission_matrix import list_operations
 
-    return {(item.method.lower(), item.path): item.site_role for item in operations() if item.site_role}
+    return {(item.method.lower(), item.path): item.site_role for item in list_operations() if item.site_role}
 
 
 @pytest.mark.parametrize(("method", "path"), OF_A_SITE, ids=lambda part: part)
@@ -97,7 +97,7 @@ def accept(person, token):
 
 
 def token_for(address):
-    return link_token(mails_to(address)[-1])
+    return token_in_mail(deliver_and_read_mails(address)[-1])
 
 
 def test_an_invitation_is_mailed_opened_and_accepted_once(team, client):
@@ -105,8 +105,8 @@ def test_an_invitation_is_mailed_opened_and_accepted_once(team, client):
     address = person.user.email
 
     made = invite(team, address.upper(), role="author")
-    text = mails_to(address)[0]
-    token = link_token(text)
+    text = deliver_and_read_mails(address)[0]
+    token = token_in_mail(text)
 
     assert (made.status_code, made.json()["email"], made.json()["role"]) == (201, address, "author")
     assert token not in made.content.decode()
@@ -235,7 +235,7 @@ def test_invitations_are_bounded_for_each_person_and_each_mailbox(team, monkeypa
     for _ in range(5):
         assert invite(team, "often@example.com").status_code == 201
     assert invite(team, "often@example.com").json()["code"] == "invited_often"
-    assert mails_to("often@example.com")[4:], "five mails"
+    assert deliver_and_read_mails("often@example.com")[4:], "five mails"
     monkeypatch.setattr(rules, "INVITATIONS_A_DAY", 6)
     assert invite(team, "one@example.com").status_code == 201
     assert invite(team, "two@example.com").status_code == 429
@@ -249,7 +249,7 @@ def test_a_name_that_looks_like_a_link_does_not_get_into_mails(team):
 
     invite(team, team.stranger.user.email)
 
-    text = mails_to(team.stranger.user.email)[0]
+    text = deliver_and_read_mails(team.stranger.user.email)[0]
     assert "evil.example" not in text
     assert team.host in text
 
@@ -313,8 +313,8 @@ def test_a_site_is_handed_over_to_a_member_who_then_owns_it_alone(team):
     assert (answer.status_code, answer.json()["role"]) == (200, "editor")
     assert team.viewer.get(team.path()).json()["role"] == "owner"
     assert team.owner.delete(team.path(), if_match="*").status_code == 403
-    assert "You handed a website over" in mails_to(team.owner.user.email)[-1]
-    assert "A website is yours now" in mails_to(team.viewer.user.email)[-1]
+    assert "You handed a website over" in deliver_and_read_mails(team.owner.user.email)[-1]
+    assert "A website is yours now" in deliver_and_read_mails(team.viewer.user.email)[-1]
     assert team.owner.delete("auth/me", if_match="*").status_code == 204
     assert team.viewer.get(team.path()).status_code == 200  # it is not theirs any more, so it stays
     assert team.viewer.delete(team.path(), if_match="*").status_code == 204

@@ -16,7 +16,7 @@ from django.core.management import call_command
 from django.db import connection, connections
 from django.utils import timezone
 
-from accounts.tests.calls import mails_to
+from accounts.tests.helpers import deliver_and_read_mails
 from audit.models import Entry
 from core import tenancy
 from core.models import Job
@@ -247,9 +247,9 @@ def test_an_author_may_not_publish_but_may_ask(team):
 
     assert (review["state"], review["note"], review["draft_version"]) == ("open", "Please", 2)
     for person in (team.owner, team.editor):
-        assert "A draft waits for your review" in mails_to(person.user.email)[0]
-    assert mails_to(team.viewer.user.email) == []
-    assert mails_to(team.author.user.email) == []
+        assert "A draft waits for your review" in deliver_and_read_mails(person.user.email)[0]
+    assert deliver_and_read_mails(team.viewer.user.email) == []
+    assert deliver_and_read_mails(team.author.user.email) == []
 
 
 def test_approving_publishes_what_was_asked_about_and_nothing_newer(team):
@@ -267,7 +267,7 @@ def test_approving_publishes_what_was_asked_about_and_nothing_newer(team):
         "Lovely",
         str(team.editor.user.pk),
     )
-    assert "Your draft was published" in mails_to(team.author.user.email)[0]
+    assert "Your draft was published" in deliver_and_read_mails(team.author.user.email)[0]
     assert events(team, "review.asked", "site.published", "review.approved") == [
         "review.asked",
         "site.published",
@@ -283,7 +283,7 @@ def test_returning_takes_a_comment_and_leaves_what_is_published(team):
     answer = team.editor.post(team.path(f"reviews/{review}/return"), {"comment": "The prices are old"})
 
     assert (answer.json()["state"], shown(team)) == ("returned", (None, 0))
-    assert "Your draft came back" in mails_to(team.author.user.email)[0]
+    assert "Your draft came back" in deliver_and_read_mails(team.author.user.email)[0]
     for verb in ("return", "approve"):
         again = team.editor.post(team.path(f"reviews/{review}/{verb}"), {"comment": "x"})
         assert (again.status_code, again.json()["code"]) == (409, "review_answered")
@@ -321,7 +321,7 @@ def test_asking_all_day_does_not_fill_a_mailbox(team):
         pk = ask(team).json()["id"]
         team.author.delete(team.path(f"reviews/{pk}"))
 
-    assert len(mails_to(team.owner.user.email)) == 5
+    assert len(deliver_and_read_mails(team.owner.user.email)) == 5
 
 
 def test_an_empty_draft_can_neither_be_planned_nor_reviewed(team):

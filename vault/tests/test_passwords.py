@@ -18,8 +18,8 @@ from django.utils import timezone
 from accounts.models import EmailProof, Kdf, Session, User
 from accounts.services import email_links
 from accounts.services.email_links import token_of
-from accounts.tests.calls import auth_hash, blind, post
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import auth_hash, post_auth, zero_knowledge_fields
 from audit.models import Entry
 from conftest import PASSWORD, sign_in
 from core import lifecycle, tenancy
@@ -50,7 +50,11 @@ def person(db):
 
 
 def change(api, vaults, *, path="auth/password/vaults", **body):
-    body = {"current_auth_hash": auth_hash(PASSWORD, SALT), **blind(NEW, salt=NEW_SALT), **body}
+    body = {
+        "current_auth_hash": auth_hash(PASSWORD, SALT),
+        **zero_knowledge_fields(NEW, salt=NEW_SALT),
+        **body,
+    }
     return api.post(path, body if vaults is None else {**body, "vaults": vaults})
 
 
@@ -74,7 +78,7 @@ def test_all_records_come_with_the_new_password(person):
     assert state() == {kept: (2, True), trashed: (2, False)}
     assert api.get("auth/me").json()["code"] == "token_revoked"
     again = {"email": api.user.email, "auth_hash": auth_hash(NEW, NEW_SALT)}
-    assert post(Client(), "login", again).status_code == 200
+    assert post_auth(Client(), "login", again).status_code == 200
     assert Entry.objects.filter(event="vault.changed", owner_id=api.user.pk).count() == 2
     with tenancy.context(tenancy.SYSTEM):
         size = sum(len(row.ciphertext) for row in [*Vault.objects.all(), *Item.objects.all()])
@@ -118,14 +122,18 @@ def test_an_account_whose_password_the_server_sees_has_no_records_to_seal(api):
 
 def test_a_reset_gives_up_what_nobody_can_open_and_its_quota(person):
     api, *_ = person
-    email_links.request_reset(api.user.email, now=timezone.now())
-    email_links.mail_proofs(now=timezone.now())
+    email_links.request_password_reset(api.user.email, now=timezone.now())
+    email_links.mail_requested_links(now=timezone.now())
     token = token_of(EmailProof.objects.latest("id"))
-    refused = post(Client(), "password/reset", {"token": token, **blind(NEW, salt=NEW_SALT)})
+    refused = post_auth(
+        Client(), "password/reset", {"token": token, **zero_knowledge_fields(NEW, salt=NEW_SALT)}
+    )
     before = state()
 
-    done = post(
-        Client(), "password/reset", {"token": token, **blind(NEW, salt=NEW_SALT), "accept_vault_loss": True}
+    done = post_auth(
+        Client(),
+        "password/reset",
+        {"token": token, **zero_knowledge_fields(NEW, salt=NEW_SALT), "accept_vault_loss": True},
     )
 
     assert (refused.json()["code"], len(before)) == ("vault_loss_unconfirmed", 2)
@@ -191,7 +199,7 @@ def test_guesses_are_recorded_and_nothing_of_a_new_password_is_kept_for_a_repeti
     assert Entry.objects.filter(event="sign_in.failed", owner_id=api.user.pk).exists()
     body = {
         "current_auth_hash": auth_hash(PASSWORD, SALT),
-        **blind(NEW, salt=NEW_SALT),
+        **zero_knowledge_fields(NEW, salt=NEW_SALT),
         "vaults": records(kept, trashed),
     }
     done = api.post("auth/password/vaults", body, Idempotency_Key="once")

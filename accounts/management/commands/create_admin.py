@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.validators import validate_email
 
-from accounts.errors import BlindStaff
+from accounts.errors import ZeroKnowledgeStaff
 from accounts.services.roles import ensure_admin
 
 
@@ -32,7 +32,7 @@ class Command(BaseCommand):
             raise CommandError(" ".join(error.messages)) from None
         try:
             user, created = ensure_admin(email=email, password=password, name=name)
-        except BlindStaff as refusal:
+        except ZeroKnowledgeStaff as refusal:
             raise CommandError(refusal.message) from None
         if options["json"]:
             self.stdout.write(json.dumps({"id": str(user.pk), "email": user.email, "created": created}))

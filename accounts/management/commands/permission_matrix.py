@@ -9,12 +9,12 @@ from django.core.management.base import BaseCommand
 from django.urls import URLPattern, URLResolver, get_resolver
 from rest_framework.permissions import AllowAny
 
-from accounts.services.roles import BUILT_IN
+from accounts.services.roles import BUILT_IN_ROLES
 from core.permissions import all_permissions
 
-API = "api/v1/"
-PARAMETER = re.compile(r"<\w+:(\w+)>")
-HEAD = """# Who may do what
+API_PREFIX = "api/v1/"
+URL_PARAMETER_PATTERN = re.compile(r"<\w+:(\w+)>")
+INTRODUCTION = """# Who may do what
 
 Made by `manage.py permission_matrix`; a test holds it to the views, and calls every operation as every role.
 
@@ -45,14 +45,14 @@ class Operation:
     site_role: str
 
     def allows(self, role: str) -> bool:
-        held = BUILT_IN[role]
+        held = BUILT_IN_ROLES[role]
         return self.permissions <= set(all_permissions() if held is None else held)
 
 
-def operations() -> Iterator[Operation]:
+def list_operations() -> Iterator[Operation]:
     """Every operation of the API, in the order of its routes."""
-    for route, callback in _routes(get_resolver().url_patterns, ""):
-        if not route.startswith(API):
+    for route, callback in _iterate_routes(get_resolver().url_patterns, ""):
+        if not route.startswith(API_PREFIX):
             continue
         view = callback.cls
         for method, action in [*callback.actions.items()]:
@@ -64,39 +64,42 @@ def operations() -> Iterator[Operation]:
             scope = view.scopes.get(action)
             yield Operation(
                 method.upper(),
-                "/" + PARAMETER.sub(lambda found: "{id}" if found[1] == "pk" else f"{{{found[1]}}}", route),
+                "/"
+                + URL_PARAMETER_PATTERN.sub(
+                    lambda found: "{id}" if found[1] == "pk" else f"{{{found[1]}}}", route
+                ),
                 AllowAny in view.permission_classes,
-                frozenset(_needed(view, action)),
+                frozenset(_required_permissions(view, action)),
                 scope.code if scope else "",
                 getattr(view, "needs", {}).get(action, ""),
             )
 
 
-def _routes(patterns: list[Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _iterate_routes(patterns: list[Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for pattern in patterns:
         route = prefix + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
-            yield from _routes(pattern.url_patterns, route)
+            yield from _iterate_routes(pattern.url_patterns, route)
         elif isinstance(pattern, URLPattern) and hasattr(pattern.callback, "cls"):
             yield route, pattern.callback
 
 
-def _needed(view: Any, action: str) -> Iterator[str]:
+def _required_permissions(view: Any, action: str) -> Iterator[str]:
     for permission_class in view.permission_classes:
         yield from (permission.code for permission in getattr(permission_class, "all_of", ()))
         if hasattr(permission_class, "by_action"):
             yield permission_class.by_action[action].code
 
 
-def table() -> str:
+def render_matrix() -> str:
     """The matrix as Markdown."""
-    roles = list(BUILT_IN)
+    roles = list(BUILT_IN_ROLES)
     lines = [
-        HEAD,
+        INTRODUCTION,
         f"| operation | permission | role on the site | key scope | nobody | {' | '.join(roles)} |",
         f"|---|---|---|---|{'---|' * (len(roles) + 1)}",
     ]
-    for item in operations():
+    for item in list_operations():
         ticks = ["✓" if item.anonymous else ""] + ["✓" if item.allows(role) else "" for role in roles]
         scope = "" if item.anonymous else item.scope or "refused"
         needed = ", ".join(sorted(item.permissions))
@@ -112,4 +115,4 @@ class Command(BaseCommand):
     help = "Print the matrix of roles and operations as Markdown: `manage.py permission_matrix > docs/permissions.md`."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(table(), ending="")
+        self.stdout.write(render_matrix(), ending="")

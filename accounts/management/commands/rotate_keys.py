@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from accounts.credentials.tokens import SigningKey, next_ring
+from accounts.credentials.tokens import SigningKey, rotate_key_ring
 from audit.actors import SYSTEM
 from audit.services import record
 from audit.subjects import Subject
@@ -45,7 +45,7 @@ class Command(BaseCommand):
         before = [SigningKey.read(item) for item in settings.JWT_KEYS]
         starts = (now + timedelta(minutes=after)).replace(microsecond=0)
         fresh = SigningKey(f"k{starts:%Y%m%d%H%M%S}", secrets.token_urlsafe(48), starts)
-        after_it = next_ring(before, fresh, now=now)
+        after_it = rotate_key_ring(before, fresh, now=now)
         value = ",".join(str(key) for key in after_it)
         changed = after_it != before
         if changed:

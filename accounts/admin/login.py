@@ -21,7 +21,7 @@ from accounts.errors import ChallengeRefused, CodeRefused, PasskeyRefused
 from accounts.models import Totp, User
 from accounts.selectors import factors_of
 from accounts.services import mfa, sessions, sign_in
-from accounts.views.common import DEVICE_COOKIE, DEVICE_SECONDS, device_of
+from accounts.views.common import DEVICE_COOKIE, DEVICE_COOKIE_SECONDS, device_of
 from accounts.views.mfa import qr_svg
 from audit import actors
 from audit.services import record
@@ -29,10 +29,10 @@ from core.admin_site import PlatformAdminSite
 from core.errors import DomainError
 from core.http.json_parser import parse_json
 
-PROVED = "second_factor"  # in Django's session: how it was proved
-PROVED_AT = "proved_at"  # Unix time
-BEGUN = "totp_begun"  # digest of the secret that this browser was shown
-OPEN_PAGES = {"second_factor", "logout", "jsi18n"}
+PROOF_SESSION_KEY = "second_factor"  # in Django's session: how it was proved
+PROVED_AT_SESSION_KEY = "proved_at"  # Unix time
+TOTP_DIGEST_SESSION_KEY = "totp_begun"  # digest of the secret that this browser was shown
+PAGES_WITHOUT_SECOND_FACTOR = {"second_factor", "logout", "jsi18n"}
 
 
 class SignInForm(AdminAuthenticationForm):
@@ -78,7 +78,9 @@ class SignInForm(AdminAuthenticationForm):
             credential = parse_json(self.cleaned_data["credential"].encode())
         except ParseError:
             raise PasskeyRefused from None
-        user = sign_in.passkey_user(self.cleaned_data.get("challenge", ""), credential, now=timezone.now())
+        user = sign_in.verify_passkey_sign_in(
+            self.cleaned_data.get("challenge", ""), credential, now=timezone.now()
+        )
         user.proved_by = "passkey"  # type: ignore[attr-defined]
         return user
 
@@ -90,7 +92,7 @@ class SignInForm(AdminAuthenticationForm):
         if not code:
             raise forms.ValidationError("Enter the code of your authenticator app, or use your passkey.")
         kind = "code" if code.replace(" ", "").isdecimal() else "recovery_code"
-        return sign_in.check_factor(
+        return sign_in.verify_second_factor(
             user, {kind: code}, asked=None, device=device_of(self._request), now=timezone.now()
         )
 
@@ -100,13 +102,13 @@ class SignInForm(AdminAuthenticationForm):
         return self.request
 
 
-def barrier(request: HttpRequest) -> HttpResponseBase | None:
+def require_second_factor(request: HttpRequest) -> HttpResponseBase | None:
     """Where staff need a second factor, they see no page before they proved or made one."""
     match = request.resolver_match
     if (
         not settings.STAFF_MFA_REQUIRED
-        or request.session.get(PROVED)
-        or (match and match.url_name in OPEN_PAGES)
+        or request.session.get(PROOF_SESSION_KEY)
+        or (match and match.url_name in PAGES_WITHOUT_SECOND_FACTOR)
     ):
         return None
     if factors_of(request.user.pk).any:  # type: ignore[arg-type]  # admin_view let staff in
@@ -115,24 +117,24 @@ def barrier(request: HttpRequest) -> HttpResponseBase | None:
     return HttpResponseRedirect(reverse("admin:second_factor"))
 
 
-def welcome(request: HttpRequest, response: HttpResponseBase) -> None:
+def remember_device(request: HttpRequest, response: HttpResponseBase) -> None:
     """This browser is known from now on; a new one is told to its owner by mail."""
     user = request.user
     device = device_of(request)
     assert isinstance(user, User)
-    if not known_devices.known(user, device):
-        sessions.tell("new_device", user, device=device, now=timezone.now())
+    if not known_devices.find_device_nonce(user, device):
+        sessions.mail_device_notice("new_device", user, device=device, now=timezone.now())
     response.set_cookie(
         DEVICE_COOKIE,
-        known_devices.remember(user, device),
-        max_age=DEVICE_SECONDS,
+        known_devices.make_device_cookie(user, device),
+        max_age=DEVICE_COOKIE_SECONDS,
         secure=not settings.DEVELOPMENT,
         httponly=True,
         samesite="Strict",
     )
 
 
-def second_factor(site: PlatformAdminSite, request: HttpRequest) -> HttpResponseBase:
+def second_factor_view(site: PlatformAdminSite, request: HttpRequest) -> HttpResponseBase:
     """Set up an authenticator app, or see which factors one has.
 
     Needs a sign-in of the last minutes to set one up.
@@ -143,12 +145,12 @@ def second_factor(site: PlatformAdminSite, request: HttpRequest) -> HttpResponse
     context: dict[str, Any] = {
         **site.each_context(request),
         "title": "Second factor",
-        "proved": request.session.get(PROVED),
+        "proved": request.session.get(PROOF_SESSION_KEY),
     }
     factors = factors_of(user.pk)
     if (
         not factors.any
-        and now.timestamp() - request.session.get(PROVED_AT, 0)
+        and now.timestamp() - request.session.get(PROVED_AT_SESSION_KEY, 0)
         > settings.REAUTHENTICATION_AFTER.total_seconds()
     ):
         logout(request)
@@ -157,13 +159,13 @@ def second_factor(site: PlatformAdminSite, request: HttpRequest) -> HttpResponse
         try:
             _same_secret(request, user)
             context["recovery_codes"] = mfa.confirm_totp(user, request.POST.get("code", "")[:20], now=now)
-            request.session[PROVED] = "totp"
+            request.session[PROOF_SESSION_KEY] = "totp"
             factors = factors_of(user.pk)
         except DomainError as refusal:
             context["error"] = refusal.message
     if not factors.any:
         secret = Totp.objects.get(user=user).secret if "error" in context else mfa.begin_totp(user)
-        request.session[BEGUN] = _digest(secret)
+        request.session[TOTP_DIGEST_SESSION_KEY] = _digest(secret)
         context["secret"] = secret
         # Our own drawing.
         context["qr_svg"] = mark_safe(qr_svg(mfa.provisioning_uri(user, secret)))  # noqa: S308
@@ -178,7 +180,7 @@ def second_factor(site: PlatformAdminSite, request: HttpRequest) -> HttpResponse
 def _same_secret(request: HttpRequest, user: User) -> None:
     """Raise CodeRefused when the secret that waits is not the one that this browser was shown."""
     begun = Totp.objects.filter(user=user).first()
-    if begun is None or request.session.get(BEGUN) != _digest(begun.secret):
+    if begun is None or request.session.get(TOTP_DIGEST_SESSION_KEY) != _digest(begun.secret):
         mfa.begin_totp(user)
         raise CodeRefused
 
@@ -187,14 +189,14 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def note_sign_in(*, request: HttpRequest, user: User, **_: Any) -> None:
+def record_sign_in(*, request: HttpRequest, user: User, **_: Any) -> None:
     method = getattr(user, "proved_by", "")
-    request.session[PROVED] = method
-    request.session[PROVED_AT] = timezone.now().timestamp()
+    request.session[PROOF_SESSION_KEY] = method
+    request.session[PROVED_AT_SESSION_KEY] = timezone.now().timestamp()
     record("admin.signed_in", actor=actors.staff(user), subject=user, method=method or "password")
 
 
-def note_sign_out(*, request: HttpRequest, user: User | None, **_: Any) -> None:
+def record_sign_out(*, request: HttpRequest, user: User | None, **_: Any) -> None:
     if user is not None:
         record("admin.signed_out", actor=actors.staff(user), subject=user)
 
@@ -203,14 +205,14 @@ def install(site: PlatformAdminSite, *, password_form: type[AdminPasswordChangeF
     """Give the admin this door."""
     site.login_form = SignInForm  # type: ignore[assignment]
     site.password_change_form = password_form  # type: ignore[assignment]
-    site.barrier = barrier
-    site.welcome = welcome
+    site.barrier = require_second_factor
+    site.welcome = remember_device
     site.more_urls = [
         path(
             "second-factor/",
-            site.admin_view(lambda request: second_factor(site, request)),
+            site.admin_view(lambda request: second_factor_view(site, request)),
             name="second_factor",
         )
     ]
-    user_logged_in.connect(note_sign_in)
-    user_logged_out.connect(note_sign_out)
+    user_logged_in.connect(record_sign_in)
+    user_logged_out.connect(record_sign_out)

@@ -15,9 +15,9 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils import timezone
 
-from accounts import admin_login
+from accounts.admin import login
 from accounts.credentials.known_devices import Device
-from accounts.errors import BeyondYourRights, CredentialsRefused, LastAdmin
+from accounts.errors import CredentialsRefused, LastAdmin, PermissionsExceeded
 from accounts.models import ApiKey, Identity, Role, Session, User
 from accounts.permissions import USERS_IMPERSONATE
 from accounts.selectors import factors_of
@@ -60,7 +60,7 @@ class PasswordForm(AdminPasswordChangeForm):
         return person
 
 
-admin_login.install(cast(PlatformAdminSite, admin.site), password_form=PasswordForm)
+login.install(cast(PlatformAdminSite, admin.site), password_form=PasswordForm)
 
 
 class ReasonForm(Form):
@@ -125,10 +125,12 @@ class UserForm(ModelForm):
     def clean(self) -> dict[str, Any]:
         """Refuse what would leave nobody to administer, before anything is saved."""
         cleaned = super().clean() or self.cleaned_data
-        stays = cleaned.get("is_active") and roles.ADMIN in {role.name for role in cleaned.get("roles", [])}
+        stays = cleaned.get("is_active") and roles.ADMIN_ROLE in {
+            role.name for role in cleaned.get("roles", [])
+        }
         try:
             if not stays:
-                roles.keep_an_admin(self.instance.pk)
+                roles.require_another_admin(self.instance.pk)
         except LastAdmin as refusal:
             raise ValidationError(refusal.message) from None
         return cleaned
@@ -230,7 +232,7 @@ class UserAdmin(AuditedAdmin, admin.ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         actor = actors.staff(request.user)
-        users_services.change_account(
+        users_services.change_user_as_staff(
             obj.pk, form.cleaned_data, actor=actor, now=timezone.now(), limit=rights(request)
         )
 
@@ -243,7 +245,7 @@ class UserAdmin(AuditedAdmin, admin.ModelAdmin):
     def sign_out(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         def close(user: User) -> None:
             if not user.permission_codes() <= rights(request):
-                raise BeyondYourRights
+                raise PermissionsExceeded
             sessions.close_all_sessions(user.pk, actor=actors.staff(request.user), now=timezone.now())
 
         for_each_row(self, request, queryset, close, "Signed out")

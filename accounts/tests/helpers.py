@@ -14,56 +14,56 @@ from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
-from accounts.credentials.tokens import refresh_token
+from accounts.credentials.tokens import make_refresh_token
 from accounts.models import Session
 from accounts.services import email_links
 from conftest import PASSWORD, dump
 from core.jobs import mail
 
 ORIGIN = "http://localhost:3000"
-FROM_PAGE = {"X-Requested-With": "fetch", "Origin": ORIGIN}
+BROWSER_HEADERS = {"X-Requested-With": "fetch", "Origin": ORIGIN}
 
 
-def post(client, path, data=None, **headers) -> HttpResponse:
+def post_auth(client, path, data=None, **headers) -> HttpResponse:
     return client.generic(
         "POST", f"/api/v1/auth/{path}", dump(data or {}), content_type="application/json", headers=headers
     )
 
 
-def cookie_of(session: Session, generation: int | None = None) -> Client:
+def client_with_refresh_cookie(session: Session, generation: int | None = None) -> Client:
     """A browser with the refresh cookie of `session`."""
     client = Client()
-    client.cookies["refresh"] = refresh_token(session.pk, generation or session.generation)
+    client.cookies["refresh"] = make_refresh_token(session.pk, generation or session.generation)
     return client
 
 
-def mails_to(address: str, *, now=None) -> list[str]:
+def deliver_and_read_mails(address: str, *, now=None) -> list[str]:
     """Let the workers do what waits, then read what has been mailed to `address`, oldest first."""
-    email_links.mail_proofs(now=now or timezone.now())
+    email_links.mail_requested_links(now=now or timezone.now())
     mail.deliver_due_mail(now=now or timezone.now())
     return [path.read_text() for path in sorted(Path(settings.MAIL_FOLDER).glob(f"*-{address}.txt"))]
 
 
-def link_token(text: str) -> str:
+def token_in_mail(text: str) -> str:
     """The token in a mailed link."""
     return re.search(r"https?://\S+#(\S+)", text)[1]
 
 
-def subject(text: str) -> str:
+def subject_of_mail(text: str) -> str:
     return re.search(r"(?m)^Subject: (.*)$", text)[1]
 
 
-def login(world) -> HttpResponse:
+def log_in(world) -> HttpResponse:
     """The first step of signing in."""
-    return post(Client(), "login", {"email": world.api.user.email, "password": PASSWORD})
+    return post_auth(Client(), "login", {"email": world.api.user.email, "password": PASSWORD})
 
 
-def answer(challenge: str, **factor) -> HttpResponse:
+def verify_mfa(challenge: str, **factor) -> HttpResponse:
     """The second one."""
-    return post(Client(), "mfa/verify", {"challenge": challenge, **factor})
+    return post_auth(Client(), "mfa/verify", {"challenge": challenge, **factor})
 
 
-def calm_address() -> str:
+def address_in_mid_window() -> str:
     """An address whose minute at django-ratelimit neither began just now nor ends soon: its windows are
     fixed, shifted by CRC.
     """
@@ -80,7 +80,7 @@ def auth_hash(password: str, salt: bytes, iterations: int = 600_000) -> str:
     return base64.b64encode(HKDF(hashes.SHA256(), 32, b"", b"getyousite/v1/auth").derive(master)).decode()
 
 
-def blind(
+def zero_knowledge_fields(
     password: str, *, salt: bytes = b"sixteen bytes ok", iterations: int = 600_000
 ) -> dict[str, object]:
     """The fields that make an account blind, or set a new password of one."""
