@@ -1,3 +1,5 @@
+"""Registers the callbacks of accounts with core."""
+
 from django.apps import AppConfig
 from django.conf import settings
 from django.db.models.signals import post_migrate

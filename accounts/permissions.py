@@ -1,4 +1,4 @@
-"""What roles may be allowed to do with accounts, and what API keys may be given."""
+"""Permissions and API key scopes of accounts, and the DRF permission for recent authentication."""
 
 from typing import Any
 
@@ -10,19 +10,20 @@ from accounts.errors import ReauthenticationRequired
 from accounts.selectors import has_recent_proof
 from core.permissions import also_for_keys, permission, scope
 
-USERS_READ = permission("users.read", "See everybody's account")
-USERS_WRITE = permission("users.write", "Make, change, disable and delete accounts, and give roles")
-USERS_IMPERSONATE = permission("users.impersonate", "Act as somebody without rights, for half an hour")
+USERS_READ = permission("users.read", "See all accounts")
+USERS_WRITE = permission("users.write", "Create, change, disable and delete accounts, and assign roles")
+USERS_IMPERSONATE = permission("users.impersonate", "Act as a user without permissions, for half an hour")
 ROLES_READ = permission("roles.read", "See roles and permissions")
-ROLES_WRITE = permission("roles.write", "Make, change and delete roles")
+ROLES_WRITE = permission("roles.write", "Create, change and delete roles")
 also_for_keys(USERS_READ, USERS_WRITE, ROLES_READ)
 ACCOUNT_READ = scope("account.read", "Read your own account")
 
 
 class RecentProof(BasePermission):
-    """For the actions in the view's `sensitive`: who is signed in proved it within the last minutes.
+    """Requires recent authentication for the actions in the view's `sensitive`.
 
-    A key has nobody to ask; its scopes are its bounds. Raises ReauthenticationRequired.
+    API keys are exempt: they cannot reauthenticate and are limited by their scopes. Raises
+    ReauthenticationRequired.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:

@@ -1,4 +1,7 @@
-"""Django's session store for the admin, with a digest of the cookie in the database: a dump opens no session."""
+"""Session store of the Django admin that stores a digest of the session key.
+
+A copy of the database therefore contains no usable session cookie.
+"""
 
 import hashlib
 from typing import Any
@@ -8,21 +11,23 @@ from django.contrib.sessions.base_session import AbstractBaseSession
 
 
 def session_key_digest(key: str) -> str:
-    """160 bits of SHA-256: the column has 40 characters."""
+    """Return 160 bits of SHA-256 in hexadecimal, because the column has 40 characters."""
     return hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
 class SessionStore(DatabaseStore):
+    """Database session store whose rows are keyed by `session_key_digest` of the cookie."""
+
     def _get_session_from_db(self) -> Any:
         cookie = self._session_key
         try:
             self._session_key = session_key_digest(cookie) if cookie else cookie
-            found = super()._get_session_from_db()  # type: ignore[misc]
+            session = super()._get_session_from_db()  # type: ignore[misc]
         finally:
             self._session_key = cookie
-        if found is None:
+        if session is None:
             self._session_key = None
-        return found
+        return session
 
     def exists(self, session_key: str) -> bool:
         return super().exists(session_key_digest(session_key))

@@ -1,3 +1,5 @@
+"""Celery tasks of accounts. Each calls one service."""
+
 from datetime import timedelta
 
 from celery import shared_task
@@ -8,7 +10,7 @@ from core.jobs import periodic
 
 @shared_task
 def mirror_revocations() -> None:
-    """Write the tombstones that Redis did not take at once."""
+    """Write the revocation tombstones that could not be written to Redis at once."""
     from accounts.credentials import revocation
 
     revocation.mirror_missing_tombstones(now=timezone.now())
@@ -16,7 +18,7 @@ def mirror_revocations() -> None:
 
 @shared_task
 def mail_requested_links() -> None:
-    """Mail the links that were asked for."""
+    """Mail the requested links."""
     from accounts.services import email_links
 
     email_links.mail_requested_links(now=timezone.now())
@@ -24,7 +26,7 @@ def mail_requested_links() -> None:
 
 @shared_task
 def delete_expired_proofs() -> None:
-    """Delete links and challenges that nobody can use any more."""
+    """Delete expired mailed links and challenges, at most once an hour."""
     from accounts.services import email_links
 
     now = timezone.now()
@@ -34,7 +36,7 @@ def delete_expired_proofs() -> None:
 
 @shared_task
 def make_exports() -> None:
-    """Make the archives of personal data that were asked for."""
+    """Build the requested archives of personal data."""
     from accounts.services import data_exports
 
     data_exports.make_exports(now=timezone.now())
@@ -42,7 +44,7 @@ def make_exports() -> None:
 
 @shared_task
 def delete_expired_exports() -> None:
-    """Delete archives whose link has ended."""
+    """Delete archives with an expired link, at most once an hour."""
     from accounts.services import data_exports
 
     now = timezone.now()

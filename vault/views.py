@@ -256,7 +256,7 @@ class PasswordViewSet(OwnAccountViewSet):
         user = self.caller.row()
         check_credentials(user.email, given["secret"], scheme=given["scheme"], device=device)
         set_password(
-            user.pk, given["password"], kdf=given["kdf"], actor=actors.user(user), now=now, brought=records
+            user.pk, given["password"], kdf=given["kdf"], actor=actors.user(user), now=now, reencrypted_data=records
         )
         user.refresh_from_db()
         return signed_in_response(

@@ -1,7 +1,8 @@
-"""Ending access tokens before their time: the database first, then a tombstone in Redis that the gate sees.
+"""Revocation of sessions, access tokens and API keys.
 
-A tombstone lives as long as the longest access token. Rows say whether theirs was written; a sweep writes the
-rest.
+The database is written first, then a tombstone in Redis, which the admission middleware checks on every
+request. A tombstone lives as long as an access token. Rows record whether their tombstone was written;
+`mirror_missing_tombstones` writes the missing ones.
 """
 
 from datetime import datetime, timedelta
@@ -25,7 +26,10 @@ COMPLETE_KEY = "gate:complete"
 
 
 def revoke_sessions(user_id: UUID, *, now: datetime, session_ids: list[UUID] | None = None) -> list[UUID]:
-    """End these sessions of a user, or all; return those that were live. Tombstones follow the commit."""
+    """Revoke these sessions of a user, or all of them. Returns the ids of those that were not revoked yet.
+
+    Tombstones are written after the commit.
+    """
     sessions = Session.objects.filter(user_id=user_id, revoked_at=None)
     if session_ids is not None:
         sessions = sessions.filter(pk__in=session_ids)
@@ -37,15 +41,13 @@ def revoke_sessions(user_id: UUID, *, now: datetime, session_ids: list[UUID] | N
 
 
 def end_impersonations(sessions: QuerySet[Session], *, now: datetime) -> None:
-    """Staff act as nobody any more in these sessions."""
+    """Revoke these sessions, in which staff act as another user."""
     for pk, owner in list(sessions.filter(revoked_at=None).values_list("pk", "user_id")):
         revoke_sessions(owner, now=now, session_ids=[pk])
 
 
 def raise_epoch(user_id: UUID, *, now: datetime) -> None:
-    """End every access token of a user that was minted before this moment, and what they do in the name of
-    others.
-    """
+    """End all access tokens of a user that were issued before, and all impersonations by and of the user."""
     with transaction.atomic():
         end_impersonations(
             Session.objects.filter(Q(impersonator=user_id) | Q(user=user_id, impersonator__isnull=False)),
@@ -58,14 +60,15 @@ def raise_epoch(user_id: UUID, *, now: datetime) -> None:
 
 
 def mirror_api_key_after_commit(key_id: UUID) -> None:
-    """A tombstone for an API key after the commit.
+    """Write the tombstone of an API key after the commit.
 
-    If Redis does not take it, processes forget the key within a minute.
+    Without it, processes that have cached the key accept it for up to a minute.
     """
     transaction.on_commit(lambda: _write_tombstones([key_id]), robust=True)
 
 
 def _write_tombstones(ids: list[UUID]) -> bool:
+    """Write tombstones of sessions or API keys. Returns False while Redis is unavailable."""
     try:
         redis.call(lambda client: _set_with_expiry(client, {f"revoked:{pk}": "1" for pk in ids}))
     except redis.RedisUnavailable:
@@ -74,12 +77,14 @@ def _write_tombstones(ids: list[UUID]) -> bool:
 
 
 def mirror_sessions(session_ids: list[UUID]) -> None:
+    """Write the tombstones of these sessions and record that they are written."""
     if not session_ids or not _write_tombstones(session_ids):
-        return  # the sweep finds it
+        return  # mirror_missing_tombstones tries again
     Session.objects.filter(pk__in=session_ids).update(mirrored_at=timezone.now())
 
 
 def mirror_epochs(user_ids: list[UUID]) -> None:
+    """Write the epochs of these users to Redis and record that they are written."""
     epochs = dict(User.objects.filter(pk__in=user_ids).values_list("pk", "epoch"))
     if not epochs:
         return
@@ -106,7 +111,7 @@ end
 
 
 def _raise_epochs(client: Redis, epochs: dict[UUID, int]) -> None:
-    """Write epochs that are higher than what is there: two writers may come in either order."""
+    """Write epochs unless Redis has a higher one: two writers may arrive in either order."""
     with client.pipeline(transaction=False) as pipe:
         for pk, epoch in epochs.items():
             pipe.eval(RAISE_EPOCH_SCRIPT, 1, f"epoch:{pk}", epoch, TOMBSTONE_SECONDS)
@@ -114,7 +119,7 @@ def _raise_epochs(client: Redis, epochs: dict[UUID, int]) -> None:
 
 
 def mirror_missing_tombstones(*, now: datetime) -> int:
-    """Write every tombstone that is still missing and still matters; return how many."""
+    """Write the tombstones that are missing and whose tokens may still be valid. Returns how many."""
     since = now - TOMBSTONE_LIFETIME
     sessions = list(
         Session.objects.filter(mirrored_at=None, revoked_at__gt=since).values_list("pk", flat=True)
@@ -128,7 +133,7 @@ def mirror_missing_tombstones(*, now: datetime) -> int:
 
 
 class CredentialAuthenticator:
-    """What the gate asks of accounts."""
+    """Verifies credentials for the admission middleware (see `core.admission.authenticators`)."""
 
     def verify(self, token: str) -> Principal:
         return api_keys.verify_cached_key(token) if api_keys.is_api_key(token) else verify_access_token(token)
@@ -143,7 +148,7 @@ class CredentialAuthenticator:
             api_keys.record_key_use(principal)
 
     def is_active(self, principal: Principal) -> bool:
-        """One query: the session stands, its user is active, and the epoch is not older than the user's."""
+        """Return whether session and user are active and the epoch is current. One query."""
         if principal.scopes is not None:
             return api_keys.is_live(principal)
         return Session.objects.filter(
@@ -156,7 +161,7 @@ class CredentialAuthenticator:
         ).exists()
 
     def restore_tombstones(self) -> None:
-        """Fill a Redis that came back empty. Revocations that happen meanwhile write their own tombstones."""
+        """Write all tombstones into an empty Redis. Parallel revocations write their own."""
         since = timezone.now() - TOMBSTONE_LIFETIME
         values = {
             f"revoked:{pk}": "1"

@@ -43,7 +43,7 @@ class SigningKey:
     starts: datetime | None = None
 
     @classmethod
-    def read(cls, text: str) -> "SigningKey":
+    def parse(cls, text: str) -> "SigningKey":
         """From `kid:key` or `kid@20270131T120000Z:key`, as JWT_KEYS has them."""
         found = KEY.match(text)
         assert found, "config.env lets no other in"
@@ -122,7 +122,7 @@ class KeyRing(TokenBackend):
 class PlatformAccessToken(AccessToken):
     """Claims beside the registered ones: `sid`, `roles`, `epoch`, and for staff who act as the user `act`."""
 
-    _token_backend = KeyRing([SigningKey.read(item) for item in settings.JWT_KEYS])
+    _token_backend = KeyRing([SigningKey.parse(item) for item in settings.JWT_KEYS])
 
 
 def make_access_token(user: User, session: Session) -> tuple[str, int]:
@@ -196,11 +196,7 @@ def make_refresh_token(session_id: UUID, generation: int) -> str:
 def parse_refresh_token(token: str) -> tuple[UUID, int] | None:
     """Session and generation of a refresh token that we made; None for any other text."""
     body, _, mac = token.rpartition(".")
-    if (
-        len(token) > 200
-        or not token.isascii()
-        or not encryption.verify_signature(REFRESH_PURPOSE, body, mac)
-    ):
+    if len(token) > 200 or not token.isascii() or not encryption.verify_signature(REFRESH_PURPOSE, body, mac):
         return None
     session, _, generation = body.partition(".")
     return UUID(session), int(generation)

@@ -1,7 +1,7 @@
-"""Staff acting as a customer: for half an hour, in everybody's sight, and never near credentials.
+"""Staff acting as a customer for half an hour, with every action recorded and no access to credentials.
 
-The session belongs to the customer and names its impersonator; so does each of its tokens (claim `act`, RFC
-8693, 4.1), and the trail adds them to every entry.
+The session belongs to the customer and names its impersonator. So do its access tokens (claim `act`, RFC 8693
+section 4.1) and every audit entry.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -23,14 +23,15 @@ from core.jobs import mail
 IMPERSONATION_LIFETIME = timedelta(minutes=30)
 LINK_LIFETIME = timedelta(minutes=2)
 LINK_PURPOSE = "impersonation"
-NEVER_PROVED_AT = datetime(2000, 1, 1, tzinfo=UTC)  # the owner has proved nothing in this session
+# The owner has not authenticated in this session, so actions that need a recent proof stay closed.
+NEVER_PROVED_AT = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @transaction.atomic
 def begin_impersonation(user_id: UUID, *, staff: User, reason: str, now: datetime) -> str:
-    """A link that opens a session as this user, once, within two minutes. The owner gets a mail.
+    """Create a session and return a link that opens it once, within LINK_LIFETIME. Mails the owner.
 
-    Raises BeyondYourRights: without the permission, and for whoever has any rights of their own.
+    Raises PermissionsExceeded when `staff` lacks USERS_IMPERSONATE or the user holds any permission.
     """
     user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id, is_active=True)
     if not staff.may(USERS_IMPERSONATE) or user.permission_codes():
@@ -52,14 +53,14 @@ def begin_impersonation(user_id: UUID, *, staff: User, reason: str, now: datetim
 
 @transaction.atomic
 def redeem_impersonation_link(token: str, *, device: Device, now: datetime) -> Session:
-    """The session behind a link, opened on this device. One conditional UPDATE decides among many callers.
+    """Open the session of an impersonation link on this device. One conditional UPDATE makes it single-use.
 
-    Raises LinkRefused, also once the impersonator has lost the right to it.
+    Raises LinkRefused, also when the impersonator has lost the permission.
     """
     if (pk := encryption.read_token(LINK_PURPOSE, token)) is None:
         raise LinkRefused
-    waiting = Session.objects.live(now=now).filter(pk=pk, generation=0, created_at__gt=now - LINK_LIFETIME)
-    if not waiting.update(generation=1, rotated_at=now, agent=device.agent, network=device.network):
+    unopened = Session.objects.live(now=now).filter(pk=pk, generation=0, created_at__gt=now - LINK_LIFETIME)
+    if not unopened.update(generation=1, rotated_at=now, agent=device.agent, network=device.network):
         raise LinkRefused
     session = Session.objects.select_related("user", "impersonator").get(pk=pk)
     if not impersonation_still_permitted(session):

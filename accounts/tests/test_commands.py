@@ -67,7 +67,7 @@ def test_a_ring_turns_once_a_day_and_forgets_who_has_not_signed_for_a_day():
 
 def test_the_text_of_a_key_reads_back():
     for item in (key("a"), key("b", hours=3)):
-        assert SigningKey.read(str(item)) == item
+        assert SigningKey.parse(str(item)) == item
 
 
 def test_no_valid_token_is_refused_while_processes_change_one_after_the_other():

@@ -1,4 +1,4 @@
-"""What the views of accounts share: cookies, where a request comes from, and the answer to a sign-in."""
+"""Shared by the views of accounts: cookies, the device of a request, sign-in responses, the view base class."""
 
 from django.conf import settings
 from django.db.models import prefetch_related_objects
@@ -25,7 +25,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 def device_of(request: Request | HttpRequest) -> Device:
-    """Where a request comes from."""
+    """Return the device that sent a request."""
     address = client_address(getattr(request, "_request", request))
     return Device(
         agent=request.headers.get("User-Agent", "")[:200],
@@ -49,46 +49,48 @@ def _set_cookie(response: Response, name: str, value: str, seconds: int) -> Resp
 
 
 def set_refresh_cookie(response: Response, session: Session, token: str) -> Response:
-    """The refresh token leaves in this cookie only."""
+    """Set the refresh cookie, which is the only place of the refresh token, and return the response."""
     return _set_cookie(
         response, REFRESH_COOKIE, token, int((session.expires_at - timezone.now()).total_seconds())
     )
 
 
 def clear_refresh_cookie(response: Response) -> Response:
+    """Delete the refresh cookie and return the response."""
     return _set_cookie(response, REFRESH_COOKIE, "", 0)
 
 
-def authorization_response(address: str, secret: str) -> Response:
-    """Where to send the browser that signs in by a provider; what it brings back is good in this browser
-    only.
+def authorization_response(authorization_url: str, cookie_secret: str) -> Response:
+    """Return the response with a provider's authorization URL.
+
+    Its cookie binds the flow to this browser.
     """
     seconds = int(challenges.CHALLENGE_LIFETIME.total_seconds())
-    answer = Response({"authorization_url": address, "expires_in": seconds}, headers=NO_STORE)
-    return _set_cookie(answer, SIGN_IN_COOKIE, secret, seconds)
+    body = {"authorization_url": authorization_url, "expires_in": seconds}
+    return _set_cookie(Response(body, headers=NO_STORE), SIGN_IN_COOKIE, cookie_secret, seconds)
 
 
 def signed_in_response(request: Request, session: Session, *, status: int = 200) -> Response:
-    """Access token, user and both cookies for a session that was just opened."""
+    """Return the response to a sign-in: access token, user, refresh cookie and device cookie."""
     user = session.user
-    prefetch_related_objects([user], "roles")  # for the token and for the answer
+    prefetch_related_objects([user], "roles")  # for the token and for the body
     access, expires_in = make_access_token(user, session)
     body = {"user": UserSerializer(user).data, "access": access, "expires_in": expires_in}
-    answer = Response(body, status=status, headers=NO_STORE)
+    response = Response(body, status=status, headers=NO_STORE)
     if session.impersonator_id is None:
         _set_cookie(
-            answer,
+            response,
             DEVICE_COOKIE,
             known_devices.make_device_cookie(user, device_of(request)),
             DEVICE_COOKIE_SECONDS,
         )
-    return set_refresh_cookie(answer, session, make_refresh_token(session.pk, session.generation))
+    return set_refresh_cookie(response, session, make_refresh_token(session.pk, session.generation))
 
 
 class OwnAccountViewSet(ApiViewSet):
-    """A view of one's own account.
+    """Base class of views of the caller's own account.
 
-    Actions in `sensitive` need a recent proof; every change is the owner's alone.
+    Actions in `sensitive` need recent authentication. During impersonation only safe methods are allowed.
     """
 
     permission_classes = (IsAuthenticated, RecentProof)

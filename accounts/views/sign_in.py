@@ -1,4 +1,4 @@
-"""Sign-up, sign-in, and the ways back in. Nobody needs to be signed in here."""
+"""Views for callers who are not signed in: sign-up, sign-in, refresh, mailed links, configuration."""
 
 from typing import Any
 
@@ -41,23 +41,23 @@ from core.http.json_parser import MAX_BODY_BYTES
 from core.http.viewsets import ApiViewSet
 
 MAIL_ACCEPTED_TEXT = "If this address can be used, a mail is on its way."
+MAX_BLUEPRINT_BYTES = 10 * 1024 * 1024
 
 
 def check_origin(request: Request) -> None:
-    """Only our own page or a named front end may use the cookie. Raises OriginRefused."""
+    """Allow requests by cookie only from our own pages and CORS_ORIGINS. Raises OriginRefused."""
     origin = request.headers.get("Origin", "")
     schemes = ("https", "http") if settings.DEVELOPMENT else ("https",)
-    own = {f"{scheme}://{request.get_host()}" for scheme in schemes}
-    if (request.content_type or "").split(";")[0] != "application/json" or not request.headers.get(
-        "X-Requested-With"
-    ):
+    own_origins = {f"{scheme}://{request.get_host()}" for scheme in schemes}
+    content_type = (request.content_type or "").split(";")[0]
+    if content_type != "application/json" or not request.headers.get("X-Requested-With"):
         raise OriginRefused
-    if origin not in settings.CORS_ALLOWED_ORIGINS and origin not in own:
+    if origin not in settings.CORS_ALLOWED_ORIGINS and origin not in own_origins:
         raise OriginRefused
 
 
 def mail_accepted_response() -> Response:
-    """The same answer for every address."""
+    """Return the response to a request for a mail, which is the same for every address."""
     return Response({"detail": MAIL_ACCEPTED_TEXT}, status=202, headers=NO_STORE)
 
 
@@ -67,8 +67,8 @@ class ConfigViewSet(ApiViewSet):
 
     @extend_schema(operation_id="config", responses=ConfigSerializer, auth=[])
     def retrieve(self, request: Request) -> Response:
-        """What a front end needs to know before anybody signs in."""
-        facts = {
+        """Get what a front end needs before a user signs in."""
+        values = {
             "version": settings.VERSION,
             "email_verification": "required" if settings.EMAIL_VERIFICATION_REQUIRED else "optional",
             "sign_in_providers": ["password", "passkey", *settings.OIDC_PROVIDERS],
@@ -80,10 +80,10 @@ class ConfigViewSet(ApiViewSet):
             "limits": {
                 "requests_per_minute": settings.RATE_LIMIT,
                 "body_bytes": MAX_BODY_BYTES,
-                "blueprint_bytes": 10 * 1024 * 1024,
+                "blueprint_bytes": MAX_BLUEPRINT_BYTES,
             },
         }
-        return Response(facts, headers={"Cache-Control": "public, max-age=60"})
+        return Response(values, headers={"Cache-Control": "public, max-age=60"})
 
 
 class SignInViewSet(ApiViewSet):
@@ -98,18 +98,18 @@ class SignInViewSet(ApiViewSet):
         auth=[],
     )
     def register(self, request: Request) -> Response:
-        """Make an account.
+        """Create an account.
 
-        With optional verification it is signed in (201), and 409 `email_taken` when the address has one. With
-        required verification the answer is 202 for every address, and the account exists once the mailed link
-        was opened. `GET /config` says which.
+        When verification is optional the user is signed in (201), or the response is 409 `email_taken`. When
+        it is required the response is 202 for every address, and the account is created when the mailed link
+        is opened. `GET /config` tells which applies.
         """
-        wanted = self.validated(RegisterSerializer)
+        values = self.validated(RegisterSerializer)
         now = timezone.now()
         if settings.EMAIL_VERIFICATION_REQUIRED:
-            email_links.request_sign_up(**wanted, now=now)
+            email_links.request_sign_up(**values, now=now)
             return mail_accepted_response()
-        user = users.register_user(**wanted)
+        user = users.register_user(**values)
         email_links.request_verification(user, now=now)
         return signed_in_response(
             request, sessions.open_session(user, device=device_of(request), now=now), status=201
@@ -119,13 +119,18 @@ class SignInViewSet(ApiViewSet):
         operation_id="prelogin", request=PreloginSerializer, responses=ParametersSerializer, auth=[]
     )
     def prelogin(self, request: Request) -> Response:
-        """How an address signs in: send its `password`, or as `blind` an `auth_hash` made with this `kdf` and
-        `salt`. Addresses without an account get an answer like any other, the same each time.
+        """Get how an address signs in.
+
+        With scheme `password` send the password. With scheme `blind` send an `auth_hash` derived with this
+        `kdf` and `salt`. An address without an account gets such an answer too, always the same.
         """
-        found = zero_knowledge.login_parameters(self.validated(PreloginSerializer)["email"])
-        kdf = {"algorithm": found.kdf.ALGORITHM, "iterations": found.kdf.iterations}
-        facts = {"scheme": found.scheme, "kdf": kdf, "salt": found.kdf.salt}
-        return Response(ParametersSerializer(facts).data, headers=NO_STORE)
+        parameters = zero_knowledge.login_parameters(self.validated(PreloginSerializer)["email"])
+        body = {
+            "scheme": parameters.scheme,
+            "kdf": {"algorithm": parameters.kdf.ALGORITHM, "iterations": parameters.kdf.iterations},
+            "salt": parameters.kdf.salt,
+        }
+        return Response(ParametersSerializer(body).data, headers=NO_STORE)
 
     @extend_schema(
         operation_id="login",
@@ -134,8 +139,9 @@ class SignInViewSet(ApiViewSet):
         auth=[],
     )
     def login(self, request: Request) -> Response:
-        """Sign in by e-mail address and password (or `auth_hash`, see `prelogin`); the refresh token comes as
-        a cookie. 401 `mfa_required` carries a `challenge` for `/auth/mfa/verify`.
+        """Sign in by e-mail address and password (or `auth_hash`, see `prelogin`).
+
+        Sets the refresh cookie. 401 `mfa_required` contains a `challenge` for `/auth/mfa/verify`.
         """
         device = device_of(request)
         user = sign_in.check_credentials(**self.validated(LoginSerializer), device=device)
@@ -149,10 +155,10 @@ class SignInViewSet(ApiViewSet):
     )
     def verify_mfa(self, request: Request) -> Response:
         """Finish a sign-in with a second factor: `code`, `recovery_code` or `credential`."""
-        answer = self.validated(MfaVerifySerializer)
-        challenge = answer.pop("challenge")
+        factor = self.validated(MfaVerifySerializer)
+        challenge = factor.pop("challenge")
         session = sign_in.open_session_after_second_factor(
-            challenge, answer, device=device_of(request), now=timezone.now()
+            challenge, factor, device=device_of(request), now=timezone.now()
         )
         return signed_in_response(request, session)
 
@@ -160,7 +166,7 @@ class SignInViewSet(ApiViewSet):
         operation_id="passkey_sign_in_options", request=None, responses=PasskeyOptionsSerializer, auth=[]
     )
     def passkey_options(self, request: Request) -> Response:
-        """A challenge for signing in with a passkey alone."""
+        """Get a challenge for signing in with a passkey alone."""
         return passkey_options_response(*sign_in.begin_passkey_sign_in(now=timezone.now()))
 
     @extend_schema(
@@ -168,18 +174,18 @@ class SignInViewSet(ApiViewSet):
     )
     def passkey_sign_in(self, request: Request) -> Response:
         """Sign in with a passkey, without address and password."""
-        given = self.validated(PasskeySignInSerializer)
-        session = sign_in.sign_in_by_passkey(**given, device=device_of(request), now=timezone.now())
+        values = self.validated(PasskeySignInSerializer)
+        session = sign_in.sign_in_by_passkey(**values, device=device_of(request), now=timezone.now())
         return signed_in_response(request, session)
 
     @extend_schema(operation_id="impersonate", request=TokenSerializer, responses=SignedInSerializer, auth=[])
     def impersonate(self, request: Request) -> Response:
-        """Open a session that staff have begun in the admin: half an hour as somebody else."""
+        """Open an impersonation that staff started in the admin. It lasts half an hour."""
         token = self.validated(TokenSerializer)["token"]
-        return signed_in_response(
-            request,
-            impersonation.redeem_impersonation_link(token, device=device_of(request), now=timezone.now()),
+        session = impersonation.redeem_impersonation_link(
+            token, device=device_of(request), now=timezone.now()
         )
+        return signed_in_response(request, session)
 
     @extend_schema(operation_id="refresh", request=None, responses=AccessSerializer, auth=[])
     def refresh(self, request: Request) -> Response:
@@ -187,9 +193,8 @@ class SignInViewSet(ApiViewSet):
         check_origin(request)
         session, token = sessions.rotate_session(request.COOKIES.get(REFRESH_COOKIE, ""), now=timezone.now())
         access, expires_in = make_access_token(session.user, session)
-        return set_refresh_cookie(
-            Response({"access": access, "expires_in": expires_in}, headers=NO_STORE), session, token
-        )
+        response = Response({"access": access, "expires_in": expires_in}, headers=NO_STORE)
+        return set_refresh_cookie(response, session, token)
 
     @extend_schema(operation_id="logout", request=None, responses={204: None}, auth=[])
     def logout(self, request: Request) -> Response:
@@ -199,12 +204,13 @@ class SignInViewSet(ApiViewSet):
         return clear_refresh_cookie(Response(status=204, headers=NO_STORE))
 
     def handle_exception(self, exc: Exception) -> Any:
+        """Delete the refresh cookie when its token was refused."""
         response = super().handle_exception(exc)
         return clear_refresh_cookie(response) if isinstance(exc, RefreshRefused) else response
 
 
 class MailboxViewSet(ApiViewSet):
-    """Proofs by e-mail. Requests answer 202 whatever the address, and cost the same."""
+    """Requests for mailed links, which get 202 for every address, and the use of these links."""
 
     permission_classes = (AllowAny,)
     serializer_class = EmailSerializer
@@ -216,10 +222,10 @@ class MailboxViewSet(ApiViewSet):
         auth=[],
     )
     def verify(self, request: Request) -> Response:
-        """Use the link of a mail.
+        """Use the token of a mailed link.
 
-        The one of a sign-up makes the account and signs in (200); the others confirm the address of an
-        account that is there (204).
+        A sign-up creates the account and signs in (200). Other links verify the address of an existing
+        account (204).
         """
         now = timezone.now()
         user = email_links.confirm_email(self.validated(TokenSerializer)["token"], now=now)
@@ -233,7 +239,7 @@ class MailboxViewSet(ApiViewSet):
         operation_id="resend_email", request=EmailSerializer, responses={202: DetailSerializer}, auth=[]
     )
     def resend(self, request: Request) -> Response:
-        """Mail the link to confirm an address once more."""
+        """Mail the link that verifies an address again."""
         email_links.request_verification_resend(self.validated(EmailSerializer)["email"], now=timezone.now())
         return mail_accepted_response()
 
@@ -241,7 +247,7 @@ class MailboxViewSet(ApiViewSet):
         operation_id="forgot_password", request=EmailSerializer, responses={202: DetailSerializer}, auth=[]
     )
     def forgot(self, request: Request) -> Response:
-        """Mail a link to choose a new password. It is good for 30 minutes, once."""
+        """Mail a link to choose a new password. It is valid once, for 30 minutes."""
         email_links.request_password_reset(self.validated(EmailSerializer)["email"], now=timezone.now())
         return mail_accepted_response()
 
@@ -249,7 +255,7 @@ class MailboxViewSet(ApiViewSet):
         operation_id="reset_password", request=PasswordResetSerializer, responses={204: None}, auth=[]
     )
     def reset(self, request: Request) -> Response:
-        """Choose a new password by a mailed link. Every session ends; a second factor stays."""
+        """Set a new password by a mailed link. All sessions end; second factors stay."""
         try:
             email_links.reset_password(**self.validated(PasswordResetSerializer), now=timezone.now())
         except DjangoValidationError as error:
@@ -258,13 +264,13 @@ class MailboxViewSet(ApiViewSet):
 
     @extend_schema(operation_id="restore_account", request=TokenSerializer, responses={204: None}, auth=[])
     def restore(self, request: Request) -> Response:
-        """Open one's closed account again by the mailed link, with everything in it. Sign in afterwards."""
+        """Restore your closed account with all its data by a mailed link. Sign in afterwards."""
         email_links.restore_account(self.validated(TokenSerializer)["token"], now=timezone.now())
         return Response(status=204, headers=NO_STORE)
 
 
 def passkey_options_response(challenge: str, public_key: dict[str, Any]) -> Response:
-    """A WebAuthn challenge on its way to a browser."""
+    """Return the response with a challenge token and WebAuthn options."""
     seconds = int(challenges.CHALLENGE_LIFETIME.total_seconds())
-    facts = {"challenge": challenge, "public_key": public_key, "expires_in": seconds}
-    return Response(facts, headers=NO_STORE)
+    body = {"challenge": challenge, "public_key": public_key, "expires_in": seconds}
+    return Response(body, headers=NO_STORE)
