@@ -41,7 +41,7 @@ class Command(BaseCommand):
         if bool(email) == options["all"]:
             raise CommandError("Give the address of one account, or --all.")
         now = timezone.now()
-        users = User.objects.get_queryset()
+        users: QuerySet[User] = User.objects.get_queryset()
         if email:
             users = _users_with_address(email)
         sessions = Session.objects.live(now=now).filter(user__in=users)

@@ -19,26 +19,26 @@ from core.models import Mail
 from tests.operations import new_world
 
 pytestmark = pytest.mark.django_db
-NEW = "an entirely new phrase"
+NEW_PASSWORD = "an entirely new phrase"
 
 
 @pytest.fixture
-def verification(settings):
+def require_verification(settings):
     settings.EMAIL_VERIFICATION_REQUIRED = True
 
 
-def register(email="new@example.com", **others):
-    return post_auth(Client(), "register", {"email": email, "password": PASSWORD, **others})
+def register(email="new@example.com", **fields):
+    return post_auth(Client(), "register", {"email": email, "password": PASSWORD, **fields})
 
 
 def verify(token):
     return post_auth(Client(), "email/verify", {"token": token})
 
 
-def test_with_required_verification_the_account_exists_once_the_link_was_opened(verification):
-    answer = register(name="New", age=30)
+def test_register_creates_the_account_when_the_link_is_opened(require_verification):
+    response = register(name="New", age=30)
 
-    assert (answer.status_code, User.objects.count(), answer.cookies) == (202, 0, {})
+    assert (response.status_code, User.objects.count(), response.cookies) == (202, 0, {})
     (mail,) = deliver_and_read_mails("new@example.com")
     assert subject_of_mail(mail) == "Confirm your address to finish signing up"
     signed_in = verify(token_in_mail(mail))
@@ -48,19 +48,21 @@ def test_with_required_verification_the_account_exists_once_the_link_was_opened(
     assert post_auth(Client(), "login", {"email": user.email, "password": PASSWORD}).status_code == 200
 
 
-def test_config_says_which_mode_is_on(verification):
+def test_config_shows_required_email_verification(require_verification):
     assert Client().get("/api/v1/config").json()["email_verification"] == "required"
 
 
-def test_known_and_unknown_addresses_get_the_same_answers(verification, member):
-    for path, extra in [
+def test_register_resend_forgot_and_login_answer_alike_with_and_without_an_account(
+    require_verification, member
+):
+    for path, extra_fields in [
         ("register", {"password": PASSWORD}),
         ("email/resend", {}),
         ("password/forgot", {}),
         ("login", {"password": "wrong password"}),
     ]:
         known, unknown = (
-            post_auth(Client(), path, {"email": email, **extra})
+            post_auth(Client(), path, {"email": email, **extra_fields})
             for email in (member.email, "unknown@example.com")
         )
         assert (known.status_code, known.content) == (unknown.status_code, unknown.content), path
@@ -68,8 +70,8 @@ def test_known_and_unknown_addresses_get_the_same_answers(verification, member):
 
 
 @pytest.mark.parametrize("path", ["register", "email/resend", "password/forgot"])
-def test_known_and_unknown_addresses_cost_the_same_statements(
-    verification, member, path, django_assert_num_queries
+def test_register_resend_and_forgot_run_the_same_statements_with_and_without_an_account(
+    require_verification, member, path, django_assert_num_queries
 ):
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
@@ -79,14 +81,14 @@ def test_known_and_unknown_addresses_cost_the_same_statements(
     for email in (member.email, "unknown@example.com"):
         with CaptureQueriesContext(
             connection,
-        ) as asked:
+        ) as queries:
             post_auth(Client(), path, {"email": email, **body})
-        counts.append([query["sql"].split(" ")[0] for query in asked])
+        counts.append([query["sql"].split(" ")[0] for query in queries])
 
     assert counts[0] == counts[1] != []
 
 
-def test_whoever_signs_up_twice_is_told_by_mail_alone(verification, member):
+def test_register_mails_the_owner_of_an_existing_account(require_verification, member):
     register(member.email)
 
     (mail,) = deliver_and_read_mails(member.email)
@@ -96,41 +98,48 @@ def test_whoever_signs_up_twice_is_told_by_mail_alone(verification, member):
     assert proof.details == "{}"
 
 
-@pytest.mark.parametrize("opened", [0, 1])
-def test_where_a_stranger_signed_up_too_nobodys_typed_password_opens_the_account(verification, opened):
+@pytest.mark.parametrize("opened_index", [0, 1])
+def test_confirm_email_discards_all_passwords_of_competing_sign_ups(require_verification, opened_index):
     """The mailbox decides: whichever link is opened, its owner chooses a password by another one."""
     post_auth(Client(), "register", {"email": "victim@example.com", "password": "password of a stranger"})
     register("victim@example.com")
     tokens = [token_in_mail(mail) for mail in deliver_and_read_mails("victim@example.com")]
 
-    assert [verify(tokens[opened]).status_code, verify(tokens[1 - opened]).json()["code"]] == [
+    assert [verify(tokens[opened_index]).status_code, verify(tokens[1 - opened_index]).json()["code"]] == [
         200,
         "link_refused",
     ]
 
-    tries = [
-        {"email": "victim@example.com", "password": word} for word in (PASSWORD, "password of a stranger")
+    credentials = [
+        {"email": "victim@example.com", "password": password}
+        for password in (PASSWORD, "password of a stranger")
     ]
-    assert [post_auth(Client(), "login", body).status_code for body in tries] == [401, 401]
-    reset = {"token": token_in_mail(deliver_and_read_mails("victim@example.com")[-1]), "password": NEW}
+    assert [post_auth(Client(), "login", body).status_code for body in credentials] == [401, 401]
+    reset = {
+        "token": token_in_mail(deliver_and_read_mails("victim@example.com")[-1]),
+        "password": NEW_PASSWORD,
+    }
     assert post_auth(Client(), "password/reset", reset).status_code == 204
 
 
-def test_what_a_stranger_made_before_the_address_was_proved_goes_with_a_reset(password_hash):
+def test_reset_password_removes_credentials_added_before_verification(password_hash):
     world = new_world(password_hash, role="user")
     world.passkey()
     key = world.key()["key"]
     post_auth(Client(), "password/forgot", {"email": world.api.user.email})
     token = token_in_mail(deliver_and_read_mails(world.api.user.email)[-1])
 
-    post_auth(Client(), "password/reset", {"token": token, "password": NEW})
+    post_auth(Client(), "password/reset", {"token": token, "password": NEW_PASSWORD})
 
     assert ApiKey.objects.filter(revoked_at=None).count() == Passkey.objects.count() == 0
     assert Client().get("/api/v1/sites", headers={"Authorization": f"Bearer {key}"}).status_code == 401
-    assert post_auth(Client(), "login", {"email": world.api.user.email, "password": NEW}).status_code == 200
+    assert (
+        post_auth(Client(), "login", {"email": world.api.user.email, "password": NEW_PASSWORD}).status_code
+        == 200
+    )
 
 
-def test_asking_for_one_kind_of_mail_does_not_use_up_another(member):
+def test_mail_requested_links_limits_each_template_separately(member):
     for _ in range(9):
         post_auth(Client(), "email/resend", {"email": member.email})
     deliver_and_read_mails(member.email)
@@ -139,35 +148,39 @@ def test_asking_for_one_kind_of_mail_does_not_use_up_another(member):
     assert subject_of_mail(deliver_and_read_mails(member.email)[-1]) == "Choose a new password"
 
 
-@pytest.mark.parametrize("kind", ["sign_up", "reset"])
+@pytest.mark.parametrize("purpose_of_link", ["sign_up", "reset"])
 @pytest.mark.commits
-def test_a_link_works_once_also_for_twenty_at_the_same_time(verification, member, kind):
-    register() if kind == "sign_up" else post_auth(Client(), "password/forgot", {"email": member.email})
-    (mail,) = deliver_and_read_mails("new@example.com" if kind == "sign_up" else member.email)
+def test_confirm_email_and_reset_password_accept_a_link_once_in_parallel(
+    require_verification, member, purpose_of_link
+):
+    register() if purpose_of_link == "sign_up" else post_auth(
+        Client(), "password/forgot", {"email": member.email}
+    )
+    (mail,) = deliver_and_read_mails("new@example.com" if purpose_of_link == "sign_up" else member.email)
     token = token_in_mail(mail)
 
-    def use(number):
+    def use_link(number):
         try:
-            if kind == "sign_up":
+            if purpose_of_link == "sign_up":
                 return verify(token).status_code
             return post_auth(
-                Client(), "password/reset", {"token": token, "password": f"{NEW} {number}"}
+                Client(), "password/reset", {"token": token, "password": f"{NEW_PASSWORD} {number}"}
             ).status_code
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(8) as pool:
-        statuses = sorted(pool.map(use, range(20)))
+        statuses = sorted(pool.map(use_link, range(20)))
 
     assert statuses in ([200] + [400] * 19, [204] + [400] * 19)
 
 
 @pytest.mark.parametrize(
-    ("purpose", "lasts"),
+    ("purpose", "lifetime"),
     [("sign_up", timedelta(hours=24)), ("reset", timedelta(minutes=30)), ("change", timedelta(hours=1))],
 )
-def test_a_link_is_too_old_after_its_time(member, purpose, lasts):
-    long_ago = timezone.now() - lasts
+def test_confirm_email_and_reset_password_refuse_an_expired_link(member, purpose, lifetime):
+    long_ago = timezone.now() - lifetime
     {
         "sign_up": lambda: email_links.request_sign_up(
             email="new@example.com", password=PASSWORD, now=long_ago
@@ -178,30 +191,32 @@ def test_a_link_is_too_old_after_its_time(member, purpose, lasts):
     token = token_of(EmailProof.objects.latest("id"))
     email_links.mail_requested_links(now=long_ago)
 
-    path, body = ("password/reset", {"password": NEW}) if purpose == "reset" else ("email/verify", {})
+    path, body = (
+        ("password/reset", {"password": NEW_PASSWORD}) if purpose == "reset" else ("email/verify", {})
+    )
     assert post_auth(Client(), path, {"token": token, **body}).json()["code"] == "link_refused"
     EmailProof.objects.update(expires_at=timezone.now() + timedelta(seconds=30))
     assert post_auth(Client(), path, {"token": token, **body}).status_code in {200, 204}
 
 
 @pytest.mark.parametrize("token", ["", "x", "." * 200, "ü" * 20, "0" * 32 + "." + "0" * 64, "\u0000"])
-def test_tokens_that_we_did_not_make_are_refused(token):
+def test_confirm_email_refuses_forged_tokens(token):
     assert verify(token).status_code == 400
 
 
-def test_a_link_for_one_purpose_is_none_for_another(member):
+def test_confirm_email_refuses_a_reset_link(member):
     post_auth(Client(), "password/forgot", {"email": member.email})
     (mail,) = deliver_and_read_mails(member.email)
 
     assert verify(token_in_mail(mail)).json()["code"] == "link_refused"
-    answer = post_auth(Client(), "password/reset", {"token": token_in_mail(mail), "password": NEW})
-    assert answer.status_code == 204
+    response = post_auth(Client(), "password/reset", {"token": token_in_mail(mail), "password": NEW_PASSWORD})
+    assert response.status_code == 204
 
 
-def test_the_address_changes_once_the_new_one_confirmed_and_the_old_one_is_told(api, password_hash):
+def test_change_email_takes_effect_when_the_new_address_confirms(api, password_hash):
     old = api.user.email
-    asked = api.post("auth/email/change", {"email": "Moved@Example.com"})
-    assert (asked.status_code, User.objects.get(pk=api.user.pk).email) == (202, old)
+    queries = api.post("auth/email/change", {"email": "Moved@Example.com"})
+    assert (queries.status_code, User.objects.get(pk=api.user.pk).email) == (202, old)
 
     assert [subject_of_mail(mail) for mail in deliver_and_read_mails(old)] == [
         "Somebody asked to change the address of your account"
@@ -215,7 +230,7 @@ def test_the_address_changes_once_the_new_one_confirmed_and_the_old_one_is_told(
     assert verify(token_in_mail(mail)).json()["code"] == "link_refused"
 
 
-def test_nobody_can_move_to_an_address_that_is_taken_and_is_not_told_so(api, member):
+def test_change_email_does_not_reveal_a_taken_address(api, member):
     taken = api.post("auth/email/change", {"email": member.email})
     free = api.post("auth/email/change", {"email": "free@example.com"})
 
@@ -225,7 +240,7 @@ def test_nobody_can_move_to_an_address_that_is_taken_and_is_not_told_so(api, mem
     ]
 
 
-def test_an_address_that_was_taken_meanwhile_stays_with_who_has_it(api):
+def test_confirm_email_refuses_an_address_taken_meanwhile(api):
     api.post("auth/email/change", {"email": "wanted@example.com"})
     (mail,) = deliver_and_read_mails("wanted@example.com")
     UserFactory(email="wanted@example.com")
@@ -234,7 +249,7 @@ def test_an_address_that_was_taken_meanwhile_stays_with_who_has_it(api):
     assert User.objects.get(pk=api.user.pk).email != "wanted@example.com"
 
 
-def test_resend_mails_the_open_link_again(verification, settings):
+def test_resend_mails_the_pending_link_again(require_verification, settings):
     register()
     first = deliver_and_read_mails("new@example.com")
 
@@ -244,7 +259,7 @@ def test_resend_mails_the_open_link_again(verification, settings):
     assert both == [token_in_mail(first[0])] * 2
 
 
-def test_with_optional_verification_one_is_signed_in_and_confirms_later(settings):
+def test_register_signs_in_before_confirm_email_when_verification_is_optional(settings):
     signed_in = register()
     (mail,) = deliver_and_read_mails("new@example.com")
 
@@ -255,17 +270,17 @@ def test_with_optional_verification_one_is_signed_in_and_confirms_later(settings
     assert User.objects.get(email="new@example.com").email_verified_at
 
 
-def test_an_unconfirmed_account_waits_when_verification_becomes_required(member, settings):
+def test_login_refuses_an_unverified_account_when_verification_is_required(member, settings):
     settings.EMAIL_VERIFICATION_REQUIRED = True
 
-    answer = post_auth(Client(), "login", {"email": member.email, "password": PASSWORD})
+    response = post_auth(Client(), "login", {"email": member.email, "password": PASSWORD})
 
-    assert (answer.status_code, answer.json()["code"], answer.cookies) == (403, "email_unverified", {})
+    assert (response.status_code, response.json()["code"], response.cookies) == (403, "email_unverified", {})
     assert verify(token_in_mail(deliver_and_read_mails(member.email)[0])).status_code == 204
     assert post_auth(Client(), "login", {"email": member.email, "password": PASSWORD}).status_code == 200
 
 
-def test_what_a_mail_says_is_unreadable_in_the_database_and_gone_once_sent(member):
+def test_mail_requested_links_stores_mails_encrypted_and_deletes_their_content_when_sent(member):
     from django.db import connection
 
     post_auth(Client(), "password/forgot", {"email": member.email})
@@ -280,7 +295,7 @@ def test_what_a_mail_says_is_unreadable_in_the_database_and_gone_once_sent(membe
     assert [(row.state, row.facts, row.to) for row in Mail.objects.all()] == [("done", "{}", member.email)]
 
 
-def test_a_mail_that_would_come_too_late_is_not_sent(member):
+def test_mail_requested_links_sends_no_mail_with_an_expired_link(member):
     long_ago = timezone.now() - timedelta(hours=1)
     email_links.request_password_reset(member.email, now=long_ago)
     email_links.mail_requested_links(now=long_ago)
@@ -289,7 +304,7 @@ def test_a_mail_that_would_come_too_late_is_not_sent(member):
     assert [(row.state, row.error, row.facts) for row in Mail.objects.all()] == [("dead", "too late", "{}")]
 
 
-def test_old_links_and_challenges_are_forgotten(member):
+def test_delete_expired_proofs_deletes_only_old_proofs(member):
     email_links.request_password_reset(member.email, now=timezone.now() - timedelta(days=3))
     email_links.request_password_reset(member.email, now=timezone.now())
 
@@ -297,7 +312,7 @@ def test_old_links_and_challenges_are_forgotten(member):
     assert EmailProof.objects.count() == 1
 
 
-def test_a_sign_in_on_another_device_is_told_and_on_a_known_one_not(member):
+def test_open_session_mails_the_owner_about_a_new_device_only(member):
     browser = Client()
     stranger = Client(
         headers={"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"}
@@ -314,7 +329,7 @@ def test_a_sign_in_on_another_device_is_told_and_on_a_known_one_not(member):
     assert "Firefox on Linux, from 127.0.0.0/24" in mail
 
 
-def test_a_replayed_refresh_token_is_told(member):
+def test_refresh_mails_the_owner_about_a_replayed_token(member):
     session = sign_in(member).session
     Session.objects.filter(pk=session.pk).update(generation=5)
 

@@ -8,7 +8,7 @@ from accounts.tests.helpers import deliver_and_read_mails, post_auth, subject_of
 from conftest import PASSWORD, sign_in
 
 pytestmark = pytest.mark.django_db
-NEW = "an entirely new phrase"
+NEW_PASSWORD = "an entirely new phrase"
 
 
 @pytest.mark.parametrize(
@@ -26,12 +26,12 @@ NEW = "an entirely new phrase"
         "é" * 513,
     ],
 )
-def test_what_others_would_try_first_is_refused(password):
+def test_validate_new_password_refuses_weak_passwords(password):
     body = {"email": "petra.miller@example.com", "password": password, "name": "Petra Miller"}
 
-    answer = post_auth(Client(), "register", body)
+    response = post_auth(Client(), "register", body)
 
-    assert (answer.status_code, {error["pointer"] for error in answer.json()["errors"]}) == (
+    assert (response.status_code, {error["pointer"] for error in response.json()["errors"]}) == (
         400,
         {"/password"},
     )
@@ -40,7 +40,7 @@ def test_what_others_would_try_first_is_refused(password):
 @pytest.mark.parametrize(
     "password", ["correct horse battery staple", "ж" * 8, " spaces count ", "x7" * 500, "Tr0ub4dor&3"]
 )
-def test_what_is_long_enough_and_not_common_is_taken_as_it_is(password):
+def test_validate_new_password_accepts_strong_passwords_unchanged(password):
     body = {"email": "somebody@example.com", "password": password}
 
     assert post_auth(Client(), "register", body).status_code == 201
@@ -48,18 +48,22 @@ def test_what_is_long_enough_and_not_common_is_taken_as_it_is(password):
     assert post_auth(Client(), "login", {**body, "password": password.strip() + "x"}).status_code == 401
 
 
-def test_a_change_needs_the_old_one_ends_every_session_and_opens_a_new_one(member):
-    here = sign_in(member)
-    there = sign_in(member)
+def test_change_password_replaces_all_sessions_by_a_new_one(member):
+    this_device = sign_in(member)
+    other_device = sign_in(member)
 
-    wrong = here.post("auth/password/change", {"current_password": "wrong password", "password": NEW})
-    changed = here.post("auth/password/change", {"current_password": PASSWORD, "password": NEW})
+    wrong = this_device.post(
+        "auth/password/change", {"current_password": "wrong password", "password": NEW_PASSWORD}
+    )
+    changed = this_device.post(
+        "auth/password/change", {"current_password": PASSWORD, "password": NEW_PASSWORD}
+    )
 
     assert (wrong.status_code, wrong.json()["code"]) == (401, "invalid_credentials")
     assert changed.status_code == 200
-    assert [who.get("auth/me").status_code for who in (here, there)] == [401, 401]
-    fresh = {"Authorization": f"Bearer {changed.json()['access']}"}
-    assert Client().get("/api/v1/auth/me", headers=fresh).status_code == 200
+    assert [device.get("auth/me").status_code for device in (this_device, other_device)] == [401, 401]
+    headers = {"Authorization": f"Bearer {changed.json()['access']}"}
+    assert Client().get("/api/v1/auth/me", headers=headers).status_code == 200
     assert Session.objects.filter(revoked_at=None).count() == 1
     assert [subject_of_mail(mail) for mail in deliver_and_read_mails(member.email)] == [
         "New sign-in to your account",
@@ -67,13 +71,13 @@ def test_a_change_needs_the_old_one_ends_every_session_and_opens_a_new_one(membe
     ]
 
 
-def test_a_change_to_a_weak_one_changes_nothing(member):
-    here = sign_in(member)
+def test_change_password_refuses_a_weak_password(member):
+    this_device = sign_in(member)
 
-    answer = here.post(
+    response = this_device.post(
         "auth/password/change", {"current_password": PASSWORD, "password": "member@example.com"}
     )
 
-    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/password")
-    assert here.get("auth/me").status_code == 200
+    assert (response.status_code, response.json()["errors"][0]["pointer"]) == (400, "/password")
+    assert this_device.get("auth/me").status_code == 200
     assert post_auth(Client(), "login", {"email": member.email, "password": PASSWORD}).status_code == 200

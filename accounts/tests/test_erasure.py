@@ -18,7 +18,7 @@ from core.http.preconditions import ANY_VERSION
 pytestmark = pytest.mark.django_db
 
 
-def everything():
+def all_rows_as_text():
     """Every row of every table as text."""
     rows = []
     with connection.cursor() as cursor:
@@ -31,29 +31,29 @@ def everything():
     return "\n".join(rows)
 
 
-def test_a_purged_person_leaves_no_address_anywhere(password_hash):
+def test_purge_users_leaves_no_address_in_any_table(password_hash):
     address = "leaving-for-good@example.com"
     user = users.register_user(email=address, password=PASSWORD)
     for path in ("password/forgot", "email/resend"):
         post_auth(Client(), path, {"email": address})
     post_auth(Client(), "login", {"email": address, "password": "wrong password"})
     deliver_and_read_mails(address)
-    assert address in everything()
+    assert address in all_rows_as_text()
 
     users.delete_user(user.pk, actor=SYSTEM, now=timezone.now(), if_match=ANY_VERSION)
     erasure.purge_users(timezone.now())
 
     assert not User.objects.get_queryset().filter(pk=user.pk).exists()
-    assert address not in everything()
+    assert address not in all_rows_as_text()
 
 
-def test_a_password_typed_into_the_wrong_field_is_not_kept(member):
+def test_check_credentials_does_not_record_a_password_in_the_address_field(member):
     post_auth(Client(), "login", {"email": "my secret pass phrase", "password": "x"})
 
     assert not Personal.objects.filter(value="my secret pass phrase").exists()
 
 
-def test_a_disabled_account_confirms_nothing(api):
+def test_confirm_email_refuses_a_disabled_account(api):
     api.post("auth/email/change", {"email": "moved@example.com"})
     token = token_in_mail(deliver_and_read_mails("moved@example.com")[0])
     users.set_active(api.user.pk, False, actor=SYSTEM, now=timezone.now())
@@ -61,16 +61,16 @@ def test_a_disabled_account_confirms_nothing(api):
     assert post_auth(Client(), "email/verify", {"token": token}).json()["code"] == "link_refused"
 
 
-def test_a_network_that_would_admit_nobody_is_refused(api):
+def test_create_api_key_refuses_an_ipv4_mapped_network(api):
     body = {"label": "x", "scopes": ["sites.read"], "networks": ["::ffff:203.0.113.0/120"]}
 
     assert api.post("api-keys", body).status_code == 400
 
 
-def test_an_answer_kept_under_a_guessable_key_does_not_open_without_ours(api, settings):
+def test_create_api_key_stores_its_idempotent_response_encrypted(api, settings):
     key = api.post("api-keys", {"label": "x", "scopes": ["sites.read"]}, Idempotency_Key="1").json()["key"]
-    again = api.post("api-keys", {"label": "x", "scopes": ["sites.read"]}, Idempotency_Key="1")
-    assert again.json()["key"] == key
+    repeated = api.post("api-keys", {"label": "x", "scopes": ["sites.read"]}, Idempotency_Key="1")
+    assert repeated.json()["key"] == key
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another secret key with more than fifty characters, really"
     assert (
@@ -85,4 +85,4 @@ def test_an_answer_kept_under_a_guessable_key_does_not_open_without_ours(api, se
     settings.SECRET_KEY_FALLBACKS = []
     with pytest.raises(encryption.Undecryptable):
         idempotency._open(StoredAnswer.objects.get(), "1")
-    assert json.dumps(key) not in everything()
+    assert json.dumps(key) not in all_rows_as_text()

@@ -11,7 +11,7 @@ from accounts.credentials import oidc
 from accounts.models import Identity
 from accounts.tests.factories import UserFactory
 from accounts.tests.helpers import deliver_and_read_mails, post_auth, subject_of_mail, token_in_mail
-from accounts.tests.test_identities import come
+from accounts.tests.test_identities import sign_in_by_provider
 from conftest import PASSWORD, sign_in
 from core.errors import NotFound
 
@@ -19,58 +19,58 @@ pytestmark = pytest.mark.django_db
 
 
 def connect(issuer, api):
-    begun = api.post("auth/providers/mock/options")
-    return api.post("auth/providers/mock", issuer.visit(begun.json()["authorization_url"]))
+    started = api.post("auth/providers/mock/options")
+    return api.post("auth/providers/mock", issuer.visit(started.json()["authorization_url"]))
 
 
-def test_one_connects_lists_and_disconnects_providers(issuer, member):
+def test_connect_identity_adds_a_sign_in_until_disconnect_identity(issuer, member):
     api = sign_in(member)
     issuer.say(claims={"email": "elsewhere@example.com", "email_verified": False})
 
-    made = connect(issuer, api)
+    created = connect(issuer, api)
     listed = api.get("auth/identities").json()["results"]
-    came = come(issuer)
-    gone = api.delete(f"auth/identities/{made.json()['id']}")
+    sign_in_response = sign_in_by_provider(issuer)
+    disconnected = api.delete(f"auth/identities/{created.json()['id']}")
 
-    assert (made.status_code, [item["provider"] for item in listed]) == (201, ["mock"])
-    assert (came.status_code, came.json()["user"]["id"]) == (200, str(member.pk))
-    assert (gone.status_code, come(issuer).status_code) == (204, 403)
+    assert (created.status_code, [item["provider"] for item in listed]) == (201, ["mock"])
+    assert (sign_in_response.status_code, sign_in_response.json()["user"]["id"]) == (200, str(member.pk))
+    assert (disconnected.status_code, sign_in_by_provider(issuer).status_code) == (204, 403)
     assert [subject_of_mail(text) for text in deliver_and_read_mails(member.email)].count(
         "Your ways to sign in were changed"
     ) == 2
 
 
-def test_connecting_twice_is_once_and_never_takes_what_is_somebody_elses(issuer, member):
-    mine = sign_in(member)
-    theirs = sign_in(UserFactory())
+def test_connect_identity_is_idempotent_and_refuses_an_identity_of_another_user(issuer, member):
+    own = sign_in(member)
+    other = sign_in(UserFactory())
 
-    assert [connect(issuer, mine).status_code for _ in range(2)] == [201, 201]
-    taken = connect(issuer, theirs)
-    assert (taken.status_code, taken.json()["code"]) == (409, "identity_taken")
+    assert [connect(issuer, own).status_code for _ in range(2)] == [201, 201]
+    refused = connect(issuer, other)
+    assert (refused.status_code, refused.json()["code"]) == (409, "identity_taken")
     assert [row.user_id for row in Identity.objects.all()] == [member.pk]
 
 
-def test_a_connection_begun_by_one_is_not_finished_by_another(issuer, member):
+def test_connect_identity_refuses_a_flow_of_another_user(issuer, member):
     """An attacker who signs in as themselves and makes a victim's browser finish connects nothing."""
-    mine = sign_in(member)
-    theirs = sign_in(UserFactory())
-    begun = mine.post("auth/providers/mock/options")
-    brought = issuer.visit(begun.json()["authorization_url"])
-    theirs.client.cookies["sign-in"] = mine.client.cookies["sign-in"].value
+    own = sign_in(member)
+    other = sign_in(UserFactory())
+    started = own.post("auth/providers/mock/options")
+    callback_params = issuer.visit(started.json()["authorization_url"])
+    other.client.cookies["sign-in"] = own.client.cookies["sign-in"].value
 
-    refused = theirs.post("auth/providers/mock", brought)
+    refused = other.post("auth/providers/mock", callback_params)
 
     assert (refused.status_code, refused.json()["code"]) == (401, "challenge_refused")
     assert Identity.objects.count() == 0
 
 
-def test_somebody_elses_connection_cannot_be_removed(issuer, member):
-    made = connect(issuer, sign_in(member)).json()["id"]
+def test_identities_destroy_hides_identities_of_other_users(issuer, member):
+    created = connect(issuer, sign_in(member)).json()["id"]
 
-    assert sign_in(UserFactory()).delete(f"auth/identities/{made}").status_code == 404
+    assert sign_in(UserFactory()).delete(f"auth/identities/{created}").status_code == 404
 
 
-def test_a_reset_before_the_address_was_checked_takes_connections_of_strangers_away(issuer, password_hash):
+def test_reset_password_removes_identities_added_before_verification(issuer, password_hash):
     user = UserFactory(email="pre@example.com", password=password_hash)
     connect(issuer, sign_in(user))
     post_auth(Client(), "password/forgot", {"email": user.email})
@@ -83,11 +83,11 @@ def test_a_reset_before_the_address_was_checked_takes_connections_of_strangers_a
     assert Identity.objects.count() == 0
 
 
-def test_providers_are_told_and_unknown_ones_are_not_there(issuer):
-    told = Client().get("/api/v1/config").json()
+def test_config_lists_providers_and_unknown_providers_are_404(issuer):
+    config = Client().get("/api/v1/config").json()
 
-    assert told["sign_in_providers"] == ["password", "passkey", "mock"]
-    assert told["oidc_providers"] == [{"id": "mock", "label": "Mock"}]
+    assert config["sign_in_providers"] == ["password", "passkey", "mock"]
+    assert config["oidc_providers"] == [{"id": "mock", "label": "Mock"}]
     assert post_auth(Client(), "login/oidc/none/options").status_code == 404
     assert Client().get("/account/oidc/none").status_code == 404
     assert Client().get("/account/oidc/mock").status_code == 200
@@ -96,24 +96,24 @@ def test_providers_are_told_and_unknown_ones_are_not_there(issuer):
 
 
 @pytest.mark.commits
-def test_a_connection_begun_before_a_reset_is_not_made_after_it(issuer):
+def test_connect_identity_refuses_a_flow_overtaken_by_a_password_reset(issuer):
     """A squatter's unverified account at somebody's address; its owner takes it while the provider is being
     asked.
     """
     squatter = sign_in(UserFactory(email="owner@example.com"))
-    brought = issuer.visit(squatter.post("auth/providers/mock/options").json()["authorization_url"])
+    callback_params = issuer.visit(squatter.post("auth/providers/mock/options").json()["authorization_url"])
     post_auth(Client(), "password/forgot", {"email": "owner@example.com"})
     token = token_in_mail(deliver_and_read_mails("owner@example.com")[-1])
     issuer.say(wait=2)
 
-    def connecting():
+    def connect_in_thread():
         try:
-            return squatter.post("auth/providers/mock", brought).status_code
+            return squatter.post("auth/providers/mock", callback_params).status_code
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(1) as pool:
-        begun = pool.submit(connecting)
+        started = pool.submit(connect_in_thread)
         time.sleep(0.7)
         assert (
             post_auth(
@@ -121,6 +121,6 @@ def test_a_connection_begun_before_a_reset_is_not_made_after_it(issuer):
             ).status_code
             == 204
         )
-        assert begun.result(20) == 401
+        assert started.result(20) == 401
 
     assert Identity.objects.count() == 0

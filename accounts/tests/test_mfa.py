@@ -20,16 +20,16 @@ from tests.operations import calm_step, new_world
 pytestmark = pytest.mark.django_db
 
 
-def test_an_app_is_set_up_with_a_secret_a_uri_and_a_picture(world):
-    begun = world.api.post("auth/totp").json()
+def test_begin_totp_and_confirm_totp_set_up_an_app(world):
+    totp = world.api.post("auth/totp").json()
 
-    uri = pyotp.parse_uri(begun["uri"])
-    assert (uri.secret, uri.name, uri.issuer) == (begun["secret"], world.api.user.email, "localhost")
-    assert begun["qr_svg"].startswith("<svg")
+    uri = pyotp.parse_uri(totp["uri"])
+    assert (uri.secret, uri.name, uri.issuer) == (totp["secret"], world.api.user.email, "localhost")
+    assert totp["qr_svg"].startswith("<svg")
     assert world.api.get("auth/mfa").json() == {"totp": False, "passkeys": 0, "recovery_codes": 0}
     assert log_in(world).status_code == 200, "an app that was not confirmed guards nothing"
 
-    confirmed = world.api.post("auth/totp/confirm", {"code": pyotp.TOTP(begun["secret"]).now()})
+    confirmed = world.api.post("auth/totp/confirm", {"code": pyotp.TOTP(totp["secret"]).now()})
 
     codes = confirmed.json()["recovery_codes"]
     assert (len(set(codes)), {len(code) for code in codes}) == (10, {19})
@@ -41,7 +41,7 @@ def test_an_app_is_set_up_with_a_secret_a_uri_and_a_picture(world):
     )
 
 
-def test_a_wrong_first_code_sets_nothing_up(world):
+def test_confirm_totp_refuses_a_wrong_code(world):
     secret = world.api.post("auth/totp").json()["secret"]
     wrong = pyotp.TOTP(secret).at(timezone.now() + timedelta(minutes=10))
 
@@ -49,8 +49,8 @@ def test_a_wrong_first_code_sets_nothing_up(world):
     assert log_in(world).status_code == 200
 
 
-def test_signing_in_takes_password_then_code_and_no_session_before(world):
-    app = world.totp()
+def test_verify_mfa_opens_the_session_after_login(world):
+    authenticator = world.totp()
     sessions = Session.objects.count()
 
     first = log_in(world)
@@ -62,23 +62,23 @@ def test_signing_in_takes_password_then_code_and_no_session_before(world):
         ["totp", "recovery_code"],
     )
     assert (first.cookies, "access" in body, Session.objects.count()) == ({}, False, sessions)
-    second = verify_mfa(body["challenge"], code=app.now())
+    second = verify_mfa(body["challenge"], code=authenticator.now())
     assert (second.status_code, second.json()["user"]["id"]) == (200, str(world.api.user.pk))
 
 
 @pytest.mark.commits
-def test_a_code_works_once_also_for_twenty_at_the_same_time(world):
-    app = world.totp()
-    challenges_ = [log_in(world).json()["challenge"] for _ in range(2)]
-    code = app.now()
+def test_consume_totp_code_accepts_a_code_once_in_parallel(world):
+    authenticator = world.totp()
+    challenge_tokens = [log_in(world).json()["challenge"] for _ in range(2)]
+    code = authenticator.now()
 
-    def use(number):
+    def submit_code(number):
         try:
             return (
                 Client(REMOTE_ADDR=f"198.51.100.{number}")
                 .post(
                     "/api/v1/auth/mfa/verify",
-                    {"challenge": challenges_[number % 2], "code": code},
+                    {"challenge": challenge_tokens[number % 2], "code": code},
                     content_type="application/json",
                 )
                 .status_code
@@ -87,13 +87,13 @@ def test_a_code_works_once_also_for_twenty_at_the_same_time(world):
             connections.close_all()
 
     with ThreadPoolExecutor(8) as pool:
-        statuses = sorted(pool.map(use, range(20)))
+        statuses = sorted(pool.map(submit_code, range(20)))
 
     assert statuses == [200] + [401] * 19
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(-30, 200), (0, 200), (30, 200), (-90, 401), (90, 401)])
-def test_a_phone_may_be_half_a_minute_off(world, seconds, status):
+def test_consume_totp_code_accepts_one_step_of_clock_drift(world, seconds, status):
     secret = world.api.post("auth/totp").json()["secret"]
     Totp.objects.update(confirmed_at=timezone.now(), last_step=0)
     challenge = log_in(world).json()["challenge"]
@@ -103,42 +103,42 @@ def test_a_phone_may_be_half_a_minute_off(world, seconds, status):
     assert verify_mfa(challenge, code=code).status_code == status
 
 
-def test_a_challenge_is_for_one_sign_in_and_for_five_minutes(world):
-    app = world.totp()
+def test_verify_challenge_and_spend_challenge_limit_time_and_use(world):
+    authenticator = world.totp()
     challenge = log_in(world).json()["challenge"]
-    assert verify_mfa(challenge, code=app.now()).status_code == 200
+    assert verify_mfa(challenge, code=authenticator.now()).status_code == 200
     Totp.objects.update(last_step=0)
 
-    assert verify_mfa(challenge, code=app.now()).json()["code"] == "challenge_refused"
+    assert verify_mfa(challenge, code=authenticator.now()).json()["code"] == "challenge_refused"
     old, _ = challenges.issue_challenge(
         "second factor", user=world.api.user, now=timezone.now() - timedelta(minutes=5)
     )
-    assert verify_mfa(old, code=app.now()).json()["code"] == "challenge_refused"
+    assert verify_mfa(old, code=authenticator.now()).json()["code"] == "challenge_refused"
     assert Totp.objects.get().last_step == 0, "a refused challenge uses no code up"
 
 
-def test_a_challenge_ends_with_the_password_it_came_after(world):
-    app = world.totp()
+def test_verify_mfa_refuses_a_challenge_from_before_a_password_change(world):
+    authenticator = world.totp()
     challenge = log_in(world).json()["challenge"]
     users.set_password(world.api.user.pk, "an entirely new phrase", actor=SYSTEM, now=timezone.now())
 
-    assert verify_mfa(challenge, code=app.now()).json()["code"] == "challenge_refused"
+    assert verify_mfa(challenge, code=authenticator.now()).json()["code"] == "challenge_refused"
 
 
-@pytest.mark.parametrize("rubbish", ["", "x", "x.y", "é.é", "." * 900, "e30.00"])
-def test_challenges_that_are_not_ours_are_refused(world, rubbish):
-    assert verify_mfa(rubbish, code="123456").status_code in {400, 401}
+@pytest.mark.parametrize("token", ["", "x", "x.y", "é.é", "." * 900, "e30.00"])
+def test_verify_challenge_refuses_forged_tokens(world, token):
+    assert verify_mfa(token, code="123456").status_code in {400, 401}
 
 
-def test_a_challenge_for_one_purpose_is_none_for_another(world):
-    app = world.totp()
+def test_verify_challenge_refuses_another_purpose(world):
+    authenticator = world.totp()
     other, _ = challenges.issue_challenge("passkey registration", user=world.api.user, now=timezone.now())
 
-    assert verify_mfa(other, code=app.now()).json()["code"] == "challenge_refused"
+    assert verify_mfa(other, code=authenticator.now()).json()["code"] == "challenge_refused"
 
 
-def test_guessing_codes_slows_down_for_that_address_and_not_for_the_owner(world):
-    app = world.totp()
+def test_verify_mfa_throttles_an_address_and_not_the_owner(world):
+    authenticator = world.totp()
     challenge = log_in(world).json()["challenge"]
     statuses = [verify_mfa(challenge, code=f"{number:06}").status_code for number in range(8)]
     assert statuses == [401] * 5 + [429] * 3
@@ -147,10 +147,13 @@ def test_guessing_codes_slows_down_for_that_address_and_not_for_the_owner(world)
     again = post_auth(elsewhere, "login", {"email": world.api.user.email, "password": PASSWORD}).json()[
         "challenge"
     ]
-    assert post_auth(elsewhere, "mfa/verify", {"challenge": again, "code": app.now()}).status_code == 200
+    assert (
+        post_auth(elsewhere, "mfa/verify", {"challenge": again, "code": authenticator.now()}).status_code
+        == 200
+    )
 
 
-def test_guessing_codes_from_many_addresses_slows_down_too_and_a_recovery_code_still_works(world):
+def test_verify_mfa_throttles_an_account_and_accepts_a_recovery_code(world):
     world.totp()
     code = world.api.post("auth/recovery-codes").json()["recovery_codes"][0]
     challenge = log_in(world).json()["challenge"]
@@ -163,7 +166,7 @@ def test_guessing_codes_from_many_addresses_slows_down_too_and_a_recovery_code_s
     assert verify_mfa(challenge, recovery_code=code).status_code == 200
 
 
-def test_recovery_codes_work_once_each_and_the_owner_is_told(world):
+def test_consume_recovery_code_accepts_each_code_once_and_mails_the_owner(world):
     world.totp()
     codes = world.api.post("auth/recovery-codes").json()["recovery_codes"]
 
@@ -174,7 +177,7 @@ def test_recovery_codes_work_once_each_and_the_owner_is_told(world):
     assert any("9 of them are left" in mail for mail in deliver_and_read_mails(world.api.user.email))
 
 
-def test_new_recovery_codes_end_the_old_ones_and_need_a_factor(world):
+def test_new_recovery_codes_replace_old_ones_and_require_a_factor(world):
     assert world.api.post("auth/recovery-codes").json()["code"] == "factor_missing"
     world.totp()
     old = world.api.post("auth/recovery-codes").json()["recovery_codes"]
@@ -186,21 +189,21 @@ def test_new_recovery_codes_end_the_old_ones_and_need_a_factor(world):
     assert RecoveryCode.objects.count() == 10
 
 
-def test_a_password_reset_leaves_the_second_factor_in_place(world):
+def test_reset_password_keeps_second_factors(world):
     world.totp()
     User.objects.update(email_verified_at=timezone.now())
     token = world.proof("reset")
     post_auth(Client(), "password/reset", {"token": token, "password": "an entirely new phrase"})
 
-    fresh = post_auth(
+    login = post_auth(
         Client(), "login", {"email": world.api.user.email, "password": "an entirely new phrase"}
     )
 
-    assert fresh.json()["code"] == "mfa_required"
+    assert login.json()["code"] == "mfa_required"
 
 
 @pytest.mark.commits
-def test_staff_keep_their_last_factor_also_when_both_are_removed_at_once(password_hash):
+def test_remove_totp_and_remove_passkey_in_parallel_leave_staff_one_factor(password_hash):
     staff = new_world(password_hash)
     staff.totp()
     pk = staff.passkey()["id"]
@@ -217,7 +220,7 @@ def test_staff_keep_their_last_factor_also_when_both_are_removed_at_once(passwor
     assert statuses == [204, 409]
 
 
-def test_neither_secrets_nor_codes_are_readable_in_the_database(world):
+def test_begin_totp_and_new_recovery_codes_store_no_plain_text(world):
     secret = world.api.post("auth/totp").json()["secret"]
     codes = world.api.post("auth/totp/confirm", {"code": pyotp.TOTP(secret).now()}).json()["recovery_codes"]
 
@@ -230,7 +233,7 @@ def test_neither_secrets_nor_codes_are_readable_in_the_database(world):
     assert not any(code in stored or code.replace("-", "") in stored for code in codes)
 
 
-def test_staff_take_factors_away_and_the_owner_is_told(world):
+def test_reset_factors_removes_all_factors_and_mails_the_owner(world):
     world.totp()
     world.passkey()
 
