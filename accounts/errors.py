@@ -60,7 +60,7 @@ class MfaRequired(DomainError):
 
     @property
     def members(self) -> dict[str, Any]:
-        """`challenge`, `methods`, `expires_in` in seconds, and with passkeys the WebAuthn options `public_key`."""
+        """`challenge`, `methods`, `expires_in` (seconds), and WebAuthn options as `public_key`."""
         return self._members
 
 

@@ -86,8 +86,8 @@ class Kdf:
 class User(AbstractBaseUser):
     """A user account. Raising `epoch` ends all access tokens issued before.
 
-    The server never receives the password of an account with zero-knowledge login (scheme `blind`): `password`
-    is the hash of the auth hash that the client derived from it.
+    With zero-knowledge login (scheme `blind`) the server never receives the password: `password` is the hash
+    of the auth hash that the client derived from it.
     """
 
     class Scheme(models.TextChoices):

@@ -8,5 +8,5 @@ from accounts.models import User
 
 
 def permissions_of_staff(request: HttpRequest) -> frozenset[str]:
-    """Return the permission codes of the signed-in staff. They can neither grant nor change more than these."""
+    """Return the permissions of the signed-in staff, who can neither grant nor change more than these."""
     return cast(User, request.user).permission_codes()

@@ -1,4 +1,4 @@
-"""Zero-knowledge login: the client derives a key from the password (PBKDF2-SHA256) and sends only an auth hash.
+"""Zero-knowledge login: the client sends an auth hash that it derives from the password (PBKDF2-SHA256).
 
 The server never sees the password. Before signing in a client asks how (`POST /auth/prelogin`), and every
 address gets an answer, with or without an account. Without an account the answer is derived from the address,
@@ -41,7 +41,7 @@ class LoginParameters:
 
 @dataclass(frozen=True, slots=True)
 class LoginProfile:
-    """The values in a prelogin response that several accounts share: scheme, iterations, length of the salt."""
+    """What several accounts have in common in a prelogin response."""
 
     scheme: str
     iterations: int
@@ -68,7 +68,7 @@ def login_parameters(email: str) -> LoginParameters:
 
 
 def profile_distribution() -> list[list[Any]]:
-    """Return the profiles for addresses without an account, as rows of scheme, iterations, salt_bytes, weight.
+    """Return the profiles for addresses without an account: scheme, iterations, salt_bytes, weight.
 
     The weights follow PRELOGIN_BLIND_PERCENT when it is set, else the existing accounts. When addresses must
     be verified only verified accounts count, and rare profiles never do, so that an attacker cannot shift the

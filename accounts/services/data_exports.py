@@ -11,6 +11,7 @@ import secrets
 import zipfile
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from tempfile import TemporaryFile
 from typing import IO, Any
 from uuid import UUID
@@ -34,7 +35,7 @@ MAX_EXPORTS_PER_DAY = 5
 PART_BYTES = 4 * 1024 * 1024
 NONCE_BYTES = 12
 LINK_PURPOSE = "data export"
-README_TEXT = """All personal data that this installation stores about you, collected {now:%Y-%m-%d %H:%M} UTC.
+README_TEXT = """All personal data that this installation stores about you, as of {now:%Y-%m-%d %H:%M} UTC.
 
 Files that end in .json contain one JSON value. Files that end in .jsonl contain one JSON value per line.
 Passwords, keys and codes are not included: the installation stores only irreversible digests of them.
@@ -66,8 +67,7 @@ def make_exports(*, now: datetime) -> int:
     """Build the requested archives, two at most. Returns how many were built."""
     claimed = queue.claim(DataExport, now=now, limit=2)
     return sum(
-        queue.run(export, lambda export=export: _build_and_store_archive(export, now=now), now=now)  # type: ignore[misc]
-        for export in claimed
+        queue.run(export, partial(_build_and_store_archive, export, now=now), now=now) for export in claimed
     )
 
 
@@ -107,7 +107,7 @@ def _write_archive(file: IO[bytes], person: UUID, *, now: datetime) -> None:
 
 
 def _part_key(export: DataExport, attempt: int, number: int) -> str:
-    """Return the object key of a part. Each attempt has its own keys, because objects are never overwritten."""
+    """Return the object key of a part. Objects are never overwritten, so each attempt has its own keys."""
     return f"exports/{export.pk}/{attempt}/{number}"
 
 

@@ -7,6 +7,7 @@ has an account.
 
 import json
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -117,7 +118,7 @@ def _create_request(
 def mail_requested_links(*, now: datetime) -> int:
     """Process due requests for mailed links. Returns how many were processed."""
     proofs = queue.claim(EmailProof, now=now)
-    return sum(queue.run(proof, lambda proof=proof: _mail_for_request(proof), now=now) for proof in proofs)  # type: ignore[misc]
+    return sum(queue.run(proof, partial(_mail_for_request, proof), now=now) for proof in proofs)
 
 
 @transaction.atomic

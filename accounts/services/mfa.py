@@ -247,7 +247,7 @@ def reset_factors(user_id: UUID, *, actor: Actor, allowed_permissions: frozenset
 
 
 def _require_another_factor(user: User) -> None:
-    """Raise LastFactor when staff would remove their last factor. Locks the user against parallel removals."""
+    """Raise LastFactor when staff would remove their last factor. Locks the user's row."""
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     factors = factors_of(user.pk)
     if factors.totp + factors.passkeys <= 1 and user.is_staff:

@@ -162,7 +162,7 @@ def delete_role(
 
 
 def _lock_custom_role(role_id: UUID, allowed_permissions: frozenset[str], if_match: IfMatch) -> Role:
-    """Return a role that the caller may change. Raises PreconditionFailed, RoleBuiltIn, PermissionsExceeded."""
+    """Lock and return a role. Raises PreconditionFailed, RoleBuiltIn, PermissionsExceeded."""
     role = Role.objects.select_for_update().get(pk=role_id)
     if_match.check(role.version)
     if role.built_in:

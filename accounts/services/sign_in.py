@@ -100,7 +100,7 @@ def open_session_after_first_factor(user: User, *, method: str, device: Device, 
 
 
 def _require_verified_email(user: User, *, now: datetime) -> None:
-    """Raise EmailUnverified and mail a link when EMAIL_VERIFICATION_REQUIRED and the address is unverified."""
+    """Raise EmailUnverified and mail a link if the address must be verified and is not."""
     if settings.EMAIL_VERIFICATION_REQUIRED and not user.email_verified_at:
         request_verification(user, now=now)
         raise EmailUnverified

@@ -13,8 +13,8 @@ def member(password_hash):
 
 @pytest.fixture(autouse=True)
 def mailbox(settings, tmp_path):
-    """Mails of this test alone."""
-    settings.EMAIL_BACKEND = "core.jobs.mail.FolderBackend"  # Django's test runner had put its own in place
+    """Folder with the mails of this test."""
+    settings.EMAIL_BACKEND = "core.jobs.mail.FolderBackend"  # Django's test runner replaces the backend
     settings.MAIL_FOLDER = str(tmp_path / "mail")
     yield tmp_path / "mail"
     shutil.rmtree(tmp_path / "mail", ignore_errors=True)
@@ -22,5 +22,5 @@ def mailbox(settings, tmp_path):
 
 @pytest.fixture
 def world(password_hash) -> World:
-    """Somebody without any rights who owns one of everything."""
+    """A user without permissions who owns one object of each kind."""
     return new_world(password_hash, role="user")

@@ -1,4 +1,4 @@
-"""How tests call the API as a browser does, and how they read mail."""
+"""Helpers for tests that call the API as a browser does and read mails."""
 
 import base64
 import hashlib
@@ -31,21 +31,21 @@ def post_auth(client, path, data=None, **headers) -> HttpResponse:
 
 
 def client_with_refresh_cookie(session: Session, generation: int | None = None) -> Client:
-    """A browser with the refresh cookie of `session`."""
+    """Return a client with the refresh cookie of `session`."""
     client = Client()
     client.cookies["refresh"] = make_refresh_token(session.pk, generation or session.generation)
     return client
 
 
 def deliver_and_read_mails(address: str, *, now=None) -> list[str]:
-    """Let the workers do what waits, then read what has been mailed to `address`, oldest first."""
+    """Run the mail tasks, then return the texts of all mails to `address`, oldest first."""
     email_links.mail_requested_links(now=now or timezone.now())
     mail.deliver_due_mail(now=now or timezone.now())
     return [path.read_text() for path in sorted(Path(settings.MAIL_FOLDER).glob(f"*-{address}.txt"))]
 
 
 def token_in_mail(text: str) -> str:
-    """The token in a mailed link."""
+    """Return the token of the link in a mail."""
     return re.search(r"https?://\S+#(\S+)", text)[1]
 
 
@@ -54,18 +54,19 @@ def subject_of_mail(text: str) -> str:
 
 
 def log_in(world) -> HttpResponse:
-    """The first step of signing in."""
+    """Sign in by password, the first step."""
     return post_auth(Client(), "login", {"email": world.api.user.email, "password": PASSWORD})
 
 
 def verify_mfa(challenge: str, **factor) -> HttpResponse:
-    """The second one."""
+    """Answer the challenge of a second factor, the second step."""
     return post_auth(Client(), "mfa/verify", {"challenge": challenge, **factor})
 
 
 def address_in_mid_window() -> str:
-    """An address whose minute at django-ratelimit neither began just now nor ends soon: its windows are
-    fixed, shifted by CRC.
+    """Return a client address in the middle of its one-minute window of django-ratelimit.
+
+    The windows are fixed and shifted by the CRC of the key.
     """
     return next(
         address
@@ -75,7 +76,7 @@ def address_in_mid_window() -> str:
 
 
 def auth_hash(password: str, salt: bytes, iterations: int = 600_000) -> str:
-    """What a client of a blind account sends: written down here a second time, from docs/accounts.md alone."""
+    """Return the auth hash of a zero-knowledge client, implemented from docs/accounts.md alone."""
     master = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
     return base64.b64encode(HKDF(hashes.SHA256(), 32, b"", b"getyousite/v1/auth").derive(master)).decode()
 
@@ -83,7 +84,7 @@ def auth_hash(password: str, salt: bytes, iterations: int = 600_000) -> str:
 def zero_knowledge_fields(
     password: str, *, salt: bytes = b"sixteen bytes ok", iterations: int = 600_000
 ) -> dict[str, object]:
-    """The fields that make an account blind, or set a new password of one."""
+    """Return the fields that register a zero-knowledge account, or set its new password."""
     kdf = {"algorithm": "PBKDF2-SHA256", "iterations": iterations}
     encoded = base64.b64encode(salt).decode()
     return {

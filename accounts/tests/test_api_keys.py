@@ -1,4 +1,4 @@
-"""API keys: shown once, checked without a store where possible, ended at once."""
+"""API keys: issuing, verifying, scopes, limits, revoking."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +18,7 @@ from accounts.tests.factories import UserFactory
 from audit.actors import SYSTEM
 from audit.models import Entry
 from conftest import sign_in
+from core import tenancy
 from core.http.preconditions import ANY_VERSION
 from core.storage import redis
 from sites.models import Site
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def empty_key_cache():
-    """A process that has not seen any key."""
+    """Empty the key caches of this process."""
     api_keys._known.clear()
     api_keys._noted.clear()
 
@@ -197,7 +198,7 @@ def test_api_key_requests_per_minute_limits_the_key(api):
     responses = [call_with_key(key) for _ in range(6)]
 
     assert [response.status_code for response in responses] == [200] * 4 + [429] * 2, (
-        "the first is counted to its network"
+        "the first request is counted for its network"
     )
     assert responses[1]["RateLimit-Limit"] == "3"
     assert api.get("sites").status_code == 200
@@ -217,10 +218,7 @@ EVERY_SCOPE = [
 
 
 def test_api_key_is_refused_on_routes_without_a_scope():
-    """Credentials, keys and second factors above all.
-
-    The list comes from the document, so a new route is covered.
-    """
+    """The routes come from the OpenAPI document, so that a new one is covered."""
     admin = sign_in(UserFactory(role="admin"))
     key = issue(admin, *EVERY_SCOPE)["key"]
     open_to_keys = set()
@@ -296,7 +294,7 @@ def test_record_key_use_writes_at_most_once_a_minute(api):
 
     assert len([query for query in queries if query["sql"].startswith('UPDATE "accounts_apikey"')]) == 1
     first_used_at = ApiKey.objects.get().last_used_at
-    api_keys._noted.clear()  # another process
+    api_keys._noted.clear()  # as in another process
     call_with_key(created["key"])
     assert ApiKey.objects.get().last_used_at == first_used_at
 
@@ -327,7 +325,7 @@ def test_api_keys_list_and_destroy_hide_keys_of_other_users(api, other):
 
 
 def test_api_key_cannot_read_sites_of_other_users(api, other):
-    with __import__("core.tenancy", fromlist=["tenancy"]).context("system"):
+    with tenancy.context(tenancy.SYSTEM):
         assert Site.objects.count() == 0
     site = SiteFactory(owner=other.user)
     key = issue(api, "sites.read", "sites.write", "sites.publish")["key"]

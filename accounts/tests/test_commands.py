@@ -1,4 +1,4 @@
-"""rotate_keys, revoke_sessions, create_admin: what operators call."""
+"""Management commands rotate_keys, revoke_sessions and create_admin."""
 
 import json
 from io import StringIO
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def isolated_settings(settings, tmp_path, monkeypatch):
-    """A ring and a folder that no other test reads."""
+    """JWT_KEYS and VAR_DIR of this test alone."""
     settings.VAR_DIR = tmp_path
     settings.JWT_KEYS = ["dev:a-key-of-forty-three-characters-or-even-more-a"]
     monkeypatch.delenv("JWT_KEYS", raising=False)

@@ -1,4 +1,4 @@
-"""Connecting a provider by hand, and what never comes of it."""
+"""Connecting and disconnecting a provider account."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -51,7 +51,7 @@ def test_connect_identity_is_idempotent_and_refuses_an_identity_of_another_user(
 
 
 def test_connect_identity_refuses_a_flow_of_another_user(issuer, member):
-    """An attacker who signs in as themselves and makes a victim's browser finish connects nothing."""
+    """An attacker starts the flow, and makes the browser of a victim finish it."""
     own = sign_in(member)
     other = sign_in(UserFactory())
     started = own.post("auth/providers/mock/options")
@@ -97,9 +97,7 @@ def test_config_lists_providers_and_unknown_providers_are_404(issuer):
 
 @pytest.mark.commits
 def test_connect_identity_refuses_a_flow_overtaken_by_a_password_reset(issuer):
-    """A squatter's unverified account at somebody's address; its owner takes it while the provider is being
-    asked.
-    """
+    """A squatter's unverified account is taken over by the owner of the address during the flow."""
     squatter = sign_in(UserFactory(email="owner@example.com"))
     callback_params = issuer.visit(squatter.post("auth/providers/mock/options").json()["authorization_url"])
     post_auth(Client(), "password/forgot", {"email": "owner@example.com"})

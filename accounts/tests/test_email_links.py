@@ -1,4 +1,4 @@
-"""Proofs by mail: sign-up, confirmation, change of address, forgotten password."""
+"""Mailed links: sign-up, verification, change of address, resending."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -73,15 +73,12 @@ def test_register_resend_forgot_and_login_answer_alike_with_and_without_an_accou
 def test_register_resend_and_forgot_run_the_same_statements_with_and_without_an_account(
     require_verification, member, path, django_assert_num_queries
 ):
-    from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
     body = {"password": PASSWORD} if path == "register" else {}
     counts = []
     for email in (member.email, "unknown@example.com"):
-        with CaptureQueriesContext(
-            connection,
-        ) as queries:
+        with CaptureQueriesContext() as queries:
             post_auth(Client(), path, {"email": email, **body})
         counts.append([query["sql"].split(" ")[0] for query in queries])
 
@@ -100,7 +97,7 @@ def test_register_mails_the_owner_of_an_existing_account(require_verification, m
 
 @pytest.mark.parametrize("opened_index", [0, 1])
 def test_confirm_email_discards_all_passwords_of_competing_sign_ups(require_verification, opened_index):
-    """The mailbox decides: whichever link is opened, its owner chooses a password by another one."""
+    """Whichever link is opened first, the owner of the mailbox gets another one to choose a password."""
     post_auth(Client(), "register", {"email": "victim@example.com", "password": "password of a stranger"})
     register("victim@example.com")
     tokens = [token_in_mail(mail) for mail in deliver_and_read_mails("victim@example.com")]

@@ -1,4 +1,4 @@
-"""What accounts leave behind, and what they do not."""
+"""Erasure of a user, and values that must not be stored."""
 
 import json
 
@@ -19,11 +19,16 @@ pytestmark = pytest.mark.django_db
 
 
 def all_rows_as_text():
-    """Every row of every table as text."""
+    """Return all rows of all tables as text."""
     rows = []
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND n.nspname = 'public'"
+            """
+            SELECT c.oid::regclass::text
+            FROM pg_class c
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind = 'r' AND n.nspname = 'public'
+            """
         )
         for (table,) in cursor.fetchall():
             cursor.execute(f"SELECT t::text FROM {table} t")

@@ -1,4 +1,4 @@
-"""Signing in by a provider, against an issuer that is a process of its own and may lie."""
+"""Sign-in by an OpenID Connect provider, against a mock issuer in its own process."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -8,13 +8,13 @@ import pytest
 from django.db import connections
 from django.test import Client
 from django.utils import timezone
-from row_counts import services
-from row_counts.credentials import known_devices, oidc
-from row_counts.models import Identity, Session, SpentChallenge, User
-from row_counts.services import identities
-from row_counts.tests.factories import UserFactory
-from row_counts.tests.helpers import deliver_and_read_mails, post_auth, subject_of_mail
 
+from accounts import services
+from accounts.credentials import known_devices, oidc
+from accounts.models import Identity, Session, SpentChallenge, User
+from accounts.services import identities
+from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import deliver_and_read_mails, post_auth, subject_of_mail
 from audit.models import Entry
 from conftest import sign_in
 
@@ -24,7 +24,7 @@ LOGIN = "login/oidc/mock"
 
 
 def start_sign_in(issuer, client=None, *, path=LOGIN):
-    """To the provider and back: the browser, and what to send on."""
+    """Go to the provider and return. Returns the browser and the parameters for the callback."""
     client = client or Client()
     started = post_auth(client, f"{path}/options")
     assert started.status_code == 200, started.content
@@ -57,7 +57,7 @@ def test_sign_in_by_oidc_creates_an_account_once(issuer):
         "Ada",
         ["user"],
     )
-    assert again.json()["user"]["id"] == user["id"]  # by issuer and subject, whatever the address says now
+    assert again.json()["user"]["id"] == user["id"]  # matched by issuer and subject, not by address
     assert {"refresh", "device"} <= first.cookies.keys()
     assert row_counts() == (1, 1, 2)
     assert not User.objects.alive().get().has_usable_password()
@@ -98,8 +98,8 @@ def test_sign_in_by_oidc_connects_a_verified_account_and_mails_its_owner(issuer)
             {},
             409,
             "connect_first",
-        ),  # somebody may have made it before its owner came
-        ({"role": "support"}, {}, 409, "connect_first"),  # staff connect by hand
+        ),  # a stranger may have created it
+        ({"role": "support"}, {}, 409, "connect_first"),  # staff must connect explicitly
         ({"is_active": False}, {}, 409, "connect_first"),
         ({}, {"email_verified": False}, 403, "provider_email_unverified"),
         ({}, {"email_verified": None}, 403, "provider_email_unverified"),
@@ -195,7 +195,7 @@ def test_sign_in_by_oidc_accepts_state_once_and_only_in_its_browser(issuer):
     client, callback_params = start_sign_in(issuer)
     _, other_params = start_sign_in(issuer)
 
-    elsewhere = post_auth(Client(), LOGIN, callback_params)  # an attacker's link, opened by a victim
+    elsewhere = post_auth(Client(), LOGIN, callback_params)  # a victim opens the link of an attacker
     swapped = post_auth(client, LOGIN, {**callback_params, "state": other_params["state"]})
     forged = post_auth(
         client,
@@ -234,7 +234,7 @@ def test_sign_in_by_oidc_refuses_state_of_another_purpose_or_expired(issuer, mem
 
 
 def test_sign_in_by_oidc_refuses_a_code_of_another_browser(issuer):
-    """Code injection: the attacker's own state and cookie with the victim's code. PKCE stands in the way."""
+    """Code injection: the attacker's state and cookie with the victim's code. PKCE prevents it."""
     verified_user()
     _, victim_params = start_sign_in(issuer)
     attacker, own_params = start_sign_in(issuer)
@@ -294,7 +294,7 @@ def test_authorization_url_pauses_after_a_timeout(issuer, monkeypatch):
     responses = [post_auth(Client(), f"{LOGIN}/options").status_code for _ in range(20)]
 
     assert set(responses) == {503}
-    assert time.monotonic() - started < 20 * 0.3  # each would have taken as long as the first
+    assert time.monotonic() - started < 20 * 0.3  # without a pause each would take as long as the first
 
 
 def test_exchange_code_fetches_keys_again_at_most_once_a_minute(issuer, monkeypatch):

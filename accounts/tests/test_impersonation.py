@@ -1,6 +1,4 @@
-"""Staff acting as a customer: begun in the admin, told to the owner, recorded with both, never near
-credentials.
-"""
+"""Impersonation of a customer by staff."""
 
 import json
 import re
@@ -143,7 +141,7 @@ def test_impersonation_refuses_site_actions_with_lasting_access(staff):
 
 @pytest.fixture
 def helper():
-    """A member of staff who may impersonate and nothing else."""
+    """A member of staff whose only right is to impersonate."""
     user = UserFactory(email="helper@example.com")
     user.roles.add(Role.objects.create(name="helper", permissions=[ADMIN_ACCESS.code, "users.impersonate"]))
     return User.objects.get_queryset().get(pk=user.pk)
@@ -160,7 +158,7 @@ def test_impersonation_ends_when_the_user_gains_permissions(helper, member):
 
 
 def test_caller_may_grants_no_permission_during_impersonation(helper, member):
-    """A session whose tombstone has not come yet."""
+    """The role changes without a tombstone, as before it reaches Redis."""
     role = Role.objects.create(name="readers", permissions=[])
     member.roles.add(role)
     api = impersonating_api(helper, member)
@@ -177,7 +175,12 @@ def test_change_role_ends_impersonations(helper, member, role_name):
     role = Role.objects.get(name=role_name)
     permissions = [] if role_name == "helper" else ["users.read"]
     roles.change_role(
-        role.pk, name=role_name, permissions=permissions, actor=SYSTEM, allowed_permissions=None, if_match=ANY_VERSION
+        role.pk,
+        name=role_name,
+        permissions=permissions,
+        actor=SYSTEM,
+        allowed_permissions=None,
+        if_match=ANY_VERSION,
     )
 
     assert api.get("auth/me").json()["code"] == "token_revoked"

@@ -1,4 +1,4 @@
-"""One's own account."""
+"""Views of the caller's own account."""
 
 from concurrent.futures import ThreadPoolExecutor
 

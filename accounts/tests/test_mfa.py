@@ -1,4 +1,4 @@
-"""Second factors: codes, recovery codes, passkeys; and proving again."""
+"""Second factors: TOTP codes, recovery codes and challenges."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta

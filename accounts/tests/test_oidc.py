@@ -1,6 +1,4 @@
-"""A sign-in provider that sends what no provider should: refused or told to be away, never a 5xx of ours but
-503.
-"""
+"""Malformed responses of an OpenID Connect provider: they become 401 or 503, never another 5xx."""
 
 import base64
 import json
@@ -156,7 +154,7 @@ def test_authorization_url_limits_the_duration_of_a_slow_response(issuer, monkey
     started_at = time.monotonic()
 
     assert post_auth(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
-    assert time.monotonic() - started_at < 5  # the whole document would take twenty
+    assert time.monotonic() - started_at < 5  # the complete document would take twenty
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Passkeys: made, used, and everything that is none."""
+"""Passkeys: registration, sign-in, and malformed credentials."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,4 +1,4 @@
-"""Passwords: which are refused, and how one is changed."""
+"""Password rules, and the change of a password."""
 
 import pytest
 from django.test import Client

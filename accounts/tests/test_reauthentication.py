@@ -1,4 +1,4 @@
-"""Sensitive acts, and proving again who one is."""
+"""Sensitive actions, and authenticating again."""
 
 from datetime import timedelta
 
@@ -40,13 +40,13 @@ def test_reauthenticate_accepts_every_method(world):
     app = world.totp()
     world.passkey()
     code = world.api.post("auth/recovery-codes").json()["recovery_codes"][0]
-    asked = world.api.post("auth/reauthenticate/passkey/options").json()
-    credential = world.authenticator.get(asked["public_key"])
+    challenge_response = world.api.post("auth/reauthenticate/passkey/options").json()
+    credential = world.authenticator.get(challenge_response["public_key"])
     proofs = [
         {"password": PASSWORD},
         {"code": app.now()},
         {"recovery_code": code},
-        {"credential": credential, "challenge": asked["challenge"]},
+        {"credential": credential, "challenge": challenge_response["challenge"]},
     ]
     for proof in proofs:
         Session.objects.update(proved_at=timezone.now() - timedelta(hours=1))

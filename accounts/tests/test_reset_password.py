@@ -1,4 +1,4 @@
-"""Forgotten passwords, and what a reset ends."""
+"""Password reset by a mailed link."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -61,7 +61,7 @@ def test_reset_password_by_two_links_in_parallel_succeeds_once(member):
 
 
 def test_open_session_refuses_a_user_whose_password_was_replaced(member):
-    """As when the password is replaced while the old one is being hashed."""
+    """As when the password is reset while the old one is being hashed."""
     stale_user = User.objects.get(pk=member.pk)
     users.set_password(member.pk, NEW_PASSWORD, actor=SYSTEM, now=timezone.now())
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 
 def api_with_permissions(*permissions: str) -> Api:
-    """Somebody with a role that holds these."""
+    """Return the API of a user with a role that grants these permissions."""
     role = Role.objects.create(
         name=f"own-{len(permissions)}-{Role.objects.count()}", permissions=list(permissions)
     )

@@ -1,4 +1,4 @@
-"""Refresh and sign-out, as a front end does them."""
+"""Sessions: refresh, sign-out, and the list of devices."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -287,7 +287,10 @@ def test_open_session_stores_the_network_and_not_the_address(member, address, ne
 
 
 def test_sessions_list_shows_device_network_and_current(member):
-    chrome = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
+    chrome = (
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+        "Chrome/120.0.0.0 Safari/537.36"
+    )
     browser = Client(REMOTE_ADDR="203.0.113.77", headers={"User-Agent": chrome})
     access = post_auth(browser, "login", {"email": member.email, "password": PASSWORD}).json()["access"]
     other = sign_in(member)

@@ -1,4 +1,4 @@
-"""Sign-up and sign-in by password, as a front end does them."""
+"""Sign-up and sign-in by password."""
 
 import contextlib
 import threading

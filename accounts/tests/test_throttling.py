@@ -1,4 +1,4 @@
-"""Guessing gets slower and slower, and nobody can lock somebody else out."""
+"""Delays between attempts at a secret."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ def login(client, email, password="wrong password"):
 
 @pytest.fixture
 def hashes(monkeypatch):
-    """How often a password was hashed, by a hasher that says no at once."""
+    """List with one item per verified password, by a hasher that refuses at once."""
     import argon2
 
     count = []
@@ -37,7 +37,7 @@ def hashes(monkeypatch):
 
 
 class CountingLimiter:
-    """Buckets that count what they let through; an attempt asks two of them."""
+    """Wraps the local rate limiter and counts what it allows. An attempt asks it for two buckets."""
 
     def __init__(self, buckets):
         self.buckets = buckets
@@ -57,8 +57,8 @@ class CountingLimiter:
 def test_reserve_attempt_lets_five_of_two_hundred_parallel_attempts_through(
     member, hashes, email, monkeypatch
 ):
-    # What stands in while Redis does not answer in time, as on a machine that is very busy. PostgreSQL may
-    # say 503 there.
+    # On a very busy machine Redis may not answer in time, so that the local limiter takes over, and
+    # PostgreSQL may cause a 503.
     local_limiter = CountingLimiter(throttling._local)
     monkeypatch.setattr(throttling, "_local", local_limiter)
 
@@ -74,14 +74,14 @@ def test_reserve_attempt_lets_five_of_two_hundred_parallel_attempts_through(
 
     elapsed_delays = sum(
         time.monotonic() - started_at >= end for end in (2, 6, 14, 30, 62)
-    )  # delays of 2, 4, 8 ... that are over
+    )  # delays of 2, 4, 8 ... that have elapsed
     refused, busy = (
         [response for response in responses if response.status_code == status] for status in (429, 503)
     )
     assert 5 - len(busy) <= len(hashes) <= 5 + elapsed_delays + local_limiter.allowed
     assert (
         0 <= len(refused) + len(busy) + len(hashes) - 200 <= len(busy)
-    )  # who hears 503 may have been hashed before it
+    )  # an attempt may be hashed before its 503
     assert sum(response.status_code == 401 for response in responses) + len(busy) + len(refused) == 200
     assert {response.json()["code"] for response in refused} == {"too_many_attempts"}
     assert all(int(response["Retry-After"]) >= 1 for response in refused)
@@ -160,7 +160,7 @@ def test_reserve_attempt_counts_locally_without_redis(monkeypatch):
 
     with pytest.raises(TooManyAttempts):
         throttling.reserve_attempt([bucket])
-    throttling.release_attempt([bucket], succeeded=True)  # nothing to give back to, and no error
+    throttling.release_attempt([bucket], succeeded=True)  # raises no error
 
 
 def test_login_records_failed_but_not_delayed_attempts(member, hashes):

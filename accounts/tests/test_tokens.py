@@ -48,9 +48,7 @@ def test_signing_key_parse_reverses_str():
 
 
 def test_rotate_key_ring_keeps_tokens_valid_while_processes_restart():
-    """Two processes: at each moment whatever one signs the other reads, though they change at different
-    times.
-    """
+    """One process signs and the other verifies, each with any of the rings in use during the change."""
     old_ring = [SigningKey("a", "a-key-of-forty-three-characters-or-even-more-a")]
     new_key = SigningKey(
         "b", "b-key-of-forty-three-characters-or-even-more-b", timezone.now() + timedelta(minutes=10)

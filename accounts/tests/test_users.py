@@ -1,4 +1,4 @@
-"""Users and roles over HTTP: for who may, and within what they may."""
+"""Users over HTTP, as an administrator sees them."""
 
 import pytest
 from django.test import Client
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.django_db
 
 
 def api_with_permissions(*permissions: str) -> Api:
-    """Somebody with a role that holds these."""
+    """Return the API of a user with a role that grants these permissions."""
     role = Role.objects.create(
         name=f"own-{len(permissions)}-{Role.objects.count()}", permissions=list(permissions)
     )
@@ -127,7 +127,7 @@ def test_users_list_refuses_a_cursor_of_another_ordering(admin):
 @pytest.mark.parametrize("rows", [1, 3])
 def test_users_list_runs_four_queries(admin, rows, django_assert_num_queries):
     UserFactory.create_batch(rows)
-    admin.get("roles")  # so that Redis knows who is signed out
+    admin.get("roles")  # fills the cache of the admission middleware
 
     with django_assert_num_queries(4):  # caller and roles, page and roles
         admin.get("users")

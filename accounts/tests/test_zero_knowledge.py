@@ -1,4 +1,4 @@
-"""Blind sign-in: what the server asks for, what it answers to whom, and that it never sees the password."""
+"""Login parameters of zero-knowledge accounts (prelogin)."""
 
 import os
 import secrets
@@ -38,10 +38,6 @@ def account():
     return sign_in(User.objects.alive().get(email=EMAIL))
 
 
-# --- prelogin
-# --------------------------------------------------------------------------------------------------------
-
-
 def test_prelogin_is_stable_for_an_unknown_address_in_any_spelling(account):
     responses = {
         prelogin(spelling).content
@@ -60,7 +56,7 @@ def test_prelogin_derives_salts_from_the_secret_key(account, settings):
 
 
 def create_users(count, *, start=0):
-    """Accounts of all kinds: a third signs in by password, the others blind, in three looks."""
+    """Create accounts: a third with passwords, the others with zero-knowledge login in three profiles."""
     profiles = [None] * 3 + [(600_000, 16)] * 3 + [(600_000, 32)] + [(1_000_000, 16)] * 2
     users = []
     for number in range(start, start + count):
@@ -90,7 +86,7 @@ def test_prelogin_responses_have_the_same_shape_with_and_without_an_account():
 
 
 def parameters_without_account(count):
-    """The answers for addresses without an account, by the shares of the accounts of now."""
+    """Return the login parameters of addresses without an account, with an empty cache."""
     cache.clear("shared", "prelogin")
     return [zero_knowledge.login_parameters(f"unknown{number}@example.com") for number in range(count)]
 
@@ -106,8 +102,7 @@ def test_login_parameters_have_the_same_distribution_with_and_without_an_account
     known_counts = count_profiles(known)
     unknown_counts = count_profiles(unknown)
     assert known_counts.keys() == unknown_counts.keys()
-    # 500 draws of each kind: four standard deviations of a share, and the rounding of the weights (at most 2
-    # ** 0.25)
+    # Tolerance: four standard deviations of the share of 500 draws, and the rounding of weights (2 ** 0.25).
     for profile, count in known_counts.items():
         spread = 4 * (500 * (count / 500) * (1 - count / 500) * 2) ** 0.5
         assert abs(unknown_counts[profile] - count) < spread + count * 0.19, (
@@ -205,11 +200,3 @@ def test_prelogin_is_unchanged_after_closing_the_account(account):
     account.delete("auth/me", if_match="*")
 
     assert prelogin().content == before
-
-
-# --- proving again, changing, resetting
-# ------------------------------------------------------------------------------
-
-
-# --- staff
-# -----------------------------------------------------------------------------------------------------------

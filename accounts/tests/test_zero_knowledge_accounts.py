@@ -299,7 +299,7 @@ def test_change_password_and_reset_password_refuse_zero_knowledge_for_staff(pass
 
 
 def test_login_stores_neither_password_nor_auth_hash(account: Api):
-    """The canary: everything that went in, searched in every column of every table."""
+    """Search all columns of all tables for the secrets."""
     account.post("auth/reauthenticate", {"auth_hash": CREDENTIALS["auth_hash"]})
     post_auth(Client(), "login", {"email": EMAIL, "auth_hash": CREDENTIALS["auth_hash"]})
     raw = base64.b64decode(CREDENTIALS["auth_hash"])

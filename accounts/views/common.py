@@ -1,4 +1,4 @@
-"""Shared by the views of accounts: cookies, the device of a request, sign-in responses, the view base class."""
+"""Shared by the views of accounts: cookies, devices, sign-in responses, the base class of views."""
 
 from django.conf import settings
 from django.db.models import prefetch_related_objects

@@ -32,7 +32,7 @@ class ExportViewSet(OwnAccountViewSet):
 
     @extend_schema(operation_id="export", responses=ExportSerializer)
     def retrieve(self, request: Request) -> Response:
-        """Get the newest archive. `link` is set when it is ready; it needs no sign-in and is valid for 24 hours."""
+        """Get the newest archive. When ready, `link` is set and valid for 24 hours without sign-in."""
         user: User = self.caller.row()
         newest = user.exports.first()
         if newest is None:

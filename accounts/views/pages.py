@@ -1,4 +1,4 @@
-"""HTML pages for the links in mails, for installations without a front end. They call the API by JavaScript."""
+"""HTML pages for the links in mails, for installations without a front end. JavaScript calls the API."""
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse

@@ -15,8 +15,8 @@ from audit.actors import SYSTEM
 
 class Command(BaseCommand):
     help = (
-        "Erase the user with this e-mail address permanently: account, sites, and personal values in the audit "
-        "log, which stays verifiable. Without an account, erase what else contains the address."
+        "Erase the user with this e-mail address permanently: account, sites, and personal values in the "
+        "audit log, which stays verifiable. Without an account, erase what else contains the address."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,4 +1,4 @@
-"""Prepare the next JWT signing key, and re-encrypt values that an older SECRET_KEY encrypted. Safe to repeat."""
+"""Prepare the next JWT signing key, and re-encrypt values of an older SECRET_KEY. Safe to repeat."""
 
 import json
 import os
@@ -19,8 +19,9 @@ from core import encryption
 
 class Command(BaseCommand):
     help = (
-        "Re-encrypt values that an older SECRET_KEY encrypted, and print the next JWT_KEYS with one more key, "
-        "which signs after --after minutes. Set it for every process before then: no valid token is refused."
+        "Re-encrypt values that an older SECRET_KEY encrypted, and print the next JWT_KEYS with one more "
+        "key, which signs after --after minutes. Set it for every process before then, so that no valid "
+        "token is refused."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

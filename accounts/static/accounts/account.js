@@ -1,4 +1,4 @@
-// Script of the pages behind mailed links: reads the token in the URL fragment, calls the API, shows the result.
+// Script of the pages behind mailed links: reads the token in the fragment, calls the API, shows the result.
 import { newSecret } from "../vault/keys.js"; // the only implementation of the key derivation
 
 const form = document.getElementById("form");
@@ -6,13 +6,18 @@ const result = document.getElementById("said");
 const button = form.querySelector("button");
 const { page, zeroKnowledge, provider } = form.dataset;
 const token = location.hash.slice(1);
-const query = Object.fromEntries(new URLSearchParams(location.search)); // parameters from the sign-in provider
+// The parameters that a sign-in provider has added.
+const query = Object.fromEntries(new URLSearchParams(location.search));
 
 const inputValue = (id) => document.getElementById(id).value;
 
 // Path below /api/v1/auth/, request body, and the text to show on success.
 const routes = {
-  "verify-email": ["email/verify", () => ({ token }), "Done. Your address is confirmed, and you can sign in."],
+  "verify-email": [
+    "email/verify",
+    () => ({ token }),
+    "Done. Your address is confirmed, and you can sign in.",
+  ],
   "forgot-password": [
     "password/forgot",
     () => ({ email: inputValue("email") }),
@@ -59,7 +64,9 @@ if (page === "oidc") {
   form.hidden = Boolean(query.error);
 } else if (page !== "forgot-password") {
   history.replaceState(null, "", location.pathname); // keep the token out of the browser history
-  if (!token) showResult("This address is not complete. Open the link in your mail, or copy all of it.", true);
+  if (!token) {
+    showResult("This address is not complete. Open the link in your mail, or copy all of it.", true);
+  }
 }
 
 form.addEventListener("submit", async (event) => {
@@ -74,7 +81,8 @@ form.addEventListener("submit", async (event) => {
       problem = response.ok ? null : await response.json();
     }
     if (problem) {
-      showResult(problem.errors ? problem.errors.map((error) => error.detail).join(" ") : problem.detail, true);
+      const details = problem.errors ? problem.errors.map((error) => error.detail) : [problem.detail];
+      showResult(details.join(" "), true);
     } else {
       showResult(routes[page][2], false);
       form.hidden = true;

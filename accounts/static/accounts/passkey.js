@@ -1,4 +1,4 @@
-// "Use a passkey" on the sign-in form of the admin: requests a challenge, lets the browser sign it, submits the form.
+// "Use a passkey" on the sign-in form of the admin: requests a challenge, signs it, submits the form.
 "use strict";
 const button = document.getElementById("use-passkey");
 const errorText = document.getElementById("passkey-error");
