@@ -63,7 +63,7 @@ def test_sign_in_by_oidc_creates_an_account_once(issuer):
     assert not User.objects.alive().get().has_usable_password()
     methods = [entry.facts for entry in Entry.objects.filter(event="session.opened", owner_id=user["id"])]
     assert len(methods) == 2
-    assert all('"method": "mock"' in values for values in methods)
+    assert all('"method": "mock"' in method for method in methods)
 
 
 def test_begin_oidc_sends_state_nonce_and_pkce(issuer):
@@ -364,7 +364,7 @@ def test_sign_in_by_oidc_in_parallel_opens_one_session_per_state(issuer):
 
 
 def test_sign_in_by_oidc_refuses_disabled_and_deleted_accounts(issuer):
-    response = sign_in_by_provider(issuer).json()["user"]["id"]
+    user_id = sign_in_by_provider(issuer).json()["user"]["id"]
     for change in ({"is_active": False}, {"deleted_at": timezone.now()}):
-        User.objects.get_queryset().filter(pk=response).update(**change)
+        User.objects.get_queryset().filter(pk=user_id).update(**change)
         assert sign_in_by_provider(issuer).json()["code"] == "invalid_credentials"

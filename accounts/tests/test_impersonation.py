@@ -56,8 +56,8 @@ def test_begin_impersonation_in_the_admin_mails_the_owner(staff, member):
     assert f'href="{page}"' in browser.get(f"/admin/accounts/user/{member.pk}/change/").content.decode()
 
     empty = browser.post(page, {"reason": ""})
-    shown_flags = browser.post(page, {"reason": REASON})
-    link = re.search(r'href="([^"]+/impersonate#[^"]+)"', shown_flags.content.decode())[1]
+    with_link = browser.post(page, {"reason": REASON})
+    link = re.search(r'href="([^"]+/impersonate#[^"]+)"', with_link.content.decode())[1]
     opened = post_auth(Client(), "impersonate", {"token": link.partition("#")[2]})
 
     assert b"This field is required" in empty.content
@@ -85,8 +85,8 @@ def test_impersonation_is_recorded_with_both_users_and_shown_in_me(staff, member
     assert sign_in(member).get("auth/me").json()["impersonator"] is None
     claims = jwt.decode(api.access, options={"verify_signature": False})
     assert (claims["sub"], claims["act"]) == (str(member.pk), {"sub": str(staff.pk)})
-    shown_flags = [item["impersonated"] for item in sign_in(member).get("auth/sessions").json()["results"]]
-    assert shown_flags.count(True) == 1
+    impersonated = [item["impersonated"] for item in sign_in(member).get("auth/sessions").json()["results"]]
+    assert impersonated.count(True) == 1
 
 
 @pytest.mark.parametrize(
@@ -194,16 +194,16 @@ def test_refresh_and_logout_record_the_impersonator(staff, member):
     post_auth(api.client, "logout", **BROWSER_HEADERS)
     refusal_counters.flush(now=timezone.now() + timedelta(minutes=2))
 
-    user = Entry.objects.filter(facts__contains=str(staff.pk)).values_list("event", flat=True)
-    assert {"session.refreshed", "session.ended", "request.refused"} <= set(user)
+    events = Entry.objects.filter(facts__contains=str(staff.pk)).values_list("event", flat=True)
+    assert {"session.refreshed", "session.ended", "request.refused"} <= set(events)
 
 
 def test_sessions_destroy_is_refused_to_the_impersonator_and_allowed_to_the_owner(staff, member):
     api = impersonating_api(staff, member)
-    role = sign_in(member)
+    owner = sign_in(member)
 
-    assert api.delete(f"auth/sessions/{role.session.pk}").json()["code"] == "impersonation_refused"
-    assert role.delete(f"auth/sessions/{api.session.pk}").status_code == 204
+    assert api.delete(f"auth/sessions/{owner.session.pk}").json()["code"] == "impersonation_refused"
+    assert owner.delete(f"auth/sessions/{api.session.pk}").status_code == 204
     assert api.get("auth/me").json()["code"] == "token_revoked"
 
 
