@@ -9,8 +9,8 @@ from django.http import HttpRequest
 from accounts.credentials.password_validators import MAX_PASSWORD_BYTES
 from accounts.errors import CredentialsRefused
 from accounts.models import MAX_EMAIL_CHARACTERS, User
+from accounts.responses import device_of
 from accounts.services import sign_in
-from accounts.views.common import device_of
 
 
 class PasswordBackend(BaseBackend):

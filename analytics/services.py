@@ -43,7 +43,7 @@ def change_settings(site: Site, changes: dict[str, Any], *, actor: Actor) -> Set
         setattr(row, name, value)
     row.save()
     record("analytics.settings_changed", actor=actor, subject=site, changes=moved)
-    transaction.on_commit(lambda: settings_cache.forget(site.pk))
+    transaction.on_commit(lambda: settings_cache.invalidate(site.pk))
     return row
 
 

@@ -1,9 +1,6 @@
-"""Access tokens (JWT, 15 minutes, minted and checked by simplejwt) and refresh tokens (ours, computed from a
-row).
-"""
+"""Access tokens (JWT by simplejwt, 15 minutes) and refresh tokens (computed from a session)."""
 
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,17 +22,19 @@ from config.env import KEY, KEY_TIME
 from core import encryption
 from core.admission.errors import TokenExpired, TokenInvalid
 from core.admission.principals import Principal
+from core.storage.memory_cache import MemoryCache
 
 ALGORITHM = "HS256"
 REFRESH_PURPOSE = "refresh token"
-MEMO_SIZE = 4096
+MAX_VERIFIED_TOKENS = 4096
+MAX_REFRESH_TOKEN_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key of the ring.
+    """A signing key of JWT_KEYS.
 
-    With `starts` it signs from then on, so that every process knows it before anybody uses it.
+    With `starts` it signs only from then on, so that every process knows the key before it is used.
     """
 
     kid: str
@@ -44,11 +43,11 @@ class SigningKey:
 
     @classmethod
     def parse(cls, text: str) -> "SigningKey":
-        """From `kid:key` or `kid@20270131T120000Z:key`, as JWT_KEYS has them."""
-        found = KEY.match(text)
-        assert found, "config.env lets no other in"
-        starts = datetime.strptime(found["starts"], KEY_TIME).replace(tzinfo=UTC) if found["starts"] else None
-        return cls(found["kid"], found["key"], starts)
+        """Parse `kid:key` or `kid@20270131T120000Z:key`, an item of JWT_KEYS."""
+        match = KEY.match(text)
+        assert match, "config.env has validated JWT_KEYS"
+        starts = datetime.strptime(match["starts"], KEY_TIME).replace(tzinfo=UTC) if match["starts"] else None
+        return cls(match["kid"], match["key"], starts)
 
     def __str__(self) -> str:
         return (
@@ -59,8 +58,9 @@ class SigningKey:
 
 
 def signing_key_at(ring: list[SigningKey], *, now: datetime) -> SigningKey:
-    """The key that signs at `now`: the newest that has started, else the first that needs no start, else the
-    first.
+    """Return the key that signs at `now`.
+
+    It is the newest key that has started, else the first without a start, else the first of the ring.
     """
     started = [key for key in ring if key.starts and key.starts <= now]
     if started:
@@ -68,26 +68,26 @@ def signing_key_at(ring: list[SigningKey], *, now: datetime) -> SigningKey:
     return next((key for key in ring if key.starts is None), ring[0])
 
 
-def rotate_key_ring(ring: list[SigningKey], fresh: SigningKey, *, now: datetime) -> list[SigningKey]:
-    """The ring with `fresh` before it, without keys that have not signed for a day.
+def rotate_key_ring(ring: list[SigningKey], new_key: SigningKey, *, now: datetime) -> list[SigningKey]:
+    """Return the ring with `new_key` in front, without the keys that have not signed for a day.
 
-    While the newest key is younger than a day the ring stays as it is.
+    Returns the ring unchanged while its newest key is less than a day old.
     """
     current = signing_key_at(ring, now=now)
-    settled = now - timedelta(days=1)
-    if any(key.starts and key.starts > settled for key in ring):
+    one_day_ago = now - timedelta(days=1)
+    if any(key.starts and key.starts > one_day_ago for key in ring):
         return ring
-    kept = [key for key in ring if key == current] if current.starts else ring
-    return [fresh, *kept]
+    remaining = [key for key in ring if key == current] if current.starts else ring
+    return [new_key, *remaining]
 
 
 class KeyRing(TokenBackend):
-    """simplejwt's backend over several keys, told apart by `kid`. One signs, all verify."""
+    """simplejwt backend with several keys, identified by `kid`. One signs, all verify."""
 
     def __init__(self, ring: list[SigningKey]) -> None:
-        rules: dict[str, Any] = settings.SIMPLE_JWT
+        config: dict[str, Any] = settings.SIMPLE_JWT
         super().__init__(
-            ALGORITHM, ring[0].secret, "", rules["AUDIENCE"], rules["ISSUER"], None, rules["LEEWAY"]
+            ALGORITHM, ring[0].secret, "", config["AUDIENCE"], config["ISSUER"], None, config["LEEWAY"]
         )
         self.ring = ring
         self.keys = {key.kid: key.secret for key in ring}
@@ -101,7 +101,7 @@ class KeyRing(TokenBackend):
         try:
             header = jwt.get_unverified_header(token)
             key = self.keys[header["kid"]]
-            if not set(header) <= {"alg", "typ", "kid"}:  # jku, jwk, x5u, crit: nobody asked for them
+            if not set(header) <= {"alg", "typ", "kid"}:  # we never send jku, jwk, x5u or crit
                 raise TokenBackendError("Token is invalid")
             options: Any = {"require": ["exp", "iat", "sub", "aud", "iss"]}
             return jwt.decode(
@@ -120,83 +120,67 @@ class KeyRing(TokenBackend):
 
 
 class PlatformAccessToken(AccessToken):
-    """Claims beside the registered ones: `sid`, `roles`, `epoch`, and for staff who act as the user `act`."""
+    """Access token with the claims `sid`, `roles`, `epoch`, and `act` during impersonation (RFC 8693)."""
 
     _token_backend = KeyRing([SigningKey.parse(item) for item in settings.JWT_KEYS])
 
 
 def make_access_token(user: User, session: Session) -> tuple[str, int]:
-    """An access token and its lifetime in seconds, which ends with its session. One query for the roles."""
+    """Return an access token and its lifetime in seconds, at most that of the session. One query."""
     token = PlatformAccessToken()
-    left = min(token.lifetime, session.expires_at - token.current_time)
+    lifetime = min(token.lifetime, session.expires_at - token.current_time)
     if session.impersonator_id:
-        left -= token.get_token_backend().get_leeway()  # which readers grant again
+        lifetime -= token.get_token_backend().get_leeway()  # verifiers add the leeway again
         token["act"] = {"sub": str(session.impersonator_id)}
-    token.set_exp(lifetime=left)
+    token.set_exp(lifetime=lifetime)
     token["sub"] = str(user.pk)
     token["sid"] = str(session.pk)
     token["epoch"] = user.epoch
     token["roles"] = sorted(role.name for role in user.roles.all())
-    return str(token), int(left.total_seconds())
+    return str(token), int(lifetime.total_seconds())
 
 
-class _Memo:
-    """Tokens verified before, until they expire; keyed by the whole token, so nothing unverified is ever
-    found.
-    """
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
-
-    def get(self, token: str) -> Principal | None:
-        found = self._kept.get(token)
-        return found[1] if found and found[0] > time.time() else None
-
-    def put(self, token: str, expires: float, principal: Principal) -> None:
-        self._kept[token] = (expires, principal)
-        while len(self._kept) > MEMO_SIZE:
-            try:
-                self._kept.popitem(last=False)
-            except KeyError:  # another thread was as quick
-                return
-
-
-_memo = _Memo()
+# Keyed by the whole token, so only a token that was verified before is found.
+_verified_tokens: MemoryCache[str, Principal] = MemoryCache(MAX_VERIFIED_TOKENS)
 
 
 def verify_access_token(token: str) -> Principal:
-    """The principal of a valid access token. Raises TokenExpired, TokenInvalid. No store is asked."""
-    known = _memo.get(token)
-    if known is not None:
-        return known
+    """Return the principal of a valid access token, without a query. Raises TokenExpired, TokenInvalid."""
+    verified = _verified_tokens.get(token)
+    if verified is not None:
+        return verified
     try:
         claims = PlatformAccessToken(token)  # type: ignore[arg-type]
-        acting = claims.get("act")
+        actor = claims.get("act")
         principal = Principal(
             UUID(claims["sub"]),
             UUID(claims["sid"]),
             int(claims["epoch"]),
             frozenset(claims["roles"]),
-            impersonator=UUID(acting["sub"]) if acting else None,
+            impersonator=UUID(actor["sub"]) if actor else None,
         )
     except (ExpiredTokenError, TokenBackendExpiredToken):
         raise TokenExpired from None
     except (TokenError, TokenBackendError, KeyError, ValueError, TypeError):
         raise TokenInvalid from None
-    _memo.put(token, float(claims["exp"]), principal)
+    _verified_tokens.set(token, principal, seconds=float(claims["exp"]) - time.time())
     return principal
 
 
 def make_refresh_token(session_id: UUID, generation: int) -> str:
-    """`session.generation.HMAC`: computed, never stored, the same each time it is asked for."""
+    """Return `session.generation.HMAC`. The token is computed and never stored."""
     body = f"{session_id.hex}.{generation}"
     return f"{body}.{encryption.sign(REFRESH_PURPOSE, body)}"
 
 
 def parse_refresh_token(token: str) -> tuple[UUID, int] | None:
-    """Session and generation of a refresh token that we made; None for any other text."""
+    """Return session id and generation of a refresh token with a valid signature, else None."""
     body, _, mac = token.rpartition(".")
-    if len(token) > 200 or not token.isascii() or not encryption.verify_signature(REFRESH_PURPOSE, body, mac):
+    if (
+        len(token) > MAX_REFRESH_TOKEN_CHARACTERS
+        or not token.isascii()
+        or not encryption.verify_signature(REFRESH_PURPOSE, body, mac)
+    ):
         return None
     session, _, generation = body.partition(".")
     return UUID(session), int(generation)

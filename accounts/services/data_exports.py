@@ -50,8 +50,6 @@ def request_export(user: User, *, now: datetime) -> DataExport:
 
     Raises TooManyObjects beyond MAX_EXPORTS_PER_DAY.
     """
-    from accounts.tasks import make_exports
-
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     if pending := user.exports.filter(state__in=DataExport.OPEN).first():
         return pending
@@ -59,7 +57,7 @@ def request_export(user: User, *, now: datetime) -> DataExport:
         raise TooManyObjects
     export = DataExport.objects.create(user=user, key=secrets.token_hex(32), due_at=now)
     record("export.requested", actor=actors.user(user), subject=export)
-    queue.enqueue(make_exports)
+    queue.enqueue("accounts.tasks.make_exports")
     return export
 
 

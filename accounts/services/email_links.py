@@ -99,8 +99,6 @@ def request_email_change(user: User, email: str, *, now: datetime) -> None:
 def _create_request(
     purpose: str, email: str, *, now: datetime, user: User | None = None, details: str = "{}"
 ) -> None:
-    from accounts.tasks import mail_requested_links as task
-
     proof = EmailProof.objects.create(
         purpose=purpose,
         email=normalise_email(email),
@@ -112,7 +110,7 @@ def _create_request(
     actor = actors.user(user) if user else actors.ANONYMOUS
     subject = Subject("email_proof", proof.pk, owner_id=user.pk if user else None)
     record("email_proof.requested", actor=actor, subject=subject, purpose=str(purpose))
-    queue.enqueue(task)
+    queue.enqueue("accounts.tasks.mail_requested_links")
 
 
 def mail_requested_links(*, now: datetime) -> int:

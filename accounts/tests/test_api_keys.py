@@ -31,8 +31,8 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def empty_key_cache():
     """Empty the key caches of this process."""
-    api_keys._known.clear()
-    api_keys._noted.clear()
+    api_keys._principals.clear()
+    api_keys._recently_used.clear()
 
 
 def issue(api, *scopes, **values):
@@ -130,7 +130,7 @@ def test_revoke_api_key_ends_the_key_at_once_and_for_good(api):
 
     assert call_with_key(created["key"]).json()["code"] == "api_key_refused"
     redis.client().flushdb()
-    api_keys._known.clear()
+    api_keys._principals.clear()
     assert call_with_key(created["key"]).json()["code"] == "api_key_refused"
     assert api.delete(f"api-keys/{created['id']}").status_code == 404
 
@@ -148,7 +148,7 @@ def test_verify_key_in_database_refuses_an_expired_key(api):
     created = issue(api, expires_at=(timezone.now() + timedelta(hours=1)).isoformat())
     assert call_with_key(created["key"]).status_code == 200
     ApiKey.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
-    api_keys._known.clear()
+    api_keys._principals.clear()
 
     assert call_with_key(created["key"]).status_code == 401
     assert (
@@ -294,7 +294,7 @@ def test_record_key_use_writes_at_most_once_a_minute(api):
 
     assert len([query for query in queries if query["sql"].startswith('UPDATE "accounts_apikey"')]) == 1
     first_used_at = ApiKey.objects.get().last_used_at
-    api_keys._noted.clear()  # as in another process
+    api_keys._recently_used.clear()  # as in another process
     call_with_key(created["key"])
     assert ApiKey.objects.get().last_used_at == first_used_at
 

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
 
@@ -78,7 +78,7 @@ def test_register_resend_and_forgot_run_the_same_statements_with_and_without_an_
     body = {"password": PASSWORD} if path == "register" else {}
     counts = []
     for email in (member.email, "unknown@example.com"):
-        with CaptureQueriesContext() as queries:
+        with CaptureQueriesContext(connection) as queries:
             post_auth(Client(), path, {"email": email, **body})
         counts.append([query["sql"].split(" ")[0] for query in queries])
 
@@ -278,7 +278,6 @@ def test_login_refuses_an_unverified_account_when_verification_is_required(membe
 
 
 def test_mail_requested_links_stores_mails_encrypted_and_deletes_their_content_when_sent(member):
-    from django.db import connection
 
     post_auth(Client(), "password/forgot", {"email": member.email})
     email_links.mail_requested_links(now=timezone.now())

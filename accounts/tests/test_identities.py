@@ -273,12 +273,12 @@ def test_exchange_code_and_authorization_url_report_an_unavailable_provider(issu
         response = post_auth(client, LOGIN, callback_params)
         assert (response.status_code, response.json()["code"]) == (503, "provider_away")
         assert response["Retry-After"]
-        oidc._known.clear()
+        oidc._issuers.clear()
     for metadata in (
         {"issuer": "https://evil.example.com"},
         {"token_endpoint": "http://evil.example.com/token"},
     ):
-        oidc._known.clear()
+        oidc._issuers.clear()
         issuer.say(metadata=metadata)
         assert post_auth(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
     settings.OIDC_PROVIDERS = {"mock": issuer.provider(issuer="http://localhost:9")}
@@ -313,7 +313,7 @@ def test_exchange_code_fetches_keys_again_at_most_once_a_minute(issuer, monkeypa
         sign_in_by_provider(issuer)
 
     assert [address.rpartition("/")[2] for address in fetched_urls] == ["openid-configuration", "jwks"]
-    oidc._known[issuer.url].keys_at -= oidc.KEYS_AGAIN_SECONDS + 1
+    oidc._issuers[issuer.url].keys_fetched_at -= oidc.KEYS_AGAIN_SECONDS + 1
     sign_in_by_provider(issuer)
     assert len(fetched_urls) == 3
 

@@ -6,33 +6,35 @@ from django.http import StreamingHttpResponse
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import User
+from accounts.responses import NO_STORE
 from accounts.serializers.accounts import ExportSerializer
 from accounts.services import data_exports
-from accounts.views.common import NO_STORE, OwnAccountViewSet
 from core.errors import NotFound, Unavailable
+from core.http.action_policy import ANONYMOUS, SIGNED_IN, action_policy
 from core.http.viewsets import ApiViewSet
 from core.storage.object_store import ObjectStoreUnavailable
 
 
-class ExportViewSet(OwnAccountViewSet):
+class ExportViewSet(ApiViewSet):
     serializer_class = ExportSerializer
-    without_body = ("create",)
-    sensitive = ("create", "retrieve")
 
+    @action_policy(
+        scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False, body="none"
+    )
     @extend_schema(operation_id="request_export", request=None, responses={202: ExportSerializer})
     def create(self, request: Request) -> Response:
         """Request an archive of your personal data. You get a mail when it is ready; at most five a day."""
         export = data_exports.request_export(self.caller.row(), now=timezone.now())
         return Response(ExportSerializer(export).data, status=202, headers=NO_STORE)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="export", responses=ExportSerializer)
     def retrieve(self, request: Request) -> Response:
-        """Get the newest archive. When ready, `link` is set and valid for 24 hours without sign-in."""
+        """Get the newest archive. `link` is set when it is ready; it needs no sign-in and is valid for 24 hours."""
         user: User = self.caller.row()
         newest = user.exports.first()
         if newest is None:
@@ -41,9 +43,9 @@ class ExportViewSet(OwnAccountViewSet):
 
 
 class ArchiveViewSet(ApiViewSet):
-    permission_classes = (AllowAny,)
     serializer_class = ExportSerializer
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="archive",
         auth=[],

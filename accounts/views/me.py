@@ -9,6 +9,7 @@ from rest_framework.response import Response
 
 from accounts.models import Session, User
 from accounts.permissions import ACCOUNT_READ
+from accounts.responses import NO_STORE, clear_refresh_cookie, device_of, signed_in_response
 from accounts.serializers.accounts import (
     DetailSerializer,
     MeSerializer,
@@ -25,27 +26,19 @@ from accounts.serializers.credentials import (
 )
 from accounts.serializers.mfa import PasskeyOptionsSerializer
 from accounts.services import email_links, sessions, sign_in, users
-from accounts.views.common import (
-    NO_STORE,
-    OwnAccountViewSet,
-    clear_refresh_cookie,
-    device_of,
-    signed_in_response,
-)
 from accounts.views.sign_in import mail_accepted_response, passkey_options_response
 from audit import actors
+from core.http.action_policy import SIGNED_IN, action_policy
 from core.http.pagination import KeysetPagination
 from core.http.preconditions import if_match
 from core.http.responses import versioned
+from core.http.viewsets import ApiViewSet
 
 
-class MeViewSet(OwnAccountViewSet):
+class MeViewSet(ApiViewSet):
     serializer_class = UserSerializer
-    conditional = ("partial_update", "destroy")
-    without_body = ("logout_all", "passkey_options")
-    sensitive = ("destroy", "change_email")
-    scopes = {"retrieve": ACCOUNT_READ}
 
+    @action_policy(scope=ACCOUNT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="me", responses=MeSerializer)
     def retrieve(self, request: Request) -> Response:
         """Get the signed-in user."""
@@ -53,6 +46,7 @@ class MeViewSet(OwnAccountViewSet):
         user.impersonator = self.caller.impersonator
         return versioned(MeSerializer(user).data, user.version)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(operation_id="change_me", request=ProfileSerializer, responses=UserSerializer)
     def partial_update(self, request: Request) -> Response:
         """Change your name or age."""
@@ -62,6 +56,7 @@ class MeViewSet(OwnAccountViewSet):
         )
         return versioned(UserSerializer(user).data, user.version)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="delete_me", responses={204: None})
     def destroy(self, request: Request) -> Response:
         """Close your account. It is hidden with all its data at once and erased after 30 days.
@@ -71,12 +66,16 @@ class MeViewSet(OwnAccountViewSet):
         email_links.close_account(self.caller.pk, now=timezone.now(), if_match=if_match(request))
         return clear_refresh_cookie(Response(status=204, headers=NO_STORE))
 
+    @action_policy(
+        scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False, body="none"
+    )
     @extend_schema(operation_id="logout_all", request=None, responses={204: None})
     def logout_all(self, request: Request) -> Response:
         """End all your sessions, including this one."""
         sessions.close_all_sessions(self.caller.pk, actor=actors.user(self.caller), now=timezone.now())
         return clear_refresh_cookie(Response(status=204, headers=NO_STORE))
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="change_email", request=EmailSerializer, responses={202: DetailSerializer})
     def change_email(self, request: Request) -> Response:
         """Request a change of your e-mail address.
@@ -88,6 +87,7 @@ class MeViewSet(OwnAccountViewSet):
         )
         return mail_accepted_response()
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="change_password", request=PasswordChangeSerializer, responses=SignedInSerializer
     )
@@ -105,6 +105,7 @@ class MeViewSet(OwnAccountViewSet):
         session = sessions.open_session(user, device=device, now=now, method="password change", quietly=True)
         return signed_in_response(request, session)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="reauthenticate", request=ProofSerializer, responses={204: None})
     def reauthenticate(self, request: Request) -> Response:
         """Authenticate again by password or second factor. Allows sensitive actions for five minutes."""
@@ -114,6 +115,9 @@ class MeViewSet(OwnAccountViewSet):
         )
         return Response(status=204, headers=NO_STORE)
 
+    @action_policy(
+        scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False, body="none"
+    )
     @extend_schema(operation_id="reauthentication_options", request=None, responses=PasskeyOptionsSerializer)
     def passkey_options(self, request: Request) -> Response:
         """Get a challenge for authenticating again by passkey."""
@@ -127,13 +131,14 @@ class MeViewSet(OwnAccountViewSet):
         return self.request.auth.session_id  # type: ignore[union-attr]
 
 
-class SessionViewSet(OwnAccountViewSet):
+class SessionViewSet(ApiViewSet):
     serializer_class = SessionSerializer
     pagination_class = KeysetPagination
 
     def get_queryset(self) -> Any:
         return Session.objects.live(now=timezone.now()).filter(user_id=self.caller.pk)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_sessions", responses=SessionSerializer(many=True))
     def list(self, request: Request) -> Response:
         """List the devices where you are signed in, newest first."""
@@ -141,6 +146,7 @@ class SessionViewSet(OwnAccountViewSet):
         context = {"current": request.auth.session_id}  # type: ignore[union-attr]
         return self.get_paginated_response(SessionSerializer(page, many=True, context=context).data)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="end_session", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
         """End the session of one device, from its next request on."""

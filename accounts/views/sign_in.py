@@ -6,7 +6,6 @@ from django.conf import settings
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,6 +13,14 @@ from accounts.credentials import challenges, zero_knowledge
 from accounts.credentials.password_validators import MAX_PASSWORD_BYTES, MIN_PASSWORD_CHARACTERS
 from accounts.credentials.tokens import make_access_token
 from accounts.errors import OriginRefused, RefreshRefused
+from accounts.responses import (
+    NO_STORE,
+    REFRESH_COOKIE,
+    clear_refresh_cookie,
+    device_of,
+    set_refresh_cookie,
+    signed_in_response,
+)
 from accounts.serializers.accounts import AccessSerializer, DetailSerializer, SignedInSerializer
 from accounts.serializers.config import ConfigSerializer
 from accounts.serializers.credentials import (
@@ -29,14 +36,7 @@ from accounts.serializers.credentials import (
 )
 from accounts.serializers.mfa import PasskeyOptionsSerializer, PasskeySignInSerializer
 from accounts.services import email_links, impersonation, sessions, sign_in, users
-from accounts.views.common import (
-    NO_STORE,
-    REFRESH_COOKIE,
-    clear_refresh_cookie,
-    device_of,
-    set_refresh_cookie,
-    signed_in_response,
-)
+from core.http.action_policy import ANONYMOUS, action_policy
 from core.http.json_parser import MAX_BODY_BYTES
 from core.http.viewsets import ApiViewSet
 
@@ -62,9 +62,9 @@ def mail_accepted_response() -> Response:
 
 
 class ConfigViewSet(ApiViewSet):
-    permission_classes = (AllowAny,)
     serializer_class = ConfigSerializer
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="config", responses=ConfigSerializer, auth=[])
     def retrieve(self, request: Request) -> Response:
         """Get what a front end needs before a user signs in."""
@@ -87,10 +87,9 @@ class ConfigViewSet(ApiViewSet):
 
 
 class SignInViewSet(ApiViewSet):
-    permission_classes = (AllowAny,)
     serializer_class = LoginSerializer
-    without_body = ("refresh", "logout", "passkey_options")
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="register",
         request=RegisterSerializer,
@@ -115,6 +114,7 @@ class SignInViewSet(ApiViewSet):
             request, sessions.open_session(user, device=device_of(request), now=now), status=201
         )
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="prelogin", request=PreloginSerializer, responses=ParametersSerializer, auth=[]
     )
@@ -132,6 +132,7 @@ class SignInViewSet(ApiViewSet):
         }
         return Response(ParametersSerializer(body).data, headers=NO_STORE)
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="login",
         request=LoginSerializer,
@@ -150,6 +151,7 @@ class SignInViewSet(ApiViewSet):
         )
         return signed_in_response(request, session)
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="verify_mfa", request=MfaVerifySerializer, responses=SignedInSerializer, auth=[]
     )
@@ -162,6 +164,9 @@ class SignInViewSet(ApiViewSet):
         )
         return signed_in_response(request, session)
 
+    @action_policy(
+        scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True, body="none"
+    )
     @extend_schema(
         operation_id="passkey_sign_in_options", request=None, responses=PasskeyOptionsSerializer, auth=[]
     )
@@ -169,6 +174,7 @@ class SignInViewSet(ApiViewSet):
         """Get a challenge for signing in with a passkey alone."""
         return passkey_options_response(*sign_in.begin_passkey_sign_in(now=timezone.now()))
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="passkey_sign_in", request=PasskeySignInSerializer, responses=SignedInSerializer, auth=[]
     )
@@ -178,6 +184,7 @@ class SignInViewSet(ApiViewSet):
         session = sign_in.sign_in_by_passkey(**values, device=device_of(request), now=timezone.now())
         return signed_in_response(request, session)
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="impersonate", request=TokenSerializer, responses=SignedInSerializer, auth=[])
     def impersonate(self, request: Request) -> Response:
         """Open an impersonation that staff started in the admin. It lasts half an hour."""
@@ -187,6 +194,9 @@ class SignInViewSet(ApiViewSet):
         )
         return signed_in_response(request, session)
 
+    @action_policy(
+        scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True, body="none"
+    )
     @extend_schema(operation_id="refresh", request=None, responses=AccessSerializer, auth=[])
     def refresh(self, request: Request) -> Response:
         """Exchange the refresh cookie for a new one and a new access token."""
@@ -196,6 +206,9 @@ class SignInViewSet(ApiViewSet):
         response = Response({"access": access, "expires_in": expires_in}, headers=NO_STORE)
         return set_refresh_cookie(response, session, token)
 
+    @action_policy(
+        scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True, body="none"
+    )
     @extend_schema(operation_id="logout", request=None, responses={204: None}, auth=[])
     def logout(self, request: Request) -> Response:
         """End the session of the refresh cookie and its access tokens."""
@@ -212,9 +225,9 @@ class SignInViewSet(ApiViewSet):
 class MailboxViewSet(ApiViewSet):
     """Requests for mailed links, which get 202 for every address, and the use of these links."""
 
-    permission_classes = (AllowAny,)
     serializer_class = EmailSerializer
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="verify_email",
         request=TokenSerializer,
@@ -235,6 +248,7 @@ class MailboxViewSet(ApiViewSet):
             request, sessions.open_session(user, device=device_of(request), now=now, method="mailed link")
         )
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="resend_email", request=EmailSerializer, responses={202: DetailSerializer}, auth=[]
     )
@@ -243,6 +257,7 @@ class MailboxViewSet(ApiViewSet):
         email_links.request_verification_resend(self.validated(EmailSerializer)["email"], now=timezone.now())
         return mail_accepted_response()
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="forgot_password", request=EmailSerializer, responses={202: DetailSerializer}, auth=[]
     )
@@ -251,6 +266,7 @@ class MailboxViewSet(ApiViewSet):
         email_links.request_password_reset(self.validated(EmailSerializer)["email"], now=timezone.now())
         return mail_accepted_response()
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="reset_password", request=PasswordResetSerializer, responses={204: None}, auth=[]
     )
@@ -262,6 +278,7 @@ class MailboxViewSet(ApiViewSet):
             raise weak_password_error(error) from None
         return clear_refresh_cookie(Response(status=204, headers=NO_STORE))
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="restore_account", request=TokenSerializer, responses={204: None}, auth=[])
     def restore(self, request: Request) -> Response:
         """Restore your closed account with all its data by a mailed link. Sign in afterwards."""

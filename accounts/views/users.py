@@ -6,12 +6,11 @@ from django.db.models import F, IntegerField, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import Role, User
-from accounts.permissions import ROLES_READ, ROLES_WRITE, USERS_READ, USERS_WRITE, RecentProof
+from accounts.permissions import ROLES_READ, ROLES_WRITE, USERS_READ, USERS_WRITE
 from accounts.serializers.accounts import (
     AccountChangeSerializer,
     AccountCreateSerializer,
@@ -27,7 +26,7 @@ from accounts.serializers.roles import (
 from accounts.services import roles as roles_services
 from accounts.services import users as users_services
 from audit import actors
-from core.http.action_policy import allow_by_action
+from core.http.action_policy import action_policy
 from core.http.pagination import KeysetPagination, Ordering
 from core.http.preconditions import if_match
 from core.http.query_params import boolean_param, integer_param, query_param, text_param
@@ -59,7 +58,6 @@ def permissions_of_caller(view: ApiViewSet) -> frozenset[str]:
 class UserViewSet(ApiViewSet):
     serializer_class = AccountSerializer
     pagination_class = KeysetPagination
-    conditional = ("update", "partial_update", "destroy", "roles")
     filters = ("search", "role", "is_active", "min_age", "max_age")
     orderings = {
         "email": Ordering(F("email"), str),
@@ -67,17 +65,6 @@ class UserViewSet(ApiViewSet):
         # A plain integer field: Django drops `> -1` on a positive field as always true.
         "age": Ordering(Coalesce("age", -1, output_field=IntegerField()), int),
     }
-    scopes = {
-        "list": USERS_READ,
-        "retrieve": USERS_READ,
-        "create": USERS_WRITE,
-        "update": USERS_WRITE,
-        "partial_update": USERS_WRITE,
-        "destroy": USERS_WRITE,
-        "roles": USERS_WRITE,
-    }
-    permission_classes = (IsAuthenticated, allow_by_action(scopes), RecentProof)
-    sensitive = ("create", "update", "partial_update", "destroy", "roles")
 
     def get_queryset(self) -> QuerySet[User]:
         users: QuerySet[User] = User.objects.alive().prefetch_related("roles")
@@ -97,12 +84,16 @@ class UserViewSet(ApiViewSet):
             users = users if value is None else users.filter(**{lookup: value})
         return users
 
+    @action_policy(scope=USERS_READ, role=USERS_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_users", parameters=FILTERS, responses=AccountSerializer(many=True))
     def list(self, request: Request) -> Response:
         """List all accounts."""
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(AccountSerializer(page, many=True).data)
 
+    @action_policy(
+        scope=USERS_WRITE, role=USERS_WRITE, recent_proof=True, if_match=False, impersonation=False
+    )
     @extend_schema(
         operation_id="create_user", request=AccountCreateSerializer, responses={201: AccountSerializer}
     )
@@ -119,16 +110,19 @@ class UserViewSet(ApiViewSet):
         )
         return self._user_response(user.pk, status=201, headers={"Location": f"/api/v1/users/{user.pk}"})
 
+    @action_policy(scope=USERS_READ, role=USERS_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="user", responses=AccountSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
         """Get an account."""
         return self._user_response(pk)
 
+    @action_policy(scope=USERS_WRITE, role=USERS_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="replace_user", request=AccountReplaceSerializer, responses=AccountSerializer)
     def update(self, request: Request, pk: Any) -> Response:
         """Replace name, age and `is_active`."""
         return self._change_user(self.validated(AccountReplaceSerializer))
 
+    @action_policy(scope=USERS_WRITE, role=USERS_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="change_user", request=AccountChangeSerializer, responses=AccountSerializer)
     def partial_update(self, request: Request, pk: Any) -> Response:
         """Change name, age or `is_active`. Disabling an account ends its sessions at once."""
@@ -146,6 +140,7 @@ class UserViewSet(ApiViewSet):
         )
         return self._user_response(user.pk)
 
+    @action_policy(scope=USERS_WRITE, role=USERS_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="delete_user", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
         """Delete an account with everything it owns. It can be restored for 30 days."""
@@ -158,6 +153,7 @@ class UserViewSet(ApiViewSet):
         )
         return Response(status=204)
 
+    @action_policy(scope=USERS_WRITE, role=USERS_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="set_user_roles", request=RolesSerializer, responses=AccountSerializer)
     def roles(self, request: Request, pk: Any) -> Response:
         """Give a user exactly these roles, from their next request on."""
@@ -185,24 +181,18 @@ class UserViewSet(ApiViewSet):
 class RoleViewSet(ApiViewSet):
     serializer_class = RoleSerializer
     pagination_class = KeysetPagination
-    conditional = ("update", "destroy")
-    scopes = {"list": ROLES_READ, "retrieve": ROLES_READ, "permissions": ROLES_READ}
-    permission_classes = (
-        IsAuthenticated,
-        allow_by_action({**scopes, "create": ROLES_WRITE, "update": ROLES_WRITE, "destroy": ROLES_WRITE}),
-        RecentProof,
-    )
-    sensitive = ("create", "update", "destroy")
 
     def get_queryset(self) -> QuerySet[Role]:
         return Role.objects.all()
 
+    @action_policy(scope=ROLES_READ, role=ROLES_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_roles", responses=RoleSerializer(many=True))
     def list(self, request: Request) -> Response:
         """List all roles, newest first."""
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(RoleSerializer(page, many=True).data)
 
+    @action_policy(scope=None, role=ROLES_WRITE, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="create_role", request=RoleChangeSerializer, responses={201: RoleSerializer})
     def create(self, request: Request) -> Response:
         """Create a role. Its permissions must be among your own."""
@@ -214,12 +204,14 @@ class RoleViewSet(ApiViewSet):
         headers = {"Location": f"/api/v1/roles/{role.pk}"}
         return versioned(RoleSerializer(role).data, role.version, status=201, headers=headers)
 
+    @action_policy(scope=ROLES_READ, role=ROLES_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="role", responses=RoleSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
         """Get a role."""
         role = self.get_object()
         return versioned(RoleSerializer(role).data, role.version)
 
+    @action_policy(scope=None, role=ROLES_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="change_role", request=RoleChangeSerializer, responses=RoleSerializer)
     def update(self, request: Request, pk: Any) -> Response:
         """Replace name and permissions. Takes effect on the next request of users with this role."""
@@ -233,6 +225,7 @@ class RoleViewSet(ApiViewSet):
         )
         return versioned(RoleSerializer(role).data, role.version)
 
+    @action_policy(scope=None, role=ROLES_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="delete_role", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
         """Delete a role that no user has."""
@@ -244,6 +237,7 @@ class RoleViewSet(ApiViewSet):
         )
         return Response(status=204)
 
+    @action_policy(scope=ROLES_READ, role=ROLES_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_permissions", responses=PermissionsSerializer)
     def permissions(self, request: Request) -> Response:
         """List the permissions for roles and the scopes for API keys."""

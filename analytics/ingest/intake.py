@@ -18,7 +18,7 @@ from rest_framework.exceptions import ParseError
 
 from analytics.ingest import geoip, referrers, stream, user_agents, visitors
 from analytics.ingest.events import Dropped, Given, read_event
-from analytics.ingest.settings_cache import CachedSettings, profile_of
+from analytics.ingest.settings_cache import CachedSettings, settings_of
 from analytics.ingest.stream import Event
 from analytics.models import Kind, Settings
 from core import encryption
@@ -104,7 +104,7 @@ def _take(route: Route, visitor: Visitor, batch: list[Any], *, beyond: int = 0) 
     drops: Counter[str] = Counter({"too_many": beyond} if beyond > 0 else {})
     assert route.site_id is not None
     try:
-        profile = profile_of(route.site_id)
+        profile = settings_of(route.site_id)
         events = []
         for item in batch:
             try:

@@ -24,8 +24,9 @@ from analytics.serializers.definitions import (
     SubscriptionSerializer,
 )
 from analytics.sharing import links
+from core.http.action_policy import action_policy
 from core.http.pagination import KeysetPagination
-from sites.views.common import OfSiteViewSet, Role
+from sites.viewsets import Role, SiteScopedViewSet
 
 READERS_AND_EDITORS = {
     "list": Role.VIEWER,
@@ -36,25 +37,27 @@ READERS_AND_EDITORS = {
 }
 
 
-class DefinitionViewSet(OfSiteViewSet):
+class DefinitionViewSet(SiteScopedViewSet):
     """Goals, segments and funnels are the same thing with another meaning."""
 
     kind: ClassVar[Definition.Kind]
     serializer_class: type[DefinitionSerializer] = DefinitionSerializer
     pagination_class = KeysetPagination
-    scopes = dict.fromkeys(("list", "retrieve"), ANALYTICS_READ)
-    needs = READERS_AND_EDITORS
 
     def row(self) -> Definition:
         return get_object_or_404(
             Definition, site=self.site(), kind=self.kind, pk=self.kwargs[self.kind.value]
         )
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     def list(self, request: Request, pk: Any) -> Response:
         """All that were saved, newest first."""
         page = self.paginate_queryset(Definition.objects.filter(site=self.site(), kind=self.kind))
         return self.get_paginated_response(self.serializer_class(page, many=True).data)
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     def create(self, request: Request, pk: Any) -> Response:
         """Save one. It holds for days before, too: nothing is counted ahead."""
         given = self.validated(self.serializer_class)
@@ -62,16 +65,21 @@ class DefinitionViewSet(OfSiteViewSet):
         made = services.save_definition(site, self.kind, given, actor=self.actor)
         return Response(self.serializer_class(made).data, status=201)
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     def retrieve(self, request: Request, pk: Any, **which: Any) -> Response:
         """One of them."""
         return Response(self.serializer_class(self.row()).data)
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     def partial_update(self, request: Request, pk: Any, **which: Any) -> Response:
         """Another name, or other conditions."""
         given = self.validated(self.serializer_class, partial=True)
         row = services.change_definition(self.row(), given, actor=self.actor)
         return Response(self.serializer_class(row).data)
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     def destroy(self, request: Request, pk: Any, **which: Any) -> Response:
         """Forget it. What was counted stays."""
         services.remove(self.row(), actor=self.actor)
@@ -104,11 +112,12 @@ class FunnelViewSet(DefinitionViewSet):
     serializer_class = FunnelSerializer
 
 
-class AnnotationViewSet(OfSiteViewSet):
+class AnnotationViewSet(SiteScopedViewSet):
     serializer_class = AnnotationSerializer
-    scopes = {"list": ANALYTICS_READ}
-    needs = READERS_AND_EDITORS
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="list_annotations", parameters=RANGE[:3], responses=AnnotationSerializer(many=True)
     )
@@ -120,6 +129,7 @@ class AnnotationViewSet(OfSiteViewSet):
         asked = read_query(request, site=site.number, zone=zone, now=timezone.now())
         return Response(AnnotationSerializer(services.notes(site, asked.span), many=True).data)
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="annotate", request=AnnotationCreateSerializer, responses={201: AnnotationSerializer}
     )
@@ -131,6 +141,7 @@ class AnnotationViewSet(OfSiteViewSet):
         shown = {"id": made.pk, "kind": "note", "day": made.day, "text": made.text}
         return Response(AnnotationSerializer(shown).data, status=201)
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="delete_annotation", responses={204: None})
     def destroy(self, request: Request, pk: Any, annotation: Any) -> Response:
         """Forget it."""
@@ -138,18 +149,18 @@ class AnnotationViewSet(OfSiteViewSet):
         return Response(status=204)
 
 
-class ShareViewSet(OfSiteViewSet):
+class ShareViewSet(SiteScopedViewSet):
     serializer_class = ShareSerializer
     pagination_class = KeysetPagination
-    needs = {"list": Role.EDITOR, "create": Role.EDITOR, "destroy": Role.EDITOR}
-    private = ("list", "create")  # whoever has a link needs no account
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="list_shares", responses=ShareSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """Links to the numbers, newest first."""
         page = self.paginate_queryset(Share.objects.filter(site=self.site()))
         return self.get_paginated_response(ShareSerializer(page, many=True).data)
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="create_share", request=ShareCreateSerializer, responses={201: ShareSerializer}
     )
@@ -160,6 +171,7 @@ class ShareViewSet(OfSiteViewSet):
         made = links.share(site, actor=self.actor, **given)
         return Response(ShareSerializer(made).data, status=201, headers={"Cache-Control": "no-store"})
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="revoke_share", responses={204: None})
     def destroy(self, request: Request, pk: Any, share: Any) -> Response:
         """The link shows nothing from now on."""
@@ -167,28 +179,30 @@ class ShareViewSet(OfSiteViewSet):
         return Response(status=204)
 
 
-class SubscriptionViewSet(OfSiteViewSet):
+class SubscriptionViewSet(SiteScopedViewSet):
     """One's own; nobody subscribes somebody else."""
 
     serializer_class = SubscriptionSerializer
-    without_body = ("create",)
-    private = ("create", "destroy")
-    needs = {"retrieve": Role.VIEWER, "create": Role.VIEWER, "destroy": Role.VIEWER}
 
     def mine(self) -> Subscription:
         return get_object_or_404(Subscription, site=self.site(), user=self.caller.pk)
 
+    @action_policy(scope=None, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="read_weekly_mail", responses=SubscriptionSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
         """Whether you get a mail about this site on Mondays; 404 when not."""
         return Response(SubscriptionSerializer(self.mine()).data)
 
+    @action_policy(
+        scope=None, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=False, body="none"
+    )
     @extend_schema(operation_id="subscribe_weekly_mail", request=None, responses=SubscriptionSerializer)
     def create(self, request: Request, pk: Any) -> Response:
         """Get a mail about the week before, every Monday at seven in the site's time zone."""
         row = links.subscribe(self.site(), self.caller.pk, actor=self.actor, now=timezone.now())
         return Response(SubscriptionSerializer(row).data)
 
+    @action_policy(scope=None, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="unsubscribe_weekly_mail", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
         """No more of them."""

@@ -57,9 +57,10 @@ from analytics.serializers.reports import (
     TimeseriesSerializer,
 )
 from core.errors import FieldProblem, Invalid
+from core.http.action_policy import action_policy
 from core.http.json_renderer import JSONRenderer
 from core.http.query_params import datetime_param, integer_param, query_param
-from sites.views.common import OfSiteViewSet, Role
+from sites.viewsets import Role, SiteScopedViewSet
 
 PRIVATE = {"Cache-Control": "private, no-cache"}
 ASKED = {"period", "from", "to", "filter", "segment"}
@@ -107,10 +108,8 @@ def _harmless(value: Any) -> Any:
 REPORTS = ("summary", "timeseries", "breakdown", "conversions", "funnel", "realtime", "drops")
 
 
-class ReportViewSet(OfSiteViewSet):
+class ReportViewSet(SiteScopedViewSet):
     renderer_classes = [JSONRenderer, CsvRenderer]
-    scopes = dict.fromkeys(REPORTS, ANALYTICS_READ)
-    needs = dict.fromkeys(REPORTS, Role.VIEWER)
 
     def query(self, *more: str) -> Query:
         """What is asked for, with what was saved under the names of a segment and a goal."""
@@ -131,6 +130,9 @@ class ReportViewSet(OfSiteViewSet):
         wanted = read_compare(self.request)
         return query.before(asked, wanted) if wanted else None
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="analytics_summary",
         parameters=[*RANGE, *NARROWED, COMPARE, CSV],
@@ -144,6 +146,9 @@ class ReportViewSet(OfSiteViewSet):
         facts = {"range": _range(asked), "sample": query.share(asked), "metrics": query.summary(asked)}
         return Response({**facts, "compared": compared}, headers=PRIVATE)
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="analytics_timeseries",
         parameters=[*RANGE, *NARROWED, INTERVAL, COMPARE, CSV],
@@ -163,6 +168,9 @@ class ReportViewSet(OfSiteViewSet):
         facts["results"] = query.timeseries(asked, interval)
         return Response({**facts, "compared": compared}, headers=PRIVATE)
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="analytics_breakdown",
         parameters=[*RANGE, *NARROWED, DIMENSION, LIMIT, CSV],
@@ -177,6 +185,9 @@ class ReportViewSet(OfSiteViewSet):
         facts = {"range": _range(asked), "sample": query.share(asked, raw=bool(prop)), "dimension": name}
         return Response({**facts, "count": count, "results": rows}, headers=PRIVATE)
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="analytics_conversions",
         parameters=[*RANGE, NARROWED[0], CSV],
@@ -191,6 +202,9 @@ class ReportViewSet(OfSiteViewSet):
         facts = {"range": _range(asked), "sample": query.share(asked, raw=True), "results": results}
         return Response(facts, headers=PRIVATE)
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="analytics_funnel",
         parameters=[*RANGE, NARROWED[0], CSV],
@@ -209,6 +223,9 @@ class ReportViewSet(OfSiteViewSet):
         }
         return Response(facts, headers=PRIVATE)
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="analytics_realtime", responses=RealtimeSerializer)
     def realtime(self, request: Request, pk: Any) -> Response:
         """Who is there now, and where."""
@@ -217,6 +234,9 @@ class ReportViewSet(OfSiteViewSet):
         shown = [{"page": page, "visitors": count} for page, count in pages]
         return Response({"visitors": visitors, "pages": shown}, headers=PRIVATE)
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="analytics_drops", parameters=RANGE[:3], responses=DropsSerializer)
     def drops(self, request: Request, pk: Any) -> Response:
         """What was not counted, and why."""
@@ -228,16 +248,18 @@ def _range(asked: Query) -> dict[str, Any]:
     return {"first": asked.span.first, "last": asked.span.last, "timezone": asked.span.zone}
 
 
-class SettingsViewSet(OfSiteViewSet):
+class SettingsViewSet(SiteScopedViewSet):
     serializer_class = SettingsSerializer
-    scopes = {"retrieve": ANALYTICS_READ}
-    needs = {"retrieve": Role.VIEWER, "partial_update": Role.EDITOR}
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="analytics_settings", responses=SettingsSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
         """Whether visits are counted, in which time zone, and for how long their events are kept."""
         return Response(SettingsSerializer(services.settings_of(self.site())).data, headers=PRIVATE)
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="change_analytics_settings", request=SettingsSerializer, responses=SettingsSerializer
     )
@@ -250,11 +272,12 @@ class SettingsViewSet(OfSiteViewSet):
         return Response(SettingsSerializer(row).data, headers=PRIVATE)
 
 
-class RawEventsViewSet(OfSiteViewSet):
+class RawEventsViewSet(SiteScopedViewSet):
     renderer_classes = [JSONRenderer, CsvRenderer]
-    scopes = {"events": ANALYTICS_READ}
-    needs = {"events": Role.VIEWER}
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="analytics_events",
         parameters=[*RANGE[:3], BEFORE, EVENTS_LIMIT, CSV],
@@ -302,13 +325,18 @@ def _lines(site: int, since: datetime, until: datetime) -> Iterator[str]:
         since = rows[-1]["at"] + timedelta(microseconds=1)
 
 
-class EventsViewSet(OfSiteViewSet):
+class EventsViewSet(SiteScopedViewSet):
     serializer_class = EventSerializer
-    scopes = {"create": EVENTS_WRITE}
-    needs = {"create": Role.EDITOR}
-    with_list = ("create",)
-    body_limit = 512 * 1024
+    max_body_bytes = 512 * 1024
 
+    @action_policy(
+        scope=EVENTS_WRITE,
+        role=Role.EDITOR,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        body="list",
+    )
     @extend_schema(
         operation_id="send_events", request=EventSerializer(many=True), responses={202: AcceptedSerializer}
     )

@@ -1,10 +1,9 @@
-"""Shared by the views of accounts: cookies, devices, sign-in responses, the base class of views."""
+"""Responses to a sign-in, their cookies, and the device of a request."""
 
 from django.conf import settings
 from django.db.models import prefetch_related_objects
 from django.http import HttpRequest
 from django.utils import timezone
-from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -12,10 +11,8 @@ from accounts.credentials import challenges, known_devices
 from accounts.credentials.known_devices import Device
 from accounts.credentials.tokens import make_access_token, make_refresh_token
 from accounts.models import Session
-from accounts.permissions import RecentProof
 from accounts.serializers.accounts import UserSerializer
 from core.http.client_address import client_address, client_network, network_prefix
-from core.http.viewsets import ApiViewSet
 
 REFRESH_COOKIE = "refresh" if settings.DEVELOPMENT else "__Host-refresh"
 DEVICE_COOKIE = "device" if settings.DEVELOPMENT else "__Host-device"
@@ -85,15 +82,3 @@ def signed_in_response(request: Request, session: Session, *, status: int = 200)
             DEVICE_COOKIE_SECONDS,
         )
     return set_refresh_cookie(response, session, make_refresh_token(session.pk, session.generation))
-
-
-class OwnAccountViewSet(ApiViewSet):
-    """Base class of views of the caller's own account.
-
-    Actions in `sensitive` need recent authentication. During impersonation only safe methods are allowed.
-    """
-
-    permission_classes = (IsAuthenticated, RecentProof)
-
-    def is_private(self) -> bool:
-        return self.request.method not in SAFE_METHODS or super().is_private()
