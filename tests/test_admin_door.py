@@ -265,7 +265,7 @@ def test_who_may_write_in_the_admin_gives_and_touches_no_more_than_their_own_rig
 
     assert client.post(f"/admin/accounts/user/{clerk.pk}/change/", form).status_code == 200, "no such choice"
     assert client.post(f"/admin/accounts/user/{victim.pk}/change/", form).status_code == 403
-    for action in ("sign_out", "disable", "reset_factors", "hide"):
+    for action in ("sign_out", "disable", "reset_factors", "soft_delete"):
         client.post("/admin/accounts/user/", {"action": action, "_selected_action": [str(victim.pk)]})
 
     assert sorted(found.name for found in clerk.roles.all()) == ["clerks"]
@@ -273,7 +273,7 @@ def test_who_may_write_in_the_admin_gives_and_touches_no_more_than_their_own_rig
     assert User.objects.get(pk=victim.pk).is_active
 
 
-@pytest.mark.parametrize("action", ["disable", "enable", "reset_factors", "hide", "sign_out"])
+@pytest.mark.parametrize("action", ["disable", "enable", "reset_factors", "soft_delete", "sign_out"])
 def test_buttons_on_a_deleted_account_say_so_or_do_nothing(world, action):
     client = Client()
     knock(client, world)

@@ -104,7 +104,7 @@ class UserAdmin(AuditedAdmin, admin.ModelAdmin):
     filter_horizontal = ("roles",)
     form = UserForm
     inlines = [SessionInline, ApiKeyInline, IdentityInline]
-    actions = ["sign_out", "disable", "enable", "reset_factors", "hide", "restore"]
+    actions = ["sign_out", "disable", "enable", "reset_factors", "soft_delete", "restore"]
     change_form_template = "admin/user.html"
 
     def get_urls(self) -> list[Any]:
@@ -251,7 +251,7 @@ class UserAdmin(AuditedAdmin, admin.ModelAdmin):
         )
 
     @admin.action(description="Delete (restorable for 30 days)", permissions=["change"])
-    def hide(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+    def soft_delete(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         for_each_row(
             self,
             request,

@@ -38,7 +38,7 @@ def purge_users(before: datetime) -> int:
 
 @transaction.atomic
 def close_and_erase(email: str, *, actor: Actor, now: datetime) -> dict[str, int]:
-    """Erase the account with this address, or without an account whatever else contains the address.
+    """Erase the account with this address. Without an account, erase everything else that contains it.
 
     Returns how many rows of each kind were erased. Raises LastAdmin.
     """

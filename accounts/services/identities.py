@@ -37,7 +37,7 @@ VERIFIER_PURPOSE = "oidc verifier"
 def begin_oidc(provider: str, *, user: User | None, now: datetime) -> tuple[str, str]:
     """Return the provider's authorization URL and a secret for a cookie of this browser.
 
-    With `user` the flow connects a provider account to them; without it somebody signs in. Nonce and PKCE
+    With `user` the flow connects a provider account to them; without it the flow signs in. Nonce and PKCE
     verifier are derived from the random part of `state`, so nothing is stored until the browser returns.
     Raises NotFound, ProviderUnavailable.
     """
@@ -55,7 +55,7 @@ def begin_oidc(provider: str, *, user: User | None, now: datetime) -> tuple[str,
 def sign_in_by_oidc(
     provider: str, *, code: str, state: str, iss: str = "", cookie: str, device: Device, now: datetime
 ) -> Session:
-    """Open a session for the user that the provider authenticated, creating the account when there is none.
+    """Open a session for the user that the provider authenticated, and create their account if necessary.
 
     Raises ChallengeRefused (`state` of another browser, expired, or used before), NotFound,
     ProviderUnavailable, ProviderRefused, ConnectFirst, ProviderEmailUnverified, CredentialsRefused,

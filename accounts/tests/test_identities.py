@@ -287,7 +287,7 @@ def test_exchange_code_and_authorization_url_report_an_unavailable_provider(issu
 
 
 def test_authorization_url_pauses_after_a_timeout(issuer, monkeypatch):
-    monkeypatch.setattr(oidc, "TIMEOUT", 0.3)
+    monkeypatch.setattr(oidc, "TIMEOUT_SECONDS", 0.3)
     issuer.say(wait=2)
     assert post_auth(Client(), f"{LOGIN}/options").status_code == 503
     started = time.monotonic()
@@ -299,21 +299,19 @@ def test_authorization_url_pauses_after_a_timeout(issuer, monkeypatch):
 
 def test_exchange_code_fetches_keys_again_at_most_once_a_minute(issuer, monkeypatch):
     fetched_urls = []
-    original_fetch = oidc._fetch
+    original_fetch = oidc._fetch_json
     monkeypatch.setattr(
         oidc,
-        "_fetch",
-        lambda chosen, address, **kwargs: (
-            fetched_urls.append(address) or original_fetch(chosen, address, **kwargs)
-        ),
+        "_fetch_json",
+        lambda provider, url, **kwargs: fetched_urls.append(url) or original_fetch(provider, url, **kwargs),
     )
     sign_in_by_provider(issuer)
     issuer.say(key="unpublished")
     for _ in range(3):
         sign_in_by_provider(issuer)
 
-    assert [address.rpartition("/")[2] for address in fetched_urls] == ["openid-configuration", "jwks"]
-    oidc._issuers[issuer.url].keys_fetched_at -= oidc.KEYS_AGAIN_SECONDS + 1
+    assert [url.rpartition("/")[2] for url in fetched_urls] == ["openid-configuration", "jwks"]
+    oidc._issuers[issuer.url].keys_fetched_at -= oidc.KEY_REFETCH_SECONDS + 1
     sign_in_by_provider(issuer)
     assert len(fetched_urls) == 3
 

@@ -149,7 +149,7 @@ def test_exchange_code_skips_unknown_key_types(issuer):
 
 
 def test_authorization_url_limits_the_duration_of_a_slow_response(issuer, monkeypatch):
-    monkeypatch.setattr(oidc, "WHOLE_SECONDS", 1)
+    monkeypatch.setattr(oidc, "MAX_RESPONSE_SECONDS", 1)
     issuer.say(drip=0.05)
     started_at = time.monotonic()
 

@@ -34,7 +34,7 @@ class ExportViewSet(ApiViewSet):
     @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="export", responses=ExportSerializer)
     def retrieve(self, request: Request) -> Response:
-        """Get the newest archive. `link` is set when it is ready; it needs no sign-in and is valid for 24 hours."""
+        """Get the newest archive. When ready, `link` is set and valid for 24 hours without sign-in."""
         user: User = self.caller.row()
         newest = user.exports.first()
         if newest is None:

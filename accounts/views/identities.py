@@ -44,7 +44,7 @@ class OidcViewSet(ApiViewSet):
     def finish(self, request: Request, provider: str) -> Response:
         """Sign in with the parameters that the provider sent back.
 
-        Creates an account when there is none and the provider has verified the e-mail address. An existing
+        A new user gets an account if the provider has verified the e-mail address. An existing
         account with this address is used only when its address is verified too, else 409 `connect_first`.
         """
         session = identities.sign_in_by_oidc(

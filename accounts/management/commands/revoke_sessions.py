@@ -15,7 +15,7 @@ from core.permissions import ADMIN_ACCESS
 
 
 def _users_with_address(email: str) -> QuerySet[User]:
-    """Return the user with this address. Raises CommandError when there is none."""
+    """Return the user with this address. Raises CommandError for an unknown address."""
     users = User.objects.get_queryset().filter(email=normalise_email(email))
     if not users:
         raise CommandError("There is no account with this address.")
