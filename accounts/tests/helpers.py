@@ -15,10 +15,12 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.credentials.tokens import make_refresh_token
-from accounts.models import Session
+from accounts.models import Role, Session
 from accounts.services import email_links
-from conftest import PASSWORD, dump
+from accounts.tests.factories import UserFactory
+from conftest import PASSWORD, Api, dump, sign_in
 from core.jobs import mail
+from core.storage import cache
 
 ORIGIN = "http://localhost:3000"
 BROWSER_HEADERS = {"X-Requested-With": "fetch", "Origin": ORIGIN}
@@ -93,3 +95,28 @@ def zero_knowledge_fields(
         "salt": encoded,
         "auth_hash": auth_hash(password, salt, iterations),
     }
+
+
+ZERO_KNOWLEDGE_EMAIL = "blind@example.com"
+ZERO_KNOWLEDGE_CREDENTIALS = zero_knowledge_fields(PASSWORD)
+
+
+def sign_up_zero_knowledge(**fields) -> HttpResponse:
+    """Register an account with zero-knowledge login."""
+    body = {"email": ZERO_KNOWLEDGE_EMAIL, "name": "Blind", **ZERO_KNOWLEDGE_CREDENTIALS, **fields}
+    return post_auth(Client(), "register", body)
+
+
+def prelogin(email: str = ZERO_KNOWLEDGE_EMAIL) -> HttpResponse:
+    """Ask how an address signs in, with an empty cache of the distribution."""
+    cache.clear("shared", "prelogin")
+    return post_auth(Client(), "prelogin", {"email": email})
+
+
+def api_with_permissions(*permissions: str) -> Api:
+    """Return the API of a user with a role that grants these permissions."""
+    name = f"own-{len(permissions)}-{Role.objects.count()}"
+    role = Role.objects.create(name=name, permissions=list(permissions))
+    user = UserFactory()
+    user.roles.set([role])
+    return sign_in(user)

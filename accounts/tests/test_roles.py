@@ -9,25 +9,11 @@ from django.utils import timezone
 
 from accounts.models import Role, Session, User
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import api_with_permissions
 from audit.models import Entry
-from conftest import Api, sign_in
+from conftest import sign_in
 
 pytestmark = pytest.mark.django_db
-
-
-def api_with_permissions(*permissions: str) -> Api:
-    """Return the API of a user with a role that grants these permissions."""
-    role = Role.objects.create(
-        name=f"own-{len(permissions)}-{Role.objects.count()}", permissions=list(permissions)
-    )
-    user = UserFactory()
-    user.roles.set([role])
-    return sign_in(user)
-
-
-@pytest.fixture
-def admin():
-    return sign_in(UserFactory(email="admin@example.com", name="Ada", role="admin", age=50))
 
 
 def test_set_roles_and_change_role_take_effect_on_the_next_request(admin):

@@ -3,27 +3,12 @@
 import pytest
 from django.test import Client
 
-from accounts.models import Role, User
+from accounts.models import User
 from accounts.tests.factories import UserFactory
 from accounts.tests.helpers import deliver_and_read_mails, post_auth, subject_of_mail, token_in_mail
-from conftest import PASSWORD, Api, sign_in
+from conftest import PASSWORD, sign_in
 
 pytestmark = pytest.mark.django_db
-
-
-def api_with_permissions(*permissions: str) -> Api:
-    """Return the API of a user with a role that grants these permissions."""
-    role = Role.objects.create(
-        name=f"own-{len(permissions)}-{Role.objects.count()}", permissions=list(permissions)
-    )
-    user = UserFactory()
-    user.roles.set([role])
-    return sign_in(user)
-
-
-@pytest.fixture
-def admin():
-    return sign_in(UserFactory(email="admin@example.com", name="Ada", role="admin", age=50))
 
 
 def emails_in(response):

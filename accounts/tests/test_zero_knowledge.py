@@ -12,33 +12,16 @@ from accounts.credentials import zero_knowledge
 from accounts.models import Kdf, User
 from accounts.tests.factories import UserFactory
 from accounts.tests.helpers import (
+    ZERO_KNOWLEDGE_EMAIL,
     post_auth,
-    zero_knowledge_fields,
+    prelogin,
 )
-from conftest import PASSWORD, sign_in
 from core.storage import cache
 
 pytestmark = pytest.mark.django_db
-CREDENTIALS = zero_knowledge_fields(PASSWORD)
-EMAIL = "blind@example.com"
 
 
-def sign_up(**fields):
-    return post_auth(Client(), "register", {"email": EMAIL, "name": "Blind", **CREDENTIALS, **fields})
-
-
-def prelogin(email=EMAIL):
-    cache.clear("shared", "prelogin")
-    return post_auth(Client(), "prelogin", {"email": email})
-
-
-@pytest.fixture
-def account():
-    assert sign_up().status_code == 201
-    return sign_in(User.objects.alive().get(email=EMAIL))
-
-
-def test_prelogin_is_stable_for_an_unknown_address_in_any_spelling(account):
+def test_prelogin_is_stable_for_an_unknown_address_in_any_spelling(zero_knowledge_account):
     responses = {
         prelogin(spelling).content
         for spelling in ("nobody@example.com", "Nobody@Example.COM ", "nobody@EXAMPLE.com")
@@ -48,7 +31,7 @@ def test_prelogin_is_stable_for_an_unknown_address_in_any_spelling(account):
     assert prelogin("nobody2@example.com").content not in responses
 
 
-def test_prelogin_derives_salts_from_the_secret_key(account, settings):
+def test_prelogin_derives_salts_from_the_secret_key(zero_knowledge_account, settings):
     before = prelogin("nobody@example.com").json()["salt"]
     settings.SECRET_KEY = secrets.token_urlsafe(48)
 
@@ -136,9 +119,9 @@ def test_profile_distribution_ignores_unverified_accounts_when_verification_is_r
     assert parameters_without_account(50) == before
 
 
-def test_profile_distribution_omits_rare_profiles(account):
+def test_profile_distribution_omits_rare_profiles(zero_knowledge_account):
     create_users(300)
-    User.objects.filter(email=EMAIL).update(kdf_iterations=654_321)
+    User.objects.filter(email=ZERO_KNOWLEDGE_EMAIL).update(kdf_iterations=654_321)
 
     assert prelogin().json()["kdf"]["iterations"] == 654_321
     cache.clear("shared", "prelogin")
@@ -157,7 +140,9 @@ def test_profile_distribution_omits_rare_profiles(account):
 
 
 @pytest.mark.parametrize(("percent", "share"), [(0, 0), (100, 200), (40, 80)])
-def test_profile_distribution_follows_prelogin_blind_percent(settings, account, percent, share):
+def test_profile_distribution_follows_prelogin_blind_percent(
+    settings, zero_knowledge_account, percent, share
+):
     settings.PRELOGIN_BLIND_PERCENT = percent
     responses = parameters_without_account(200)
 
@@ -166,7 +151,7 @@ def test_profile_distribution_follows_prelogin_blind_percent(settings, account, 
     )
 
 
-def test_prelogin_changes_the_salt_with_the_profile(account):
+def test_prelogin_changes_the_salt_with_the_profile(zero_knowledge_account):
     before = {email: prelogin(email).json() for email in (f"unknown{n}@example.com" for n in range(20))}
     for number in range(100):
         UserFactory(email=f"more{number}@example.com")
@@ -182,9 +167,11 @@ def test_prelogin_changes_the_salt_with_the_profile(account):
     ]
 
 
-def test_prelogin_runs_one_query_with_and_without_an_account(account, django_assert_num_queries):
+def test_prelogin_runs_one_query_with_and_without_an_account(
+    zero_knowledge_account, django_assert_num_queries
+):
     prelogin()
-    for email in (EMAIL, "nobody@example.com"):
+    for email in (ZERO_KNOWLEDGE_EMAIL, "nobody@example.com"):
         with django_assert_num_queries(1):
             post_auth(Client(), "prelogin", {"email": email})
 
@@ -195,8 +182,8 @@ def test_login_parameters_use_the_password_scheme_without_any_account():
     assert zero_knowledge.login_parameters("nobody@example.com").scheme == "password"
 
 
-def test_prelogin_is_unchanged_after_closing_the_account(account):
+def test_prelogin_is_unchanged_after_closing_the_account(zero_knowledge_account):
     before = prelogin().content
-    account.delete("auth/me", if_match="*")
+    zero_knowledge_account.delete("auth/me", if_match="*")
 
     assert prelogin().content == before
