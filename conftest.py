@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.credentials.known_devices import Device
-from accounts.credentials.tokens import mint_access
+from accounts.credentials.tokens import make_access_token
 from accounts.models import Session, User
 from accounts.services.sessions import open_session
 from accounts.tests.factories import UserFactory
@@ -104,7 +104,7 @@ def dump(data: Any) -> bytes:
 def sign_in(user: User) -> Api:
     """A session for `user` without the hash that signing in costs."""
     session = open_session(user, device=Device(), now=timezone.now())
-    return Api(user, session, mint_access(user, session)[0])
+    return Api(user, session, make_access_token(user, session)[0])
 
 
 @pytest.fixture

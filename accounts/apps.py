@@ -1,3 +1,5 @@
+"""Registers the callbacks of accounts with core."""
+
 from django.apps import AppConfig
 from django.conf import settings
 from django.db.models.signals import post_migrate
@@ -30,7 +32,7 @@ class AccountsConfig(AppConfig):
         authenticators.ignore_credential("auth/restore", "auth/impersonate")
         for name in settings.OIDC_PROVIDERS:
             authenticators.ignore_credential(f"auth/login/oidc/{name}", f"auth/login/oidc/{name}/options")
-        lifecycle.on_export(data_exports.personal_data)
-        lifecycle.on_erase(erasure.erase_account)
+        lifecycle.on_export(data_exports.export_account_data)
+        lifecycle.on_erase(erasure.erase_account_data)
         lifecycle.on_purge(erasure.purge_users)
         post_migrate.connect(roles.upsert_roles, sender=self)

@@ -1,4 +1,4 @@
-"""Who the caller of an API view is: read from what the gate verified, without a query."""
+"""DRF authentication by the principal that the admission middleware has verified. Runs no query."""
 
 from typing import Any
 from uuid import UUID
@@ -11,16 +11,16 @@ from rest_framework.request import Request
 
 from accounts.errors import MfaEnrolmentRequired, ReauthenticationRequired
 from accounts.models import User
-from accounts.selectors import factors_of, proved_lately
+from accounts.selectors import factors_of, has_recent_proof
 from core.admission.errors import TokenRevoked
 from core.admission.principals import Principal
 from core.permissions import Permission
 
 
 class Caller:
-    """A signed-in user, or a program with a key of theirs.
+    """`request.user` of API views: a signed-in user, or a program with one of their API keys.
 
-    `pk` and `role_names` come from the credential; anything else loads the row.
+    `pk` and `role_names` come from the credential; other values load the user's row.
     """
 
     is_authenticated = True
@@ -38,18 +38,18 @@ class Caller:
         return self.pk
 
     def row(self) -> User:
-        """The user's row with its roles, read once for each request."""
+        """Return the user's row with its roles, loaded once per request. Raises TokenRevoked."""
         if not hasattr(self, "_row"):
-            found = User.objects.alive().prefetch_related("roles").filter(pk=self.pk).first()
-            if found is None:  # closed since the token was minted, and Redis did not know
+            user = User.objects.alive().prefetch_related("roles").filter(pk=self.pk).first()
+            if user is None:  # deleted after the token was issued, and Redis has lost the tombstone
                 raise TokenRevoked
-            self._row = found
+            self._row = user
         return self._row
 
     def may(self, permission: Permission) -> bool:
-        """Whether a role of theirs says so; no right is used in somebody else's name.
+        """Return whether a role of the user grants `permission`. Always False during impersonation.
 
-        Raises MfaEnrolmentRequired for staff without a second factor, where this installation asks for one.
+        Raises MfaEnrolmentRequired for a permitted user without a second factor when STAFF_MFA_REQUIRED.
         """
         allowed = self.impersonator is None and self.row().may(permission)
         if allowed and settings.STAFF_MFA_REQUIRED and not factors_of(self.pk).any:
@@ -57,15 +57,17 @@ class Caller:
         return allowed
 
     def require_recent_proof(self) -> None:
-        """Raise ReauthenticationRequired unless the user proved their identity within the last minutes.
+        """Raise ReauthenticationRequired unless the user authenticated within REAUTHENTICATION_AFTER.
 
-        One query. An API key cannot prove anything again: its scopes are its bounds.
+        One query. API keys are exempt: they cannot authenticate again and are limited by their scopes.
         """
-        if not self.is_key and not proved_lately(self.session_id, now=timezone.now()):
+        if not self.is_key and not has_recent_proof(self.session_id, now=timezone.now()):
             raise ReauthenticationRequired
 
 
 class PrincipalAuthentication(BaseAuthentication):
+    """Returns the principal that the admission middleware verified."""
+
     def authenticate(self, request: Request) -> tuple[Any, Principal] | None:
         principal = request._request.admission.principal  # type: ignore[attr-defined]
         return (Caller(principal), principal) if principal else None
@@ -75,6 +77,8 @@ class PrincipalAuthentication(BaseAuthentication):
 
 
 class PrincipalAuthenticationScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """OpenAPI security scheme of PrincipalAuthentication."""
+
     target_class = PrincipalAuthentication
     name = "bearer"
 

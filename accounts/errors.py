@@ -1,4 +1,4 @@
-"""The ways accounts say no."""
+"""Errors of accounts. `code` is part of the API contract, `message` is shown to users."""
 
 from typing import Any
 
@@ -38,17 +38,17 @@ class RefreshRefused(DomainError):
 class OriginRefused(DomainError):
     code = "origin_refused"
     status = 403
-    message = "This request did not come from a page that may make it."
+    message = "Requests from this origin are not allowed."
 
 
 class ReauthenticationRequired(DomainError):
     code = "reauthentication_required"
     status = 403
-    message = "Prove again that it is you: POST /auth/reauthenticate, then repeat this request."
+    message = "Authenticate again with POST /auth/reauthenticate, then repeat this request."
 
 
 class MfaRequired(DomainError):
-    """The password was right; a second factor must follow."""
+    """The first factor was accepted; a second factor must follow."""
 
     code = "mfa_required"
     status = 401
@@ -60,16 +60,14 @@ class MfaRequired(DomainError):
 
     @property
     def members(self) -> dict[str, Any]:
-        """`challenge`, `methods`, `expires_in` seconds, and for a passkey its `public_key` options."""
+        """`challenge`, `methods`, `expires_in` (seconds), and WebAuthn options as `public_key`."""
         return self._members
 
 
 class MfaEnrolmentRequired(DomainError):
     code = "mfa_enrolment_required"
     status = 403
-    message = (
-        "This installation asks staff for a second factor. Set one up first: POST /auth/totp or a passkey."
-    )
+    message = "Staff need a second factor here. Set one up first: POST /auth/totp or add a passkey."
 
 
 class ChallengeRefused(DomainError):
@@ -87,7 +85,7 @@ class CodeRefused(DomainError):
 class PasskeyRefused(DomainError):
     code = "passkey_refused"
     status = 401
-    message = "This passkey did not prove who you are."
+    message = "This passkey was not accepted."
 
 
 class ProviderUnavailable(Unavailable):
@@ -98,13 +96,16 @@ class ProviderUnavailable(Unavailable):
 class ProviderRefused(DomainError):
     code = "provider_refused"
     status = 401
-    message = "The sign-in provider did not prove who you are. Start again."
+    message = "The sign-in provider did not confirm your identity. Start again."
 
 
 class ProviderEmailUnverified(DomainError):
     code = "provider_email_unverified"
     status = 403
-    message = "The sign-in provider has not checked your e-mail address. Sign up by e-mail, then connect the provider."
+    message = (
+        "The sign-in provider has not verified your e-mail address. "
+        "Sign up by e-mail, then connect the provider."
+    )
 
 
 class ConnectFirst(DomainError):
@@ -136,31 +137,30 @@ class FactorMissing(DomainError):
 class LastFactor(DomainError):
     code = "last_factor"
     status = 409
-    message = "Staff keep at least one second factor. Set up another one first."
+    message = "Staff need at least one second factor. Set up another one first."
 
 
-class BlindForGood(DomainError):
+class ZeroKnowledgePermanent(DomainError):
     code = "blind_for_good"
     status = 409
     message = (
-        "This account is blind: the server must not see its password. Send scheme, kdf, salt and auth_hash."
+        "This account uses zero-knowledge login: the server must not see its password. "
+        "Send scheme, kdf, salt and auth_hash."
     )
 
 
-class BlindStaff(DomainError):
+class ZeroKnowledgeStaff(DomainError):
     code = "blind_staff"
     status = 409
-    message = "A blind account cannot belong to staff."
+    message = "An account with zero-knowledge login cannot belong to staff."
 
 
 class KdfLowered(DomainError):
-    """`iterations` of the answer is the least that will do."""
+    """The member `iterations` is the lowest accepted number."""
 
     code = "kdf_lowered"
     status = 409
-    message = (
-        "A mailed link cannot make the password cheaper to guess: use as many iterations as before, or more."
-    )
+    message = "A mailed link cannot lower the number of iterations. Use as many as before, or more."
 
     def __init__(self, iterations: int) -> None:
         super().__init__()
@@ -174,13 +174,15 @@ class KdfLowered(DomainError):
 class VaultLossUnconfirmed(DomainError):
     code = "vault_loss_unconfirmed"
     status = 409
-    message = "What the old password encrypted can never be read again, by anybody. Repeat with accept_vault_loss: true."
+    message = (
+        "Data that the old password encrypted will be lost for good. Repeat with accept_vault_loss: true."
+    )
 
 
-class TooManyOfThese(DomainError):
+class TooManyObjects(DomainError):
     code = "too_many"
     status = 409
-    message = "There are as many of these as there may be. Remove one first."
+    message = "The maximum number is reached. Remove one first."
 
 
 class LastAdmin(DomainError):
@@ -189,10 +191,10 @@ class LastAdmin(DomainError):
     message = "This is the last administrator. Appoint another one first."
 
 
-class BeyondYourRights(DomainError):
+class PermissionsExceeded(DomainError):
     code = "beyond_your_rights"
     status = 403
-    message = "You may not give, take or touch rights that you do not have yourself."
+    message = "You cannot grant, remove or change permissions that you do not have yourself."
 
 
 class RoleTaken(DomainError):
@@ -204,10 +206,10 @@ class RoleTaken(DomainError):
 class RoleBuiltIn(DomainError):
     code = "role_built_in"
     status = 409
-    message = "This role belongs to the platform and stays as it is."
+    message = "A built-in role cannot be changed."
 
 
 class RoleInUse(DomainError):
     code = "role_in_use"
     status = 409
-    message = "Somebody has this role. Take it away first."
+    message = "At least one user has this role. Remove the role from all users first."

@@ -1,4 +1,4 @@
-"""Who people are, what they may do, and where they are signed in."""
+"""Users, roles, sessions and credentials."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -19,16 +19,18 @@ from audit.subjects import Subject
 from core.encryption import EncryptedTextField
 from core.ids import uuid7
 from core.models import AliveQuerySet, Job
-from core.permissions import ADMIN_ACCESS, Permission
+from core.permissions import ADMIN_ACCESS, ADMIN_WRITE, Permission
+
+MAX_EMAIL_CHARACTERS = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets
 
 
 def normalise_email(email: str) -> str:
-    """The one spelling of an address: NFKC, lower case, no space around it (CVE-2019-19844)."""
+    """Return an address in NFKC form, lower case, without surrounding space (CVE-2019-19844)."""
     return unicodedata.normalize("NFKC", email).strip().lower()
 
 
 class EmailKeyField(models.EmailField):  # type: ignore[type-arg]
-    """An address in its one spelling, whichever door it came through."""
+    """E-mail field that normalises every value written or looked up."""
 
     def get_prep_value(self, value: Any) -> Any:
         return normalise_email(value) if isinstance(value, str) else value
@@ -69,33 +71,31 @@ class UserManager(BaseUserManager["User"]):
 
 @dataclass(frozen=True, slots=True)
 class Kdf:
-    """How a client of a blind account makes a key of the password: PBKDF2-SHA256 with these iterations and
-    this salt.
-    """
+    """Parameters of the key derivation (PBKDF2-SHA256) in the client of a zero-knowledge account."""
 
     ALGORITHM: ClassVar[str] = "PBKDF2-SHA256"
     MIN_ITERATIONS: ClassVar[int] = 600_000  # OWASP Password Storage Cheat Sheet, for PBKDF2-HMAC-SHA256
     MAX_ITERATIONS: ClassVar[int] = 10_000_000
-    MIN_SALT: ClassVar[int] = 16  # bytes
-    MAX_SALT: ClassVar[int] = 64
+    MIN_SALT_BYTES: ClassVar[int] = 16
+    MAX_SALT_BYTES: ClassVar[int] = 64
 
     iterations: int
     salt: bytes
 
 
 class User(AbstractBaseUser):
-    """A person. `epoch` rises when every access token minted before must end.
+    """A user account. Raising `epoch` ends all access tokens issued before.
 
-    The password of a `blind` account never comes here: `password` is the hash of what its client derived from
-    it.
+    With zero-knowledge login (scheme `blind`) the server never receives the password: `password` is the hash
+    of the auth hash that the client derived from it.
     """
 
     class Scheme(models.TextChoices):
         PASSWORD = "password"  # noqa: S105 - a scheme, not a secret
-        BLIND = "blind"
+        ZERO_KNOWLEDGE = "blind", "Blind"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    email = EmailKeyField(max_length=254, unique=True)
+    email = EmailKeyField(max_length=MAX_EMAIL_CHARACTERS, unique=True)
     name = models.CharField(max_length=120, blank=True, default="")
     age = models.PositiveSmallIntegerField(null=True, blank=True)
     roles = models.ManyToManyField(Role, related_name="users", blank=True)
@@ -124,10 +124,10 @@ class User(AbstractBaseUser):
                 name="user_kdf",
                 condition=Q(scheme="password", kdf_iterations=None, kdf_salt=None)
                 | Q(
-                    Range(Length("kdf_salt"), (Kdf.MIN_SALT, Kdf.MAX_SALT)),
+                    Range(Length("kdf_salt"), (Kdf.MIN_SALT_BYTES, Kdf.MAX_SALT_BYTES)),
                     scheme="blind",
                     kdf_iterations__range=(Kdf.MIN_ITERATIONS, Kdf.MAX_ITERATIONS),
-                    kdf_iterations__isnull=False,  # or an unknown would pass
+                    kdf_iterations__isnull=False,  # a CHECK with a NULL result passes
                     kdf_salt__isnull=False,
                 ),
             ),
@@ -149,45 +149,45 @@ class User(AbstractBaseUser):
 
     @property
     def kdf(self) -> Kdf | None:
-        """None where the password itself is sent."""
+        """Key derivation parameters; None when clients send the password itself."""
         return Kdf(self.kdf_iterations, bytes(self.kdf_salt or b"")) if self.kdf_iterations else None
 
     @kdf.setter
     def kdf(self, value: Kdf | None) -> None:
-        self.scheme = self.Scheme.BLIND if value else self.Scheme.PASSWORD
-        self.kdf_iterations, self.kdf_salt = (value.iterations, value.salt) if value else (None, None)
+        self.scheme = self.Scheme.ZERO_KNOWLEDGE if value else self.Scheme.PASSWORD
+        self.kdf_iterations = value.iterations if value else None
+        self.kdf_salt = value.salt if value else None
 
     def get_session_auth_hash(self) -> str:
-        """Ends sessions of the admin, too, when the password or the epoch changes."""
+        """Return the value that ends admin sessions when the password or the epoch changes."""
         return salted_hmac(
             "accounts.admin-session", f"{self.password}:{self.epoch}", algorithm="sha256"
         ).hexdigest()
 
     def get_session_auth_fallback_hash(self) -> Iterator[str]:
-        """The same under older values of SECRET_KEY."""
+        """Yield the same value for each of SECRET_KEY_FALLBACKS."""
         for key in settings.SECRET_KEY_FALLBACKS:
             content = f"{self.password}:{self.epoch}"
             yield salted_hmac("accounts.admin-session", content, secret=key, algorithm="sha256").hexdigest()
 
     def may(self, permission: Permission) -> bool:
+        """Return whether the account is active and one of its roles grants `permission`."""
         return self.is_active and permission.code in self.permission_codes()
 
     def permission_codes(self) -> frozenset[str]:
-        """Codes of all roles together. One query for each instance."""
-        if not hasattr(self, "_codes"):
-            self._codes = frozenset(code for role in self.roles.all() for code in role.permissions)
-        return self._codes
+        """Return the permission codes of all roles. One query per instance."""
+        if not hasattr(self, "_permission_codes"):
+            self._permission_codes = frozenset(code for role in self.roles.all() for code in role.permissions)
+        return self._permission_codes
 
     @property
     def is_staff(self) -> bool:
         return self.may(ADMIN_ACCESS)
 
     def has_perm(self, perm: str, obj: Any = None) -> bool:
-        """Django admin's question. Viewing takes `admin.access`, anything else `admin.write`."""
-        from core.permissions import ADMIN_WRITE
-
-        viewing = perm.partition(".")[2].startswith("view_")
-        return self.may(ADMIN_ACCESS if viewing else ADMIN_WRITE)
+        """Return a permission of the Django admin: `admin.access` for viewing, `admin.write` for the rest."""
+        is_view_permission = perm.partition(".")[2].startswith("view_")
+        return self.may(ADMIN_ACCESS if is_view_permission else ADMIN_WRITE)
 
     def has_perms(self, perm_list: Any, obj: Any = None) -> bool:
         return all(self.has_perm(perm, obj) for perm in perm_list)
@@ -198,11 +198,12 @@ class User(AbstractBaseUser):
 
 class SessionQuerySet(models.QuerySet["Session"]):
     def live(self, *, now: datetime) -> "SessionQuerySet":
+        """Return sessions that are neither revoked, expired nor idle for too long."""
         return self.filter(revoked_at=None, expires_at__gt=now, idle_at__gt=now)
 
 
 class Session(models.Model):
-    """One signed-in device. Its refresh token is computed from `id` and `generation` and stored nowhere."""
+    """A signed-in device. Its refresh token is computed from `id` and `generation` and never stored."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sessions")
@@ -242,22 +243,22 @@ class Session(models.Model):
 
 
 class EmailProof(Job):
-    """A link that goes to a mailbox: who brings its token back reads that mailbox.
+    """A request for a mailed link, and proof of access to the mailbox when its token is used.
 
-    The token is computed from `id` and stored nowhere. As a job the row waits for a worker, who looks whether
-    there is an account and what to mail: the request that made it costs the same whoever was named.
+    The token is computed from `id` and never stored. The row is also a job: a worker looks up the account and
+    decides what to mail, so that the request takes the same time for every address.
     """
 
     class Purpose(models.TextChoices):
-        SIGN_UP = "sign_up"  # there is no account yet; `details` has what was typed
+        SIGN_UP = "sign_up"  # there is no account yet; `details` holds its values
         VERIFY = "verify"
         CHANGE = "change"  # `email` is the new address of `user`
         RESET = "reset"
-        RESTORE = "restore"  # of an account that its owner has closed
-        RESEND = "resend"  # of whatever of the first two is open
+        RESTORE = "restore"  # restores an account that its owner has closed
+        RESEND = "resend"  # mails the link of a pending SIGN_UP or VERIFY again
 
     purpose = models.CharField(max_length=10, choices=Purpose)
-    email = EmailKeyField(max_length=254)
+    email = EmailKeyField(max_length=MAX_EMAIL_CHARACTERS)
     user = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="email_proofs")
     details = EncryptedTextField(default="{}", help_text="JSON: password hash, name and age of a sign-up.")
     expires_at = models.DateTimeField()
@@ -276,7 +277,7 @@ class EmailProof(Job):
 
 
 class Totp(models.Model):
-    """An authenticator app (RFC 6238). A code's time step is used once: `last_step` only rises."""
+    """An authenticator app (RFC 6238). `last_step` only rises, so that each time step is accepted once."""
 
     user = models.OneToOneField(User, primary_key=True, on_delete=models.CASCADE, related_name="totp")
     secret = EncryptedTextField(help_text="Base32.")
@@ -288,7 +289,7 @@ class Totp(models.Model):
 
 
 class RecoveryCode(models.Model):
-    """One of ten ways back in when the other factors are lost. Stored as a digest, good once."""
+    """A single-use code for users who have lost their other second factors. Stored as a digest."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="recovery_codes")
     digest = models.CharField(max_length=64)
@@ -299,7 +300,7 @@ class RecoveryCode(models.Model):
 
 
 class Passkey(models.Model):
-    """A WebAuthn credential: `public_key` checks what only its authenticator can sign."""
+    """A WebAuthn credential. `public_key` verifies the signatures of its authenticator."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="passkeys")
@@ -322,9 +323,9 @@ class Passkey(models.Model):
 
 
 class Identity(models.Model):
-    """An account at a sign-in provider that opens this one.
+    """An account at an OpenID Connect provider that is connected to a user.
 
-    Issuer and subject name it; its address names nobody.
+    It is identified by issuer and subject, never by its e-mail address.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -348,9 +349,9 @@ class Identity(models.Model):
 
 
 class DataExport(Job):
-    """An archive of everything personal.
+    """An archive of a user's personal data.
 
-    Its parts are objects that only `key` opens, and the key goes with this row.
+    Its parts are objects encrypted with `key`, so deleting the row makes them unreadable.
     """
 
     max_attempts = 5
@@ -375,7 +376,7 @@ class DataExport(Job):
 
 
 class SpentChallenge(models.Model):
-    """A challenge that was answered rightly: it is answered once. Rows outlive the challenge, then go."""
+    """A challenge that has been used, so that it cannot be used again. Deleted after it has expired."""
 
     nonce = models.CharField(primary_key=True, max_length=64)
     expires_at = models.DateTimeField(db_index=True)
@@ -383,11 +384,12 @@ class SpentChallenge(models.Model):
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def live(self, *, now: datetime) -> "ApiKeyQuerySet":
+        """Return keys that are neither revoked nor expired."""
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
 
 
 class ApiKey(models.Model):
-    """A credential for programs. It speaks for its owner within `scopes`; only a digest of it is stored."""
+    """A credential for programs: acts as its owner, limited to `scopes`. Only its digest is stored."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")

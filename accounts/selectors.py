@@ -1,4 +1,4 @@
-"""Reads of accounts that return values."""
+"""Queries that return values instead of querysets."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from accounts.models import Session, User
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """The second factors of a user. `recovery_codes` are the unused ones."""
+    """The second factors of a user. `recovery_codes` counts the unused ones."""
 
     totp: bool
     passkeys: int
@@ -20,18 +20,19 @@ class Factors:
 
     @property
     def any(self) -> bool:
+        """Whether the user has a second factor. Recovery codes alone do not count."""
         return self.totp or self.passkeys > 0
 
     @property
     def methods(self) -> list[str]:
-        """What may answer a challenge."""
-        has = {"totp": self.totp, "passkey": self.passkeys, "recovery_code": self.recovery_codes}
-        return [name for name, there in has.items() if there]
+        """Names of the methods that can answer a challenge."""
+        counts = {"totp": self.totp, "passkey": self.passkeys, "recovery_code": self.recovery_codes}
+        return [name for name, count in counts.items() if count]
 
 
 def factors_of(user_id: UUID) -> Factors:
-    """One query."""
-    counted = (
+    """Return the second factors of a user. One query."""
+    counts = (
         User.objects.get_queryset()
         .filter(pk=user_id)
         .annotate(
@@ -40,11 +41,11 @@ def factors_of(user_id: UUID) -> Factors:
             codes=Count("recovery_codes", filter=Q(recovery_codes__used_at=None), distinct=True),
         )
     )
-    totp, passkeys, codes = counted.values_list("apps", "keys", "codes").first() or (0, 0, 0)
+    totp, passkeys, codes = counts.values_list("apps", "keys", "codes").first() or (0, 0, 0)
     return Factors(bool(totp), passkeys, codes)
 
 
-def proved_lately(session_id: UUID, *, now: datetime) -> bool:
-    """Whether the owner of a session proved who they are within REAUTHENTICATION_AFTER. One query."""
+def has_recent_proof(session_id: UUID, *, now: datetime) -> bool:
+    """Return whether the user of a session authenticated within REAUTHENTICATION_AFTER. One query."""
     since = now - settings.REAUTHENTICATION_AFTER
     return Session.objects.filter(pk=session_id, proved_at__gt=since).exists()

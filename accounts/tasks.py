@@ -1,3 +1,5 @@
+"""Celery tasks of accounts. Each calls one service."""
+
 from datetime import timedelta
 
 from celery import shared_task
@@ -8,23 +10,23 @@ from core.jobs import periodic
 
 @shared_task
 def mirror_revocations() -> None:
-    """Write the tombstones that Redis did not take at once."""
+    """Write the revocation tombstones that could not be written to Redis at once."""
     from accounts.credentials import revocation
 
-    revocation.sweep(now=timezone.now())
+    revocation.mirror_missing_tombstones(now=timezone.now())
 
 
 @shared_task
-def mail_proofs() -> None:
-    """Mail the links that were asked for."""
+def mail_requested_links() -> None:
+    """Mail the requested links."""
     from accounts.services import email_links
 
-    email_links.mail_proofs(now=timezone.now())
+    email_links.mail_requested_links(now=timezone.now())
 
 
 @shared_task
-def forget_proofs() -> None:
-    """Delete links and challenges that nobody can use any more."""
+def delete_expired_proofs() -> None:
+    """Delete expired mailed links and challenges, at most once an hour."""
     from accounts.services import email_links
 
     now = timezone.now()
@@ -34,15 +36,15 @@ def forget_proofs() -> None:
 
 @shared_task
 def make_exports() -> None:
-    """Make the archives of personal data that were asked for."""
+    """Build the requested archives of personal data."""
     from accounts.services import data_exports
 
     data_exports.make_exports(now=timezone.now())
 
 
 @shared_task
-def forget_exports() -> None:
-    """Delete archives whose link has ended."""
+def delete_expired_exports() -> None:
+    """Delete archives with an expired link, at most once an hour."""
     from accounts.services import data_exports
 
     now = timezone.now()

@@ -5,7 +5,7 @@ class BackupsConfig(AppConfig):
     name = "backups"
 
     def ready(self) -> None:
-        from backups import metrics, permissions, startup_checks  # noqa: F401 - the import registers them
+        from backups import metrics, startup_checks  # noqa: F401 - the import registers them
         from backups.services import erasure_tombstones
         from core import lifecycle
         from core.observability import startup_checks as core_startup_checks

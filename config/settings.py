@@ -337,8 +337,8 @@ CELERY_BEAT_SCHEDULE = {
     "delete-expired-answers": _periodic(3600, "core.tasks.delete_expired_answers"),
     "deliver-mail": _periodic(60, "core.tasks.deliver_mail"),
     "delete-expired-mail": _periodic(3600, "core.tasks.delete_expired_mail"),
-    "mail-proofs": _periodic(60, "accounts.tasks.mail_proofs"),
-    "forget-proofs": _periodic(3600, "accounts.tasks.forget_proofs"),
+    "mail-proofs": _periodic(60, "accounts.tasks.mail_requested_links"),
+    "forget-proofs": _periodic(3600, "accounts.tasks.delete_expired_proofs"),
     "make-exports": _periodic(60, "accounts.tasks.make_exports"),
     "write-events": _periodic(2, "analytics.tasks.write_events"),
     "recount-events": _periodic(300, "analytics.tasks.recount"),
@@ -346,7 +346,7 @@ CELERY_BEAT_SCHEDULE = {
     "forget-events": _periodic(86400, "analytics.tasks.forget_events"),
     "mail-weeks": _periodic(900, "analytics.tasks.mail_week"),
     "back-up": _periodic(60, "backups.tasks.run_pending_jobs"),
-    "forget-exports": _periodic(3600, "accounts.tasks.forget_exports"),
+    "forget-exports": _periodic(3600, "accounts.tasks.delete_expired_exports"),
 }
 
 USE_TZ = True

@@ -10,7 +10,7 @@ import pyotp
 from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
 
-from accounts.credentials.tokens import refresh_token
+from accounts.credentials.tokens import make_refresh_token
 from accounts.models import EmailProof, Kdf, Role, User
 from accounts.services import data_exports, email_links
 from accounts.services import impersonation as impersonation_services
@@ -104,8 +104,8 @@ class World:
         if purpose == "sign_up":
             email_links.request_sign_up(email=email, password=PASSWORD, now=timezone.now())
         else:
-            email_links.request_reset(user.email, now=timezone.now())
-        email_links.mail_proofs(now=timezone.now())
+            email_links.request_password_reset(user.email, now=timezone.now())
+        email_links.mail_requested_links(now=timezone.now())
         return token_of(EmailProof.objects.latest("id"))
 
     def invitation(self) -> str:
@@ -196,7 +196,7 @@ class World:
 def new_world(password_hash: str, *, role: str = "admin") -> World:
     """A world whose owner has `role`."""
     api = sign_in(UserFactory(password=password_hash, role=role))
-    api.client.cookies["refresh"] = refresh_token(api.session.pk, 1)
+    api.client.cookies["refresh"] = make_refresh_token(api.session.pk, 1)
     own_role = Role.objects.create(name=f"own-{api.user.pk.hex[-12:]}", permissions=[])
     return World(api, SiteFactory(owner=api.user), UserFactory(), own_role)
 

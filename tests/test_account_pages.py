@@ -10,7 +10,7 @@ import pyotp
 import pytest
 from playwright.sync_api import expect
 
-from accounts.tests.calls import auth_hash
+from accounts.tests.helpers import auth_hash
 from tests.browser import SIZES, picture
 from tests.stack import PASSWORD, ROOT, eventually
 

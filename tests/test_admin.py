@@ -7,8 +7,8 @@ from django.contrib import admin
 from django.test import Client
 
 from accounts.models import Session, User
-from accounts.tests.calls import calm_address
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import address_in_mid_window
 from audit.actors import SYSTEM
 from conftest import PASSWORD, sign_in
 from core import tenancy
@@ -178,7 +178,7 @@ def test_an_ordinary_user_does_not_get_in(password_hash):
 
 def test_tries_at_the_sign_in_form_are_limited(settings):
     settings.ADMIN_LOGIN_ATTEMPTS = 3
-    client = Client(REMOTE_ADDR=calm_address())
+    client = Client(REMOTE_ADDR=address_in_mid_window())
 
     statuses = [
         client.post("/admin/login/", {"username": f"u{n}@example.com", "password": "x"}).status_code

@@ -10,8 +10,8 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Role, Session, Totp, User
-from accounts.tests.calls import calm_address, mails_to, subject
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import address_in_mid_window, deliver_and_read_mails, subject_of_mail
 from audit.models import Entry
 from conftest import PASSWORD
 from core.jobs import mail
@@ -161,7 +161,7 @@ def test_guessing_at_the_door_slows_down_like_at_the_api(world):
 def test_one_network_gets_ten_tries_a_minute_whoever_it_names(world, settings):
     settings.ADMIN_LOGIN_ATTEMPTS = 10
 
-    address = calm_address()
+    address = address_in_mid_window()
     statuses = [
         knock(Client(REMOTE_ADDR=address), world, username=f"x{number}@example.com").status_code
         for number in range(12)
@@ -176,7 +176,9 @@ def test_a_new_browser_at_the_door_is_told_and_a_known_one_not(world):
     client.post("/admin/logout/")
     knock(client, world)
 
-    assert [subject(mail) for mail in mails_to(world.api.user.email)] == ["New sign-in to your account"]
+    assert [subject_of_mail(mail) for mail in deliver_and_read_mails(world.api.user.email)] == [
+        "New sign-in to your account"
+    ]
 
 
 def test_staff_take_factors_away_and_revoke_keys_by_buttons(world, password_hash):
@@ -263,7 +265,7 @@ def test_who_may_write_in_the_admin_gives_and_touches_no_more_than_their_own_rig
 
     assert client.post(f"/admin/accounts/user/{clerk.pk}/change/", form).status_code == 200, "no such choice"
     assert client.post(f"/admin/accounts/user/{victim.pk}/change/", form).status_code == 403
-    for action in ("sign_out", "disable", "reset_factors", "hide"):
+    for action in ("sign_out", "disable", "reset_factors", "soft_delete"):
         client.post("/admin/accounts/user/", {"action": action, "_selected_action": [str(victim.pk)]})
 
     assert sorted(found.name for found in clerk.roles.all()) == ["clerks"]
@@ -271,7 +273,7 @@ def test_who_may_write_in_the_admin_gives_and_touches_no_more_than_their_own_rig
     assert User.objects.get(pk=victim.pk).is_active
 
 
-@pytest.mark.parametrize("action", ["disable", "enable", "reset_factors", "hide", "sign_out"])
+@pytest.mark.parametrize("action", ["disable", "enable", "reset_factors", "soft_delete", "sign_out"])
 def test_buttons_on_a_deleted_account_say_so_or_do_nothing(world, action):
     client = Client()
     knock(client, world)
@@ -356,4 +358,6 @@ def test_mails_are_listed_without_what_they_say_and_can_be_tried_again(world):
     client.post("/admin/core/mail/", {"action": "retry", "_selected_action": [str(made.pk)]})
 
     assert all("reader@example.com" in page and "SECRET-DEVICE" not in page for page in pages)
-    assert [subject(text) for text in mails_to("reader@example.com")] == ["New sign-in to your account"]
+    assert [subject_of_mail(text) for text in deliver_and_read_mails("reader@example.com")] == [
+        "New sign-in to your account"
+    ]

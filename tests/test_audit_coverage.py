@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from accounts.credentials.tokens import refresh_token
+from accounts.credentials.tokens import make_refresh_token
 from accounts.models import User
 from accounts.services import users
 from accounts.tests.factories import UserFactory
@@ -119,7 +119,7 @@ def test_no_entry_of_this_run_holds_a_secret(password_hash):
     secrets = (
         PASSWORD,
         "argon2",
-        refresh_token(person.session.pk, 1).rpartition(".")[2],
+        make_refresh_token(person.session.pk, 1).rpartition(".")[2],
         person.access.rpartition(".")[2],
     )
     assert not any(secret in entries + values for secret in secrets)

@@ -15,9 +15,9 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.services import erasure, users
-from accounts.tests.calls import mails_to, post
 from accounts.tests.conftest import mailbox  # noqa: F401 - a fixture
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import deliver_and_read_mails, post_auth
 from audit.actors import SYSTEM
 from audit.chain import checkpoints, sealing
 from audit.chain.verification import verify_trail
@@ -56,7 +56,7 @@ def test_nothing_of_an_erased_person_is_found_anywhere(trail, zebulon, way):
         call_command("erase_user", NEW.upper())
     else:
         zebulon.delete("auth/me", if_match="*")
-        mails_to(NEW)
+        deliver_and_read_mails(NEW)
         with tenancy.context(tenancy.SYSTEM):
             lifecycle.purge_expired(before=timezone.now() - timedelta(days=30))
             assert User.objects.deleted().filter(pk=zebulon.user.pk).exists()
@@ -120,9 +120,9 @@ def test_the_last_administrator_is_not_erased():
 
 
 def test_an_address_without_an_account_is_erased_from_the_trail():
-    post(Client(), "login", {"email": "stranger@example.com", "password": "x"})
-    post(Client(), "password/forgot", {"email": "stranger@example.com"})
-    mails_to("stranger@example.com")
+    post_auth(Client(), "login", {"email": "stranger@example.com", "password": "x"})
+    post_auth(Client(), "password/forgot", {"email": "stranger@example.com"})
+    deliver_and_read_mails("stranger@example.com")
     assert where("stranger@example.com")
 
     call_command("erase_user", "stranger@example.com")

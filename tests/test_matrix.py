@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from accounts.management.commands.permission_matrix import operations
+from accounts.management.commands.permission_matrix import list_operations
 from accounts.tests.factories import UserFactory
 from conftest import sign_in
 from core import tenancy
@@ -25,7 +25,7 @@ def state():
 
 
 def test_the_document_lists_every_route_that_is_served():
-    assert set(OPERATIONS) == {(item.method.lower(), item.path) for item in operations()}
+    assert set(OPERATIONS) == {(item.method.lower(), item.path) for item in list_operations()}
 
 
 @pytest.mark.parametrize(("method", "path"), OF_A_SITE, ids=lambda part: part)

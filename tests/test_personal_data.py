@@ -17,9 +17,9 @@ from django.utils import timezone
 from accounts.models import DataExport, User
 from accounts.services import data_exports, email_links, users
 from accounts.services.data_exports import token_of
-from accounts.tests.calls import link_token, mails_to, post, subject
 from accounts.tests.conftest import mailbox  # noqa: F401 - a fixture
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import deliver_and_read_mails, post_auth, subject_of_mail, token_in_mail
 from audit.actors import SYSTEM
 from audit.tests.conftest import superuser, trail  # noqa: F401 - fixtures
 from conftest import PASSWORD, sign_in
@@ -70,10 +70,10 @@ def zebulon(password_hash, issuer):
     api = sign_in(user)
     begun = api.post("auth/providers/mock/options").json()
     api.post("auth/providers/mock", issuer.visit(begun["authorization_url"]))
-    post(Client(), "login", {"email": OLD, "password": "wrong password"})
-    post(Client(), "password/forgot", {"email": OLD})
+    post_auth(Client(), "login", {"email": OLD, "password": "wrong password"})
+    post_auth(Client(), "password/forgot", {"email": OLD})
     api.post("auth/email/change", {"email": NEW})
-    post(Client(), "email/verify", {"token": link_token(mails_to(NEW)[-1])})
+    post_auth(Client(), "email/verify", {"token": token_in_mail(deliver_and_read_mails(NEW)[-1])})
     api.patch("auth/me", {"name": NAME}, if_match="*")
     api.post("api-keys", {"label": f"Key of {NAME}", "scopes": ["sites.read"]}, Idempotency_Key="k1")
     site = api.post(
@@ -84,8 +84,8 @@ def zebulon(password_hash, issuer):
     team = new_team()
     for address in (OLD, NEW):
         team.owner.post(team.path("invitations"), {"email": address, "role": "editor"})
-    (invited,) = [text for text in mails_to(NEW) if "/invitation#" in text]
-    api.post("invitations/accept", {"token": link_token(invited)})
+    (invited,) = [text for text in deliver_and_read_mails(NEW) if "/invitation#" in text]
+    api.post("invitations/accept", {"token": token_in_mail(invited)})
     api.post(team.path("posts"), {"title": "Elsewhere", "published_at": "2020-01-01T00:00:00Z"})
     api.post(f"sites/{site}/invitations", {"email": "friend@example.com", "role": "viewer"})
     api.post("auth/me/export")
@@ -233,7 +233,7 @@ def test_one_archive_at_a_time_and_five_a_day(api):
 
     refused = api.post("auth/me/export")
     assert (refused.status_code, refused.json()["code"]) == (409, "too_many")
-    assert "Your data are ready" in [subject(text) for text in mails_to(api.user.email)]
+    assert "Your data are ready" in [subject_of_mail(text) for text in deliver_and_read_mails(api.user.email)]
 
 
 def test_an_archive_that_was_interrupted_is_made_again_whole(api, store, settings, tmp_path):
@@ -298,7 +298,7 @@ def test_a_part_that_is_gone_is_said_before_the_answer_begins(api, store):
 
 def close(api):
     assert api.delete("auth/me", if_match="*").status_code == 204
-    return link_token(mails_to(api.user.email)[-1])
+    return token_in_mail(deliver_and_read_mails(api.user.email)[-1])
 
 
 def test_who_closes_an_account_may_open_it_again_for_30_days(api):
@@ -310,9 +310,9 @@ def test_who_closes_an_account_may_open_it_again_for_30_days(api):
     with pytest.raises(email_links.LinkRefused):
         email_links.restore_account(token, now=late)
 
-    opened = post(Client(), "restore", {"token": token})
+    opened = post_auth(Client(), "restore", {"token": token})
 
-    assert (opened.status_code, post(Client(), "restore", {"token": token}).status_code) == (204, 400)
+    assert (opened.status_code, post_auth(Client(), "restore", {"token": token}).status_code) == (204, 400)
     assert sign_in(User.objects.alive().get(pk=api.user.pk)).get(f"sites/{site}").status_code == 200
 
 
@@ -321,15 +321,15 @@ def test_what_staff_close_stays_closed(api):
     users.restore_user(api.user.pk, actor=SYSTEM, now=timezone.now())
     users.delete_user(api.user.pk, actor=SYSTEM, now=timezone.now(), if_match=ANY_VERSION)
 
-    assert post(Client(), "restore", {"token": token}).status_code == 400
+    assert post_auth(Client(), "restore", {"token": token}).status_code == 400
 
 
 def test_a_link_of_another_kind_opens_nothing(api):
-    post(Client(), "password/forgot", {"email": api.user.email})
-    token = link_token(mails_to(api.user.email)[-1])
+    post_auth(Client(), "password/forgot", {"email": api.user.email})
+    token = token_in_mail(deliver_and_read_mails(api.user.email)[-1])
     close(api)
 
-    assert post(Client(), "restore", {"token": token}).status_code == 400
+    assert post_auth(Client(), "restore", {"token": token}).status_code == 400
 
 
 def test_an_archive_tells_nothing_of_others(password_hash):
@@ -355,7 +355,7 @@ def test_an_archive_of_somebody_erased_meanwhile_leaves_no_part(api, store, monk
     from accounts.services import data_exports
 
     api.post("auth/me/export")
-    real = data_exports._seal
+    real = data_exports._encrypt_part
 
     def seal(*given):
         monkeypatch.setattr(data_exports, "_seal", real)
@@ -381,7 +381,7 @@ def test_staff_keep_a_closed_account_closed_by_disabling_it(api):
     token = close(api)
     users.set_active(api.user.pk, False, actor=SYSTEM, now=timezone.now())
 
-    assert post(Client(), "restore", {"token": token}).status_code == 400
+    assert post_auth(Client(), "restore", {"token": token}).status_code == 400
 
 
 def test_every_closing_has_a_way_back(api):

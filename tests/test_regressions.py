@@ -249,7 +249,7 @@ def test_who_may_only_look_at_the_admin_presses_no_button(password_hash):
 
     for model, button, row in (
         ("user", "disable", victim.user),
-        ("user", "hide", victim.user),
+        ("user", "soft_delete", victim.user),
         ("user", "sign_out", victim.user),
         ("session", "revoke", victim.session),
     ):

@@ -15,7 +15,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.responses import NO_STORE, device_of, signed_in
+from accounts.responses import NO_STORE, device_of, signed_in_response
 from accounts.serializers.accounts import SignedInSerializer
 from accounts.services.sessions import open_session
 from accounts.services.sign_in import check_credentials
@@ -263,11 +263,16 @@ class PasswordViewSet(ApiViewSet):
         user = self.caller.row()
         check_credentials(user.email, data["secret"], scheme=data["scheme"], device=device)
         set_password(
-            user.pk, data["password"], kdf=data["kdf"], actor=actors.user(user), now=now, brought=records
+            user.pk,
+            data["password"],
+            kdf=data["kdf"],
+            actor=actors.user(user),
+            now=now,
+            reencrypted_data=records,
         )
         user.refresh_from_db()
         session = open_session(user, device=device, now=now, method="password change", quietly=True)
-        return signed_in(request, session)
+        return signed_in_response(request, session)
 
 
 class ItemViewSet(VaultApiViewSet):

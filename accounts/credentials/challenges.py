@@ -1,8 +1,7 @@
-"""Challenges: what a client must answer within five minutes, once.
+"""Challenge tokens, which a client must answer within five minutes and only once.
 
-Signed and not stored; only a right answer is.
-
-The nonce is 32 random bytes, so it serves as a WebAuthn challenge too.
+They are signed and not stored; only spent ones are. The nonce is 32 random bytes, so it also serves as a
+WebAuthn challenge.
 """
 
 import base64
@@ -19,68 +18,81 @@ from accounts.errors import ChallengeRefused
 from accounts.models import SpentChallenge, User
 from core import encryption
 
-LIFETIME = timedelta(minutes=5)
+CHALLENGE_LIFETIME = timedelta(minutes=5)
+MAX_TOKEN_CHARACTERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """For which `purpose`, for whom (None: whoever answers), at which epoch of theirs, and until when.
+    """A verified challenge.
 
-    `after` says what was proved before.
+    `user_id` is None when any user may answer it. `epoch` is the user's epoch at the time of issue.
+    `completed_method` names the first factor that was accepted before, if any.
     """
 
     purpose: str
     nonce: bytes
-    expires: datetime
+    expires_at: datetime
     user_id: UUID | None
     epoch: int
-    after: str
+    completed_method: str
 
 
-def issue(purpose: str, *, user: User | None, now: datetime, after: str = "") -> tuple[str, bytes]:
-    """A token for the client, and its nonce."""
+def issue_challenge(
+    purpose: str, *, user: User | None, now: datetime, completed_method: str = ""
+) -> tuple[str, bytes]:
+    """Return a signed token for the client, and its nonce."""
     nonce = secrets.token_bytes(32)
-    facts = {
+    payload = {
         "nonce": nonce.hex(),
-        "expires": (now + LIFETIME).timestamp(),
+        "expires": (now + CHALLENGE_LIFETIME).timestamp(),
         "user": user.pk.hex if user else None,
         "epoch": user.epoch if user else 0,
-        "after": after,
+        "after": completed_method,
     }
-    body = base64.urlsafe_b64encode(json.dumps(facts).encode()).decode().rstrip("=")
+    body = base64.urlsafe_b64encode(json.dumps(payload).encode()).decode().rstrip("=")
     return f"{body}.{encryption.sign(purpose, body)}", nonce
 
 
-def read(token: str, purpose: str, *, now: datetime) -> Challenge:
-    """Raises ChallengeRefused for what is not ours, of another purpose, or too old."""
+def verify_challenge(token: str, purpose: str, *, now: datetime) -> Challenge:
+    """Return the challenge of a token. It may be spent already; `spend_challenge` finds out.
+
+    Raises ChallengeRefused for a wrong signature, another purpose, or an expired token.
+    """
     body, _, mac = token.partition(".")
-    if len(token) > 1000 or not token.isascii() or not encryption.verify_signature(purpose, body, mac):
+    if len(token) > MAX_TOKEN_CHARACTERS or not token.isascii():
+        raise ChallengeRefused
+    if not encryption.verify_signature(purpose, body, mac):
         raise ChallengeRefused
     try:
-        facts = json.loads(base64.urlsafe_b64decode(body + "=="))
-        expires = datetime.fromtimestamp(facts["expires"], tz=now.tzinfo)
-        user_id = UUID(facts["user"]) if facts["user"] else None
-        found = Challenge(
-            purpose, bytes.fromhex(facts["nonce"]), expires, user_id, facts["epoch"], facts["after"]
+        payload = json.loads(base64.urlsafe_b64decode(body + "=="))
+        challenge = Challenge(
+            purpose=purpose,
+            nonce=bytes.fromhex(payload["nonce"]),
+            expires_at=datetime.fromtimestamp(payload["expires"], tz=now.tzinfo),
+            user_id=UUID(payload["user"]) if payload["user"] else None,
+            epoch=payload["epoch"],
+            completed_method=payload["after"],
         )
     except (ValueError, KeyError, TypeError, binascii.Error):
         raise ChallengeRefused from None
-    if expires <= now:
+    if challenge.expires_at <= now:
         raise ChallengeRefused
-    return found
+    return challenge
 
 
-def spend(challenge: Challenge) -> None:
-    """Use it up, in the caller's transaction if there is one.
+def spend_challenge(challenge: Challenge) -> None:
+    """Mark a challenge as used, in the caller's transaction if there is one.
 
-    Raises ChallengeRefused when somebody was faster.
+    Raises ChallengeRefused when it was used before.
     """
     try:
         with transaction.atomic():
-            SpentChallenge.objects.create(nonce=challenge.nonce.hex(), expires_at=challenge.expires)
+            SpentChallenge.objects.create(nonce=challenge.nonce.hex(), expires_at=challenge.expires_at)
     except IntegrityError:
         raise ChallengeRefused from None
 
 
-def delete_expired(*, now: datetime) -> int:
-    return SpentChallenge.objects.filter(expires_at__lt=now - LIFETIME).delete()[0]
+def delete_expired_challenges(*, now: datetime) -> int:
+    """Delete spent challenges that have expired. Returns how many."""
+    return SpentChallenge.objects.filter(expires_at__lt=now - CHALLENGE_LIFETIME).delete()[0]

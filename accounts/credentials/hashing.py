@@ -1,4 +1,4 @@
-"""Argon2id at the declared cost, with a bound on how many hashes run at once."""
+"""Argon2id password hashing at a fixed cost, with a limit on parallel hashes."""
 
 import threading
 from typing import Any
@@ -9,22 +9,23 @@ from django.contrib.auth.hashers import Argon2PasswordHasher
 from core.errors import Unavailable
 
 WAIT_SECONDS = 2.0
-QUEUE = 32  # callers that may wait in one process; more are told to come back at once
+MAX_WAITING_CALLERS = 32  # in one process; further callers get HashingBusy at once
 
 
 class HashingBusy(Unavailable):
     code = "hashing_busy"
-    message = "Too many people sign in at this moment. Try again in a few seconds."
+    message = "Too many people are signing in at the moment. Try again in a few seconds."
 
 
-class _Permits:
-    """As many hashes at once as `settings.HASH_CONCURRENCY`: each takes 64 MiB and a core for its whole
-    length.
+class _HashingSlots:
+    """Context manager that limits parallel hashes to `settings.HASH_CONCURRENCY`.
+
+    Each hash uses 64 MiB and one core. Raises HashingBusy on entry when no slot becomes free in time.
     """
 
     def __init__(self) -> None:
         self._running = threading.BoundedSemaphore(settings.HASH_CONCURRENCY)
-        self._waiting = threading.BoundedSemaphore(QUEUE)
+        self._waiting = threading.BoundedSemaphore(MAX_WAITING_CALLERS)
 
     def __enter__(self) -> None:
         if not self._waiting.acquire(blocking=False):
@@ -40,20 +41,23 @@ class _Permits:
 
 
 class Argon2Hasher(Argon2PasswordHasher):
-    """m=65536 KiB, t=3, p=4 (RFC 9106, second recommended option). Django's own default differs."""
+    """Argon2id with m=65536 KiB, t=3, p=4 (RFC 9106, second recommended option), unlike Django's default.
+
+    `encode` and `verify` raise HashingBusy.
+    """
 
     memory_cost = 65536
     time_cost = 3
     parallelism = 4
-    permits = _Permits()
+    slots = _HashingSlots()
 
     def encode(self, password: str, salt: str) -> Any:
-        with self.permits:
+        with self.slots:
             return super().encode(password, salt)
 
     def verify(self, password: str, encoded: str) -> bool:
-        with self.permits:
+        with self.slots:
             return bool(super().verify(password, encoded))
 
     def harden_runtime(self, password: str, encoded: str) -> None:
-        """Every stored hash has the one cost, so there is nothing to level."""
+        """Do nothing: all stored hashes have the same cost, so there is no difference to hide."""

@@ -1,9 +1,7 @@
-"""Known devices: a cookie that only a browser has in which this account has signed in before.
+"""Known devices: a cookie identifies a browser in which an account has signed in before. Nothing is stored.
 
-Nothing is stored here.
-
-A browser may be shared, so the cookie holds up to five entries `nonce.mac`. An entry ends with the password
-it was made under.
+A browser may be shared, so the cookie holds up to five entries `nonce.mac`, one per account. An entry is
+valid until the password of its account changes.
 """
 
 import secrets
@@ -12,15 +10,18 @@ from dataclasses import dataclass
 from accounts.models import User
 from core import encryption
 
-PURPOSE = "known device"
-MOST = 5
-LONGEST = 100  # of an entry
+SIGNATURE_PURPOSE = "known device"
+MAX_COOKIE_ENTRIES = 5
+MAX_ENTRY_CHARACTERS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where somebody comes from: user agent (cut to 200 characters), network as written down (IPv4 /24, IPv6
-    /48), client network as counted (IPv4 address, IPv6 /64; never stored), and the cookie of known devices.
+    """Where a request comes from.
+
+    `agent` is the User-Agent header cut to 200 characters. `network` is the stored network (IPv4 /24, IPv6
+    /48). `client` is the network that is throttled (IPv4 address, IPv6 /64) and never stored. `cookie` is the
+    cookie of known devices.
     """
 
     agent: str = ""
@@ -29,27 +30,28 @@ class Device:
     cookie: str = ""
 
 
-def known(user: User, device: Device) -> str:
-    """The nonce under which this device is known to be the user's; empty when it is not."""
-    for entry in device.cookie.split("~")[:MOST]:
+def find_device_nonce(user: User, device: Device) -> str:
+    """Return the nonce of this user's entry in the device cookie, or an empty string."""
+    for entry in device.cookie.split("~")[:MAX_COOKIE_ENTRIES]:
         nonce, _, mac = entry.partition(".")
-        if (
-            len(entry) < LONGEST
-            and mac.isascii()
-            and encryption.verify_signature(PURPOSE, _text(user, nonce), mac)
-        ):
+        if len(entry) >= MAX_ENTRY_CHARACTERS or not mac.isascii():
+            continue
+        if encryption.verify_signature(SIGNATURE_PURPOSE, _signed_text(user, nonce), mac):
             return nonce
     return ""
 
 
-def remember(user: User, device: Device) -> str:
-    """The cookie with this user first."""
-    nonce = known(user, device) or secrets.token_hex(8)
-    mine = f"{nonce}.{encryption.sign(PURPOSE, _text(user, nonce))}"
-    entries = device.cookie.split("~")[:MOST]
-    others = [entry for entry in entries if 0 < len(entry) < LONGEST and not entry.startswith(f"{nonce}.")]
-    return "~".join([mine, *others[: MOST - 1]])
+def make_device_cookie(user: User, device: Device) -> str:
+    """Return the cookie of known devices with this user's entry in the first place."""
+    nonce = find_device_nonce(user, device) or secrets.token_hex(8)
+    own_entry = f"{nonce}.{encryption.sign(SIGNATURE_PURPOSE, _signed_text(user, nonce))}"
+    other_entries = [
+        entry
+        for entry in device.cookie.split("~")[:MAX_COOKIE_ENTRIES]
+        if 0 < len(entry) < MAX_ENTRY_CHARACTERS and not entry.startswith(f"{nonce}.")
+    ]
+    return "~".join([own_entry, *other_entries[: MAX_COOKIE_ENTRIES - 1]])
 
 
-def _text(user: User, nonce: str) -> str:
+def _signed_text(user: User, nonce: str) -> str:
     return f"{user.pk}:{user.password}:{nonce}"

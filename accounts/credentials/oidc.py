@@ -1,13 +1,13 @@
-"""OpenID Connect, as the relying party: where to send a browser, and what the code that it brings back
-proves.
+"""OpenID Connect relying party: authorization URL, code exchange, and verification of ID tokens.
 
-Authorization code flow with PKCE (S256), state and nonce alone. ID tokens are judged as OpenID Connect Core
-1.0, 3.1.3.7 says, by keys that the issuer publishes.
+Only the authorization code flow with PKCE (S256), `state` and `nonce` is supported. ID tokens are verified as
+OpenID Connect Core 1.0, section 3.1.3.7 requires, with the keys that the issuer publishes.
 """
 
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,26 +21,35 @@ from core.errors import NotFound
 from core.storage.circuit_breaker import CircuitBreaker
 
 ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "Ed25519"]
-TIMEOUT = 5  # seconds, to connect and between bytes
-MOST_BYTES = 1024 * 1024
+KEY_TYPES = {"RSA", "EC", "OKP"}
+TIMEOUT_SECONDS = 5  # to connect, and between two packets
+MAX_RESPONSE_SECONDS = 10  # for a complete response
+MAX_RESPONSE_BYTES = 1024 * 1024
 CACHE_SECONDS = 3600
-KEYS_AGAIN_SECONDS = 60  # an unknown key makes us look again, not more often
-PAUSE_SECONDS = 5  # after it did not answer, nobody waits for it again so soon
-KINDS = {"RSA", "EC", "OKP"}
-LEEWAY = 30
-WHOLE_SECONDS = 10  # for a whole answer, however slowly it comes
-SUBJECT = re.compile(r"[\x20-\x7e]{1,255}")  # OpenID Connect Core, 2: ASCII
-# What libraries raise over tokens and keys that are none; JoseError is among them.
-NONSENSE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, JoseError)
+KEY_REFETCH_SECONDS = 60  # minimum between two fetches for tokens with an unknown key
+PAUSE_SECONDS = 5  # without requests, after a provider did not respond
+LEEWAY_SECONDS = 30
+SUBJECT_PATTERN = re.compile(r"[\x20-\x7e]{1,255}")  # OpenID Connect Core 1.0, section 2
+URL_PATTERN = re.compile(r"https://[\w.-]+(:\d+)?(/\S*)?|http://localhost:\d+(/\S*)?")
+# What the libraries raise for malformed tokens and keys.
+MALFORMED_DATA_ERRORS = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    JoseError,
+)
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Who somebody is at a provider.
+    """The identity of a user at a provider.
 
-    `email` may be empty; `verified` says whether the provider has checked it.
+    `email` may be empty. `verified` tells whether the provider has verified it.
     """
 
     issuer: str
@@ -52,7 +61,7 @@ class Claims:
 
 @dataclass(slots=True)
 class _IssuerState:
-    """The metadata and keys of an issuer in this process, and whether it answers. Times are monotonic seconds."""
+    """Cached metadata and keys of an issuer, and its circuit breaker. Times are in monotonic seconds."""
 
     metadata: dict[str, Any] = field(default_factory=dict)
     metadata_until: float = 0
@@ -64,221 +73,233 @@ class _IssuerState:
 _issuers: dict[str, _IssuerState] = {}  # by issuer URL; as many as OIDC_PROVIDERS names
 
 
-def provider(name: str) -> Provider:
-    """Raises NotFound."""
-    found: Provider | None = settings.OIDC_PROVIDERS.get(name)
-    if found is None:
+def get_provider(name: str) -> Provider:
+    """Return the configuration of a provider. Raises NotFound."""
+    provider: Provider | None = settings.OIDC_PROVIDERS.get(name)
+    if provider is None:
         raise NotFound
-    return found
+    return provider
 
 
-def return_url(name: str) -> str:
-    """Where the provider sends the browser back to: one address for each, so that no answer is taken for
-    another's.
-    """
+def redirect_uri(name: str) -> str:
+    """Return the redirect URI of a provider. Each has its own, so that responses cannot be mixed up."""
     return f"{settings.FRONT_END_URL}/oidc/{name}"
 
 
 def authorization_url(name: str, *, state: str, nonce: str, verifier: str) -> str:
-    """Where to send the browser. Raises NotFound, ProviderAway."""
-    document = _discover(provider(name))
-    with _client(name, document) as client:
-        address, _ = client.create_authorization_url(
-            document["authorization_endpoint"], state=state, nonce=nonce, code_verifier=verifier
+    """Return the URL where the browser signs in. Raises NotFound, ProviderUnavailable."""
+    metadata = _discover(get_provider(name))
+    with _oauth_client(name, metadata) as client:
+        url, _ = client.create_authorization_url(
+            metadata["authorization_endpoint"], state=state, nonce=nonce, code_verifier=verifier
         )
-    return str(address)
+    return str(url)
 
 
-def redeem(name: str, code: str, *, nonce: str, verifier: str) -> Claims:
-    """What the code that came back proves. Raises NotFound, ProviderAway, ProviderRefused."""
+def exchange_code(name: str, code: str, *, nonce: str, verifier: str) -> Claims:
+    """Exchange an authorization code for verified claims.
+
+    Raises NotFound, ProviderUnavailable, ProviderRefused.
+    """
     from authlib.integrations.base_client import OAuthError
 
-    chosen = provider(name)
-    document = _discover(chosen)
+    provider = get_provider(name)
+    metadata = _discover(provider)
     try:
-        with _client(name, document) as client:
-            endpoint = chosen.token_endpoint or document["token_endpoint"]
-            tokens = _asking(
-                chosen,
-                lambda: client.fetch_token(
-                    endpoint,
-                    grant_type="authorization_code",
-                    code=code,
-                    code_verifier=verifier,
-                    timeout=TIMEOUT,
-                    allow_redirects=False,
-                ),
-            )
-        claims = _judge(chosen, document, tokens, nonce)
-        about = claims if claims.get("email") else _userinfo(chosen, document, tokens, claims["sub"])
-    except (OAuthError, *NONSENSE) as error:
+        tokens = _fetch_tokens(name, metadata, code, verifier=verifier)
+        claims = _verify_id_token(provider, metadata, tokens, nonce)
+        profile = claims if claims.get("email") else _userinfo(provider, metadata, tokens, claims["sub"])
+    except (OAuthError, *MALFORMED_DATA_ERRORS) as error:
         log.warning("oidc_refused", provider=name, reason=type(error).__name__, detail=str(error)[:200])
         raise ProviderRefused from None
-    checked = about.get("email_verified")
-    verified = checked is True or checked == "true" or chosen.trust_email
-    given = str(claims.get("name") or about.get("name") or "")
-    shown = "".join(character for character in given if character.isprintable())
-    return Claims(chosen.issuer, claims["sub"], str(about.get("email") or ""), verified, shown[:120])
+    email_verified = profile.get("email_verified")
+    verified = email_verified is True or email_verified == "true" or provider.trust_email
+    name_claim = str(claims.get("name") or profile.get("name") or "")
+    printable_name = "".join(character for character in name_claim if character.isprintable())
+    return Claims(
+        issuer=provider.issuer,
+        subject=claims["sub"],
+        email=str(profile.get("email") or ""),
+        verified=verified,
+        name=printable_name[:120],
+    )
 
 
-def _judge(chosen: Provider, document: dict[str, Any], tokens: dict[str, Any], nonce: str) -> dict[str, Any]:
-    """The claims of an ID token that is sound. Raises JoseError, KeyError."""
+def _fetch_tokens(name: str, metadata: dict[str, Any], code: str, *, verifier: str) -> dict[str, Any]:
+    """Return the response of the token endpoint. Raises OAuthError, ProviderUnavailable."""
+    provider = get_provider(name)
+    with _oauth_client(name, metadata) as client:
+        endpoint = provider.token_endpoint or metadata["token_endpoint"]
+        return _call_provider(
+            provider,
+            lambda: client.fetch_token(
+                endpoint,
+                grant_type="authorization_code",
+                code=code,
+                code_verifier=verifier,
+                timeout=TIMEOUT_SECONDS,
+                allow_redirects=False,
+            ),
+        )
+
+
+def _verify_id_token(
+    provider: Provider, metadata: dict[str, Any], tokens: dict[str, Any], nonce: str
+) -> dict[str, Any]:
+    """Return the claims of a valid ID token. Raises MALFORMED_DATA_ERRORS, ProviderUnavailable."""
     from authlib.oidc.core import CodeIDToken
     from joserfc import jwt
     from joserfc.errors import InvalidClaimError
 
     encoded = str(tokens["id_token"])
-    token = jwt.decode(encoded, _keys(chosen, document, encoded), algorithms=ALGORITHMS)
-    wanted = {
-        "iss": {"essential": True, "value": chosen.issuer},
-        "aud": {"essential": True, "value": chosen.client_id},
+    token = jwt.decode(encoded, _signing_keys(provider, metadata, encoded), algorithms=ALGORITHMS)
+    required_claims = {
+        "iss": {"essential": True, "value": provider.issuer},
+        "aud": {"essential": True, "value": provider.client_id},
     }
-    params = {"nonce": nonce, "client_id": chosen.client_id, "access_token": tokens.get("access_token")}
-    claims = CodeIDToken(token.claims, token.header, wanted, params)
-    claims.validate(leeway=LEEWAY)
-    if not isinstance(claims["sub"], str) or not SUBJECT.fullmatch(claims["sub"]):
+    params = {"nonce": nonce, "client_id": provider.client_id, "access_token": tokens.get("access_token")}
+    claims = CodeIDToken(token.claims, token.header, required_claims, params)
+    claims.validate(leeway=LEEWAY_SECONDS)
+    if not isinstance(claims["sub"], str) or not SUBJECT_PATTERN.fullmatch(claims["sub"]):
         raise InvalidClaimError("sub")
     return dict(claims)
 
 
-def _keys(chosen: Provider, document: dict[str, Any], token: str) -> Any:
-    """The issuer's keys; fetched again when the token names one that is not among them."""
+def _signing_keys(provider: Provider, metadata: dict[str, Any], token: str) -> Any:
+    """Return the issuer's keys. Fetches them again when the token names an unknown one."""
     from joserfc.jwk import KeySet
     from joserfc.jws import extract_compact
 
-    issuer = _issuers[chosen.issuer]
+    issuer = _issuers[provider.issuer]
     kid = extract_compact(token.encode()).headers().get("kid")
     age = time.monotonic() - issuer.keys_fetched_at
     is_fresh = issuer.keys is not None and age < CACHE_SECONDS
     is_missing = issuer.keys is not None and kid and all(key.kid != kid for key in issuer.keys.keys)
-    if not is_fresh or (is_missing and age > KEYS_AGAIN_SECONDS):
-        published = _fetch(chosen, document["jwks_uri"])["keys"]
+    if not is_fresh or (is_missing and age > KEY_REFETCH_SECONDS):
+        published = _fetch_json(provider, metadata["jwks_uri"])["keys"]
         # Key types that we do not support are skipped (RFC 7517 section 5).
-        issuer.keys = KeySet.import_key_set({"keys": [key for key in published if key["kty"] in KINDS]})
+        issuer.keys = KeySet.import_key_set({"keys": [key for key in published if key["kty"] in KEY_TYPES]})
         issuer.keys_fetched_at = time.monotonic()
     return issuer.keys
 
 
 def _userinfo(
-    chosen: Provider, document: dict[str, Any], tokens: dict[str, Any], subject: str
+    provider: Provider, metadata: dict[str, Any], tokens: dict[str, Any], subject: str
 ) -> dict[str, Any]:
-    """What the userinfo endpoint says, for providers that keep the ID token short.
+    """Return the claims of the userinfo endpoint, for providers that leave them out of the ID token.
 
-    Of somebody else it says nothing.
+    Empty without such an endpoint, or when the claims belong to another subject.
     """
-    endpoint = document.get("userinfo_endpoint")
-    bearer = tokens.get("access_token")
-    if not endpoint or not bearer or "email" not in chosen.scope.split():
+    endpoint = metadata.get("userinfo_endpoint")
+    access_token = tokens.get("access_token")
+    if not endpoint or not access_token or "email" not in provider.scope.split():
         return {}
-    found = _fetch(chosen, endpoint, headers={"Authorization": f"Bearer {bearer}"})
-    return found if found.get("sub") == subject else {}
+    claims = _fetch_json(provider, endpoint, headers={"Authorization": f"Bearer {access_token}"})
+    return claims if claims.get("sub") == subject else {}
 
 
-def _client(name: str, document: dict[str, Any]) -> Any:
+def _oauth_client(name: str, metadata: dict[str, Any]) -> Any:
     from authlib.integrations.requests_client import OAuth2Session
 
-    chosen = provider(name)
-    offered = document.get("token_endpoint_auth_methods_supported")
-    only_post = isinstance(offered, list) and "client_secret_basic" not in offered
-    usual = "client_secret_post" if only_post else "client_secret_basic"
+    provider = get_provider(name)
+    supported = metadata.get("token_endpoint_auth_methods_supported")
+    supports_only_post = isinstance(supported, list) and "client_secret_basic" not in supported
+    default_auth_method = "client_secret_post" if supports_only_post else "client_secret_basic"
     client = OAuth2Session(
-        chosen.client_id,
-        chosen.client_secret.get_secret_value(),
-        token_endpoint_auth_method=chosen.token_auth or usual,
-        scope=chosen.scope,
-        redirect_uri=return_url(name),
+        provider.client_id,
+        provider.client_secret.get_secret_value(),
+        token_endpoint_auth_method=provider.token_auth or default_auth_method,
+        scope=provider.scope,
+        redirect_uri=redirect_uri(name),
         code_challenge_method="S256",
     )
-    return _bounded(client)
+    return _with_response_limits(client)
 
 
-def _bounded(session: Any) -> Any:
-    """The same session of `requests`, which now reads every answer whole, in bounded time and memory."""
+def _with_response_limits(session: Any) -> Any:
+    """Limit the size and duration of the responses of a `requests` session, and return the session."""
     import requests
     import urllib3
     from requests.adapters import HTTPAdapter
 
-    class Bounded(HTTPAdapter):
-        def send(self, request: Any, **options: Any) -> Any:  # type: ignore[override]
-            begun = time.monotonic()
+    class LimitedAdapter(HTTPAdapter):
+        def send(self, request: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+            started_at = time.monotonic()
             body = b""
-            answer = super().send(request, **{**options, "stream": True})
+            response = super().send(request, **{**kwargs, "stream": True})
             try:
-                while chunk := answer.raw.read1(64 * 1024, decode_content=True):
+                while chunk := response.raw.read1(64 * 1024, decode_content=True):
                     body += chunk
-                    if len(body) > MOST_BYTES or time.monotonic() - begun > WHOLE_SECONDS:
-                        raise requests.ConnectionError("too much, or too slow")
+                    is_too_slow = time.monotonic() - started_at > MAX_RESPONSE_SECONDS
+                    if len(body) > MAX_RESPONSE_BYTES or is_too_slow:
+                        raise requests.ConnectionError("response too large or too slow")
             except urllib3.exceptions.HTTPError as error:
                 raise requests.ConnectionError(type(error).__name__) from None
             finally:
-                answer.close()
-            answer._content = body
-            return answer
+                response.close()
+            response._content = body
+            return response
 
     for scheme in ("https://", "http://"):
-        session.mount(scheme, Bounded())
+        session.mount(scheme, LimitedAdapter())
     return session
 
 
-def _discover(chosen: Provider) -> dict[str, Any]:
-    """The issuer's metadata (OpenID Connect Discovery 1.0), kept for an hour. Raises ProviderAway."""
-    issuer = _issuers.setdefault(chosen.issuer, _IssuerState())
+def _discover(provider: Provider) -> dict[str, Any]:
+    """Return the issuer's metadata (OpenID Connect Discovery 1.0), cached. Raises ProviderUnavailable."""
+    issuer = _issuers.setdefault(provider.issuer, _IssuerState())
     if time.monotonic() > issuer.metadata_until:
-        document = _fetch(chosen, f"{chosen.issuer.rstrip('/')}/.well-known/openid-configuration")
-        needed = {"authorization_endpoint", "jwks_uri"} | (
-            set() if chosen.token_endpoint else {"token_endpoint"}
-        )
-        given = needed | ({"userinfo_endpoint"} & document.keys())
-        if document.get("issuer") != chosen.issuer or not all(
-            _is_address(document.get(name)) for name in given
-        ):
-            log.error("oidc_metadata_wrong", issuer=chosen.issuer, says=str(document.get("issuer"))[:200])
+        url = f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration"
+        metadata = _fetch_json(provider, url)
+        endpoints = {"authorization_endpoint", "jwks_uri"}
+        if not provider.token_endpoint:
+            endpoints.add("token_endpoint")
+        endpoints |= {"userinfo_endpoint"} & metadata.keys()
+        has_valid_urls = all(_is_allowed_url(metadata.get(endpoint)) for endpoint in endpoints)
+        if metadata.get("issuer") != provider.issuer or not has_valid_urls:
+            reported_issuer = str(metadata.get("issuer"))[:200]
+            log.error("oidc_metadata_refused", issuer=provider.issuer, reported_issuer=reported_issuer)
             raise ProviderUnavailable
-        issuer.metadata = document
+        issuer.metadata = metadata
         issuer.metadata_until = time.monotonic() + CACHE_SECONDS
     return issuer.metadata
 
 
-def _is_address(value: Any) -> bool:
-    """Whether it can be asked: over TLS, or on this machine."""
-    return (
-        isinstance(value, str)
-        and re.fullmatch(r"https://[\w.-]+(:\d+)?(/\S*)?|http://localhost:\d+(/\S*)?", value) is not None
-    )
+def _is_allowed_url(value: Any) -> bool:
+    """Return whether `value` is a URL with TLS, or of this machine."""
+    return isinstance(value, str) and URL_PATTERN.fullmatch(value) is not None
 
 
-def _fetch(chosen: Provider, address: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
-    """A JSON object. Raises ProviderAway."""
+def _fetch_json(provider: Provider, url: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return the JSON object at a URL of the provider. Raises ProviderUnavailable."""
     import requests
 
-    def ask() -> dict[str, Any]:
-        with _bounded(requests.Session()) as session:
-            answer = session.get(address, headers=headers, timeout=TIMEOUT, allow_redirects=False)
-        if answer.status_code != 200:
-            raise requests.ConnectionError(f"it answered {answer.status_code}")
-        return dict(json.loads(answer.content))
+    def get() -> dict[str, Any]:
+        with _with_response_limits(requests.Session()) as session:
+            response = session.get(url, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False)
+        if response.status_code != 200:
+            raise requests.ConnectionError(f"status {response.status_code}")
+        return dict(json.loads(response.content))
 
-    return _asking(chosen, ask)
+    return _call_provider(provider, get)
 
 
-def _asking(chosen: Provider, ask: Any) -> dict[str, Any]:
-    """Ask the provider something.
+def _call_provider(provider: Provider, request: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the result of `request`, through the provider's circuit breaker.
 
-    When it does not answer nobody asks again for a few seconds: a provider that is slow must not hold every
-    thread. Raises ProviderAway.
+    After a failed connection no request is made for PAUSE_SECONDS, so that a slow provider does not block all
+    threads. Raises ProviderUnavailable.
     """
     import requests
 
-    breaker = _issuers[chosen.issuer].breaker
+    breaker = _issuers[provider.issuer].breaker
     if breaker.is_open:
         raise ProviderUnavailable
     try:
-        found: dict[str, Any] = ask()
+        return request()
     except (requests.RequestException, ValueError, TypeError, RecursionError, OverflowError) as error:
-        if isinstance(
-            error, requests.ConnectionError | requests.Timeout
-        ):  # otherwise it answered, but wrongly
+        # Other errors mean that the provider responded, but with malformed data.
+        if isinstance(error, requests.ConnectionError | requests.Timeout):
             breaker.open()
-        log.warning("oidc_away", issuer=chosen.issuer, reason=type(error).__name__)
+        log.warning("oidc_provider_unavailable", issuer=provider.issuer, reason=type(error).__name__)
         raise ProviderUnavailable from None
-    return found

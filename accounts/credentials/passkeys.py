@@ -1,4 +1,4 @@
-"""WebAuthn (W3C, level 3) by the `webauthn` library: options for the browser, and what it sends back."""
+"""WebAuthn (W3C, level 3) by the `webauthn` library: options for the browser, and verifying its responses."""
 
 import base64
 import binascii
@@ -10,18 +10,18 @@ from django.conf import settings
 from accounts.errors import PasskeyRefused
 from accounts.models import Passkey, User
 
-LONGEST_ID = 1023  # bytes of a credential id (WebAuthn, 6.5.1)
+MAX_CREDENTIAL_ID_BYTES = 1023  # WebAuthn, section 6.5.1
 
 
-def origins() -> list[str]:
-    """Pages that may use passkeys: our own and the named front ends."""
+def allowed_origins() -> list[str]:
+    """Return the origins whose pages may use passkeys: our own and CORS_ORIGINS."""
     return sorted({*settings.APP_ORIGINS, *settings.CORS_ALLOWED_ORIGINS})
 
 
-def creation_options(user: User, existing: list[Passkey], nonce: bytes) -> dict[str, Any]:
-    """PublicKeyCredentialCreationOptions as JSON.
+def registration_options(user: User, existing: list[Passkey], nonce: bytes) -> dict[str, Any]:
+    """Return PublicKeyCredentialCreationOptions as JSON values.
 
-    The credential is discoverable, so it can sign in without an address.
+    The credential is discoverable, so that it can sign in without an e-mail address.
     """
     from webauthn import generate_registration_options, options_to_json
     from webauthn.helpers.structs import (
@@ -47,36 +47,44 @@ def creation_options(user: User, existing: list[Passkey], nonce: bytes) -> dict[
     return dict(json.loads(options_to_json(options)))
 
 
-def verify_creation(credential: dict[str, Any], nonce: bytes) -> dict[str, Any]:
-    """Fields of a Passkey from what `navigator.credentials.create` gave. Raises PasskeyRefused."""
+def verify_registration(credential: dict[str, Any], nonce: bytes) -> dict[str, Any]:
+    """Return the fields of a Passkey from the result of `navigator.credentials.create`.
+
+    Raises PasskeyRefused.
+    """
     from webauthn import verify_registration_response
     from webauthn.helpers.structs import AttestationFormat
 
     try:
-        found = verify_registration_response(
+        registration = verify_registration_response(
             credential=credential,
             expected_challenge=nonce,
             expected_rp_id=settings.PASSKEY_DOMAIN,
-            expected_origin=origins(),
+            expected_origin=allowed_origins(),
             require_user_verification=False,
         )
         transports = [str(item)[:20] for item in credential["response"].get("transports", [])][:10]
-    except Exception:  # noqa: BLE001 - CBOR, COSE and X.509 of a stranger: their parsers raise what they like
+    except Exception:  # noqa: BLE001 - the parsers of untrusted CBOR, COSE and X.509 raise many types
         raise PasskeyRefused from None
-    if (
-        found.fmt != AttestationFormat.NONE or len(found.credential_id) > LONGEST_ID
-    ):  # we ask for no attestation
+    if registration.fmt != AttestationFormat.NONE:  # the options request no attestation
+        raise PasskeyRefused
+    if len(registration.credential_id) > MAX_CREDENTIAL_ID_BYTES:
         raise PasskeyRefused
     return {
-        "credential_id": found.credential_id,
-        "public_key": found.credential_public_key,
-        "sign_count": found.sign_count,
+        "credential_id": registration.credential_id,
+        "public_key": registration.credential_public_key,
+        "sign_count": registration.sign_count,
         "transports": transports,
     }
 
 
-def request_options(allowed: list[Passkey], nonce: bytes, *, alone: bool = False) -> dict[str, Any]:
-    """PublicKeyCredentialRequestOptions as JSON. Without `allowed` the browser offers what it has."""
+def authentication_options(
+    allowed: list[Passkey], nonce: bytes, *, user_verification_required: bool = False
+) -> dict[str, Any]:
+    """Return PublicKeyCredentialRequestOptions as JSON values.
+
+    With an empty `allowed` the browser offers all its passkeys for this site.
+    """
     from webauthn import generate_authentication_options, options_to_json
     from webauthn.helpers.structs import PublicKeyCredentialDescriptor, UserVerificationRequirement
 
@@ -84,36 +92,47 @@ def request_options(allowed: list[Passkey], nonce: bytes, *, alone: bool = False
         rp_id=settings.PASSKEY_DOMAIN,
         challenge=nonce,
         allow_credentials=[PublicKeyCredentialDescriptor(id=bytes(key.credential_id)) for key in allowed],
-        user_verification=UserVerificationRequirement.REQUIRED
-        if alone
-        else UserVerificationRequirement.PREFERRED,
+        user_verification=(
+            UserVerificationRequirement.REQUIRED
+            if user_verification_required
+            else UserVerificationRequirement.PREFERRED
+        ),
     )
     return dict(json.loads(options_to_json(options)))
 
 
-def credential_id(credential: dict[str, Any]) -> bytes:
-    """Raises PasskeyRefused."""
+def parse_credential_id(credential: dict[str, Any]) -> bytes:
+    """Return the id in a browser's response. Raises PasskeyRefused.
+
+    An id that is too long is cut to one byte more than the maximum, so that it matches no stored passkey.
+    """
     try:
-        raw = credential["rawId"]
-        return base64.urlsafe_b64decode(raw + "=" * (-len(raw) % 4))[: LONGEST_ID + 1]
+        encoded = credential["rawId"]
+        decoded = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+        return decoded[: MAX_CREDENTIAL_ID_BYTES + 1]
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
         raise PasskeyRefused from None
 
 
-def verify_assertion(credential: dict[str, Any], nonce: bytes, passkey: Passkey, *, verified: bool) -> int:
-    """The authenticator's new counter. `verified`: it must have checked its user. Raises PasskeyRefused."""
+def verify_assertion(
+    credential: dict[str, Any], nonce: bytes, passkey: Passkey, *, user_verification_required: bool
+) -> int:
+    """Verify the result of `navigator.credentials.get`. Returns the authenticator's new signature counter.
+
+    Raises PasskeyRefused.
+    """
     from webauthn import verify_authentication_response
 
     try:
-        found = verify_authentication_response(
+        authentication = verify_authentication_response(
             credential=credential,
             expected_challenge=nonce,
             expected_rp_id=settings.PASSKEY_DOMAIN,
-            expected_origin=origins(),
+            expected_origin=allowed_origins(),
             credential_public_key=bytes(passkey.public_key),
             credential_current_sign_count=passkey.sign_count,
-            require_user_verification=verified,
+            require_user_verification=user_verification_required,
         )
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - as in verify_registration
         raise PasskeyRefused from None
-    return int(found.new_sign_count)
+    return int(authentication.new_sign_count)

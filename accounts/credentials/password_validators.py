@@ -1,6 +1,7 @@
-"""What a password must be: long enough, not endless, not known to everybody, not one's own name.
+"""Password validators: length, common passwords, similarity to the user's name or address.
 
-No composition rules (NIST 800-63B-4, 3.1.1.2); the list of common ones is Django's and needs no network.
+There are no composition rules (NIST SP 800-63B-4, section 3.1.1.2). Common passwords are in the list that
+Django ships, so validation needs no network.
 """
 
 import re
@@ -11,41 +12,46 @@ from django.core.exceptions import ValidationError
 
 from accounts.models import User
 
-MIN_LENGTH = 8
-MAX_BYTES = 1024
-DECORATION = 5  # characters around a common password that make it no better: Password123!
-PLATFORM_WORDS = ("getyousite",)
+MIN_PASSWORD_CHARACTERS = 8
+MAX_PASSWORD_BYTES = 1024
+MAX_PADDING_CHARACTERS = 5  # digits and signs that do not make a common password safe: Password123!
+ADDITIONAL_COMMON_WORDS = ("getyousite",)
 
 
 class LengthValidator:
-    """8 characters or more, 1024 bytes of UTF-8 or fewer."""
+    """Requires 8 characters or more, and 1024 bytes of UTF-8 or fewer."""
 
     def validate(self, password: str, user: User | None = None) -> None:
-        if len(password) < MIN_LENGTH:
-            raise ValidationError(f"Use at least {MIN_LENGTH} characters.", code="password_too_short")
-        if len(password.encode()) > MAX_BYTES:
-            raise ValidationError(f"Use at most {MAX_BYTES} bytes.", code="password_too_long")
+        if len(password) < MIN_PASSWORD_CHARACTERS:
+            raise ValidationError(
+                f"Use at least {MIN_PASSWORD_CHARACTERS} characters.", code="password_too_short"
+            )
+        if len(password.encode()) > MAX_PASSWORD_BYTES:
+            raise ValidationError(f"Use at most {MAX_PASSWORD_BYTES} bytes.", code="password_too_long")
 
     def get_help_text(self) -> str:
-        return f"Use at least {MIN_LENGTH} characters."
+        return f"Use at least {MIN_PASSWORD_CHARACTERS} characters."
 
 
 class CommonValidator(CommonPasswordValidator):
-    """Refuses common passwords, also with a few digits and signs around them."""
+    """Refuses common passwords, also with MAX_PADDING_CHARACTERS digits and signs around them."""
 
     def validate(self, password: str, user: Any = None) -> None:
-        plain = password.lower().strip()
-        core = re.sub(r"^[\W\d_]+|[\W\d_]+$", "", plain)
-        common = plain in self.passwords or (core in self.passwords and len(plain) - len(core) <= DECORATION)
-        if common or core in PLATFORM_WORDS:
+        normalised = password.lower().strip()
+        unpadded = re.sub(r"^[\W\d_]+|[\W\d_]+$", "", normalised)
+        padding = len(normalised) - len(unpadded)
+        is_common = normalised in self.passwords or (
+            unpadded in self.passwords and padding <= MAX_PADDING_CHARACTERS
+        )
+        if is_common or unpadded in ADDITIONAL_COMMON_WORDS:
             raise ValidationError(self.get_error_message(), code="password_too_common")
 
 
 class SimilarityValidator(UserAttributeSimilarityValidator):
-    """Refuses passwords that are nearly one's own name or address."""
+    """Refuses passwords that are similar to the user's name or e-mail address."""
 
     def __init__(self) -> None:
         super().__init__(user_attributes=("email", "name"))
 
     def validate(self, password: str, user: Any = None) -> None:
-        super().validate(password[:100], user)  # comparing takes the square of the length
+        super().validate(password[:100], user)  # comparing takes time quadratic in the length

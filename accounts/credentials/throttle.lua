@@ -1,5 +1,7 @@
--- Reserve one attempt in every bucket, or none. KEYS: buckets. ARGV: for each bucket the free attempts and the longest delay in seconds.
--- Returns 0, or milliseconds to wait. An attempt counts before it is judged, so parallel ones cannot slip through together.
+-- Reserves one attempt in every bucket, or in none while one of them is delayed.
+-- KEYS: the buckets. ARGV: for each bucket its free attempts and its longest delay in seconds.
+-- Returns 0, or the milliseconds to wait.
+-- An attempt is counted before it is verified, so that parallel attempts cannot all pass.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local wait = 0
@@ -11,10 +13,10 @@ if wait > 0 then
 end
 for i, key in ipairs(KEYS) do
   local tries = redis.call('HINCRBY', key, 'tries', 1)
-  local free, longest = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+  local free_attempts, max_delay_seconds = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
   local delay = 0
-  if tries >= free then
-    delay = math.min(2 ^ (tries - free + 1), longest) * 1000
+  if tries >= free_attempts then
+    delay = math.min(2 ^ (tries - free_attempts + 1), max_delay_seconds) * 1000
   end
   redis.call('HSET', key, 'next', string.format('%.0f', now + delay))
   redis.call('EXPIRE', key, 21600)

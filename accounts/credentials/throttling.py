@@ -1,10 +1,9 @@
-"""Growing delays between attempts at a secret: 2, 4, 8 ... seconds once the free ones are used, kept for six
-hours.
+"""Growing delays between attempts at a secret: 2, 4, 8 ... seconds after some free attempts.
 
-Attempts are counted for a client network, and for an account as tried from that network, never for an account
-alone: nobody can lock somebody else out. A device that its owner has used before brings a cookie and has a
-bucket of its own (OWASP, "Slow Down Online Guessing Attacks with Device Cookies"), so the owner gets in while
-others are slowed down.
+Counters expire after six hours. Attempts are counted for a client network, and for an account as tried from
+that network. They are never counted for an account alone, so an attacker cannot lock its owner out. A known
+device has a bucket of its own (OWASP, "Slow Down Online Guessing Attacks with Device Cookies"), so the owner
+can sign in while others are delayed.
 """
 
 from dataclasses import dataclass
@@ -17,11 +16,14 @@ from core.admission.rate_limits import LocalRateLimiter
 from core.errors import DomainError
 from core.storage import redis
 
-LOCAL_INTERVAL = 12.0  # seconds an attempt while Redis is away
+COUNTER_LIFETIME_SECONDS = 21600  # also in throttle.lua
+LOCAL_INTERVAL_SECONDS = 12.0  # between attempts in one process while Redis is unavailable
 _local = LocalRateLimiter(5_000)
 
 
 class TooManyAttempts(DomainError):
+    """The caller must wait for `seconds`."""
+
     code = "too_many_attempts"
     status = 429
     message = "Too many attempts. Wait a moment, then try again."
@@ -37,52 +39,61 @@ class TooManyAttempts(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """`free` attempts come without delay; the longest delay is `longest` seconds.
+    """A counter of attempts. `free_attempts` are not delayed; later ones by at most `max_delay_seconds`.
 
-    `own` belongs to one account.
+    A `per_account` bucket belongs to one account and is cleared by a successful attempt.
     """
 
     name: str
-    free: int
-    longest: int
-    own: bool = True
+    free_attempts: int
+    max_delay_seconds: int
+    per_account: bool = True
 
     @property
     def key(self) -> str:
+        """Redis key of the bucket."""
         return f"attempts:{self.name}"
 
 
-def reserve(buckets: list[Bucket]) -> None:
-    """Count one attempt before it is judged. Raises TooManyAttempts, and then counts nothing."""
-    arguments = [number for bucket in buckets for number in (bucket.free, bucket.longest)]
+def reserve_attempt(buckets: list[Bucket]) -> None:
+    """Count an attempt in all buckets before it is verified.
+
+    Raises TooManyAttempts during a delay, and counts nothing then.
+    """
+    keys = [bucket.key for bucket in buckets]
+    arguments = [number for bucket in buckets for number in (bucket.free_attempts, bucket.max_delay_seconds)]
     try:
-        wait = (
-            redis.call(lambda client: _script()(keys=[b.key for b in buckets], args=arguments, client=client))
-            / 1000
-        )
+        milliseconds = redis.call(lambda client: _script()(keys=keys, args=arguments, client=client))
+        wait_seconds = milliseconds / 1000
     except redis.RedisUnavailable:
-        taken = [_local.take(b.key, interval=LOCAL_INTERVAL, burst=b.free) for b in buckets]
-        wait = max((item.wait for item in taken if not item.allowed), default=0.0)
-    if wait > 0:
-        raise TooManyAttempts(wait)
+        results = [
+            _local.take(bucket.key, interval=LOCAL_INTERVAL_SECONDS, burst=bucket.free_attempts)
+            for bucket in buckets
+        ]
+        wait_seconds = max((result.wait for result in results if not result.allowed), default=0.0)
+    if wait_seconds > 0:
+        raise TooManyAttempts(wait_seconds)
 
 
-def give_back(buckets: list[Bucket], *, proved: bool) -> None:
-    """The attempt was right (`proved`: its account starts afresh), or was never judged."""
+def release_attempt(buckets: list[Bucket], *, succeeded: bool) -> None:
+    """Take back an attempt that `succeeded` or was never verified.
 
-    def undo(client: Any) -> None:
+    A success clears the buckets of its account. Does nothing while Redis is unavailable.
+    """
+
+    def release(client: Any) -> None:
         with client.pipeline(transaction=True) as pipe:
             for bucket in buckets:
-                if bucket.own and proved:
+                if bucket.per_account and succeeded:
                     pipe.delete(bucket.key)
                 else:
                     pipe.hincrby(bucket.key, "tries", -1)
                     pipe.hset(bucket.key, "next", 0)
-                    pipe.expire(bucket.key, 21600)
+                    pipe.expire(bucket.key, COUNTER_LIFETIME_SECONDS)
             pipe.execute()
 
     try:
-        redis.call(undo)
+        redis.call(release)
     except redis.RedisUnavailable:
         return
 

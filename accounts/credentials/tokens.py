@@ -1,6 +1,4 @@
-"""Access tokens (JWT, 15 minutes, minted and checked by simplejwt) and refresh tokens (ours, computed from a
-row).
-"""
+"""Access tokens (JWT by simplejwt, 15 minutes) and refresh tokens (computed from a session)."""
 
 import time
 from dataclasses import dataclass
@@ -27,15 +25,16 @@ from core.admission.principals import Principal
 from core.storage.memory_cache import MemoryCache
 
 ALGORITHM = "HS256"
-REFRESH = "refresh token"
+REFRESH_PURPOSE = "refresh token"
 MAX_VERIFIED_TOKENS = 4096
+MAX_REFRESH_TOKEN_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key of the ring.
+    """A signing key of JWT_KEYS.
 
-    With `starts` it signs from then on, so that every process knows it before anybody uses it.
+    With `starts` it signs only from then on, so that every process knows the key before it is used.
     """
 
     kid: str
@@ -43,16 +42,16 @@ class SigningKey:
     starts: datetime | None = None
 
     @classmethod
-    def read(cls, text: str) -> "SigningKey":
-        """From `kid:key` or `kid@20270131T120000Z:key`, as JWT_KEYS has them."""
-        found = JWT_KEY_PATTERN.match(text)
-        assert found, "config.env lets no other in"
+    def parse(cls, text: str) -> "SigningKey":
+        """Parse `kid:key` or `kid@20270131T120000Z:key`, an item of JWT_KEYS."""
+        match = JWT_KEY_PATTERN.match(text)
+        assert match, "config.env has validated JWT_KEYS"
         starts = (
-            datetime.strptime(found["starts"], JWT_KEY_TIME_FORMAT).replace(tzinfo=UTC)
-            if found["starts"]
+            datetime.strptime(match["starts"], JWT_KEY_TIME_FORMAT).replace(tzinfo=UTC)
+            if match["starts"]
             else None
         )
-        return cls(found["kid"], found["key"], starts)
+        return cls(match["kid"], match["key"], starts)
 
     def __str__(self) -> str:
         return (
@@ -62,9 +61,10 @@ class SigningKey:
         )
 
 
-def signer(ring: list[SigningKey], *, now: datetime) -> SigningKey:
-    """The key that signs at `now`: the newest that has started, else the first that needs no start, else the
-    first.
+def signing_key_at(ring: list[SigningKey], *, now: datetime) -> SigningKey:
+    """Return the key that signs at `now`.
+
+    It is the newest key that has started, else the first without a start, else the first of the ring.
     """
     started = [key for key in ring if key.starts and key.starts <= now]
     if started:
@@ -72,40 +72,40 @@ def signer(ring: list[SigningKey], *, now: datetime) -> SigningKey:
     return next((key for key in ring if key.starts is None), ring[0])
 
 
-def next_ring(ring: list[SigningKey], fresh: SigningKey, *, now: datetime) -> list[SigningKey]:
-    """The ring with `fresh` before it, without keys that have not signed for a day.
+def rotate_key_ring(ring: list[SigningKey], new_key: SigningKey, *, now: datetime) -> list[SigningKey]:
+    """Return the ring with `new_key` in front, without the keys that have not signed for a day.
 
-    While the newest key is younger than a day the ring stays as it is.
+    Returns the ring unchanged while its newest key is less than a day old.
     """
-    current = signer(ring, now=now)
-    settled = now - timedelta(days=1)
-    if any(key.starts and key.starts > settled for key in ring):
+    current = signing_key_at(ring, now=now)
+    one_day_ago = now - timedelta(days=1)
+    if any(key.starts and key.starts > one_day_ago for key in ring):
         return ring
-    kept = [key for key in ring if key == current] if current.starts else ring
-    return [fresh, *kept]
+    remaining = [key for key in ring if key == current] if current.starts else ring
+    return [new_key, *remaining]
 
 
 class KeyRing(TokenBackend):
-    """simplejwt's backend over several keys, told apart by `kid`. One signs, all verify."""
+    """simplejwt backend with several keys, identified by `kid`. One signs, all verify."""
 
     def __init__(self, ring: list[SigningKey]) -> None:
-        rules: dict[str, Any] = settings.SIMPLE_JWT
+        config: dict[str, Any] = settings.SIMPLE_JWT
         super().__init__(
-            ALGORITHM, ring[0].secret, "", rules["AUDIENCE"], rules["ISSUER"], None, rules["LEEWAY"]
+            ALGORITHM, ring[0].secret, "", config["AUDIENCE"], config["ISSUER"], None, config["LEEWAY"]
         )
         self.ring = ring
         self.keys = {key.kid: key.secret for key in ring}
 
     def encode(self, payload: dict[str, Any]) -> str:
         claims = {**payload, "aud": self.audience, "iss": self.issuer}
-        key = signer(self.ring, now=datetime.now(UTC))
+        key = signing_key_at(self.ring, now=datetime.now(UTC))
         return jwt.encode(claims, key.secret, algorithm=ALGORITHM, headers={"kid": key.kid})
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
         try:
             header = jwt.get_unverified_header(token)
             key = self.keys[header["kid"]]
-            if not set(header) <= {"alg", "typ", "kid"}:  # jku, jwk, x5u, crit: nobody asked for them
+            if not set(header) <= {"alg", "typ", "kid"}:  # we never send jku, jwk, x5u or crit
                 raise TokenBackendError("Token is invalid")
             options: Any = {"require": ["exp", "iat", "sub", "aud", "iss"]}
             return jwt.decode(
@@ -124,44 +124,44 @@ class KeyRing(TokenBackend):
 
 
 class PlatformAccessToken(AccessToken):
-    """Claims beside the registered ones: `sid`, `roles`, `epoch`, and for staff who act as the user `act`."""
+    """Access token with the claims `sid`, `roles`, `epoch`, and `act` during impersonation (RFC 8693)."""
 
-    _token_backend = KeyRing([SigningKey.read(item) for item in settings.JWT_KEYS])
+    _token_backend = KeyRing([SigningKey.parse(item) for item in settings.JWT_KEYS])
 
 
-def mint_access(user: User, session: Session) -> tuple[str, int]:
-    """An access token and its lifetime in seconds, which ends with its session. One query for the roles."""
+def make_access_token(user: User, session: Session) -> tuple[str, int]:
+    """Return an access token and its lifetime in seconds, at most that of the session. One query."""
     token = PlatformAccessToken()
-    left = min(token.lifetime, session.expires_at - token.current_time)
+    lifetime = min(token.lifetime, session.expires_at - token.current_time)
     if session.impersonator_id:
-        left -= token.get_token_backend().get_leeway()  # which readers grant again
+        lifetime -= token.get_token_backend().get_leeway()  # verifiers add the leeway again
         token["act"] = {"sub": str(session.impersonator_id)}
-    token.set_exp(lifetime=left)
+    token.set_exp(lifetime=lifetime)
     token["sub"] = str(user.pk)
     token["sid"] = str(session.pk)
     token["epoch"] = user.epoch
     token["roles"] = sorted(role.name for role in user.roles.all())
-    return str(token), int(left.total_seconds())
+    return str(token), int(lifetime.total_seconds())
 
 
 # Keyed by the whole token, so only a token that was verified before is found.
 _verified_tokens: MemoryCache[str, Principal] = MemoryCache(MAX_VERIFIED_TOKENS)
 
 
-def read_access(token: str) -> Principal:
-    """The principal of a valid access token. Raises TokenExpired, TokenInvalid. No store is asked."""
+def verify_access_token(token: str) -> Principal:
+    """Return the principal of a valid access token, without a query. Raises TokenExpired, TokenInvalid."""
     verified = _verified_tokens.get(token)
     if verified is not None:
         return verified
     try:
         claims = PlatformAccessToken(token)  # type: ignore[arg-type]
-        acting = claims.get("act")
+        actor = claims.get("act")
         principal = Principal(
             UUID(claims["sub"]),
             UUID(claims["sid"]),
             int(claims["epoch"]),
             frozenset(claims["roles"]),
-            impersonator=UUID(acting["sub"]) if acting else None,
+            impersonator=UUID(actor["sub"]) if actor else None,
         )
     except (ExpiredTokenError, TokenBackendExpiredToken):
         raise TokenExpired from None
@@ -171,16 +171,20 @@ def read_access(token: str) -> Principal:
     return principal
 
 
-def refresh_token(session_id: UUID, generation: int) -> str:
-    """`session.generation.HMAC`: computed, never stored, the same each time it is asked for."""
+def make_refresh_token(session_id: UUID, generation: int) -> str:
+    """Return `session.generation.HMAC`. The token is computed and never stored."""
     body = f"{session_id.hex}.{generation}"
-    return f"{body}.{encryption.sign(REFRESH, body)}"
+    return f"{body}.{encryption.sign(REFRESH_PURPOSE, body)}"
 
 
-def read_refresh(token: str) -> tuple[UUID, int] | None:
-    """Session and generation of a refresh token that we made; None for any other text."""
+def parse_refresh_token(token: str) -> tuple[UUID, int] | None:
+    """Return session id and generation of a refresh token with a valid signature, else None."""
     body, _, mac = token.rpartition(".")
-    if len(token) > 200 or not token.isascii() or not encryption.verify_signature(REFRESH, body, mac):
+    if (
+        len(token) > MAX_REFRESH_TOKEN_CHARACTERS
+        or not token.isascii()
+        or not encryption.verify_signature(REFRESH_PURPOSE, body, mac)
+    ):
         return None
     session, _, generation = body.partition(".")
     return UUID(session), int(generation)

@@ -1,9 +1,9 @@
-"""Blind sign-in: the client makes a key of the password (PBKDF2-SHA256) and sends only what it derives from
-that for signing in. The server never sees the password.
+"""Zero-knowledge login: the client sends an auth hash that it derives from the password (PBKDF2-SHA256).
 
-Before signing in a client asks how: `prelogin` answers for every address, with an account or without. What it
-says of an address without one is computed from the address, so it is the same each time, and drawn as often
-as the accounts that there are have it, so it looks like one of them.
+The server never sees the password. Before signing in a client asks how (`POST /auth/prelogin`), and every
+address gets an answer, with or without an account. Without an account the answer is derived from the address,
+so it is always the same, and its parameters are drawn with the frequencies of the existing accounts, so it
+does not stand out.
 """
 
 import hashlib
@@ -20,18 +20,19 @@ from accounts.models import Kdf, User, normalise_email
 from core import encryption
 from core.storage import cache
 
-HASH_BYTES = 32
-USUAL_SALT = 16
-MIX_SECONDS = 60  # how long the shares of the accounts are remembered
-MOST_LOOKS = 8
-RAREST = 0.01  # of the accounts; who has a rarer look can be told from an invented one
+AUTH_HASH_BYTES = 32
+DEFAULT_SALT_BYTES = 16
+DISTRIBUTION_CACHE_SECONDS = 60
+MAX_PROFILES = 8
+# Rarer profiles are not imitated. An account with one can be told apart from an address without an account.
+MIN_PROFILE_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Parameters:
-    """How an address signs in.
+class LoginParameters:
+    """How the client of an address signs in.
 
-    Where `scheme` is `password`, `kdf` is what the account would begin with as a blind one.
+    With scheme `password`, `kdf` holds the parameters for changing to zero-knowledge login.
     """
 
     scheme: str
@@ -40,78 +41,85 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class LoginProfile:
-    """What of an answer could tell accounts apart: scheme, iterations, and bytes of salt."""
+    """What several accounts have in common in a prelogin response."""
 
     scheme: str
     iterations: int
-    salt: int
+    salt_bytes: int
 
 
-PLAIN = LoginProfile(User.Scheme.PASSWORD, Kdf.MIN_ITERATIONS, USUAL_SALT)
+PASSWORD_PROFILE = LoginProfile(User.Scheme.PASSWORD, Kdf.MIN_ITERATIONS, DEFAULT_SALT_BYTES)
 
 
-def prelogin(email: str) -> Parameters:
-    """One query, and the same work whether there is an account or not."""
+def login_parameters(email: str) -> LoginParameters:
+    """Return the login parameters of an address. One query and the same work with or without an account."""
     address = normalise_email(email)
-    look = _choose(address, cache.get_or_set("shared", "prelogin", profile_distribution, seconds=MIX_SECONDS))
-    invented = Parameters(look.scheme, Kdf(look.iterations, _salt(address, look)))
-    found = (
-        User.objects.get_queryset().filter(email=address).first()
-    )  # closed ones too: closing must not show
-    if found is None:
-        return invented
-    return Parameters(found.scheme, found.kdf or Kdf(PLAIN.iterations, _salt(address, PLAIN)))
+    distribution = cache.get_or_set(
+        "shared", "prelogin", profile_distribution, seconds=DISTRIBUTION_CACHE_SECONDS
+    )
+    profile = _choose_profile(address, distribution)
+    imitation = LoginParameters(profile.scheme, Kdf(profile.iterations, _derive_salt(address, profile)))
+    # Includes soft-deleted accounts, so that closing an account does not change the answer.
+    user = User.objects.get_queryset().filter(email=address).first()
+    if user is None:
+        return imitation
+    default_kdf = Kdf(PASSWORD_PROFILE.iterations, _derive_salt(address, PASSWORD_PROFILE))
+    return LoginParameters(user.scheme, user.kdf or default_kdf)
 
 
 def profile_distribution() -> list[list[Any]]:
-    """How often an address without an account is to have each look: `[scheme, iterations, salt, weight]`, as
-    PRELOGIN_BLIND_PERCENT says, else as the accounts are. Where addresses are verified only those count that
-    were, and only common looks, so that nobody brings a few of their own; the weights are rounded to half
-    powers of two, so that a few more accounts of one kind move no answer.
+    """Return the profiles for addresses without an account: scheme, iterations, salt_bytes, weight.
+
+    The weights follow PRELOGIN_BLIND_PERCENT when it is set, else the existing accounts. When addresses must
+    be verified only verified accounts count, and rare profiles never do, so that an attacker cannot shift the
+    distribution with a few accounts. Weights are rounded to powers of the square root of two, so that a few
+    more accounts of one kind change no answer.
     """
     if (percent := settings.PRELOGIN_BLIND_PERCENT) is not None:
-        looks = [
-            (PLAIN, 100 - percent),
-            (LoginProfile(User.Scheme.BLIND, PLAIN.iterations, PLAIN.salt), percent),
+        weights = {User.Scheme.PASSWORD: 100 - percent, User.Scheme.ZERO_KNOWLEDGE: percent}
+        return [
+            [scheme.value, PASSWORD_PROFILE.iterations, PASSWORD_PROFILE.salt_bytes, weight]
+            for scheme, weight in weights.items()
+            if weight
         ]
-        return [[look.scheme, look.iterations, look.salt, weight] for look, weight in looks if weight]
     users = User.objects.get_queryset()
     if settings.EMAIL_VERIFICATION_REQUIRED:
         users = users.exclude(email_verified_at=None)
-    counted = users.values_list("scheme", "kdf_iterations", Length("kdf_salt")).annotate(count=Count("pk"))
-    rows = list(counted.order_by("-count")[:MOST_LOOKS])
+    counts = users.values_list("scheme", "kdf_iterations", Length("kdf_salt")).annotate(count=Count("pk"))
+    rows = list(counts.order_by("-count")[:MAX_PROFILES])
     total = sum(count for *_, count in rows)
     return [
         [
             scheme,
-            iterations or PLAIN.iterations,
-            salt or PLAIN.salt,
+            iterations or PASSWORD_PROFILE.iterations,
+            salt_bytes or PASSWORD_PROFILE.salt_bytes,
             2 ** (round(2 * math.log2(count / total)) / 2),
         ]
-        for scheme, iterations, salt, count in rows
-        if count >= total * RAREST
+        for scheme, iterations, salt_bytes, count in rows
+        if count >= total * MIN_PROFILE_SHARE
     ]
 
 
-def _choose(address: str, mix: list[list[Any]]) -> LoginProfile:
-    """Weighted rendezvous hashing: each look draws a lot for the address, and the best wins.
+def _choose_profile(address: str, distribution: list[list[Any]]) -> LoginProfile:
+    """Choose a profile for an address by weighted rendezvous hashing.
 
-    When the weights move, as few answers as possible move with them.
+    When the weights change, as few addresses as possible change their profile.
     """
 
-    def lot(row: list[Any]) -> float:
-        *look, weight = row
-        drawn = int.from_bytes(_mac(address, repr(look))[:8], "big") + 1
-        return float(-math.log(drawn / (2**64 + 1)) / weight)
+    def score(row: list[Any]) -> float:
+        *profile, weight = row
+        number = int.from_bytes(_mac(address, repr(profile))[:8], "big") + 1
+        return float(-math.log(number / (2**64 + 1)) / weight)
 
-    return LoginProfile(*min(mix, key=lot)[:3]) if mix else PLAIN
-
-
-def _salt(address: str, look: LoginProfile) -> bytes:
-    return _mac(address, repr(look))[: look.salt]
+    return LoginProfile(*min(distribution, key=score)[:3]) if distribution else PASSWORD_PROFILE
 
 
-def _mac(address: str, what: str) -> bytes:
-    return hmac.new(
-        next(encryption.derived_keys("prelogin")), f"{what}\n{address}".encode(), hashlib.sha512
-    ).digest()
+def _derive_salt(address: str, profile: LoginProfile) -> bytes:
+    # The text keeps the names it had in the first version: other names would change all derived salts.
+    label = f"Look(scheme={profile.scheme!r}, iterations={profile.iterations}, salt={profile.salt_bytes})"
+    return _mac(address, label)[: profile.salt_bytes]
+
+
+def _mac(address: str, label: str) -> bytes:
+    key = next(encryption.derived_keys("prelogin"))
+    return hmac.new(key, f"{label}\n{address}".encode(), hashlib.sha512).digest()

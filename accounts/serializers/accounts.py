@@ -1,4 +1,4 @@
-"""The shape of accounts at the boundary."""
+"""Serializers of users, sessions, identities, exports and sign-in responses."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from rest_framework import serializers
 from accounts.models import DataExport, Identity, Session, User
 from accounts.serializers.credentials import EmailField, ProfileSerializer
 from accounts.serializers.roles import RolesSerializer
-from accounts.services.data_exports import token_of as export_token
-from accounts.services.sessions import describe
+from accounts.services import data_exports
+from accounts.services.sessions import describe_user_agent
 from core.http.serializers import StrictSerializer
 
 
@@ -39,7 +39,7 @@ class UserSerializer(serializers.ModelSerializer[User]):
 
 
 class AccountSerializer(UserSerializer):
-    """A user as staff see them."""
+    """A user as shown to staff."""
 
     class Meta(UserSerializer.Meta):
         fields = [*UserSerializer.Meta.fields, "is_active"]
@@ -69,7 +69,9 @@ class SessionSerializer(serializers.ModelSerializer[Session]):
     device: Any = serializers.SerializerMethodField()
     last_seen_at = serializers.DateTimeField(source="rotated_at")
     current: Any = serializers.SerializerMethodField()
-    impersonated: Any = serializers.SerializerMethodField(help_text="Staff act as you in it.")
+    impersonated: Any = serializers.SerializerMethodField(
+        help_text="A member of staff acts as you in this session."
+    )
 
     class Meta:
         model = Session
@@ -90,7 +92,7 @@ class SessionSerializer(serializers.ModelSerializer[Session]):
         return session.impersonator_id is not None
 
     def get_device(self, session: Session) -> str:
-        return describe(session.agent)
+        return describe_user_agent(session.agent)
 
     def get_current(self, session: Session) -> bool:
         return bool(session.pk == self.context["current"])
@@ -119,7 +121,7 @@ class AuthorizationSerializer(serializers.Serializer[Any]):
 
 
 class ReturnSerializer(StrictSerializer):
-    """What the provider put into the address that the browser came back to."""
+    """The query parameters with which the provider redirected the browser back."""
 
     code = serializers.RegexField(r"^[\x21-\x7e]+\Z", max_length=4096)
     state = serializers.CharField(max_length=1000)
@@ -135,8 +137,9 @@ class ExportSerializer(serializers.ModelSerializer[DataExport]):
         read_only_fields = fields
 
     def get_link(self, export: DataExport) -> str | None:
-        good = export.expires_at and export.expires_at > timezone.now()
-        return f"{settings.APP_URL}/api/v1/exports/{export_token(export)}" if good else None
+        if not export.expires_at or export.expires_at <= timezone.now():
+            return None
+        return f"{settings.APP_URL}/api/v1/exports/{data_exports.token_of(export)}"
 
 
 class AccessSerializer(serializers.Serializer[Any]):

@@ -1,4 +1,4 @@
-"""API keys."""
+"""Serializers of API keys."""
 
 from ipaddress import ip_network
 from typing import Any
@@ -30,7 +30,7 @@ class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
 
 
 class IssuedApiKeySerializer(ApiKeySerializer):
-    key = serializers.CharField(help_text="Shown now and never again.")
+    key = serializers.CharField(help_text="The text of the key. It cannot be shown again.")
 
     class Meta(ApiKeySerializer.Meta):
         fields = [*ApiKeySerializer.Meta.fields, "key"]
@@ -38,7 +38,7 @@ class IssuedApiKeySerializer(ApiKeySerializer):
 
 
 class ApiKeyCreateSerializer(StrictSerializer):
-    # DRF takes declared fields out of the class.
+    # DRF removes declared fields from the class.
     label = serializers.CharField(max_length=80)  # type: ignore[assignment]
     scopes = serializers.ListField(child=serializers.CharField(max_length=60), min_length=1, max_length=50)
     networks = serializers.ListField(
@@ -54,10 +54,10 @@ class ApiKeyCreateSerializer(StrictSerializer):
 
     def validate_networks(self, value: list[str]) -> list[str]:
         try:
-            found = [ip_network(item.strip()) for item in value]
-            if any(getattr(network.network_address, "ipv4_mapped", None) for network in found):
-                raise ValueError  # a mapped address is counted as the IPv4 one it is
-            return [str(network) for network in found]
+            networks = [ip_network(item.strip()) for item in value]
+            if any(getattr(network.network_address, "ipv4_mapped", None) for network in networks):
+                raise ValueError  # client addresses are converted to IPv4, so it would never match
+            return [str(network) for network in networks]
         except ValueError:
             detail = "Write networks as 203.0.113.0/24, 2001:db8::/48 or one address."
             raise serializers.ValidationError(detail, code="network") from None

@@ -1,4 +1,4 @@
-"""What `GET /config` tells a front end."""
+"""Serializers of `GET /config`."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ class LimitsSerializer(serializers.Serializer[Any]):
 
 class OidcProviderSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment]  # DRF takes declared fields out of the class
+    label = serializers.CharField()  # type: ignore[assignment]  # DRF removes declared fields from the class
 
 
 class ConfigSerializer(serializers.Serializer[Any]):

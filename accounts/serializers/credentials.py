@@ -1,6 +1,4 @@
-"""The shape of what people prove themselves with: addresses, passwords, what stands for them, and second
-factors.
-"""
+"""Serializers and fields of credentials: addresses, passwords, auth hashes and second factors."""
 
 import base64
 from typing import Any
@@ -10,9 +8,9 @@ from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.validators import EmailValidator as DjangoEmailValidator
 from rest_framework import serializers
 
-from accounts.credentials.password_validators import MAX_BYTES
-from accounts.credentials.zero_knowledge import HASH_BYTES
-from accounts.models import Kdf, User, normalise_email
+from accounts.credentials.password_validators import MAX_PASSWORD_BYTES
+from accounts.credentials.zero_knowledge import AUTH_HASH_BYTES
+from accounts.models import MAX_EMAIL_CHARACTERS, Kdf, User, normalise_email
 from core.errors import FieldProblem, Invalid
 from core.http.fields import Base64Field
 from core.http.serializers import StrictSerializer
@@ -24,10 +22,13 @@ class ProfileSerializer(StrictSerializer):
 
 
 class EmailField(serializers.CharField):
-    """The one spelling of an address, which must be an address itself: normalising can add an `@` or a `/`."""
+    """An e-mail address in normalised form.
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(max_length=254, **options)
+    It is validated after normalisation, which can add characters such as `@` and `/`.
+    """
+
+    def __init__(self, *, required: bool = True) -> None:
+        super().__init__(max_length=MAX_EMAIL_CHARACTERS, required=required)
 
     def to_internal_value(self, data: Any) -> str:
         email = normalise_email(super().to_internal_value(data))
@@ -35,26 +36,31 @@ class EmailField(serializers.CharField):
             DjangoEmailValidator()(email)
         except DjangoValidationError as error:
             raise serializers.ValidationError(error.messages[0], code="invalid") from None
-        if len(email) > 254:
-            raise serializers.ValidationError("Use at most 254 characters.", code="max_length")
+        if len(email) > MAX_EMAIL_CHARACTERS:
+            detail = f"Use at most {MAX_EMAIL_CHARACTERS} characters."
+            raise serializers.ValidationError(detail, code="max_length")
         return email
 
 
 class PasswordField(serializers.CharField):
-    def __init__(self, **options: Any) -> None:
-        super().__init__(max_length=MAX_BYTES, trim_whitespace=False, write_only=True, **options)
+    """A password, exactly as it was typed."""
+
+    def __init__(self, *, required: bool = True) -> None:
+        super().__init__(
+            max_length=MAX_PASSWORD_BYTES, trim_whitespace=False, write_only=True, required=required
+        )
 
 
-def check_new_password(password: str, user: User) -> None:
-    """Raise Invalid, pointing at `password`, when it is too weak for this user."""
+def validate_new_password(password: str, user: User) -> None:
+    """Raise Invalid with the pointer `/password` when the password is too weak for this user."""
     try:
         validate_password(password, user)
     except DjangoValidationError as error:
-        raise weak(error) from None
+        raise weak_password_error(error) from None
 
 
-def weak(error: DjangoValidationError) -> Invalid:
-    """What is wrong with a new password."""
+def weak_password_error(error: DjangoValidationError) -> Invalid:
+    """Return the API error for Django's validation errors of a new password."""
     return Invalid(
         [FieldProblem("/password", item.code or "invalid", item.messages[0]) for item in error.error_list]
     )
@@ -65,10 +71,10 @@ class EmailSerializer(StrictSerializer):
 
 
 class AuthHashField(Base64Field):
-    """What a client derived from the password for signing in."""
+    """The auth hash that the client of a zero-knowledge account derived from the password."""
 
     def __init__(self, *, required: bool = True) -> None:
-        super().__init__(HASH_BYTES, HASH_BYTES, write_only=True, required=required)
+        super().__init__(AUTH_HASH_BYTES, AUTH_HASH_BYTES, write_only=True, required=required)
 
     def to_internal_value(self, data: Any) -> str:
         return base64.b64encode(super().to_internal_value(data)).decode()
@@ -80,28 +86,31 @@ class KdfSerializer(StrictSerializer):
 
 
 class NewSecretSerializer(StrictSerializer):
-    """`password`; or for a blind account `scheme: "blind"` with `kdf`, `salt` and `auth_hash`.
+    """`password`, or for zero-knowledge login `scheme: "blind"` with `kdf`, `salt` and `auth_hash`.
 
-    Validated data have the `password` to hash, whichever it is, and `kdf`, which is None for the first.
+    In the validated data `password` is the secret to hash (the auth hash for zero-knowledge login), and `kdf`
+    is a Kdf or None.
     """
 
     scheme = serializers.ChoiceField(User.Scheme.choices, default=User.Scheme.PASSWORD)
     password = PasswordField(required=False)
     kdf = KdfSerializer(required=False)
-    salt = Base64Field(Kdf.MIN_SALT, Kdf.MAX_SALT, required=False)
+    salt = Base64Field(Kdf.MIN_SALT_BYTES, Kdf.MAX_SALT_BYTES, required=False)
     auth_hash = AuthHashField(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        blind = attrs.pop("scheme") == User.Scheme.BLIND
-        wanted = {"kdf", "salt", "auth_hash"}
-        others = {"password"}
-        if not blind:
-            wanted, others = others, wanted
-        faults = {name: ["This field is required."] for name in sorted(wanted - attrs.keys())}
-        faults |= {name: ["This does not go with this scheme."] for name in sorted(others & attrs.keys())}
-        if faults:
-            raise serializers.ValidationError(faults)
-        if blind:
+        zero_knowledge = attrs.pop("scheme") == User.Scheme.ZERO_KNOWLEDGE
+        required = {"kdf", "salt", "auth_hash"}
+        forbidden = {"password"}
+        if not zero_knowledge:
+            required, forbidden = forbidden, required
+        errors = {name: ["This field is required."] for name in sorted(required - attrs.keys())}
+        errors |= {
+            name: ["This field does not belong to this scheme."] for name in sorted(forbidden & attrs.keys())
+        }
+        if errors:
+            raise serializers.ValidationError(errors)
+        if zero_knowledge:
             attrs["kdf"] = Kdf(attrs["kdf"]["iterations"], attrs.pop("salt"))
             attrs["password"] = attrs.pop("auth_hash")
         return {"kdf": None, **attrs}
@@ -113,44 +122,45 @@ class RegisterSerializer(NewSecretSerializer, ProfileSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs = super().validate(attrs)
         if attrs["kdf"] is None:
-            check_new_password(attrs["password"], User(email=attrs["email"], name=attrs.get("name", "")))
+            validate_new_password(attrs["password"], User(email=attrs["email"], name=attrs.get("name", "")))
         return attrs
 
 
 class PreloginSerializer(StrictSerializer):
-    email = serializers.CharField(max_length=254)
+    email = serializers.CharField(max_length=MAX_EMAIL_CHARACTERS)
 
 
 class ParametersSerializer(serializers.Serializer[Any]):
     scheme = serializers.ChoiceField(User.Scheme.choices)
     kdf = KdfSerializer()
-    salt = Base64Field(Kdf.MIN_SALT, Kdf.MAX_SALT)
+    salt = Base64Field(Kdf.MIN_SALT_BYTES, Kdf.MAX_SALT_BYTES)
 
 
 class LoginSerializer(StrictSerializer):
-    """`password` or `auth_hash`, as `prelogin` says."""
+    """`email` with `password` or `auth_hash`, depending on the scheme that `prelogin` returns."""
 
-    email = serializers.CharField(max_length=254)
+    email = serializers.CharField(max_length=MAX_EMAIL_CHARACTERS)
     password = PasswordField(required=False)
     auth_hash = AuthHashField(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        return secret_of(attrs)
+        return extract_secret(attrs)
 
 
-def secret_of(attrs: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`attrs` with `secret` and `scheme` in place of `password` or `auth_hash`.
+def extract_secret(attrs: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return `attrs` with `secret` and `scheme` in place of `password` or `auth_hash`.
 
-    Raises ValidationError without exactly one.
+    Raises ValidationError unless exactly one of the two is there.
     """
-    names = {User.Scheme.PASSWORD: f"{prefix}password", User.Scheme.BLIND: f"{prefix}auth_hash"}
-    given = [scheme for scheme, name in names.items() if name in attrs]
-    if len(given) != 1:
+    names = {User.Scheme.PASSWORD: f"{prefix}password", User.Scheme.ZERO_KNOWLEDGE: f"{prefix}auth_hash"}
+    schemes = [scheme for scheme, name in names.items() if name in attrs]
+    if len(schemes) != 1:
         raise serializers.ValidationError(
             f"Send exactly one of {', '.join(names.values())}.", code="exactly_one"
         )
-    secret = attrs.pop(names[given[0]])
-    return {**attrs, "secret": secret, "scheme": given[0]}
+    scheme = schemes[0]
+    secret = attrs.pop(names[scheme])
+    return {**attrs, "secret": secret, "scheme": scheme}
 
 
 class TokenSerializer(StrictSerializer):
@@ -160,7 +170,7 @@ class TokenSerializer(StrictSerializer):
 class PasswordResetSerializer(NewSecretSerializer, TokenSerializer):
     accept_vault_loss = serializers.BooleanField(
         default=False,
-        help_text="For a blind account: what its old password encrypted can never be read again.",
+        help_text="With zero-knowledge login: data that the old password encrypted is lost for good.",
     )
 
 
@@ -169,11 +179,11 @@ class PasswordChangeSerializer(NewSecretSerializer):
     current_auth_hash = AuthHashField(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        return secret_of(super().validate(attrs), prefix="current_")
+        return extract_secret(super().validate(attrs), prefix="current_")
 
 
 class FactorSerializer(StrictSerializer):
-    """One second factor: `code`, `recovery_code`, or `credential` as `PublicKeyCredential.toJSON()` gives it."""
+    """One second factor: `code`, `recovery_code`, or `credential` (`PublicKeyCredential.toJSON()`)."""
 
     code = serializers.RegexField(r"^[0-9 ]{6,9}\Z", required=False)
     recovery_code = serializers.CharField(max_length=40, required=False)
@@ -193,9 +203,7 @@ class MfaVerifySerializer(FactorSerializer):
 
 
 class ProofSerializer(FactorSerializer):
-    """A proof: `password`, `auth_hash` or a second factor, a `credential` with the `challenge` that it
-    answers.
-    """
+    """One proof: `password`, `auth_hash` or a second factor. A `credential` needs its `challenge`."""
 
     password = PasswordField(required=False)
     auth_hash = AuthHashField(required=False)

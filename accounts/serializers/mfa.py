@@ -1,4 +1,4 @@
-"""Second factors: authenticator apps, recovery codes and passkeys."""
+"""Serializers of second factors: authenticator apps, recovery codes and passkeys."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ class PasskeyOptionsSerializer(serializers.Serializer[Any]):
 
 
 class TotpSerializer(serializers.Serializer[Any]):
-    secret = serializers.CharField(help_text="Base32, for typing.")
+    secret = serializers.CharField(help_text="Base32, for typing into the app.")
     uri = serializers.CharField(help_text="otpauth://")
     qr_svg = serializers.CharField(help_text="The URI as a QR code, SVG.")
 
@@ -46,7 +46,7 @@ class TotpSerializer(serializers.Serializer[Any]):
 class RecoveryCodesSerializer(serializers.Serializer[Any]):
     recovery_codes = serializers.ListField(
         child=serializers.CharField(),
-        help_text="Shown now and never again; empty when there were some already.",
+        help_text="They cannot be shown again. Empty when the user has unused codes already.",
     )
 
 
@@ -61,4 +61,4 @@ class AddedPasskeySerializer(PasskeySerializer):
 class FactorsSerializer(serializers.Serializer[Any]):
     totp = serializers.BooleanField()
     passkeys = serializers.IntegerField()
-    recovery_codes = serializers.IntegerField(help_text="Unused ones.")
+    recovery_codes = serializers.IntegerField(help_text="Number of unused codes.")

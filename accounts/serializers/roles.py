@@ -1,4 +1,4 @@
-"""Roles and permissions."""
+"""Serializers of roles and permissions."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ class RolesSerializer(StrictSerializer):
     roles = serializers.ListField(child=serializers.SlugField(max_length=40), max_length=20)
 
     def validate_roles(self, value: list[str]) -> list[str]:
-        known = set(Role.objects.filter(name__in=value).values_list("name", flat=True))
-        if unknown := sorted(set(value) - known):
+        existing = set(Role.objects.filter(name__in=value).values_list("name", flat=True))
+        if unknown := sorted(set(value) - existing):
             raise serializers.ValidationError(f"There is no role {unknown[0]}.", code="unknown_role")
         return value
 

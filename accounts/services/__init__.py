@@ -1,1 +1,1 @@
-"""Every write of accounts that carries a rule, one module for each subject."""
+"""Services of accounts: every write that carries a rule, one module per subject."""

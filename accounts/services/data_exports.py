@@ -1,7 +1,7 @@
-"""One's data: an archive of everything personal, made by a worker, for a day at a link of its owner's.
+"""Archives of a user's personal data: a worker builds a ZIP file, and its owner gets a link for 24 hours.
 
-The archive is a ZIP file, kept in encrypted parts in the object store. The key is in the row alone: when that
-goes, the parts are noise, also where a bucket lets nobody delete them.
+The archive is stored as encrypted parts in the object store. The key is only in the database row, so deleting
+the row makes the parts unreadable, even in a bucket that forbids deletion.
 """
 
 import base64
@@ -11,15 +11,16 @@ import secrets
 import zipfile
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from tempfile import TemporaryFile
-from typing import Any
+from typing import IO, Any
 from uuid import UUID
 
 import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.db import transaction
 
-from accounts.errors import LinkRefused, TooManyOfThese
+from accounts.errors import LinkRefused, TooManyObjects
 from accounts.models import DataExport, EmailProof, User
 from audit import actors
 from audit.actors import ANONYMOUS
@@ -29,14 +30,15 @@ from core.jobs import mail, queue
 from core.models import Mail
 from core.storage.object_store import ObjectStoreUnavailable, object_store
 
-LIFETIME = timedelta(hours=24)
-MOST_A_DAY = 5
+LINK_LIFETIME = timedelta(hours=24)
+MAX_EXPORTS_PER_DAY = 5
 PART_BYTES = 4 * 1024 * 1024
-SIGNATURE = "data export"
-READ_ME = """Everything personal that this installation has about you, made {now:%Y-%m-%d %H:%M} UTC.
+NONCE_BYTES = 12
+LINK_PURPOSE = "data export"
+README_TEXT = """All personal data that this installation stores about you, as of {now:%Y-%m-%d %H:%M} UTC.
 
-Files that end in .json are one JSON value, those that end in .jsonl one JSON value a line. Passwords, keys and codes are
-not here: only what cannot be turned back of them is stored.
+Files that end in .json contain one JSON value. Files that end in .jsonl contain one JSON value per line.
+Passwords, keys and codes are not included: the installation stores only irreversible digests of them.
 """
 
 log = structlog.get_logger(__name__)
@@ -44,54 +46,55 @@ log = structlog.get_logger(__name__)
 
 @transaction.atomic
 def request_export(user: User, *, now: datetime) -> DataExport:
-    """Ask for an archive; one that is being made already is the answer.
+    """Request an archive. Returns the pending request when there is one.
 
-    Raises TooManyOfThese past five a day.
+    Raises TooManyObjects beyond MAX_EXPORTS_PER_DAY.
     """
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    if going := user.exports.filter(state__in=DataExport.OPEN).first():
-        return going
-    if user.exports.filter(created_at__gt=now - timedelta(days=1)).count() >= MOST_A_DAY:
-        raise TooManyOfThese
-    made = DataExport.objects.create(user=user, key=secrets.token_hex(32), due_at=now)
-    record("export.requested", actor=actors.user(user), subject=made)
+    if pending := user.exports.filter(state__in=DataExport.OPEN).first():
+        return pending
+    if user.exports.filter(created_at__gt=now - timedelta(days=1)).count() >= MAX_EXPORTS_PER_DAY:
+        raise TooManyObjects
+    export = DataExport.objects.create(user=user, key=secrets.token_hex(32), due_at=now)
+    record("export.requested", actor=actors.user(user), subject=export)
     queue.enqueue("accounts.tasks.make_exports")
-    return made
+    return export
 
 
 def make_exports(*, now: datetime) -> int:
-    """Make the archives that were asked for; return how many."""
-    waiting = queue.claim(DataExport, now=now, limit=2)
-    return sum(queue.run(export, lambda export=export: _make(export, now=now), now=now) for export in waiting)  # type: ignore[misc]
+    """Build the requested archives, two at most. Returns how many were built."""
+    claimed = queue.claim(DataExport, now=now, limit=2)
+    return sum(
+        queue.run(export, partial(_build_and_store_archive, export, now=now), now=now) for export in claimed
+    )
 
 
-def _make(export: DataExport, *, now: datetime) -> None:
+def _build_and_store_archive(export: DataExport, *, now: datetime) -> None:
     store = object_store()
     attempt = export.attempts
     with TemporaryFile() as file:
         with tenancy.context(tenancy.SYSTEM):
-            _write(file, export.user_id, now=now)
+            _write_archive(file, export.user_id, now=now)
         size = file.tell()
         parts = 0
         file.seek(0)
         while part := file.read(PART_BYTES):
-            store.create(_place(export, attempt, parts), _seal(export, parts, part))
+            store.create(_part_key(export, attempt, parts), _encrypt_part(export, parts, part))
             parts += 1
     with transaction.atomic():
-        rows = DataExport.objects.filter(
-            pk=export.pk, attempts=attempt
-        )  # it may be gone, or somebody else's turn
-        if rows.update(parts=parts, size=size, expires_at=now + LIFETIME):
+        # The row may have been deleted, or another worker may have claimed it after the lease ended.
+        rows = DataExport.objects.filter(pk=export.pk, attempts=attempt)
+        if rows.update(parts=parts, size=size, expires_at=now + LINK_LIFETIME):
             record("export.made", actor=actors.SYSTEM, subject=export, bytes=size)
             mail.enqueue_mail(export.user.email, "export_ready", person=export.user_id)
         else:
-            drop_parts([export.pk])
+            delete_stored_parts([export.pk])
 
 
-def _write(file: Any, person: UUID, *, now: datetime) -> None:
-    """The archive, value by value: the largest of them is all that is in memory."""
+def _write_archive(file: IO[bytes], person: UUID, *, now: datetime) -> None:
+    """Write the ZIP file value by value, so that only the largest value is in memory."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("README.txt", READ_ME.format(now=now))
+        archive.writestr("README.txt", README_TEXT.format(now=now))
         for path, value in lifecycle.export_personal_data(person):
             lines = value if path.endswith(".jsonl") else [value]
             indent = None if path.endswith(".jsonl") else 2
@@ -101,60 +104,69 @@ def _write(file: Any, person: UUID, *, now: datetime) -> None:
                     member.write(text.encode("utf-8", "replace") + b"\n")
 
 
-def _place(export: DataExport, attempt: int, number: int) -> str:
+def _part_key(export: DataExport, attempt: int, number: int) -> str:
+    """Return the object key of a part. Objects are never overwritten, so each attempt has its own keys."""
     return f"exports/{export.pk}/{attempt}/{number}"
 
 
-def _seal(export: DataExport, number: int, part: bytes) -> bytes:
-    nonce = os.urandom(12)
+def _encrypt_part(export: DataExport, number: int, part: bytes) -> bytes:
+    """Return nonce and AES-256-GCM ciphertext. Export and part number are authenticated."""
+    nonce = os.urandom(NONCE_BYTES)
     return nonce + AESGCM(bytes.fromhex(export.key)).encrypt(nonce, part, f"{export.pk}/{number}".encode())
 
 
 def token_of(export: DataExport) -> str:
-    return encryption.make_token(SIGNATURE, export.pk)
+    """Return the signed token of a download link."""
+    return encryption.make_token(LINK_PURPOSE, export.pk)
 
 
 def open_export(token: str, *, now: datetime) -> tuple[DataExport, Iterator[bytes]]:
-    """The archive behind a link, part by part. Raises LinkRefused, ObjectStoreAway."""
-    pk = encryption.verify_token(SIGNATURE, token)
-    good = DataExport.objects.filter(expires_at__gt=now, user__deleted_at=None, user__is_active=True)
-    export = good.filter(pk=pk).first() if pk else None
+    """Return the archive of a download link and an iterator over its decrypted parts.
+
+    Raises LinkRefused, ObjectStoreUnavailable.
+    """
+    pk = encryption.verify_token(LINK_PURPOSE, token)
+    downloadable = DataExport.objects.filter(expires_at__gt=now, user__deleted_at=None, user__is_active=True)
+    export = downloadable.filter(pk=pk).first() if pk else None
     if export is None:
         raise LinkRefused
-    first = _open(export, 0)  # before the answer begins: a store that is away is still a refusal then
+    # Read before the response starts, so that an unavailable store still becomes an error response.
+    first_part = _read_and_decrypt_part(export, 0)
     record("export.downloaded", actor=ANONYMOUS, subject=export)
-    return export, _parts(export, first)
+    return export, _iterate_parts(export, first_part)
 
 
-def _parts(export: DataExport, first: bytes) -> Iterator[bytes]:
-    yield first
+def _iterate_parts(export: DataExport, first_part: bytes) -> Iterator[bytes]:
+    yield first_part
     for number in range(1, export.parts):
-        yield _open(export, number)
+        yield _read_and_decrypt_part(export, number)
 
 
-def _open(export: DataExport, number: int) -> bytes:
-    sealed = object_store().read(_place(export, export.attempts, number))
-    if sealed is None:
+def _read_and_decrypt_part(export: DataExport, number: int) -> bytes:
+    """Return the plain bytes of a part. Raises ObjectStoreUnavailable, also when the part is missing."""
+    stored = object_store().read(_part_key(export, export.attempts, number))
+    if stored is None:
         raise ObjectStoreUnavailable("part missing")
     return AESGCM(bytes.fromhex(export.key)).decrypt(
-        sealed[:12], sealed[12:], f"{export.pk}/{number}".encode()
+        stored[:NONCE_BYTES], stored[NONCE_BYTES:], f"{export.pk}/{number}".encode()
     )
 
 
 def delete_expired_exports(*, now: datetime) -> int:
-    """Delete archives whose link has ended, or that were never made, with their parts; return how many."""
-    ended = DataExport.objects.filter(expires_at__lt=now)
-    stuck = DataExport.objects.filter(state=DataExport.State.DEAD, created_at__lt=now - LIFETIME)
-    gone = 0
-    for export in [*ended, *stuck]:
-        drop_parts([export.pk])
-        gone += export.delete()[0]
-    return gone
+    """Delete archives with an expired link, and failed ones after LINK_LIFETIME. Returns how many."""
+    expired = DataExport.objects.filter(expires_at__lt=now)
+    failed = DataExport.objects.filter(state=DataExport.State.DEAD, created_at__lt=now - LINK_LIFETIME)
+    count = 0
+    for export in [*expired, *failed]:
+        delete_stored_parts([export.pk])
+        count += export.delete()[0]
+    return count
 
 
-def drop_parts(exports: Iterable[UUID]) -> None:
-    """Delete the parts of these archives, as far as the store lets us: without their keys they are noise
-    anyway.
+def delete_stored_parts(exports: Iterable[UUID]) -> None:
+    """Delete the stored parts of these archives.
+
+    Parts that the store does not delete are logged and left: without the key in the row they are unreadable.
     """
     for pk in exports:
         try:
@@ -164,10 +176,27 @@ def drop_parts(exports: Iterable[UUID]) -> None:
             log.warning("export_parts_left", export=str(pk), reason=str(error))
 
 
-def personal_data(person: UUID) -> Iterator[tuple[str, Any]]:
-    """What accounts know of a person."""
+def export_account_data(person: UUID) -> Iterator[tuple[str, Any]]:
+    """Yield the personal data of this app as pairs of file path and JSON value.
+
+    Callback for `core.lifecycle.on_export`.
+    """
     user = User.objects.get_queryset().get(pk=person)
-    named = [
+    yield "account.json", _account_values(user)
+    for name, (rows, fields) in _exported_fields(user).items():
+        yield f"{name}.json", list(rows.order_by("created_at").values(*fields))
+    totp = getattr(user, "totp", None)
+    yield (
+        "second_factors.json",
+        {
+            "authenticator_app_since": totp.confirmed_at if totp else None,
+            "recovery_codes_left": user.recovery_codes.filter(used_at=None).count(),
+        },
+    )
+
+
+def _account_values(user: User) -> dict[str, Any]:
+    fields = [
         "id",
         "email",
         "name",
@@ -179,14 +208,16 @@ def personal_data(person: UUID) -> Iterator[tuple[str, Any]]:
         "updated_at",
         "deleted_at",
     ]
+    kdf = None
+    if user.kdf:
+        kdf = {"iterations": user.kdf.iterations, "salt": base64.b64encode(user.kdf.salt).decode()}
     roles = sorted(role.name for role in user.roles.all())
-    kdf = (
-        {"iterations": user.kdf.iterations, "salt": base64.b64encode(user.kdf.salt).decode()}
-        if user.kdf
-        else None
-    )
-    yield "account.json", {**{name: getattr(user, name) for name in named}, "kdf": kdf, "roles": roles}
-    kept: dict[str, tuple[Any, list[str]]] = {
+    return {**{name: getattr(user, name) for name in fields}, "kdf": kdf, "roles": roles}
+
+
+def _exported_fields(user: User) -> dict[str, tuple[Any, list[str]]]:
+    """Return rows and field names for each file of rows that belong to a user."""
+    return {
         "sessions": (
             user.sessions,
             ["created_at", "rotated_at", "expires_at", "revoked_at", "agent", "network", "impersonator_id"],
@@ -210,16 +241,6 @@ def personal_data(person: UUID) -> Iterator[tuple[str, Any]]:
             EmailProof.objects.filter(email=user.email),
             ["purpose", "email", "created_at", "expires_at", "used_at"],
         ),
-        "mails": (Mail.objects.filter(person=person), ["to", "template", "created_at", "sent_at", "state"]),
+        "mails": (Mail.objects.filter(person=user.pk), ["to", "template", "created_at", "sent_at", "state"]),
         "exports": (user.exports, ["created_at", "expires_at", "size"]),
     }
-    for name, (rows, fields) in kept.items():
-        yield f"{name}.json", list(rows.order_by("created_at").values(*fields))
-    totp = getattr(user, "totp", None)
-    yield (
-        "second_factors.json",
-        {
-            "authenticator_app_since": totp.confirmed_at if totp else None,
-            "recovery_codes_left": user.recovery_codes.filter(used_at=None).count(),
-        },
-    )

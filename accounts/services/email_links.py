@@ -1,11 +1,13 @@
-"""Proving that somebody reads a mailbox: sign-up, confirmation, change of address, forgotten password.
+"""Links sent by e-mail: sign-up, address verification, change of address, password reset, account restore.
 
-A request writes one row, the same for every address; a worker looks whether there is an account, and mails.
-So neither the answer nor its time tells who is a customer.
+A request only writes an `EmailProof` row, and the same one for every address. A worker then looks up the
+account and decides what to mail. Neither the response nor its duration therefore reveals whether an address
+has an account.
 """
 
 import json
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -18,8 +20,14 @@ from django.utils import timezone
 from accounts.credentials import challenges
 from accounts.errors import EmailTaken, KdfLowered, LinkRefused, VaultLossUnconfirmed
 from accounts.models import EmailProof, Kdf, User, normalise_email
-from accounts.services.roles import USER
-from accounts.services.users import add_user, delete_user, end_links, restore_user, set_password
+from accounts.services.roles import USER_ROLE
+from accounts.services.users import (
+    delete_user,
+    expire_email_links,
+    insert_user,
+    restore_user,
+    set_password,
+)
 from audit import actors
 from audit.services import record
 from audit.subjects import Subject
@@ -29,14 +37,15 @@ from core.jobs import mail, queue
 from core.models import Mail
 
 Purpose = EmailProof.Purpose
-LIFETIMES = {Purpose.RESET: timedelta(minutes=30), Purpose.CHANGE: timedelta(hours=1)}
-LIFETIME = timedelta(hours=24)
-MAILS_AT_ONCE = 5  # of one kind to one address, while their links live; whoever asks more often has those
-SIGNATURE = "mailed link"
-BLIND_RESET = (
-    "reset_blind",
-    "reset-password?scheme=blind",
-)  # so that the page does not send the password itself
+LIFETIME_BY_PURPOSE = {Purpose.RESET: timedelta(minutes=30), Purpose.CHANGE: timedelta(hours=1)}
+DEFAULT_LIFETIME = timedelta(hours=24)
+# Mails of one template to one address while their links are valid. More requests send nothing: the recipient
+# already has valid links.
+MAX_RECENT_MAILS_PER_ADDRESS = 5
+LINK_PURPOSE = "mailed link"
+PASSWORD_RESET_MAIL = ("reset_password", "reset-password")  # template and page
+# The page must know the scheme, so that it never sends the password itself.
+ZERO_KNOWLEDGE_RESET_MAIL = ("reset_blind", "reset-password?scheme=blind")
 
 
 def request_sign_up(
@@ -48,35 +57,38 @@ def request_sign_up(
     age: int | None = None,
     now: datetime,
 ) -> None:
-    """Somebody wants an account; it exists once they open the link. Costs one hash, account or not."""
+    """Request a mail that confirms a sign-up. The account is created when the link is opened.
+
+    Hashes the password once, whether the address has an account or not.
+    """
     details: dict[str, Any] = {"password": make_password(password), "name": name, "age": age}
     if kdf:
         details["kdf"] = [kdf.iterations, kdf.salt.hex()]
-    _request(Purpose.SIGN_UP, email, now=now, details=json.dumps(details))
+    _create_request(Purpose.SIGN_UP, email, now=now, details=json.dumps(details))
 
 
-def request_reset(email: str, *, now: datetime) -> None:
-    """Somebody forgot a password."""
-    _request(Purpose.RESET, email, now=now)
+def request_password_reset(email: str, *, now: datetime) -> None:
+    """Request a mail with a link to choose a new password."""
+    _create_request(Purpose.RESET, email, now=now)
 
 
-def request_resend(email: str, *, now: datetime) -> None:
-    """Somebody waits for a link to confirm an address."""
-    _request(Purpose.RESEND, email, now=now)
+def request_verification_resend(email: str, *, now: datetime) -> None:
+    """Request the link that verifies an address or finishes a sign-up once more."""
+    _create_request(Purpose.RESEND, email, now=now)
 
 
 def request_verification(user: User, *, now: datetime) -> None:
-    """Ask the owner of an account to confirm its address."""
-    _request(Purpose.VERIFY, user.email, now=now, user=user)
+    """Request a mail that asks the owner of an account to verify its address."""
+    _create_request(Purpose.VERIFY, user.email, now=now, user=user)
 
 
 @transaction.atomic
-def request_change(user: User, email: str, *, now: datetime) -> None:
-    """Mail a link to the new address, and a notice to the old one.
+def request_email_change(user: User, email: str, *, now: datetime) -> None:
+    """Request a link to the new address and mail a notice to the current one.
 
-    The account keeps its address until it is opened.
+    The account keeps its address until the link is opened.
     """
-    _request(Purpose.CHANGE, email, now=now, user=user)
+    _create_request(Purpose.CHANGE, email, now=now, user=user)
     record(
         "user.email_change_requested", actor=actors.user(user), subject=user, personal={"email_after": email}
     )
@@ -84,131 +96,139 @@ def request_change(user: User, email: str, *, now: datetime) -> None:
 
 
 @transaction.atomic
-def _request(
+def _create_request(
     purpose: str, email: str, *, now: datetime, user: User | None = None, details: str = "{}"
 ) -> None:
-    expires = now + LIFETIMES.get(Purpose(purpose), LIFETIME)
     proof = EmailProof.objects.create(
         purpose=purpose,
         email=normalise_email(email),
         user=user,
         details=details,
         due_at=now,
-        expires_at=expires,
+        expires_at=now + LIFETIME_BY_PURPOSE.get(Purpose(purpose), DEFAULT_LIFETIME),
     )
-    who = actors.user(user) if user else actors.ANONYMOUS
+    actor = actors.user(user) if user else actors.ANONYMOUS
     subject = Subject("email_proof", proof.pk, owner_id=user.pk if user else None)
-    record("email_proof.requested", actor=who, subject=subject, purpose=str(purpose))
-    queue.enqueue("accounts.tasks.mail_proofs")
+    record("email_proof.requested", actor=actor, subject=subject, purpose=str(purpose))
+    queue.enqueue("accounts.tasks.mail_requested_links")
 
 
-def mail_proofs(*, now: datetime) -> int:
-    """Mail the links that were asked for; return how many requests were looked at."""
+def mail_requested_links(*, now: datetime) -> int:
+    """Process due requests for mailed links. Returns how many were processed."""
     proofs = queue.claim(EmailProof, now=now)
-    return sum(queue.run(proof, lambda proof=proof: _answer(proof, now=now), now=now) for proof in proofs)  # type: ignore[misc]
+    return sum(queue.run(proof, partial(_mail_for_request, proof), now=now) for proof in proofs)
 
 
 @transaction.atomic
-def _answer(proof: EmailProof, *, now: datetime) -> None:
+def _mail_for_request(proof: EmailProof) -> None:
     """Decide what to mail for one request, if anything."""
     account = User.objects.alive().filter(email=proof.email).first()
-    {
-        Purpose.SIGN_UP: _answer_sign_up,
-        Purpose.VERIFY: _answer_verify,
-        Purpose.CHANGE: _answer_change,
-        Purpose.RESET: _answer_reset,
-        Purpose.RESEND: _answer_resend,
-    }[Purpose(proof.purpose)](proof, account)
+    mail_for_purpose = {
+        Purpose.SIGN_UP: _mail_for_sign_up,
+        Purpose.VERIFY: _mail_for_verification,
+        Purpose.CHANGE: _mail_for_email_change,
+        Purpose.RESET: _mail_for_password_reset,
+        Purpose.RESEND: _mail_for_resend,
+    }[Purpose(proof.purpose)]
+    mail_for_purpose(proof, account)
 
 
-def _answer_sign_up(proof: EmailProof, account: User | None) -> None:
-    if account or User.objects.deleted().filter(email=proof.email).exists():
-        proof.details = "{}"
-        proof.save(update_fields=["details"])
-        if account:
-            _mail(
-                proof,
-                "already_registered",
-                person=account.pk,
-                link=f"{settings.FRONT_END_URL}/forgot-password",
-            )
+def _mail_for_sign_up(proof: EmailProof, account: User | None) -> None:
+    if account is None and not User.objects.deleted().filter(email=proof.email).exists():
+        # The mail does not show the name: a stranger may have typed it.
+        _mail_link(proof, "confirm_sign_up", "verify-email")
         return
-    _mail_link(
-        proof, "confirm_sign_up", "verify-email"
-    )  # without the name: whoever typed it may be a stranger
+    proof.details = "{}"
+    proof.save(update_fields=["details"])
+    if account:
+        link = f"{settings.FRONT_END_URL}/forgot-password"
+        _mail_unless_recently_mailed(proof, "already_registered", person=account.pk, context={"link": link})
 
 
-def _answer_verify(proof: EmailProof, account: User | None) -> None:
+def _mail_for_verification(proof: EmailProof, account: User | None) -> None:
     if account and account.pk == proof.user_id and not account.email_verified_at:
         _mail_link(proof, "verify_email", "verify-email")
 
 
-def _answer_change(proof: EmailProof, account: User | None) -> None:
+def _mail_for_email_change(proof: EmailProof, account: User | None) -> None:
     if account is None:
         _mail_link(proof, "confirm_email_change", "verify-email")
     elif account.pk != proof.user_id:
-        _mail(proof, "address_in_use", person=account.pk)
+        _mail_unless_recently_mailed(proof, "address_in_use", person=account.pk)
 
 
-def _answer_reset(proof: EmailProof, account: User | None) -> None:
+def _mail_for_password_reset(proof: EmailProof, account: User | None) -> None:
     if account and account.is_active:
         proof.user = account
         proof.save(update_fields=["user"])
-        blind = account.scheme == User.Scheme.BLIND
-        _mail_link(proof, *BLIND_RESET if blind else ("reset_password", "reset-password"))
+        zero_knowledge = account.scheme == User.Scheme.ZERO_KNOWLEDGE
+        template, page = ZERO_KNOWLEDGE_RESET_MAIL if zero_knowledge else PASSWORD_RESET_MAIL
+        _mail_link(proof, template, page)
 
 
-def _answer_resend(proof: EmailProof, account: User | None) -> None:
+def _mail_for_resend(proof: EmailProof, account: User | None) -> None:
     if account and not account.email_verified_at:
         proof.purpose = Purpose.VERIFY
         proof.user = account
         proof.save(update_fields=["purpose", "user"])
         _mail_link(proof, "verify_email", "verify-email")
     elif account is None:
-        open_ones = EmailProof.objects.filter(email=proof.email, purpose=Purpose.SIGN_UP, used_at=None)
-        for found in open_ones.filter(expires_at__gt=proof.created_at)[:MAILS_AT_ONCE]:
-            if found.details != "{}":  # encrypted, so the database cannot tell
-                _answer_sign_up(found, None)
+        sign_ups = EmailProof.objects.filter(email=proof.email, purpose=Purpose.SIGN_UP, used_at=None)
+        for sign_up in sign_ups.filter(expires_at__gt=proof.created_at)[:MAX_RECENT_MAILS_PER_ADDRESS]:
+            if sign_up.details != "{}":  # encrypted, so SQL cannot filter on it
+                _mail_for_sign_up(sign_up, None)
                 break
 
 
 def _mail_link(proof: EmailProof, template: str, page: str) -> None:
-    _mail(proof, template, person=proof.user_id, until=proof.expires_at, link=link_of(proof, page))
+    context = {"link": link_of(proof, page)}
+    _mail_unless_recently_mailed(
+        proof, template, person=proof.user_id, until=proof.expires_at, context=context
+    )
 
 
 def link_of(proof: EmailProof, page: str) -> str:
-    """Where a mail leads. The token comes after the #, so that no server log has it."""
+    """Return the URL for a mail. The token is in the fragment, so no server logs it."""
     return f"{settings.FRONT_END_URL}/{page}#{token_of(proof)}"
 
 
-def _mail(proof: EmailProof, template: str, **facts: Any) -> None:
-    """Mail it, unless this address got as many of the same kind while their links lived: one of those is
-    good.
+def _mail_unless_recently_mailed(
+    proof: EmailProof,
+    template: str,
+    *,
+    person: UUID | None,
+    until: datetime | None = None,
+    context: dict[str, str] | None = None,
+) -> None:
+    """Enqueue a mail, unless MAX_RECENT_MAILS_PER_ADDRESS of this template were created for the address
+    within the lifetime of their links (at most one hour).
     """
-    lives = min(LIFETIMES.get(Purpose(proof.purpose), LIFETIME), timedelta(hours=1))
-    lately = Mail.objects.filter(to=proof.email, template=template, created_at__gt=timezone.now() - lives)
-    if lately.count() < MAILS_AT_ONCE:
-        mail.enqueue_mail(proof.email, template, **facts)
+    lifetime = LIFETIME_BY_PURPOSE.get(Purpose(proof.purpose), DEFAULT_LIFETIME)
+    since = timezone.now() - min(lifetime, timedelta(hours=1))
+    recent = Mail.objects.filter(to=proof.email, template=template, created_at__gt=since)
+    if recent.count() < MAX_RECENT_MAILS_PER_ADDRESS:
+        mail.enqueue_mail(proof.email, template, person=person, until=until, **(context or {}))
 
 
 def token_of(proof: EmailProof) -> str:
-    return encryption.make_token(SIGNATURE, proof.pk)
+    """Return the signed token of a proof. It is computed and never stored."""
+    return encryption.make_token(LINK_PURPOSE, proof.pk)
 
 
-def _find_proof(token: str, purposes: set[str], *, now: datetime) -> EmailProof:
-    """The proof of a token that is still good. Raises LinkRefused."""
-    if (pk := encryption.verify_token(SIGNATURE, token)) is None:
+def _find_valid_proof(token: str, purposes: set[str], *, now: datetime) -> EmailProof:
+    """Return the unused, unexpired proof of a token. Raises LinkRefused."""
+    if (pk := encryption.verify_token(LINK_PURPOSE, token)) is None:
         raise LinkRefused
-    found = EmailProof.objects.filter(pk=pk, used_at=None, expires_at__gt=now, purpose__in=purposes).first()
-    if found is None:
+    proof = EmailProof.objects.filter(pk=pk, used_at=None, expires_at__gt=now, purpose__in=purposes).first()
+    if proof is None:
         raise LinkRefused
-    return found
+    return proof
 
 
-def _use(proof: EmailProof, *, now: datetime) -> None:
-    """Use a proof up.
+def _consume_proof(proof: EmailProof, *, now: datetime) -> None:
+    """Mark a proof as used. Raises LinkRefused when a parallel request used it first.
 
-    The user's row is locked before, as everywhere. Raises LinkRefused when somebody was faster.
+    Callers lock the user's row before, so that all code paths take the two locks in the same order.
     """
     if not EmailProof.objects.filter(pk=proof.pk, used_at=None).update(used_at=now, details="{}"):
         raise LinkRefused
@@ -216,40 +236,44 @@ def _use(proof: EmailProof, *, now: datetime) -> None:
 
 @transaction.atomic
 def confirm_email(token: str, *, now: datetime) -> User | None:
-    """Use a mailed link once.
+    """Use the link of a sign-up, an address verification or a change of address.
 
-    The new user of a sign-up, who is to be signed in; None for an account that was there.
-
-    Raises LinkRefused: also when the address got an account meanwhile.
+    Returns the new user for a sign-up, who is to be signed in, and None for an existing account. Raises
+    LinkRefused, also when another account has taken the address in the meantime.
     """
-    proof = _find_proof(token, {Purpose.SIGN_UP, Purpose.VERIFY, Purpose.CHANGE}, now=now)
+    proof = _find_valid_proof(token, {Purpose.SIGN_UP, Purpose.VERIFY, Purpose.CHANGE}, now=now)
     if proof.purpose == Purpose.SIGN_UP:
         return _finish_sign_up(proof, now=now)
-    user = _owner(proof)
+    user = _lock_owner(proof)
     if proof.purpose == Purpose.VERIFY and user.email != proof.email:
         raise LinkRefused
-    _use(proof, now=now)
-    old = user.email
-    try:
-        with transaction.atomic():
-            user.email = proof.email
-            user.email_verified_at = now
-            user.version = user.version + 1
-            user.save(update_fields=["email", "email_verified_at", "version", "updated_at"])
-    except IntegrityError:
-        raise LinkRefused from None
+    _consume_proof(proof, now=now)
+    email_before = user.email
+    _save_verified_email(user, proof.email, now=now)
     if proof.purpose == Purpose.VERIFY:
         record("user.email_verified", actor=actors.user(user), subject=user)
         return None
-    end_links(User(pk=user.pk, email=old), now=now)
-    told = {"email_before": old, "email_after": user.email}
-    record("user.email_changed", actor=actors.user(user), subject=user, personal=told)
-    mail.enqueue_mail(old, "email_changed", person=user.pk)
+    expire_email_links(User(pk=user.pk, email=email_before), now=now)
+    addresses = {"email_before": email_before, "email_after": user.email}
+    record("user.email_changed", actor=actors.user(user), subject=user, personal=addresses)
+    mail.enqueue_mail(email_before, "email_changed", person=user.pk)
     return None
 
 
-def _owner(proof: EmailProof) -> User:
-    """The active account of a proof, locked. Raises LinkRefused."""
+def _save_verified_email(user: User, email: str, *, now: datetime) -> None:
+    """Store a verified address. Raises LinkRefused when another account has it."""
+    try:
+        with transaction.atomic():
+            user.email = email
+            user.email_verified_at = now
+            user.version += 1
+            user.save(update_fields=["email", "email_verified_at", "version", "updated_at"])
+    except IntegrityError:
+        raise LinkRefused from None
+
+
+def _lock_owner(proof: EmailProof) -> User:
+    """Return the active account of a proof with its row locked. Raises LinkRefused."""
     alive = User.objects.alive().select_for_update(no_key=True, of=("self",))
     user = alive.filter(email_proofs=proof, is_active=True).first()
     if user is None:
@@ -258,67 +282,78 @@ def _owner(proof: EmailProof) -> User:
 
 
 def _finish_sign_up(proof: EmailProof, *, now: datetime) -> User:
-    """Make the account.
+    """Create the account of a sign-up. Raises LinkRefused.
 
-    Where more than one sign-up waits for this address, somebody else may have typed one of them: then no
-    password of theirs is taken, and the mailbox gets a link to choose one.
+    When several sign-ups were requested for this address, a stranger may have typed one of the passwords.
+    None of them is used then, and the mailbox gets a link to choose a password.
     """
-    waiting = EmailProof.objects.filter(
-        email=proof.email, purpose=Purpose.SIGN_UP, created_at__gt=now - LIFETIME
+    sign_ups = EmailProof.objects.filter(
+        email=proof.email, purpose=Purpose.SIGN_UP, created_at__gt=now - DEFAULT_LIFETIME
     )
-    alone = waiting.count() == 1
+    is_only_sign_up = sign_ups.count() == 1
     details = json.loads(proof.details)
-    _use(proof, now=now)
+    _consume_proof(proof, now=now)
     if "password" not in details:
         raise LinkRefused
+    kdf = None
+    if is_only_sign_up and "kdf" in details:
+        iterations, salt = details["kdf"]
+        kdf = Kdf(iterations, bytes.fromhex(salt))
     try:
-        user = add_user(
+        user = insert_user(
             email=proof.email,
-            encoded=details["password"] if alone else make_password(None),
-            kdf=Kdf(details["kdf"][0], bytes.fromhex(details["kdf"][1]))
-            if alone and "kdf" in details
-            else None,
+            password_hash=details["password"] if is_only_sign_up else make_password(None),
+            kdf=kdf,
             name=details["name"],
             age=details["age"],
-            roles={USER},
+            roles={USER_ROLE},
             actor=None,
             verified_at=now,
         )
     except EmailTaken:
         raise LinkRefused from None
-    if not alone:
-        request_reset(user.email, now=now)
+    if not is_only_sign_up:
+        request_password_reset(user.email, now=now)
     return user
 
 
 def reset_password(
     token: str, password: str, *, now: datetime, kdf: Kdf | None = None, accept_vault_loss: bool = False
 ) -> None:
-    """Choose a new password by a mailed link. Ends every session; a second factor stays what it is.
+    """Set a new password by a mailed link. Ends every session; second factors stay.
 
-    Raises LinkRefused, and what leaves the link good: Django's ValidationError for a password that is too
-    weak, VaultLossUnconfirmed, BlindForGood, KdfLowered.
+    Raises LinkRefused. Raises the following and leaves the link valid: Django's ValidationError for a weak
+    password, VaultLossUnconfirmed, ZeroKnowledgePermanent, ZeroKnowledgeStaff, KdfLowered.
     """
     with transaction.atomic():
-        proof = _find_proof(token, {Purpose.RESET}, now=now)
-        user = _owner(proof)
+        proof = _find_valid_proof(token, {Purpose.RESET}, now=now)
+        user = _lock_owner(proof)
         if user.email != proof.email:
             raise LinkRefused
         if kdf is None:
             validate_password(password, user)
         if user.kdf and not accept_vault_loss:
             raise VaultLossUnconfirmed
-        if user.kdf and kdf and kdf.iterations < user.kdf.iterations:  # that takes the password itself
+        # Lowering the iterations needs the current password, not only the mailbox.
+        if user.kdf and kdf and kdf.iterations < user.kdf.iterations:
             raise KdfLowered(user.kdf.iterations)
-        _use(proof, now=now)
-        set_password(user.pk, password, kdf=kdf, actor=actors.user(user), now=now, verified_at=now, lost=True)
+        _consume_proof(proof, now=now)
+        set_password(
+            user.pk,
+            password,
+            kdf=kdf,
+            actor=actors.user(user),
+            now=now,
+            verified_at=now,
+            old_password_lost=True,
+        )
 
 
 @transaction.atomic
 def close_account(user_id: UUID, *, now: datetime, if_match: IfMatch) -> None:
-    """Close one's own account: hidden at once, erased after 30 days.
+    """Soft-delete the caller's own account and mail a link that restores it within SOFT_DELETE_FOR.
 
-    Until then a mailed link opens it again.
+    Raises PreconditionFailed, LastAdmin.
     """
     user = delete_user(user_id, actor=actors.user(User(pk=user_id)), now=now, if_match=if_match)
     expires = now + settings.SOFT_DELETE_FOR
@@ -330,15 +365,20 @@ def close_account(user_id: UUID, *, now: datetime, if_match: IfMatch) -> None:
         expires_at=expires,
         state=EmailProof.State.DONE,
     )
-    day = f"{expires:%Y-%m-%d}"
-    link = link_of(proof, "restore-account")
-    mail.enqueue_mail(proof.email, "account_closed", person=user.pk, until=expires, link=link, day=day)
+    mail.enqueue_mail(
+        proof.email,
+        "account_closed",
+        person=user.pk,
+        until=expires,
+        link=link_of(proof, "restore-account"),
+        day=f"{expires:%Y-%m-%d}",
+    )
 
 
 @transaction.atomic
 def restore_account(token: str, *, now: datetime) -> None:
-    """Open one's own account again by a mailed link. Raises LinkRefused."""
-    proof = _find_proof(token, {Purpose.RESTORE}, now=now)
+    """Restore a closed account by its mailed link. Raises LinkRefused."""
+    proof = _find_valid_proof(token, {Purpose.RESTORE}, now=now)
     user = User.objects.deleted().filter(email_proofs=proof, is_active=True).first()
     if user is None:
         raise LinkRefused
@@ -346,6 +386,6 @@ def restore_account(token: str, *, now: datetime) -> None:
 
 
 def delete_expired_proofs(*, now: datetime) -> int:
-    """Delete links and challenges that ended a day ago; return how many."""
-    old = EmailProof.objects.filter(expires_at__lt=now - timedelta(days=1)).delete()[0]
-    return old + challenges.delete_expired(now=now)
+    """Delete proofs that expired more than a day ago, and spent challenges. Returns how many."""
+    expired = EmailProof.objects.filter(expires_at__lt=now - timedelta(days=1))
+    return expired.delete()[0] + challenges.delete_expired_challenges(now=now)

@@ -1,6 +1,6 @@
-"""Forgetting a person: what they own goes, and what is personal of them in the trail.
+"""Erasure of a person: deletes what they own and the personal values in the audit log.
 
-The chain stays verifiable.
+The hash chain of the audit log stays verifiable.
 """
 
 from datetime import datetime
@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import ProtectedError
 
 from accounts.models import DataExport, EmailProof, User
-from accounts.services.data_exports import drop_parts
+from accounts.services.data_exports import delete_stored_parts
 from accounts.services.users import delete_user
 from audit.actors import SYSTEM, Actor
 from audit.selectors import find_personal_values
@@ -26,21 +26,21 @@ log = structlog.get_logger(__name__)
 
 
 def purge_users(before: datetime) -> int:
-    """Erase everybody whose account was closed before then; return how many."""
-    gone = 0
+    """Erase all accounts that were soft-deleted before `before`. Returns how many."""
+    count = 0
     for user in User.objects.deleted().filter(deleted_at__lt=before):
         try:
-            gone += bool(erase_user(user, actor=SYSTEM))
-        except ProtectedError:  # something of theirs is still there: no reason to keep the others
-            log.warning("purge_waits", user=str(user.pk))
-    return gone
+            count += bool(erase_user(user, actor=SYSTEM))
+        except ProtectedError:  # another app still has rows of this user; erase the others anyway
+            log.warning("user_purge_postponed", user=str(user.pk))
+    return count
 
 
 @transaction.atomic
 def close_and_erase(email: str, *, actor: Actor, now: datetime) -> dict[str, int]:
-    """Erase whoever has this address, at once and for good; what was how many.
+    """Erase the account with this address. Without an account, erase everything else that contains it.
 
-    Where there is no account, what is left of the address goes. Raises LastAdmin.
+    Returns how many rows of each kind were erased. Raises LastAdmin.
     """
     user = User.objects.get_queryset().filter(email=email).first()
     if user is None:
@@ -50,9 +50,9 @@ def close_and_erase(email: str, *, actor: Actor, now: datetime) -> dict[str, int
 
 @transaction.atomic
 def erase_person(pk: UUID, *, actor: Actor, now: datetime) -> dict[str, int]:
-    """Erase somebody by id, closing the account first; nothing where there is none.
+    """Soft-delete and erase the user with this id. Returns counts by kind, empty when there is no such user.
 
-    For who came back with a restore. Raises LastAdmin.
+    Used after a backup was restored, for users who had been erased since. Raises LastAdmin.
     """
     user = User.objects.get_queryset().filter(pk=pk).first()
     if user is None:
@@ -64,20 +64,20 @@ def erase_person(pk: UUID, *, actor: Actor, now: datetime) -> dict[str, int]:
 
 @transaction.atomic
 def erase_user(user: User, *, actor: Actor) -> dict[str, int]:
-    """Everything personal of a closed account; nothing when it was opened again meanwhile.
+    """Erase a soft-deleted user. Returns counts by kind, empty when the account was restored meanwhile.
 
-    The person is locked before what they own, as everywhere. Raises ProtectedError when an app has left
-    something.
+    The user's row is locked before the rows they own, as everywhere. Raises ProtectedError when another app
+    still has rows that refer to the user.
     """
     closed = User.objects.deleted().select_for_update().filter(pk=user.pk, deleted_at=user.deleted_at)
     if not closed.exists():
         return {}
     record("user.purged", actor=actor, subject=Subject("user", user.pk, owner_id=user.pk))
-    return lifecycle.erase_personal_data(user.pk, _addresses(user))
+    return lifecycle.erase_personal_data(user.pk, _former_and_current_addresses(user))
 
 
-def _addresses(user: User) -> frozenset[str]:
-    """Addresses that were the user's and are nobody else's now."""
+def _former_and_current_addresses(user: User) -> frozenset[str]:
+    """Return all addresses the user has had, without those that another account has now."""
     former = find_personal_values(user.pk, event="user.email_changed", fields=("email_before", "email_after"))
     others = (
         User.objects.get_queryset()
@@ -88,32 +88,36 @@ def _addresses(user: User) -> frozenset[str]:
     return frozenset({user.email, *former} - set(others))
 
 
-def erase_account(person: UUID | None, addresses: frozenset[str]) -> dict[str, int]:
-    """The part of accounts in erasing a person: last, because others refer to them."""
+def erase_account_data(person: UUID | None, addresses: frozenset[str]) -> dict[str, int]:
+    """Erase what this app has of a person. Returns counts by kind.
+
+    Callback for `core.lifecycle.on_erase`. It runs after those of other apps, whose rows refer to the user.
+    """
     exports = list(DataExport.objects.filter(user_id=person).values_list("pk", flat=True)) if person else []
-    transaction.on_commit(lambda: drop_parts(exports), robust=True)
-    gone = {
+    transaction.on_commit(lambda: delete_stored_parts(exports), robust=True)
+    counts = {
         "audit_values": erase_personal_values(owner_id=person, values=sorted(addresses)),
         "mails": Mail.objects.filter(person=person).delete()[0] if person else 0,
         "mailed_links": EmailProof.objects.filter(email__in=addresses).delete()[0],
         "exports": len(exports),
     }
-    gone["mails"] += Mail.objects.filter(to__in=addresses).delete()[0]
-    gone["mails"] += _withdraw_mails(addresses)
+    counts["mails"] += Mail.objects.filter(to__in=addresses).delete()[0]
+    counts["mails"] += _delete_unsent_mails_mentioning(addresses)
     if person:
         StoredAnswer.objects.filter(principal=person).delete()
         LogEntry.objects.filter(object_id=str(person)).delete()
-        gone["accounts"] = User.objects.get_queryset().filter(pk=person).delete()[1].get("accounts.User", 0)
-    return gone
+        _, deleted_by_model = User.objects.get_queryset().filter(pk=person).delete()
+        counts["accounts"] = deleted_by_model.get("accounts.User", 0)
+    return counts
 
 
-def _withdraw_mails(addresses: frozenset[str]) -> int:
-    """Delete mails to others that would still tell one of these addresses.
+def _delete_unsent_mails_mentioning(addresses: frozenset[str]) -> int:
+    """Delete unsent mails to other people that contain one of these addresses. Returns how many.
 
-    What was sent has forgotten what it said.
+    Sent mails need no search: their content is deleted when they are sent.
     """
     unsent = Mail.objects.exclude(state=Mail.State.DONE)
-    telling = [
+    mentioning = [
         mail.pk for mail in unsent.iterator() if any(address in mail.facts.lower() for address in addresses)
     ]
-    return Mail.objects.filter(pk__in=telling).delete()[0]
+    return Mail.objects.filter(pk__in=mentioning).delete()[0]

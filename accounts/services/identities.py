@@ -1,4 +1,4 @@
-"""Sign-in by a provider (OpenID Connect), and which accounts there open which accounts here."""
+"""Sign-in by an OpenID Connect provider, and the provider accounts that are connected to a user."""
 
 from datetime import datetime
 
@@ -19,9 +19,9 @@ from accounts.errors import (
     ProviderRefused,
 )
 from accounts.models import Identity, Session, User, normalise_email
-from accounts.services.roles import USER
-from accounts.services.sign_in import finish_first_step
-from accounts.services.users import add_user, hold
+from accounts.services.roles import USER_ROLE
+from accounts.services.sign_in import open_session_after_first_factor
+from accounts.services.users import insert_user, lock_active_user
 from audit import actors
 from audit.actors import ANONYMOUS
 from audit.services import record
@@ -29,40 +29,45 @@ from audit.subjects import Subject
 from core import encryption
 from core.jobs import mail
 
-BROWSER = "oidc browser"
-NONCE = "oidc nonce"
-VERIFIER = "oidc verifier"
+BROWSER_COOKIE_PURPOSE = "oidc browser"
+NONCE_PURPOSE = "oidc nonce"
+VERIFIER_PURPOSE = "oidc verifier"
 
 
 def begin_oidc(provider: str, *, user: User | None, now: datetime) -> tuple[str, str]:
-    """The address to send a browser to, and a secret for it to keep in a cookie.
+    """Return the provider's authorization URL and a secret for a cookie of this browser.
 
-    `user` connects; nobody signs in.
-
-    Nonce and PKCE verifier are computed from the state's random part: nothing is stored until somebody comes
-    back. Raises NotFound, ProviderAway.
+    With `user` the flow connects a provider account to them; without it the flow signs in. Nonce and PKCE
+    verifier are derived from the random part of `state`, so nothing is stored until the browser returns.
+    Raises NotFound, ProviderUnavailable.
     """
-    state, random = challenges.issue(_purpose(provider, user), user=user, now=now)
-    text = random.hex()
-    address = oidc.authorization_url(
-        provider, state=state, nonce=encryption.sign(NONCE, text), verifier=encryption.sign(VERIFIER, text)
+    state, random = challenges.issue_challenge(_challenge_purpose(provider, user), user=user, now=now)
+    flow_id = random.hex()
+    authorization_url = oidc.authorization_url(
+        provider,
+        state=state,
+        nonce=encryption.sign(NONCE_PURPOSE, flow_id),
+        verifier=encryption.sign(VERIFIER_PURPOSE, flow_id),
     )
-    return address, encryption.sign(BROWSER, text)
+    return authorization_url, encryption.sign(BROWSER_COOKIE_PURPOSE, flow_id)
 
 
 def sign_in_by_oidc(
     provider: str, *, code: str, state: str, iss: str = "", cookie: str, device: Device, now: datetime
 ) -> Session:
-    """A session for whoever the provider says it is; an account is made where there is none.
+    """Open a session for the user that the provider authenticated, and create their account if necessary.
 
-    Raises ChallengeRefused (state of another browser, too old, or used), ProviderAway, ProviderRefused,
-    ConnectFirst, ProviderEmailUnverified, CredentialsRefused, EmailTaken, EmailUnverified, MfaRequired.
+    Raises ChallengeRefused (`state` of another browser, expired, or used before), NotFound,
+    ProviderUnavailable, ProviderRefused, ConnectFirst, ProviderEmailUnverified, CredentialsRefused,
+    EmailTaken, EmailUnverified, MfaRequired.
     """
     try:
-        asked, claims = _come_back(provider, None, code=code, state=state, iss=iss, cookie=cookie, now=now)
+        challenge, claims = _verify_callback(
+            provider, None, code=code, state=state, iss=iss, cookie=cookie, now=now
+        )
         with transaction.atomic():
-            challenges.spend(asked)
-            user = _account_of(provider, claims, now=now)
+            challenges.spend_challenge(challenge)
+            user = _find_or_create_user(provider, claims, now=now)
     except (
         ChallengeRefused,
         ProviderRefused,
@@ -72,27 +77,33 @@ def sign_in_by_oidc(
     ) as refusal:
         record("sign_in.failed", actor=ANONYMOUS, subject=Subject("user"), factor=provider, code=refusal.code)
         raise
-    return finish_first_step(user, method=provider, device=device, now=now)
+    return open_session_after_first_factor(user, method=provider, device=device, now=now)
 
 
 def connect_identity(
     user: User, provider: str, *, code: str, state: str, iss: str = "", cookie: str, now: datetime
 ) -> Identity:
-    """Let an account at a provider open this one too. Raises what a sign-in raises, and IdentityTaken."""
-    asked, claims = _come_back(provider, user, code=code, state=state, iss=iss, cookie=cookie, now=now)
+    """Connect a provider account to `user`. Returns the existing row when it is connected already.
+
+    Raises IdentityTaken, ChallengeRefused, NotFound, ProviderUnavailable, ProviderRefused,
+    CredentialsRefused.
+    """
+    challenge, claims = _verify_callback(
+        provider, user, code=code, state=state, iss=iss, cookie=cookie, now=now
+    )
     with transaction.atomic():
-        hold(user)
-        challenges.spend(asked)
-        _one_at_a_time(claims)
-        found = Identity.objects.filter(issuer=claims.issuer, subject=claims.subject).first()
-        if found and found.user_id != user.pk:
+        lock_active_user(user)
+        challenges.spend_challenge(challenge)
+        _lock_provider_account(claims)
+        identity = Identity.objects.filter(issuer=claims.issuer, subject=claims.subject).first()
+        if identity and identity.user_id != user.pk:
             raise IdentityTaken
-        return found or _connect(user, provider, claims, now=None)
+        return identity or _create_identity(user, provider, claims, now=None)
 
 
 @transaction.atomic
 def disconnect_identity(identity: Identity) -> None:
-    """The owner can sign in by what is left, or by a link to choose a password."""
+    """Disconnect a provider account. The owner can still sign in another way or reset the password."""
     user = identity.user
     subject = identity.as_subject()
     if Identity.objects.filter(pk=identity.pk).delete()[0]:
@@ -102,32 +113,45 @@ def disconnect_identity(identity: Identity) -> None:
         )
 
 
-def _purpose(provider: str, user: User | None) -> str:
+def _challenge_purpose(provider: str, user: User | None) -> str:
     return f"oidc connect {provider}" if user else f"oidc sign-in {provider}"
 
 
-def _come_back(
+def _verify_callback(
     provider: str, user: User | None, *, code: str, state: str, iss: str, cookie: str, now: datetime
 ) -> tuple[challenges.Challenge, Claims]:
-    """What the browser that was sent away brings back. `iss` is the issuer's answer parameter (RFC 9207)."""
-    asked = challenges.read(state, _purpose(provider, user), now=now)
-    text = asked.nonce.hex()
-    same_user = asked.user_id == (user.pk if user else None) and asked.epoch == (user.epoch if user else 0)
-    if not same_user or not cookie.isascii() or not encryption.verify_signature(BROWSER, text, cookie):
-        raise ChallengeRefused
-    if iss and iss != oidc.provider(provider).issuer:
-        raise ProviderRefused
-    return asked, oidc.redeem(
-        provider, code, nonce=encryption.sign(NONCE, text), verifier=encryption.sign(VERIFIER, text)
-    )
+    """Verify what the browser brings back from the provider, and exchange the code for claims.
 
-
-def _account_of(provider: str, claims: Claims, *, now: datetime) -> User:
-    """The account that these claims open.
-
-    It is connected by address only where both sides have checked that, and never while it is one of staff.
+    `iss` is the issuer identification of RFC 9207. Raises ChallengeRefused, NotFound, ProviderRefused,
+    ProviderUnavailable.
     """
-    _one_at_a_time(claims)
+    challenge = challenges.verify_challenge(state, _challenge_purpose(provider, user), now=now)
+    flow_id = challenge.nonce.hex()
+    is_same_user = challenge.user_id == (user.pk if user else None)
+    is_same_epoch = challenge.epoch == (user.epoch if user else 0)
+    if not is_same_user or not is_same_epoch or not cookie.isascii():
+        raise ChallengeRefused
+    if not encryption.verify_signature(BROWSER_COOKIE_PURPOSE, flow_id, cookie):
+        raise ChallengeRefused
+    if iss and iss != oidc.get_provider(provider).issuer:
+        raise ProviderRefused
+    claims = oidc.exchange_code(
+        provider,
+        code,
+        nonce=encryption.sign(NONCE_PURPOSE, flow_id),
+        verifier=encryption.sign(VERIFIER_PURPOSE, flow_id),
+    )
+    return challenge, claims
+
+
+def _find_or_create_user(provider: str, claims: Claims, *, now: datetime) -> User:
+    """Return the user of these claims: connected before, matched by address, or new.
+
+    An existing account is matched by address only when both the provider and we have verified the address,
+    and never when it belongs to staff. Raises CredentialsRefused, ConnectFirst, ProviderEmailUnverified,
+    EmailTaken.
+    """
+    _lock_provider_account(claims)
     identity = (
         Identity.objects.select_related("user").filter(issuer=claims.issuer, subject=claims.subject).first()
     )
@@ -136,28 +160,32 @@ def _account_of(provider: str, claims: Claims, *, now: datetime) -> User:
             raise CredentialsRefused
         Identity.objects.filter(pk=identity.pk).update(last_used_at=now)
         return identity.user
-    email = _checked_address(claims)
+    email = _verified_email(claims)
     user = User.objects.alive().select_for_update(no_key=True).filter(email=email).first()
     if user is None:
-        user = add_user(
+        user = insert_user(
             email=email,
-            encoded=make_password(None),
+            password_hash=make_password(None),
             name=claims.name,
             age=None,
-            roles={USER},
+            roles={USER_ROLE},
             actor=None,
             verified_at=now,
         )
-        _connect(user, provider, claims, now=now, quietly=True)
+        _create_identity(user, provider, claims, now=now, quietly=True)
     elif not user.email_verified_at or not user.is_active or user.is_staff:
         raise ConnectFirst
     else:
-        _connect(user, provider, claims, now=now)
+        _create_identity(user, provider, claims, now=now)
     return user
 
 
-def _checked_address(claims: Claims) -> str:
-    """Raises ProviderEmailUnverified, also for an address that our spelling would make another one of."""
+def _verified_email(claims: Claims) -> str:
+    """Return the normalised address of the claims.
+
+    Raises ProviderEmailUnverified when the provider has not verified it, and when normalisation would change
+    more than case and surrounding space: the result would be another address than the provider verified.
+    """
     email = normalise_email(claims.email)
     try:
         validate_email(email)
@@ -168,20 +196,24 @@ def _checked_address(claims: Claims) -> str:
     return email
 
 
-def _connect(
+def _create_identity(
     user: User, provider: str, claims: Claims, *, now: datetime | None, quietly: bool = False
 ) -> Identity:
-    made = Identity.objects.create(
+    """Connect a provider account, and mail the owner unless `quietly`. `now` is the first sign-in by it."""
+    identity = Identity.objects.create(
         user=user, provider=provider, issuer=claims.issuer, subject=claims.subject, last_used_at=now
     )
-    record("identity.connected", actor=actors.user(user), subject=made)
+    record("identity.connected", actor=actors.user(user), subject=identity)
     if not quietly:
         mail.enqueue_mail(user.email, "identities_changed", person=user.pk, added=True, provider=provider)
-    return made
+    return identity
 
 
-def _one_at_a_time(claims: Claims) -> None:
-    """Two first sign-ins of one person at once make one account: the second waits and finds it."""
+def _lock_provider_account(claims: Claims) -> None:
+    """Lock a provider account until the end of the transaction.
+
+    Of two parallel first sign-ins the second then waits and finds the account that the first created.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{claims.issuer} {claims.subject}"]

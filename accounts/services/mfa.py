@@ -1,4 +1,7 @@
-"""Second factors: authenticator app, recovery codes, passkeys. Every change is recorded and told by mail."""
+"""Second factors: authenticator app (TOTP), recovery codes, passkeys.
+
+Every change is recorded in the audit log and mailed to the owner.
+"""
 
 import hashlib
 import hmac
@@ -19,12 +22,12 @@ from accounts.errors import (
     FactorMissing,
     LastFactor,
     PasskeyRefused,
-    TooManyOfThese,
+    TooManyObjects,
 )
 from accounts.models import Passkey, RecoveryCode, Totp, User
 from accounts.selectors import factors_of
-from accounts.services.roles import within
-from accounts.services.users import hold
+from accounts.services.roles import require_permissions_within
+from accounts.services.users import lock_active_user
 from audit import actors
 from audit.actors import Actor
 from audit.services import record
@@ -32,20 +35,21 @@ from audit.subjects import Subject
 from core.jobs import mail
 
 STEP_SECONDS = 30
-DRIFT = (0, -1, 1)  # steps that a phone's clock may be off
-CODES = 10
-CODE_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # 16 of these are 80 bits
-MOST_PASSKEYS = 20
+ACCEPTED_STEP_OFFSETS = (0, -1, 1)  # a phone's clock may differ by one step
+RECOVERY_CODE_COUNT = 10
+RECOVERY_CODE_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # without the look-alikes 0, O, 1 and I
+RECOVERY_CODE_CHARACTERS = 16  # 80 bits
+MAX_PASSKEYS_PER_USER = 20
 
 
 def begin_totp(user: User) -> str:
-    """A fresh secret (base32, 160 bits) that guards nothing until a code of it came back.
+    """Store a new TOTP secret and return it (base32, 160 bits).
 
-    Raises FactorExists.
+    It takes effect when `confirm_totp` receives a code. Raises FactorExists, CredentialsRefused.
     """
     secret = pyotp.random_base32()
     with transaction.atomic():
-        hold(user)
+        lock_active_user(user)
         if Totp.objects.filter(user=user).exclude(confirmed_at=None).exists():
             raise FactorExists
         Totp.objects.update_or_create(
@@ -56,37 +60,40 @@ def begin_totp(user: User) -> str:
 
 
 def provisioning_uri(user: User, secret: str) -> str:
-    """What an authenticator app reads from the QR code (Key Uri Format)."""
+    """Return the `otpauth://` URI that an authenticator app reads from the QR code (Key Uri Format)."""
     return pyotp.TOTP(secret).provisioning_uri(name=user.email, issuer_name=settings.APP_HOST)
 
 
 @transaction.atomic
 def confirm_totp(user: User, code: str, *, now: datetime) -> list[str]:
-    """Set the authenticator app in force; return recovery codes if there were none.
+    """Activate the authenticator app. Returns new recovery codes, or none when the user has unused ones.
 
-    Raises CodeRefused, FactorMissing.
+    Raises CodeRefused, FactorMissing, CredentialsRefused.
     """
-    hold(user)
+    lock_active_user(user)
     totp = Totp.objects.filter(user=user, confirmed_at=None).first()
     if totp is None:
         raise FactorMissing
-    use_code(totp, code, now=now)
+    consume_totp_code(totp, code, now=now)
     Totp.objects.filter(pk=totp.pk).update(confirmed_at=now)
-    _told("totp.added", user)
+    _record_and_notify("totp.added", user)
     return [] if user.recovery_codes.filter(used_at=None).exists() else new_recovery_codes(user)
 
 
-def use_code(totp: Totp, code: str, *, now: datetime) -> None:
-    """Accept a code of this, the previous or the next 30 seconds, each step once. Raises CodeRefused."""
-    step_now = int(now.timestamp()) // STEP_SECONDS
+def consume_totp_code(totp: Totp, code: str, *, now: datetime) -> None:
+    """Accept a code of the current, previous or next time step, each step once (RFC 6238, section 5.2).
+
+    Raises CodeRefused.
+    """
+    current_step = int(now.timestamp()) // STEP_SECONDS
     generator = pyotp.TOTP(totp.secret)
-    given = code.replace(" ", "")
-    matching = [
-        step_now + drift
-        for drift in DRIFT
-        if hmac.compare_digest(generator.generate_otp(step_now + drift).encode(), given.encode())
+    submitted = code.replace(" ", "").encode()
+    matching_steps = [
+        current_step + offset
+        for offset in ACCEPTED_STEP_OFFSETS
+        if hmac.compare_digest(generator.generate_otp(current_step + offset).encode(), submitted)
     ]
-    for step in matching:
+    for step in matching_steps:
         if Totp.objects.filter(pk=totp.pk, last_step__lt=step).update(last_step=step):
             return
     raise CodeRefused
@@ -94,36 +101,39 @@ def use_code(totp: Totp, code: str, *, now: datetime) -> None:
 
 @transaction.atomic
 def remove_totp(user: User) -> None:
-    """Raises FactorMissing, LastFactor."""
-    _keep_a_factor(user)
+    """Remove the authenticator app. Raises FactorMissing, LastFactor."""
+    _require_another_factor(user)
     if not Totp.objects.filter(user=user).delete()[0]:
         raise FactorMissing
-    _drop_codes_without_factor(user)
-    _told("totp.removed", user)
+    _delete_codes_without_factor(user)
+    _record_and_notify("totp.removed", user)
 
 
 @transaction.atomic
 def new_recovery_codes(user: User) -> list[str]:
-    """Ten codes in place of all earlier ones; shown now and never again. Raises FactorMissing."""
+    """Replace all recovery codes. Returns the new ones, which cannot be shown again. Raises FactorMissing."""
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     if not factors_of(user.pk).any:
         raise FactorMissing
-    plain = ["".join(secrets.choice(CODE_ALPHABET) for _ in range(16)) for _ in range(CODES)]
+    codes = [
+        "".join(secrets.choice(RECOVERY_CODE_ALPHABET) for _ in range(RECOVERY_CODE_CHARACTERS))
+        for _ in range(RECOVERY_CODE_COUNT)
+    ]
     user.recovery_codes.all().delete()
     RecoveryCode.objects.bulk_create(
-        RecoveryCode(user=user, digest=_code_digest(user, code)) for code in plain
+        RecoveryCode(user=user, digest=_code_digest(user, code)) for code in codes
     )
-    record("recovery_codes.made", actor=actors.user(user), subject=_subject(user), count=CODES)
-    return ["-".join(code[at : at + 4] for at in range(0, 16, 4)) for code in plain]
+    record("recovery_codes.made", actor=actors.user(user), subject=_subject(user), count=len(codes))
+    return ["-".join(code[i : i + 4] for i in range(0, RECOVERY_CODE_CHARACTERS, 4)) for code in codes]
 
 
-def use_recovery_code(user: User, code: str, *, now: datetime) -> None:
-    """Accept one of the codes, once. Raises CodeRefused."""
-    plain = code.replace("-", "").replace(" ", "").upper()
-    codes = RecoveryCode.objects.filter(user=user, used_at=None)
-    for row in codes:
-        same = hmac.compare_digest(row.digest, _code_digest(user, plain))
-        if same and codes.filter(pk=row.pk).update(used_at=now):
+def consume_recovery_code(user: User, code: str, *, now: datetime) -> None:
+    """Accept an unused recovery code and mark it as used. Raises CodeRefused."""
+    normalised = code.replace("-", "").replace(" ", "").upper()
+    unused = RecoveryCode.objects.filter(user=user, used_at=None)
+    for row in unused:
+        matches = hmac.compare_digest(row.digest, _code_digest(user, normalised))
+        if matches and unused.filter(pk=row.pk).update(used_at=now):
             record("recovery_code.used", actor=actors.user(user), subject=_subject(user))
             mail.enqueue_mail(
                 user.email, "recovery_code_used", person=user.pk, left=factors_of(user.pk).recovery_codes
@@ -132,65 +142,80 @@ def use_recovery_code(user: User, code: str, *, now: datetime) -> None:
     raise CodeRefused
 
 
-def _code_digest(user: User, plain: str) -> str:
-    """SHA-256 suffices for 80 random bits; with the user's id nobody's codes can be looked up together."""
-    return hashlib.sha256(f"{user.pk}:{plain}".encode()).hexdigest()
+def _code_digest(user: User, code: str) -> str:
+    """Return the stored digest of a recovery code.
+
+    SHA-256 suffices for 80 random bits. The user's id prevents one search over the codes of all users.
+    """
+    return hashlib.sha256(f"{user.pk}:{code}".encode()).hexdigest()
 
 
 def begin_passkey(user: User, *, now: datetime) -> tuple[str, dict[str, Any]]:
-    """A challenge, and options for `navigator.credentials.create`."""
-    token, nonce = challenges.issue("passkey registration", user=user, now=now)
-    return token, passkeys.creation_options(user, list(user.passkeys.all()), nonce)
+    """Return a challenge token and the options for `navigator.credentials.create`."""
+    token, nonce = challenges.issue_challenge("passkey registration", user=user, now=now)
+    return token, passkeys.registration_options(user, list(user.passkeys.all()), nonce)
 
 
 @transaction.atomic
 def add_passkey(
     user: User, *, challenge: str, credential: dict[str, Any], name: str, now: datetime
 ) -> tuple[Passkey, list[str]]:
-    """The new passkey, and recovery codes if there were none.
+    """Store a new passkey. Returns it, and new recovery codes unless the user has unused ones.
 
-    Raises ChallengeRefused, PasskeyRefused, TooManyOfThese.
+    Raises ChallengeRefused, PasskeyRefused, TooManyObjects, CredentialsRefused.
     """
-    asked = challenges.read(challenge, "passkey registration", now=now)
-    if asked.user_id != user.pk:
+    verified_challenge = challenges.verify_challenge(challenge, "passkey registration", now=now)
+    if verified_challenge.user_id != user.pk:
         raise PasskeyRefused
-    found = passkeys.verify_creation(credential, asked.nonce)
-    challenges.spend(asked)
-    hold(user)
-    if user.passkeys.count() >= MOST_PASSKEYS:
-        raise TooManyOfThese
+    credential_fields = passkeys.verify_registration(credential, verified_challenge.nonce)
+    challenges.spend_challenge(verified_challenge)
+    lock_active_user(user)
+    if user.passkeys.count() >= MAX_PASSKEYS_PER_USER:
+        raise TooManyObjects
     try:
         with transaction.atomic():
-            made = Passkey.objects.create(user=user, name=name, **found)
+            passkey = Passkey.objects.create(user=user, name=name, **credential_fields)
     except IntegrityError:
         raise PasskeyRefused from None
-    _told("passkey.added", user, subject=made.as_subject())
-    return made, [] if user.recovery_codes.filter(used_at=None).exists() else new_recovery_codes(user)
+    _record_and_notify("passkey.added", user, subject=passkey.as_subject())
+    return passkey, [] if user.recovery_codes.filter(used_at=None).exists() else new_recovery_codes(user)
 
 
-def use_passkey(
-    credential: dict[str, Any], asked: challenges.Challenge, *, alone: bool, now: datetime
+def verify_passkey(
+    credential: dict[str, Any],
+    challenge: challenges.Challenge,
+    *,
+    user_verification_required: bool,
+    now: datetime,
 ) -> User:
-    """The user of an assertion that answers `asked`.
+    """Return the user whose passkey signed `challenge`, and spend the challenge.
 
-    `alone`: it is the only proof, so the authenticator must have verified its user (biometrics or PIN).
-    Raises PasskeyRefused, ChallengeRefused.
+    `user_verification_required` is set when the passkey is the only proof: the authenticator must have
+    checked a PIN or a biometric. Raises PasskeyRefused, ChallengeRefused.
     """
-    known = Passkey.objects.filter(credential_id=passkeys.credential_id(credential), user__is_active=True)
-    passkey = known.filter(user__deleted_at=None).select_related("user").first()
-    if passkey is None or asked.user_id not in (None, passkey.user_id):
+    credential_id = passkeys.parse_credential_id(credential)
+    passkey = (
+        Passkey.objects.filter(credential_id=credential_id, user__is_active=True, user__deleted_at=None)
+        .select_related("user")
+        .first()
+    )
+    if passkey is None or challenge.user_id not in (None, passkey.user_id):
         raise PasskeyRefused
-    count = passkeys.verify_assertion(credential, asked.nonce, passkey, verified=alone)
+    sign_count = passkeys.verify_assertion(
+        credential, challenge.nonce, passkey, user_verification_required=user_verification_required
+    )
     with transaction.atomic():
-        challenges.spend(asked)
-        unmoved = Q(sign_count=0) if count == 0 else Q(sign_count__lt=count)
-        if not Passkey.objects.filter(unmoved, pk=passkey.pk).update(sign_count=count, last_used_at=now):
-            raise PasskeyRefused  # a copy of the authenticator was faster (WebAuthn, 6.1.1)
+        challenges.spend_challenge(challenge)
+        counter_not_reused = Q(sign_count=0) if sign_count == 0 else Q(sign_count__lt=sign_count)
+        matching = Passkey.objects.filter(counter_not_reused, pk=passkey.pk)
+        if not matching.update(sign_count=sign_count, last_used_at=now):
+            raise PasskeyRefused  # a cloned authenticator used the counter first (WebAuthn, section 6.1.1)
     return passkey.user
 
 
 @transaction.atomic
 def rename_passkey(passkey: Passkey, name: str) -> Passkey:
+    """Change the display name of a passkey."""
     passkey.name = name
     passkey.save(update_fields=["name"])
     record("passkey.renamed", actor=actors.user(passkey.user), subject=passkey)
@@ -199,43 +224,46 @@ def rename_passkey(passkey: Passkey, name: str) -> Passkey:
 
 @transaction.atomic
 def remove_passkey(passkey: Passkey) -> None:
-    """Raises LastFactor."""
-    _keep_a_factor(passkey.user)
+    """Remove a passkey. Raises LastFactor."""
+    _require_another_factor(passkey.user)
     subject = passkey.as_subject()
     passkey.delete()
-    _drop_codes_without_factor(passkey.user)
-    _told("passkey.removed", passkey.user, subject=subject)
+    _delete_codes_without_factor(passkey.user)
+    _record_and_notify("passkey.removed", passkey.user, subject=subject)
 
 
 @transaction.atomic
-def reset_factors(user_id: UUID, *, actor: Actor, limit: frozenset[str] | None = None) -> None:
-    """Take every second factor away: for somebody who lost theirs and was recognised by staff in another way.
+def reset_factors(user_id: UUID, *, actor: Actor, allowed_permissions: frozenset[str] | None = None) -> None:
+    """Remove all second factors of a user, for example one who lost them and proved their identity to staff.
 
-    Raises BeyondYourRights past the rights in `limit`.
+    Raises PermissionsExceeded when the user holds more than `allowed_permissions`.
     """
     user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
-    within(user.permission_codes(), limit)
+    require_permissions_within(user.permission_codes(), allowed_permissions)
     Totp.objects.filter(user=user).delete()
     user.passkeys.all().delete()
     user.recovery_codes.all().delete()
-    _told("factors.reset", user, actor=actor)
+    _record_and_notify("factors.reset", user, actor=actor)
 
 
-def _keep_a_factor(user: User) -> None:
-    """Raise LastFactor when a member of staff would be left without. Holds off a parallel removal."""
+def _require_another_factor(user: User) -> None:
+    """Raise LastFactor when staff would remove their last factor. Locks the user's row."""
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    left = factors_of(user.pk)
-    if left.totp + left.passkeys <= 1 and user.is_staff:
+    factors = factors_of(user.pk)
+    if factors.totp + factors.passkeys <= 1 and user.is_staff:
         raise LastFactor
 
 
-def _drop_codes_without_factor(user: User) -> None:
+def _delete_codes_without_factor(user: User) -> None:
+    """Delete the recovery codes of a user who has no other factor left."""
     if not factors_of(user.pk).any:
         user.recovery_codes.all().delete()
 
 
-def _told(event: str, user: User, *, subject: Subject | None = None, actor: Actor | None = None) -> None:
-    """Record a change of factors and tell the owner: a thief's first act is to add one."""
+def _record_and_notify(
+    event: str, user: User, *, subject: Subject | None = None, actor: Actor | None = None
+) -> None:
+    """Record a change of factors and mail the owner, because an intruder would add a factor first."""
     record(event, actor=actor or actors.user(user), subject=subject or _subject(user))
     mail.enqueue_mail(user.email, "factors_changed", person=user.pk, event=event)
 

@@ -1,5 +1,6 @@
-"""Who may do what: roles, and who has them. Nobody hands out what they do not have."""
+"""Roles and who has them. A caller can neither give nor take permissions beyond their own."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,18 +10,25 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.credentials import revocation
-from accounts.errors import BeyondYourRights, BlindStaff, LastAdmin, RoleBuiltIn, RoleInUse, RoleTaken
+from accounts.errors import (
+    LastAdmin,
+    PermissionsExceeded,
+    RoleBuiltIn,
+    RoleInUse,
+    RoleTaken,
+    ZeroKnowledgeStaff,
+)
 from accounts.models import Role, Session, User, normalise_email
 from audit.actors import SYSTEM, Actor
 from audit.services import record
 from core.http.preconditions import ANY_VERSION, IfMatch
 from core.permissions import ADMIN_ACCESS, all_permissions
 
-ADMIN = "admin"
-USER = "user"
-BUILT_IN: dict[str, list[str] | None] = {  # None: every permission
-    ADMIN: None,
-    USER: [],
+ADMIN_ROLE = "admin"
+USER_ROLE = "user"
+BUILT_IN_ROLES: dict[str, list[str] | None] = {  # None: all permissions
+    ADMIN_ROLE: None,
+    USER_ROLE: [],
     "support": ["admin.access", "audit.read", "logs.read", "roles.read", "users.read"],
     "buyer": [],
     "seller": [],
@@ -37,26 +45,26 @@ def set_roles(
     *,
     actor: Actor,
     now: datetime,
-    limit: frozenset[str] | None = None,
+    allowed_permissions: frozenset[str] | None = None,
     if_match: IfMatch = ANY_VERSION,
 ) -> None:
-    """Give a user exactly these roles, from their next request on. Raises LastAdmin, PreconditionFailed.
+    """Give a user exactly these roles, from their next request on.
 
-    `limit` is what the giver may do: roles beyond it are neither given nor taken. Raises BeyondYourRights,
-    BlindStaff.
+    `allowed_permissions` are those of the caller: a role beyond them is neither given nor taken (None: no
+    limit). Raises LastAdmin, PreconditionFailed, PermissionsExceeded, ZeroKnowledgeStaff.
     """
-    lock_admins()
-    if ADMIN not in names:
-        keep_an_admin(user_id)
+    lock_admin_role()
+    if ADMIN_ROLE not in names:
+        require_another_admin(user_id)
     user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
     if_match.require_match(user.version)
-    within(user.permission_codes(), limit)
+    require_permissions_within(user.permission_codes(), allowed_permissions)
     before = {role.name: role for role in user.roles.all()}
     after = {role.name: role for role in Role.objects.select_for_update(no_key=True).filter(name__in=names)}
     for name in before.keys() ^ after.keys():
-        within((before.get(name) or after[name]).permissions, limit)
+        require_permissions_within((before.get(name) or after[name]).permissions, allowed_permissions)
     if user.kdf and any(ADMIN_ACCESS.code in role.permissions for role in after.values()):
-        raise BlindStaff
+        raise ZeroKnowledgeStaff
     user.roles.set(after.values())
     record(
         "user.roles_changed", actor=actor, subject=user, changes={"roles": [sorted(before), sorted(after)]}
@@ -65,29 +73,33 @@ def set_roles(
     revocation.raise_epoch(user_id, now=now)
 
 
-def within(permissions: Any, limit: frozenset[str] | None) -> None:
-    """Raise BeyondYourRights when `permissions` are more than `limit`; None is no limit."""
-    if limit is not None and not set(permissions) <= limit:
-        raise BeyondYourRights
+def require_permissions_within(
+    permissions: Iterable[str], allowed_permissions: frozenset[str] | None
+) -> None:
+    """Raise PermissionsExceeded for a permission outside `allowed_permissions`. None allows all."""
+    if allowed_permissions is not None and not set(permissions) <= allowed_permissions:
+        raise PermissionsExceeded
 
 
-def lock_admins() -> Role:
-    """The role of administrators, held until the end of the transaction. Taken before any user's row."""
-    return Role.objects.select_for_update(no_key=True).get(name=ADMIN)
+def lock_admin_role() -> Role:
+    """Return the admin role, locked until the end of the transaction. Always locked before users."""
+    return Role.objects.select_for_update(no_key=True).get(name=ADMIN_ROLE)
 
 
-def keep_an_admin(user_id: UUID) -> None:
-    """Raise LastAdmin when nobody else could administer; holds off others who ask the same."""
-    admins = lock_admins()
-    others = admins.users.filter(deleted_at=None, is_active=True).exclude(pk=user_id)
-    if admins.users.filter(pk=user_id).exists() and not others.exists():
+def require_another_admin(user_id: UUID) -> None:
+    """Raise LastAdmin when this user is the only active administrator. Locks the admin role."""
+    admin_role = lock_admin_role()
+    others = admin_role.users.filter(deleted_at=None, is_active=True).exclude(pk=user_id)
+    if admin_role.users.filter(pk=user_id).exists() and not others.exists():
         raise LastAdmin
 
 
 @transaction.atomic
-def create_role(*, name: str, permissions: list[str], actor: Actor, limit: frozenset[str]) -> Role:
-    """A role of this installation's own. Raises RoleTaken, BeyondYourRights."""
-    within(permissions, limit)
+def create_role(
+    *, name: str, permissions: list[str], actor: Actor, allowed_permissions: frozenset[str]
+) -> Role:
+    """Create a custom role. Raises RoleTaken, PermissionsExceeded."""
+    require_permissions_within(permissions, allowed_permissions)
     try:
         with transaction.atomic():
             role = Role.objects.create(name=name, permissions=sorted(permissions))
@@ -104,26 +116,28 @@ def change_role(
     name: str,
     permissions: list[str],
     actor: Actor,
-    limit: frozenset[str],
+    allowed_permissions: frozenset[str],
     if_match: IfMatch,
 ) -> Role:
-    """Replace name and permissions; whoever has it feels it on their next request.
+    """Replace name and permissions of a custom role. Takes effect on the next request of its users.
 
-    Raises RoleBuiltIn, RoleTaken, BeyondYourRights, PreconditionFailed, BlindStaff.
+    Raises RoleBuiltIn, RoleTaken, PermissionsExceeded, PreconditionFailed, ZeroKnowledgeStaff.
     """
-    role = _own_role(role_id, limit, if_match)
-    within(permissions, limit)
-    if ADMIN_ACCESS.code in permissions and role.users.filter(scheme=User.Scheme.BLIND).exists():
-        raise BlindStaff
+    role = _lock_custom_role(role_id, allowed_permissions, if_match)
+    require_permissions_within(permissions, allowed_permissions)
+    zero_knowledge_users = role.users.filter(scheme=User.Scheme.ZERO_KNOWLEDGE)
+    if ADMIN_ACCESS.code in permissions and zero_knowledge_users.exists():
+        raise ZeroKnowledgeStaff
     before = [role.name, role.permissions]
-    if role.permissions != sorted(
-        permissions
-    ):  # whoever acts as a holder, or as somebody else by this role, begins anew
-        concerned = Session.objects.filter(
+    if role.permissions != sorted(permissions):
+        # Whether these impersonations are allowed depends on the permissions of both users.
+        affected = Session.objects.filter(
             Q(impersonator__roles=role) | Q(user__roles=role, impersonator__isnull=False)
         )
-        revocation.end_impersonations(concerned, now=timezone.now())
-    role.name, role.permissions, role.version = name, sorted(permissions), role.version + 1
+        revocation.end_impersonations(affected, now=timezone.now())
+    role.name = name
+    role.permissions = sorted(permissions)
+    role.version += 1
     try:
         with transaction.atomic():
             role.save(update_fields=["name", "permissions", "version"])
@@ -136,52 +150,62 @@ def change_role(
 
 
 @transaction.atomic
-def delete_role(role_id: UUID, *, actor: Actor, limit: frozenset[str], if_match: IfMatch) -> None:
-    """Raises RoleBuiltIn, RoleInUse, BeyondYourRights, PreconditionFailed."""
-    role = _own_role(role_id, limit, if_match)
+def delete_role(
+    role_id: UUID, *, actor: Actor, allowed_permissions: frozenset[str], if_match: IfMatch
+) -> None:
+    """Delete a custom role. Raises RoleBuiltIn, RoleInUse, PermissionsExceeded, PreconditionFailed."""
+    role = _lock_custom_role(role_id, allowed_permissions, if_match)
     if role.users.exists():
         raise RoleInUse
     record("role.deleted", actor=actor, subject=role, name=role.name)
     role.delete()
 
 
-def _own_role(role_id: UUID, limit: frozenset[str], if_match: IfMatch) -> Role:
+def _lock_custom_role(role_id: UUID, allowed_permissions: frozenset[str], if_match: IfMatch) -> Role:
+    """Lock and return a role. Raises PreconditionFailed, RoleBuiltIn, PermissionsExceeded."""
     role = Role.objects.select_for_update().get(pk=role_id)
     if_match.require_match(role.version)
     if role.built_in:
         raise RoleBuiltIn
-    within(
-        set(role.permissions) & set(all_permissions()), limit
-    )  # what is no permission any more binds nobody
+    # Codes that this version no longer defines do not count.
+    require_permissions_within(set(role.permissions) & set(all_permissions()), allowed_permissions)
     return role
 
 
 def upsert_roles(**_: Any) -> None:
-    """The built-in roles as this version defines them; runs after each migration."""
-    for name, codes in BUILT_IN.items():
-        wanted = sorted(all_permissions()) if codes is None else codes
+    """Create or update the built-in roles. Receiver of `post_migrate`."""
+    for name, codes in BUILT_IN_ROLES.items():
+        permissions = sorted(all_permissions()) if codes is None else codes
         role, created = Role.objects.get_or_create(
-            name=name, defaults={"permissions": wanted, "built_in": True}
+            name=name, defaults={"permissions": permissions, "built_in": True}
         )
-        if not created and (role.permissions != wanted or not role.built_in):
-            role.permissions = wanted
+        if not created and (role.permissions != permissions or not role.built_in):
+            role.permissions = permissions
             role.built_in = True
-            role.version = role.version + 1
+            role.version += 1
             role.save(update_fields=["permissions", "built_in", "version"])
-            record("role.changed", actor=SYSTEM, subject=role, permissions=wanted)
+            record("role.changed", actor=SYSTEM, subject=role, permissions=permissions)
 
 
 def ensure_admin(*, email: str, password: str, name: str = "") -> tuple[User, bool]:
-    """The admin with this address, made when missing; True when made. An existing one keeps its password."""
+    """Return the administrator with this address, and whether the account was created.
+
+    An existing account gets the admin role and keeps its password. Raises ZeroKnowledgeStaff.
+    """
     from accounts.services.users import register_user
 
-    found = User.objects.alive().filter(email=normalise_email(email)).first()
-    if found is None:
-        return register_user(
-            email=email, password=password, name=name, role=ADMIN, actor=SYSTEM, verified_at=timezone.now()
-        ), True
-    if not found.roles.filter(name=ADMIN).exists():
-        set_roles(
-            found.pk, {role.name for role in found.roles.all()} | {ADMIN}, actor=SYSTEM, now=timezone.now()
+    user = User.objects.alive().filter(email=normalise_email(email)).first()
+    if user is None:
+        user = register_user(
+            email=email,
+            password=password,
+            name=name,
+            role=ADMIN_ROLE,
+            actor=SYSTEM,
+            verified_at=timezone.now(),
         )
-    return found, False
+        return user, True
+    if not user.roles.filter(name=ADMIN_ROLE).exists():
+        names = {role.name for role in user.roles.all()} | {ADMIN_ROLE}
+        set_roles(user.pk, names, actor=SYSTEM, now=timezone.now())
+    return user, False

@@ -1,7 +1,6 @@
-"""Signed-in devices: opened, rotated, ended."""
+"""Sessions of signed-in devices: opening, rotating refresh tokens, ending."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -10,7 +9,7 @@ from django.db import transaction
 
 from accounts.credentials import known_devices, revocation
 from accounts.credentials.known_devices import Device
-from accounts.credentials.tokens import read_refresh, refresh_token
+from accounts.credentials.tokens import make_refresh_token, parse_refresh_token
 from accounts.errors import CredentialsRefused, RefreshRefused
 from accounts.models import Session, User
 from accounts.permissions import USERS_IMPERSONATE
@@ -27,15 +26,18 @@ log = structlog.get_logger(__name__)
 def open_session(
     user: User, *, device: Device, now: datetime, method: str = "password", quietly: bool = False
 ) -> Session:
-    """A session for a user who has just proved who they are.
+    """Create a session for a user who has just authenticated by `method`.
 
-    A device that was not theirs before is told by mail, unless `quietly`. Raises CredentialsRefused when what
-    was proved has ended meanwhile: a password that was replaced while it was being hashed opens nothing.
+    Mails the owner when the device is new, unless `quietly`. Raises CredentialsRefused when the password, the
+    epoch or the state of the account changed after `user` was loaded, for example by a password reset while
+    the old password was being hashed.
     """
-    same = User.objects.alive().select_for_update(no_key=True).filter(pk=user.pk, is_active=True)
-    if not same.filter(password=user.password, epoch=user.epoch).exists():
+    rows = User.objects.alive().select_for_update(no_key=True).filter(pk=user.pk, is_active=True)
+    if not rows.filter(password=user.password, epoch=user.epoch).exists():
         raise CredentialsRefused
-    strange = not quietly and not known_devices.known(user, device) and user.sessions.exists()
+    is_new_device = (
+        not quietly and not known_devices.find_device_nonce(user, device) and user.sessions.exists()
+    )
     session = Session.objects.create(
         user=user,
         rotated_at=now,
@@ -46,51 +48,55 @@ def open_session(
         network=device.network,
     )
     record("session.opened", actor=actors.user(user), subject=session, method=method)
-    if strange:
-        tell("new_device", user, device=device, now=now)
+    if is_new_device:
+        mail_device_notice("new_device", user, device=device, now=now)
     return session
 
 
-def tell(template: str, user: User, *, device: Device, now: datetime) -> None:
-    """Mail the owner of an account what happened on a device."""
-    facts: dict[str, Any] = {"device": describe(device.agent), "network": device.network}
-    mail.enqueue_mail(user.email, template, person=user.pk, time=f"{now:%Y-%m-%d %H:%M} UTC", **facts)
+def mail_device_notice(template: str, user: User, *, device: Device, now: datetime) -> None:
+    """Mail the owner of an account about an event on a device."""
+    mail.enqueue_mail(
+        user.email,
+        template,
+        person=user.pk,
+        time=f"{now:%Y-%m-%d %H:%M} UTC",
+        device=describe_user_agent(device.agent),
+        network=device.network,
+    )
 
 
-def describe(agent: str) -> str:
-    """A user agent for people: `Firefox on Windows`."""
+def describe_user_agent(agent: str) -> str:
+    """Return browser and operating system of a User-Agent header, such as `Firefox on Windows`."""
     from ua_parser import parse
 
-    found = parse(agent)
-    browser = found.user_agent.family if found.user_agent else "An unknown program"
-    return f"{browser} on {found.os.family}" if found.os else browser
+    result = parse(agent)
+    browser = result.user_agent.family if result.user_agent else "An unknown program"
+    return f"{browser} on {result.os.family}" if result.os else browser
 
 
 def rotate_session(token: str, *, now: datetime) -> tuple[Session, str]:
-    """Exchange a refresh token for the session and its next token.
+    """Exchange a refresh token for its session and the next refresh token.
 
-    One conditional UPDATE decides among many callers.
-
-    The previous token gives the same successor for `REFRESH_GRACE` (a lost answer, a second tab); any later
-    use of an old token ends the session, because somebody else may hold it (RFC 9700, 4.14.2). Raises
-    RefreshRefused.
+    One conditional UPDATE decides which of several parallel callers rotates. The previous token gives the
+    same successor for `REFRESH_GRACE` (a lost response, a second tab). Any later use of an old token ends the
+    session, because the token may have been stolen (RFC 9700, section 4.14.2). Raises RefreshRefused.
     """
-    read = read_refresh(token)
-    if read is None:
+    parsed = parse_refresh_token(token)
+    if parsed is None:
         raise RefreshRefused
-    pk, generation = read
-    usable = Session.objects.live(now=now).filter(user__is_active=True, user__deleted_at=None)
-    moved = usable.filter(pk=pk, generation=generation).update(
+    pk, generation = parsed
+    live_sessions = Session.objects.live(now=now).filter(user__is_active=True, user__deleted_at=None)
+    rotated = live_sessions.filter(pk=pk, generation=generation).update(
         generation=generation + 1, rotated_at=now, idle_at=now + settings.SESSION_IDLE
     )
-    session = usable.select_related("user", "impersonator").filter(pk=pk).first()
-    if session is None or not still_right(session):
+    session = live_sessions.select_related("user", "impersonator").filter(pk=pk).first()
+    if session is None or not impersonation_still_permitted(session):
         raise RefreshRefused
-    repeated = session.generation == generation + 1 and now - session.rotated_at <= settings.REFRESH_GRACE
-    if not moved and not repeated:
-        _end_reused(session, generation, now=now)
+    within_grace = session.generation == generation + 1 and now - session.rotated_at <= settings.REFRESH_GRACE
+    if not rotated and not within_grace:
+        _end_replayed_session(session, generation, now=now)
         raise RefreshRefused
-    if moved:
+    if rotated:
         with actors.request_origin(impersonator_id=session.impersonator_id):
             record(
                 "session.refreshed",
@@ -98,57 +104,61 @@ def rotate_session(token: str, *, now: datetime) -> tuple[Session, str]:
                 subject=session,
                 generation=generation + 1,
             )
-    return session, refresh_token(session.pk, generation + 1)
+    return session, make_refresh_token(session.pk, generation + 1)
 
 
-def still_right(session: Session) -> bool:
-    """Whether a session is its owner's, or staff may go on acting as somebody who has no rights.
+def impersonation_still_permitted(session: Session) -> bool:
+    """Return whether a session is not an impersonation, or its impersonator may continue it.
 
-    Two queries for staff.
+    Impersonation needs USERS_IMPERSONATE and a user without any permission. Runs two queries for an
+    impersonation and none otherwise.
     """
     staff = session.impersonator
     if staff is None:
         return True
-    able = staff.deleted_at is None and staff.may(USERS_IMPERSONATE)
-    return able and session.user.is_active and not session.user.permission_codes()
+    staff_permitted = staff.deleted_at is None and staff.may(USERS_IMPERSONATE)
+    return staff_permitted and session.user.is_active and not session.user.permission_codes()
 
 
-@transaction.atomic  # committed before the refusal is raised
-def _end_reused(session: Session, generation: int, *, now: datetime) -> None:
-    log.warning("refresh_reused", session=str(session.pk), user=str(session.user_id))
+@transaction.atomic  # committed before rotate_session raises RefreshRefused
+def _end_replayed_session(session: Session, generation: int, *, now: datetime) -> None:
+    log.warning("refresh_token_replayed", session=str(session.pk), user=str(session.user_id))
     revocation.revoke_sessions(session.user_id, now=now, session_ids=[session.pk])
     with actors.request_origin(impersonator_id=session.impersonator_id):
         record("session.reuse_detected", actor=ANONYMOUS, subject=session, generation=generation)
-    tell("session_reused", session.user, device=Device(session.agent, session.network), now=now)
+    device = Device(session.agent, session.network)
+    mail_device_notice("session_reused", session.user, device=device, now=now)
 
 
 def close_session(token: str, *, now: datetime) -> None:
-    """Sign out the session of a refresh token; a token of no live session is as signed out as can be."""
-    read = read_refresh(token)
-    if read is not None:
-        for session in Session.objects.filter(pk=read[0]).select_related("user"):
-            with actors.request_origin(impersonator_id=session.impersonator_id):
-                end_sessions(session.user_id, [session.pk], now=now, actor=actors.user(session.user))
+    """End the session of a refresh token. Does nothing for an invalid token or an ended session."""
+    parsed = parse_refresh_token(token)
+    if parsed is None:
+        return
+    pk, _ = parsed
+    for session in Session.objects.filter(pk=pk).select_related("user"):
+        with actors.request_origin(impersonator_id=session.impersonator_id):
+            end_sessions(session.user_id, [session.pk], now=now, actor=actors.user(session.user))
 
 
 @transaction.atomic
 def close_all_sessions(user_id: UUID, *, now: datetime, actor: Actor) -> int:
-    """Sign out everywhere; return how many sessions ended."""
+    """End all sessions and access tokens of a user. Returns how many sessions ended."""
     revocation.raise_epoch(user_id, now=now)
-    ended = len(revocation.revoke_sessions(user_id, now=now))
-    record("sessions.ended", actor=actor, subject=Subject("user", user_id, owner_id=user_id), count=ended)
-    return ended
+    count = len(revocation.revoke_sessions(user_id, now=now))
+    record("sessions.ended", actor=actor, subject=Subject("user", user_id, owner_id=user_id), count=count)
+    return count
 
 
 def close_other_sessions(user_id: UUID, *, keep: UUID, actor: Actor, now: datetime) -> list[UUID]:
-    """Sign out everywhere else; return the sessions that ended."""
+    """End all sessions of a user but the one with the id `keep`. Returns the ids of those that ended."""
     others = Session.objects.live(now=now).filter(user_id=user_id).exclude(pk=keep)
     return end_sessions(user_id, list(others.values_list("pk", flat=True)), actor=actor, now=now)
 
 
 @transaction.atomic
 def end_sessions(user_id: UUID, session_ids: list[UUID], *, actor: Actor, now: datetime) -> list[UUID]:
-    """End these sessions of a user; return those that were live."""
+    """End these sessions of a user. Returns the ids of those that were live."""
     ended = revocation.revoke_sessions(user_id, now=now, session_ids=session_ids)
     for pk in ended:
         record("session.ended", actor=actor, subject=Subject("session", pk, owner_id=user_id))

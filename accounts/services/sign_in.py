@@ -1,4 +1,4 @@
-"""Proving who one is: password, second factor, passkey; at the door and again later."""
+"""Authentication by password, second factor or passkey: at sign-in, and again before sensitive actions."""
 
 import hashlib
 import re
@@ -24,163 +24,198 @@ from accounts.errors import (
 from accounts.models import Passkey, Session, Totp, User, normalise_email
 from accounts.selectors import factors_of
 from accounts.services.email_links import request_verification
-from accounts.services.mfa import use_code, use_passkey, use_recovery_code
+from accounts.services.mfa import consume_recovery_code, consume_totp_code, verify_passkey
 from accounts.services.sessions import open_session
 from audit import actors
 from audit.actors import ANONYMOUS
 from audit.services import record
 from audit.subjects import Subject
 
-# A hash of nothing, at the declared cost: somebody unknown costs what somebody known does.
-NOBODY = (
+# A hash at the configured cost, verified for unknown addresses so that they take as long as known ones.
+DUMMY_ARGON2_HASH = (
     "argon2$argon2id$v=19$m=65536,t=3,p=4$Z2V0eW91c2l0ZS1ub2JvZHk$0Zb1o8SVZDQfT0VvB6qNCYzkBDHVcKXnrbnXKUtPkVg"
 )
-ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-SECOND = "second factor"
-SIGN_IN = "passkey sign-in"
-AGAIN = "passkey reauthentication"
+EMAIL_PATTERN = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+SECOND_FACTOR_PURPOSE = "second factor"
+PASSKEY_SIGN_IN_PURPOSE = "passkey sign-in"
+PASSKEY_REAUTHENTICATION_PURPOSE = "passkey reauthentication"
 
 
 def check_credentials(email: str, secret: str, *, device: Device, scheme: str = User.Scheme.PASSWORD) -> User:
-    """The user these belong to.
+    """Return the user of an address and a secret.
 
-    `secret` is the password or, for a blind account, what its client derived: one never stands for the other.
-    Raises CredentialsRefused, TooManyAttempts; hashes exactly once whoever asks.
+    `secret` is the password, or the auth hash of a zero-knowledge account; neither is accepted in place of
+    the other. Hashes exactly once for every address, known or not. Raises CredentialsRefused,
+    TooManyAttempts, HashingBusy.
     """
     address = normalise_email(email)
     user = User.objects.alive().filter(email=address, is_active=True).first()
-    buckets = _buckets("password", address, user, device)
-    throttling.reserve(buckets)
-    expected = user.password if user and user.scheme == scheme else ""
+    buckets = _throttle_buckets("password", address, user, device)
+    throttling.reserve_attempt(buckets)
+    stored_hash = user.password if user and user.scheme == scheme else ""
     try:
-        right = check_password(secret, expected or NOBODY)
+        matches = check_password(secret, stored_hash or DUMMY_ARGON2_HASH)
     except HashingBusy:
-        throttling.give_back(buckets, proved=False)
+        throttling.release_attempt(buckets, succeeded=False)
         raise
-    if not right or not expected or user is None:
-        about = user or Subject("user")
-        tried = (
-            {"tried": address} if ADDRESS.fullmatch(address) else {}
-        )  # else it may be a password in the wrong field
-        record("sign_in.failed", actor=ANONYMOUS, subject=about, personal=tried, factor="password")
+    if not matches or not stored_hash or user is None:
+        # What does not look like an address may be a password typed into the wrong field.
+        personal = {"tried": address} if EMAIL_PATTERN.fullmatch(address) else {}
+        record(
+            "sign_in.failed",
+            actor=ANONYMOUS,
+            subject=user or Subject("user"),
+            personal=personal,
+            factor="password",
+        )
         raise CredentialsRefused
-    throttling.give_back(buckets, proved=True)
+    throttling.release_attempt(buckets, succeeded=True)
     return user
 
 
-def _buckets(what: str, account: str, user: User | None, device: Device) -> list[Bucket]:
-    """What this attempt counts against."""
-    nonce = known_devices.known(user, device) if user else ""
+def _throttle_buckets(kind: str, account: str, user: User | None, device: Device) -> list[Bucket]:
+    """Return the throttling buckets of an attempt.
+
+    A known device of the user has a bucket of its own. Other attempts count for their network and for the
+    account as tried from that network.
+    """
+    nonce = known_devices.find_device_nonce(user, device) if user else ""
     if nonce:
-        return [Bucket(f"{what}:device:{nonce}", free=10, longest=900)]
-    who = hashlib.sha256(account.encode()).hexdigest()[:32]  # Redis keeps no address
+        return [Bucket(f"{kind}:device:{nonce}", free_attempts=10, max_delay_seconds=900)]
+    account_digest = hashlib.sha256(account.encode()).hexdigest()[:32]  # Redis stores no addresses
     return [
-        Bucket(f"{what}:{device.client}:{who}", free=5, longest=900),
-        Bucket(f"{what}:{device.client}", free=30, longest=300, own=False),
+        Bucket(f"{kind}:{device.client}:{account_digest}", free_attempts=5, max_delay_seconds=900),
+        Bucket(f"{kind}:{device.client}", free_attempts=30, max_delay_seconds=300, per_account=False),
     ]
 
 
-def finish_first_step(user: User, *, method: str, device: Device, now: datetime) -> Session:
-    """A session for who proved who they are by `method`. Raises EmailUnverified, MfaRequired."""
-    _demand_confirmed_address(user, now=now)
-    _demand_second_factor(user, after=method, now=now)
+def open_session_after_first_factor(user: User, *, method: str, device: Device, now: datetime) -> Session:
+    """Open a session for a user authenticated by `method`, unless another step is needed.
+
+    Raises EmailUnverified, MfaRequired, CredentialsRefused.
+    """
+    _require_verified_email(user, now=now)
+    _require_second_factor(user, completed_method=method, now=now)
     return open_session(user, device=device, now=now, method=method)
 
 
-def _demand_confirmed_address(user: User, *, now: datetime) -> None:
-    """Raise EmailUnverified, with a link on its way, where this installation asks for a confirmed address."""
+def _require_verified_email(user: User, *, now: datetime) -> None:
+    """Raise EmailUnverified and mail a link if the address must be verified and is not."""
     if settings.EMAIL_VERIFICATION_REQUIRED and not user.email_verified_at:
         request_verification(user, now=now)
         raise EmailUnverified
 
 
-def _demand_second_factor(user: User, *, after: str, now: datetime) -> None:
-    """Raise MfaRequired when this user has one."""
+def _require_second_factor(user: User, *, completed_method: str, now: datetime) -> None:
+    """Raise MfaRequired with a challenge when the user has second factors."""
     factors = factors_of(user.pk)
     if not factors.any:
         return
-    token, nonce = challenges.issue(SECOND, user=user, now=now, after=after)
+    token, nonce = challenges.issue_challenge(
+        SECOND_FACTOR_PURPOSE, user=user, now=now, completed_method=completed_method
+    )
     members: dict[str, Any] = {
         "challenge": token,
-        "expires_in": int(challenges.LIFETIME.total_seconds()),
+        "expires_in": int(challenges.CHALLENGE_LIFETIME.total_seconds()),
         "methods": factors.methods,
     }
     if factors.passkeys:
-        members["public_key"] = passkeys.request_options(list(Passkey.objects.filter(user=user)), nonce)
+        user_passkeys = list(Passkey.objects.filter(user=user))
+        members["public_key"] = passkeys.authentication_options(user_passkeys, nonce)
     raise MfaRequired(members)
 
 
-def finish_mfa(challenge: str, answer: dict[str, Any], *, device: Device, now: datetime) -> Session:
-    """A session for who answered the challenge with `code`, `recovery_code` or `credential`.
+def open_session_after_second_factor(
+    challenge: str, factor: dict[str, Any], *, device: Device, now: datetime
+) -> Session:
+    """Open a session for a challenge of MfaRequired and one of `code`, `recovery_code` or `credential`.
 
-    Raises ChallengeRefused, CodeRefused, PasskeyRefused, TooManyAttempts.
+    Raises ChallengeRefused, CodeRefused, PasskeyRefused, TooManyAttempts, CredentialsRefused.
     """
-    asked = challenges.read(challenge, SECOND, now=now)
-    assert asked.user_id, "issued to somebody"
-    user = User.objects.alive().filter(pk=asked.user_id, is_active=True, epoch=asked.epoch).first()
+    verified_challenge = challenges.verify_challenge(challenge, SECOND_FACTOR_PURPOSE, now=now)
+    assert verified_challenge.user_id, "challenges of this purpose always name a user"
+    user = (
+        User.objects.alive()
+        .filter(pk=verified_challenge.user_id, is_active=True, epoch=verified_challenge.epoch)
+        .first()
+    )
     if user is None:
         raise ChallengeRefused
-    method = check_factor(user, answer, asked=asked, device=device, now=now)
-    return open_session(user, device=device, now=now, method=f"{asked.after}+{method}")
+    second_method = verify_second_factor(user, factor, challenge=verified_challenge, device=device, now=now)
+    method = f"{verified_challenge.completed_method}+{second_method}"
+    return open_session(user, device=device, now=now, method=method)
 
 
-def check_factor(
-    user: User, answer: dict[str, Any], *, asked: challenges.Challenge | None, device: Device, now: datetime
+def verify_second_factor(
+    user: User,
+    factor: dict[str, Any],
+    *,
+    challenge: challenges.Challenge | None,
+    device: Device,
+    now: datetime,
 ) -> str:
-    """Judge a second factor; return which it was. A code is good once, and so is `asked`.
+    """Accept a second factor. Returns its method. A code and the challenge are used up.
 
-    Whoever comes here had the password: past 20 wrong codes in six hours an account waits too, unless its
-    device is known, and tells its owner by the trail. A passkey and a recovery code cannot be guessed and do
-    not wait with it.
+    The caller has already proved the password. Past 20 wrong TOTP codes in six hours the account itself is
+    throttled, except on known devices; the failures are in its owner's audit log. Passkeys and recovery codes
+    cannot be guessed and are not throttled by account. Raises ChallengeRefused, CodeRefused, PasskeyRefused,
+    TooManyAttempts.
     """
-    buckets = _buckets("factor", user.pk.hex, user, device)
-    if "code" in answer and not known_devices.known(user, device):
-        buckets.append(Bucket(f"factor:{user.pk.hex}", free=20, longest=3600))
-    throttling.reserve(buckets)
+    buckets = _throttle_buckets("factor", user.pk.hex, user, device)
+    if "code" in factor and not known_devices.find_device_nonce(user, device):
+        buckets.append(Bucket(f"factor:{user.pk.hex}", free_attempts=20, max_delay_seconds=3600))
+    throttling.reserve_attempt(buckets)
     try:
-        method = _judge(user, answer, asked=asked, now=now)
+        method = _consume_second_factor(user, factor, challenge=challenge, now=now)
     except (CodeRefused, PasskeyRefused):
-        record("sign_in.failed", actor=ANONYMOUS, subject=user, factor=next(iter(answer)))
+        record("sign_in.failed", actor=ANONYMOUS, subject=user, factor=next(iter(factor)))
         raise
     except ChallengeRefused:
-        throttling.give_back(buckets, proved=False)
+        throttling.release_attempt(buckets, succeeded=False)
         raise
-    throttling.give_back(buckets, proved=True)
+    throttling.release_attempt(buckets, succeeded=True)
     return method
 
 
-@transaction.atomic  # a code that came with a challenge of the past is not used up
-def _judge(user: User, answer: dict[str, Any], *, asked: challenges.Challenge | None, now: datetime) -> str:
-    if "credential" in answer:
-        if asked is None or use_passkey(answer["credential"], asked, alone=False, now=now) != user:
+@transaction.atomic  # a spent challenge must not use up the code that came with it
+def _consume_second_factor(
+    user: User, factor: dict[str, Any], *, challenge: challenges.Challenge | None, now: datetime
+) -> str:
+    if "credential" in factor:
+        if challenge is None:
+            raise PasskeyRefused
+        passkey_user = verify_passkey(
+            factor["credential"], challenge, user_verification_required=False, now=now
+        )
+        if passkey_user != user:
             raise PasskeyRefused
         return "passkey"
-    if "recovery_code" in answer:
-        use_recovery_code(user, answer["recovery_code"], now=now)
+    if "recovery_code" in factor:
+        consume_recovery_code(user, factor["recovery_code"], now=now)
     else:
         totp = Totp.objects.filter(user=user).exclude(confirmed_at=None).first()
         if totp is None:
             raise CodeRefused
-        use_code(totp, answer["code"], now=now)
-    if asked:
-        challenges.spend(asked)
-    return "recovery_code" if "recovery_code" in answer else "totp"
+        consume_totp_code(totp, factor["code"], now=now)
+    if challenge:
+        challenges.spend_challenge(challenge)
+    return "recovery_code" if "recovery_code" in factor else "totp"
 
 
 def begin_passkey_sign_in(*, now: datetime) -> tuple[str, dict[str, Any]]:
-    """A challenge for whoever has a passkey, and options for `navigator.credentials.get`. Nobody is named."""
-    token, nonce = challenges.issue(SIGN_IN, user=None, now=now)
-    return token, passkeys.request_options([], nonce, alone=True)
+    """Return a challenge token and the options for `navigator.credentials.get`, for a user not yet known."""
+    token, nonce = challenges.issue_challenge(PASSKEY_SIGN_IN_PURPOSE, user=None, now=now)
+    return token, passkeys.authentication_options([], nonce, user_verification_required=True)
 
 
-def passkey_user(challenge: str, credential: dict[str, Any], *, now: datetime) -> User:
-    """Whose passkey answered the challenge, with its owner verified.
+def verify_passkey_sign_in(challenge: str, credential: dict[str, Any], *, now: datetime) -> User:
+    """Return the user whose passkey signed the challenge with user verification.
 
     Raises ChallengeRefused, PasskeyRefused.
     """
-    asked = challenges.read(challenge, SIGN_IN, now=now)
+    verified_challenge = challenges.verify_challenge(challenge, PASSKEY_SIGN_IN_PURPOSE, now=now)
     try:
-        return use_passkey(credential, asked, alone=True, now=now)
+        return verify_passkey(credential, verified_challenge, user_verification_required=True, now=now)
     except PasskeyRefused:
         record("sign_in.failed", actor=ANONYMOUS, subject=Subject("user"), factor="passkey")
         raise
@@ -189,34 +224,42 @@ def passkey_user(challenge: str, credential: dict[str, Any], *, now: datetime) -
 def sign_in_by_passkey(
     challenge: str, credential: dict[str, Any], *, device: Device, now: datetime
 ) -> Session:
-    """A session for the owner of a passkey. Raises ChallengeRefused, PasskeyRefused, EmailUnverified."""
-    user = passkey_user(challenge, credential, now=now)
-    _demand_confirmed_address(user, now=now)
+    """Open a session by a passkey alone.
+
+    Raises ChallengeRefused, PasskeyRefused, EmailUnverified, CredentialsRefused.
+    """
+    user = verify_passkey_sign_in(challenge, credential, now=now)
+    _require_verified_email(user, now=now)
     return open_session(user, device=device, now=now, method="passkey")
 
 
-def prove_again(session: Session, answer: dict[str, Any], *, device: Device, now: datetime) -> None:
-    """A signed-in user proves again who they are, by password, code, recovery code or passkey.
+def reauthenticate(session: Session, proof: dict[str, Any], *, device: Device, now: datetime) -> None:
+    """Authenticate the user of a session again and set its `proved_at`.
 
-    Raises what a wrong proof at the door raises.
+    `proof` is one of `password`, `auth_hash`, `code`, `recovery_code`, or `credential` with `challenge`.
+    Raises CredentialsRefused, ChallengeRefused, CodeRefused, PasskeyRefused, TooManyAttempts, HashingBusy.
     """
     user = session.user
-    if "password" in answer or "auth_hash" in answer:
-        scheme = User.Scheme.PASSWORD if "password" in answer else User.Scheme.BLIND
-        secret = answer.get("password") or answer["auth_hash"]
+    if "password" in proof or "auth_hash" in proof:
+        scheme = User.Scheme.PASSWORD if "password" in proof else User.Scheme.ZERO_KNOWLEDGE
+        secret = proof.get("password") or proof["auth_hash"]
         if check_credentials(user.email, secret, device=device, scheme=scheme) != user:
             raise CredentialsRefused
     else:
-        asked = challenges.read(answer["challenge"], AGAIN, now=now) if "challenge" in answer else None
+        challenge = None
+        if "challenge" in proof:
+            challenge = challenges.verify_challenge(
+                proof["challenge"], PASSKEY_REAUTHENTICATION_PURPOSE, now=now
+            )
         factor: dict[str, Any] = {
-            name: answer[name] for name in ("code", "recovery_code", "credential") if name in answer
+            name: proof[name] for name in ("code", "recovery_code", "credential") if name in proof
         }
-        check_factor(user, factor, asked=asked, device=device, now=now)
+        verify_second_factor(user, factor, challenge=challenge, device=device, now=now)
     Session.objects.filter(pk=session.pk).update(proved_at=now)
     record("session.proved", actor=actors.user(user), subject=session)
 
 
-def begin_passkey_proof(user: User, *, now: datetime) -> tuple[str, dict[str, Any]]:
-    """A challenge and options for proving again by passkey."""
-    token, nonce = challenges.issue(AGAIN, user=user, now=now)
-    return token, passkeys.request_options(list(user.passkeys.all()), nonce)
+def begin_passkey_reauthentication(user: User, *, now: datetime) -> tuple[str, dict[str, Any]]:
+    """Return a challenge token and the options for reauthenticating by passkey."""
+    token, nonce = challenges.issue_challenge(PASSKEY_REAUTHENTICATION_PURPOSE, user=user, now=now)
+    return token, passkeys.authentication_options(list(user.passkeys.all()), nonce)

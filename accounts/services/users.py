@@ -1,4 +1,4 @@
-"""Accounts: made, changed, hidden, brought back, purged."""
+"""User accounts: creating, changing, deleting, restoring, and setting passwords."""
 
 from datetime import datetime
 from typing import Any
@@ -8,10 +8,16 @@ from django.contrib.auth.hashers import make_password
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
-from accounts.errors import BlindForGood, BlindStaff, CredentialsRefused, EmailTaken
+from accounts.errors import CredentialsRefused, EmailTaken, ZeroKnowledgePermanent, ZeroKnowledgeStaff
 from accounts.models import EmailProof, Kdf, Role, User, normalise_email
 from accounts.selectors import factors_of
-from accounts.services.roles import USER, keep_an_admin, lock_admins, set_roles, within
+from accounts.services.roles import (
+    USER_ROLE,
+    lock_admin_role,
+    require_another_admin,
+    require_permissions_within,
+    set_roles,
+)
 from accounts.services.sessions import close_all_sessions
 from audit import actors
 from audit.actors import Actor
@@ -21,7 +27,7 @@ from core import lifecycle
 from core.http.preconditions import ANY_VERSION, IfMatch
 from core.jobs import mail
 
-KEPT = ["password", "scheme", "kdf_iterations", "kdf_salt"]  # of a password, or of what stands for it
+PASSWORD_FIELDS = ["password", "scheme", "kdf_iterations", "kdf_salt"]
 
 
 def register_user(
@@ -31,19 +37,18 @@ def register_user(
     kdf: Kdf | None = None,
     name: str = "",
     age: int | None = None,
-    role: str = USER,
+    role: str = USER_ROLE,
     actor: Actor | None = None,
     verified_at: datetime | None = None,
 ) -> User:
-    """A new account, made by its owner when no `actor` is given.
+    """Create an account. Without `actor` its owner is recorded as the actor.
 
-    Raises EmailTaken, also when two try at once.
-
-    The password must have been checked; with `kdf` it is what the client of a blind account derived.
+    The password must be validated already. With `kdf` the account uses zero-knowledge login and `password` is
+    the auth hash that its client derived. Raises EmailTaken, also for parallel registrations.
     """
-    return add_user(
+    return insert_user(
         email=email,
-        encoded=make_password(password),
+        password_hash=make_password(password),
         kdf=kdf,
         name=name,
         age=age,
@@ -53,10 +58,10 @@ def register_user(
     )
 
 
-def add_user(
+def insert_user(
     *,
     email: str,
-    encoded: str,
+    password_hash: str,
     name: str,
     age: int | None,
     roles: set[str],
@@ -64,9 +69,13 @@ def add_user(
     verified_at: datetime | None,
     kdf: Kdf | None = None,
 ) -> User:
-    """As `register_user`, with the password hashed already."""
+    """Create an account from a password hash; otherwise like `register_user`. Raises EmailTaken."""
     user = User(
-        email=normalise_email(email), password=encoded, name=name, age=age, email_verified_at=verified_at
+        email=normalise_email(email),
+        password=password_hash,
+        name=name,
+        age=age,
+        email_verified_at=verified_at,
     )
     user.kdf = kdf
     with transaction.atomic():
@@ -76,8 +85,13 @@ def add_user(
         except IntegrityError:
             raise EmailTaken from None
         user.roles.set(Role.objects.filter(name__in=roles))
-        by = actor or actors.user(user)
-        record("user.registered", actor=by, subject=user, roles=sorted(roles), scheme=user.scheme)
+        record(
+            "user.registered",
+            actor=actor or actors.user(user),
+            subject=user,
+            roles=sorted(roles),
+            scheme=user.scheme,
+        )
     return user
 
 
@@ -89,27 +103,27 @@ def create_user(
     age: int | None = None,
     roles: set[str],
     actor: Actor,
-    limit: frozenset[str],
+    allowed_permissions: frozenset[str],
     now: datetime,
 ) -> User:
-    """An account made by staff; its owner gets a link to choose a password.
+    """Create an account on behalf of staff and mail its owner a link to choose a password.
 
-    Raises EmailTaken, BeyondYourRights.
+    Raises EmailTaken, and PermissionsExceeded for roles beyond `allowed_permissions`.
     """
-    from accounts.services.email_links import request_reset
+    from accounts.services.email_links import request_password_reset
 
     for role in Role.objects.filter(name__in=roles):
-        within(role.permissions, limit)
-    user = add_user(
+        require_permissions_within(role.permissions, allowed_permissions)
+    user = insert_user(
         email=email,
-        encoded=make_password(None),
+        password_hash=make_password(None),
         name=name,
         age=age,
         roles=roles,
         actor=actor,
         verified_at=None,
     )
-    request_reset(email, now=now)
+    request_password_reset(email, now=now)
     return user
 
 
@@ -120,36 +134,45 @@ def change_user(
     *,
     actor: Actor,
     if_match: IfMatch,
-    limit: frozenset[str] | None = None,
+    allowed_permissions: frozenset[str] | None = None,
 ) -> User:
-    """Change name or age. Raises PreconditionFailed, and BeyondYourRights past the rights in `limit`."""
+    """Change name or age.
+
+    Raises PreconditionFailed, and PermissionsExceeded when the user holds more than `allowed_permissions`.
+    """
     user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
     if_match.require_match(user.version)
-    within(user.permission_codes(), limit)
-    told: dict[str, str] = {}
+    require_permissions_within(user.permission_codes(), allowed_permissions)
+    values: dict[str, str] = {}
     for name, value in changes.items():
-        told |= {f"{name}_before": str(getattr(user, name)), f"{name}_after": str(value)}
+        values |= {f"{name}_before": str(getattr(user, name)), f"{name}_after": str(value)}
         setattr(user, name, value)
     user.version += 1
     user.save(update_fields=[*changes, "version", "updated_at"])
-    record("user.changed", actor=actor, subject=user, personal=told, fields=sorted(changes))
+    record("user.changed", actor=actor, subject=user, personal=values, fields=sorted(changes))
     return user
 
 
 @transaction.atomic
 def delete_user(
-    user_id: UUID, *, actor: Actor, now: datetime, if_match: IfMatch, limit: frozenset[str] | None = None
+    user_id: UUID,
+    *,
+    actor: Actor,
+    now: datetime,
+    if_match: IfMatch,
+    allowed_permissions: frozenset[str] | None = None,
 ) -> User:
-    """Hide an account with everything it owns, and sign it out.
+    """Soft-delete an account with everything it owns, and end its sessions.
 
-    Raises PreconditionFailed, LastAdmin, BeyondYourRights.
+    Raises PreconditionFailed, LastAdmin, and PermissionsExceeded when the user holds more than
+    `allowed_permissions`.
     """
-    keep_an_admin(user_id)
+    require_another_admin(user_id)
     user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
     if_match.require_match(user.version)
-    within(user.permission_codes(), limit)
+    require_permissions_within(user.permission_codes(), allowed_permissions)
     user.deleted_at = now
-    user.version = user.version + 1
+    user.version += 1
     user.save(update_fields=["deleted_at", "version", "updated_at"])
     record("user.deleted", actor=actor, subject=user)
     lifecycle.soft_delete("person", user_id, deleted_at=now)
@@ -159,15 +182,16 @@ def delete_user(
 
 @transaction.atomic
 def restore_user(user_id: UUID, *, actor: Actor, now: datetime) -> None:
-    """Bring back a hidden account with what was hidden with it.
+    """Restore a soft-deleted account with everything that was deleted together with it.
 
-    The person signs in anew, and links of before are good for nothing: what staff close next stays closed.
+    Earlier sessions stay ended and earlier mailed links expire, so a link to restore cannot undo a later
+    deletion by staff.
     """
     user = User.objects.deleted().select_for_update(no_key=True).get(pk=user_id)
     assert user.deleted_at is not None
     lifecycle.restore("person", user_id, deleted_at=user.deleted_at)
     User.objects.get_queryset().filter(pk=user_id).update(deleted_at=None, version=F("version") + 1)
-    end_links(user, now=now)
+    expire_email_links(user, now=now)
     record("user.restored", actor=actor, subject=user)
 
 
@@ -179,47 +203,64 @@ def set_password(
     now: datetime,
     kdf: Kdf | None = None,
     verified_at: datetime | None = None,
-    lost: bool = False,
-    brought: Any = None,
+    old_password_lost: bool = False,
+    reencrypted_data: Any = None,
 ) -> None:
-    """Replace a password, end every session and every link that could replace it again, and tell the owner.
+    """Replace a password, end all sessions and mailed links of the user, and mail a notice.
 
-    The password must have been checked; with `kdf` it is what the client of a blind account derived.
-    `verified_at`: this proved the address, too. If nobody had proved it before, whoever made the account may
-    have been a stranger: their factors and keys go. What the old password of a blind account opens stands
-    against a new one, unless the old one is `lost` or it was `brought` sealed anew
-    (`core.lifecycle.on_password_replaced`). Raises BlindForGood, BlindStaff, and what stands against it.
+    The password must be validated already. With `kdf` it is the auth hash that the client of a zero-knowledge
+    account derived. `verified_at` is set when the caller has also proved the address. If it was unverified
+    before, a stranger may have created the account: its second factors, API keys and identities are removed.
+
+    Data encrypted under the old password of a zero-knowledge account forbids a new one, unless
+    `old_password_lost` gives the data up or `reencrypted_data` replaces it (see
+    `core.lifecycle.on_password_replaced`, whose callbacks raise their own errors). Raises
+    ZeroKnowledgePermanent, ZeroKnowledgeStaff.
     """
-    encoded = make_password(password)
+    password_hash = make_password(password)
     with transaction.atomic():
-        if kdf:  # roles before people, as everywhere: none of theirs becomes one of staff meanwhile
-            list(
-                Role.objects.select_for_update(no_key=True).filter(users=user_id).order_by("pk").values("pk")
-            )
+        if kdf:
+            _lock_roles_of(user_id)
         user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
         if verified_at and not user.email_verified_at:
-            delete_unconfirmed_users(user, actor=actor, now=now)
+            remove_unverified_credentials(user, actor=actor, now=now)
         if user.kdf and not kdf:
-            raise BlindForGood
+            raise ZeroKnowledgePermanent
         if kdf and user.is_staff:
-            raise BlindStaff
-        if user.kdf or brought is not None:
-            lifecycle.replace_password(user_id, now=now, old_password_lost=lost, reencrypted=brought)
-        before = user.kdf_iterations
-        user.password = encoded
-        user.kdf = kdf
-        user.version = user.version + 1
-        user.email_verified_at = user.email_verified_at or verified_at
-        user.save(update_fields=[*KEPT, "version", "email_verified_at", "updated_at"])
-        end_links(user, now=now)
-        moved = {"kdf_iterations": [before, user.kdf_iterations]} if before != user.kdf_iterations else {}
-        record("user.password_changed", actor=actor, subject=_subject(user_id), changes=moved)
+            raise ZeroKnowledgeStaff
+        if user.kdf or reencrypted_data is not None:
+            lifecycle.replace_password(
+                user_id, now=now, old_password_lost=old_password_lost, reencrypted=reencrypted_data
+            )
+        iterations_before = user.kdf_iterations
+        _save_password(user, password_hash, kdf=kdf, verified_at=verified_at)
+        expire_email_links(user, now=now)
+        iterations = [iterations_before, user.kdf_iterations]
+        changes = {} if iterations_before == user.kdf_iterations else {"kdf_iterations": iterations}
+        record("user.password_changed", actor=actor, subject=_subject(user_id), changes=changes)
         close_all_sessions(user_id, now=now, actor=actor)
         mail.enqueue_mail(user.email, "password_changed", person=user_id, time=f"{now:%Y-%m-%d %H:%M} UTC")
 
 
-def delete_unconfirmed_users(user: User, *, actor: Actor, now: datetime) -> None:
-    """Take away every way in that was made before anybody proved the address."""
+def _save_password(user: User, password_hash: str, *, kdf: Kdf | None, verified_at: datetime | None) -> None:
+    user.password = password_hash
+    user.kdf = kdf
+    user.version += 1
+    user.email_verified_at = user.email_verified_at or verified_at
+    user.save(update_fields=[*PASSWORD_FIELDS, "version", "email_verified_at", "updated_at"])
+
+
+def _lock_roles_of(user_id: UUID) -> None:
+    """Lock the roles of a user, so that none of them gains staff permissions meanwhile.
+
+    Roles are always locked before users.
+    """
+    roles = Role.objects.select_for_update(no_key=True).filter(users=user_id)
+    list(roles.order_by("pk").values("pk"))
+
+
+def remove_unverified_credentials(user: User, *, actor: Actor, now: datetime) -> None:
+    """Remove second factors, API keys and identities that were added before the address was verified."""
     from accounts.services.api_keys import revoke_api_key
     from accounts.services.mfa import reset_factors
 
@@ -232,17 +273,18 @@ def delete_unconfirmed_users(user: User, *, actor: Actor, now: datetime) -> None
         identity.delete()
 
 
-def end_links(user: User, *, now: datetime) -> None:
-    """Links to this account's mailboxes that are still open are good for nothing from now on."""
-    waiting = Q(email=user.email, purpose=EmailProof.Purpose.RESET)  # no worker has seen whose it is
-    EmailProof.objects.filter(Q(user=user) | waiting, used_at=None).update(used_at=now)
+def expire_email_links(user: User, *, now: datetime) -> None:
+    """Mark all unused mailed links of this account as used."""
+    # A reset request has no user until the worker has looked it up.
+    unprocessed_reset = Q(email=user.email, purpose=EmailProof.Purpose.RESET)
+    EmailProof.objects.filter(Q(user=user) | unprocessed_reset, used_at=None).update(used_at=now)
 
 
-def hold(user: User) -> None:
-    """Lock the row of a user who is about to get another way in.
+def lock_active_user(user: User) -> None:
+    """Lock the row of a user to whom another credential is being added.
 
-    Raises CredentialsRefused when what they had proved has ended meanwhile: a password that was reset must
-    not let in what was begun before.
+    Raises CredentialsRefused when the account was disabled or its epoch was raised since `user` was loaded:
+    a flow that began before a password reset must not finish after it.
     """
     rows = (
         User.objects.alive()
@@ -255,16 +297,22 @@ def hold(user: User) -> None:
 
 @transaction.atomic
 def set_active(
-    user_id: UUID, active: bool, *, actor: Actor, now: datetime, limit: frozenset[str] | None = None
+    user_id: UUID,
+    active: bool,
+    *,
+    actor: Actor,
+    now: datetime,
+    allowed_permissions: frozenset[str] | None = None,
 ) -> None:
-    """Enable an account, or disable it and sign it out; a closed one then stays closed.
+    """Enable an account, or disable it and end its sessions.
 
-    Raises LastAdmin, BeyondYourRights.
+    A disabled account that is soft-deleted cannot be restored by its owner's link.
+    Raises LastAdmin, and PermissionsExceeded when the user holds more than `allowed_permissions`.
     """
     if not active:
-        keep_an_admin(user_id)
+        require_another_admin(user_id)
     user = User.objects.get_queryset().select_for_update(no_key=True).get(pk=user_id)
-    within(user.permission_codes(), limit)
+    require_permissions_within(user.permission_codes(), allowed_permissions)
     User.objects.filter(pk=user_id).update(is_active=active, version=F("version") + 1)
     record("user.enabled" if active else "user.disabled", actor=actor, subject=_subject(user_id))
     if not active:
@@ -272,26 +320,32 @@ def set_active(
 
 
 @transaction.atomic
-def change_account(
+def change_user_as_staff(
     user_id: UUID,
     changes: dict[str, Any],
     *,
     actor: Actor,
     now: datetime,
     if_match: IfMatch = ANY_VERSION,
-    limit: frozenset[str] | None = None,
+    allowed_permissions: frozenset[str] | None = None,
 ) -> None:
-    """What staff may change: name, age, whether it is active, roles (names or rows). Raises LastAdmin,
-    PreconditionFailed, BeyondYourRights.
+    """Change `name`, `age`, `is_active` or `roles` (names or rows).
+
+    Raises LastAdmin, PreconditionFailed, ZeroKnowledgeStaff, and PermissionsExceeded beyond
+    `allowed_permissions`.
     """
-    lock_admins()  # before the user, as everywhere
-    own: dict[str, Any] = {name: changes[name] for name in ("name", "age") if name in changes}
-    user = change_user(user_id, own, actor=actor, if_match=if_match, limit=limit)
+    lock_admin_role()  # always locked before users
+    profile: dict[str, Any] = {name: changes[name] for name in ("name", "age") if name in changes}
+    user = change_user(
+        user_id, profile, actor=actor, if_match=if_match, allowed_permissions=allowed_permissions
+    )
     if changes.get("is_active", user.is_active) != user.is_active:
-        set_active(user_id, changes["is_active"], actor=actor, now=now, limit=limit)
-    wanted = {str(role) for role in changes.get("roles", user.roles.all())}
-    if wanted != {role.name for role in user.roles.all()}:
-        set_roles(user_id, wanted, actor=actor, now=now, limit=limit)
+        set_active(
+            user_id, changes["is_active"], actor=actor, now=now, allowed_permissions=allowed_permissions
+        )
+    role_names = {str(role) for role in changes.get("roles", user.roles.all())}
+    if role_names != {role.name for role in user.roles.all()}:
+        set_roles(user_id, role_names, actor=actor, now=now, allowed_permissions=allowed_permissions)
 
 
 def _subject(user_id: UUID) -> Subject:

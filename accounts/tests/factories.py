@@ -1,4 +1,4 @@
-"""Factories without surprises."""
+"""Factories of accounts."""
 
 import factory
 from factory.django import DjangoModelFactory

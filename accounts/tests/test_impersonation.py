@@ -1,6 +1,4 @@
-"""Staff acting as a customer: begun in the admin, told to the owner, recorded with both, never near
-credentials.
-"""
+"""Impersonation of a customer by staff."""
 
 import json
 import re
@@ -14,12 +12,12 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.credentials import known_devices
-from accounts.errors import BeyondYourRights, LinkRefused
+from accounts.errors import LinkRefused, PermissionsExceeded
 from accounts.models import Role, Session, User
 from accounts.services import impersonation, roles, sessions, users
-from accounts.services.impersonation import NEVER
-from accounts.tests.calls import FROM_PAGE, mails_to, post
+from accounts.services.impersonation import NEVER_PROVED_AT
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import BROWSER_HEADERS, deliver_and_read_mails, post_auth
 from audit import refusal_counters
 from audit.actors import SYSTEM
 from audit.models import Entry, Personal
@@ -37,43 +35,43 @@ def staff(password_hash):
     return UserFactory(email="staff@example.com", role="admin", password=password_hash)
 
 
-def begin(staff, user, *, now=None):
+def begin_link(staff, user, *, now=None):
     link = impersonation.begin_impersonation(user.pk, staff=staff, reason=REASON, now=now or timezone.now())
     return link.partition("#")[2]
 
 
-def acting(staff, user) -> Api:
-    answer = post(Client(), "impersonate", {"token": begin(staff, user)})
-    assert answer.status_code == 200, answer.content
+def impersonating_api(staff, user) -> Api:
+    response = post_auth(Client(), "impersonate", {"token": begin_link(staff, user)})
+    assert response.status_code == 200, response.content
     session = Session.objects.get(impersonator=staff, revoked_at=None)
-    api = Api(user, session, answer.json()["access"])
-    api.client.cookies["refresh"] = answer.cookies["refresh"].value
+    api = Api(user, session, response.json()["access"])
+    api.client.cookies["refresh"] = response.cookies["refresh"].value
     return api
 
 
-def test_an_admin_begins_it_in_the_admin_and_the_owner_is_told(staff, member):
+def test_begin_impersonation_in_the_admin_mails_the_owner(staff, member):
     browser = Client()
     browser.post("/admin/login/?next=/admin/", {"username": staff.email, "password": PASSWORD})
     page = f"/admin/accounts/user/{member.pk}/impersonate/"
     assert f'href="{page}"' in browser.get(f"/admin/accounts/user/{member.pk}/change/").content.decode()
 
     empty = browser.post(page, {"reason": ""})
-    shown = browser.post(page, {"reason": REASON})
-    link = re.search(r'href="([^"]+/impersonate#[^"]+)"', shown.content.decode())[1]
-    opened = post(Client(), "impersonate", {"token": link.partition("#")[2]})
+    with_link = browser.post(page, {"reason": REASON})
+    link = re.search(r'href="([^"]+/impersonate#[^"]+)"', with_link.content.decode())[1]
+    opened = post_auth(Client(), "impersonate", {"token": link.partition("#")[2]})
 
     assert b"This field is required" in empty.content
     assert (opened.status_code, opened.json()["user"]["id"]) == (200, str(member.pk))
-    (text,) = mails_to(member.email)
+    (text,) = deliver_and_read_mails(member.email)
     assert REASON in text
     assert staff.email not in text
-    begun = Entry.objects.filter(event="impersonation.begun", owner_id=member.pk).latest("id")
-    assert (begun.actor_kind, begun.actor_id) == ("staff", staff.pk)
-    assert Personal.objects.filter(entry_id=begun.pk, field="reason", value=REASON).exists()
+    entry = Entry.objects.filter(event="impersonation.begun", owner_id=member.pk).latest("id")
+    assert (entry.actor_kind, entry.actor_id) == ("staff", staff.pk)
+    assert Personal.objects.filter(entry_id=entry.pk, field="reason", value=REASON).exists()
 
 
-def test_what_is_done_is_recorded_with_both_and_told_to_the_front_end(staff, member):
-    api = acting(staff, member)
+def test_impersonation_is_recorded_with_both_users_and_shown_in_me(staff, member):
+    api = impersonating_api(staff, member)
     site = api.post("sites", {"name": "S", "subdomain": "made-by-staff", "template": "bakery"})
 
     assert site.status_code == 201
@@ -87,8 +85,8 @@ def test_what_is_done_is_recorded_with_both_and_told_to_the_front_end(staff, mem
     assert sign_in(member).get("auth/me").json()["impersonator"] is None
     claims = jwt.decode(api.access, options={"verify_signature": False})
     assert (claims["sub"], claims["act"]) == (str(member.pk), {"sub": str(staff.pk)})
-    shown = [item["impersonated"] for item in sign_in(member).get("auth/sessions").json()["results"]]
-    assert shown.count(True) == 1
+    impersonated = [item["impersonated"] for item in sign_in(member).get("auth/sessions").json()["results"]]
+    assert impersonated.count(True) == 1
 
 
 @pytest.mark.parametrize(
@@ -110,18 +108,18 @@ def test_what_is_done_is_recorded_with_both_and_told_to_the_front_end(staff, mem
         ("POST", "auth/reauthenticate/passkey/options", None),
     ],
 )
-def test_nothing_of_the_account_is_changed_and_no_credential_seen(staff, member, method, path, body):
-    refused = acting(staff, member).call(method, path, body, if_match="*")
+def test_impersonation_refuses_account_and_credential_actions(staff, member, method, path, body):
+    refused = impersonating_api(staff, member).call(method, path, body, if_match="*")
 
     assert (refused.status_code, refused.json()["code"]) == (403, "impersonation_refused")
 
 
-def test_nothing_is_done_to_a_site_that_would_outlive_it(staff):
+def test_impersonation_refuses_site_actions_with_lasting_access(staff):
     team = new_team()
-    api = acting(staff, team.owner.user)
+    api = impersonating_api(staff, team.owner.user)
     member = str(team.editor.user.pk)
-    soon = (timezone.now() + timedelta(days=1)).isoformat()
-    calls = [
+    in_one_day = (timezone.now() + timedelta(days=1)).isoformat()
+    requests = [
         ("POST", "transfer", {"member": member}),
         ("POST", "invitations", {"email": staff.email, "role": "editor"}),
         ("DELETE", "", None),
@@ -129,95 +127,101 @@ def test_nothing_is_done_to_a_site_that_would_outlive_it(staff):
         ("DELETE", f"members/{member}", None),
         ("POST", "previews", {}),
         ("GET", "previews", None),
-        ("POST", "schedules", {"at": soon}),
+        ("POST", "schedules", {"at": in_one_day}),
     ]
 
     refused = [
-        api.call(method, team.path(what), body, if_match="*").json()["code"] for method, what, body in calls
+        api.call(method, team.path(path_end), body, if_match="*").json()["code"]
+        for method, path_end, body in requests
     ]
 
-    assert refused == ["impersonation_refused"] * len(calls)
+    assert refused == ["impersonation_refused"] * len(requests)
     assert api.post(team.path("publish")).status_code == 201
 
 
 @pytest.fixture
 def helper():
-    """A member of staff who may impersonate and nothing else."""
-    made = UserFactory(email="helper@example.com")
-    made.roles.add(Role.objects.create(name="helper", permissions=[ADMIN_ACCESS.code, "users.impersonate"]))
-    return User.objects.get_queryset().get(pk=made.pk)
+    """A member of staff whose only right is to impersonate."""
+    user = UserFactory(email="helper@example.com")
+    user.roles.add(Role.objects.create(name="helper", permissions=[ADMIN_ACCESS.code, "users.impersonate"]))
+    return User.objects.get_queryset().get(pk=user.pk)
 
 
-def test_rights_that_the_customer_gets_are_not_the_impersonators(helper, member):
-    api = acting(helper, member)
-    waiting = begin(helper, member)
+def test_impersonation_ends_when_the_user_gains_permissions(helper, member):
+    api = impersonating_api(helper, member)
+    unopened_token = begin_link(helper, member)
     roles.set_roles(member.pk, {"admin"}, actor=SYSTEM, now=timezone.now())
 
-    assert post(api.client, "refresh", **FROM_PAGE).status_code == 401
+    assert post_auth(api.client, "refresh", **BROWSER_HEADERS).status_code == 401
     assert api.get("users").status_code == 401
-    assert post(Client(), "impersonate", {"token": waiting}).status_code == 400
+    assert post_auth(Client(), "impersonate", {"token": unopened_token}).status_code == 400
 
 
-def test_no_right_is_used_in_somebody_elses_name_even_before_it_ends(helper, member):
-    """A session whose tombstone has not come yet."""
-    own = Role.objects.create(name="readers", permissions=[])
-    member.roles.add(own)
-    api = acting(helper, member)
-    Role.objects.filter(pk=own.pk).update(permissions=["users.read"])
+def test_caller_may_grants_no_permission_during_impersonation(helper, member):
+    """The role changes without a tombstone, as before it reaches Redis."""
+    role = Role.objects.create(name="readers", permissions=[])
+    member.roles.add(role)
+    api = impersonating_api(helper, member)
+    Role.objects.filter(pk=role.pk).update(permissions=["users.read"])
 
     assert api.get("users").status_code == 403
 
 
-@pytest.mark.parametrize("whose", ["helper", "readers"])
-def test_a_changed_role_ends_it_too(helper, member, whose):
+@pytest.mark.parametrize("role_name", ["helper", "readers"])
+def test_change_role_ends_impersonations(helper, member, role_name):
     readers = Role.objects.create(name="readers", permissions=[])
     member.roles.add(readers)
-    api = acting(helper, member)
-    changed = Role.objects.get(name=whose)
-    permissions = [] if whose == "helper" else ["users.read"]
+    api = impersonating_api(helper, member)
+    role = Role.objects.get(name=role_name)
+    permissions = [] if role_name == "helper" else ["users.read"]
     roles.change_role(
-        changed.pk, name=whose, permissions=permissions, actor=SYSTEM, limit=None, if_match=ANY_VERSION
+        role.pk,
+        name=role_name,
+        permissions=permissions,
+        actor=SYSTEM,
+        allowed_permissions=None,
+        if_match=ANY_VERSION,
     )
 
     assert api.get("auth/me").json()["code"] == "token_revoked"
-    assert post(api.client, "refresh", **FROM_PAGE).status_code == 401
+    assert post_auth(api.client, "refresh", **BROWSER_HEADERS).status_code == 401
 
 
-def test_what_the_cookie_does_is_recorded_with_both_too(staff, member):
-    api = acting(staff, member)
-    post(api.client, "refresh", **FROM_PAGE)
+def test_refresh_and_logout_record_the_impersonator(staff, member):
+    api = impersonating_api(staff, member)
+    post_auth(api.client, "refresh", **BROWSER_HEADERS)
     api.patch("auth/me", {"name": "x"}, if_match="*")
-    post(api.client, "logout", **FROM_PAGE)
+    post_auth(api.client, "logout", **BROWSER_HEADERS)
     refusal_counters.record_counted_refusals(now=timezone.now() + timedelta(minutes=2))
 
-    made = Entry.objects.filter(facts__contains=str(staff.pk)).values_list("event", flat=True)
-    assert {"session.refreshed", "session.ended", "request.refused"} <= set(made)
+    events = Entry.objects.filter(facts__contains=str(staff.pk)).values_list("event", flat=True)
+    assert {"session.refreshed", "session.ended", "request.refused"} <= set(events)
 
 
-def test_sessions_are_not_ended_by_an_impersonator_but_by_the_owner_they_are(staff, member):
-    api = acting(staff, member)
-    own = sign_in(member)
+def test_sessions_destroy_is_refused_to_the_impersonator_and_allowed_to_the_owner(staff, member):
+    api = impersonating_api(staff, member)
+    owner = sign_in(member)
 
-    assert api.delete(f"auth/sessions/{own.session.pk}").json()["code"] == "impersonation_refused"
-    assert own.delete(f"auth/sessions/{api.session.pk}").status_code == 204
+    assert api.delete(f"auth/sessions/{owner.session.pk}").json()["code"] == "impersonation_refused"
+    assert owner.delete(f"auth/sessions/{api.session.pk}").status_code == 204
     assert api.get("auth/me").json()["code"] == "token_revoked"
 
 
-@pytest.mark.parametrize("rights", [[ADMIN_ACCESS.code], ["audit.read"]])
-def test_nobody_with_rights_is_impersonated(staff, rights):
+@pytest.mark.parametrize("permissions", [[ADMIN_ACCESS.code], ["audit.read"]])
+def test_begin_impersonation_refuses_users_with_permissions(staff, permissions):
     other = UserFactory()
-    other.roles.add(Role.objects.create(name="some", permissions=rights))
+    other.roles.add(Role.objects.create(name="some", permissions=permissions))
 
-    with pytest.raises(BeyondYourRights):
-        begin(staff, User.objects.alive().get(pk=other.pk))
-    with pytest.raises(BeyondYourRights):
-        begin(staff, staff)
+    with pytest.raises(PermissionsExceeded):
+        begin_link(staff, User.objects.alive().get(pk=other.pk))
+    with pytest.raises(PermissionsExceeded):
+        begin_link(staff, staff)
 
 
-def test_it_takes_the_permission(member, password_hash):
+def test_begin_impersonation_requires_the_permission(member, password_hash):
     helper = UserFactory(email="helper@example.com", role="support", password=password_hash)
-    with pytest.raises(BeyondYourRights):
-        begin(helper, member)
+    with pytest.raises(PermissionsExceeded):
+        begin_link(helper, member)
     browser = Client()
     browser.post("/admin/login/?next=/admin/", {"username": helper.email, "password": PASSWORD})
 
@@ -228,51 +232,51 @@ def test_it_takes_the_permission(member, password_hash):
 
 
 @pytest.mark.parametrize("change", [{"deleted_at": timezone.now()}, {"is_active": False}])
-def test_closed_and_disabled_accounts_are_not_impersonated(staff, member, change):
+def test_begin_impersonation_refuses_deleted_and_disabled_users(staff, member, change):
     User.objects.filter(pk=member.pk).update(**change)
 
     with pytest.raises(User.DoesNotExist):
-        begin(staff, member)
+        begin_link(staff, member)
 
 
 @pytest.mark.commits
-def test_a_link_is_good_once_for_two_minutes(staff, member):
-    token = begin(staff, member)
+def test_redeem_impersonation_link_accepts_a_link_once_within_two_minutes(staff, member):
+    token = begin_link(staff, member)
 
-    def fetch(_):
+    def redeem(_):
         try:
-            return post(Client(), "impersonate", {"token": token}).status_code
+            return post_auth(Client(), "impersonate", {"token": token}).status_code
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(8) as pool:
-        assert sorted(pool.map(fetch, range(12)))[:2] == [200, 400]
-    late = begin(staff, member)
+        assert sorted(pool.map(redeem, range(12)))[:2] == [200, 400]
+    later_token = begin_link(staff, member)
     with pytest.raises(LinkRefused):
-        impersonation.fetch_impersonation(
-            late, device=known_devices.Device(), now=timezone.now() + timedelta(minutes=2, seconds=1)
+        impersonation.redeem_impersonation_link(
+            later_token, device=known_devices.Device(), now=timezone.now() + timedelta(minutes=2, seconds=1)
         )
-    for bad in ("x", late[:-1], "é", ""):
-        assert post(Client(), "impersonate", {"token": bad}).status_code == 400
+    for invalid_token in ("x", later_token[:-1], "é", ""):
+        assert post_auth(Client(), "impersonate", {"token": invalid_token}).status_code == 400
 
 
-def test_it_ends_after_half_an_hour_and_is_not_prolonged(staff, member):
-    api = acting(staff, member)
+def test_refresh_does_not_extend_an_impersonation(staff, member):
+    api = impersonating_api(staff, member)
     Session.objects.filter(pk=api.session.pk).update(expires_at=timezone.now() + timedelta(minutes=4))
-    refreshed = post(api.client, "refresh", **FROM_PAGE)
+    refreshed = post_auth(api.client, "refresh", **BROWSER_HEADERS)
     claims = jwt.decode(refreshed.json()["access"], options={"verify_signature": False})
-    left = claims["exp"] - timezone.now().timestamp()
+    seconds_left = claims["exp"] - timezone.now().timestamp()
 
     assert (api.session.expires_at - api.session.created_at) <= timedelta(minutes=30, seconds=1)
-    assert 200 < left < 245
+    assert 200 < seconds_left < 245
     assert claims["act"] == {"sub": str(staff.pk)}
     assert refreshed.json()["expires_in"] <= 240
     Session.objects.filter(pk=api.session.pk).update(expires_at=timezone.now())
-    assert post(api.client, "refresh", **FROM_PAGE).status_code == 401
+    assert post_auth(api.client, "refresh", **BROWSER_HEADERS).status_code == 401
 
 
 @pytest.mark.parametrize(
-    "act",
+    "revoke",
     [
         lambda staff: users.set_active(staff.pk, False, actor=SYSTEM, now=timezone.now()),
         lambda staff: roles.set_roles(staff.pk, {"user"}, actor=SYSTEM, now=timezone.now()),
@@ -281,21 +285,21 @@ def test_it_ends_after_half_an_hour_and_is_not_prolonged(staff, member):
     ],
     ids=["disabled", "no longer staff", "signed out everywhere", "deleted"],
 )
-def test_it_ends_when_the_impersonator_loses_the_right_to_it(staff, member, act):
+def test_impersonation_ends_when_the_impersonator_loses_the_permission(staff, member, revoke):
     UserFactory(role="admin")
-    api = acting(staff, member)
-    waiting = begin(staff, member)
+    api = impersonating_api(staff, member)
+    unopened_token = begin_link(staff, member)
     assert api.get("auth/me").status_code == 200
 
-    act(staff)
+    revoke(staff)
 
     assert api.get("auth/me").json()["code"] == "token_revoked"
-    assert post(api.client, "refresh", **FROM_PAGE).status_code == 401
-    assert post(Client(), "impersonate", {"token": waiting}).status_code == 400
+    assert post_auth(api.client, "refresh", **BROWSER_HEADERS).status_code == 401
+    assert post_auth(Client(), "impersonate", {"token": unopened_token}).status_code == 400
 
 
-def test_no_device_becomes_known_by_it(staff, member):
-    answer = post(Client(), "impersonate", {"token": begin(staff, member)})
+def test_redeem_impersonation_link_sets_no_device_cookie(staff, member):
+    response = post_auth(Client(), "impersonate", {"token": begin_link(staff, member)})
 
-    assert "device" not in answer.cookies
-    assert Session.objects.get(impersonator=staff).proved_at == NEVER
+    assert "device" not in response.cookies
+    assert Session.objects.get(impersonator=staff).proved_at == NEVER_PROVED_AT

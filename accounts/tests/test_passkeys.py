@@ -1,4 +1,4 @@
-"""Passkeys: made, used, and everything that is none."""
+"""Passkeys: registration, sign-in, and malformed credentials."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,69 +8,78 @@ from django.db import connections
 from django.test import Client
 
 from accounts.models import Passkey
-from accounts.tests.calls import answer, login, post
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import log_in, post_auth, verify_mfa
 from conftest import sign_in
 from tests.authenticator import Authenticator, raw, text
 
 pytestmark = pytest.mark.django_db
 
 
-def sign_in_with_passkey(authenticator, **facts):
-    asked = post(Client(), "login/passkey/options").json()
-    credential = authenticator.get(asked["public_key"], **facts)
-    return post(Client(), "login/passkey", {"challenge": asked["challenge"], "credential": credential})
+def sign_in_with_passkey(authenticator, **options):
+    challenge_response = post_auth(Client(), "login/passkey/options").json()
+    credential = authenticator.get(challenge_response["public_key"], **options)
+    return post_auth(
+        Client(), "login/passkey", {"challenge": challenge_response["challenge"], "credential": credential}
+    )
 
 
-def test_a_passkey_signs_in_alone(world):
-    made = world.passkey()
+def test_passkey_sign_in_needs_no_password(world):
+    created = world.passkey()
 
     signed_in = sign_in_with_passkey(world.authenticator, handle=world.api.user.pk.bytes)
 
-    assert (made["name"], len(made["recovery_codes"])) == ("Laptop", 10)
+    assert (created["name"], len(created["recovery_codes"])) == ("Laptop", 10)
     assert (signed_in.status_code, signed_in.json()["user"]["id"]) == (200, str(world.api.user.pk))
     passkey = Passkey.objects.get()
     assert (passkey.sign_count, passkey.last_used_at is None) == (1, False)
 
 
-def test_a_passkey_is_a_second_factor_after_the_password(world):
+def test_verify_mfa_accepts_a_passkey_once(world):
     world.passkey()
-    asked = login(world).json()
-    assert asked["methods"] == ["passkey", "recovery_code"]
-    (allowed,) = asked["public_key"]["allowCredentials"]
+    challenge_response = log_in(world).json()
+    assert challenge_response["methods"] == ["passkey", "recovery_code"]
+    (allowed,) = challenge_response["public_key"]["allowCredentials"]
 
-    credential = world.authenticator.get(asked["public_key"])
+    credential = world.authenticator.get(challenge_response["public_key"])
 
     assert raw(allowed["id"]) == world.authenticator.id
-    assert answer(asked["challenge"], credential=credential).status_code == 200
-    assert answer(asked["challenge"], credential=credential).status_code == 401
+    assert verify_mfa(challenge_response["challenge"], credential=credential).status_code == 200
+    assert verify_mfa(challenge_response["challenge"], credential=credential).status_code == 401
 
 
-def test_without_a_finger_a_passkey_is_a_second_factor_only(world):
+def test_passkey_sign_in_requires_user_verification(world):
     world.authenticator.verifies = False
     world.passkey()
 
     assert sign_in_with_passkey(world.authenticator).json()["code"] == "passkey_refused"
-    asked = login(world).json()
+    challenge_response = log_in(world).json()
     assert (
-        answer(asked["challenge"], credential=world.authenticator.get(asked["public_key"])).status_code == 200
+        verify_mfa(
+            challenge_response["challenge"],
+            credential=world.authenticator.get(challenge_response["public_key"]),
+        ).status_code
+        == 200
     )
 
 
 @pytest.mark.commits
-def test_an_assertion_works_once_also_for_ten_at_the_same_time(world):
+def test_verify_passkey_accepts_an_assertion_once_in_parallel(world):
     world.passkey()
-    asked = post(Client(), "login/passkey/options").json()
-    body = {"challenge": asked["challenge"], "credential": world.authenticator.get(asked["public_key"])}
+    challenge_response = post_auth(Client(), "login/passkey/options").json()
+    body = {
+        "challenge": challenge_response["challenge"],
+        "credential": world.authenticator.get(challenge_response["public_key"]),
+    }
 
-    def use(_):
+    def sign_in_in_thread(_):
         try:
-            return post(Client(), "login/passkey", body).status_code
+            return post_auth(Client(), "login/passkey", body).status_code
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(5) as pool:
-        assert sorted(pool.map(use, range(10))) == [200] + [401] * 9
+        assert sorted(pool.map(sign_in_in_thread, range(10))) == [200] + [401] * 9
 
 
 @pytest.mark.parametrize(
@@ -78,7 +87,7 @@ def test_an_assertion_works_once_also_for_ten_at_the_same_time(world):
     [{"origin": "https://evil.example"}, {"domain": "evil.example"}, {"counter": -1}, {"id": b"x" * 32}],
     ids=["origin", "domain", "copied authenticator", "unknown credential"],
 )
-def test_a_passkey_of_elsewhere_or_a_copy_is_refused(world, change):
+def test_verify_assertion_refuses_another_origin_and_cloned_authenticators(world, change):
     world.passkey()
     sign_in_with_passkey(world.authenticator)
     for name, value in change.items():
@@ -87,16 +96,16 @@ def test_a_passkey_of_elsewhere_or_a_copy_is_refused(world, change):
     assert sign_in_with_passkey(world.authenticator).json()["code"] == "passkey_refused"
 
 
-def test_nobody_keeps_a_passkey_under_anothers_challenge(world):
+def test_add_passkey_refuses_a_challenge_of_another_user(world):
     stranger = sign_in(UserFactory())
-    asked = stranger.post("auth/passkeys/options").json()
-    made = world.authenticator.create(asked["public_key"])
+    challenge_response = stranger.post("auth/passkeys/options").json()
+    created = world.authenticator.create(challenge_response["public_key"])
 
-    answer_ = world.api.post(
-        "auth/passkeys", {"challenge": asked["challenge"], "credential": made, "name": "x"}
+    response = world.api.post(
+        "auth/passkeys", {"challenge": challenge_response["challenge"], "credential": created, "name": "x"}
     )
 
-    assert answer_.json()["code"] == "passkey_refused"
+    assert response.json()["code"] == "passkey_refused"
     assert Passkey.objects.count() == 0
 
 
@@ -130,58 +139,68 @@ def test_nobody_keeps_a_passkey_under_anothers_challenge(world):
         {"id": None, "rawId": {"a": []}, "response": None},
     ],
 )
-def test_malformed_credentials_are_refused_as_such(world, credential):
+def test_verify_registration_and_verify_assertion_refuse_malformed_credentials(world, credential):
     world.passkey()
-    known = {
+    with_new_id = {
         **credential,
         "rawId": Authenticator().create(world.api.post("auth/passkeys/options").json()["public_key"])[
             "rawId"
         ],
     }
-    asked = world.api.post("auth/passkeys/options").json()
-    for sent in (credential, known):
-        kept = world.api.post(
-            "auth/passkeys", {"challenge": asked["challenge"], "credential": sent, "name": "x"}
+    challenge_response = world.api.post("auth/passkeys/options").json()
+    for credential_sent in (credential, with_new_id):
+        added = world.api.post(
+            "auth/passkeys",
+            {"challenge": challenge_response["challenge"], "credential": credential_sent, "name": "x"},
         )
-        challenge = post(Client(), "login/passkey/options").json()["challenge"]
-        used = post(Client(), "login/passkey", {"challenge": challenge, "credential": sent})
-        assert {kept.status_code, used.status_code} <= {400, 401}
+        challenge = post_auth(Client(), "login/passkey/options").json()["challenge"]
+        signed_in = post_auth(
+            Client(), "login/passkey", {"challenge": challenge, "credential": credential_sent}
+        )
+        assert {added.status_code, signed_in.status_code} <= {400, 401}
     assert Passkey.objects.count() == 1
 
 
-def test_malformed_parts_of_a_genuine_credential_are_refused_as_such(world):
+def test_verify_assertion_refuses_malformed_parts(world):
     world.passkey()
-    asked = post(Client(), "login/passkey/options").json()
-    genuine = world.authenticator.get(asked["public_key"])
-    for part in ("clientDataJSON", "authenticatorData", "signature"):
+    challenge_response = post_auth(Client(), "login/passkey/options").json()
+    valid = world.authenticator.get(challenge_response["public_key"])
+    for field in ("clientDataJSON", "authenticatorData", "signature"):
         for value in ("", "AA", "====", "é", 5, None, [], {}, "e30", "bnVsbA", "/" * 2000):
-            sent = {**genuine, "response": {**genuine["response"], part: value}}
-            refused = post(Client(), "login/passkey", {"challenge": asked["challenge"], "credential": sent})
-            assert refused.status_code == 401, (part, value)
+            credential_sent = {**valid, "response": {**valid["response"], field: value}}
+            refused = post_auth(
+                Client(),
+                "login/passkey",
+                {"challenge": challenge_response["challenge"], "credential": credential_sent},
+            )
+            assert refused.status_code == 401, (field, value)
 
 
-def test_passkeys_are_listed_renamed_and_removed_by_their_owner_alone(world):
+def test_passkeys_list_rename_and_remove_are_limited_to_the_owner(world):
     pk = world.passkey()["id"]
     stranger = sign_in(UserFactory())
 
     renamed = world.api.patch(f"auth/passkeys/{pk}", {"name": "Desk"})
-    theirs = [stranger.patch(f"auth/passkeys/{pk}", {"name": "x"}), stranger.delete(f"auth/passkeys/{pk}")]
+    stranger_responses = [
+        stranger.patch(f"auth/passkeys/{pk}", {"name": "x"}),
+        stranger.delete(f"auth/passkeys/{pk}"),
+    ]
 
     assert renamed.json()["name"] == "Desk"
     assert [row["name"] for row in world.api.get("auth/passkeys").json()["results"]] == ["Desk"]
-    assert [answer_.status_code for answer_ in theirs] == [404, 404]
+    assert [response.status_code for response in stranger_responses] == [404, 404]
     assert world.api.delete(f"auth/passkeys/{pk}").status_code == 204
     assert world.api.get("auth/mfa").json() == {"totp": False, "passkeys": 0, "recovery_codes": 0}
-    assert login(world).status_code == 200
+    assert log_in(world).status_code == 200
 
 
 @pytest.mark.parametrize("length", [1023, 1024, 5000])
-def test_a_credential_id_has_a_bound(world, length):
+def test_verify_registration_limits_the_credential_id(world, length):
     world.authenticator.id = b"x" * length
-    asked = world.api.post("auth/passkeys/options").json()
+    challenge_response = world.api.post("auth/passkeys/options").json()
     body = {
-        "challenge": asked["challenge"],
-        "credential": world.authenticator.create(asked["public_key"]),
+        "challenge": challenge_response["challenge"],
+        "credential": world.authenticator.create(challenge_response["public_key"]),
         "name": "x",
     }
 
@@ -195,22 +214,22 @@ def test_a_credential_id_has_a_bound(world, length):
     "statement",
     [{}, {"alg": -7, "sig": b"x", "x5c": [b"0" * 40]}, {"ver": "2.0", "response": b"a.b.c"}, {"x5c": []}],
 )
-def test_attestations_that_nobody_asked_for_are_refused_as_such(world, form, statement):
-    asked = world.api.post("auth/passkeys/options").json()
-    made = world.authenticator.create(asked["public_key"])
-    parts = cbor2.loads(raw(made["response"]["attestationObject"]))
-    made["response"]["attestationObject"] = text(cbor2.dumps({**parts, "fmt": form, "attStmt": statement}))
+def test_verify_registration_refuses_attestations(world, form, statement):
+    challenge_response = world.api.post("auth/passkeys/options").json()
+    created = world.authenticator.create(challenge_response["public_key"])
+    parts = cbor2.loads(raw(created["response"]["attestationObject"]))
+    created["response"]["attestationObject"] = text(cbor2.dumps({**parts, "fmt": form, "attStmt": statement}))
 
-    body = {"challenge": asked["challenge"], "credential": made, "name": "x"}
+    body = {"challenge": challenge_response["challenge"], "credential": created, "name": "x"}
     assert world.api.post("auth/passkeys", body).status_code == (
         201 if (form, statement) == ("none", {}) else 401
     )
 
 
-def test_a_passkey_waits_for_the_address_too_where_it_must_be_confirmed(world, settings):
+def test_passkey_sign_in_requires_a_verified_address(world, settings):
     world.passkey()
     settings.EMAIL_VERIFICATION_REQUIRED = True
 
-    answer_ = sign_in_with_passkey(world.authenticator)
+    response = sign_in_with_passkey(world.authenticator)
 
-    assert (answer_.status_code, answer_.json()["code"], answer_.cookies) == (403, "email_unverified", {})
+    assert (response.status_code, response.json()["code"], response.cookies) == (403, "email_unverified", {})

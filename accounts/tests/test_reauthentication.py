@@ -1,4 +1,4 @@
-"""Sensitive acts, and proving again who one is."""
+"""Sensitive actions, and authenticating again."""
 
 from datetime import timedelta
 
@@ -25,7 +25,7 @@ SENSITIVE = [
 
 
 @pytest.mark.parametrize(("method", "path"), SENSITIVE)
-def test_sensitive_acts_need_a_recent_proof(world, method, path):
+def test_recent_proof_is_required_for_sensitive_actions(world, method, path):
     Session.objects.filter(pk=world.api.session.pk).update(proved_at=timezone.now() - timedelta(minutes=5))
 
     refused = world.api.call(method.upper(), path, {} if method == "post" else None, if_match="*")
@@ -36,17 +36,17 @@ def test_sensitive_acts_need_a_recent_proof(world, method, path):
     assert after.status_code != 403
 
 
-def test_one_proves_again_by_password_code_recovery_code_or_passkey(world):
+def test_reauthenticate_accepts_every_method(world):
     app = world.totp()
     world.passkey()
     code = world.api.post("auth/recovery-codes").json()["recovery_codes"][0]
-    asked = world.api.post("auth/reauthenticate/passkey/options").json()
-    credential = world.authenticator.get(asked["public_key"])
+    challenge_response = world.api.post("auth/reauthenticate/passkey/options").json()
+    credential = world.authenticator.get(challenge_response["public_key"])
     proofs = [
         {"password": PASSWORD},
         {"code": app.now()},
         {"recovery_code": code},
-        {"credential": credential, "challenge": asked["challenge"]},
+        {"credential": credential, "challenge": challenge_response["challenge"]},
     ]
     for proof in proofs:
         Session.objects.update(proved_at=timezone.now() - timedelta(hours=1))
@@ -59,7 +59,7 @@ def test_one_proves_again_by_password_code_recovery_code_or_passkey(world):
 @pytest.mark.parametrize(
     "proof", [{"password": "wrong password"}, {"code": "000000"}, {"recovery_code": "x"}]
 )
-def test_a_wrong_proof_opens_nothing(world, proof):
+def test_reauthenticate_refuses_wrong_proofs(world, proof):
     Session.objects.update(proved_at=timezone.now() - timedelta(hours=1))
 
     assert world.api.post("auth/reauthenticate", proof).status_code == 401
@@ -69,5 +69,5 @@ def test_a_wrong_proof_opens_nothing(world, proof):
 @pytest.mark.parametrize(
     "proof", [{}, {"password": "a", "code": "123456"}, {"credential": {}}, {"challenge": "x"}]
 )
-def test_a_proof_is_exactly_one(world, proof):
+def test_reauthenticate_requires_exactly_one_proof(world, proof):
     assert world.api.post("auth/reauthenticate", proof).status_code == 400

@@ -1,4 +1,4 @@
-"""One's API keys."""
+"""Views of the caller's API keys."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ class ApiKeyViewSet(ApiViewSet):
     @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_api_keys", responses=ApiKeySerializer(many=True))
     def list(self, request: Request) -> Response:
-        """Your keys that are good, newest first."""
+        """List your live API keys, newest first."""
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(ApiKeySerializer(page, many=True).data)
 
@@ -36,16 +36,16 @@ class ApiKeyViewSet(ApiViewSet):
         operation_id="create_api_key", request=ApiKeyCreateSerializer, responses={201: IssuedApiKeySerializer}
     )
     def create(self, request: Request) -> Response:
-        """Make a key that speaks for you within `scopes`. Its text is in this answer and nowhere else."""
-        facts = self.validated(ApiKeyCreateSerializer)
+        """Create a key that acts as you within `scopes`. Only this response contains its text."""
+        values = self.validated(ApiKeyCreateSerializer)
         key, text = api_keys.issue_api_key(
-            self.caller.pk, actor=actors.user(self.caller), now=timezone.now(), **facts
+            self.caller.pk, actor=actors.user(self.caller), now=timezone.now(), **values
         )
         return Response({**ApiKeySerializer(key).data, "key": text}, status=201, headers=NO_STORE)
 
     @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="revoke_api_key", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
-        """End a key, from its next request on."""
+        """Revoke a key, from its next request on."""
         api_keys.revoke_api_key(self.get_object().pk, actor=actors.user(self.caller), now=timezone.now())
         return Response(status=204)

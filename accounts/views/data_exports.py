@@ -1,4 +1,4 @@
-"""One's data: ask for an archive, look whether it is there, fetch it."""
+"""Views to request and download an archive of the caller's personal data."""
 
 from typing import Any
 
@@ -27,14 +27,14 @@ class ExportViewSet(ApiViewSet):
     )
     @extend_schema(operation_id="request_export", request=None, responses={202: ExportSerializer})
     def create(self, request: Request) -> Response:
-        """Ask for an archive of everything personal. A mail says when it is there; at most five a day."""
-        made = data_exports.request_export(self.caller.row(), now=timezone.now())
-        return Response(ExportSerializer(made).data, status=202, headers=NO_STORE)
+        """Request an archive of your personal data. You get a mail when it is ready; at most five a day."""
+        export = data_exports.request_export(self.caller.row(), now=timezone.now())
+        return Response(ExportSerializer(export).data, status=202, headers=NO_STORE)
 
     @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="export", responses=ExportSerializer)
     def retrieve(self, request: Request) -> Response:
-        """The newest archive. `link` is there once it is made, and good for 24 hours for whoever has it."""
+        """Get the newest archive. When ready, `link` is set and valid for 24 hours without sign-in."""
         user: User = self.caller.row()
         newest = user.exports.first()
         if newest is None:
@@ -52,7 +52,7 @@ class ArchiveViewSet(ApiViewSet):
         responses={(200, "application/zip"): OpenApiResponse(OpenApiTypes.BINARY, description="A ZIP file")},
     )
     def retrieve(self, request: Request, token: str) -> Any:
-        """The archive behind a link."""
+        """Download the archive of a link."""
         try:
             export, parts = data_exports.open_export(token, now=timezone.now())
         except ObjectStoreUnavailable:

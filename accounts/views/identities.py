@@ -1,4 +1,4 @@
-"""Signing in by a provider (OpenID Connect), and the providers that one has connected."""
+"""Views for signing in by an OpenID Connect provider, and for the caller's connected providers."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import Identity
-from accounts.responses import SIGN_IN_COOKIE, device_of, sent_away, signed_in
+from accounts.responses import SIGN_IN_COOKIE, authorization_response, device_of, signed_in_response
 from accounts.serializers.accounts import (
     AuthorizationSerializer,
     IdentitySerializer,
@@ -31,21 +31,21 @@ class OidcViewSet(ApiViewSet):
         operation_id="begin_provider_sign_in", request=None, responses=AuthorizationSerializer, auth=[]
     )
     def begin(self, request: Request, provider: str) -> Response:
-        """Where to send the browser to sign in at a provider.
+        """Get the URL where the browser signs in at a provider.
 
-        It comes back to `FRONT_END_URL/oidc/{provider}` with `code` and `state`, within five minutes.
+        It returns to `FRONT_END_URL/oidc/{provider}` with `code` and `state`, within five minutes.
         """
-        return sent_away(*identities.begin_oidc(provider, user=None, now=timezone.now()))
+        return authorization_response(*identities.begin_oidc(provider, user=None, now=timezone.now()))
 
     @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="provider_sign_in", request=ReturnSerializer, responses=SignedInSerializer, auth=[]
     )
     def finish(self, request: Request, provider: str) -> Response:
-        """Sign in with what the browser brought back.
+        """Sign in with the parameters that the provider sent back.
 
-        Who has no account gets one, if the provider has checked their address; an account with that address
-        is opened only if we have checked it too, else 409 `connect_first`.
+        A new user gets an account if the provider has verified the e-mail address. An existing
+        account with this address is used only when its address is verified too, else 409 `connect_first`.
         """
         session = identities.sign_in_by_oidc(
             provider,
@@ -54,7 +54,7 @@ class OidcViewSet(ApiViewSet):
             device=device_of(request),
             now=timezone.now(),
         )
-        return signed_in(request, session)
+        return signed_in_response(request, session)
 
 
 class IdentityViewSet(ApiViewSet):
@@ -67,7 +67,7 @@ class IdentityViewSet(ApiViewSet):
     @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_identities", responses=IdentitySerializer(many=True))
     def list(self, request: Request) -> Response:
-        """The accounts at providers that open yours, newest first."""
+        """List the provider accounts that are connected to your account, newest first."""
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(IdentitySerializer(page, many=True).data)
 
@@ -76,27 +76,29 @@ class IdentityViewSet(ApiViewSet):
     )
     @extend_schema(operation_id="begin_connecting", request=None, responses=AuthorizationSerializer)
     def begin(self, request: Request, provider: str) -> Response:
-        """Where to send the browser to connect an account at a provider."""
-        return sent_away(*identities.begin_oidc(provider, user=self.caller.row(), now=timezone.now()))
+        """Get the URL where the browser connects an account at a provider."""
+        return authorization_response(
+            *identities.begin_oidc(provider, user=self.caller.row(), now=timezone.now())
+        )
 
     @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="connect_provider", request=ReturnSerializer, responses={201: IdentitySerializer}
     )
     def create(self, request: Request, provider: str) -> Response:
-        """Connect the account at a provider that the browser came back from."""
-        made = identities.connect_identity(
+        """Connect the provider account with the parameters that the provider sent back."""
+        identity = identities.connect_identity(
             self.caller.row(),
             provider,
             **self.validated(ReturnSerializer),
             cookie=request.COOKIES.get(SIGN_IN_COOKIE, ""),
             now=timezone.now(),
         )
-        return Response(IdentitySerializer(made).data, status=201)
+        return Response(IdentitySerializer(identity).data, status=201)
 
     @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="disconnect_provider", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
-        """An account at a provider opens yours no more."""
+        """Disconnect a provider account from your account."""
         identities.disconnect_identity(self.get_object())
         return Response(status=204)

@@ -1,4 +1,4 @@
-"""One's second factors."""
+"""Views of the caller's second factors."""
 
 import io
 from dataclasses import asdict
@@ -24,19 +24,19 @@ from accounts.serializers.mfa import (
     TotpSerializer,
 )
 from accounts.services import mfa
-from accounts.views.sign_in import options
+from accounts.views.sign_in import passkey_options_response
 from core.http.action_policy import SIGNED_IN, action_policy
 from core.http.pagination import KeysetPagination
 from core.http.viewsets import ApiViewSet
 
 
 def qr_svg(text: str) -> str:
-    """A QR code as an SVG element that stands alone."""
+    """Return a QR code as a stand-alone SVG element."""
     import segno
 
-    drawing = io.BytesIO()
-    segno.make(text, error="m").save(drawing, kind="svg", scale=5, border=4, xmldecl=False, light="#fff")
-    return drawing.getvalue().decode()
+    buffer = io.BytesIO()
+    segno.make(text, error="m").save(buffer, kind="svg", scale=5, border=4, xmldecl=False, light="#fff")
+    return buffer.getvalue().decode()
 
 
 class FactorViewSet(ApiViewSet):
@@ -44,13 +44,14 @@ class FactorViewSet(ApiViewSet):
 
     @property
     def user(self) -> User:
+        """The caller's row."""
         row: User = self.caller.row()
         return row
 
     @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="factors", responses=FactorsSerializer)
     def retrieve(self, request: Request) -> Response:
-        """Which second factors you have."""
+        """Get the number of your second factors of each kind."""
         return Response(asdict(factors_of(self.caller.pk)), headers=NO_STORE)
 
     @action_policy(
@@ -58,7 +59,7 @@ class FactorViewSet(ApiViewSet):
     )
     @extend_schema(operation_id="begin_totp", request=None, responses={201: TotpSerializer})
     def begin_totp(self, request: Request) -> Response:
-        """A secret for an authenticator app. It is in force once a code of it came back."""
+        """Create a secret for an authenticator app. It takes effect when it is confirmed with a code."""
         secret = mfa.begin_totp(self.user)
         uri = mfa.provisioning_uri(self.user, secret)
         return Response({"secret": secret, "uri": uri, "qr_svg": qr_svg(uri)}, status=201, headers=NO_STORE)
@@ -66,14 +67,14 @@ class FactorViewSet(ApiViewSet):
     @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="confirm_totp", request=CodeSerializer, responses=RecoveryCodesSerializer)
     def confirm_totp(self, request: Request) -> Response:
-        """Set the authenticator app in force with a first code; the answer has recovery codes."""
+        """Confirm the authenticator app with a first code. The response contains recovery codes."""
         codes = mfa.confirm_totp(self.user, self.validated(CodeSerializer)["code"], now=timezone.now())
         return Response({"recovery_codes": codes}, headers=NO_STORE)
 
     @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="remove_totp", responses={204: None})
     def remove_totp(self, request: Request) -> Response:
-        """Remove the authenticator app."""
+        """Remove your authenticator app."""
         mfa.remove_totp(self.user)
         return Response(status=204)
 
@@ -82,7 +83,7 @@ class FactorViewSet(ApiViewSet):
     )
     @extend_schema(operation_id="new_recovery_codes", request=None, responses={201: RecoveryCodesSerializer})
     def recovery_codes(self, request: Request) -> Response:
-        """Ten recovery codes in place of all earlier ones."""
+        """Create ten recovery codes. All earlier ones become invalid."""
         return Response({"recovery_codes": mfa.new_recovery_codes(self.user)}, status=201, headers=NO_STORE)
 
 
@@ -96,7 +97,7 @@ class PasskeyViewSet(ApiViewSet):
     @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_passkeys", responses=PasskeySerializer(many=True))
     def list(self, request: Request) -> Response:
-        """Your passkeys, newest first."""
+        """List your passkeys, newest first."""
         return self.get_paginated_response(
             PasskeySerializer(self.paginate_queryset(self.get_queryset()), many=True).data
         )
@@ -106,8 +107,8 @@ class PasskeyViewSet(ApiViewSet):
     )
     @extend_schema(operation_id="passkey_options", request=None, responses=PasskeyOptionsSerializer)
     def begin(self, request: Request) -> Response:
-        """A challenge for making a passkey in this browser."""
-        return options(*mfa.begin_passkey(self.caller.row(), now=timezone.now()))
+        """Get a challenge for creating a passkey in this browser."""
+        return passkey_options_response(*mfa.begin_passkey(self.caller.row(), now=timezone.now()))
 
     @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(
@@ -116,22 +117,22 @@ class PasskeyViewSet(ApiViewSet):
         responses={201: AddedPasskeySerializer},
     )
     def create(self, request: Request) -> Response:
-        """Keep a passkey that the browser made."""
-        given = self.validated(PasskeyCreateSerializer)
-        made, codes = mfa.add_passkey(self.caller.row(), **given, now=timezone.now())
-        body = {**PasskeySerializer(made).data, "recovery_codes": codes}
+        """Add a passkey that the browser has created."""
+        values = self.validated(PasskeyCreateSerializer)
+        passkey, codes = mfa.add_passkey(self.caller.row(), **values, now=timezone.now())
+        body = {**PasskeySerializer(passkey).data, "recovery_codes": codes}
         return Response(body, status=201, headers=NO_STORE)
 
     @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="rename_passkey", request=NameSerializer, responses=PasskeySerializer)
     def partial_update(self, request: Request, pk: Any) -> Response:
-        """Give a passkey another name."""
+        """Rename a passkey."""
         passkey = mfa.rename_passkey(self.get_object(), self.validated(NameSerializer)["name"])
         return Response(PasskeySerializer(passkey).data)
 
     @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="remove_passkey", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
-        """Forget a passkey."""
+        """Remove a passkey."""
         mfa.remove_passkey(self.get_object())
         return Response(status=204)

@@ -1,9 +1,11 @@
-"""Where links in mails lead when there is no front end: one small page over the API."""
+"""HTML pages for the links in mails, for installations without a front end. JavaScript calls the API."""
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
+
+from accounts.models import User
 
 PAGES = {
     "verify-email": ("Confirm your address", "Confirm"),
@@ -16,19 +18,25 @@ PAGES = {
 
 @require_safe
 def account_page(request: HttpRequest, page: str) -> HttpResponse:
-    """The token comes after the # of the address, so no server and no referrer ever has it."""
+    """Show the page of a mailed link. The token is in the URL fragment, which browsers do not send."""
     if page not in PAGES:
         raise Http404
     title, action = PAGES[page]
-    blind = page == "reset-password" and request.GET.get("scheme") == "blind"
-    return render(request, "account.html", {"page": page, "title": title, "action": action, "blind": blind})
+    zero_knowledge = page == "reset-password" and request.GET.get("scheme") == User.Scheme.ZERO_KNOWLEDGE
+    context = {"page": page, "title": title, "action": action, "zero_knowledge": zero_knowledge}
+    return render(request, "account.html", context)
 
 
 @require_safe
 def provider_page(request: HttpRequest, provider: str) -> HttpResponse:
-    """Where a provider sends the browser back to when there is no front end."""
-    known = settings.OIDC_PROVIDERS.get(provider)
-    if known is None:
+    """Show the page to which an OpenID Connect provider redirects the browser."""
+    config = settings.OIDC_PROVIDERS.get(provider)
+    if config is None:
         raise Http404
-    facts = {"page": "oidc", "provider": provider, "title": f"Sign in with {known.label}", "action": "Go on"}
-    return render(request, "account.html", facts)
+    context = {
+        "page": "oidc",
+        "provider": provider,
+        "title": f"Sign in with {config.label}",
+        "action": "Go on",
+    }
+    return render(request, "account.html", context)

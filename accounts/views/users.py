@@ -1,4 +1,4 @@
-"""Everybody's accounts, roles and permissions: for who administers them."""
+"""Views for administrators: all accounts, roles and permissions."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ from core.permissions import all_permissions, all_scopes
 
 FILTERS = [
     OpenApiParameter(
-        "search", {"type": "string", "minLength": 1, "maxLength": 100}, description="In address or name."
+        "search", {"type": "string", "minLength": 1, "maxLength": 100}, description="Text in address or name."
     ),
     OpenApiParameter("role", {"type": "string", "minLength": 1, "maxLength": 100}),
     OpenApiParameter("is_active", bool),
@@ -45,11 +45,14 @@ FILTERS = [
 ]
 
 
-def rights_of(view: ApiViewSet) -> frozenset[str]:
-    """What the caller may do, a key within its scopes: nobody hands out or touches more."""
-    held: frozenset[str] = view.caller.row().permission_codes()
+def permissions_of_caller(view: ApiViewSet) -> frozenset[str]:
+    """Return the permissions of the caller; for an API key those within its scopes.
+
+    The caller can neither grant nor change more than these.
+    """
+    permissions: frozenset[str] = view.caller.row().permission_codes()
     scopes = getattr(view.request.auth, "scopes", None)
-    return held if scopes is None else held & scopes
+    return permissions if scopes is None else permissions & scopes
 
 
 class UserViewSet(ApiViewSet):
@@ -59,7 +62,7 @@ class UserViewSet(ApiViewSet):
     orderings = {
         "email": Ordering(F("email"), str),
         "name": Ordering(F("name"), str),
-        # As a plain integer: Django takes `> -1` on a positive field for always true.
+        # A plain integer field: Django drops `> -1` on a positive field as always true.
         "age": Ordering(Coalesce("age", -1, output_field=IntegerField()), int),
     }
 
@@ -72,23 +75,19 @@ class UserViewSet(ApiViewSet):
             users = users.filter(Q(email__icontains=text) | Q(name__icontains=text))
         if role := query_param(request, "role", text_param):
             users = users.filter(roles__name=role)
-        for name, field, read in (
+        for name, lookup, parse in (
             ("is_active", "is_active", boolean_param),
             ("min_age", "age__gte", integer_param(0, 150)),
             ("max_age", "age__lte", integer_param(0, 150)),
         ):
-            value = query_param(request, name, read)
-            users = users if value is None else users.filter(**{field: value})
+            value = query_param(request, name, parse)
+            users = users if value is None else users.filter(**{lookup: value})
         return users
-
-    @property
-    def rights(self) -> frozenset[str]:
-        return rights_of(self)
 
     @action_policy(scope=USERS_READ, role=USERS_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_users", parameters=FILTERS, responses=AccountSerializer(many=True))
     def list(self, request: Request) -> Response:
-        """Everybody's accounts."""
+        """List all accounts."""
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(AccountSerializer(page, many=True).data)
 
@@ -99,61 +98,65 @@ class UserViewSet(ApiViewSet):
         operation_id="create_user", request=AccountCreateSerializer, responses={201: AccountSerializer}
     )
     def create(self, request: Request) -> Response:
-        """Make an account for somebody; they get a mail with a link to choose a password."""
-        given = self.validated(AccountCreateSerializer)
-        roles = set(given.pop("roles", [roles_services.USER]))
+        """Create an account. Its owner gets a mail with a link to choose a password."""
+        values = self.validated(AccountCreateSerializer)
+        roles = set(values.pop("roles", [roles_services.USER_ROLE]))
         user = users_services.create_user(
-            **given, roles=roles, actor=actors.user(self.caller), limit=self.rights, now=timezone.now()
+            **values,
+            roles=roles,
+            actor=actors.user(self.caller),
+            allowed_permissions=permissions_of_caller(self),
+            now=timezone.now(),
         )
-        return self.answer(user.pk, status=201, headers={"Location": f"/api/v1/users/{user.pk}"})
+        return self._user_response(user.pk, status=201, headers={"Location": f"/api/v1/users/{user.pk}"})
 
     @action_policy(scope=USERS_READ, role=USERS_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="user", responses=AccountSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
-        """One account."""
-        return self.answer(pk)
+        """Get an account."""
+        return self._user_response(pk)
 
     @action_policy(scope=USERS_WRITE, role=USERS_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="replace_user", request=AccountReplaceSerializer, responses=AccountSerializer)
     def update(self, request: Request, pk: Any) -> Response:
-        """Replace name, age and whether the account is active."""
-        return self.change(self.validated(AccountReplaceSerializer))
+        """Replace name, age and `is_active`."""
+        return self._change_user(self.validated(AccountReplaceSerializer))
 
     @action_policy(scope=USERS_WRITE, role=USERS_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="change_user", request=AccountChangeSerializer, responses=AccountSerializer)
     def partial_update(self, request: Request, pk: Any) -> Response:
-        """Change name, age or whether the account is active. An inactive one is signed out at once."""
-        return self.change(self.validated(AccountChangeSerializer, partial=True))
+        """Change name, age or `is_active`. Disabling an account ends its sessions at once."""
+        return self._change_user(self.validated(AccountChangeSerializer, partial=True))
 
-    def change(self, changes: dict[str, Any]) -> Response:
+    def _change_user(self, changes: dict[str, Any]) -> Response:
         user = self.get_object()
-        users_services.change_account(
+        users_services.change_user_as_staff(
             user.pk,
             changes,
             actor=actors.user(self.caller),
             now=timezone.now(),
             if_match=if_match(self.request),
-            limit=self.rights,
+            allowed_permissions=permissions_of_caller(self),
         )
-        return self.answer(user.pk)
+        return self._user_response(user.pk)
 
     @action_policy(scope=USERS_WRITE, role=USERS_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="delete_user", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
-        """Hide an account with all it owns; it can be restored for 30 days."""
+        """Delete an account with everything it owns. It can be restored for 30 days."""
         users_services.delete_user(
             self.get_object().pk,
             actor=actors.user(self.caller),
             now=timezone.now(),
             if_match=if_match(request),
-            limit=self.rights,
+            allowed_permissions=permissions_of_caller(self),
         )
         return Response(status=204)
 
     @action_policy(scope=USERS_WRITE, role=USERS_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="set_user_roles", request=RolesSerializer, responses=AccountSerializer)
     def roles(self, request: Request, pk: Any) -> Response:
-        """Give somebody exactly these roles, from their next request on."""
+        """Give a user exactly these roles, from their next request on."""
         user = self.get_object()
         names = set(self.validated(RolesSerializer)["roles"])
         roles_services.set_roles(
@@ -161,15 +164,18 @@ class UserViewSet(ApiViewSet):
             names,
             actor=actors.user(self.caller),
             now=timezone.now(),
-            limit=self.rights,
+            allowed_permissions=permissions_of_caller(self),
             if_match=if_match(request),
         )
-        return self.answer(user.pk)
+        return self._user_response(user.pk)
 
-    def answer(self, pk: Any, **options: Any) -> Response:
+    def _user_response(
+        self, pk: Any, *, status: int = 200, headers: dict[str, str] | None = None
+    ) -> Response:
+        """Return the response with a user, loaded anew after a change."""
         self.kwargs["pk"] = pk
         user = self.get_object()
-        return versioned(AccountSerializer(user).data, user.version, **options)
+        return versioned(AccountSerializer(user).data, user.version, status=status, headers=headers)
 
 
 class RoleViewSet(ApiViewSet):
@@ -179,57 +185,66 @@ class RoleViewSet(ApiViewSet):
     def get_queryset(self) -> QuerySet[Role]:
         return Role.objects.all()
 
-    @property
-    def by_whom(self) -> dict[str, Any]:
-        return {"actor": actors.user(self.caller), "limit": rights_of(self)}
-
     @action_policy(scope=ROLES_READ, role=ROLES_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_roles", responses=RoleSerializer(many=True))
     def list(self, request: Request) -> Response:
-        """Roles, newest first."""
+        """List all roles, newest first."""
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(RoleSerializer(page, many=True).data)
 
     @action_policy(scope=None, role=ROLES_WRITE, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="create_role", request=RoleChangeSerializer, responses={201: RoleSerializer})
     def create(self, request: Request) -> Response:
-        """Make a role with some of your own permissions."""
-        role = roles_services.create_role(**self.validated(RoleChangeSerializer), **self.by_whom)
+        """Create a role. Its permissions must be among your own."""
+        role = roles_services.create_role(
+            **self.validated(RoleChangeSerializer),
+            actor=actors.user(self.caller),
+            allowed_permissions=permissions_of_caller(self),
+        )
         headers = {"Location": f"/api/v1/roles/{role.pk}"}
         return versioned(RoleSerializer(role).data, role.version, status=201, headers=headers)
 
     @action_policy(scope=ROLES_READ, role=ROLES_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="role", responses=RoleSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
-        """One role."""
+        """Get a role."""
         role = self.get_object()
         return versioned(RoleSerializer(role).data, role.version)
 
     @action_policy(scope=None, role=ROLES_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="change_role", request=RoleChangeSerializer, responses=RoleSerializer)
     def update(self, request: Request, pk: Any) -> Response:
-        """Replace name and permissions. Whoever has the role feels it on their next request."""
-        wanted = self.validated(RoleChangeSerializer)
+        """Replace name and permissions. Takes effect on the next request of users with this role."""
+        values = self.validated(RoleChangeSerializer)
         role = roles_services.change_role(
-            self.get_object().pk, **wanted, **self.by_whom, if_match=if_match(request)
+            self.get_object().pk,
+            **values,
+            actor=actors.user(self.caller),
+            allowed_permissions=permissions_of_caller(self),
+            if_match=if_match(request),
         )
         return versioned(RoleSerializer(role).data, role.version)
 
     @action_policy(scope=None, role=ROLES_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="delete_role", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
-        """Delete a role that nobody has."""
-        roles_services.delete_role(self.get_object().pk, **self.by_whom, if_match=if_match(request))
+        """Delete a role that no user has."""
+        roles_services.delete_role(
+            self.get_object().pk,
+            actor=actors.user(self.caller),
+            allowed_permissions=permissions_of_caller(self),
+            if_match=if_match(request),
+        )
         return Response(status=204)
 
     @action_policy(scope=ROLES_READ, role=ROLES_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_permissions", responses=PermissionsSerializer)
     def permissions(self, request: Request) -> Response:
-        """What roles may hold, and which scopes API keys may be given."""
-        known = {"permissions": all_permissions(), "scopes": all_scopes()}
+        """List the permissions for roles and the scopes for API keys."""
+        catalogues = {"permissions": all_permissions(), "scopes": all_scopes()}
         return Response(
             {
                 name: [{"code": item.code, "meaning": item.meaning} for item in items.values()]
-                for name, items in known.items()
+                for name, items in catalogues.items()
             }
         )

@@ -75,7 +75,7 @@ def credentials() -> dict[str, dict[str, str]]:
     from django.utils import timezone
 
     from accounts.credentials.known_devices import Device
-    from accounts.credentials.tokens import mint_access
+    from accounts.credentials.tokens import make_access_token
     from accounts.models import User
     from accounts.services.api_keys import issue_api_key
     from accounts.services.sessions import open_session
@@ -83,7 +83,7 @@ def credentials() -> dict[str, dict[str, str]]:
 
     user = User.objects.get(email="bench@example.com")
     now = timezone.now()
-    access, _ = mint_access(user, open_session(user, device=Device(), now=now))
+    access, _ = make_access_token(user, open_session(user, device=Device(), now=now))
     _, key = issue_api_key(user.pk, actor=SYSTEM, now=now, label="bench", scopes=["account.read"])
     return {
         "nobody": {},

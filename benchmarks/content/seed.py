@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.credentials.known_devices import Device
-from accounts.credentials.tokens import mint_access
+from accounts.credentials.tokens import make_access_token
 from accounts.models import User
 from accounts.services.sessions import open_session
 from benchmarks.content.documents import blueprint_of, size_of
@@ -105,7 +105,7 @@ def _owner_of(number: int, owners: list[User]) -> User:
 
 
 def _token(owner: User) -> str:
-    return mint_access(owner, open_session(owner, device=Device(), now=timezone.now(), quietly=True))[0]
+    return make_access_token(owner, open_session(owner, device=Device(), now=timezone.now(), quietly=True))[0]
 
 
 def _write(sites: list[Site], start: int, *, pages: int) -> None:

@@ -59,12 +59,12 @@ def owner() -> str:
     from django.utils import timezone
 
     from accounts.credentials.known_devices import Device
-    from accounts.credentials.tokens import mint_access
+    from accounts.credentials.tokens import make_access_token
     from accounts.models import User
     from accounts.services.sessions import open_session
 
     user = User.objects.create(email="vault@example.com", password="!")
-    return mint_access(user, open_session(user, device=Device(), now=timezone.now()))[0]
+    return make_access_token(user, open_session(user, device=Device(), now=timezone.now()))[0]
 
 
 def envelope(size: int, version: int = 1) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.credentials import revocation
-from accounts.credentials.tokens import PlatformAccessToken, refresh_token
+from accounts.credentials.tokens import PlatformAccessToken, make_refresh_token
 from accounts.models import Session, User
 from accounts.services import roles, sessions, users
 from accounts.tests.factories import UserFactory
@@ -104,7 +104,7 @@ def test_sites_answers_401_without_a_credential():
 
 
 def test_admission_middleware_refuses_a_refresh_token(api):
-    assert get_me(refresh_token(api.session.pk, 1)).json()["code"] == "token_invalid"
+    assert get_me(make_refresh_token(api.session.pk, 1)).json()["code"] == "token_invalid"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_admission_middleware_restores_the_tombstones_of_an_empty_redis(
 
     assert get_me(api.access).status_code == 401
     assert get_me(other.access).status_code == 200
-    keys = [revocation.COMPLETE, f"revoked:{api.session.pk}", f"epoch:{api.user.pk}"]
+    keys = [revocation.COMPLETE_KEY, f"revoked:{api.session.pk}", f"epoch:{api.user.pk}"]
     assert redis.client().exists(*keys) == 3
     with django_assert_num_queries(0):
         assert get_me(api.access).status_code == 401
@@ -206,15 +206,15 @@ def test_close_all_sessions_writes_tombstones_that_outlive_every_token(api):
     lifetimes = [redis.client().ttl(key) for key in (f"revoked:{api.session.pk}", f"epoch:{api.user.pk}")]
 
     longest = PlatformAccessToken.lifetime + settings.SIMPLE_JWT["LEEWAY"]
-    assert all(longest.total_seconds() < seconds <= revocation.SECONDS for seconds in lifetimes)
+    assert all(longest.total_seconds() < seconds <= revocation.TOMBSTONE_SECONDS for seconds in lifetimes)
 
 
 def test_sweep_writes_no_tombstone_that_no_token_can_outlive(api):
-    past = timezone.now() - revocation.LIFETIME - timedelta(seconds=1)
+    past = timezone.now() - revocation.TOMBSTONE_LIFETIME - timedelta(seconds=1)
     Session.objects.filter(pk=api.session.pk).update(revoked_at=past)
     User.objects.filter(pk=api.user.pk).update(epoch=1, epoch_raised_at=past)
 
-    assert revocation.sweep(now=timezone.now()) == 0
+    assert revocation.mirror_missing_tombstones(now=timezone.now()) == 0
 
 
 def test_sweep_writes_the_tombstones_that_redis_did_not_take(own_redis, restart_redis):
@@ -226,6 +226,6 @@ def test_sweep_writes_the_tombstones_that_redis_did_not_take(own_redis, restart_
 
     restart_redis()
 
-    assert revocation.sweep(now=timezone.now()) == 2
+    assert revocation.mirror_missing_tombstones(now=timezone.now()) == 2
     assert redis.client().exists(f"revoked:{api.session.pk}", f"epoch:{api.user.pk}") == 2
-    assert revocation.sweep(now=timezone.now()) == 0
+    assert revocation.mirror_missing_tombstones(now=timezone.now()) == 0

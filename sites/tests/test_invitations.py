@@ -6,8 +6,8 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from accounts.tests.calls import link_token, mails_to
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import deliver_and_read_mails, token_in_mail
 from conftest import sign_in
 from core import tenancy
 from sites.models import Access, Invitation, Site
@@ -27,7 +27,7 @@ def accept_invitation(user, token):
 
 
 def mailed_token(address):
-    return link_token(mails_to(address)[-1])
+    return token_in_mail(deliver_and_read_mails(address)[-1])
 
 
 def test_accept_invitation_works_once_with_the_mailed_token(team, client):
@@ -35,8 +35,8 @@ def test_accept_invitation_works_once_with_the_mailed_token(team, client):
     address = guest.user.email
 
     created = invite_member(team, address.upper(), role="author")
-    text = mails_to(address)[0]
-    token = link_token(text)
+    text = deliver_and_read_mails(address)[0]
+    token = token_in_mail(text)
 
     assert (created.status_code, created.json()["email"], created.json()["role"]) == (201, address, "author")
     assert token not in created.content.decode()
@@ -168,7 +168,7 @@ def test_invite_member_is_limited_by_sender_address_and_site(team, monkeypatch):
     for _ in range(5):
         assert invite_member(team, "often@example.com").status_code == 201
     assert invite_member(team, "often@example.com").json()["code"] == "invited_often"
-    assert mails_to("often@example.com")[4:], "five mails"
+    assert deliver_and_read_mails("often@example.com")[4:], "five mails"
     monkeypatch.setattr(members_services, "INVITATION_LIMIT_PER_DAY", 6)
     assert invite_member(team, "one@example.com").status_code == 201
     assert invite_member(team, "two@example.com").status_code == 429
@@ -182,7 +182,7 @@ def test_invite_member_does_not_mail_a_site_name_with_a_link(team):
 
     invite_member(team, team.stranger.user.email)
 
-    text = mails_to(team.stranger.user.email)[0]
+    text = deliver_and_read_mails(team.stranger.user.email)[0]
     assert "evil.example" not in text
     assert team.host in text
 
@@ -193,7 +193,7 @@ def test_site_name_for_mail_replaces_names_like_links(team, name):
         Site.objects.filter(pk=team.site.pk).update(name=name)
     team.owner.post(team.path("invitations"), {"email": "guest@example.com", "role": "viewer"})
 
-    text = mails_to("guest@example.com")[0]
+    text = deliver_and_read_mails("guest@example.com")[0]
     assert name not in text
     assert team.host in text
 

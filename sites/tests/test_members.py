@@ -10,8 +10,8 @@ from django.db import DatabaseError, connections, transaction
 from django.utils import timezone
 
 from accounts.models import Session
-from accounts.tests.calls import mails_to
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import deliver_and_read_mails
 from conftest import sign_in
 from core import tenancy
 from core.jobs import queue
@@ -43,11 +43,11 @@ OPERATIONS_WITH_FURTHER_CHECKS = {
 
 def required_roles():
     """Return the lowest role that may do each operation, as the views declare it."""
-    from accounts.management.commands.permission_matrix import operations
+    from accounts.management.commands.permission_matrix import list_operations
 
     return {
         (item.method.lower(), item.path): item.policy.site_role
-        for item in operations()
+        for item in list_operations()
         if item.policy.site_role
     }
 
@@ -159,8 +159,8 @@ def test_transfer_site_makes_a_member_the_only_owner(team):
     assert (response.status_code, response.json()["role"]) == (200, "editor")
     assert team.viewer.get(team.path()).json()["role"] == "owner"
     assert team.owner.delete(team.path(), if_match="*").status_code == 403
-    assert "You handed a website over" in mails_to(team.owner.user.email)[-1]
-    assert "A website is yours now" in mails_to(team.viewer.user.email)[-1]
+    assert "You handed a website over" in deliver_and_read_mails(team.owner.user.email)[-1]
+    assert "A website is yours now" in deliver_and_read_mails(team.viewer.user.email)[-1]
     assert team.owner.delete("auth/me", if_match="*").status_code == 204
     assert team.viewer.get(team.path()).status_code == 200  # the site belongs to the new owner
     assert team.viewer.delete(team.path(), if_match="*").status_code == 204

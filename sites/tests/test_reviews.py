@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connections
 
-from accounts.tests.calls import mails_to
+from accounts.tests.helpers import deliver_and_read_mails
 from core import tenancy
 from sites.models import Review
 from sites.tests.api_calls import audit_events, create_schedule, live_title_and_release_count
@@ -26,9 +26,9 @@ def test_request_review_mails_the_editors(team):
 
     assert (review["state"], review["note"], review["draft_version"]) == ("open", "Please", 2)
     for member in (team.owner, team.editor):
-        assert "A draft waits for your review" in mails_to(member.user.email)[0]
-    assert mails_to(team.viewer.user.email) == []
-    assert mails_to(team.author.user.email) == []
+        assert "A draft waits for your review" in deliver_and_read_mails(member.user.email)[0]
+    assert deliver_and_read_mails(team.viewer.user.email) == []
+    assert deliver_and_read_mails(team.author.user.email) == []
 
 
 def test_approve_review_publishes_the_reviewed_revision(team):
@@ -46,7 +46,7 @@ def test_approve_review_publishes_the_reviewed_revision(team):
         "Lovely",
         str(team.editor.user.pk),
     )
-    assert "Your draft was published" in mails_to(team.author.user.email)[0]
+    assert "Your draft was published" in deliver_and_read_mails(team.author.user.email)[0]
     assert audit_events(team, "review.asked", "site.published", "review.approved") == [
         "review.asked",
         "site.published",
@@ -62,7 +62,7 @@ def test_return_review_needs_a_comment_and_publishes_nothing(team):
     response = team.editor.post(team.path(f"reviews/{review}/return"), {"comment": "The prices are old"})
 
     assert (response.json()["state"], live_title_and_release_count(team)) == ("returned", (None, 0))
-    assert "Your draft came back" in mails_to(team.author.user.email)[0]
+    assert "Your draft came back" in deliver_and_read_mails(team.author.user.email)[0]
     for verb in ("return", "approve"):
         again = team.editor.post(team.path(f"reviews/{review}/{verb}"), {"comment": "x"})
         assert (again.status_code, again.json()["code"]) == (409, "review_answered")
@@ -100,7 +100,7 @@ def test_request_review_limits_mails_per_hour(team):
         pk = request_review(team).json()["id"]
         team.author.delete(team.path(f"reviews/{pk}"))
 
-    assert len(mails_to(team.owner.user.email)) == 5
+    assert len(deliver_and_read_mails(team.owner.user.email)) == 5
 
 
 def test_check_publishable_refuses_an_empty_draft(team):

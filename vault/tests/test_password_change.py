@@ -14,8 +14,8 @@ from django.utils import timezone
 from accounts.models import EmailProof, Kdf, Session, User
 from accounts.services import email_links
 from accounts.services.email_links import token_of
-from accounts.tests.calls import auth_hash, blind, post
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import auth_hash, post_auth, zero_knowledge_fields
 from audit.models import Entry
 from conftest import PASSWORD, sign_in
 from core import tenancy
@@ -46,7 +46,11 @@ def blind_account(db):
 
 def change_password(api, vaults, *, path="auth/password/vaults", **fields):
     """Request a password change with re-encrypted vaults, or without the field when `vaults` is None."""
-    body = {"current_auth_hash": auth_hash(PASSWORD, SALT), **blind(NEW_PASSWORD, salt=NEW_SALT), **fields}
+    body = {
+        "current_auth_hash": auth_hash(PASSWORD, SALT),
+        **zero_knowledge_fields(NEW_PASSWORD, salt=NEW_SALT),
+        **fields,
+    }
     return api.post(path, body if vaults is None else {**body, "vaults": vaults})
 
 
@@ -78,7 +82,7 @@ def test_reencrypt_or_delete_vaults_stores_all_records_with_the_new_password(bli
     assert stored_vaults() == {vault: (2, True), trashed: (2, False)}
     assert api.get("auth/me").json()["code"] == "token_revoked"
     credentials = {"email": api.user.email, "auth_hash": auth_hash(NEW_PASSWORD, NEW_SALT)}
-    assert post(Client(), "login", credentials).status_code == 200
+    assert post_auth(Client(), "login", credentials).status_code == 200
     assert Entry.objects.filter(event="vault.changed", owner_id=api.user.pk).count() == 2
     with tenancy.context(tenancy.SYSTEM):
         size = sum(len(row.ciphertext) for row in [*Vault.objects.all(), *Item.objects.all()])
@@ -136,13 +140,16 @@ def test_new_password_serializer_refuses_an_account_that_is_not_blind(api):
 
 def test_reencrypt_or_delete_vaults_deletes_vaults_and_usage_after_a_lost_password(blind_account):
     api, *_ = blind_account
-    email_links.request_reset(api.user.email, now=timezone.now())
-    email_links.mail_proofs(now=timezone.now())
-    body = {"token": token_of(EmailProof.objects.latest("id")), **blind(NEW_PASSWORD, salt=NEW_SALT)}
+    email_links.request_password_reset(api.user.email, now=timezone.now())
+    email_links.mail_requested_links(now=timezone.now())
+    body = {
+        "token": token_of(EmailProof.objects.latest("id")),
+        **zero_knowledge_fields(NEW_PASSWORD, salt=NEW_SALT),
+    }
 
-    refused = post(Client(), "password/reset", body)
+    refused = post_auth(Client(), "password/reset", body)
     vaults_after_refusal = stored_vaults()
-    accepted = post(Client(), "password/reset", {**body, "accept_vault_loss": True})
+    accepted = post_auth(Client(), "password/reset", {**body, "accept_vault_loss": True})
 
     assert (refused.json()["code"], len(vaults_after_refusal)) == ("vault_loss_unconfirmed", 2)
     assert accepted.status_code == 204, accepted.content
@@ -212,7 +219,7 @@ def test_password_view_set_stores_no_answer_for_an_idempotency_key(blind_account
     api, vault, trashed = blind_account
     body = {
         "current_auth_hash": auth_hash(PASSWORD, SALT),
-        **blind(NEW_PASSWORD, salt=NEW_SALT),
+        **zero_knowledge_fields(NEW_PASSWORD, salt=NEW_SALT),
         "vaults": random_records(vault, trashed),
     }
 

@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from accounts.models import Kdf
 from accounts.services.erasure import close_and_erase
-from accounts.tests.calls import auth_hash
 from accounts.tests.factories import UserFactory
+from accounts.tests.helpers import auth_hash
 from audit.actors import SYSTEM
 from conftest import PASSWORD, sign_in
 from core import lifecycle, tenancy

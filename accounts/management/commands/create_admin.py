@@ -1,4 +1,4 @@
-"""Make an administrator, or make an existing user one. Safe to repeat."""
+"""Create an administrator, or give an existing user the admin role. Safe to repeat."""
 
 import getpass
 import json
@@ -11,12 +11,12 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.validators import validate_email
 
-from accounts.errors import BlindStaff
+from accounts.errors import ZeroKnowledgeStaff
 from accounts.services.roles import ensure_admin
 
 
 class Command(BaseCommand):
-    help = "Make an administrator. The password comes from ADMIN_PASSWORD, standard input, or a question."
+    help = "Create an administrator. The password is read from ADMIN_PASSWORD, standard input or a prompt."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email")
@@ -24,7 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
 
     def handle(self, *args: Any, email: str, name: str, **options: Any) -> None:
-        password = os.environ.get("ADMIN_PASSWORD") or self.ask()
+        password = os.environ.get("ADMIN_PASSWORD") or self._read_password()
         try:
             validate_email(email)
             validate_password(password)
@@ -32,18 +32,19 @@ class Command(BaseCommand):
             raise CommandError(" ".join(error.messages)) from None
         try:
             user, created = ensure_admin(email=email, password=password, name=name)
-        except BlindStaff as refusal:
+        except ZeroKnowledgeStaff as refusal:
             raise CommandError(refusal.message) from None
         if options["json"]:
             self.stdout.write(json.dumps({"id": str(user.pk), "email": user.email, "created": created}))
         else:
             self.stdout.write(
                 f"{user.email} is an administrator."
-                + ("" if created else " The account existed: its password is unchanged.")
+                + ("" if created else " The account existed before; its password is unchanged.")
             )
 
     @staticmethod
-    def ask() -> str:
+    def _read_password() -> str:
+        """Read the password from a prompt on a terminal, else the first line of standard input."""
         if not sys.stdin.isatty():
             return sys.stdin.readline().rstrip("\n")
         password = getpass.getpass("Password: ")

@@ -1,4 +1,4 @@
-"""Erase a person at once and for good. Safe to repeat."""
+"""Erase a user permanently and at once. Safe to repeat."""
 
 import json
 from typing import Any
@@ -15,24 +15,26 @@ from audit.actors import SYSTEM
 
 class Command(BaseCommand):
     help = (
-        "Erase whoever has this address, now and for good: account, sites, and what is personal of them in the trail, which "
-        "stays verifiable. Where there is no account, what is left of the address goes."
+        "Erase the user with this e-mail address permanently: account, sites, and personal values in the "
+        "audit log, which stays verifiable. Without an account, erase what else contains the address."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email")
-        parser.add_argument("--dry-run", action="store_true", help="Only count.")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Count what would be erased, and erase nothing."
+        )
         parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
 
     def handle(self, *args: Any, email: str, dry_run: bool, **options: Any) -> None:
         try:
             with transaction.atomic():
-                gone = erasure.close_and_erase(normalise_email(email), actor=SYSTEM, now=timezone.now())
+                counts = erasure.close_and_erase(normalise_email(email), actor=SYSTEM, now=timezone.now())
                 transaction.set_rollback(dry_run)
         except LastAdmin as refusal:
             raise CommandError(refusal.message) from None
         if options["json"]:
-            self.stdout.write(json.dumps({**gone, "dry_run": dry_run}))
+            self.stdout.write(json.dumps({**counts, "dry_run": dry_run}))
         else:
-            counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(gone.items()))
-            self.stdout.write(f"{'would erase' if dry_run else 'erased'} {counts}")
+            parts = [f"{count} {name.replace('_', ' ')}" for name, count in sorted(counts.items())]
+            self.stdout.write(f"{'would erase' if dry_run else 'erased'} {', '.join(parts)}")

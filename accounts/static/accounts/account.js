@@ -1,67 +1,94 @@
-// The pages behind mailed links: read the token after the #, call the API, say what happened.
-import { newSecret } from "../vault/keys.js"; // one derivation for every page
+// Script of the pages behind mailed links: reads the token in the fragment, calls the API, shows the result.
+import { newSecret } from "../vault/keys.js"; // the only implementation of the key derivation
 
 const form = document.getElementById("form");
-const said = document.getElementById("said");
+const result = document.getElementById("said");
 const button = form.querySelector("button");
-const { page, blind, provider } = form.dataset;
+const { page, zeroKnowledge, provider } = form.dataset;
 const token = location.hash.slice(1);
-const returned = Object.fromEntries(new URLSearchParams(location.search)); // what a sign-in provider says
+// The parameters that a sign-in provider has added.
+const query = Object.fromEntries(new URLSearchParams(location.search));
 
-const value = (id) => document.getElementById(id).value;
+const inputValue = (id) => document.getElementById(id).value;
+
+// Path below /api/v1/auth/, request body, and the text to show on success.
 const routes = {
-  "verify-email": ["email/verify", () => ({ token }), "Done. Your address is confirmed, and you can sign in."],
-  "forgot-password": ["password/forgot", () => ({ email: value("email") }), "If there is an account with this address, a mail is on its way."],
-  "reset-password": ["password/reset", newPassword, "Done. Sign in with your new password."],
+  "verify-email": [
+    "email/verify",
+    () => ({ token }),
+    "Done. Your address is confirmed, and you can sign in.",
+  ],
+  "forgot-password": [
+    "password/forgot",
+    () => ({ email: inputValue("email") }),
+    "If there is an account with this address, a mail is on its way.",
+  ],
+  "reset-password": ["password/reset", newPasswordBody, "Done. Sign in with your new password."],
   "restore-account": ["restore", () => ({ token }), "Done. Your account is open again, and you can sign in."],
-  impersonate: ["impersonate", () => ({ token }), "Begun. Sign out when you are done; it ends by itself after half an hour."],
-  oidc: [`login/oidc/${provider}`, () => ({ code: returned.code, state: returned.state, iss: returned.iss }), "Done. You are signed in."],
+  impersonate: [
+    "impersonate",
+    () => ({ token }),
+    "Begun. Sign out when you are done; it ends by itself after half an hour.",
+  ],
+  oidc: [
+    `login/oidc/${provider}`,
+    () => ({ code: query.code, state: query.state, iss: query.iss }),
+    "Done. You are signed in.",
+  ],
 };
 
-/** Of a blind account the password itself stays here. */
-async function newPassword(iterations) {
-  const secret = blind ? { ...(await newSecret(value("password"), iterations)).fields, accept_vault_loss: true } : { password: value("password") };
-  return { token, ...secret };
+/** The body of a password reset. With zero-knowledge login the password itself is not in it. */
+async function newPasswordBody(iterations) {
+  const password = inputValue("password");
+  if (!zeroKnowledge) return { token, password };
+  const { fields } = await newSecret(password, iterations);
+  return { token, ...fields, accept_vault_loss: true };
 }
 
-async function send([route, body], ...options) {
-  const content = JSON.stringify(await body(...options));
-  return fetch(`/api/v1/auth/${route}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: content });
+async function send([path, makeBody], ...options) {
+  return fetch(`/api/v1/auth/${path}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(await makeBody(...options)),
+  });
 }
 
-function say(text, bad) {
-  said.textContent = text;
-  said.className = bad ? "bad" : "";
+function showResult(text, isError) {
+  result.textContent = text;
+  result.className = isError ? "bad" : "";
 }
 
 if (page === "oidc") {
   history.replaceState(null, "", location.pathname);
-  if (returned.error) say("The provider did not sign you in. Go back and try again.", true);
-  form.hidden = Boolean(returned.error);
+  if (query.error) showResult("The provider did not sign you in. Go back and try again.", true);
+  form.hidden = Boolean(query.error);
 } else if (page !== "forgot-password") {
-  history.replaceState(null, "", location.pathname); // the token is not for the history
-  if (!token) say("This address is not complete. Open the link in your mail, or copy all of it.", true);
+  history.replaceState(null, "", location.pathname); // keep the token out of the browser history
+  if (!token) {
+    showResult("This address is not complete. Open the link in your mail, or copy all of it.", true);
+  }
 }
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   button.disabled = true;
-  say("", false);
+  showResult("", false);
   try {
-    let answer = await send(routes[page]);
-    let problem = answer.ok ? null : await answer.json();
+    let response = await send(routes[page]);
+    let problem = response.ok ? null : await response.json();
     if (problem?.code === "kdf_lowered") {
-      answer = await send(routes[page], problem.iterations);
-      problem = answer.ok ? null : await answer.json();
+      response = await send(routes[page], problem.iterations);
+      problem = response.ok ? null : await response.json();
     }
     if (problem) {
-      say(problem.errors ? problem.errors.map((error) => error.detail).join(" ") : problem.detail, true);
+      const details = problem.errors ? problem.errors.map((error) => error.detail) : [problem.detail];
+      showResult(details.join(" "), true);
     } else {
-      say(routes[page][2], false);
+      showResult(routes[page][2], false);
       form.hidden = true;
     }
   } catch {
-    say("There was no answer. Are you online? Try again.", true);
+    showResult("There was no answer. Are you online? Try again.", true);
   }
   button.disabled = false;
 });

@@ -1,6 +1,4 @@
-"""A sign-in provider that sends what no provider should: refused or told to be away, never a 5xx of ours but
-503.
-"""
+"""Malformed responses of an OpenID Connect provider: they become 401 or 503, never another 5xx."""
 
 import base64
 import json
@@ -10,19 +8,19 @@ import pytest
 from django.test import Client
 
 from accounts.credentials import oidc
-from accounts.tests.calls import post
-from accounts.tests.test_identities import EMAIL, LOGIN, come, go, verified
+from accounts.tests.helpers import post_auth
+from accounts.tests.test_identities import EMAIL, LOGIN, sign_in_by_provider, start_sign_in, verified_user
 
 pytestmark = pytest.mark.django_db
 
 
-def part(value):
-    plain = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return base64.urlsafe_b64encode(plain).decode().rstrip("=")
+def encode_part(value):
+    raw_bytes = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(raw_bytes).decode().rstrip("=")
 
 
-def token(header):
-    return f"{part(header)}.{part({})}.{part(b'x')}"
+def unsigned_token(header):
+    return f"{encode_part(header)}.{encode_part({})}.{encode_part(b'x')}"
 
 
 CLAIMS = {
@@ -45,20 +43,20 @@ CLAIMS = {
 TOKENS = {
     "number": 5,
     "not ASCII": "é.é.é",
-    "header list": token([1]),
-    "header text": token("x"),
-    "no alg": token({}),
-    "alg list": token({"alg": ["RS256"]}),
-    "kid list": token({"alg": "RS256", "kid": [1]}),
-    "crit": token({"alg": "RS256", "crit": 5}),
-    "another kind of key": token({"alg": "ES256", "kid": "first"}),
-    "EdDSA": token({"alg": "EdDSA", "kid": "first"}),
-    "b64": token({"alg": "RS256", "b64": False, "crit": ["b64"]}),
+    "header list": unsigned_token([1]),
+    "header text": unsigned_token("x"),
+    "no alg": unsigned_token({}),
+    "alg list": unsigned_token({"alg": ["RS256"]}),
+    "kid list": unsigned_token({"alg": "RS256", "kid": [1]}),
+    "crit": unsigned_token({"alg": "RS256", "crit": 5}),
+    "another kind of key": unsigned_token({"alg": "ES256", "kid": "first"}),
+    "EdDSA": unsigned_token({"alg": "EdDSA", "kid": "first"}),
+    "b64": unsigned_token({"alg": "RS256", "b64": False, "crit": ["b64"]}),
     "dots": "....",
     "none": "",
     "encrypted": "a.b.c.d.e",
-    "not UTF-8": f"{part(bytes([255, 254]))}.x.x",
-    "deep": f"{part(b'[' * 100_000)}.x.x",
+    "not UTF-8": f"{encode_part(bytes([255, 254]))}.x.x",
+    "deep": f"{encode_part(b'[' * 100_000)}.x.x",
     "null": None,
 }
 BODIES = {
@@ -101,78 +99,78 @@ METADATA = {
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_claims(issuer, name):
+def test_exchange_code_refuses_invalid_claims(issuer, name):
     issuer.say(claims=CLAIMS[name])
 
-    assert come(issuer).json()["code"] == "provider_refused"
+    assert sign_in_by_provider(issuer).json()["code"] == "provider_refused"
 
 
 @pytest.mark.parametrize("name", TOKENS)
-def test_tokens(issuer, name):
+def test_exchange_code_refuses_malformed_tokens(issuer, name):
     issuer.say(token=[200, {"access_token": "x", "token_type": "Bearer", "id_token": TOKENS[name]}])
 
-    assert come(issuer).json()["code"] == "provider_refused"
+    assert sign_in_by_provider(issuer).json()["code"] == "provider_refused"
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_bodies_of_the_token_endpoint(issuer, name):
-    client, brought = go(issuer)
+def test_exchange_code_refuses_malformed_token_responses(issuer, name):
+    client, callback_params = start_sign_in(issuer)
     issuer.say(token=[200, BODIES[name]])
 
-    assert post(client, LOGIN, brought).json()["code"] in {"provider_refused", "provider_away"}
+    assert post_auth(client, LOGIN, callback_params).json()["code"] in {"provider_refused", "provider_away"}
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_keys(issuer, name):
+def test_exchange_code_refuses_malformed_keys(issuer, name):
     issuer.say(jwks=KEYS[name])
 
-    assert come(issuer).json()["code"] == "provider_refused"
+    assert sign_in_by_provider(issuer).json()["code"] == "provider_refused"
 
 
 @pytest.mark.parametrize("name", METADATA)
-def test_metadata(issuer, name):
+def test_authorization_url_refuses_malformed_metadata(issuer, name):
     issuer.say(metadata=METADATA[name])
 
-    assert post(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
+    assert post_auth(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
 
 
 @pytest.mark.parametrize("methods", [5, None, "x", [], ["client_secret_basic"]])
-def test_ways_to_authenticate_that_are_none(issuer, methods):
+def test_exchange_code_survives_malformed_auth_methods(issuer, methods):
     issuer.say(metadata={"token_endpoint_auth_methods_supported": methods})
 
-    assert come(issuer).status_code in {200, 401}
+    assert sign_in_by_provider(issuer).status_code in {200, 401}
 
 
-def test_kinds_of_keys_that_we_do_not_know_are_skipped(issuer):
-    good = json.loads(json.dumps(issuer.keys()))
-    issuer.say(jwks={"keys": [{"kty": "AKP", "kid": "new"}, *good["keys"]]})
+def test_exchange_code_skips_unknown_key_types(issuer):
+    published = json.loads(json.dumps(issuer.keys()))
+    issuer.say(jwks={"keys": [{"kty": "AKP", "kid": "new"}, *published["keys"]]})
 
-    assert come(issuer).status_code == 200
+    assert sign_in_by_provider(issuer).status_code == 200
 
 
-def test_a_provider_that_drips_holds_nobody_for_long(issuer, monkeypatch):
-    monkeypatch.setattr(oidc, "WHOLE_SECONDS", 1)
+def test_authorization_url_limits_the_duration_of_a_slow_response(issuer, monkeypatch):
+    monkeypatch.setattr(oidc, "MAX_RESPONSE_SECONDS", 1)
     issuer.say(drip=0.05)
-    begun = time.monotonic()
+    started_at = time.monotonic()
 
-    assert post(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
-    assert time.monotonic() - begun < 5  # the whole document would take twenty
+    assert post_auth(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
+    assert time.monotonic() - started_at < 5  # the complete document would take twenty
 
 
 @pytest.mark.parametrize(
     "spelling",
     ["ａda@example.com", "ada@ｅxample.com", "ⓐda@example.com", "ada＠example.com", "aͅda@example.com"],
 )
-def test_an_address_that_only_looks_like_the_owners_opens_nothing(issuer, spelling):
-    verified(EMAIL)
+def test_sign_in_by_oidc_refuses_look_alike_addresses(issuer, spelling):
+    verified_user(EMAIL)
     issuer.say(claims={"email": spelling})
 
-    assert come(issuer).json()["code"] == "provider_email_unverified"
+    assert sign_in_by_provider(issuer).json()["code"] == "provider_email_unverified"
 
 
 @pytest.mark.parametrize("spelling", [" ada@example.com", "ADA@Example.com"])
-def test_case_and_space_are_the_same_address(issuer, spelling):
-    user = verified(EMAIL)
+def test_sign_in_by_oidc_ignores_case_and_space_of_the_address(issuer, spelling):
+    user = verified_user(EMAIL)
     issuer.say(claims={"email": spelling})
 
-    assert come(issuer).json()["user"]["id"] == str(user.pk)
+    assert sign_in_by_provider(issuer).json()["user"]["id"] == str(user.pk)
