@@ -25,7 +25,7 @@ import httpx
 
 from config import embedded_servers
 from core import processes
-from tests.stack import ROOT, eventually
+from tests.stack import ROOT, wait_until
 
 IMAGE_USER_ID = 10001  # as in the Dockerfile
 STOP_SECONDS = 45  # DRAIN_SECONDS and the 30 s that requests and tasks have to finish
@@ -332,7 +332,7 @@ def start(installation: Installation) -> None:
         except httpx.HTTPError:
             return False
 
-    eventually(is_ready, seconds=60)
+    wait_until(is_ready, seconds=60)
 
 
 def token_in(text: str) -> str:

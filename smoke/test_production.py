@@ -9,8 +9,8 @@ import pytest
 
 from config import embedded_servers
 from smoke import installation as production
-from tests.mail import Mailbox, start_mail_server
-from tests.stack import PASSWORD, ROOT, eventually
+from tests.smtp_fixtures import Mailbox, start_smtp_server
+from tests.stack import PASSWORD, ROOT, wait_until
 
 ADDRESS = "owner@example.com"
 
@@ -25,7 +25,7 @@ def home():
 @pytest.fixture(scope="module")
 def mailbox(certificate, tmp_path_factory):
     box = Mailbox(embedded_servers.free_port(), tmp_path_factory.mktemp("mailbox"))
-    server = start_mail_server(box, tls="smtps", certificate=certificate)
+    server = start_smtp_server(box, tls="smtps", certificate=certificate)
     yield box
     server.terminate()
     server.wait(10)
@@ -89,7 +89,7 @@ def test_production_signs_up_by_mail_publishes_runs_periodic_jobs_and_stops(inst
         installed.assert_running()
         return mailbox.messages(ADDRESS)
 
-    (message,) = eventually(received, seconds=30)
+    (message,) = wait_until(received, seconds=30)
     token = production.token_in(message.get_body(("plain",)).get_content())
     access = api("POST", "auth/email/verify", json={"token": token}).json()["access"]
     site = api(
@@ -105,7 +105,7 @@ def test_production_signs_up_by_mail_publishes_runs_periodic_jobs_and_stops(inst
     sealed = (
         "from audit.models import Seal; print(Seal.objects.count())"  # beat asks for it every ten seconds
     )
-    eventually(
+    wait_until(
         lambda: int(installed.run("python", "manage.py", "shell", "-v", "0", "-c", sealed)) > 0, seconds=40
     )
     installed.assert_running()

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import expect
 
 from accounts.tests.calls import auth_hash
-from tests.browser import SIZES, picture
-from tests.stack import PASSWORD, ROOT, eventually
+from tests.browser import WINDOW_SIZES, save_screenshot
+from tests.stack import PASSWORD, ROOT, wait_until
 
 pytestmark = pytest.mark.stack
 
@@ -45,19 +45,21 @@ MAKE_PASSKEY = """async ([email, password, recovery_code]) => {
 }"""
 
 
-def test_every_sample_of_the_guide_runs_in_a_browser(office, look, issuer):
-    web = office.web
-    page = look(f"http://localhost:{web.port}/account/forgot-password")
+def test_every_sample_of_the_guide_runs_in_a_browser(web_and_worker, open_page, issuer):
+    web = web_and_worker.web
+    page = open_page(f"http://localhost:{web.port}/account/forgot-password")
     seen: list[str] = []
 
     def mailed_token(address: str) -> str:
-        (*_, token) = eventually(lambda: [t for t in office.tokens_to(address) if t not in seen], seconds=30)
+        (*_, token) = wait_until(
+            lambda: [t for t in web_and_worker.tokens_to(address) if t not in seen], seconds=30
+        )
         seen.append(token)
         return token
 
     page.expose_function("mailedToken", mailed_token)
     page.expose_function("codeOf", lambda secret: pyotp.TOTP(secret).now())
-    page.expose_function("comeBack", issuer.visit)
+    page.expose_function("comeBack", issuer.authorize)
     give_finger(page)
     guide = (ROOT / "docs" / "accounts.md").read_text()
     script = "\n".join(re.findall(r"(?ms)^```js\n(.*?)^```", guide))
@@ -100,34 +102,34 @@ def test_every_sample_of_the_guide_runs_in_a_browser(office, look, issuer):
     assert statuses["me"]["data"]["email"] == "ada@example.com"
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_mailed_links_work_on_our_own_pages(office, look, size):
-    web = office.web
-    address = office.sign_up()
-    (link,) = eventually(lambda: office.links_to(address), seconds=30)
+@pytest.mark.parametrize("size", WINDOW_SIZES)
+def test_mailed_links_work_on_our_own_pages(web_and_worker, open_page, size):
+    web = web_and_worker.web
+    address = web_and_worker.sign_up()
+    (link,) = wait_until(lambda: web_and_worker.links_to(address), seconds=30)
     assert link.startswith(f"http://localhost:{web.port}/account/verify-email#")
     base = f"http://localhost:{web.port}/account"
 
-    page = look(link, size)
-    picture(page, f"account-verify-{size}")
+    page = open_page(link, size)
+    save_screenshot(page, f"account-verify-{size}")
     assert "#" not in page.url
     page.get_by_role("button", name="Confirm").click()
     page.get_by_text("Your address is confirmed").wait_for()
-    page = look(f"{base}/forgot-password", size)
+    page = open_page(f"{base}/forgot-password", size)
     page.get_by_label("E-mail address").fill(address)
     page.keyboard.press("Enter")
     page.get_by_text("a mail is on its way").wait_for()
-    (_, link) = eventually(lambda: (links := office.links_to(address))[1:] and links, seconds=30)
+    (_, link) = wait_until(lambda: (links := web_and_worker.links_to(address))[1:] and links, seconds=30)
     assert link.startswith(f"{base}/reset-password#")
-    page = look(link, size)
+    page = open_page(link, size)
     page.get_by_label("New password").fill("password")
     page.keyboard.press("Enter")
     page.get_by_text("too common").wait_for()
-    picture(page, f"account-reset-{size}")
+    save_screenshot(page, f"account-reset-{size}")
     page.get_by_label("New password").fill("an entirely new phrase")
     page.keyboard.press("Enter")
     page.get_by_text("Sign in with your new password").wait_for()
-    page = look(f"{base}/reset-password", size)
+    page = open_page(f"{base}/reset-password", size)
     expect(page.get_by_role("status")).to_contain_text("not complete")
 
 
@@ -140,27 +142,29 @@ SIGN_UP_BLIND = """async (email) => {
 }"""
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_a_blind_account_is_reset_on_our_own_page_without_showing_the_password(office, look, size):
-    web = office.web
+@pytest.mark.parametrize("size", WINDOW_SIZES)
+def test_a_blind_account_is_reset_on_our_own_page_without_showing_the_password(
+    web_and_worker, open_page, size
+):
+    web = web_and_worker.web
     address = f"{secrets.token_hex(6)}@example.com"
     base = f"http://localhost:{web.port}/account"
-    page = look(f"{base}/forgot-password", size)
+    page = open_page(f"{base}/forgot-password", size)
     assert page.evaluate(SIGN_UP_BLIND, address) == 202
-    (token,) = eventually(lambda: office.tokens_to(address), seconds=30)
-    page = look(f"{base}/verify-email#{token}", size)
+    (token,) = wait_until(lambda: web_and_worker.tokens_to(address), seconds=30)
+    page = open_page(f"{base}/verify-email#{token}", size)
     page.get_by_role("button", name="Confirm").click()
     page.get_by_text("Your address is confirmed").wait_for()
-    page = look(f"{base}/forgot-password", size)
+    page = open_page(f"{base}/forgot-password", size)
     page.get_by_label("E-mail address").fill(address)
     page.keyboard.press("Enter")
     page.get_by_text("a mail is on its way").wait_for()
-    (_, token) = eventually(lambda: (found := office.tokens_to(address))[1:] and found, seconds=30)
+    (_, token) = wait_until(lambda: (found := web_and_worker.tokens_to(address))[1:] and found, seconds=30)
 
-    page = look(f"{base}/reset-password?scheme=blind#{token}", size)
+    page = open_page(f"{base}/reset-password?scheme=blind#{token}", size)
     sent = []
     page.on("request", lambda request: sent.append(request.post_data or ""))
-    picture(page, f"account-reset-blind-{size}")
+    save_screenshot(page, f"account-reset-blind-{size}")
     page.get_by_label("New password").fill("the second long phrase")
     page.get_by_role("button", name="Use this password").click()
     assert not sent  # the box is not ticked
@@ -175,49 +179,51 @@ def test_a_blind_account_is_reset_on_our_own_page_without_showing_the_password(o
     assert (told["scheme"], told["kdf"]["iterations"]) == ("blind", 700_000)
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_our_own_pages_take_who_comes_from_a_provider_and_open_what_was_closed(office, look, issuer, size):
+@pytest.mark.parametrize("size", WINDOW_SIZES)
+def test_our_own_pages_take_who_comes_from_a_provider_and_open_what_was_closed(
+    web_and_worker, open_page, issuer, size
+):
     address = f"{secrets.token_hex(6)}@example.com"
-    issuer.say(claims={"email": address, "sub": address})
-    web = office.web
+    issuer.configure(claims={"email": address, "sub": address})
+    web = web_and_worker.web
     base = f"http://localhost:{web.port}"
-    page = look(f"{base}/account/forgot-password", size)
+    page = open_page(f"{base}/account/forgot-password", size)
     begun = page.evaluate(
         """async () => (await (await fetch("/api/v1/auth/login/oidc/acme/options", { method: "POST" })).json())"""
     )
     page.goto(begun["authorization_url"])  # and back
     page.get_by_text("confirm that it is you").wait_for()
-    picture(page, f"account-oidc-{size}")
+    save_screenshot(page, f"account-oidc-{size}")
     assert "code=" not in page.url
     page.get_by_role("button", name="Go on").click()
     page.get_by_text("You are signed in").wait_for()
     bearer = {"Host": "localhost", "Authorization": f"Bearer {page.evaluate(REFRESH)}"}
     closed = httpx.delete(f"{web.url}/api/v1/auth/me", headers={**bearer, "If-Match": "*"})
     assert closed.status_code == 204
-    (token,) = eventually(lambda: office.tokens_to(address), seconds=30)
-    page = look(f"{base}/account/restore-account#{token}", size)
-    picture(page, f"account-restore-{size}")
+    (token,) = wait_until(lambda: web_and_worker.tokens_to(address), seconds=30)
+    page = open_page(f"{base}/account/restore-account#{token}", size)
+    save_screenshot(page, f"account-restore-{size}")
     page.get_by_role("button", name="Open it again").click()
     page.get_by_text("Your account is open again").wait_for()
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_staff_set_up_a_factor_and_enter_with_it_and_with_a_passkey(office, stack, look, size):
-    web = office.web
+@pytest.mark.parametrize("size", WINDOW_SIZES)
+def test_staff_set_up_a_factor_and_enter_with_it_and_with_a_passkey(web_and_worker, stack, open_page, size):
+    web = web_and_worker.web
     address = f"{secrets.token_hex(6)}@example.com"
     stack.manage("create_admin", address, ADMIN_PASSWORD=PASSWORD)
-    page = look(f"http://localhost:{web.port}/admin/", size)
-    picture(page, f"admin-door-{size}")
+    page = open_page(f"http://localhost:{web.port}/admin/", size)
+    save_screenshot(page, f"admin-door-{size}")
     page.get_by_label("E").first.fill(address)
     page.get_by_label("Password:").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     secret = page.locator("code").inner_text()
-    picture(page, f"admin-second-factor-{size}")
+    save_screenshot(page, f"admin-second-factor-{size}")
     page.get_by_label("Code").fill(pyotp.TOTP(secret).now())
     page.get_by_role("button", name="Set up").click()
     page.get_by_text("Keep these recovery codes").wait_for()
     code, second_code = page.locator("#content-main li").all_inner_texts()[:2]
-    picture(page, f"admin-recovery-codes-{size}")
+    save_screenshot(page, f"admin-recovery-codes-{size}")
     page.get_by_role("link", name="Continue").click()
     page.get_by_role("heading", name="Administration").wait_for()
     page.locator("#logout-form button").click()
@@ -237,4 +243,4 @@ def test_staff_set_up_a_factor_and_enter_with_it_and_with_a_passkey(office, stac
     page.goto(f"http://localhost:{web.port}/admin/")
     page.get_by_role("button", name="Use a passkey").click()
     page.get_by_role("heading", name="Administration").wait_for()
-    assert [trouble for trouble in page.troubles if "401" not in trouble] == []
+    assert [trouble for trouble in page.errors if "401" not in trouble] == []

@@ -21,7 +21,8 @@ from core.http.preconditions import ANY_VERSION
 from core.tasks import purge_deleted
 from sites.models import Site
 from sites.tests.factories import SiteFactory
-from tests.operations import MUTATING, call, new_world
+from tests.operations import MUTATING_OPERATIONS, call_operation
+from tests.world import new_world
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("issuer")]
 
@@ -30,12 +31,12 @@ def events(**about):
     return list(Entry.objects.filter(**about).order_by("id").values_list("event", flat=True))
 
 
-@pytest.mark.parametrize(("method", "path"), MUTATING, ids=lambda part: part)
+@pytest.mark.parametrize(("method", "path"), MUTATING_OPERATIONS, ids=lambda part: part)
 def test_every_mutating_operation_leaves_an_entry_with_its_request(method, path, password_hash):
     world = new_world(password_hash)
     request_id = f"recorded-{world.site.pk}"
 
-    answer = call(world, method, path, X_Request_ID=request_id)
+    answer = call_operation(world, method, path, X_Request_ID=request_id)
 
     assert 200 <= answer.status_code < 300, answer.content
     made = Entry.objects.filter(request_id=request_id)

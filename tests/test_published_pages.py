@@ -1,4 +1,4 @@
-"""Published pages in Chromium, each visited once: they look whole, axe finds nothing serious_faults, the
+"""Published pages in Chromium, each visited once: they open_page whole, axe finds nothing serious_faults, the
 keyboard reaches everything.
 
 `make soak` also measures every focus indicator on desktop, in the light colour scheme.
@@ -9,8 +9,16 @@ import os
 
 import pytest
 
-from tests.axe import faults, serious_faults
-from tests.browser import SIZES, Troubles, broken_pictures, host_of, load_pictures, overflow, picture
+from tests.axe import find_violations, violations_if_serious
+from tests.browser import (
+    WINDOW_SIZES,
+    PageErrors,
+    broken_pictures,
+    host_of,
+    load_pictures,
+    overflow_pixels,
+    save_screenshot,
+)
 from tests.published_sites import TEMPLATES, publish_every_block, publish_template
 
 pytestmark = pytest.mark.stack
@@ -60,7 +68,7 @@ class Visit:
         self.paper = self.context.new_page()  # compares screenshots
         self.page = self.context.new_page()
         self.page.bring_to_front()  # a tab in the background is not drawn
-        self.troubles = Troubles()
+        self.troubles = PageErrors()
         self.troubles.watch(self.page)
         self.hosts = set()
         self.page.on("request", lambda request: self.hosts.add(host_of(request.url)))
@@ -75,7 +83,7 @@ class Visit:
         self.page.evaluate(OPEN_ANSWERS)
 
     def resize(self, size):
-        width, height = SIZES[size]
+        width, height = WINDOW_SIZES[size]
         self.page.set_viewport_size({"width": width, "height": height})
 
     def accessibility_faults(self, path):
@@ -86,25 +94,25 @@ class Visit:
         for size, first, second in (("phone", "light", "dark"), ("desktop", "dark", "light")):
             self.resize(size)
             self.page.emulate_media(color_scheme=first)
-            problems += faults(self.page, f"{path} {size} {first}")
+            problems += find_violations(self.page, f"{path} {size} {first}")
             self.page.emulate_media(color_scheme=second)
-            problems += faults(self.page, f"{path} {size} {second}", contrast_only=True)
+            problems += find_violations(self.page, f"{path} {size} {second}", contrast_only=True)
             if self.page.locator(".nav-small:visible").count():
                 self.page.evaluate(SET_MENU, True)
-                problems += faults(self.page, f"{path} {size} menu", ".nav-small")
+                problems += find_violations(self.page, f"{path} {size} menu", ".nav-small")
                 self.page.evaluate(SET_MENU, False)
         return problems
 
     def look_faults(self, path, name):
         """Pages wider than the window, pictures that show nothing, and more or fewer than one main heading."""
         problems = []
-        for size in SIZES:
+        for size in WINDOW_SIZES:
             self.resize(size)
             load_pictures(self.page)  # another size may ask for other files
-            if wider := overflow(self.page):
+            if wider := overflow_pixels(self.page):
                 problems.append(f"{path} {size}: {wider} pixels too wide")
             problems += [f"{path} {size}: {source} shows nothing" for source in broken_pictures(self.page)]
-            picture(self.page, f"{name}-{path.strip('/').replace('/', '-') or 'home'}-{size}")
+            save_screenshot(self.page, f"{name}-{path.strip('/').replace('/', '-') or 'home'}-{size}")
         if self.page.locator("h1").count() != 1:
             problems.append(f"{path}: not one main heading")
         return problems
@@ -213,16 +221,16 @@ def visit(browser):
 
 def check_pages(visit, site, name, direction):
     """Open each page of `site` once and assert what holds for all of them."""
-    look = []
+    open_page = []
     accessibility = []
     for number, path in enumerate(site.paths):
-        visit.open(path, list(SIZES)[number % 2])
+        visit.open(path, list(WINDOW_SIZES)[number % 2])
         visit.page.emulate_media(color_scheme="dark" if direction == "rtl" else "light")
-        look += visit.look_faults(path, name)
+        open_page += visit.look_faults(path, name)
         accessibility += visit.accessibility_faults(path)
         assert visit.page.evaluate("document.documentElement.dir") == direction, path
         assert visit.page.context.cookies() == [], path
-    assert (look, serious_faults(accessibility), visit.troubles.found) == ([], [], [])
+    assert (open_page, violations_if_serious(accessibility), visit.troubles.found) == ([], [], [])
     assert visit.hosts <= {host_of(site.address), ""}, "another host was asked"
 
 
@@ -241,7 +249,7 @@ def test_pages_with_every_block_are_whole_accessible_and_usable_by_keyboard(stac
     check_pages(tab, site, f"every-{locale}", direction)
     problems = []
     for path in site.paths:
-        for size in SIZES:
+        for size in WINDOW_SIZES:
             problems += tab.keyboard_faults(path, size)
         problems += tab.disclosure_faults(path, {"en": "phone", "ar": "desktop"}[locale])
         problems += tab.menu_faults(path)
@@ -265,7 +273,7 @@ def test_a_missing_page_is_the_sites_own_and_accessible(stack, visit, site):
 
     assert tab.troubles.found
     assert all("404" in trouble for trouble in tab.troubles.found)
-    assert serious_faults(tab.accessibility_faults("/nowhere")) == []
+    assert violations_if_serious(tab.accessibility_faults("/nowhere")) == []
     assert tab.look_faults("/nowhere", f"missing-{site}") == []
     if site == "bakery":
         assert "Marlow & Rye" in tab.page.title()
@@ -285,17 +293,17 @@ def test_account_pages_are_accessible(stack, visit):
         tab.open(path, "phone")
         problems += tab.accessibility_faults(path)
 
-    assert serious_faults(problems) == []
+    assert violations_if_serious(problems) == []
 
 
-def test_a_visitor_walks_through_a_site_by_keyboard_and_without_scripts(stack, look):
+def test_a_visitor_walks_through_a_site_by_keyboard_and_without_scripts(stack, open_page):
     site = publish_template(stack.webs[0], "bakery")
 
-    page = look(f"{site.address}/", "phone", java_script_enabled=False)
+    page = open_page(f"{site.address}/", "phone", java_script_enabled=False)
     page.keyboard.press("Tab")
     assert page.locator(":focus").inner_text() == "Skip to content"
     page.locator("header summary").press("Enter")
     page.locator("header nav a:visible").nth(1).press("Enter")
     page.wait_for_load_state()
 
-    assert (page.url.endswith("/"), page.troubles) == (False, [])
+    assert (page.url.endswith("/"), page.errors) == (False, [])

@@ -17,7 +17,7 @@ from django.utils import timezone
 from accounts.credentials.tokens import refresh_token
 from accounts.models import Session
 from accounts.services import email_links
-from conftest import PASSWORD, dump
+from conftest import PASSWORD, encode_body
 from core.jobs import mail
 
 ORIGIN = "http://localhost:3000"
@@ -26,7 +26,11 @@ FROM_PAGE = {"X-Requested-With": "fetch", "Origin": ORIGIN}
 
 def post(client, path, data=None, **headers) -> HttpResponse:
     return client.generic(
-        "POST", f"/api/v1/auth/{path}", dump(data or {}), content_type="application/json", headers=headers
+        "POST",
+        f"/api/v1/auth/{path}",
+        encode_body(data or {}),
+        content_type="application/json",
+        headers=headers,
     )
 
 

@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from accounts.tests.factories import UserFactory
-from tests.operations import World, new_world
+from tests.world import World, new_world
 
 
 @pytest.fixture

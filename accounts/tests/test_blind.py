@@ -18,7 +18,7 @@ from accounts.tests.calls import auth_hash, blind, link_token, mails_to, post
 from accounts.tests.factories import UserFactory
 from audit import actors
 from audit.models import Entry
-from conftest import PASSWORD, Api, sign_in
+from conftest import PASSWORD, ApiClient, sign_in
 from core.storage import cache
 
 pytestmark = pytest.mark.django_db
@@ -421,7 +421,7 @@ def test_staff_never_become_blind(password_hash):
     assert [(r.status_code, r.json()["code"]) for r in (refused, also)] == [(409, "blind_staff")] * 2
 
 
-def test_no_table_has_the_password_or_what_is_sent(account: Api):
+def test_no_table_has_the_password_or_what_is_sent(account: ApiClient):
     """The canary: everything that went in, searched in every column of every table."""
     account.post("auth/reauthenticate", {"auth_hash": SECRET["auth_hash"]})
     post(Client(), "login", {"email": EMAIL, "auth_hash": SECRET["auth_hash"]})

@@ -20,12 +20,12 @@ pytestmark = pytest.mark.django_db
 
 def connect(issuer, api):
     begun = api.post("auth/providers/mock/options")
-    return api.post("auth/providers/mock", issuer.visit(begun.json()["authorization_url"]))
+    return api.post("auth/providers/mock", issuer.authorize(begun.json()["authorization_url"]))
 
 
 def test_one_connects_lists_and_disconnects_providers(issuer, member):
     api = sign_in(member)
-    issuer.say(claims={"email": "elsewhere@example.com", "email_verified": False})
+    issuer.configure(claims={"email": "elsewhere@example.com", "email_verified": False})
 
     made = connect(issuer, api)
     listed = api.get("auth/identities").json()["results"]
@@ -53,7 +53,7 @@ def test_a_connection_begun_by_one_is_not_finished_by_another(issuer, member):
     mine = sign_in(member)
     theirs = sign_in(UserFactory())
     begun = mine.post("auth/providers/mock/options")
-    brought = issuer.visit(begun.json()["authorization_url"])
+    brought = issuer.authorize(begun.json()["authorization_url"])
     theirs.client.cookies["sign-in"] = mine.client.cookies["sign-in"].value
 
     refused = theirs.post("auth/providers/mock", brought)
@@ -99,10 +99,10 @@ def test_a_connection_begun_before_a_reset_is_not_made_after_it(issuer):
     asked.
     """
     squatter = sign_in(UserFactory(email="owner@example.com"))
-    brought = issuer.visit(squatter.post("auth/providers/mock/options").json()["authorization_url"])
+    brought = issuer.authorize(squatter.post("auth/providers/mock/options").json()["authorization_url"])
     post(Client(), "password/forgot", {"email": "owner@example.com"})
     token = link_token(mails_to("owner@example.com")[-1])
-    issuer.say(wait=2)
+    issuer.configure(wait=2)
 
     def connecting():
         try:

@@ -16,7 +16,7 @@ from accounts.tests.calls import link_token, mails_to, post, subject
 from accounts.tests.factories import UserFactory
 from conftest import PASSWORD, sign_in
 from core.models import Mail
-from tests.operations import new_world
+from tests.world import new_world
 
 pytestmark = pytest.mark.django_db
 NEW = "an entirely new phrase"
@@ -117,8 +117,8 @@ def test_where_a_stranger_signed_up_too_nobodys_typed_password_opens_the_account
 
 def test_what_a_stranger_made_before_the_address_was_proved_goes_with_a_reset(password_hash):
     world = new_world(password_hash, role="user")
-    world.passkey()
-    key = world.key()["key"]
+    world.add_passkey()
+    key = world.create_api_key()["key"]
     post(Client(), "password/forgot", {"email": world.api.user.email})
     token = link_token(mails_to(world.api.user.email)[-1])
 

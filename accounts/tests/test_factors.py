@@ -15,7 +15,7 @@ from accounts.services import mfa, users
 from accounts.tests.calls import answer, login, mails_to, post, subject
 from audit.actors import SYSTEM
 from conftest import PASSWORD
-from tests.operations import calm_step, new_world
+from tests.world import new_world, wait_for_stable_totp_step
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +47,7 @@ def test_a_wrong_first_code_sets_nothing_up(world):
 
 
 def test_signing_in_takes_password_then_code_and_no_session_before(world):
-    app = world.totp()
+    app = world.add_totp()
     sessions = Session.objects.count()
 
     first = login(world)
@@ -65,7 +65,7 @@ def test_signing_in_takes_password_then_code_and_no_session_before(world):
 
 @pytest.mark.commits
 def test_a_code_works_once_also_for_twenty_at_the_same_time(world):
-    app = world.totp()
+    app = world.add_totp()
     challenges_ = [login(world).json()["challenge"] for _ in range(2)]
     code = app.now()
 
@@ -94,14 +94,14 @@ def test_a_phone_may_be_half_a_minute_off(world, seconds, status):
     secret = world.api.post("auth/totp").json()["secret"]
     Totp.objects.update(confirmed_at=timezone.now(), last_step=0)
     challenge = login(world).json()["challenge"]
-    calm_step()
+    wait_for_stable_totp_step()
     code = pyotp.TOTP(secret).at(timezone.now() + timedelta(seconds=seconds))
 
     assert answer(challenge, code=code).status_code == status
 
 
 def test_a_challenge_is_for_one_sign_in_and_for_five_minutes(world):
-    app = world.totp()
+    app = world.add_totp()
     challenge = login(world).json()["challenge"]
     assert answer(challenge, code=app.now()).status_code == 200
     Totp.objects.update(last_step=0)
@@ -113,7 +113,7 @@ def test_a_challenge_is_for_one_sign_in_and_for_five_minutes(world):
 
 
 def test_a_challenge_ends_with_the_password_it_came_after(world):
-    app = world.totp()
+    app = world.add_totp()
     challenge = login(world).json()["challenge"]
     users.set_password(world.api.user.pk, "an entirely new phrase", actor=SYSTEM, now=timezone.now())
 
@@ -126,14 +126,14 @@ def test_challenges_that_are_not_ours_are_refused(world, rubbish):
 
 
 def test_a_challenge_for_one_purpose_is_none_for_another(world):
-    app = world.totp()
+    app = world.add_totp()
     other, _ = challenges.issue("passkey registration", user=world.api.user, now=timezone.now())
 
     assert answer(other, code=app.now()).json()["code"] == "challenge_refused"
 
 
 def test_guessing_codes_slows_down_for_that_address_and_not_for_the_owner(world):
-    app = world.totp()
+    app = world.add_totp()
     challenge = login(world).json()["challenge"]
     statuses = [answer(challenge, code=f"{number:06}").status_code for number in range(8)]
     assert statuses == [401] * 5 + [429] * 3
@@ -146,7 +146,7 @@ def test_guessing_codes_slows_down_for_that_address_and_not_for_the_owner(world)
 
 
 def test_guessing_codes_from_many_addresses_slows_down_too_and_a_recovery_code_still_works(world):
-    world.totp()
+    world.add_totp()
     code = world.api.post("auth/recovery-codes").json()["recovery_codes"][0]
     challenge = login(world).json()["challenge"]
 
@@ -159,7 +159,7 @@ def test_guessing_codes_from_many_addresses_slows_down_too_and_a_recovery_code_s
 
 
 def test_recovery_codes_work_once_each_and_the_owner_is_told(world):
-    world.totp()
+    world.add_totp()
     codes = world.api.post("auth/recovery-codes").json()["recovery_codes"]
 
     first = answer(login(world).json()["challenge"], recovery_code=codes[0].lower().replace("-", " "))
@@ -171,7 +171,7 @@ def test_recovery_codes_work_once_each_and_the_owner_is_told(world):
 
 def test_new_recovery_codes_end_the_old_ones_and_need_a_factor(world):
     assert world.api.post("auth/recovery-codes").json()["code"] == "factor_missing"
-    world.totp()
+    world.add_totp()
     old = world.api.post("auth/recovery-codes").json()["recovery_codes"]
     world.api.post("auth/recovery-codes")
 
@@ -180,9 +180,9 @@ def test_new_recovery_codes_end_the_old_ones_and_need_a_factor(world):
 
 
 def test_a_password_reset_leaves_the_second_factor_in_place(world):
-    world.totp()
+    world.add_totp()
     User.objects.update(email_verified_at=timezone.now())
-    token = world.proof("reset")
+    token = world.email_token("reset")
     post(Client(), "password/reset", {"token": token, "password": "an entirely new phrase"})
 
     fresh = post(Client(), "login", {"email": world.api.user.email, "password": "an entirely new phrase"})
@@ -222,8 +222,8 @@ def test_neither_secrets_nor_codes_are_readable_in_the_database(world):
 
 
 def test_staff_take_factors_away_and_the_owner_is_told(world):
-    world.totp()
-    world.passkey()
+    world.add_totp()
+    world.add_passkey()
 
     mfa.reset_factors(world.api.user.pk, actor=SYSTEM)
 

@@ -102,14 +102,14 @@ METADATA = {
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_claims(issuer, name):
-    issuer.say(claims=CLAIMS[name])
+    issuer.configure(claims=CLAIMS[name])
 
     assert come(issuer).json()["code"] == "provider_refused"
 
 
 @pytest.mark.parametrize("name", TOKENS)
 def test_tokens(issuer, name):
-    issuer.say(token=[200, {"access_token": "x", "token_type": "Bearer", "id_token": TOKENS[name]}])
+    issuer.configure(token=[200, {"access_token": "x", "token_type": "Bearer", "id_token": TOKENS[name]}])
 
     assert come(issuer).json()["code"] == "provider_refused"
 
@@ -117,42 +117,42 @@ def test_tokens(issuer, name):
 @pytest.mark.parametrize("name", BODIES)
 def test_bodies_of_the_token_endpoint(issuer, name):
     client, brought = go(issuer)
-    issuer.say(token=[200, BODIES[name]])
+    issuer.configure(token=[200, BODIES[name]])
 
     assert post(client, LOGIN, brought).json()["code"] in {"provider_refused", "provider_away"}
 
 
 @pytest.mark.parametrize("name", KEYS)
 def test_keys(issuer, name):
-    issuer.say(jwks=KEYS[name])
+    issuer.configure(jwks=KEYS[name])
 
     assert come(issuer).json()["code"] == "provider_refused"
 
 
 @pytest.mark.parametrize("name", METADATA)
 def test_metadata(issuer, name):
-    issuer.say(metadata=METADATA[name])
+    issuer.configure(metadata=METADATA[name])
 
     assert post(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
 
 
 @pytest.mark.parametrize("methods", [5, None, "x", [], ["client_secret_basic"]])
 def test_ways_to_authenticate_that_are_none(issuer, methods):
-    issuer.say(metadata={"token_endpoint_auth_methods_supported": methods})
+    issuer.configure(metadata={"token_endpoint_auth_methods_supported": methods})
 
     assert come(issuer).status_code in {200, 401}
 
 
 def test_kinds_of_keys_that_we_do_not_know_are_skipped(issuer):
-    good = json.loads(json.dumps(issuer.keys()))
-    issuer.say(jwks={"keys": [{"kty": "AKP", "kid": "new"}, *good["keys"]]})
+    good = json.loads(json.dumps(issuer.published_keys()))
+    issuer.configure(jwks={"keys": [{"kty": "AKP", "kid": "new"}, *good["keys"]]})
 
     assert come(issuer).status_code == 200
 
 
 def test_a_provider_that_drips_holds_nobody_for_long(issuer, monkeypatch):
     monkeypatch.setattr(oidc, "WHOLE_SECONDS", 1)
-    issuer.say(drip=0.05)
+    issuer.configure(drip=0.05)
     begun = time.monotonic()
 
     assert post(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
@@ -165,7 +165,7 @@ def test_a_provider_that_drips_holds_nobody_for_long(issuer, monkeypatch):
 )
 def test_an_address_that_only_looks_like_the_owners_opens_nothing(issuer, spelling):
     verified(EMAIL)
-    issuer.say(claims={"email": spelling})
+    issuer.configure(claims={"email": spelling})
 
     assert come(issuer).json()["code"] == "provider_email_unverified"
 
@@ -173,6 +173,6 @@ def test_an_address_that_only_looks_like_the_owners_opens_nothing(issuer, spelli
 @pytest.mark.parametrize("spelling", [" ada@example.com", "ADA@Example.com"])
 def test_case_and_space_are_the_same_address(issuer, spelling):
     user = verified(EMAIL)
-    issuer.say(claims={"email": spelling})
+    issuer.configure(claims={"email": spelling})
 
     assert come(issuer).json()["user"]["id"] == str(user.pk)

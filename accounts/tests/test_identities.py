@@ -28,7 +28,7 @@ def go(issuer, client=None, *, path=LOGIN):
     client = client or Client()
     begun = post(client, f"{path}/options")
     assert begun.status_code == 200, begun.content
-    return client, issuer.visit(begun.json()["authorization_url"])
+    return client, issuer.authorize(begun.json()["authorization_url"])
 
 
 def come(issuer, **change):
@@ -46,7 +46,7 @@ def accounts():
 
 def test_a_newcomer_gets_an_account_with_a_checked_address_and_comes_back_to_it(issuer):
     first = come(issuer)
-    issuer.say(claims={"email": "moved@example.com"})
+    issuer.configure(claims={"email": "moved@example.com"})
     again = come(issuer)
 
     assert (first.status_code, again.status_code) == (200, 200)
@@ -68,7 +68,7 @@ def test_a_newcomer_gets_an_account_with_a_checked_address_and_comes_back_to_it(
 
 def test_what_is_asked_for_has_state_nonce_and_pkce(issuer):
     go(issuer)
-    asked = issuer.seen()
+    asked = issuer.last_authorization_request()
 
     assert asked["response_type"] == "code"
     assert asked["scope"] == "openid email profile"
@@ -114,7 +114,7 @@ def test_no_account_is_opened_by_address_where_a_side_has_not_checked_it(issuer,
     if "deleted_at" in facts:
         facts["deleted_at"] = timezone.now()
     UserFactory(email=EMAIL, **facts)
-    issuer.say(claims=claims)
+    issuer.configure(claims=claims)
 
     came = come(issuer)
 
@@ -124,7 +124,7 @@ def test_no_account_is_opened_by_address_where_a_side_has_not_checked_it(issuer,
 
 def test_without_a_checked_address_no_account_is_made_either(issuer):
     for claims in ({"email_verified": False}, {"email": None}):
-        issuer.say(claims=claims)
+        issuer.configure(claims=claims)
         assert come(issuer).json()["code"] == "provider_email_unverified"
 
     assert accounts() == (0, 0, 0)
@@ -132,7 +132,7 @@ def test_without_a_checked_address_no_account_is_made_either(issuer):
 
 def test_a_provider_that_is_trusted_to_check_need_not_say_so(issuer, settings):
     settings.OIDC_PROVIDERS = {"mock": issuer.provider(trust_email=True)}
-    issuer.say(claims={"email_verified": None})
+    issuer.configure(claims={"email_verified": None})
 
     assert come(issuer).status_code == 200
 
@@ -140,9 +140,9 @@ def test_a_provider_that_is_trusted_to_check_need_not_say_so(issuer, settings):
 def test_a_provider_that_keeps_its_tokens_short_is_asked_for_the_address(issuer):
     short = {"email": None, "email_verified": None, "name": None}
     about = {"sub": "248289761001", "email": EMAIL, "email_verified": True, "name": "Ada"}
-    issuer.say(claims=short, userinfo={**about, "sub": "somebody else"})
+    issuer.configure(claims=short, userinfo={**about, "sub": "somebody else"})
     assert come(issuer).json()["code"] == "provider_email_unverified"
-    issuer.say(claims=short, userinfo=about)
+    issuer.configure(claims=short, userinfo=about)
 
     assert come(issuer).json()["user"]["email"] == EMAIL
 
@@ -177,7 +177,7 @@ LIES = {
 @pytest.mark.parametrize("lie", LIES)
 def test_a_token_that_proves_nothing_opens_nothing(issuer, lie):
     verified()
-    issuer.say(**LIES[lie])
+    issuer.configure(**LIES[lie])
     failed = Entry.objects.filter(event="sign_in.failed")
     before = failed.count()
 
@@ -213,7 +213,7 @@ def test_a_state_of_another_purpose_or_too_old_is_refused(issuer, member):
     connecting = sign_in(member)
     client = connecting.client
     begun = connecting.post("auth/providers/mock/options").json()
-    brought = issuer.visit(begun["authorization_url"])
+    brought = issuer.authorize(begun["authorization_url"])
 
     assert post(client, LOGIN, brought).json()["code"] == "challenge_refused"
     late = timezone.now() + timedelta(minutes=6)
@@ -260,7 +260,7 @@ def test_hostile_answers_are_refused_before_anybody_is_asked(issuer, body):
 def test_an_issuer_that_is_down_or_talks_nonsense_says_try_again(issuer, settings):
     for said in ({"token": [500, "down"]}, {"token": [200, "not JSON"]}):
         client, brought = go(issuer)
-        issuer.say(**said)
+        issuer.configure(**said)
         came = post(client, LOGIN, brought)
         assert (came.status_code, came.json()["code"]) == (503, "provider_away")
         assert came["Retry-After"]
@@ -270,7 +270,7 @@ def test_an_issuer_that_is_down_or_talks_nonsense_says_try_again(issuer, setting
         {"token_endpoint": "http://evil.example.com/token"},
     ):
         oidc._known.clear()
-        issuer.say(metadata=metadata)
+        issuer.configure(metadata=metadata)
         assert post(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
     settings.OIDC_PROVIDERS = {"mock": issuer.provider(issuer="http://localhost:9")}
     assert post(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
@@ -279,7 +279,7 @@ def test_an_issuer_that_is_down_or_talks_nonsense_says_try_again(issuer, setting
 
 def test_a_provider_that_hangs_is_not_waited_for_twice(issuer, monkeypatch):
     monkeypatch.setattr(oidc, "TIMEOUT", 0.3)
-    issuer.say(wait=2)
+    issuer.configure(wait=2)
     assert post(Client(), f"{LOGIN}/options").status_code == 503
     begun = time.monotonic()
     answers = [post(Client(), f"{LOGIN}/options").status_code for _ in range(20)]
@@ -297,7 +297,7 @@ def test_keys_are_fetched_again_for_a_new_one_but_not_for_each_bad_token(issuer,
         lambda chosen, address, **rest: fetched.append(address) or real(chosen, address, **rest),
     )
     come(issuer)
-    issuer.say(key="unpublished")
+    issuer.configure(key="unpublished")
     for _ in range(3):
         come(issuer)
 
@@ -308,9 +308,9 @@ def test_keys_are_fetched_again_for_a_new_one_but_not_for_each_bad_token(issuer,
 
 
 def test_the_second_factor_is_asked_for_after_the_provider(issuer, world):
-    app = world.totp()
+    app = world.add_totp()
     User.objects.alive().filter(pk=world.api.user.pk).update(email_verified_at=timezone.now())
-    issuer.say(claims={"email": world.api.user.email})
+    issuer.configure(claims={"email": world.api.user.email})
 
     first = come(issuer)
     second = post(Client(), "mfa/verify", {"challenge": first.json()["challenge"], "code": app.now()})

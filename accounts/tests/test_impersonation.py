@@ -23,7 +23,7 @@ from accounts.tests.factories import UserFactory
 from audit import refusal_counters
 from audit.actors import SYSTEM
 from audit.models import Entry, Personal
-from conftest import PASSWORD, Api, sign_in
+from conftest import PASSWORD, ApiClient, sign_in
 from core.http.preconditions import ANY_VERSION
 from core.permissions import ADMIN_ACCESS
 from sites.tests.team import new_team
@@ -42,11 +42,11 @@ def begin(staff, user, *, now=None):
     return link.partition("#")[2]
 
 
-def acting(staff, user) -> Api:
+def acting(staff, user) -> ApiClient:
     answer = post(Client(), "impersonate", {"token": begin(staff, user)})
     assert answer.status_code == 200, answer.content
     session = Session.objects.get(impersonator=staff, revoked_at=None)
-    api = Api(user, session, answer.json()["access"])
+    api = ApiClient(user, session, answer.json()["access"])
     api.client.cookies["refresh"] = answer.cookies["refresh"].value
     return api
 

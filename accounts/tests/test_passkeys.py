@@ -11,7 +11,7 @@ from accounts.models import Passkey
 from accounts.tests.calls import answer, login, post
 from accounts.tests.factories import UserFactory
 from conftest import sign_in
-from tests.authenticator import Authenticator, raw, text
+from tests.authenticator import Authenticator, decode_base64url, encode_base64url
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +23,7 @@ def sign_in_with_passkey(authenticator, **facts):
 
 
 def test_a_passkey_signs_in_alone(world):
-    made = world.passkey()
+    made = world.add_passkey()
 
     signed_in = sign_in_with_passkey(world.authenticator, handle=world.api.user.pk.bytes)
 
@@ -34,21 +34,21 @@ def test_a_passkey_signs_in_alone(world):
 
 
 def test_a_passkey_is_a_second_factor_after_the_password(world):
-    world.passkey()
+    world.add_passkey()
     asked = login(world).json()
     assert asked["methods"] == ["passkey", "recovery_code"]
     (allowed,) = asked["public_key"]["allowCredentials"]
 
     credential = world.authenticator.get(asked["public_key"])
 
-    assert raw(allowed["id"]) == world.authenticator.id
+    assert decode_base64url(allowed["id"]) == world.authenticator.id
     assert answer(asked["challenge"], credential=credential).status_code == 200
     assert answer(asked["challenge"], credential=credential).status_code == 401
 
 
 def test_without_a_finger_a_passkey_is_a_second_factor_only(world):
     world.authenticator.verifies = False
-    world.passkey()
+    world.add_passkey()
 
     assert sign_in_with_passkey(world.authenticator).json()["code"] == "passkey_refused"
     asked = login(world).json()
@@ -59,7 +59,7 @@ def test_without_a_finger_a_passkey_is_a_second_factor_only(world):
 
 @pytest.mark.commits
 def test_an_assertion_works_once_also_for_ten_at_the_same_time(world):
-    world.passkey()
+    world.add_passkey()
     asked = post(Client(), "login/passkey/options").json()
     body = {"challenge": asked["challenge"], "credential": world.authenticator.get(asked["public_key"])}
 
@@ -79,7 +79,7 @@ def test_an_assertion_works_once_also_for_ten_at_the_same_time(world):
     ids=["origin", "domain", "copied authenticator", "unknown credential"],
 )
 def test_a_passkey_of_elsewhere_or_a_copy_is_refused(world, change):
-    world.passkey()
+    world.add_passkey()
     sign_in_with_passkey(world.authenticator)
     for name, value in change.items():
         setattr(world.authenticator, name, value)
@@ -131,7 +131,7 @@ def test_nobody_keeps_a_passkey_under_anothers_challenge(world):
     ],
 )
 def test_malformed_credentials_are_refused_as_such(world, credential):
-    world.passkey()
+    world.add_passkey()
     known = {
         **credential,
         "rawId": Authenticator().create(world.api.post("auth/passkeys/options").json()["public_key"])[
@@ -150,7 +150,7 @@ def test_malformed_credentials_are_refused_as_such(world, credential):
 
 
 def test_malformed_parts_of_a_genuine_credential_are_refused_as_such(world):
-    world.passkey()
+    world.add_passkey()
     asked = post(Client(), "login/passkey/options").json()
     genuine = world.authenticator.get(asked["public_key"])
     for part in ("clientDataJSON", "authenticatorData", "signature"):
@@ -161,7 +161,7 @@ def test_malformed_parts_of_a_genuine_credential_are_refused_as_such(world):
 
 
 def test_passkeys_are_listed_renamed_and_removed_by_their_owner_alone(world):
-    pk = world.passkey()["id"]
+    pk = world.add_passkey()["id"]
     stranger = sign_in(UserFactory())
 
     renamed = world.api.patch(f"auth/passkeys/{pk}", {"name": "Desk"})
@@ -198,8 +198,10 @@ def test_a_credential_id_has_a_bound(world, length):
 def test_attestations_that_nobody_asked_for_are_refused_as_such(world, form, statement):
     asked = world.api.post("auth/passkeys/options").json()
     made = world.authenticator.create(asked["public_key"])
-    parts = cbor2.loads(raw(made["response"]["attestationObject"]))
-    made["response"]["attestationObject"] = text(cbor2.dumps({**parts, "fmt": form, "attStmt": statement}))
+    parts = cbor2.loads(decode_base64url(made["response"]["attestationObject"]))
+    made["response"]["attestationObject"] = encode_base64url(
+        cbor2.dumps({**parts, "fmt": form, "attStmt": statement})
+    )
 
     body = {"challenge": asked["challenge"], "credential": made, "name": "x"}
     assert world.api.post("auth/passkeys", body).status_code == (
@@ -208,7 +210,7 @@ def test_attestations_that_nobody_asked_for_are_refused_as_such(world, form, sta
 
 
 def test_a_passkey_waits_for_the_address_too_where_it_must_be_confirmed(world, settings):
-    world.passkey()
+    world.add_passkey()
     settings.EMAIL_VERIFICATION_REQUIRED = True
 
     answer_ = sign_in_with_passkey(world.authenticator)

@@ -12,12 +12,12 @@ from accounts.models import Role, Session, User
 from accounts.tests.calls import link_token, mails_to, post, subject
 from accounts.tests.factories import UserFactory
 from audit.models import Entry
-from conftest import PASSWORD, Api, sign_in
+from conftest import PASSWORD, ApiClient, sign_in
 
 pytestmark = pytest.mark.django_db
 
 
-def holder(*permissions: str) -> Api:
+def holder(*permissions: str) -> ApiClient:
     """Somebody with a role that holds these."""
     role = Role.objects.create(
         name=f"own-{len(permissions)}-{Role.objects.count()}", permissions=list(permissions)
@@ -296,7 +296,7 @@ def test_staff_need_a_second_factor_where_the_installation_says_so(admin, settin
 
     assert admin.get("users").json()["code"] == "mfa_enrolment_required"
     assert admin.get("auth/me").status_code == 200
-    from tests.operations import World
+    from tests.world import World
 
     World(admin, None, None, None).totp()
     assert admin.get("users").status_code == 200

@@ -37,8 +37,8 @@ def test_sensitive_acts_need_a_recent_proof(world, method, path):
 
 
 def test_one_proves_again_by_password_code_recovery_code_or_passkey(world):
-    app = world.totp()
-    world.passkey()
+    app = world.add_totp()
+    world.add_passkey()
     code = world.api.post("auth/recovery-codes").json()["recovery_codes"][0]
     asked = world.api.post("auth/reauthenticate/passkey/options").json()
     credential = world.authenticator.get(asked["public_key"])

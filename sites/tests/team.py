@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from accounts.tests.factories import UserFactory
-from conftest import Api, sign_in
+from conftest import ApiClient, sign_in
 from core import tenancy
 from sites.models import Access, Site
 from sites.tests.factories import SiteFactory, document, page
@@ -15,18 +15,18 @@ class Team:
     """`site` and whoever works on it, each signed in; `stranger` has no role."""
 
     site: Site
-    owner: Api
-    editor: Api
-    author: Api
-    viewer: Api
-    stranger: Api
+    owner: ApiClient
+    editor: ApiClient
+    author: ApiClient
+    viewer: ApiClient
+    stranger: ApiClient
 
     @property
     def host(self) -> str:
         return f"{self.site.subdomain}.localhost"
 
-    def of(self, role: str) -> Api:
-        found: Api = getattr(self, role)
+    def of(self, role: str) -> ApiClient:
+        found: ApiClient = getattr(self, role)
         return found
 
     def path(self, what: str = "") -> str:

@@ -16,7 +16,7 @@ from sites.models import Announcement
 from sites.services import publishing, sites
 from sites.serving import change_stream, host_routing, rendering
 from sites.tests.visitor import Visitor, publish
-from tests.stack import eventually
+from tests.stack import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -49,7 +49,7 @@ def test_a_process_that_showed_a_site_stops_within_two_seconds(visitor, change):
     with tenancy.context(tenancy.SYSTEM):
         change(site)
 
-    assert eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
+    assert wait_until(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_process_that_knew_of_no_site_shows_it_within_two_seconds(visitor, bef
     with tenancy.context(tenancy.SYSTEM):
         change(site)
 
-    eventually(lambda: visitor.ask("/", host)[0] == 200, seconds=2)
+    wait_until(lambda: visitor.ask("/", host)[0] == 200, seconds=2)
 
 
 def test_a_change_whose_announcement_went_with_the_stream_shows_within_two_seconds(visitor):
@@ -95,7 +95,7 @@ def test_a_change_whose_announcement_went_with_the_stream_shows_within_two_secon
         publishing.unpublish_site(site, actor=SYSTEM)
     redis.client().delete(change_stream.STREAM)
 
-    assert eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
+    assert wait_until(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
 
 
 def test_a_change_behind_thousands_of_others_shows_within_two_seconds(visitor):
@@ -109,7 +109,7 @@ def test_a_change_behind_thousands_of_others_shows_within_two_seconds(visitor):
     with tenancy.context(tenancy.SYSTEM):
         publishing.unpublish_site(site, actor=SYSTEM)
 
-    assert eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
+    assert wait_until(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
 
 
 def test_a_process_that_was_idle_asks_the_database_again(visitor, monkeypatch):

@@ -16,7 +16,8 @@ from sites.models import Access, Draft, Invitation, Post, Preview, Schedule, Sit
 from sites.services import members as rules
 from sites.services import sites
 from sites.tests.factories import SiteFactory
-from tests.operations import OPERATIONS, new_world, ready
+from tests.operations import OPERATIONS, prepare_operation
+from tests.world import new_world
 
 pytestmark = pytest.mark.django_db
 OF_A_SITE = [(method, path) for method, path in OPERATIONS if path.startswith("/api/v1/sites/{id}")]
@@ -42,7 +43,7 @@ def needed():
 @pytest.mark.parametrize(("method", "path"), OF_A_SITE, ids=lambda part: part)
 def test_each_role_may_do_what_the_matrix_says(method, path, password_hash):
     world = new_world(password_hash, role="user")
-    address, body = ready(method, path, world)
+    address, body = prepare_operation(method, path, world)
     least = needed()[method, path]
     wrong = {}
     for role in RANKS[: RANKS.index(least)]:

@@ -175,13 +175,13 @@ CONTROLS = {
 }
 
 
-def test_nothing_of_it_is_anywhere(stack, look, tmp_path):
+def test_nothing_of_it_is_anywhere(stack, open_page, tmp_path):
     web = stack.start_web(workers=1, LOG_LEVEL="DEBUG")
     try:
         one = Canaries(web)
         other = Canaries(web)
         by_terminal(one, tmp_path)
-        by_page(other, look(f"http://localhost:{web.port}/vault/"))
+        by_page(other, open_page(f"http://localhost:{web.port}/vault/"))
         places = everything(stack, web)
     finally:
         web.process.terminate()

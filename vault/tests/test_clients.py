@@ -12,7 +12,10 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from tests.stack import ROOT, eventually  # noqa: F401 - the stack's fixtures
+from tests.stack import (
+    ROOT,
+    wait_until,  # noqa: F401 - the stack's fixtures
+)
 from vault import client as reference
 from vault.client import Client, Memory, Refused
 
@@ -69,10 +72,10 @@ IN_BROWSER = """async (vectors) => {
 
 
 @pytest.mark.stack
-def test_javascript_agrees_with_the_same_vectors_as_the_server_publishes_them(stack, look):
+def test_javascript_agrees_with_the_same_vectors_as_the_server_publishes_them(stack, open_page):
     web = stack.webs[0]
     published = web.get("/api/v1/vault/vectors")
-    page = look(f"http://localhost:{web.port}/account/forgot-password")
+    page = open_page(f"http://localhost:{web.port}/account/forgot-password")
 
     assert published.json() == VECTORS
     assert page.evaluate(IN_BROWSER, VECTORS) == []

@@ -8,8 +8,8 @@ import pyotp
 import pytest
 from playwright.sync_api import expect
 
-from tests.axe import faults, serious_faults
-from tests.browser import SIZES, overflow, picture
+from tests.axe import find_violations, violations_if_serious
+from tests.browser import WINDOW_SIZES, overflow_pixels, save_screenshot
 
 pytestmark = pytest.mark.stack
 PASSWORD = "correct horse battery staple"
@@ -19,11 +19,11 @@ REFUSED = ("412", "401")  # what a browser's console says of answers that the pa
 
 
 @pytest.fixture
-def device(stack, look):
+def device(stack, open_page):
     """The page in a browser of its own, whose clock the test may turn."""
 
     def opened(size="desktop"):
-        page = look(
+        page = open_page(
             f"http://localhost:{stack.webs[0].port}/vault/",
             size,
             permissions=["clipboard-read", "clipboard-write"],
@@ -83,22 +83,22 @@ def secret_of(page, name):
 
 
 def surprises(page):
-    return [trouble for trouble in page.troubles if not any(code in trouble for code in REFUSED)]
+    return [trouble for trouble in page.errors if not any(code in trouble for code in REFUSED)]
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", WINDOW_SIZES)
 def test_a_person_keeps_things_on_two_devices(device, size):
     email = address()
     laptop = device(size)
-    picture(laptop, f"vault-door-{size}")
+    save_screenshot(laptop, f"vault-door-{size}")
     enter(laptop, email, button=NEW)
-    picture(laptop, f"vault-empty-{size}")
+    save_screenshot(laptop, f"vault-empty-{size}")
     add(laptop, Name="Mail", User_name="ada", Secret="tide-pool-77")
     add(laptop, Name="Bank <b>&amp; Sons</b>", Secret="over the sea", Note="Ask for Grace.")
     item(laptop, "Mail").get_by_role("button", name="Copy").click()
     laptop.get_by_text("Copied the secret of Mail.").wait_for()
     assert laptop.evaluate("navigator.clipboard.readText()") == "tide-pool-77"
-    picture(laptop, f"vault-list-{size}")
+    save_screenshot(laptop, f"vault-list-{size}")
     phone = enter(device(size), email)
 
     item(phone, "Mail").locator(".item").click()
@@ -108,8 +108,8 @@ def test_a_person_keeps_things_on_two_devices(device, size):
     write(laptop, Secret="changed on the laptop")  # and somebody was faster
     laptop.get_by_text("changed on another device").wait_for()
     assert laptop.locator("#theirs").inner_text().split("\n") == ["Secret", "changed on the phone"]
-    picture(laptop, f"vault-conflict-{size}")
-    assert serious_faults(faults(laptop, "conflict")) == []
+    save_screenshot(laptop, f"vault-conflict-{size}")
+    assert violations_if_serious(find_violations(laptop, "conflict")) == []
     press(laptop, "Save mine over it")
     saved(laptop)
     item(phone, "Mail").locator(".item").click()
@@ -119,7 +119,7 @@ def test_a_person_keeps_things_on_two_devices(device, size):
     press(phone, "Cancel")
 
     press(laptop, "Settings")
-    picture(laptop, f"vault-settings-{size}")
+    save_screenshot(laptop, f"vault-settings-{size}")
     press(laptop, "Make a new key")
     laptop.get_by_text("sealed with a new key").wait_for()
     press(phone, "Add")
@@ -130,7 +130,7 @@ def test_a_person_keeps_things_on_two_devices(device, size):
     laptop.clock.fast_forward("05:01")
     laptop.get_by_role("heading", name="Locked").wait_for()
     assert not any(word in laptop.content() for word in ("Mail", "changed on the laptop", "Grace"))
-    picture(laptop, f"vault-locked-{size}")
+    save_screenshot(laptop, f"vault-locked-{size}")
     laptop.get_by_label("Password", exact=True).fill("not the password")
     press(laptop, "Open")
     laptop.get_by_text("This is not the password.").wait_for()
@@ -141,7 +141,7 @@ def test_a_person_keeps_things_on_two_devices(device, size):
     laptop.reload()
     expect(laptop.get_by_label("E-mail address")).to_have_value(email)
     assert item(enter(laptop, email), "Mail").count() == 1
-    assert (surprises(laptop), surprises(phone), overflow(laptop)) == ([], [], 0)
+    assert (surprises(laptop), surprises(phone), overflow_pixels(laptop)) == ([], [], 0)
 
 
 def test_what_is_deleted_comes_back_and_a_new_password_opens_everything(device):
@@ -231,7 +231,7 @@ def test_a_server_that_lies_is_not_believed(device):
     page.route(lambda url: "changes?since=" in url, lambda route: route.fulfill(json=swapped))
     enter(page, email)
     page.get_by_text("One thing does not open").wait_for()
-    picture(page, "vault-broken")
+    save_screenshot(page, "vault-broken")
     page.unroute_all()
     page.reload()
     assert secret_of(enter(page, email), "Mail") == "second"
@@ -267,13 +267,13 @@ CONFIRM_TOTP = f"""async (code) => (await ({CALL})("totp/confirm", {{ code }})).
 def test_the_keyboard_alone_is_enough_and_axe_finds_nothing_grave(device):
     email = address()
     page = device()
-    found = faults(page, "door")
+    found = find_violations(page, "door")
     for text in (email, PASSWORD):  # the first field has the focus
         page.keyboard.type(text)
         page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")  # "I am new here" leads back to the password
-    found += faults(page, "new")
+    found += find_violations(page, "new")
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
@@ -282,12 +282,12 @@ def test_the_keyboard_alone_is_enough_and_axe_finds_nothing_grave(device):
     for text in ("Mail", "ada", "tide-pool-77"):
         page.keyboard.type(text)
         page.keyboard.press("Tab")
-    found += faults(page, "editor")
+    found += find_violations(page, "editor")
     page.keyboard.press("Tab")  # past the note
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     item(page, "Mail").wait_for()
-    found += faults(page, "list")
+    found += find_violations(page, "list")
     assert page.evaluate("document.activeElement.textContent") == "Add"
     for _ in range(2):
         page.keyboard.press("Tab")
@@ -295,10 +295,10 @@ def test_the_keyboard_alone_is_enough_and_axe_finds_nothing_grave(device):
     page.get_by_text("Copied").wait_for()
     page.emulate_media(color_scheme="dark")
     press(page, "Settings")
-    found += faults(page, "settings, dark")
+    found += find_violations(page, "settings, dark")
     page.keyboard.press("Escape")
     page.emulate_media(color_scheme="light")
-    assert serious_faults(found) == []
+    assert violations_if_serious(found) == []
 
 
 def test_nothing_but_the_page_itself_runs_or_is_asked(device, stack):
@@ -363,7 +363,7 @@ def test_a_field_that_was_not_touched_stays_as_another_client_wrote_it(device):
     assert secret_of(page, "Server") == key
     item(page, "Server").locator(".item").click()
     press(page, "Show")
-    picture(page, "vault-key-shown")
+    save_screenshot(page, "vault-key-shown")
 
 
 def test_nothing_that_was_opened_is_there_or_works_once_it_is_locked(device):

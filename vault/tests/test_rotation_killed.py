@@ -21,12 +21,12 @@ def send(path, body, headers):
     return client.post(path, body, content_type="application/json").status_code
 
 
-def rotate(nursery, api, vault, version, item_versions, **kill):
+def rotate(child_process_runner, api, vault, version, item_versions, **kill):
     """Rotate once in a child; seconds that took, and whether the answer came before the kill."""
     items = [{"item_id": pk, **sealed(number + 1)} for pk, number in item_versions.items()]
     body = {**sealed(version + 1), "items": items}
     headers = {"Authorization": f"Bearer {api.access}", "If-Match": f'"{version}"'}
-    took, said = nursery.run(send, f"/api/v1/vault/{vault}/rotate", body, headers, **kill)
+    took, said = child_process_runner.run(send, f"/api/v1/vault/{vault}/rotate", body, headers, **kill)
     assert said in ([], [200]), said
     return took, bool(said)
 
@@ -49,11 +49,11 @@ def state(vault):
     )
 
 
-def test_kills_leave_everything_old_or_everything_new(nursery, api, vault):
+def test_kills_leave_everything_old_or_everything_new(child_process_runner, api, vault):
     for _ in range(ITEMS):
         item_of(api, vault)
     version, items, *_ = state(vault)
-    took, answered = rotate(nursery, api, vault, version, items)
+    took, answered = rotate(child_process_runner, api, vault, version, items)
     assert answered
     # seconds, which follow how busy the machine is
     outcomes = []
@@ -61,7 +61,9 @@ def test_kills_leave_everything_old_or_everything_new(nursery, api, vault):
 
     for _ in range(KILLS):
         version, items, *_ = state(vault)
-        _, answered = rotate(nursery, api, vault, version, items, kill_after=random.uniform(0, reach))
+        _, answered = rotate(
+            child_process_runner, api, vault, version, items, kill_after=random.uniform(0, reach)
+        )
         after, found, sequences, counted = state(vault)
         outcomes.append((after - version, answered))
         reach *= 0.9 if after > version else 1.2

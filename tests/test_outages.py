@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from sites.tests.factories import document, page
-from tests.stack import FROM_PAGE, Stack, eventually
+from tests.stack import BROWSER_HEADERS, Stack, wait_until
 
 pytestmark = pytest.mark.stack
 
@@ -65,10 +65,10 @@ def test_publish_and_unpublish_show_on_every_process_within_two_seconds(stack, p
     try:
         for number in range(2):
             published = retitle(person, site, f"Title {number}")
-            eventually(lambda wanted=number: shows_everywhere(stack, host, f"Title {wanted}"), seconds=2)
+            wait_until(lambda wanted=number: shows_everywhere(stack, host, f"Title {wanted}"), seconds=2)
             assert time.monotonic() - published < 3  # asking everybody takes a while too
         assert person.call("POST", f"sites/{site}/unpublish").status_code == 200
-        eventually(lambda: statuses(stack, "/", host) == {404}, seconds=2)
+        wait_until(lambda: statuses(stack, "/", host) == {404}, seconds=2)
     finally:
         if not redis_runs:
             stack.start_redis()
@@ -82,7 +82,7 @@ def test_a_publish_while_redis_was_away_is_known_after_it_came_back(stack, perso
         retitle(person, site, "Meanwhile")
     finally:
         stack.start_redis()
-    eventually(lambda: shows_everywhere(stack, host, "Meanwhile"), seconds=6)
+    wait_until(lambda: shows_everywhere(stack, host, "Meanwhile"), seconds=6)
 
 
 def test_pages_that_were_read_answer_with_redis_and_postgresql_stopped(stack, person):
@@ -114,9 +114,9 @@ def test_pages_that_were_read_answer_with_redis_and_postgresql_stopped(stack, pe
     finally:
         stack.start_postgres()
         stack.start_redis()
-    eventually(lambda: all(stack.ready(web) for web in stack.webs), seconds=10)
-    eventually(lambda: statuses(stack, "/", unread) == {200}, seconds=5)
-    assert eventually(lambda: person.call("GET", "sites").status_code == 200, seconds=5)
+    wait_until(lambda: all(stack.ready(web) for web in stack.webs), seconds=10)
+    wait_until(lambda: statuses(stack, "/", unread) == {200}, seconds=5)
+    assert wait_until(lambda: person.call("GET", "sites").status_code == 200, seconds=5)
 
 
 def test_a_frozen_redis_costs_little_and_breaks_nothing(stack, person):
@@ -137,10 +137,10 @@ def test_a_frozen_redis_costs_little_and_breaks_nothing(stack, person):
         assert stack.webs[0].get("/health/ready").json()["status"] == "degraded"
     finally:
         stack.freeze_redis(False)
-    eventually(lambda: stack.webs[0].get("/health/ready").json()["status"] == "ok", seconds=6)
+    wait_until(lambda: stack.webs[0].get("/health/ready").json()["status"] == "ok", seconds=6)
 
 
-def test_revocation_holds_when_redis_lost_everything(stack, person, somebody_else):
+def test_revocation_holds_when_redis_lost_everything(stack, person, other_person):
     assert person.call("POST", "auth/logout-all").status_code == 204
     import redis
 
@@ -157,7 +157,7 @@ def test_revocation_holds_when_redis_lost_everything(stack, person, somebody_els
         for web in stack.webs
     }
     assert {status for _, status in answers} == {401}
-    assert somebody_else.call("GET", "auth/me").status_code == 200
+    assert other_person.call("GET", "auth/me").status_code == 200
 
 
 def test_fifty_parallel_refreshes_over_two_processes_give_one_successor_and_a_late_replay_ends_it(
@@ -167,7 +167,7 @@ def test_fifty_parallel_refreshes_over_two_processes_give_one_successor_and_a_la
 
     def refresh(number, value=token):
         web = stack.webs[number % len(stack.webs)]
-        headers = {**FROM_PAGE, "Cookie": f"refresh={value}"}
+        headers = {**BROWSER_HEADERS, "Cookie": f"refresh={value}"}
         for _ in range(
             5
         ):  # 503: a pool that still mends after the outage of an earlier test; a client comes back

@@ -15,7 +15,7 @@ import pytest
 
 from config import embedded_servers
 from config.testing import VAR, WORKER
-from tests.stack import ROOT, eventually
+from tests.stack import ROOT, wait_until
 
 pytestmark = pytest.mark.stack
 HOME = VAR / f"up-{WORKER}"
@@ -70,7 +70,7 @@ class Running:
                 stderr=out,
                 process_group=0,
             )
-        eventually(
+        wait_until(
             lambda: self.process.poll() is not None or "Getyousite is running" in self.output.read_text(),
             seconds=90,
         )
@@ -125,7 +125,7 @@ def test_up_starts_from_nothing_survives_a_killed_worker_stops_and_keeps_its_dat
     made = httpx.post(f"{base}/api/v1/sites", json={"name": "Kept", "subdomain": "kept"}, headers=bearer)
     assert made.status_code == 201
     assert httpx.get(f"http://127.0.0.1:{environ['INTERNAL_PORT']}/metrics").status_code == 200
-    eventually(
+    wait_until(
         lambda: (
             "web" in first.output.read_text()
             and re.search(r"^web +│ ", first.output.read_text(), re.MULTILINE)
@@ -134,26 +134,26 @@ def test_up_starts_from_nothing_survives_a_killed_worker_stops_and_keeps_its_dat
     )
 
     kill_a_web_worker(environ)
-    eventually(lambda: all(shows_the_demo_site(base) for _ in range(20)), seconds=20)  # it is started again
+    wait_until(lambda: all(shows_the_demo_site(base) for _ in range(20)), seconds=20)  # it is started again
 
     assert first.interrupt() < 10
     assert first.process.returncode == 0
     assert "Traceback" not in first.output.read_text()
-    eventually(lambda: ours(environ) == [], seconds=2)
+    wait_until(lambda: ours(environ) == [], seconds=2)
 
     second = Running(environ)
     assert second.seconds < 60  # 10 s on a machine of its own; nothing is installed or filled again
     assert json.loads((HOME / "demo.json").read_text()) == demo
     assert httpx.get(f"{base}/api/v1/sites/{made.json()['id']}", headers=bearer).json()["name"] == "Kept"
-    eventually(
+    wait_until(
         lambda: list((HOME / "backups" / "runs").glob("*.refs")), seconds=60
     )  # nobody asked for a backup
     second.kill()
-    eventually(lambda: only_stores(environ), seconds=40)
+    wait_until(lambda: only_stores(environ), seconds=40)
 
     third = Running(environ)  # finds the stores that stayed, and stops them in the end
     assert third.interrupt() < 10
-    eventually(lambda: ours(environ) == [], seconds=2)
+    wait_until(lambda: ours(environ) == [], seconds=2)
 
 
 def only_stores(environ):

@@ -16,7 +16,7 @@ from audit.models import Entry
 from conftest import PASSWORD
 from core.jobs import mail
 from core.models import Mail
-from tests.operations import new_world
+from tests.world import new_world
 
 pytestmark = pytest.mark.django_db
 
@@ -115,7 +115,7 @@ def test_where_staff_need_a_factor_they_see_no_page_before_they_have_one(world, 
     for path in (
         "/admin/",
         "/admin/accounts/user/",
-        f"/admin/accounts/user/{world.beside.pk}/change/",
+        f"/admin/accounts/user/{world.other_user.pk}/change/",
         "/admin/password_change/",
     ):
         answer = client.get(path)

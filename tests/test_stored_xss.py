@@ -23,8 +23,8 @@ from core.http.json_pointer import json_pointer
 from sites.blueprint.blocks.fields import RICH_TAGS
 from sites.serializers.sites import SEEN
 from sites.tests.test_hostile_text import CASES, accepted, at, free, kind_of, planted, runs, usual
-from tests.stack import PASSWORD, Person
-from tests.watched import ADMIN_LOOK, LOOK, TOUCH, Watched
+from tests.page_monitor import INSPECT_ADMIN_PAGE, INSPECT_SITE_PAGE, TRIGGER_ALL_EVENTS, PageMonitor
+from tests.stack import PASSWORD, RegisteredUser
 
 pytestmark = pytest.mark.stack
 STORABLE = [case for case in CASES if is_storable(case)]
@@ -39,7 +39,7 @@ def watched(browser):
     opened = []
 
     def watch(**options):
-        opened.append(Watched(browser, **options))
+        opened.append(PageMonitor(browser, **options))
         return opened[-1]
 
     yield watch
@@ -148,7 +148,7 @@ def stored(owner, cases):
 
 @pytest.fixture(scope="module")
 def owners(stack):
-    made = [Person(web) for web in stack.webs]
+    made = [RegisteredUser(web) for web in stack.webs]
     yield made
     for owner in made:
         owner.browser.close()
@@ -212,7 +212,10 @@ def test_nothing_would_run_without_the_policy_and_no_element_is_the_customers(si
     tabs = watched()
     pages = re.compile(r"^http://[^/.]+\.localhost:\d+/(?!_/)")
     tabs.context.route(pages, lambda route: route.fulfill(**told(visitor, route.request.url)))
-    usually = {kind: tabs.open(address).evaluate(LOOK, sorted(RICH_TAGS)) for kind, address in calm.items()}
+    usually = {
+        kind: tabs.open(address).evaluate(INSPECT_SITE_PAGE, sorted(RICH_TAGS))
+        for kind, address in calm.items()
+    }
     assert [seen["wrong"] for seen in usually.values()] == [[] for _ in usually]
 
     shown = [
@@ -223,11 +226,11 @@ def test_nothing_would_run_without_the_policy_and_no_element_is_the_customers(si
     ]
     for kind, address in shown:
         page = tabs.open(address)
-        seen = page.evaluate(LOOK, sorted(RICH_TAGS))
+        seen = page.evaluate(INSPECT_SITE_PAGE, sorted(RICH_TAGS))
         assert (seen["wrong"], tabs.found) == ([], []), address
         assert (seen["tags"], seen["values"]) == (usually[kind]["tags"], usually[kind]["values"]), address
         assert set(seen["attributes"]) <= set(usually[kind]["attributes"]), address
-        page.evaluate(TOUCH)
+        page.evaluate(TRIGGER_ALL_EVENTS)
         assert page.url.partition("#")[0] == address
 
     assert tabs.close() == []
@@ -256,7 +259,7 @@ def test_nothing_runs_as_visitors_see_it_under_a_real_mouse_and_keyboard(sites, 
 
     for site in sites[1][:: 1 if SOAK else 24]:
         page = tabs.open(site["page"])
-        page.evaluate(TOUCH)
+        page.evaluate(TRIGGER_ALL_EVENTS)
         assert tabs.found == [], site["page"]
         page.locator(".block-faq summary").first.click()
         page.locator(".prose a:visible, h3 a:visible").first.hover()
@@ -264,7 +267,7 @@ def test_nothing_runs_as_visitors_see_it_under_a_real_mouse_and_keyboard(sites, 
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         for path in ("nowhere", "blog", "blog/tag/word%200", "blog/feed.xml", "favicon.svg"):
-            tabs.open(site["page"] + path).evaluate(TOUCH)
+            tabs.open(site["page"] + path).evaluate(TRIGGER_ALL_EVENTS)
 
     assert tabs.close() == []
 
@@ -303,7 +306,7 @@ def test_the_cases_do_run_where_nobody_is_careful(watched):
             page = tabs.open("http://trap.localhost:9/")
             page.wait_for_load_state("load")
             page.evaluate(
-                f"for (const frame of [...Array(frames.length).keys()].map(number => frames[number])) try {{ ({TOUCH})(frame) }} catch {{}}"
+                f"for (const frame of [...Array(frames.length).keys()].map(number => frames[number])) try {{ ({TRIGGER_ALL_EVENTS})(frame) }} catch {{}}"
             )
             page.wait_for_timeout(100)
         found |= {
@@ -350,8 +353,8 @@ def staff(stack, watched):
 def test_a_name_is_text_wherever_staff_meet_it(stack, staff, names):
     def checked(address):
         page = staff.open(address)
-        assert page.evaluate(ADMIN_LOOK) == [], address
-        page.evaluate(TOUCH)
+        assert page.evaluate(INSPECT_ADMIN_PAGE) == [], address
+        page.evaluate(TRIGGER_ALL_EVENTS)
         return page
 
     for model in ("accounts/user", "sites/site"):
@@ -381,8 +384,8 @@ def test_a_name_is_text_in_what_a_button_says(stack, staff, names):
     page.wait_for_load_state()
 
     assert page.locator(".messagelist li").count() > 90
-    assert page.evaluate(ADMIN_LOOK) == []
-    page.evaluate(TOUCH)
+    assert page.evaluate(INSPECT_ADMIN_PAGE) == []
+    page.evaluate(TRIGGER_ALL_EVENTS)
     assert staff.close() == []
 
 

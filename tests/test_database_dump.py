@@ -4,23 +4,23 @@ import httpx
 import pyotp
 import pytest
 
-from tests.stack import PASSWORD, eventually
+from tests.stack import PASSWORD, wait_until
 
 pytestmark = pytest.mark.stack
 
 
-def test_a_dump_of_the_database_holds_nothing_that_lets_anybody_in(office, stack, person):
+def test_a_dump_of_the_database_holds_nothing_that_lets_anybody_in(web_and_worker, stack, person):
     """Everything of the process from outside, then every row of every table as text, while mails wait in
     their rows.
     """
-    web = office.web
+    web = web_and_worker.web
     bearer = {"Authorization": f"Bearer {person.access}"}
     key = person.call("POST", "api-keys", {"label": "x", "scopes": ["sites.read"]}).json()["key"]
     secret = person.call("POST", "auth/totp").json()["secret"]
     codes = person.call("POST", "auth/totp/confirm", {"code": pyotp.TOTP(secret).now()}).json()[
         "recovery_codes"
     ]
-    with office.mail_undeliverable():
+    with web_and_worker.mail_undeliverable():
         httpx.post(
             f"{web.url}/api/v1/auth/password/forgot",
             json={"email": person.email},
@@ -28,7 +28,7 @@ def test_a_dump_of_the_database_holds_nothing_that_lets_anybody_in(office, stack
         )
         made = "from accounts.models import EmailProof as P; from accounts.services.email_links import token_of as t; print(*[t(p) for p in P.objects.all()])"
         mailed = f"from core.models import Mail; print(Mail.objects.filter(to='{person.email}', template='reset_password').exclude(facts='{{}}').count())"
-        eventually(lambda: stack.manage("shell", "-v", "0", "-c", mailed).strip() == "1", seconds=30)
+        wait_until(lambda: stack.manage("shell", "-v", "0", "-c", mailed).strip() == "1", seconds=30)
         links = stack.manage("shell", "-v", "0", "-c", made).split()
         refresh = person.browser.cookies["refresh"]
 

@@ -9,32 +9,32 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser import SIZES, picture
-from tests.stack import PASSWORD, ROOT, eventually
+from tests.browser import WINDOW_SIZES, save_screenshot
+from tests.stack import PASSWORD, ROOT, wait_until
 
 pytestmark = pytest.mark.stack
 
 
-def invitation_link(office, address):
+def invitation_link(web_and_worker, address):
     """The link of the last invitation that was mailed to `address`; empty until then."""
-    mails = office.mails_to(address)
+    mails = web_and_worker.mails_to(address)
     return re.search(r"https?://\S+/account/invitation#\S+", mails[-1])[0] if mails else ""
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_an_invited_person_joins_on_our_own_page(office, person, look, size):
+@pytest.mark.parametrize("size", WINDOW_SIZES)
+def test_an_invited_person_joins_on_our_own_page(web_and_worker, person, open_page, size):
     guest = f"guest-{size}-{secrets.token_hex(4)}@example.com"
     site, _ = person.publish()
     sent = person.call("POST", f"sites/{site}/invitations", {"email": guest, "role": "editor"})
     assert sent.status_code == 201
-    link = eventually(lambda: invitation_link(office, guest), seconds=30)
+    link = wait_until(lambda: invitation_link(web_and_worker, guest), seconds=30)
 
-    page = look(link, size)
+    page = open_page(link, size)
     expect(page.locator("#invited")).to_have_text(
         f"{person.email} invites you to work on “Outside” as editor."
     )
     assert page.url.endswith("/account/invitation"), "the token is not in the address any more"
-    picture(page, f"invitation-{size}")
+    save_screenshot(page, f"invitation-{size}")
     page.fill("#password", "not the password")
     page.click("button")
     page.locator("#said.bad").wait_for()
@@ -43,11 +43,11 @@ def test_an_invited_person_joins_on_our_own_page(office, person, look, size):
     page.fill("#password", PASSWORD)
     page.click("button")
     page.get_by_text("Welcome. You are now editor of “Outside”.").wait_for()
-    picture(page, f"invitation-{size}-joined")
+    save_screenshot(page, f"invitation-{size}-joined")
 
     members = person.call("GET", f"sites/{site}/members").json()["results"]
     assert {(row["email"], row["role"]) for row in members} == {(person.email, "owner"), (guest, "editor")}
-    again = look(link, size)
+    again = open_page(link, size)
     expect(again.locator("#said")).to_contain_text("This invitation does not work")
     assert not again.locator("#form").is_visible()
 
@@ -67,7 +67,7 @@ def test_a_plan_is_carried_out_by_two_beats_and_two_workers_once(stack, person):
     workers = [subprocess.Popen(command, cwd=ROOT, env=stack.environ) for _ in range(3)]
 
     webs = [*stack.webs]
-    eventually(lambda: all(b"Planned by clock" in web.get("/", host).content for web in webs), seconds=30)
+    wait_until(lambda: all(b"Planned by clock" in web.get("/", host).content for web in webs), seconds=30)
     for worker in workers:
         assert worker.wait(60) == 0
 
@@ -106,29 +106,29 @@ def test_a_planned_publish_outlives_a_worker_that_is_killed(stack, person):
     assert len(person.call("GET", f"sites/{site}/releases").json()["results"]) == 2
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_a_preview_is_walked_through_in_a_browser(person, look, size):
+@pytest.mark.parametrize("size", WINDOW_SIZES)
+def test_a_preview_is_walked_through_in_a_browser(person, open_page, size):
     made = person.call(
         "POST", "sites", {"name": "P", "subdomain": f"p{person.email[:10]}", "template": "bakery"}
     ).json()
     url = person.call("POST", f"sites/{made['id']}/previews", {}).json()["url"]
     url = re.sub(r":\d+/", f":{person.web.port}/", url)
 
-    page = look(url, size)
-    assert page.troubles == []
+    page = open_page(url, size)
+    assert page.errors == []
     assert page.locator(".preview-bar").inner_text() == "Preview: not published yet"
-    picture(page, f"preview-{size}")
+    save_screenshot(page, f"preview-{size}")
     if size == "phone":
         page.click(".nav-small summary")
     page.locator("header nav a:visible").nth(1).click()
     page.wait_for_load_state()
-    assert (page.url.startswith(url), page.url != url, page.troubles) == (True, True, [])
+    assert (page.url.startswith(url), page.url != url, page.errors) == (True, True, [])
     assert page.context.cookies() == []
     outside = httpx.get(f"{person.web.url}/", headers={"Host": f"{made['subdomain']}.localhost"})
     assert outside.status_code == 404
 
 
-def test_the_sample_of_the_guide_runs_from_any_origin(person, look):
+def test_the_sample_of_the_guide_runs_from_any_origin(person, open_page):
     """In a page of another host, which no setting of ours names."""
     _, host = person.publish(template="bakery")
     sample = re.search(r"```js\n(.*?)```", (ROOT / "docs" / "sites.md").read_text(), re.DOTALL)[1]
@@ -137,7 +137,7 @@ def test_the_sample_of_the_guide_runs_from_any_origin(person, look):
     )
     assert ours != sample
 
-    page = look(f"http://{host}:{person.web.port}/", bypass_csp=True)  # our own pages may fetch nothing
+    page = open_page(f"http://{host}:{person.web.port}/", bypass_csp=True)  # our own pages may fetch nothing
     said = page.evaluate(
         f"async () => {{ const said = []; const console = {{ log: (...words) => said.push(...words) }};\n{ours}\nreturn said; }}"
     )

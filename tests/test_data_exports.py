@@ -66,10 +66,10 @@ def where(needle):
 def zebulon(password_hash, issuer):
     """Somebody who has left traces in every app: on sites of their own and of others, under two addresses."""
     user = users.register_user(email=OLD, password=PASSWORD, name=NAME)
-    issuer.say(claims={"email": OLD})
+    issuer.configure(claims={"email": OLD})
     api = sign_in(user)
     begun = api.post("auth/providers/mock/options").json()
-    api.post("auth/providers/mock", issuer.visit(begun["authorization_url"]))
+    api.post("auth/providers/mock", issuer.authorize(begun["authorization_url"]))
     post(Client(), "login", {"email": OLD, "password": "wrong password"})
     post(Client(), "password/forgot", {"email": OLD})
     api.post("auth/email/change", {"email": NEW})

@@ -94,10 +94,10 @@ def administrator(stack, person):
     return person
 
 
-def test_operations_of_staff_are_as_documented(stack, administrator, somebody_else):
+def test_operations_of_staff_are_as_documented(stack, administrator, other_person):
     chosen = [part for operation in OF_STAFF for part in ("--include-operation-id", operation)]
     role = administrator.call(
-        "POST", "roles", {"name": f"own-{somebody_else.id[-12:]}", "permissions": []}
+        "POST", "roles", {"name": f"own-{other_person.id[-12:]}", "permissions": []}
     ).json()
 
     output = fuzz(stack.webs[0], administrator, *chosen, of=role["id"])
@@ -106,9 +106,9 @@ def test_operations_of_staff_are_as_documented(stack, administrator, somebody_el
     assert "403 Forbidden" not in output
 
 
-def test_operations_on_accounts_are_as_documented(stack, administrator, somebody_else):
+def test_operations_on_accounts_are_as_documented(stack, administrator, other_person):
     chosen = [part for operation in OF_ONE_ACCOUNT for part in ("--include-operation-id", operation)]
 
-    output = fuzz(stack.webs[0], administrator, *chosen, of=somebody_else.id)
+    output = fuzz(stack.webs[0], administrator, *chosen, of=other_person.id)
 
     assert f"Tested: {len(OF_ONE_ACCOUNT)}" in output

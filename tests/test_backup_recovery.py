@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 
 from config.env import BASE_DIR
-from tests.stack import PASSWORD, Person
+from tests.stack import PASSWORD, RegisteredUser
 
 pytestmark = pytest.mark.stack
 
@@ -48,16 +48,16 @@ def follow(line, environ):
     return done.stdout
 
 
-def test_the_guide_brings_everything_back_and_nobody_who_was_erased(stack, person, somebody_else, tmp_path):
+def test_the_guide_brings_everything_back_and_nobody_who_was_erased(stack, person, other_person, tmp_path):
     site, host = person.publish()
     title = re.search("<title>.+</title>", stack.webs[0].get("/", host=host).text)[0]
     outside = {"BACKUP_STORE_URL": f"file://{tmp_path}/store", "VAR_DIR": str(tmp_path / "var")}
     kept = {**stack.environ, **outside}
     stack.manage("backup_run", **outside)
-    assert somebody_else.call("GET", "auth/me").status_code == 200
-    stack.manage("erase_user", somebody_else.email)
+    assert other_person.call("GET", "auth/me").status_code == 200
+    stack.manage("erase_user", other_person.email)
     stack.manage("backup_forget", **outside)  # as the worker does each minute: the store hears of it
-    after = Person(stack.webs[0])
+    after = RegisteredUser(stack.webs[0])
     after.browser.close()
 
     target = new_database(stack)
@@ -72,7 +72,7 @@ def test_the_guide_brings_everything_back_and_nobody_who_was_erased(stack, perso
             "row-level security holds here, too"
         )
     assert person.email in emails
-    assert not emails & {somebody_else.email, after.email}
+    assert not emails & {other_person.email, after.email}
     web = stack.start_web(workers=1, DATABASE_URL=target, **outside)
     try:
         page = web.get("/", host=host)

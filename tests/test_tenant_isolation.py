@@ -11,7 +11,8 @@ from conftest import sign_in
 from core import tenancy
 from sites.models import Draft, Release, Revision, Site
 from sites.tests.factories import SiteFactory, document, page
-from tests.operations import ALL, OPERATIONS, call, new_world, ready
+from tests.operations import OPERATIONS, OPERATIONS_WITH_SCHEMAS, call_operation, prepare_operation
+from tests.world import new_world
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("issuer")]
 
@@ -33,7 +34,7 @@ def test_the_document_lists_every_route_that_is_served():
 def test_anothers_site_is_as_absent_as_a_random_one(method, path, hidden, password_hash):
     victim = new_world(password_hash, role="user")
     stranger = sign_in(UserFactory())
-    address, body = ready(method, path, victim)
+    address, body = prepare_operation(method, path, victim)
     if hidden:
         victim.api.delete(f"sites/{victim.site.pk}", if_match="*")
     victim.api.get(f"sites/{victim.site.pk}")  # so that an answer is kept
@@ -55,7 +56,7 @@ def test_anothers_site_is_as_absent_as_a_random_one(method, path, hidden, passwo
 def test_what_belongs_to_another_site_of_ones_own_is_absent_too(method, path, password_hash):
     world = new_world(password_hash, role="user")
     second = SiteFactory(owner=world.api.user, blueprint=document(page("/other")))
-    address, body = ready(method, path, world)
+    address, body = prepare_operation(method, path, world)
 
     answer = world.api.call(
         method.upper(), address.replace(str(world.site.pk), str(second.pk)), body, if_match="*"
@@ -66,14 +67,14 @@ def test_what_belongs_to_another_site_of_ones_own_is_absent_too(method, path, pa
 
 @pytest.mark.parametrize(("method", "path"), OF_A_SITE, ids=lambda part: part)
 def test_the_owner_is_not_told_404(method, path, password_hash):
-    answer = call(new_world(password_hash, role="user"), method, path)
+    answer = call_operation(new_world(password_hash, role="user"), method, path)
 
     assert 200 <= answer.status_code < 300, answer.content
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=lambda part: part)
 def test_nobody_gets_in_where_the_document_says_that_one_must_sign_in(client, method, path):
-    operation = next(found for m, p, found in ALL if (m, p) == (method, path))
+    operation = next(found for m, p, found in OPERATIONS_WITH_SCHEMAS if (m, p) == (method, path))
     secured = bool(operation.get("security")) and {} not in operation["security"]
     address = re.sub(r"\{\w+\}", str(uuid.uuid4()), path)
 
