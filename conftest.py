@@ -30,6 +30,7 @@ pytest_plugins = [  # a module stands before those that import it, so that pytes
     "tests.child_processes",
     "tests.s3",
     "tests.web_and_worker",
+    "tests.admin_client",
 ]
 
 

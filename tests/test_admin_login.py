@@ -1,4 +1,7 @@
-"""The door of the admin: password and second factor in one step, slowed down, recorded."""
+"""Signing in to the admin: password, second factor, passkey, throttling, and what ends a session.
+
+The pages that mailed links open are here too, because they have the same protections.
+"""
 
 import json
 
@@ -7,18 +10,17 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
-from django.utils import timezone
 
-from accounts.models import Role, Session, Totp, User
+from accounts.models import Session, Totp
 from accounts.tests.calls import calm_address, mails_to, subject
 from accounts.tests.factories import UserFactory
 from audit.models import Entry
-from conftest import PASSWORD
-from core.jobs import mail
-from core.models import Mail
+from conftest import PASSWORD, sign_in
+from tests.admin_client import submit_login
 from tests.world import new_world
 
 pytestmark = pytest.mark.django_db
+FACTOR_PAGE = "/admin/second-factor/"
 
 
 @pytest.fixture
@@ -27,205 +29,98 @@ def world(password_hash):
 
 
 @pytest.fixture(autouse=True)
-def many_attempts(settings, tmp_path):
+def high_attempt_limit(settings):
     settings.ADMIN_LOGIN_ATTEMPTS = 1000
-    settings.EMAIL_BACKEND = "core.jobs.mail.FolderBackend"
-    settings.MAIL_FOLDER = str(tmp_path)
 
 
-def knock(client, world, **form):
-    return client.post(
-        "/admin/login/?next=/admin/", {"username": world.api.user.email, "password": PASSWORD, **form}
-    )
-
-
-def is_in(client):
+def is_signed_in(client):
     return client.get("/admin/accounts/user/").status_code == 200
 
 
-def test_password_alone_opens_while_there_is_no_factor_and_none_is_asked_for(world):
+def passkey_options():
+    response = Client().post("/api/v1/auth/login/passkey/options", content_type="application/json")
+    return response.json()
+
+
+# Password and second factor.
+
+
+def test_admin_login_accepts_the_password_alone_and_records_it_when_there_is_no_factor(world):
     client = Client()
 
-    assert knock(client, world).status_code == 302
-    assert is_in(client)
+    assert submit_login(client, world).status_code == 302
+    assert is_signed_in(client)
     entry = Entry.objects.filter(event="admin.signed_in", actor_id=world.api.user.pk).get()
     assert json.loads(entry.facts) == {"method": "password"}
     client.post("/admin/logout/")
-    assert not is_in(client)
+    assert not is_signed_in(client)
     assert Entry.objects.filter(event="admin.signed_out", actor_id=world.api.user.pk).count() == 1
 
 
-def test_with_an_app_the_code_is_needed_and_works_once(world):
-    app = world.totp()
-    code = app.now()
+def test_admin_login_requires_a_totp_code_that_works_once(world):
+    code = world.add_totp().now()
 
-    missing = knock(Client(), world)
-    wrong = knock(Client(), world, code="000000")
+    missing = submit_login(Client(), world)
+    wrong = submit_login(Client(), world, code="000000")
     client = Client()
-    good = knock(client, world, code=code)
-    again = knock(Client(), world, code=code)
+    correct = submit_login(client, world, code=code)
+    repeated = submit_login(Client(), world, code=code)
 
-    assert [answer.status_code for answer in (missing, wrong, good, again)] == [200, 200, 302, 200]
+    responses = (missing, wrong, correct, repeated)
+    assert [response.status_code for response in responses] == [200, 200, 302, 200]
     assert "Enter the code of your authenticator app" in missing.content.decode()
     assert "This code is wrong" in wrong.content.decode()
-    assert is_in(client)
+    assert is_signed_in(client)
 
 
-def test_a_recovery_code_opens_once(world):
-    world.totp()
+def test_admin_login_accepts_a_recovery_code_once(world):
+    world.add_totp()
     code = world.api.post("auth/recovery-codes").json()["recovery_codes"][0]
 
-    assert [knock(Client(), world, code=code).status_code for _ in range(2)] == [302, 200]
+    assert [submit_login(Client(), world, code=code).status_code for _ in range(2)] == [302, 200]
 
 
-def test_a_passkey_opens_without_address_and_password_and_not_for_customers(world, password_hash):
-    def use(of):
-        of.passkey()
-        asked = Client().post("/api/v1/auth/login/passkey/options", content_type="application/json").json()
-        credential = json.dumps(of.authenticator.get(asked["public_key"]))
+def test_admin_login_accepts_a_passkey_of_staff_without_address_and_password(world, password_hash):
+    def submit_passkey(account):
+        account.add_passkey()
+        options = passkey_options()
+        credential = json.dumps(account.authenticator.get(options["public_key"]))
         client = Client()
-        form = {"username": "", "password": "", "challenge": asked["challenge"], "credential": credential}
+        form = {"username": "", "password": "", "challenge": options["challenge"], "credential": credential}
         return client, client.post("/admin/login/", form)
 
-    client, answer = use(world)
-    assert answer.status_code == 302
-    assert is_in(client)
-    client, answer = use(new_world(password_hash, role="user"))
-    assert answer.status_code == 200
-    assert not is_in(client)
+    client, response = submit_passkey(world)
+    assert response.status_code == 302
+    assert is_signed_in(client)
+    client, response = submit_passkey(new_world(password_hash, role="user"))
+    assert response.status_code == 200
+    assert not is_signed_in(client)
 
 
 @pytest.mark.parametrize("credential", ["x", "[]", "null", "{}", '{"rawId": 5}', "5", '"x"', "é"])
-def test_a_malformed_passkey_is_an_error_in_the_form(world, credential):
-    challenge = (
-        Client()
-        .post("/api/v1/auth/login/passkey/options", content_type="application/json")
-        .json()["challenge"]
-    )
-    for given in (challenge, "x", ""):
-        answer = Client().post("/admin/login/", {"challenge": given, "credential": credential})
-        assert answer.status_code == 200
+def test_admin_login_shows_a_form_error_for_a_malformed_passkey(world, credential):
+    for challenge in (passkey_options()["challenge"], "x", ""):
+        response = Client().post("/admin/login/", {"challenge": challenge, "credential": credential})
+        assert response.status_code == 200
 
 
-def test_where_staff_need_a_factor_they_see_no_page_before_they_have_one(world, settings):
-    settings.STAFF_MFA_REQUIRED = True
+def test_admin_login_refuses_a_user_who_is_not_staff(password_hash):
+    user = UserFactory(password=password_hash)
     client = Client()
-    knock(client, world)
 
-    for path in (
-        "/admin/",
-        "/admin/accounts/user/",
-        f"/admin/accounts/user/{world.other_user.pk}/change/",
-        "/admin/password_change/",
-    ):
-        answer = client.get(path)
-        assert (answer.status_code, answer["Location"]) == (302, "/admin/second-factor/")
-    page = client.get("/admin/second-factor/")
-    secret = Totp.objects.get().secret
-    assert secret in page.content.decode()
-    assert "<svg" in page.content.decode()
-    assert "no-store" in page["Cache-Control"]
-    assert "This code is wrong" in client.post("/admin/second-factor/", {"code": "000000"}).content.decode()
-    assert Totp.objects.get().secret == secret, "a reload must not change what the phone has read"
+    response = client.post("/admin/login/", {"username": user.email, "password": PASSWORD})
 
-    done = client.post("/admin/second-factor/", {"code": pyotp.TOTP(secret).now()})
-
-    assert done.content.decode().count("<li style") >= 10
-    assert is_in(client)
-    assert "recovery codes left" in client.get("/admin/second-factor/").content.decode()
+    assert response.status_code == 200
+    assert "staff account" in response.content.decode()
+    assert client.get("/admin/sites/site/").status_code == 302
 
 
-def test_a_session_opened_before_the_factor_was_made_must_come_again(world, settings):
-    client = Client()
-    knock(client, world)
-    world.totp()
-    settings.STAFF_MFA_REQUIRED = True
+def test_admin_login_requires_a_csrf_token():
+    client = Client(enforce_csrf_checks=True)
 
-    assert client.get("/admin/")["Location"] == "/admin/login/"
-    assert "_auth_user_id" not in client.session
+    response = client.post("/admin/login/", {"username": "a@example.com", "password": "x"})
 
-
-def test_guessing_at_the_door_slows_down_like_at_the_api(world):
-    answers = [knock(Client(), world, password="wrong password") for _ in range(7)]
-
-    assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
-    assert int(answers[-1]["Retry-After"]) >= 1
-    api = Client().post(
-        "/api/v1/auth/login",
-        {"email": world.api.user.email, "password": PASSWORD},
-        content_type="application/json",
-    )
-    assert api.status_code == 429, "door and API count together"
-
-
-def test_one_network_gets_ten_tries_a_minute_whoever_it_names(world, settings):
-    settings.ADMIN_LOGIN_ATTEMPTS = 10
-
-    address = calm_address()
-    statuses = [
-        knock(Client(REMOTE_ADDR=address), world, username=f"x{number}@example.com").status_code
-        for number in range(12)
-    ]
-
-    assert statuses == [200] * 10 + [429] * 2
-
-
-def test_a_new_browser_at_the_door_is_told_and_a_known_one_not(world):
-    client = Client()
-    knock(client, world)
-    client.post("/admin/logout/")
-    knock(client, world)
-
-    assert [subject(mail) for mail in mails_to(world.api.user.email)] == ["New sign-in to your account"]
-
-
-def test_staff_take_factors_away_and_revoke_keys_by_buttons(world, password_hash):
-    other = new_world(password_hash, role="user")
-    other.totp()
-    key = other.key()
-    client = Client()
-    knock(client, world)
-
-    client.post(
-        "/admin/accounts/user/", {"action": "reset_factors", "_selected_action": [str(other.api.user.pk)]}
-    )
-    client.post("/admin/accounts/apikey/", {"action": "revoke", "_selected_action": [key["id"]]})
-
-    assert other.api.get("auth/mfa").json()["totp"] is False
-    refused = Client().get("/api/v1/sites", headers={"Authorization": f"Bearer {key['key']}"})
-    assert refused.status_code == 401
-    staffs = Entry.objects.filter(actor_kind="staff", actor_id=world.api.user.pk).values_list(
-        "event", flat=True
-    )
-    assert {"factors.reset", "api_key.revoked"} <= set(staffs)
-    page = client.get(f"/admin/accounts/user/{other.api.user.pk}/change/").content.decode()
-    assert "0 passkeys, 0 recovery codes left" in page
-    assert (
-        other.key()["prefix"]
-        in client.get(f"/admin/accounts/user/{other.api.user.pk}/change/").content.decode()
-    )
-
-
-@pytest.mark.parametrize("page", ["verify-email", "forgot-password", "reset-password"])
-def test_pages_of_mailed_links_load_nothing_from_elsewhere_and_are_not_indexed(page):
-    answer = Client().get(f"/account/{page}")
-
-    body = answer.content.decode()
-    assert answer.status_code == 200
-    assert "script-src 'self'" in answer["Content-Security-Policy"]
-    assert 'content="noindex"' in body
-    assert "http" not in body.replace("http-equiv", "")
-    assert Client().get("/account/other").status_code == 404
-    assert Client().post(f"/account/{page}").status_code == 405
-
-
-def test_no_one_but_a_member_of_staff_may_set_up_a_factor_there(password_hash):
-    customer = UserFactory(password=password_hash)
-    client = Client()
-    client.force_login(customer)
-
-    assert client.get("/admin/second-factor/").status_code == 302
-    assert Totp.objects.count() == 0
+    assert response.status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -242,118 +137,216 @@ def test_no_one_but_a_member_of_staff_may_set_up_a_factor_there(password_hash):
         {"code": "x" * 500},
     ],
 )
-def test_an_odd_form_is_shown_again(form):
+def test_admin_login_shows_a_malformed_form_again(form):
     assert Client().post("/admin/login/", form).status_code == 200
 
 
-def test_who_may_write_in_the_admin_gives_and_touches_no_more_than_their_own_rights(world, password_hash):
-    role = Role.objects.create(name="clerks", permissions=["admin.access", "admin.write"])
-    clerk = UserFactory(password=password_hash)
-    clerk.roles.set([role])
+def test_admin_login_mails_about_a_new_device_only(world):
     client = Client()
-    admin_role = Role.objects.get(name="admin")
-    client.post("/admin/login/", {"username": clerk.email, "password": PASSWORD})
-    victim = world.api.user
-    form = {"name": "x", "age": "", "is_active": "on", "roles": [str(role.pk), str(admin_role.pk)]}
-    form |= {
-        f"{part}-{name}_FORMS": 0
-        for part in ("sessions", "api_keys", "identities")
-        for name in ("TOTAL", "INITIAL")
-    }
-
-    assert client.post(f"/admin/accounts/user/{clerk.pk}/change/", form).status_code == 200, "no such choice"
-    assert client.post(f"/admin/accounts/user/{victim.pk}/change/", form).status_code == 403
-    for action in ("sign_out", "disable", "reset_factors", "hide"):
-        client.post("/admin/accounts/user/", {"action": action, "_selected_action": [str(victim.pk)]})
-
-    assert sorted(found.name for found in clerk.roles.all()) == ["clerks"]
-    assert world.api.get("auth/me").status_code == 200
-    assert User.objects.get(pk=victim.pk).is_active
-
-
-@pytest.mark.parametrize("action", ["disable", "enable", "reset_factors", "hide", "sign_out"])
-def test_buttons_on_a_deleted_account_say_so_or_do_nothing(world, action):
-    client = Client()
-    knock(client, world)
-    gone = UserFactory(deleted_at=timezone.now())
-
-    answer = client.post("/admin/accounts/user/", {"action": action, "_selected_action": [str(gone.pk)]})
-
-    assert answer.status_code == 302
-    assert client.post(f"/admin/accounts/user/{gone.pk}/change/", {"name": "x"}).status_code == 403
-
-
-def test_a_copy_of_the_database_opens_no_admin_session(world):
-    client = Client()
-    knock(client, world)
-    cookie = client.cookies["admin-session"].value
-
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT session_key FROM django_session")
-        (stored,) = cursor.fetchone()
-    thief = Client()
-    thief.cookies["admin-session"] = stored
-
-    assert stored != cookie
-    assert not is_in(thief)
-    assert is_in(client)
+    submit_login(client, world)
     client.post("/admin/logout/")
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM django_session")
-        assert cursor.fetchone() == (0,)
+    submit_login(client, world)
+
+    assert [subject(text) for text in mails_to(world.api.user.email)] == ["New sign-in to your account"]
 
 
-def test_guessing_the_old_password_in_the_form_slows_down(world):
+# Setting up the second factor that staff must have.
+
+
+def test_second_factor_page_is_the_only_page_before_required_mfa_is_set_up(world, settings):
+    settings.STAFF_MFA_REQUIRED = True
     client = Client()
-    knock(client, world)
-    form = {
-        "old_password": "wrong",
-        "new_password1": "an entirely new phrase",
-        "new_password2": "an entirely new phrase",
-    }
+    submit_login(client, world)
+
+    for path in (
+        "/admin/",
+        "/admin/accounts/user/",
+        f"/admin/accounts/user/{world.other_user.pk}/change/",
+        "/admin/password_change/",
+    ):
+        response = client.get(path)
+        assert (response.status_code, response["Location"]) == (302, FACTOR_PAGE)
+
+
+def test_second_factor_page_sets_up_totp_and_shows_recovery_codes(world, settings):
+    settings.STAFF_MFA_REQUIRED = True
+    client = Client()
+    submit_login(client, world)
+
+    page = client.get(FACTOR_PAGE)
+    secret = Totp.objects.get().secret
+    assert secret in page.content.decode()
+    assert "<svg" in page.content.decode()
+    assert "no-store" in page["Cache-Control"]
+    assert "This code is wrong" in client.post(FACTOR_PAGE, {"code": "000000"}).content.decode()
+    assert Totp.objects.get().secret == secret, "a reload must not change what the phone has read"
+
+    confirmed = client.post(FACTOR_PAGE, {"code": pyotp.TOTP(secret).now()})
+
+    assert confirmed.content.decode().count("<li style") >= 10
+    assert is_signed_in(client)
+    assert "recovery codes left" in client.get(FACTOR_PAGE).content.decode()
+
+
+def test_second_factor_page_is_for_staff_only(password_hash):
+    customer = UserFactory(password=password_hash)
+    client = Client()
+    client.force_login(customer)
+
+    assert client.get(FACTOR_PAGE).status_code == 302
+    assert Totp.objects.count() == 0
+
+
+def test_second_factor_page_refuses_a_secret_that_was_not_shown_in_this_session(world):
+    client = Client()
+    submit_login(client, world)
+    client.get(FACTOR_PAGE)
+    # Someone with a stolen access token starts the set-up with a secret of their own.
+    stolen = pyotp.TOTP(world.api.post("auth/totp").json()["secret"])
+
+    refused = client.post(FACTOR_PAGE, {"code": stolen.now()})
+
+    assert "This code is wrong" in refused.content.decode()
+    assert stolen.secret not in refused.content.decode()
+
+
+def test_second_factor_page_requires_a_recent_login(world):
+    client = Client()
+    submit_login(client, world)
+    client.get(FACTOR_PAGE)
+    session = client.session
+    session["proved_at"] -= 301  # seconds
+    session.save()
+
+    response = client.get(FACTOR_PAGE)
+
+    assert (response.status_code, response["Location"]) == (302, f"/admin/login/?next={FACTOR_PAGE}")
+    assert not is_signed_in(client)
+
+
+def test_admin_session_from_before_the_factor_must_sign_in_again(world, settings):
+    client = Client()
+    submit_login(client, world)
+    world.add_totp()
+    settings.STAFF_MFA_REQUIRED = True
+
+    assert client.get("/admin/")["Location"] == "/admin/login/"
+    assert "_auth_user_id" not in client.session
+
+
+# Throttling.
+
+
+def test_admin_login_and_api_login_count_wrong_passwords_together(world):
+    responses = [submit_login(Client(), world, password="wrong password") for _ in range(7)]
+
+    assert [response.status_code for response in responses] == [200] * 5 + [429] * 2
+    assert int(responses[-1]["Retry-After"]) >= 1
+    credentials = {"email": world.api.user.email, "password": PASSWORD}
+    api_login = Client().post("/api/v1/auth/login", credentials, content_type="application/json")
+    assert api_login.status_code == 429
+
+
+def test_admin_login_allows_ten_attempts_a_minute_per_network_for_any_address(world, settings):
+    settings.ADMIN_LOGIN_ATTEMPTS = 10
+    client_address = calm_address()
+
+    statuses = [
+        submit_login(Client(REMOTE_ADDR=client_address), world, username=f"x{number}@example.com").status_code
+        for number in range(12)
+    ]
+
+    assert statuses == [200] * 10 + [429] * 2
+
+
+def test_admin_login_throttles_one_network_and_not_another(settings):
+    settings.ADMIN_LOGIN_ATTEMPTS = 3
+    client = Client(REMOTE_ADDR=calm_address())
+
+    statuses = [
+        client.post("/admin/login/", {"username": f"u{n}@example.com", "password": "x"}).status_code
+        for n in range(5)
+    ]
+
+    assert statuses == [200, 200, 200, 429, 429]
+    assert Client(REMOTE_ADDR="203.0.113.21").get("/admin/login/").status_code == 200
+
+
+def test_admin_password_change_throttles_wrong_old_passwords(world):
+    client = Client()
+    submit_login(client, world)
+    new_password = "an entirely new phrase"
+    form = {"old_password": "wrong", "new_password1": new_password, "new_password2": new_password}
 
     statuses = [client.post("/admin/password_change/", form).status_code for _ in range(12)]
 
     assert statuses == [200] * 5 + [429] * 7
 
 
-def test_a_factor_is_set_up_after_a_recent_sign_in_only_and_with_the_secret_one_saw(world):
+# What ends a session of the admin.
+
+
+def test_admin_password_change_ends_every_other_session(staff_client):
+    api_session = sign_in(staff_client.user)
+    second_client = Client()
+    second_client.post("/admin/login/", {"username": staff_client.user.email, "password": PASSWORD})
+    new_password = "a completely different password"
+    form = {"old_password": PASSWORD, "new_password1": new_password, "new_password2": new_password}
+
+    response = staff_client.post("/admin/password_change/", form)
+
+    assert (response.status_code, staff_client.get("/admin/").status_code) == (302, 200)
+    assert api_session.get("auth/me").status_code == 401
+    assert second_client.get("/admin/").status_code == 302
+
+
+def test_logout_all_ends_admin_sessions_too(staff_client):
+    assert sign_in(staff_client.user).post("auth/logout-all").status_code == 204
+
+    assert staff_client.get("/admin/").status_code == 302
+
+
+def test_revoke_sessions_command_with_all_ends_admin_sessions_too(world):
     client = Client()
-    knock(client, world)
-    client.get("/admin/second-factor/")
-    stolen = pyotp.TOTP(world.api.post("auth/totp").json()["secret"])  # by somebody with a stolen token
-    refused = client.post("/admin/second-factor/", {"code": stolen.now()})
-    assert "This code is wrong" in refused.content.decode()
-    assert stolen.secret not in refused.content.decode()
-
-    session = client.session
-    session["proved_at"] -= 301
-    session.save()
-    answer = client.get("/admin/second-factor/")
-    assert (answer.status_code, answer["Location"]) == (302, "/admin/login/?next=/admin/second-factor/")
-    assert not is_in(client)
-
-
-def test_revoke_sessions_for_all_ends_sessions_of_the_admin_too(world):
-    client = Client()
-    knock(client, world)
+    submit_login(client, world)
     Session.objects.all().delete()
 
     call_command("revoke_sessions", "--all", verbosity=0)
 
-    assert not is_in(client)
+    assert not is_signed_in(client)
 
 
-def test_mails_are_listed_without_what_they_say_and_can_be_tried_again(world):
-    made = mail.enqueue_mail(
-        "reader@example.com", "new_device", device="SECRET-DEVICE", network="", time="now"
-    )
-    Mail.objects.update(state=Mail.State.DEAD, attempts=16, error="ConnectionRefusedError")
+def test_admin_session_key_is_stored_as_a_digest(world):
     client = Client()
-    knock(client, world)
-    pages = [client.get(f"/admin/core/mail/{path}").content.decode() for path in ("", f"{made.pk}/change/")]
+    submit_login(client, world)
+    cookie = client.cookies["admin-session"].value
 
-    client.post("/admin/core/mail/", {"action": "retry", "_selected_action": [str(made.pk)]})
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT session_key FROM django_session")
+        (stored,) = cursor.fetchone()
+    attacker = Client()  # knows a copy of the database
+    attacker.cookies["admin-session"] = stored
 
-    assert all("reader@example.com" in page and "SECRET-DEVICE" not in page for page in pages)
-    assert [subject(text) for text in mails_to("reader@example.com")] == ["New sign-in to your account"]
+    assert stored != cookie
+    assert not is_signed_in(attacker)
+    assert is_signed_in(client)
+    client.post("/admin/logout/")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM django_session")
+        assert cursor.fetchone() == (0,)
+
+
+# The pages of mailed links.
+
+
+@pytest.mark.parametrize("page", ["verify-email", "forgot-password", "reset-password"])
+def test_account_pages_load_nothing_from_other_hosts_and_are_not_indexed(page):
+    response = Client().get(f"/account/{page}")
+
+    body = response.content.decode()
+    assert response.status_code == 200
+    assert "script-src 'self'" in response["Content-Security-Policy"]
+    assert 'content="noindex"' in body
+    assert "http" not in body.replace("http-equiv", "")
+    assert Client().get("/account/other").status_code == 404
+    assert Client().post(f"/account/{page}").status_code == 405

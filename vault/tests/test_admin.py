@@ -3,19 +3,18 @@
 import pytest
 
 from audit.models import Entry
-from tests.test_admin import staff  # noqa: F401 - a fixture
 from vault.tests.calls import item_of, sealed
 
 pytestmark = pytest.mark.django_db
 
 
-def test_the_window_counts_and_shows_no_envelope(staff, api, vault, django_assert_max_num_queries):  # noqa: F811
+def test_the_window_counts_and_shows_no_envelope(staff_client, api, vault, django_assert_max_num_queries):
     envelope = sealed()
     item_of(api, vault, **envelope)
 
     with django_assert_max_num_queries(12):
-        listed = staff.get(f"/admin/vault/holder/?q={api.user.email}").content.decode()
-    opened = staff.get(f"/admin/vault/holder/{api.user.pk}/change/").content.decode()
+        listed = staff_client.get(f"/admin/vault/holder/?q={api.user.email}").content.decode()
+    opened = staff_client.get(f"/admin/vault/holder/{api.user.pk}/change/").content.decode()
 
     for page in (listed, opened):
         assert api.user.email in page
