@@ -1,13 +1,14 @@
-"""The pages of APP_HOST in Chromium: start page, API documentation, admin sign-in and the audit timeline."""
+"""The pages of APP_HOST in Chromium: start page, API documentation, admin login and audit timeline."""
 
 import pytest
 
 from tests.browser import save_screenshot
+from tests.stack import PASSWORD
 
 pytestmark = pytest.mark.stack
 
 
-def test_the_api_docs_and_the_admin_open_without_an_error(person, open_page):
+def test_app_host_pages_open_without_errors(person, open_page):
     for path in ("/", "/api/docs", "/admin/login/"):
         page = open_page(person.web.url + path)
         if path == "/api/docs":
@@ -18,14 +19,14 @@ def test_the_api_docs_and_the_admin_open_without_an_error(person, open_page):
     assert page.locator("input[type=password]").count() == 1
 
 
-def test_staff_see_the_timeline_of_the_trail(stack, person, open_page):
+def test_audit_timeline_shows_events_and_verifies_the_trail(stack, person, open_page):
     person.publish()
     email = f"staff-{person.email}"
-    stack.manage("create_admin", email, ADMIN_PASSWORD="correct horse battery staple")
+    stack.manage("create_admin", email, ADMIN_PASSWORD=PASSWORD)
 
     page = open_page(f"{person.web.url}/admin/login/?next=/admin/audit/entry/")
     page.fill("input[name=username]", email)
-    page.fill("input[name=password]", "correct horse battery staple")
+    page.fill("input[name=password]", PASSWORD)
     page.click("input[type=submit]")
     page.wait_for_load_state("networkidle")
 

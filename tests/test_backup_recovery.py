@@ -1,6 +1,4 @@
-"""The guide of backups, followed to the letter on an empty machine: what is in the store and outside of it is
-enough.
-"""
+"""Recovery from backups as docs/backups.md describes it, upgrades, and the exit codes of backup commands."""
 
 import json
 import re
@@ -13,30 +11,37 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from backups.services.runs import RUNNER
 from config.env import BASE_DIR
 from tests.stack import PASSWORD, RegisteredUser
 
 pytestmark = pytest.mark.stack
 
 
-def steps():
-    """The lines of the block that is marked as the recovery."""
+def recovery_commands():
+    """The lines of the shell block in docs/backups.md that is marked as the recovery."""
     guide = (BASE_DIR / "docs/backups.md").read_text()
     block = re.search(r"<!-- recovery -->\n```sh\n(.*?)```", guide, re.DOTALL)
     assert block
     return block[1].splitlines()
 
 
-def new_database(stack):
-    """An empty one on another name; its address."""
+def create_empty_database(stack):
+    """Create a database beside that of the stack; return its URL."""
     name = f"recovered_{secrets.token_hex(4)}"
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     return stack.database_url.rpartition("/")[0] + f"/{name}"
 
 
-def follow(line, environ):
-    done = subprocess.run(
+@pytest.fixture
+def backup_settings(tmp_path):
+    """Settings with a backup store and a VAR_DIR for this test alone."""
+    return {"BACKUP_STORE_URL": f"file://{tmp_path}/store", "VAR_DIR": str(tmp_path / "var")}
+
+
+def run_shell(line, environ):
+    completed = subprocess.run(
         ["/bin/sh", "-c", line.replace("manage.py", f"{sys.executable} manage.py")],
         cwd=BASE_DIR,
         env=environ,
@@ -44,118 +49,117 @@ def follow(line, environ):
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    assert completed.returncode == 0, f"{line}\n{completed.stdout}\n{completed.stderr}"
+    return completed.stdout
 
 
-def test_the_guide_brings_everything_back_and_nobody_who_was_erased(stack, person, other_person, tmp_path):
-    site, host = person.publish()
-    title = re.search("<title>.+</title>", stack.webs[0].get("/", host=host).text)[0]
-    outside = {"BACKUP_STORE_URL": f"file://{tmp_path}/store", "VAR_DIR": str(tmp_path / "var")}
-    kept = {**stack.environ, **outside}
-    stack.manage("backup_run", **outside)
-    assert other_person.call("GET", "auth/me").status_code == 200
-    stack.manage("erase_user", other_person.email)
-    stack.manage("backup_forget", **outside)  # as the worker does each minute: the store hears of it
-    after = RegisteredUser(stack.webs[0])
-    after.browser.close()
-
-    target = new_database(stack)
-    environ = {**kept, "DATABASE_URL": target}
-    said = [follow(line, environ) for line in steps()]
-
-    assert len(re.findall(r"\b[0-9a-f]{32}\b", said[0])) == 1
-    assert "erased 1 people again" in said[3]
-    with psycopg.connect(target) as connection:
-        emails = {row[0] for row in connection.execute("SELECT email FROM accounts_user")}
-        assert connection.execute("SELECT count(*) FROM sites_site").fetchone() == (0,), (
-            "row-level security holds here, too"
-        )
-    assert person.email in emails
-    assert not emails & {other_person.email, after.email}
-    web = stack.start_web(workers=1, DATABASE_URL=target, **outside)
-    try:
-        page = web.get("/", host=host)
-        assert (page.status_code, title in page.text) == (200, True)
-        signed_in = sign_in(web, person.email)
-        assert signed_in.status_code == 200
-        assert signed_in.json()["user"]["id"] == person.id
-        assert (
-            web.get(f"/api/v1/sites/{site}", Authorization=f"Bearer {signed_in.json()['access']}").status_code
-            == 200
-        )
-    finally:
-        web.process.terminate()
-        web.process.wait(40)
+def run_command(stack, *arguments, **environ):
+    """Run a management command that may fail; return its exit code and everything it printed."""
+    completed = subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=BASE_DIR,
+        capture_output=True,
+        text=True,
+        env={**stack.environ, **environ},
+    )
+    assert "Traceback" not in completed.stderr, completed.stderr
+    return completed.returncode, completed.stdout + completed.stderr
 
 
 def sign_in(web, email):
-    return httpx.post(
+    response = httpx.post(
         f"{web.url}/api/v1/auth/login",
         headers={"Host": "localhost"},
         json={"email": email, "password": PASSWORD},
         timeout=30,
     )
+    assert response.status_code == 200
+    return response.json()
 
 
-def test_an_upgrade_backs_up_migrates_and_says_the_way_back(stack, tmp_path):
-    outside = {"BACKUP_STORE_URL": f"file://{tmp_path}/store", "VAR_DIR": str(tmp_path / "var")}
-    fresh = new_database(stack)
-    first = json.loads(stack.manage("upgrade", "--json", DATABASE_URL=fresh, **outside))
+def test_backup_restore_by_the_guide_brings_back_everything_but_erased_people(
+    stack, person, other_person, backup_settings
+):
+    site_id, host = person.publish()
+    title = re.search("<title>.+</title>", stack.webs[0].get("/", host=host).text)[0]
+    stack.manage("backup_run", **backup_settings)
+    assert other_person.call("GET", "auth/me").status_code == 200
+    stack.manage("erase_user", other_person.email)
+    stack.manage("backup_forget", **backup_settings)  # the worker runs it each minute
+    registered_later = RegisteredUser(stack.webs[0])
+    registered_later.browser.close()
+
+    target = create_empty_database(stack)
+    environ = {**stack.environ, **backup_settings, "DATABASE_URL": target}
+    outputs = [run_shell(line, environ) for line in recovery_commands()]
+
+    assert len(re.findall(r"\b[0-9a-f]{32}\b", outputs[0])) == 1
+    assert "erased 1 people again" in outputs[3]
+    with psycopg.connect(target) as connection:
+        emails = {row[0] for row in connection.execute("SELECT email FROM accounts_user")}
+        visible_sites = connection.execute("SELECT count(*) FROM sites_site").fetchone()
+    assert visible_sites == (0,), "row-level security must be in force after a restore"
+    assert person.email in emails
+    assert not emails & {other_person.email, registered_later.email}
+    web = stack.start_web(workers=1, DATABASE_URL=target, **backup_settings)
+    try:
+        page = web.get("/", host=host)
+        assert (page.status_code, title in page.text) == (200, True)
+        session = sign_in(web, person.email)
+        assert session["user"]["id"] == person.id
+        site = web.get(f"/api/v1/sites/{site_id}", Authorization=f"Bearer {session['access']}")
+        assert site.status_code == 200
+    finally:
+        web.process.terminate()
+        web.process.wait(40)
+
+
+def test_upgrade_command_backs_up_and_migrates_and_changes_nothing_when_the_backup_fails(
+    stack, backup_settings
+):
+    settings = {**backup_settings, "DATABASE_URL": create_empty_database(stack)}
+    first = json.loads(stack.manage("upgrade", "--json", **settings))
     assert (first["backup"], first["migrations"] > 20, first["health"]["database"]) == (None, True, "ok")
 
-    second = json.loads(stack.manage("upgrade", "--json", DATABASE_URL=fresh, **outside))
+    second = json.loads(stack.manage("upgrade", "--json", **settings))
     assert (len(second["backup"]), second["migrations"]) == (32, 0)
-    stack.manage("backup_drill", DATABASE_URL=fresh, **outside)
+    stack.manage("backup_drill", **settings)
 
-    third = subprocess.run(
-        [sys.executable, "manage.py", "upgrade"],
-        cwd=BASE_DIR,
-        capture_output=True,
-        text=True,
-        env={
-            **stack.environ,
-            **outside,
-            "DATABASE_URL": fresh,
-            "BACKUP_STORE_URL": f"file://{BASE_DIR}/manage.py/no-folder",
-        },
-    )
-    assert (third.returncode, "Nothing was changed" in third.stderr) == (1, True)
+    no_folder = f"file://{BASE_DIR}/manage.py/no-folder"
+    exit_code, output = run_command(stack, "upgrade", **{**settings, "BACKUP_STORE_URL": no_folder})
+    assert (exit_code, "Nothing was changed" in output) == (1, True)
 
 
-def test_commands_say_by_their_exit_code_what_is_wrong(stack, tmp_path):
-    outside = {"BACKUP_STORE_URL": f"file://{tmp_path}/store", "VAR_DIR": str(tmp_path / "var")}
-    target = new_database(stack)
+def test_backup_commands_report_failures_by_their_exit_codes(stack, backup_settings, tmp_path):
+    target = create_empty_database(stack)
 
-    def ended(*arguments, **environ):
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=BASE_DIR,
-            capture_output=True,
-            text=True,
-            env={**stack.environ, **outside, **environ},
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode, done.stdout + done.stderr
+    def run(*arguments, **environ):
+        return run_command(stack, *arguments, **backup_settings, **environ)
 
-    assert ended("backup_restore", "--target", target)[0] == 1
-    run = json.loads(stack.manage("backup_run", "--json", **outside))
-    assert ended("backup_verify", "--json")[0] == 0
-    other_key = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA="
-    code, said = ended("backup_restore", "--target", target, BACKUP_KEYS=other_key)
-    assert (code, "No key that was given opens" in said) == (4, True)
-    assert ended("backup_restore", "--target", stack.database_url)[0] == 1
+    assert run("backup_restore", "--target", target)[0] == 1  # there is no backup
+    backup = json.loads(stack.manage("backup_run", "--json", **backup_settings))
+    assert run("backup_verify", "--json")[0] == 0
+    wrong_key = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA="
+    exit_code, output = run("backup_restore", "--target", target, BACKUP_KEYS=wrong_key)
+    assert (exit_code, "No key that was given opens" in output) == (4, True)
+    assert run("backup_restore", "--target", stack.database_url)[0] == 1  # the target is not empty
     pack = next(path for path in (tmp_path / "store" / "packs").rglob("*") if path.is_file())
     pack.write_bytes(pack.read_bytes()[:-1])
-    code, said = ended("backup_verify")
-    assert (code, run["run"] in said) == (3, True)
+    exit_code, output = run("backup_verify")
+    assert (exit_code, backup["run"] in output) == (3, True)
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
-        from backups.services.runs import RUNNER
-
         connection.execute("SELECT pg_advisory_lock(%s)", [RUNNER])
-        assert ended("backup_run")[0] == 5
-    private = tmp_path / "private.key"
-    made = json.loads(stack.manage("backup_keys", "add-recipient", str(private), "--json", **outside))
-    assert (private.stat().st_mode & 0o777, len(made["recipient"])) == (0o600, 44)
-    assert ended("backup_keys", "add-recipient", str(private))[0] == 1
-    assert len(json.loads(stack.manage("backup_keys", "new", "--json", **outside))["key"]) == 44
+        assert run("backup_run")[0] == 5  # another backup is running
+
+
+def test_backup_keys_command_creates_keys_and_never_overwrites_a_file(stack, backup_settings, tmp_path):
+    private_key = tmp_path / "private.key"
+    arguments = ("backup_keys", "add-recipient", str(private_key))
+
+    recipient = json.loads(stack.manage(*arguments, "--json", **backup_settings))["recipient"]
+    exit_code, _ = run_command(stack, *arguments, **backup_settings)
+    key = json.loads(stack.manage("backup_keys", "new", "--json", **backup_settings))["key"]
+
+    assert (private_key.stat().st_mode & 0o777, len(recipient)) == (0o600, 44)
+    assert exit_code == 1
+    assert len(key) == 44

@@ -1,4 +1,4 @@
-"""The matrix of roles and operations: written down, and true."""
+"""The matrix of roles and operations: docs/permissions.md is up to date, and the API enforces it."""
 
 import re
 import uuid
@@ -12,38 +12,37 @@ from accounts.tests.factories import UserFactory
 from conftest import sign_in
 from tests.stack import ROOT
 
-
-def anywhere(path):
-    """The address with ids of nothing."""
-    return re.sub(r"\{\w+\}", lambda _: str(uuid.uuid4()), path)
-
-
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("issuer")]
 
 
-def test_the_page_is_what_the_views_say():
-    assert (ROOT / "docs" / "permissions.md").read_text() == table(), (
-        "manage.py permission_matrix > docs/permissions.md"
-    )
+def with_random_ids(path):
+    """The path with ids of rows that do not exist."""
+    return re.sub(r"\{\w+\}", lambda _: str(uuid.uuid4()), path)
+
+
+def test_permission_matrix_command_prints_the_documented_page():
+    page = (ROOT / "docs" / "permissions.md").read_text()
+
+    assert page == table(), "run: manage.py permission_matrix > docs/permissions.md"
 
 
 @pytest.mark.parametrize("role", BUILT_IN)
-def test_a_role_may_do_what_its_column_says_and_nothing_else(role):
-    UserFactory(role="admin")  # so that nobody is the last one
-    wrong = {}
+def test_permission_matrix_agrees_with_what_a_role_may_call(role):
+    UserFactory(role="admin")  # so that the caller is not the last administrator
+    disagreements = {}
     for item in operations():
         caller = sign_in(UserFactory(role=role))
-        answer = caller.call(item.method, anywhere(item.path), {}, if_match="*")
-        refused = answer.status_code == 403 and answer.json()["code"] == "permission_denied"
-        if refused == (item.anonymous or item.allows(role)):
-            wrong[item.method, item.path] = (answer.status_code, answer.content[:200])
+        response = caller.call(item.method, with_random_ids(item.path), {}, if_match="*")
+        is_refused = response.status_code == 403 and response.json()["code"] == "permission_denied"
+        if is_refused == (item.anonymous or item.allows(role)):
+            disagreements[item.method, item.path] = (response.status_code, response.content[:200])
 
-    assert wrong == {}
+    assert disagreements == {}
 
 
-def test_nobody_may_do_what_is_not_for_nobody():
+def test_permission_matrix_agrees_with_what_an_anonymous_client_may_call():
     for item in operations():
-        path = anywhere(item.path)
-        answer = Client().generic(item.method, path, b"{}", content_type="application/json")
-        refused = answer.status_code == 401 and answer.json()["code"] == "not_authenticated"
-        assert refused == (not item.anonymous), (item.method, item.path)
+        path = with_random_ids(item.path)
+        response = Client().generic(item.method, path, b"{}", content_type="application/json")
+        is_refused = response.status_code == 401 and response.json()["code"] == "not_authenticated"
+        assert is_refused == (not item.anonymous), (item.method, item.path)
