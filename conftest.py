@@ -25,6 +25,7 @@ pytest_plugins = [  # a module stands before those that import it, so that pytes
     "tests.database",
     "tests.stack",
     "tests.browser",
+    "tests.page_monitor",
     "tests.oidc_fixtures",
     "tests.smtp_fixtures",
     "tests.child_processes",

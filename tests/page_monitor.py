@@ -3,6 +3,8 @@
 import re
 from itertools import cycle
 
+import pytest
+
 # Reports to the console every payload that runs, and every violation of the page's policy (enforced or not).
 REPORT_SCRIPT_RUNS = """
 Object.defineProperty(window, 'pwned', {value: number => { console.error('ran ' + number); return '' }})
@@ -145,3 +147,17 @@ class PageMonitor:
             tab.wait_for_load_state("networkidle")
         self.context.close()
         return self.incidents
+
+
+@pytest.fixture
+def open_monitor(browser):
+    """Create page monitors that are closed after the test: `open_monitor(tabs=1)`."""
+    monitors = []
+
+    def create(**options):
+        monitors.append(PageMonitor(browser, **options))
+        return monitors[-1]
+
+    yield create
+    for monitor in monitors:
+        monitor.context.close()

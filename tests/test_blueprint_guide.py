@@ -1,4 +1,4 @@
-"""What docs/blueprints.md says about blueprints is so: examples, tables, limits, pictures."""
+"""docs/blueprints.md agrees with the code: examples, tables, limits and pictures."""
 
 import json
 import re
@@ -28,9 +28,9 @@ from sites.blueprint.schema import validate, walk
 from sites.blueprint.themes import Theme
 from sites.tests.factories import SiteFactory
 
-TEXT = GUIDE.read_text()
-SECTIONS = sections(TEXT)
-TABLES = {
+GUIDE_TEXT = GUIDE.read_text()
+BLOCK_SECTIONS = sections(GUIDE_TEXT)
+MODELS_WITH_TABLES = {
     "document": blueprint.Blueprint,
     "theme": Theme,
     "settings": blueprint.SiteSettings,
@@ -41,7 +41,7 @@ TABLES = {
     "link": fields.Link,
     "action": fields.Action,
     "picture": fields.Picture,
-}  # what has a table of its own: elsewhere it is named, with a link
+}  # models with a table of their own; other tables link to it
 LIMITS = {
     "pages": blueprint.MAX_PAGES,
     "blocks on a page": blueprint.MAX_BLOCKS,
@@ -54,68 +54,70 @@ LIMITS = {
 }
 
 
-def pattern(kind):
+def pattern_of(kind):
     return TypeAdapter(kind).json_schema()["pattern"]
 
 
-FORMS = {
-    pattern(fields.Identifier): "[id](#ids)",
-    pattern(fields.AssetId): "picture id",
-    pattern(fields.Color): "colour, `#rrggbb`",
-    pattern(blueprint.Locale): "language tag",
-    pattern(blueprint.PagePath): "path",
+TEXT_BY_PATTERN = {
+    pattern_of(fields.Identifier): "[id](#ids)",
+    pattern_of(fields.AssetId): "picture id",
+    pattern_of(fields.Color): "colour, `#rrggbb`",
+    pattern_of(blueprint.Locale): "language tag",
+    pattern_of(blueprint.PagePath): "path",
 }
 
 
-def bounds(schema, low, high):
+def describe_bounds(schema, low, high):
     if low in schema and high in schema:
         return f"{schema[low]:,} to {schema[high]:,}"
     return f"up to {schema[high]:,}" if high in schema else ""
 
 
-def described(schema):
-    """What may stand there, in the words of the tables."""
+def describe_value(schema):
+    """The allowed values of a JSON Schema, in the words of the tables."""
     if "anyOf" in schema:
-        return described(next(option for option in schema["anyOf"] if option != {"type": "null"}))
+        return describe_value(next(option for option in schema["anyOf"] if option != {"type": "null"}))
     if "$ref" in schema:
         model = schema["$ref"].rpartition("/")[2]
-        name = next((name for name, known in TABLES.items() if known.__name__ == model), "")
+        name = next(
+            (name for name, documented in MODELS_WITH_TABLES.items() if documented.__name__ == model), ""
+        )
         return f"[{name}](#{name.replace(' ', '-')})" if name else ""
     if "const" in schema:
         return f"`{schema['const']}`"
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
-    return SIMPLE[schema["type"]](schema)
+    return DESCRIBE_BY_TYPE[schema["type"]](schema)
 
 
-def listed(schema):
+def describe_list(schema):
     if schema.get("maxItems") == 0:
         return "empty list"
-    items = described(schema["items"]) if schema["items"] else "[block](#blocks)"
-    many = ", ".join(filter(None, ["list", bounds(schema, "minItems", "maxItems")]))
-    return f"{many}: {items}" if items else many
+    items = describe_value(schema["items"]) if schema["items"] else "[block](#blocks)"
+    description = ", ".join(filter(None, ["list", describe_bounds(schema, "minItems", "maxItems")]))
+    return f"{description}: {items}" if items else description
 
 
-def written(schema):
+def describe_text(schema):
     if "contentMediaType" in schema:
         return "[rich text](#rich-text)"
-    if schema.get("pattern") in FORMS:
-        return FORMS[schema["pattern"]]
+    if schema.get("pattern") in TEXT_BY_PATTERN:
+        return TEXT_BY_PATTERN[schema["pattern"]]
     kind = "text of a fixed form" if "pattern" in schema else "text"
-    return ", ".join(filter(None, [kind, bounds(schema, "minLength", "maxLength")]))
+    return ", ".join(filter(None, [kind, describe_bounds(schema, "minLength", "maxLength")]))
 
 
-SIMPLE = {
-    "array": listed,
-    "string": written,
+DESCRIBE_BY_TYPE = {
+    "array": describe_list,
+    "string": describe_text,
     "boolean": lambda schema: "`true`, `false`",
-    "integer": lambda schema: f"whole number, {bounds(schema, 'minimum', 'maximum')}",
-    "number": lambda schema: f"number, {bounds(schema, 'minimum', 'maximum')}",
+    "integer": lambda schema: f"whole number, {describe_bounds(schema, 'minimum', 'maximum')}",
+    "number": lambda schema: f"number, {describe_bounds(schema, 'minimum', 'maximum')}",
 }
 
 
-def unless_given(field):
-    """What holds where nothing is written."""
+def describe_default(field):
+    """The default of a field, in the words of the tables."""
     value = field.get_default(call_default_factory=True)
     if field.is_required():
         return "required"
@@ -126,111 +128,107 @@ def unless_given(field):
     return "empty" if value in ("", []) else f"`{json.dumps(value).strip(chr(34))}`"
 
 
-def part(annotation):
-    """The model that a list holds, when it has no table of its own."""
+def nested_model(annotation):
+    """The pydantic model inside an annotation, unless it has a table of its own. None when there is none."""
     if get_origin(annotation) in (Annotated, Union, UnionType, list):
-        return next((found for inner in get_args(annotation) if (found := part(inner))), None)
-    own = (
-        isinstance(annotation, type)
-        and issubclass(annotation, BaseModel)
-        and annotation not in TABLES.values()
-    )
-    return annotation if own else None
+        return next((model for inner in get_args(annotation) if (model := nested_model(inner))), None)
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return annotation if is_model and annotation not in MODELS_WITH_TABLES.values() else None
 
 
-def rows(model, before=""):
-    """The table of `model`, without the meanings: name, what may stand there, what holds where nothing is
-    written.
-    """
+def table_rows(model, prefix=""):
+    """The table of `model` without its last column, the meaning: name, allowed values and default."""
     properties = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
         key = field.alias or name
-        yield f"`{before}{key}`", described(properties[key]), unless_given(field)
-        inner = part(field.annotation)
-        yield from rows(inner, f"{before}{key}[].") if inner else ()
+        yield f"`{prefix}{key}`", describe_value(properties[key]), describe_default(field)
+        nested = nested_model(field.annotation)
+        yield from table_rows(nested, f"{prefix}{key}[].") if nested else ()
 
 
-def table(text, head):
-    """The first three columns of the table whose first column is headed `head`."""
-    found = re.search(rf"^\| {head} \|.*\n\|[-|]+\|\n((?:\|.*\n)*)", text, re.MULTILINE)
-    lines = found[1].splitlines() if found else []
+def documented_rows(text, head):
+    """The first three columns of the Markdown table whose first column is headed `head`."""
+    match = re.search(rf"^\| {head} \|.*\n\|[-|]+\|\n((?:\|.*\n)*)", text, re.MULTILINE)
+    lines = match[1].splitlines() if match else []
     return [tuple(cell.strip() for cell in line.split("|")[1:4]) for line in lines]
 
 
-def test_every_block_type_has_its_section():
-    assert set(SECTIONS) == set(block_types())
+def test_blueprint_guide_has_a_section_for_every_block_type():
+    assert set(BLOCK_SECTIONS) == set(block_types())
 
 
-@pytest.mark.parametrize("name", sorted(SECTIONS))
-def test_a_section_has_the_props_the_slots_an_example_and_a_picture_of_its_block_type(name):
-    kind = block_types()[name]
-    text = SECTIONS[name]
+@pytest.mark.parametrize("name", sorted(BLOCK_SECTIONS))
+def test_blueprint_guide_section_has_props_slots_example_and_picture_of_its_block_type(name):
+    block_type = block_types()[name]
+    text = BLOCK_SECTIONS[name]
     slots = re.search(r"^Slots: (.*)\.$", text, re.MULTILINE)
-    used = {block["type"] for block_example in examples(text) for block in blocks_of(block_example)}
+    used_types = {block["type"] for example in examples(text) for block in all_blocks(example)}
     picture = PICTURES / f"{name}.webp"
 
-    assert table(text, "prop") == list(rows(kind.props))
-    assert tuple(slots[1].replace("`", "").split(", ") if slots else ()) == kind.slots
-    assert name in used
+    assert documented_rows(text, "prop") == list(table_rows(block_type.props))
+    assert tuple(slots[1].replace("`", "").split(", ") if slots else ()) == block_type.slots
+    assert name in used_types
     assert f"](images/blocks/{name}.webp)" in text
     assert picture.read_bytes()[8:12] == b"WEBP"
     assert picture.stat().st_size <= MAX_BYTES
 
 
-def test_the_pictures_were_made_from_the_examples_as_they_are():
-    """If not: `make pictures`, and look at them."""
-    assert json.loads(MADE_FROM.read_text()) == {name: digest(TEXT, name) for name in SECTIONS}
+def test_blueprint_guide_pictures_show_the_current_examples():
+    """When it fails, run `make pictures` and review the pictures."""
+    assert json.loads(MADE_FROM.read_text()) == {name: digest(GUIDE_TEXT, name) for name in BLOCK_SECTIONS}
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_the_other_tables_are_complete(name):
-    assert table(TEXT, name) == list(rows(TABLES[name]))
+@pytest.mark.parametrize("name", MODELS_WITH_TABLES)
+def test_blueprint_guide_tables_list_every_field(name):
+    assert documented_rows(GUIDE_TEXT, name) == list(table_rows(MODELS_WITH_TABLES[name]))
 
 
-def blocks_of(example):
+def all_blocks(example):
     return [block for _, block, _ in walk(example if isinstance(example, list) else [example], ())]
 
 
-def as_document(example):
-    """`example` where it belongs in the guide's blueprint: a whole one, one member of it, or blocks."""
+def as_blueprint(example):
+    """The blueprint of the guide with `example` in it: a whole blueprint, members of one, or blocks."""
     if isinstance(example, list) or "type" in example:
-        return with_blocks(TEXT, example)
-    return {**deepcopy(whole(TEXT)), **deepcopy(example)}
+        return with_blocks(GUIDE_TEXT, example)
+    return {**deepcopy(whole(GUIDE_TEXT)), **deepcopy(example)}
 
 
-def is_answer(example):
+def is_error_response(example):
     return isinstance(example, dict) and "errors" in example
 
 
-def test_every_example_is_accepted_but_the_one_that_is_answered_with_errors(api):
-    shown = examples(TEXT)
-    refused = [before for before, after in pairwise(shown) if is_answer(after)]
+def test_blueprint_guide_examples_are_accepted_except_the_one_with_an_error_response(api):
+    all_examples = examples(GUIDE_TEXT)
+    refused = [example for example, following in pairwise(all_examples) if is_error_response(following)]
     site = SiteFactory(owner=api.user)
 
-    for example in shown:
-        if example not in refused and not is_answer(example):
-            validate(as_document(example))
+    for example in all_examples:
+        if example not in refused and not is_error_response(example):
+            validate(as_blueprint(example))
     assert len(refused) == 1
     with pytest.raises(Invalid):
         validate(deepcopy(refused[0]))
-    answer = api.put(f"sites/{site.pk}/blueprint", refused[0], if_match=1)
-    assert answer.json() == next(filter(is_answer, shown))
+    response = api.put(f"sites/{site.pk}/blueprint", refused[0], if_match=1)
+    assert response.json() == next(filter(is_error_response, all_examples))
 
 
-def test_the_limits_are_these():
-    assert table(TEXT, "limit") == [(name, f"{most:,}", "") for name, most in LIMITS.items()]
+def test_blueprint_guide_states_the_limits_of_the_code():
+    assert documented_rows(GUIDE_TEXT, "limit") == [
+        (name, f"{limit:,}", "") for name, limit in LIMITS.items()
+    ]
 
 
-def test_the_tags_and_schemes_are_these():
-    kept = re.search(r"^Kept: (.*?)\.$", TEXT, re.MULTILINE | re.DOTALL)
-    schemes = re.search(r"\(`([a-z`, ]+)`\)", TEXT[TEXT.index("### Link") :])
+def test_blueprint_guide_states_the_rich_text_tags_and_link_schemes_of_the_code():
+    tags = re.search(r"^Kept: (.*?)\.$", GUIDE_TEXT, re.MULTILINE | re.DOTALL)
+    schemes = re.search(r"\(`([a-z`, ]+)`\)", GUIDE_TEXT[GUIDE_TEXT.index("### Link") :])
 
-    assert set(re.findall(r"`(\w+)`", kept[1])) == fields.RICH_TAGS
+    assert set(re.findall(r"`(\w+)`", tags[1])) == fields.RICH_TAGS
     assert set(schemes[1].split("`, `")) == fields.LINK_SCHEMES
 
 
-def test_links_within_the_guide_lead_somewhere():
-    heads = re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
-    there = {head.lower().replace("`", "").replace(" ", "-") for head in heads}
+def test_blueprint_guide_links_lead_to_its_own_headings():
+    headings = re.findall(r"^#+ (.*)$", GUIDE_TEXT, re.MULTILINE)
+    anchors = {heading.lower().replace("`", "").replace(" ", "-") for heading in headings}
 
-    assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= there
+    assert set(re.findall(r"\]\(#([^)]+)\)", GUIDE_TEXT)) <= anchors

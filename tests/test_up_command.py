@@ -1,4 +1,4 @@
-"""`manage.py up` as a person meets it: one command, Ctrl-C, and the same again."""
+"""`manage.py up`: it starts a whole development installation, and Ctrl-C stops it without losing data."""
 
 import json
 import os
@@ -18,49 +18,51 @@ from config.testing import VAR, WORKER
 from tests.stack import ROOT, wait_until
 
 pytestmark = pytest.mark.stack
-HOME = VAR / f"up-{WORKER}"
+VAR_DIR = VAR / f"up-{WORKER}"
 
 
 @pytest.fixture(scope="module")
 def environ():
-    """A bare installation: nothing named but where it lives and its ports."""
-    shutil.rmtree(HOME, ignore_errors=True)
-    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    """The environment of a new installation: only its folder and its ports are set."""
+    shutil.rmtree(VAR_DIR, ignore_errors=True)
+    inherited = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
     ports = {"PORT": str(embedded_servers.free_port()), "INTERNAL_PORT": str(embedded_servers.free_port())}
-    yield {**kept, **ports, "VAR_DIR": str(HOME)}
-    for running in Running.started:
-        if running.process.poll() is None:
-            running.interrupt()
-    shutil.rmtree(embedded_servers._home(HOME), ignore_errors=True)
+    yield {**inherited, **ports, "VAR_DIR": str(VAR_DIR)}
+    for up_process in UpProcess.started:
+        if up_process.process.poll() is None:
+            up_process.interrupt()
+    shutil.rmtree(embedded_servers._home(VAR_DIR), ignore_errors=True)
 
 
-def ours(environ):
-    """Every process that carries this installation's VAR_DIR in its environment or on its command line."""
-    mark = f"VAR_DIR={environ['VAR_DIR']}".encode()
-    found = []
+def own_processes(environ):
+    """Command lines of the processes that have this VAR_DIR in their environment or command line."""
+    variable = f"VAR_DIR={environ['VAR_DIR']}".encode()
+    command_lines = []
     for folder in Path("/proc").iterdir():
-        try:
-            known = folder.name.isdecimal() and int(folder.name) != os.getpid()
-            if known and (
-                mark in (folder / "environ").read_bytes()
-                or environ["VAR_DIR"].encode() in (folder / "cmdline").read_bytes()
-            ):
-                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:
+        if not folder.name.isdecimal() or int(folder.name) == os.getpid():
             continue
-    return found
+        try:
+            command_line = (folder / "cmdline").read_bytes()
+            if variable in (folder / "environ").read_bytes() or environ["VAR_DIR"].encode() in command_line:
+                command_lines.append(command_line.replace(b"\0", b" ").decode())
+        except OSError:  # it has ended meanwhile, or belongs to another user
+            continue
+    return command_lines
 
 
-class Running:
-    """`up` in a process group of its own, as a terminal gives it; its output line by line in a file."""
+class UpProcess:
+    """`manage.py up` in a process group of its own, as in a terminal, with its output in a file.
 
-    started = []  # all of them, so that a failed test leaves none behind
+    `seconds` is how long it took until it said that it is running.
+    """
+
+    started = []  # every object, so that the fixture can stop the processes of a failed test
 
     def __init__(self, environ):
         self.started.append(self)
-        HOME.mkdir(parents=True, exist_ok=True)
-        self.output = HOME / "output"
-        started = time.monotonic()
+        VAR_DIR.mkdir(parents=True, exist_ok=True)
+        self.output = VAR_DIR / "output"
+        started_at = time.monotonic()
         with self.output.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "up"],
@@ -75,26 +77,26 @@ class Running:
             seconds=90,
         )
         assert self.process.poll() is None, self.output.read_text()
-        self.seconds = time.monotonic() - started
+        self.seconds = time.monotonic() - started_at
 
     def kill(self):
-        """End the command itself without a chance to clean up."""
+        """Kill the command itself, so that it cannot clean up."""
         self.process.kill()
         self.process.wait(10)
 
     def interrupt(self):
-        """Ctrl-C: the whole group gets SIGINT. The seconds it took to end."""
-        started = time.monotonic()
+        """Send SIGINT to the whole group, as Ctrl-C does. Returns the seconds until it ended."""
+        started_at = time.monotonic()
         os.killpg(self.process.pid, signal.SIGINT)
         self.process.wait(30)
-        return time.monotonic() - started
+        return time.monotonic() - started_at
 
 
-def test_up_starts_from_nothing_survives_a_killed_worker_stops_and_keeps_its_data_even_when_killed(environ):
-    first = Running(environ)
+def test_up_starts_restarts_workers_stops_on_ctrl_c_and_keeps_its_data(environ):
+    first = UpProcess(environ)
     base = f"http://127.0.0.1:{environ['PORT']}"
-    demo = json.loads((HOME / "demo.json").read_text())
-    assert (HOME / "demo.json").stat().st_mode & 0o777 == 0o600
+    demo = json.loads((VAR_DIR / "demo.json").read_text())
+    assert (VAR_DIR / "demo.json").stat().st_mode & 0o777 == 0o600
     assert sorted(demo) == ["admin", "base_url", "owner", "site_url"]
     assert demo["site_url"] == f"http://bakery.localhost:{environ['PORT']}/"
     text = first.output.read_text()
@@ -122,8 +124,8 @@ def test_up_starts_from_nothing_survives_a_killed_worker_stops_and_keeps_its_dat
     )
     assert signed_in.status_code == 200
     bearer = {"Authorization": f"Bearer {signed_in.json()['access']}", "Host": "localhost"}
-    made = httpx.post(f"{base}/api/v1/sites", json={"name": "Kept", "subdomain": "kept"}, headers=bearer)
-    assert made.status_code == 201
+    created = httpx.post(f"{base}/api/v1/sites", json={"name": "Kept", "subdomain": "kept"}, headers=bearer)
+    assert created.status_code == 201
     assert httpx.get(f"http://127.0.0.1:{environ['INTERNAL_PORT']}/metrics").status_code == 200
     wait_until(
         lambda: (
@@ -139,39 +141,42 @@ def test_up_starts_from_nothing_survives_a_killed_worker_stops_and_keeps_its_dat
     assert first.interrupt() < 10
     assert first.process.returncode == 0
     assert "Traceback" not in first.output.read_text()
-    wait_until(lambda: ours(environ) == [], seconds=2)
+    wait_until(lambda: own_processes(environ) == [], seconds=2)
 
-    second = Running(environ)
-    assert second.seconds < 60  # 10 s on a machine of its own; nothing is installed or filled again
-    assert json.loads((HOME / "demo.json").read_text()) == demo
-    assert httpx.get(f"{base}/api/v1/sites/{made.json()['id']}", headers=bearer).json()["name"] == "Kept"
+    second = UpProcess(environ)
+    assert second.seconds < 60  # about 10 s on an idle machine, because nothing is installed or filled again
+    assert json.loads((VAR_DIR / "demo.json").read_text()) == demo
+    site = httpx.get(f"{base}/api/v1/sites/{created.json()['id']}", headers=bearer).json()
+    assert site["name"] == "Kept"
     wait_until(
-        lambda: list((HOME / "backups" / "runs").glob("*.refs")), seconds=60
-    )  # nobody asked for a backup
+        lambda: list((VAR_DIR / "backups" / "runs").glob("*.refs")), seconds=60
+    )  # the scheduled backup
     second.kill()
-    wait_until(lambda: only_stores(environ), seconds=40)
+    wait_until(lambda: only_stores_run(environ), seconds=40)
 
-    third = Running(environ)  # finds the stores that stayed, and stops them in the end
+    third = UpProcess(environ)  # uses the stores that the killed command left, and stops them in the end
     assert third.interrupt() < 10
-    wait_until(lambda: ours(environ) == [], seconds=2)
+    wait_until(lambda: own_processes(environ) == [], seconds=2)
 
 
-def only_stores(environ):
-    """Whether nothing runs but PostgreSQL and Redis."""
-    return all("postgres" in line or "redis-server" in line for line in ours(environ))
+def only_stores_run(environ):
+    """Whether PostgreSQL and Redis are the only processes of the installation."""
+    return all("postgres" in line or "redis-server" in line for line in own_processes(environ))
 
 
 def kill_a_web_worker(environ):
-    """SIGKILL one of the workers that answer on the public port."""
-    listed = subprocess.run(["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True).stdout
-    rows = [line.split(maxsplit=2) for line in listed.splitlines()]
-    public = next(
+    """Send SIGKILL to one of the workers of the public listener."""
+    output = subprocess.run(["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True).stdout
+    rows = [line.split(maxsplit=2) for line in output.splitlines()]
+    listener_pid = next(
         pid
         for pid, _, args in rows
         if "config.wsgi:application" in args and f"--port {environ['PORT']}" in args
     )
-    victim = next(pid for pid, parent, args in rows if parent == public and "resource_tracker" not in args)
-    os.kill(int(victim), signal.SIGKILL)
+    worker_pid = next(
+        pid for pid, parent, args in rows if parent == listener_pid and "resource_tracker" not in args
+    )
+    os.kill(int(worker_pid), signal.SIGKILL)
 
 
 def shows_the_demo_site(base):

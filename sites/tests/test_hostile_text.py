@@ -1,7 +1,7 @@
 """Script in any string of a blueprint reaches no visitor: not as a tag, not as an attribute, not as an
 address.
 
-`scripts.txt` has the cases. `tests/test_stored_scripts.py` shows them to a real browser; here they are read
+`scripts.txt` has the cases. `tests/test_stored_xss.py` shows them to a real browser; here they are read
 as text.
 """
 
