@@ -1,6 +1,4 @@
-"""The platform in this process, on servers of its own with durable defaults: for what is measured without
-HTTP.
-"""
+"""Runs the platform in this process on private servers, for benchmarks that need no HTTP."""
 
 import os
 import shutil
@@ -14,19 +12,22 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @contextmanager
-def private(name: str) -> Iterator[None]:
-    """Fresh PostgreSQL and Redis, migrated, until the block ends."""
-    var = ROOT / "var" / f"bench-{name}"
+def private_platform(name: str) -> Iterator[None]:
+    """Start a new, migrated PostgreSQL and a Redis with durable settings, and set up Django on them.
+
+    Their folder is `var/bench-<name>`. They stop when the block ends.
+    """
+    var_dir = ROOT / "var" / f"bench-{name}"
     for variable in ("DATABASE_URL", "REDIS_URL"):
         os.environ.pop(variable, None)
     os.environ.update(
         ENVIRONMENT="development",
-        VAR_DIR=str(var),
+        VAR_DIR=str(var_dir),
         LOG_LEVEL="CRITICAL",
         DJANGO_SETTINGS_MODULE="config.settings",
     )
-    shutil.rmtree(var, ignore_errors=True)  # what an earlier run left would be measured too
-    with embedded_servers.services(var) as urls:
+    shutil.rmtree(var_dir, ignore_errors=True)  # the data of an earlier run would be measured too
+    with embedded_servers.services(var_dir) as urls:
         os.environ.update(urls)
         import django
 
