@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.results_table import Table
+from rich.table import Table
 
 from benchmarks import health, intake, login, machine, page, servers, site, sites
 from benchmarks.measure import WRK_THREADS, Result, measure_workload

@@ -139,7 +139,7 @@ def start_getyousite(urls: dict[str, str], var_dir: Path) -> Iterator[BenchmarkS
         "PORT": port,
         "SITES_PORT": port,
         "INTERNAL_PORT": internal_port,
-        "CACHE_REDIS_URL": "",  # the default, whatever the environment of the caller holds
+        "CACHE_REDIS_URL": "",  # the default, also when the environment of the caller has another value
         "WEB_WORKERS": str(WORKERS),
         "RATE_LIMIT": "10000000",
         "LOG_LEVEL": "WARNING",

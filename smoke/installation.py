@@ -49,7 +49,7 @@ def documented_commands() -> dict[str, list[str]]:
 
 
 def choose_interpreter() -> Path:
-    """The interpreter for the environment: this one, or that of the system when only root can execute this."""
+    """The interpreter for the environment: this one, or the system's when only root can run this one."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     current = Path(sys.executable).resolve()
     if os.geteuid() != 0:
@@ -195,7 +195,7 @@ class Installation:
         )
 
     def stop(self) -> dict[str, int | None]:
-        """Send SIGTERM to every process. Returns the exit code of each, None for one that had to be killed."""
+        """Send SIGTERM to every process. Returns the exit code of each, None for one that was killed."""
         names_by_pid = {
             pid: name
             for name, process in self.running.items()

@@ -1,7 +1,7 @@
 """Runs functions in child processes that a test may kill at any time.
 
-One parent process has Django loaded and no database connection open. It forks a child for each call, so that a
-call costs milliseconds instead of the seconds that a start of Django takes.
+One parent process has Django loaded and no database connection open. It forks a child for each call, so that
+a call costs milliseconds instead of the seconds that a start of Django takes.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """An OpenID Connect provider in a process of its own: `python -m tests.oidc_server PORT`.
 
-It verifies what a real provider verifies: the client, the redirect URI, PKCE, and that a code is used once. It
-signs every visitor in at once, with the claims that were last sent to `/control`. Other fields of `/control`
+It verifies what a real provider verifies: the client, the redirect URI, PKCE, and that a code is used once.
+It signs every visitor in at once, with the claims that were last sent to `/control`. Other fields of it
 make it misbehave, to test that the platform detects it.
 """
 

@@ -1,4 +1,4 @@
-"""Opens hostile pages in Chromium, triggers every event on them, and records everything suspicious they do."""
+"""Opens hostile pages in Chromium, triggers their events, and records everything suspicious they do."""
 
 import re
 from itertools import cycle
@@ -41,8 +41,8 @@ window => {
 }
 """
 # For a published page. The argument lists the elements that rich text may hold. Returns the number of each
-# element and of each identifying attribute value outside of rich text, the attributes used there, and `wrong`:
-# elements, attributes and addresses that no page may hold.
+# element and of each identifying attribute value outside of rich text, the attributes used there, and
+# `wrong`: elements, attributes and addresses that no page may hold.
 INSPECT_SITE_PAGE = """
 richTags => {
   const tags = {}, values = {}, attributes = new Set(), wrong = []

@@ -20,8 +20,8 @@ GUIDE_FUNCTION = """
   {samples}
   return {{
     signUp, login, refreshed, me, confirmed, first, second, passkey, byPasskey, again, moved, changed, forgot,
-    reset, sessions, revoked, byKey: {{status: byKey.status}}, byProvider, blindSignUp, known, blindLogin, asked,
-    archive, zip: {{status: zip.status}}, closed, reopened, vector: (await derive({vector})).auth_hash,
+    reset, sessions, revoked, byKey: {{status: byKey.status}}, byProvider, blindSignUp, known, blindLogin,
+    asked, archive, zip: {{status: zip.status}}, closed, reopened, vector: (await derive({vector})).auth_hash,
   }};
 }})()
 """

@@ -32,7 +32,7 @@ def team_with_rows(team):
 
 
 def first_row(model, **filters):
-    """The oldest row of `model` that matches; None when there is none."""
+    """The oldest row of `model` that matches, or None."""
     with tenancy.context(tenancy.SYSTEM):
         return model.objects.filter(**filters).order_by("pk").first()
 

@@ -1,4 +1,4 @@
-"""Every change through the API, the admin, a command or a job writes an audit entry, and none holds a secret."""
+"""Every change by API, admin, command or job writes an audit entry, and no entry holds a secret."""
 
 import json
 import logging

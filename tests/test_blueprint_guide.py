@@ -129,7 +129,7 @@ def describe_default(field):
 
 
 def nested_model(annotation):
-    """The pydantic model inside an annotation, unless it has a table of its own. None when there is none."""
+    """The pydantic model inside an annotation. None without one, or when it has a table of its own."""
     if get_origin(annotation) in (Annotated, Union, UnionType, list):
         return next((model for inner in get_args(annotation) if (model := nested_model(inner))), None)
     is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -1,4 +1,4 @@
-"""Erasing a person: nothing of the person is left anywhere, and nothing of other people is lost."""
+"""Erasing a person removes all of the person's data and keeps the data of other people."""
 
 # ruff: noqa: F811 - fixtures are imported by name
 

@@ -42,7 +42,8 @@ FOCUSABLE_NAMES = f"() => ({FOCUSABLE})().map(element => element.outerHTML.slice
 COUNT_CONTRASTING_PIXELS = """async pictures => {
     const linear = value => value <= 10 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4;
     const [before, after] = await Promise.all(pictures.map(async picture => {
-        const bitmap = await createImageBitmap(await (await fetch('data:image/png;base64,' + picture)).blob());
+        const response = await fetch('data:image/png;base64,' + picture);
+        const bitmap = await createImageBitmap(await response.blob());
         const canvas = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d');
         canvas.drawImage(bitmap, 0, 0);
         return canvas.getImageData(0, 0, bitmap.width, bitmap.height).data;

@@ -74,7 +74,7 @@ def test_publish_scheduled_in_three_processes_publishes_once(stack, person):
 
 
 def test_publish_scheduled_repeats_a_publish_whose_worker_was_killed(stack, person):
-    """The worker is killed while it holds the row, so nothing of its transaction is committed."""
+    """The worker is killed while it holds the row, so its transaction is rolled back."""
     site_id, _ = person.publish(template="portfolio")
     at = datetime.now(UTC) + timedelta(seconds=1)
     scheduled = person.call("POST", f"sites/{site_id}/schedules", {"at": at.isoformat()})

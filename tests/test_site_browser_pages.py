@@ -20,7 +20,7 @@ GUIDE_FUNCTION = """async () => {{
 
 
 def last_invitation_link(web_and_worker, address):
-    """The link of the last invitation that was mailed to `address`. Empty while there is none."""
+    """The link of the last invitation that was mailed to `address`. Empty before the first mail."""
     mails = web_and_worker.mails_to(address)
     return re.search(r"https?://\S+/account/invitation#\S+", mails[-1])[0] if mails else ""
 

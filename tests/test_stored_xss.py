@@ -61,7 +61,7 @@ def case_groups():
 
 
 def texts_by_place(cases):
-    """For each place: all cases where they fit, otherwise the next one that does, so that each has its turn."""
+    """For each place: all cases if they fit, otherwise the next one that does, so that each has its turn."""
     turns = defaultdict(lambda: cycle(cases))
     for place, limit in sorted(length_limits().items(), key=lambda item: json_pointer(item[0])):
         all_cases = " ".join(cases)
@@ -130,8 +130,8 @@ def store_in_post(owner, site_id, cases):
     return {"post": f"/blog/{response.json()['slug']}"}
 
 
-# Where customers write what visitors see. Each function stores `cases` in every string it has, and returns the
-# paths that show them, by the kind of page. Pages of one kind have the same elements whatever the cases are.
+# Where customers write what visitors see. Each function stores `cases` in every string it has, and returns
+# the paths that show them, by the kind of page. The cases do not change the elements of a page.
 SURFACES = [store_in_blueprint, store_in_post]
 
 

@@ -1,4 +1,4 @@
-"""Test data around one signed-in account: whatever an operation of the API needs before it can succeed."""
+"""Test data around one signed-in account: the rows that operations of the API need before they succeed."""
 
 import base64
 import time
@@ -74,7 +74,7 @@ class World:
         return app
 
     def email_token(self, purpose: str, *, email: str = "proved@example.com") -> str:
-        """The token of a mailed link: for `sign_up` with `email`, or for `reset` of the account's password."""
+        """The token of a mailed link: for `sign_up` with `email`, or for `reset` of the password."""
         if purpose == "sign_up":
             email_links.request_sign_up(email=email, password=PASSWORD, now=timezone.now())
         else:
@@ -164,7 +164,7 @@ class World:
         }
 
     def create_backup(self) -> Any:
-        """The row of a finished backup at the time when the site was created. The store holds nothing of it."""
+        """Create the row of a finished backup, dated when the site was created, without its objects."""
         return BackupRun.objects.create(
             status="done", name="runs/none", provable=True, taken_at=self.site.created_at
         ).pk
@@ -183,6 +183,6 @@ def new_world(password_hash: str, *, role: str = "admin") -> World:
 
 
 def vault_envelope(version: int) -> dict[str, Any]:
-    """An envelope as a client of the vault sends it. The content is arbitrary, because the server is blind."""
+    """An envelope as a client of the vault sends it. Its content is arbitrary."""
     text = base64.b64encode(bytes(range(32))).decode()
     return {"ciphertext": text, "iv": base64.b64encode(bytes(12)).decode(), "salt": text, "version": version}

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.accounts` measures a sign-in without its hash, and a token or a key on a warm request."""
+"""`python -m benchmarks.accounts` measures a sign-in without its hash, and a token or a key."""
 
 import json
 import statistics
@@ -19,8 +19,8 @@ PASSWORD = "correct horse battery staple"
 def main() -> int:
     """Print milliseconds as JSON; return 0 when the goals are met.
 
-    The goals: a login without its hash under 10 ms; a warm token under 1 ms and without SQL; prelogin takes as
-    long for an address without an account as for one with an account, within a tenth.
+    The goals: a login without its hash under 10 ms; a warm token under 1 ms and without SQL; prelogin takes
+    as long for an address without an account as for one with an account, within a tenth.
     """
     with private_platform("accounts"):
         results = {**measure_sign_in(), **measure_credentials(), **measure_prelogin()}
@@ -74,10 +74,10 @@ def measure_sign_in() -> dict[str, Any]:
 
 def credential_headers() -> dict[str, dict[str, str]]:
     """Headers of three callers: anonymous (`nobody`), signed in (`token`) and with an API key (`key`)."""
-    from accounts.credential_headers.known_devices import Device
-    from accounts.credential_headers.tokens import mint_access
     from django.utils import timezone
 
+    from accounts.credentials.known_devices import Device
+    from accounts.credentials.tokens import mint_access
     from accounts.models import User
     from accounts.services.api_keys import issue_api_key
     from accounts.services.sessions import open_session

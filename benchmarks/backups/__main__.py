@@ -1,8 +1,8 @@
 """`python -m benchmarks.backups` compares backup tools: time, bytes, memory, and the effect on other work.
 
 It measures a full backup, one without changes, one after 1 % changed, and a restore. It needs Debian's
-postgresql-15, pgbackrest and restic, and 12 GB below /var/tmp; a missing tool is left out. `BENCH_SCALE` scales
-the 2.1 GB of data. As root, the page cache is emptied before each restore.
+postgresql-15, pgbackrest and restic, and 12 GB below /var/tmp; a missing tool is left out. `BENCH_SCALE`
+scales the 2.1 GB of data. As root, the page cache is emptied before each restore.
 """
 
 import json

@@ -43,7 +43,9 @@ INSERT INTO ev
 SELECT n, n % 1000, now(), n % {PAGE_COUNT}, hashint8(n), n % 5
 FROM generate_series({EVENT_COUNT} + 1, {EVENT_COUNT + EVENT_COUNT // 100}) AS n;
 DELETE FROM ev
-WHERE id IN (SELECT 1 + (random() * {EVENT_COUNT - 1})::bigint FROM generate_series(1, {EVENT_COUNT // 10_000}));
+WHERE id IN (
+    SELECT 1 + (random() * {EVENT_COUNT - 1})::bigint FROM generate_series(1, {EVENT_COUNT // 10_000})
+);
 """
 CONTENT_SQL = {
     name: f"SELECT count(*), sum(hashtextextended(t::text, 0)) FROM {name} t" for name in ("page", "ev")

@@ -1,7 +1,7 @@
 """One backup or one restore of our engine, in a process of its own.
 
-`python -m benchmarks.backups.engine_process take|scheduled|restore OPTIONS` prints seconds, bytes and memory as
-JSON. OPTIONS is a JSON object: `dsn`, `store` (a folder) and `state` (the file of the last manifest).
+`python -m benchmarks.backups.engine_process take|scheduled|restore OPTIONS` prints seconds, bytes and memory
+as JSON. OPTIONS is a JSON object: `dsn`, `store` (a folder) and `state` (the file of the last manifest).
 """
 
 import json
@@ -28,14 +28,13 @@ def main() -> None:
     options = json.loads(sys.argv[2])
     keys = Keys(masters=(b"k" * 32,))
     store = FolderStore(Path(options["store"]))
-    previous_manifest = Path(options["state"])
-    began = time.perf_counter()
+    manifest_path = Path(options["state"])
+    started = time.perf_counter()
     shipped_bytes = 0
     read_bytes = 0
     if action in {"take", "scheduled"}:
-        previous = (
-            pickle.loads(previous_manifest.read_bytes()) if previous_manifest.exists() else None
-        )  # our own file
+        # An earlier run of this program has written the pickle.
+        previous = pickle.loads(manifest_path.read_bytes()) if manifest_path.exists() else None
         plan = Plan(
             Source(options["dsn"], {}),
             store,
@@ -48,9 +47,9 @@ def main() -> None:
         )
         backup_run = backup.take(plan)
         backup_run.publish(store)
-        previous_manifest.write_bytes(pickle.dumps(backup_run.manifest))
-        shipped_bytes = backup_run.shipped_bytes
-        read_bytes = plan.read_bytes
+        manifest_path.write_bytes(pickle.dumps(backup_run.manifest))
+        shipped_bytes = backup_run.shipped
+        read_bytes = plan.read
     else:
         repository = Repository(store, keys)
         restore(repository, repository.manifest(repository.find()), options["dsn"], workers=2)
@@ -58,7 +57,7 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "seconds": time.perf_counter() - began,
+                "seconds": time.perf_counter() - started,
                 "shipped": shipped_bytes,
                 "read": read_bytes,
                 "peak_mib": memory,

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Tool(Protocol):
-    """A backup tool. `needs` are the programs that it runs."""
+    """A backup tool. `required_programs` are looked up on PATH."""
 
     name: str
     required_programs: tuple[str, ...]
@@ -32,7 +32,7 @@ def folder_bytes(folder: Path) -> int:
 
 
 class Getyousite:
-    """Our engine. `peak` is the largest memory of its processes in MiB."""
+    """Our engine. `peak_mib` is the largest memory of its processes."""
 
     name = "getyousite"
     required_programs = ()
@@ -69,6 +69,8 @@ class Getyousite:
 
 
 class PgBackRest:
+    """pgBackRest with its archive of the log, encrypted."""
+
     name = "pgBackRest"
     required_programs = ("pgbackrest",)
 
@@ -94,14 +96,8 @@ class PgBackRest:
             "--target-action=promote",
             "restore",
         )
-        pg_ctl = [
-            str(POSTGRES_PROGRAMS / "pg_ctl"),
-            "-D",
-            str(restore_folder),
-            "-w",
-            "-l",
-            str(self.cluster.folder / "log-restored"),
-        ]
+        log = str(self.cluster.folder / "log-restored")
+        pg_ctl = [str(POSTGRES_PROGRAMS / "pg_ctl"), "-D", str(restore_folder), "-w", "-l", log]
         seconds += self.cluster.run(*pg_ctl, "-o", f"-p {port} -c archive_mode=off", "start")
         seconds += self.cluster.shell(
             f"until [ $(psql -p {port} -d b -Atc 'SELECT pg_is_in_recovery()') = f ]; do sleep 0.1; done"
@@ -133,6 +129,8 @@ pg1-socket-path={folder}
 
 
 class Restic:
+    """restic, which reads the output of pg_dump."""
+
     name = "restic over pg_dump"
     required_programs = ("restic",)
 
@@ -158,6 +156,8 @@ class Restic:
 
 
 class PgDumpPipe:
+    """pg_dump, compressed by gzip and encrypted by OpenSSL. Every backup is a full one."""
+
     name = "pg_dump | gzip | openssl"
     required_programs = ("openssl",)
 
@@ -172,14 +172,15 @@ class PgDumpPipe:
 
     def restore(self) -> float:
         with self.cluster.empty_database("rst") as name:
-            seconds = self.cluster.shell(
-                f"openssl enc -d -aes-256-ctr -pbkdf2 -pass pass:bench -in {self.file} | gunzip | psql -q -d {name}"
-            )
+            decrypt = f"openssl enc -d -aes-256-ctr -pbkdf2 -pass pass:bench -in {self.file}"
+            seconds = self.cluster.shell(f"{decrypt} | gunzip | psql -q -d {name}")
             require_equal_content(self.cluster, name)
         return seconds
 
 
 class PgDumpDirectory:
+    """pg_dump in the directory format with two jobs, without encryption. Every backup is a full one."""
+
     name = "pg_dump -Fd -j 2, in the clear"
     required_programs = ()
 
@@ -223,7 +224,7 @@ def prepare_tools(cluster: Cluster) -> tuple[list[Any], list[str]]:
         folder = cluster.folder / "repos" / tool_class.__name__
         cluster.run("mkdir", str(folder))
         tool = tool_class(cluster, folder)
-        prepared_tools.append(
-            (tool, cluster.folder / "repos" / "pgBackRest" if tool_class is PgBackRest else folder)
-        )
+        # The configuration of pgBackRest names another folder for its repository.
+        repository = cluster.folder / "repos" / "pgBackRest" if tool_class is PgBackRest else folder
+        prepared_tools.append((tool, repository))
     return prepared_tools, missing

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.content` measures SQL and total time of requests, and the propagation of a publish."""
+"""`python -m benchmarks.content` measures SQL and total time of requests, and publish propagation."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.results_table import Table
+from rich.table import Table
 
 from benchmarks import machine
 from benchmarks.private_platform import private_platform
@@ -24,7 +24,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
 
 
 def main() -> int:
-    """Print a table and write the results file. Returns 0 when every request succeeded, whatever the goals."""
+    """Print a table and write the results file. Returns 0 when every request succeeded."""
     # As a web process it uses the connection pool of production.
     os.environ.update(PROCESS="web", WEB_THREADS="2", RATE_LIMIT="10000000")
     busy_share = machine.busy_share()
@@ -60,7 +60,7 @@ def measure() -> dict[str, Any]:
     from benchmarks.content import operations, plans, propagation, seed, stages
     from benchmarks.content.meter import InProcessServer, repeat
 
-    console.print(f"Creating {SITE_COUNT} sites of {seed.PAGES} pages")
+    console.print(f"Creating {SITE_COUNT} sites of {seed.PAGES_PER_SITE} pages")
     seeded_sites = seed.create_sites(SITE_COUNT)
     large_site = seed.create_large_site(seeded_sites[-1], pages=LARGE_SITE_PAGES)
     seed.analyze()
@@ -81,7 +81,7 @@ def measure() -> dict[str, Any]:
             "pages": LARGE_SITE_PAGES,
             "stages": stages.measure_stages(process, large_site),
             "seen_elsewhere": {
-                **propagation.measure_propagation(process, large_site, runs=RUN_COUNT),
+                **propagation.measure_propagation(process, large_site, run_count=RUN_COUNT),
                 "goal_s": propagation.GOAL_SECONDS,
             },
         },

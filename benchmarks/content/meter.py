@@ -90,9 +90,16 @@ class InProcessServer:
         self.site_server = SiteServer(application.app)
 
     def request(
-        self, method: str, path: str, *, host: str = "localhost", body: bytes = b"", **headers: str
+        self,
+        method: str,
+        path: str,
+        *,
+        host: str = "localhost",
+        body: bytes = b"",
+        token: str = "",
+        if_match: str = "",
     ) -> tuple[int, bytes]:
-        """Send a request; return status and body."""
+        """Send a request, signed in with the access token `token`; return status and body."""
         path, _, query = path.partition("?")
         environ = {
             "REQUEST_METHOD": method,
@@ -108,8 +115,11 @@ class InProcessServer:
             "wsgi.errors": io.StringIO(),
             "CONTENT_TYPE": "application/json",
             "CONTENT_LENGTH": str(len(body)) if body else "",
-            **{f"HTTP_{name.upper()}": value for name, value in headers.items()},
         }
+        if token:
+            environ["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+        if if_match:
+            environ["HTTP_IF_MATCH"] = if_match
         statuses: list[str] = []
         with measure_sql() as self.cost:
             response: Any = self.site_server(environ, lambda status, *_: statuses.append(status))
@@ -125,17 +135,13 @@ class InProcessServer:
         *,
         host: str = "localhost",
         body: bytes = b"",
-        **headers: str,
+        token: str = "",
+        if_match: str = "",
     ) -> bytes:
         """Send a request; return its body. Raises AssertionError when the status is not `status`."""
-        answered, content = self.request(method, path, host=host, body=body, **headers)
+        answered, content = self.request(method, path, host=host, body=body, token=token, if_match=if_match)
         assert answered == status, f"{method} {path} answered {answered}: {content[:300]!r}"
         return content
-
-
-def bearer(token: str) -> dict[str, str]:
-    """The header of a signed-in request, for `InProcessServer`."""
-    return {"authorization": f"Bearer {token}"}
 
 
 def repeat(process: InProcessServer, runs: int, once: Callable[[int], None]) -> CostSamples:

@@ -53,8 +53,8 @@ ORDER BY 1
 def main() -> int:
     """Print the numbers as JSON; return 0 when the goals are met.
 
-    The goals: the writer stores three tenths of the rows a second that COPY alone stores (60,000 and 200,000 on
-    an idle machine); a report of 30 days takes under 10 ms from roll-ups, and under 2 s with a filter.
+    The goals: the writer stores three tenths of the rows a second that COPY alone stores (60,000 and 200,000
+    on an idle machine); a report of 30 days takes under 10 ms from roll-ups, and under 2 s with a filter.
     """
     with private_platform("events"):
         results = {**measure_writer(), **measure_reports()}

@@ -1,4 +1,4 @@
-"""The same events in the tables that Umami keeps on PostgreSQL, with its indexes and its dashboard queries."""
+"""The same events in the tables that Umami keeps on PostgreSQL, with its indexes and queries."""
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.vault` measures writing and reading an envelope, and the first sync of 10,000 items."""
+"""`python -m benchmarks.vault` measures envelopes, and the first sync of 10,000 items."""
 
 import base64
 import json
