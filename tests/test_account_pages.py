@@ -231,7 +231,7 @@ def test_admin_login_sets_up_totp_and_accepts_recovery_code_and_passkey(
     address = f"{secrets.token_hex(6)}@example.com"
     stack.manage("create_admin", address, ADMIN_PASSWORD=PASSWORD)
     page = open_page(admin_url, size)
-    save_screenshot(page, f"admin-door-{size}")
+    save_screenshot(page, f"admin-login-{size}")
     page.get_by_label("E").first.fill(address)
     page.get_by_label("Password:").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
