@@ -193,8 +193,8 @@ def test_a_password_reset_leaves_the_second_factor_in_place(world):
 @pytest.mark.commits
 def test_staff_keep_their_last_factor_also_when_both_are_removed_at_once(password_hash):
     staff = new_world(password_hash)
-    staff.totp()
-    pk = staff.passkey()["id"]
+    staff.add_totp()
+    pk = staff.add_passkey()["id"]
 
     def remove(path):
         try:

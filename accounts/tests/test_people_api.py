@@ -298,7 +298,7 @@ def test_staff_need_a_second_factor_where_the_installation_says_so(admin, settin
     assert admin.get("auth/me").status_code == 200
     from tests.world import World
 
-    World(admin, None, None, None).totp()
+    World(admin, None, None, None).add_totp()
     assert admin.get("users").status_code == 200
 
 
