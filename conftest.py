@@ -1,4 +1,4 @@
-"""Fixtures that every app's tests use. Nothing here replaces a part of the platform."""
+"""Fixtures that the tests of every app use. They replace no part of the platform."""
 
 import json
 from collections.abc import Iterator
@@ -20,29 +20,29 @@ from accounts.services.sessions import open_session
 from accounts.tests.factories import UserFactory
 from core.storage import redis
 
-pytest_plugins = [  # a module before those that import it
+pytest_plugins = [  # a module stands before those that import it, so that pytest can rewrite its assertions
     "tests.order",
     "tests.database",
     "tests.stack",
     "tests.browser",
-    "tests.issuer",
-    "tests.mail",
-    "tests.nursery",
+    "tests.page_monitor",
+    "tests.oidc_fixtures",
+    "tests.smtp_fixtures",
+    "tests.child_processes",
     "tests.s3",
-    "tests.office",
+    "tests.web_and_worker",
+    "tests.admin_client",
 ]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let WhiteNoise look static files up when they are asked for: every `Client` would otherwise list all of
-    them.
-    """
+    """Let WhiteNoise find static files on request. Otherwise every `Client` would list all of them first."""
     settings.WHITENOISE_AUTOREFRESH = True
 
 
 @pytest.fixture(autouse=True)
 def empty_redis() -> Iterator[None]:
-    """Each test starts with an empty Redis of its own, and with the breaker closed."""
+    """Start each test with an empty Redis database and a closed circuit breaker."""
     redis.close_breaker()
     redis.client().flushdb()
     yield
@@ -51,7 +51,7 @@ def empty_redis() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def password_hash() -> str:
-    """One real hash of `PASSWORD`, made once: hashing is what makes sign-in slow."""
+    """One real hash of `PASSWORD`, computed once, because hashing is the slow part of signing in."""
     return make_password(PASSWORD)
 
 
@@ -59,8 +59,8 @@ PASSWORD = "correct horse battery staple"
 
 
 @dataclass
-class Api:
-    """A signed-in person at the API. Calls return Django's response; bodies are JSON."""
+class ApiClient:
+    """An API client with the session of `user`. Bodies are sent as JSON; calls return Django's response."""
 
     user: User
     session: Session
@@ -70,49 +70,65 @@ class Api:
     def call(
         self, method: str, path: str, data: Any = None, *, if_match: int | str | None = None, **headers: str
     ) -> Any:
-        sent = {
+        """Send a request with the access token.
+
+        `path` is below `/api/v1/`, an absolute path, or an address of the test server. An integer `if_match`
+        becomes an ETag. In the names of `headers`, underscores stand for hyphens.
+        """
+        all_headers = {
             "Authorization": f"Bearer {self.access}",
             **{name.replace("_", "-"): value for name, value in headers.items()},
         }
         if if_match is not None:
-            sent["If-Match"] = f'"{if_match}"' if isinstance(if_match, int) else if_match
+            all_headers["If-Match"] = f'"{if_match}"' if isinstance(if_match, int) else if_match
         address = path.removeprefix("http://testserver") if "://" in path else urljoin("/api/v1/", path)
-        return self.client.generic(method, address, dump(data), content_type="application/json", headers=sent)
+        body = encode_body(data)
+        return self.client.generic(
+            method, address, body, content_type="application/json", headers=all_headers
+        )
 
-    def get(self, path: str, **options: Any) -> HttpResponse:
-        return self.call("GET", path, **options)
+    def get(self, path: str, *, if_match: int | str | None = None, **headers: str) -> HttpResponse:
+        return self.call("GET", path, if_match=if_match, **headers)
 
-    def post(self, path: str, data: Any = None, **options: Any) -> HttpResponse:
-        return self.call("POST", path, data, **options)
+    def post(
+        self, path: str, data: Any = None, *, if_match: int | str | None = None, **headers: str
+    ) -> HttpResponse:
+        return self.call("POST", path, data, if_match=if_match, **headers)
 
-    def put(self, path: str, data: Any, **options: Any) -> HttpResponse:
-        return self.call("PUT", path, data, **options)
+    def put(self, path: str, data: Any, *, if_match: int | str | None = None, **headers: str) -> HttpResponse:
+        return self.call("PUT", path, data, if_match=if_match, **headers)
 
-    def patch(self, path: str, data: Any, **options: Any) -> HttpResponse:
-        return self.call("PATCH", path, data, **options)
+    def patch(
+        self, path: str, data: Any, *, if_match: int | str | None = None, **headers: str
+    ) -> HttpResponse:
+        return self.call("PATCH", path, data, if_match=if_match, **headers)
 
-    def delete(self, path: str, **options: Any) -> HttpResponse:
-        return self.call("DELETE", path, **options)
+    def delete(
+        self, path: str, data: Any = None, *, if_match: int | str | None = None, **headers: str
+    ) -> HttpResponse:
+        return self.call("DELETE", path, data, if_match=if_match, **headers)
 
 
-def dump(data: Any) -> bytes:
+def encode_body(data: Any) -> bytes:
+    """JSON in UTF-8. Bytes are returned unchanged, and None becomes an empty body."""
     if isinstance(data, bytes):
         return data
     return b"" if data is None else json.dumps(data).encode()
 
 
-def sign_in(user: User) -> Api:
-    """A session for `user` without the hash that signing in costs."""
+def sign_in(user: User) -> ApiClient:
+    """Open a session for `user` without a password, and so without the cost of a password hash."""
     session = open_session(user, device=Device(), now=timezone.now())
-    return Api(user, session, make_access_token(user, session)[0])
+    return ApiClient(user, session, make_access_token(user, session)[0])
 
 
 @pytest.fixture
-def api(db: None) -> Api:
+def api(db: None) -> ApiClient:
+    """A client signed in as a new user."""
     return sign_in(UserFactory())
 
 
 @pytest.fixture
-def other(db: None) -> Api:
-    """Somebody else."""
+def other(db: None) -> ApiClient:
+    """A client signed in as another new user."""
     return sign_in(UserFactory())

@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""Run a command: `manage.py COMMAND --help`. In development, servers that no URL names are started for it."""
+"""Run a management command: `manage.py COMMAND --help`.
+
+In development, a private PostgreSQL and Redis are started when DATABASE_URL or REDIS_URL is not set.
+"""
 
 import os
 import sys
@@ -15,10 +18,10 @@ def main() -> None:
         return
     from config import embedded_servers
 
-    var = Path(os.environ.get("VAR_DIR") or Path(__file__).resolve().parent / "var")
-    loud = sys.argv[1:2] == ["up"]
+    var_dir = Path(os.environ.get("VAR_DIR") or Path(__file__).resolve().parent / "var")
+    reports_progress = sys.argv[1:2] == ["up"]
     with embedded_servers.running_servers(
-        var, report=lambda line: print(f"· {line}", flush=True) if loud else None
+        var_dir, report=lambda line: print(f"· {line}", flush=True) if reports_progress else None
     ) as urls:
         os.environ.update(urls)
         execute_from_command_line(sys.argv)

@@ -1,1 +1,1 @@
-"""`make bench`: our requests per second against those of the same work in Fastify, on this machine."""
+"""`make bench` compares the requests per second of Getyousite and of the same work in Fastify."""

@@ -1,4 +1,4 @@
--- What wrk saw, as one line of JSON at the end. Times in microseconds; `status` counts answers of 400 and above.
+-- Prints the result of wrk as one line of JSON. Times are in microseconds; `status` counts responses of 400 and above.
 function done(summary, latency)
   local errors = summary.errors
   io.write(string.format(

@@ -1,4 +1,4 @@
-"""On what, and of what, the numbers are: without these they cannot be compared."""
+"""Describes the machine and the versions that the numbers depend on, and measures processor time."""
 
 import json
 import os
@@ -13,21 +13,23 @@ from typing import Any
 import psycopg
 import redis
 
-from benchmarks.contestants import ROOT, YARDSTICK
+from benchmarks.servers import ROOT, YARDSTICK_FOLDER
 
 
-def facts(urls: dict[str, str]) -> dict[str, Any]:
-    """Machine and versions of everything that is compared."""
+def describe_all(urls: dict[str, str]) -> dict[str, Any]:
+    """The machine, and the versions of both servers, their stores and wrk."""
     return {
-        **stores_and_us(urls),
+        **describe_platform(urls),
         "node": _first_line("node", "--version").removeprefix("v"),
         "wrk": " ".join(_first_line("wrk", "--version").split()[:2]),
-        "fastify": json.loads((YARDSTICK / "node_modules/fastify/package.json").read_text())["version"],
+        "fastify": json.loads((YARDSTICK_FOLDER / "node_modules/fastify/package.json").read_text())[
+            "version"
+        ],
     }
 
 
-def stores_and_us(urls: dict[str, str]) -> dict[str, Any]:
-    """Machine and versions without the yardstick's. The stores are asked for theirs."""
+def describe_platform(urls: dict[str, str]) -> dict[str, Any]:
+    """The machine, and the versions of the platform and its stores. Connects to the stores in `urls`."""
     with psycopg.connect(urls["DATABASE_URL"]) as connection:
         row = connection.execute("SHOW server_version").fetchone()
     with redis.Redis.from_url(urls["REDIS_URL"]) as client:
@@ -46,8 +48,8 @@ def stores_and_us(urls: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def commit() -> str | None:
-    """The commit that is checked out, read from `.git`; None outside a repository."""
+def checked_out_commit() -> str | None:
+    """The id of the commit that is checked out, read from `.git`. None outside a repository."""
     folder = ROOT / ".git"
     try:
         head = (folder / "HEAD").read_text().strip()
@@ -62,48 +64,47 @@ def commit() -> str | None:
         return None
 
 
-def busy(seconds: float = 1.0) -> float:
-    """The share of the processors' time that others take while we wait."""
+def busy_share(seconds: float = 1.0) -> float:
+    """Wait for `seconds`; return the share (0 to 1) of the processors that other programs used meanwhile."""
     before = _ticks()
     time.sleep(seconds)
     after = _ticks()
     spent = [new - old for old, new in zip(before, after, strict=True)]
-    return 1 - (spent[3] + spent[4]) / max(1, sum(spent))  # idle and waiting for disks (proc(5))
+    idle = spent[3] + spent[4]  # idle and waiting for disks: the fourth and fifth columns, proc(5)
+    return 1 - idle / max(1, sum(spent))
 
 
-def cpu_seconds(root: int) -> float:
-    """The processor time that a process and all below it have used.
+def cpu_seconds(root_pid: int) -> float:
+    """The processor time that a process and its descendants have used.
 
-    A busy machine slows a run, but hardly moves this.
+    A busy machine makes a run slower, but hardly changes this number.
     """
     parents = {}
     ticks = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # it ended while we looked
+        except OSError:  # the process has ended
             continue
         parents[int(folder.name)] = int(fields[1])
         ticks[int(folder.name)] = int(fields[11]) + int(fields[12])
-    below = {root}
-    grown = True
-    while grown:
-        more = {pid for pid, parent in parents.items() if parent in below} - below
-        below = below | more
-        grown = bool(more)
-    return sum(ticks.get(pid, 0) for pid in below) / os.sysconf("SC_CLK_TCK")
+    tree = {root_pid}
+    while children := {pid for pid, parent in parents.items() if parent in tree} - tree:
+        tree |= children
+    return sum(ticks.get(pid, 0) for pid in tree) / os.sysconf("SC_CLK_TCK")
 
 
 def _ticks() -> list[int]:
+    """The time that all processors spent in each state since the boot, in clock ticks (proc(5))."""
     with open("/proc/stat") as file:
         return [int(part) for part in file.readline().split()[1:9]]
 
 
 def _cpu() -> str:
-    found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    return found.group(1) if found else platform.processor()
+    match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    return match.group(1) if match else platform.processor()
 
 
 def _first_line(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return (done.stdout or done.stderr).strip().splitlines()[0]
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (completed.stdout or completed.stderr).strip().splitlines()[0]

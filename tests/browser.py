@@ -1,6 +1,6 @@
-"""Chromium for tests: one process for each test worker, and a fresh context for each test.
+"""Chromium for tests: one process for each test worker, and a new browser context for each test.
 
-A test that uses a fixture of this module gets the marker `browser`; without Chromium it is skipped.
+A test that uses a fixture of this module gets the marker `browser`. Without Chromium it is skipped.
 """
 
 import os
@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from config.testing import VAR
-from tests.stack import eventually
+from tests.stack import wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PICTURES = VAR / "screenshots"
-SIZES = {"phone": (390, 844), "desktop": (1280, 900)}
-ARGUMENTS = [
+SCREENSHOT_FOLDER = VAR / "screenshots"
+WINDOW_SIZES = {"phone": (390, 844), "desktop": (1280, 900)}  # CSS pixels: width, height
+CHROMIUM_ARGUMENTS = [
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -35,7 +35,7 @@ ARGUMENTS = [
     "--force-color-profile=srgb",
     "--hide-scrollbars",
     "--no-first-run",
-    # Other hosts do not exist: a page that asks for one fails at once.
+    # Other hosts do not resolve, so a request to one fails at once.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.localhost",
     "--remote-debugging-port=0",
 ]
@@ -43,7 +43,7 @@ ARGUMENTS = [
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark browser tests, and skip them where Chromium is missing, with the reason."""
+    """Mark browser tests, and skip them with a reason where Chromium is missing."""
     for item in items:
         if "chromium" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.browser)
@@ -55,13 +55,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The debugging address of this worker's Chromium."""
+    """The address of the debugging protocol of this worker's Chromium."""
     assert CHROMIUM
     profile = tmp_path_factory.mktemp("chromium")
-    command = [CHROMIUM, *ARGUMENTS, f"--user-data-dir={profile}", "about:blank"]
+    command = [CHROMIUM, *CHROMIUM_ARGUMENTS, f"--user-data-dir={profile}", "about:blank"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
     port_file = profile / "DevToolsActivePort"
-    eventually(lambda: port_file.exists() and len(port_file.read_text().splitlines()) == 2, seconds=30)
+    wait_until(lambda: port_file.exists() and len(port_file.read_text().splitlines()) == 2, seconds=30)
     yield f"http://127.0.0.1:{port_file.read_text().splitlines()[0]}"
     process.terminate()
     process.wait(20)
@@ -71,76 +71,75 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def browser(chromium: str) -> Iterator[Any]:
     """Playwright's connection to Chromium.
 
-    Its event loop belongs to the thread, so it ends with the module.
+    Playwright runs an event loop in this thread, so the connection ends with the module.
     """
     from playwright.sync_api import expect, sync_playwright
 
     expect.set_options(timeout=30_000)  # milliseconds, as for every other wait
     with sync_playwright() as playwright:
-        connected = playwright.chromium.connect_over_cdp(chromium)
-        yield connected
-        connected.close()
+        connection = playwright.chromium.connect_over_cdp(chromium)
+        yield connection
+        connection.close()
 
 
 @dataclass
-class Troubles:
-    """Everything that goes wrong on a page, as text: console errors, exceptions, failed requests and error
-    statuses.
+class PageErrors:
+    """Collects the errors of a page as text.
+
+    These are console errors and warnings, exceptions, failed requests and responses with an error status.
     """
 
-    found: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
     def watch(self, page: Any) -> None:
-        page.on(
-            "console",
-            lambda message: self._add(message.text) if message.type in {"error", "warning"} else None,
-        )
-        page.on("pageerror", lambda error: self._add(str(error)))
-        # Chromium cancels a picture that a resize or a navigation makes unnecessary; that is not an error.
-        page.on(
-            "requestfailed",
-            lambda request: (
-                self._add(f"failed: {request.url}") if request.failure != "net::ERR_ABORTED" else None
-            ),
-        )
-        page.on(
-            "response",
-            lambda response: (
-                self._add(f"{response.status}: {response.url}") if response.status >= 400 else None
-            ),
-        )
+        """Collect the errors of `page` from now on."""
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.messages.append(str(error)))
+        page.on("requestfailed", self._on_failed_request)
+        page.on("response", self._on_response)
 
-    def _add(self, text: str) -> None:
-        self.found.append(text)
+    def _on_console(self, message: Any) -> None:
+        if message.type in {"error", "warning"}:
+            self.messages.append(message.text)
+
+    def _on_failed_request(self, request: Any) -> None:
+        # Chromium cancels a picture that a resize or a navigation makes unnecessary; that is not an error.
+        if request.failure != "net::ERR_ABORTED":
+            self.messages.append(f"failed: {request.url}")
+
+    def _on_response(self, response: Any) -> None:
+        if response.status >= 400:
+            self.messages.append(f"{response.status}: {response.url}")
 
 
 @pytest.fixture
-def look(browser: Any) -> Iterator[Any]:
-    """Open an address in a context of its own: `look(address, size)` returns the page, with its troubles as
-    `page.troubles`.
+def open_page(browser: Any) -> Iterator[Any]:
+    """Open pages, each in a browser context of its own.
+
+    `open_page(address, size)` returns Playwright's page; `page.errors` lists the errors of the page as text.
     """
     contexts = []
 
-    def open_page(address: str, size: str = "desktop", **options: Any) -> Any:
-        width, height = SIZES[size]
+    def open_in_new_context(address: str, size: str = "desktop", **options: Any) -> Any:
+        width, height = WINDOW_SIZES[size]
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
-        troubles = Troubles()
-        troubles.watch(page)
-        page.troubles = troubles.found
+        errors = PageErrors()
+        errors.watch(page)
+        page.errors = errors.messages
         page.goto(address, wait_until="load")
         if options.get("java_script_enabled", True):
             load_pictures(page)
         return page
 
-    yield open_page
+    yield open_in_new_context
     for context in contexts:
         context.close()
 
 
 def load_pictures(page: Any) -> None:
-    """Load the pictures that wait until they are scrolled into view."""
+    """Load also the pictures with `loading="lazy"`."""
     page.evaluate(
         """async () => {
             for (const image of document.images) image.loading = 'eager'
@@ -149,22 +148,22 @@ def load_pictures(page: Any) -> None:
     )
 
 
-def picture(page: Any, name: str) -> None:
-    """Keep a screenshot of the whole page for a person to look at, where the environment has SCREENSHOTS=1."""
+def save_screenshot(page: Any, name: str) -> None:
+    """With SCREENSHOTS=1 in the environment, save a screenshot of the whole page as `<name>.png`."""
     if not os.environ.get("SCREENSHOTS"):
         return
-    PICTURES.mkdir(parents=True, exist_ok=True)
+    SCREENSHOT_FOLDER.mkdir(parents=True, exist_ok=True)
     page.evaluate("window.scrollTo(0, 0)")
-    page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+    page.screenshot(path=SCREENSHOT_FOLDER / f"{name}.png", full_page=True)
 
 
-def overflow(page: Any) -> int:
+def overflow_pixels(page: Any) -> int:
     """CSS pixels by which the page is wider than the window."""
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
 def broken_pictures(page: Any) -> list[str]:
-    """The addresses of pictures that were loaded and show nothing."""
+    """The addresses of pictures that were loaded but could not be decoded."""
     sources: list[str] = page.evaluate(
         "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
     )
@@ -172,5 +171,5 @@ def broken_pictures(page: Any) -> list[str]:
 
 
 def host_of(url: str) -> str:
-    """Host and port of a request; empty for `data:` and other addresses without one."""
+    """Host and port of an address. Empty for `data:` and other addresses without a host."""
     return urlsplit(url).netloc

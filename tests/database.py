@@ -1,5 +1,5 @@
-"""The test database: rolled back after each test, or emptied after a test that carries
-`@pytest.mark.commits`.
+"""Resets the test database: by rollback after each test, or by emptying changed tables after a test with the
+marker `commits`.
 
 A test without the marker runs inside one transaction. Callbacks of `transaction.on_commit` still run when the
 code under test leaves its outermost `atomic` block, as they do in production. A test needs the marker when
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "commits: commits to the database; the tables it wrote to are emptied afterwards"
+        "markers", "commits: commits to the database; the tables that it changed are emptied afterwards"
     )
 
 
@@ -43,23 +43,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("commits"):
             item.add_marker(pytest.mark.django_db(transaction=True), append=False)
-        elif wants_transactions(item):
+        elif requests_real_transactions(item):
             unmarked.append(item.nodeid)
     if unmarked:
         raise pytest.UsageError("mark these tests with @pytest.mark.commits:\n" + "\n".join(unmarked))
 
 
-def wants_transactions(item: pytest.Item) -> bool:
-    """Whether a test asks pytest-django for real transactions."""
+def requests_real_transactions(item: pytest.Item) -> bool:
+    """Whether a test uses pytest-django's transactional mode, by a marker or a fixture."""
     marker = item.get_closest_marker("django_db")
-    asked_by_marker = bool(marker and marker.kwargs.get("transaction"))
-    return asked_by_marker or "transactional_db" in getattr(item, "fixturenames", ())
+    has_marker = bool(marker and marker.kwargs.get("transaction"))
+    return has_marker or "transactional_db" in getattr(item, "fixturenames", ())
 
 
 @dataclass
 class TableReset:
-    """Puts the tables of the test database back to what the migrations left, as a superuser for whom triggers
-    are off.
+    """Restores the rows that the migrations left in the tables of the test database.
+
+    It connects as a superuser with triggers switched off, because triggers protect the audit entries.
     """
 
     connection: "psycopg.Connection[Any]"
@@ -68,7 +69,8 @@ class TableReset:
 
     def __post_init__(self) -> None:
         self.connection.execute("SET session_replication_role = replica")
-        # A thread that waits for a row of a test that never commits gets an error instead of waiting forever.
+        # A thread that waits for a row lock of a test that does not commit gets an error, and does not wait
+        # forever.
         database = sql.Identifier(self.connection.info.dbname)
         timeout = sql.Literal(f"{LOCK_TIMEOUT_SECONDS}s")
         self.connection.execute(sql.SQL("ALTER DATABASE {} SET lock_timeout = {}").format(database, timeout))
@@ -81,14 +83,14 @@ class TableReset:
                 self.initial_rows[table] = b"".join(copy)
 
     def changed_tables(self) -> list[str]:
-        """The tables whose committed rows are not those that the migrations left."""
+        """The tables whose committed rows differ from those that the migrations left."""
         changed = self._tables_with_rows([table for table in self._tables() if table not in self.digests])
         return changed + [table for table, digest in self.digests.items() if self._digest(table) != digest]
 
     def reset(self) -> list[str]:
-        """Empty every changed table, and give those that the migrations filled their first rows back.
+        """Empty every changed table, and restore the rows of those that the migrations filled.
 
-        Returns their names.
+        Returns the names of the changed tables.
         """
         changed = self.changed_tables()
         with self.connection.transaction():
@@ -101,10 +103,13 @@ class TableReset:
         return changed
 
     def _tables(self) -> list[str]:
-        """Tables of the schema `public`; a partitioned table stands for its partitions."""
+        """Tables of the schema `public`: partitioned tables, but not their partitions."""
         query = """
             SELECT relname FROM pg_class
-            WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY relname"""
+            WHERE relnamespace = 'public'::regnamespace
+              AND relkind IN ('r', 'p')
+              AND NOT relispartition
+            ORDER BY relname"""
         return [row[0] for row in self.connection.execute(query)]
 
     def _tables_with_rows(self, tables: list[str]) -> list[str]:
@@ -125,7 +130,7 @@ class TableReset:
 
 
 def superuser_dsn(database: str) -> str:
-    """The connection string of PostgreSQL's superuser for `database` on the private server of the tests."""
+    """The connection string of the PostgreSQL superuser for `database` on the private server of the tests."""
     passwords = json.loads((embedded_servers.server_folder(VAR) / "postgres.json").read_text())
     port = urlsplit(os.environ["DATABASE_URL"]).port
     return psycopg.conninfo.make_conninfo(
@@ -138,11 +143,11 @@ def superuser_dsn(database: str) -> str:
 
 
 class EmulatedCommits:
-    """Inside the transaction of a test, treats the outermost `atomic` block of the code under test as a real
-    commit.
+    """Treats the outermost `atomic` block of the code under test as a real commit.
 
-    Its `on_commit` callbacks run when it ends, it is always a savepoint, so that an error inside it does not
-    end the transaction of the test, and a callback registered outside of any block runs at once.
+    The transaction of the test is around it. The block is always a savepoint, so that an error inside it does
+    not end the transaction of the test. Its `on_commit` callbacks run when it ends, and a callback that is
+    registered outside of any block runs at once.
     """
 
     def __init__(self) -> None:
@@ -152,7 +157,7 @@ class EmulatedCommits:
         self.leave = Atomic.__exit__
         self.register = self.database.on_commit
         self.get_autocommit = self.database.get_autocommit
-        self.in_transition = False  # while a block is entered or left
+        self.in_transition = False  # true while a block is entered or left
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -167,23 +172,22 @@ class EmulatedCommits:
             patch.setattr(Atomic, "__exit__", leave)
             patch.setattr(self.database, "on_commit", self.register_callback)
             patch.setattr(self.database, "get_autocommit", self.report_autocommit)
-            for method in ("close", "close_if_unusable_or_obsolete"):  # would end the transaction of the test
+            # These methods would end the transaction of the test.
+            for method in ("close", "close_if_unusable_or_obsolete"):
                 patch.setattr(self.database, method, lambda: None)
             yield
 
-    def is_ours(self, block: Atomic) -> bool:
-        """Whether a block belongs to the connection of the test, not to that of a thread."""
+    def is_on_test_connection(self, block: Atomic) -> bool:
+        """Whether a block belongs to the connection of the test, and not to that of another thread."""
         return connections[block.using or "default"] is self.database
 
     def report_autocommit(self) -> bool:
-        """True outside of every block, so that `select_for_update` there is the error that it is in
-        production.
-        """
+        """True outside of every block, so that `select_for_update` fails there as it does in production."""
         outside = len(self.database.atomic_blocks) == self.depth and not self.in_transition
         return outside or self.get_autocommit()
 
     def enter_block(self, block: Atomic) -> None:
-        if not self.is_ours(block):
+        if not self.is_on_test_connection(block):
             self.enter(block)
             return
         if len(self.database.atomic_blocks) == self.depth:
@@ -195,7 +199,7 @@ class EmulatedCommits:
             self.in_transition = False
 
     def leave_block(self, block: Atomic, *exception: Any) -> None:
-        if not self.is_ours(block):
+        if not self.is_on_test_connection(block):
             self.leave(block, *exception)
             return
         self.in_transition = True
@@ -220,10 +224,10 @@ class EmulatedCommits:
             except Exception:
                 if not robust:
                     raise
-                log.exception("an on_commit callback failed")
+                log.exception("on_commit_callback_failed")
 
 
-_tables: list[TableReset] = []  # of this test process, once the first test has used the database
+_tables: list[TableReset] = []  # holds one object once the first test of this process has used the database
 
 
 @pytest.fixture(scope="session")
@@ -248,7 +252,7 @@ def uses_database(item: Any) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """Fail an unmarked test that committed rows; otherwise a later test would fail."""
+    """Fail an unmarked test that committed rows, because a later test would fail otherwise."""
     try:
         yield
     finally:
@@ -256,21 +260,21 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
 
 def fail_unmarked_commits(item: pytest.Item) -> None:
-    """Reset what a test without the marker committed, and name the tables."""
-    if _tables and not item.get_closest_marker("commits") and (written := _tables[0].reset()):
+    """Reset the tables that a test without the marker committed to, and fail the test with their names."""
+    if _tables and not item.get_closest_marker("commits") and (changed := _tables[0].reset()):
         pytest.fail(
-            f"this test committed to {', '.join(written)}: mark it with @pytest.mark.commits", pytrace=False
+            f"this test committed to {', '.join(changed)}: mark it with @pytest.mark.commits", pytrace=False
         )
 
 
 @pytest.fixture(autouse=True)
 def database_isolation(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Prepare the reset after a test that commits; run commit callbacks in a test that is rolled back."""
+    """Prepare the reset after a test that commits, and run commit callbacks in a test that is rolled back."""
     if not uses_database(request.node):
         yield
         return
     commits = request.node.get_closest_marker("commits") is not None
-    request.getfixturevalue("table_reset")  # reads the first rows before any test can change them
+    request.getfixturevalue("table_reset")  # reads the initial rows before any test can change them
     request.getfixturevalue("transactional_db" if commits else "db")
     if commits:
         yield

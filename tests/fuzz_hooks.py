@@ -1,4 +1,4 @@
-"""Hooks for schemathesis: three of four calls go to a row that exists, with a precondition that holds."""
+"""Hooks for schemathesis. Three of four generated calls use an existing row and a valid If-Match."""
 
 import os
 
@@ -7,6 +7,7 @@ import schemathesis
 
 @schemathesis.hook
 def map_case(context, case):
+    """Replace the id of the path and the If-Match header in three of four cases."""
     if case.path_parameters and "id" in case.path_parameters and hash(str(case.path_parameters["id"])) % 4:
         case.path_parameters["id"] = os.environ["FUZZ_ID"]
     if case.headers and "If-Match" in case.headers and hash(str(case.headers["If-Match"])) % 4:

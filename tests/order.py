@@ -1,27 +1,27 @@
-"""The order of test files in a run, and the report of the slowest ones at its end."""
+"""Sorts test files, and prints the slowest files at the end of a run."""
 
 from collections import Counter
 from typing import Any
 
 import pytest
 
-SLOWEST_FILES = 10
+REPORTED_FILES = 10
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with started processes run first, so that no worker is left alone with a long one at the end.
+    """Run files that start processes first, so that a long file does not run alone at the end.
 
-    Within a file the order stays. xdist keeps this order with `--no-loadscope-reorder`.
+    The order within a file does not change. xdist keeps this order with `--no-loadscope-reorder`.
     """
-    with_processes = {
+    process_files = {
         item.path for item in items if item.get_closest_marker("stack") or item.get_closest_marker("browser")
     }
-    items.sort(key=lambda item: item.path not in with_processes)
+    items.sort(key=lambda item: item.path not in process_files)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print the ten files that took longest, set-up and tear-down included."""
+    """Print the files that took longest, set-up and tear-down included."""
     seconds: Counter[str] = Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
@@ -29,5 +29,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
                 seconds[report.nodeid.partition("::")[0]] += report.duration
     if len(seconds) > 1:
         terminalreporter.section("slowest files")
-        for path, duration in seconds.most_common(SLOWEST_FILES):
+        for path, duration in seconds.most_common(REPORTED_FILES):
             terminalreporter.write_line(f"{duration:7.1f} s  {path}")

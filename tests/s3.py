@@ -1,4 +1,4 @@
-"""A real S3 server on loopback: one for each test worker, and a bucket for each test."""
+"""A real S3 server (moto) on loopback: one for each test worker, and a bucket for each test."""
 
 import secrets
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 
 from config import embedded_servers
 from core.processes import port_is_free
-from tests.stack import ROOT, eventually
+from tests.stack import ROOT, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -21,14 +21,14 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with (tmp_path_factory.mktemp("s3") / "log").open("wb") as log:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
         server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-        eventually(lambda: not port_is_free("127.0.0.1", port), seconds=30)
+        wait_until(lambda: not port_is_free("127.0.0.1", port), seconds=30)
         yield f"http://127.0.0.1:{port}"
         server.terminate()
         server.wait(10)
 
 
 def s3_client(endpoint: str) -> Any:
-    """A plain boto3 client; the caller closes it."""
+    """A plain boto3 client. The caller closes it."""
     import boto3
 
     return boto3.client(
@@ -38,7 +38,7 @@ def s3_client(endpoint: str) -> Any:
 
 @pytest.fixture
 def s3(s3_endpoint: str) -> str:
-    """The OBJECT_STORE_URL of an empty bucket."""
+    """The value of OBJECT_STORE_URL for a new, empty bucket."""
     bucket = f"bucket-{secrets.token_hex(6)}"
     client = s3_client(s3_endpoint)
     client.create_bucket(Bucket=bucket)
@@ -47,7 +47,7 @@ def s3(s3_endpoint: str) -> str:
 
 
 def through_proxy(url: str, proxy_url: str) -> str:
-    """The same bucket, reached by way of a proxy."""
+    """The object store URL `url` with its endpoint replaced by `proxy_url`."""
     parts = urlsplit(url)
     endpoint = parse_qs(parts.query)["endpoint"][0]
     return parts._replace(query=parts.query.replace(endpoint, proxy_url)).geturl()

@@ -1,6 +1,4 @@
-"""The real thing, for tests from outside: PostgreSQL, Redis and web processes of their own, over HTTP on
-loopback.
-"""
+"""Starts real processes for tests over HTTP: PostgreSQL, Redis and web processes, all on loopback."""
 
 import json
 import os
@@ -25,22 +23,22 @@ from config.testing import VAR, WORKER
 ROOT = Path(__file__).resolve().parent.parent
 ORIGIN = "http://localhost:3000"
 PASSWORD = "correct horse battery staple"
-FROM_PAGE = {"X-Requested-With": "fetch", "Origin": ORIGIN, "Content-Type": "application/json"}
+BROWSER_HEADERS = {"X-Requested-With": "fetch", "Origin": ORIGIN, "Content-Type": "application/json"}
 
 
-def eventually(act: Callable[[], Any], *, seconds: float) -> Any:
-    """The first true result of `act`, asked again until then. Fails the test when time is up."""
+def wait_until(condition: Callable[[], Any], *, seconds: float) -> Any:
+    """Call `condition` until its result is true, and return that. Fails the test after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
-        result = act()
+        result = condition()
         if result or time.monotonic() > deadline:
-            assert result, f"not within {seconds} s"
+            assert result, f"the condition was not met within {seconds} s"
             return result
         time.sleep(0.05)
 
 
 @dataclass
-class Web:
+class WebProcess:
     """One web process (`manage.py serve`) on its own port."""
 
     port: int
@@ -53,68 +51,76 @@ class Web:
         return f"http://127.0.0.1:{self.port}"
 
     def get(self, path: str, host: str = "localhost", **headers: str) -> httpx.Response:
-        """One request on a connection of its own."""
+        """Send one GET request on a new connection."""
         return httpx.get(f"{self.url}{path}", headers={"Host": host, **headers}, timeout=10)
 
 
 @dataclass
-class Person:
-    """Somebody with a browser: signs up over HTTP, keeps cookies."""
+class RegisteredUser:
+    """A user who registers over HTTP when the object is made. `browser` keeps the cookies."""
 
-    web: Web
+    web: WebProcess
     email: str = field(default_factory=lambda: f"{secrets.token_hex(6)}@example.com")
     access: str = ""
     id: str = ""
 
     def __post_init__(self) -> None:
         self.browser = httpx.Client(base_url=self.web.url, headers={"Host": "localhost"}, timeout=30)
-        answer = self.browser.post("/api/v1/auth/register", json={"email": self.email, "password": PASSWORD})
-        assert answer.status_code == 201, answer.text
-        self.access = answer.json()["access"]
-        self.id = answer.json()["user"]["id"]
+        credentials = {"email": self.email, "password": PASSWORD}
+        response = self.browser.post("/api/v1/auth/register", json=credentials)
+        assert response.status_code == 201, response.text
+        self.access = response.json()["access"]
+        self.id = response.json()["user"]["id"]
 
     def sign_in(self) -> None:
-        """Once more, by password."""
-        answer = self.browser.post("/api/v1/auth/login", json={"email": self.email, "password": PASSWORD})
-        assert answer.status_code == 200, answer.text
-        self.access = answer.json()["access"]
+        """Sign in again with the password."""
+        credentials = {"email": self.email, "password": PASSWORD}
+        response = self.browser.post("/api/v1/auth/login", json=credentials)
+        assert response.status_code == 200, response.text
+        self.access = response.json()["access"]
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
-        sent = {"Authorization": f"Bearer {self.access}", "Content-Type": "application/json", **headers}
+        """Send a signed-in request to the API; `path` is below `/api/v1/`, `body` becomes JSON."""
+        all_headers = {
+            "Authorization": f"Bearer {self.access}",
+            "Content-Type": "application/json",
+            **headers,
+        }
         content = b"" if body is None else json.dumps(body).encode()
-        return self.browser.request(method, f"/api/v1/{path}", content=content, headers=sent)
+        return self.browser.request(method, f"/api/v1/{path}", content=content, headers=all_headers)
 
     def publish(self, *, template: str = "bakery", subdomain: str | None = None) -> tuple[str, str]:
-        """A published site: its id and its host."""
+        """Create and publish a site named "Outside"; return its id and its host."""
         subdomain = subdomain or f"s{secrets.token_hex(5)}"
-        made = self.call("POST", "sites", {"name": "Outside", "subdomain": subdomain, "template": template})
-        assert made.status_code == 201, made.text
-        assert self.call("POST", f"sites/{made.json()['id']}/publish").status_code == 201
-        return made.json()["id"], f"{subdomain}.localhost"
+        response = self.call(
+            "POST", "sites", {"name": "Outside", "subdomain": subdomain, "template": template}
+        )
+        assert response.status_code == 201, response.text
+        site_id = response.json()["id"]
+        assert self.call("POST", f"sites/{site_id}/publish").status_code == 201
+        return site_id, f"{subdomain}.localhost"
 
 
 class Stack:
-    """Servers that a test may stop, freeze and start again; two web processes, the first with two workers."""
+    """PostgreSQL, Redis and two web processes, the first with two workers.
+
+    A test may stop, freeze and restart the servers of a stack that it does not share.
+    """
 
     def __init__(self, name: str) -> None:
-        """Start everything below a folder called `name`, one for each test worker."""
+        """Start the servers with their files in a folder called `name`, one for each test worker."""
         var = VAR / f"{name}-{WORKER}"
         shutil.rmtree(var, ignore_errors=True)
         self.home = embedded_servers.server_folder(var)
         shutil.rmtree(self.home, ignore_errors=True)
         self.home.mkdir()
-        self.postgres, self.redis = (
-            embedded_servers.PostgresServer(self.home),
-            embedded_servers.RedisServer(self.home),
-        )
+        self.postgres = embedded_servers.PostgresServer(self.home)
+        self.redis = embedded_servers.RedisServer(self.home)
         self.database_url = self.postgres.start(print, fast=True)
         self.redis_url = self.redis.start(print)
+        not_inherited = {"CACHE_REDIS_URL", "PYTEST_XDIST_WORKER"}
         self.environ = {
-            **{
-                name: value
-                for name, value in os.environ.items()
-                if name not in {"CACHE_REDIS_URL", "PYTEST_XDIST_WORKER"}
-            },
+            **{name: value for name, value in os.environ.items() if name not in not_inherited},
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,
             "SECRET_KEY": secrets.token_urlsafe(48),
@@ -128,30 +134,31 @@ class Stack:
             self.wait_until_ready(web)
 
     def manage(self, *arguments: str, **environ: str) -> str:
-        """Run a command to its end; its output."""
-        done = subprocess.run(
+        """Run a management command, and return its output. Fails when the command fails."""
+        completed = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
             env={**self.environ, **environ},
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert completed.returncode == 0, completed.stderr
+        return completed.stdout
 
-    def start_web(self, *, workers: int, **environ: str) -> Web:
-        """A web process with these settings, ready to answer."""
+    def start_web(self, *, workers: int, **environ: str) -> WebProcess:
+        """Start a web process with the settings `environ`, and wait until it is ready."""
         web = self.launch_web(workers=workers, **environ)
         self.wait_until_ready(web)
         return web
 
-    def launch_web(self, *, workers: int, **environ: str) -> Web:
+    def launch_web(self, *, workers: int, **environ: str) -> WebProcess:
+        """Start a web process without waiting for it."""
         port = embedded_servers.free_port()
         internal = embedded_servers.free_port()
         var = self.home / f"web-{port}"
         var.mkdir()
         log = var / "log"
-        mine = {
+        own_settings = {
             "PORT": str(port),
             "INTERNAL_PORT": str(internal),
             "VAR_DIR": str(var),
@@ -162,17 +169,18 @@ class Stack:
             process = subprocess.Popen(
                 [sys.executable, "manage.py", "serve"],
                 cwd=ROOT,
-                env={**self.environ, **mine, **environ},
+                env={**self.environ, **own_settings, **environ},
                 stdout=output,
                 stderr=output,
             )
-        return Web(port, internal, process, log)
+        return WebProcess(port, internal, process, log)
 
-    def wait_until_ready(self, web: Web) -> None:
-        eventually(lambda: self.ready(web), seconds=60)
+    def wait_until_ready(self, web: WebProcess) -> None:
+        wait_until(lambda: self.is_ready(web), seconds=60)
 
     @staticmethod
-    def ready(web: Web) -> bool:
+    def is_ready(web: WebProcess) -> bool:
+        """Whether the readiness check of a web process answers 200."""
         try:
             return web.get("/health/ready").status_code == 200
         except httpx.HTTPError:
@@ -182,31 +190,29 @@ class Stack:
         self.redis.stop()
 
     def start_redis(self) -> None:
-        """The same server again, with the data it had, where it was."""
-        facts = urlsplit(self.redis_url)
+        """Start the stopped server again, on the same port and with the data it had."""
         configuration = self.home / "redis" / "redis.conf"
         process = subprocess.Popen(
             [embedded_servers._redis_program(), str(configuration)], stdout=subprocess.DEVNULL
         )
         embedded_servers._started_processes.append(process)
-        self.redis.state_file.write_text(json.dumps({"url": self.redis_url, "pid": process.pid}))
-        eventually(lambda: self.redis._answers(self.redis_url), seconds=10)
-        assert facts.port
+        self.redis.facts.write_text(json.dumps({"url": self.redis_url, "pid": process.pid}))
+        wait_until(lambda: self.redis._answers(self.redis_url), seconds=10)
 
     def freeze_redis(self, frozen: bool) -> None:
-        os.kill(
-            json.loads(self.redis.state_file.read_text())["pid"], signal.SIGSTOP if frozen else signal.SIGCONT
-        )
+        """Stop the process with SIGSTOP, so that connections stay open without replies, or continue it."""
+        os.kill(json.loads(self.redis.facts.read_text())["pid"], signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def stop_postgres(self) -> None:
         self.postgres.stop()
 
     def start_postgres(self) -> None:
-        assert (
-            self.postgres.start(print, fast=True, port=urlsplit(self.database_url).port) == self.database_url
-        )
+        """Start the stopped server again on the same port."""
+        port = urlsplit(self.database_url).port
+        assert self.postgres.start(print, fast=True, port=port) == self.database_url
 
     def close(self) -> None:
+        """Stop everything, and delete its files."""
         for web in self.webs:
             web.process.terminate()
         for web in self.webs:
@@ -220,22 +226,24 @@ class Stack:
 def stack() -> Iterator[Stack]:
     """The stack that all files of a test worker share.
 
-    A file that stops or freezes a server starts one of its own.
+    A file whose tests stop or freeze a server must override this fixture with a stack of its own.
     """
-    running = Stack("stack")
-    yield running
-    running.close()
+    shared = Stack("stack")
+    yield shared
+    shared.close()
 
 
 @pytest.fixture
-def person(stack: Stack) -> Iterator[Person]:
-    made = Person(stack.webs[0])
-    yield made
-    made.browser.close()
+def person(stack: Stack) -> Iterator[RegisteredUser]:
+    """A new user, whose requests go to the first web process."""
+    user = RegisteredUser(stack.webs[0])
+    yield user
+    user.browser.close()
 
 
 @pytest.fixture
-def somebody_else(stack: Stack) -> Iterator[Person]:
-    made = Person(stack.webs[1])
-    yield made
-    made.browser.close()
+def other_person(stack: Stack) -> Iterator[RegisteredUser]:
+    """Another new user, whose requests go to the second web process."""
+    user = RegisteredUser(stack.webs[1])
+    yield user
+    user.browser.close()

@@ -1,8 +1,7 @@
-"""Every change that the API, the admin, a command or a job makes leaves its entry, and no entry holds a
-secret.
-"""
+"""Every change by API, admin, command or job writes an audit entry, and no entry holds a secret."""
 
 import json
+import logging
 
 import pytest
 from django.core.management import call_command
@@ -14,51 +13,53 @@ from accounts.credentials.tokens import make_refresh_token
 from accounts.models import User
 from accounts.services import users
 from accounts.tests.factories import UserFactory
+from audit import server_log
 from audit.actors import SYSTEM
 from audit.models import Entry, Personal
 from conftest import PASSWORD, sign_in
+from core import tenancy
 from core.http.preconditions import ANY_VERSION
 from core.tasks import purge_deleted
 from sites.models import Site
 from sites.tests.factories import SiteFactory
-from tests.operations import MUTATING, call, new_world
+from tests.operations import MUTATING_OPERATIONS, call_operation
+from tests.world import new_world
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("issuer")]
+ACTOR_KINDS = {"forgot": "anonymous", "resend": "anonymous", "impersonate": "staff"}  # by end of path
 
 
-def events(**about):
-    return list(Entry.objects.filter(**about).order_by("id").values_list("event", flat=True))
+def events(**filters):
+    """The events of the matching entries, oldest first."""
+    return list(Entry.objects.filter(**filters).order_by("id").values_list("event", flat=True))
 
 
-@pytest.mark.parametrize(("method", "path"), MUTATING, ids=lambda part: part)
-def test_every_mutating_operation_leaves_an_entry_with_its_request(method, path, password_hash):
+@pytest.mark.parametrize(("method", "path"), MUTATING_OPERATIONS, ids=lambda part: part)
+def test_audit_record_is_written_by_every_mutating_operation(method, path, password_hash):
     world = new_world(password_hash)
     request_id = f"recorded-{world.site.pk}"
 
-    answer = call(world, method, path, X_Request_ID=request_id)
+    response = call_operation(world, method, path, X_Request_ID=request_id)
 
-    assert 200 <= answer.status_code < 300, answer.content
-    made = Entry.objects.filter(request_id=request_id)
-    others = {"forgot": "anonymous", "resend": "anonymous", "impersonate": "staff"}
-    assert others.get(path.rpartition("/")[2], "user") in set(made.values_list("actor_kind", flat=True))
-    networks = Personal.objects.filter(entry_id__in=made.values("id"), field="network").values_list(
-        "value", flat=True
-    )
-    assert list(networks) == ["127.0.0.0/24"] * made.count()
+    assert 200 <= response.status_code < 300, response.content
+    entries = Entry.objects.filter(request_id=request_id)
+    actor_kind = ACTOR_KINDS.get(path.rpartition("/")[2], "user")
+    assert actor_kind in set(entries.values_list("actor_kind", flat=True))
+    networks = Personal.objects.filter(entry_id__in=entries.values("id"), field="network")
+    assert list(networks.values_list("value", flat=True)) == ["127.0.0.0/24"] * entries.count()
 
 
-def test_failed_sign_ins_are_recorded_and_what_was_tried_can_be_erased():
+def test_audit_record_of_a_failed_login_keeps_the_address_erasable():
     person = UserFactory()
-    Client().post(
-        "/api/v1/auth/login", {"email": person.email, "password": "wrong"}, content_type="application/json"
-    )
+    credentials = {"email": person.email, "password": "wrong"}
+    Client().post("/api/v1/auth/login", credentials, content_type="application/json")
 
     (entry,) = Entry.objects.filter(event="sign_in.failed", owner_id=person.pk)
     assert Personal.objects.get(entry_id=entry.pk, field="tried").value == person.email
     assert person.email not in entry.facts + entry.personal
 
 
-def test_a_refused_change_leaves_no_entry(api):
+def test_audit_record_is_not_written_by_a_refused_change(api):
     site = SiteFactory(owner=api.user)
 
     assert api.patch(f"sites/{site.pk}", {"name": "x"}, if_match=99).status_code == 412
@@ -66,7 +67,7 @@ def test_a_refused_change_leaves_no_entry(api):
     assert events(site_id=site.pk) == []
 
 
-def test_admin_buttons_and_reads_are_recorded_with_who_pressed(password_hash):
+def test_audit_record_of_the_admin_names_the_member_of_staff(password_hash):
     staff = UserFactory(email="recorder@example.com", role="admin", password=password_hash)
     client = Client()
     client.post("/admin/login/", {"username": staff.email, "password": PASSWORD})
@@ -80,33 +81,31 @@ def test_admin_buttons_and_reads_are_recorded_with_who_pressed(password_hash):
     assert {(entry.actor_kind, entry.actor_id) for entry in entries} == {("staff", staff.pk)}
 
 
-def test_commands_and_jobs_are_recorded_as_the_system(monkeypatch):
+def test_audit_record_of_a_command_names_the_system(monkeypatch):
     monkeypatch.setenv("ADMIN_PASSWORD", PASSWORD)
     call_command("create_admin", "commanded@example.com", verbosity=0)
-    made = User.objects.get(email="commanded@example.com")
-    gone = SiteFactory()
-    users.delete_user(gone.owner_id, actor=SYSTEM, now=timezone.now(), if_match=ANY_VERSION)
-    long_ago = timezone.now() - timezone.timedelta(days=40)
-    from core import tenancy
 
+    created = User.objects.get(email="commanded@example.com")
+    assert {entry.actor_kind for entry in Entry.objects.filter(owner_id=created.pk)} == {"system"}
+
+
+def test_audit_record_of_purge_deleted_remains_without_personal_values():
+    site = SiteFactory()
+    users.delete_user(site.owner_id, actor=SYSTEM, now=timezone.now(), if_match=ANY_VERSION)
+    long_ago = timezone.now() - timezone.timedelta(days=40)
     with tenancy.context(tenancy.SYSTEM):
-        Site.objects.filter(pk=gone.pk).update(deleted_at=long_ago)
-    User.objects.filter(pk=gone.owner_id).update(deleted_at=long_ago)
+        Site.objects.filter(pk=site.pk).update(deleted_at=long_ago)
+    User.objects.filter(pk=site.owner_id).update(deleted_at=long_ago)
+
     purge_deleted.apply().get()
 
-    assert {entry.actor_kind for entry in Entry.objects.filter(owner_id=made.pk)} == {"system"}
-    assert events(site_id=gone.pk) == ["site.deleted", "site.purged"]
-    assert events(owner_id=gone.owner_id, subject_type="user")[-1] == "user.purged"
-    assert (
-        Personal.objects.filter(
-            entry_id__in=Entry.objects.filter(owner_id=gone.owner_id).values("id")
-        ).count()
-        == 0
-    )
+    assert events(site_id=site.pk) == ["site.deleted", "site.purged"]
+    assert events(owner_id=site.owner_id, subject_type="user")[-1] == "user.purged"
+    entries_of_owner = Entry.objects.filter(owner_id=site.owner_id)
+    assert Personal.objects.filter(entry_id__in=entries_of_owner.values("id")).count() == 0
 
 
-def test_no_entry_of_this_run_holds_a_secret(password_hash):
-    """Everything above and every other test of this process has written here."""
+def test_audit_entries_hold_no_secret(password_hash):
     person = sign_in(UserFactory(password=password_hash))
     person.patch("auth/me", {"name": "Secret Keeper"}, if_match="*")
     users.set_password(person.user.pk, PASSWORD + "!", actor=SYSTEM, now=timezone.now())
@@ -115,52 +114,51 @@ def test_no_entry_of_this_run_holds_a_secret(password_hash):
         cursor.execute("SELECT coalesce(string_agg(e::text, ' '), '') FROM audit_entry e")
         entries = cursor.fetchone()[0]
         cursor.execute("SELECT coalesce(string_agg(p.value, ' '), '') FROM audit_personal p")
-        values = cursor.fetchone()[0]
+        personal_values = cursor.fetchone()[0]
     secrets = (
         PASSWORD,
         "argon2",
         make_refresh_token(person.session.pk, 1).rpartition(".")[2],
         person.access.rpartition(".")[2],
     )
-    assert not any(secret in entries + values for secret in secrets)
+    assert not any(secret in entries + personal_values for secret in secrets)
     assert "Secret Keeper" not in entries
 
 
-def test_people_see_their_own_trail_and_holders_of_the_permission_all_of_it(api, other):
+def test_list_audit_shows_own_entries_and_all_of_them_with_the_permission(api, other):
     site = SiteFactory(owner=api.user)
     api.post(f"sites/{site.pk}/publish")
-    reader = sign_in(UserFactory(role="admin"))
+    admin = sign_in(UserFactory(role="admin"))
 
-    mine = api.get(f"audit?site={site.pk}").json()["results"]
-    assert [(row["event"], row["actor"]["id"], row["subject"]["label"]) for row in mine] == [
+    def listed_events(client, query):
+        return [row["event"] for row in client.get(f"audit?{query}").json()["results"]]
+
+    own_entries = api.get(f"audit?site={site.pk}").json()["results"]
+    assert [(row["event"], row["actor"]["id"], row["subject"]["label"]) for row in own_entries] == [
         ("site.published", str(api.user.pk), "A site")
     ]
-    assert other.get(f"audit?site={site.pk}").json()["results"] == []
-    assert [row["event"] for row in reader.get(f"audit?site={site.pk}").json()["results"]] == [
-        "site.published"
-    ]
-    assert [
-        row["event"] for row in api.get("audit?event=site.published&search=A site").json()["results"]
-    ] == ["site.published"]
+    assert listed_events(other, f"site={site.pk}") == []
+    assert listed_events(admin, f"site={site.pk}") == ["site.published"]
+    assert listed_events(api, "event=site.published&search=A site") == ["site.published"]
 
 
 @pytest.mark.parametrize(
     "query",
     ["site=x", "since=yesterday", "until=2026-01-01", "search=", "actor=1", "event=" + "x" * 101, "owner=1"],
 )
-def test_filters_of_the_trail_that_are_none_are_refused(api, query):
+def test_list_audit_refuses_malformed_filters(api, query):
     assert api.get(f"audit?{query}").status_code == 400
 
 
 @pytest.mark.parametrize(
-    "moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "1969-12-31T23:59:59+14:00"]
+    "time", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "1969-12-31T23:59:59+14:00"]
 )
 @pytest.mark.parametrize("name", ["since", "until"])
-def test_any_moment_may_be_asked_for(api, name, moment):
-    assert api.get(f"audit?{name}={moment.replace('+', '%2B')}").status_code == 200
+def test_list_audit_accepts_any_valid_time(api, name, time):
+    assert api.get(f"audit?{name}={time.replace('+', '%2B')}").status_code == 200
 
 
-def test_a_page_of_the_trail_costs_the_same_for_many_rows(api, django_assert_num_queries):
+def test_list_audit_queries_do_not_grow_with_rows(api, django_assert_num_queries):
     for number in range(12):
         api.patch("auth/me", {"name": f"Name {number}"}, if_match="*")
 
@@ -169,38 +167,27 @@ def test_a_page_of_the_trail_costs_the_same_for_many_rows(api, django_assert_num
             assert len(api.get(f"audit?limit={limit}").json()["results"]) == limit
 
 
-def test_logs_are_for_those_who_may_read_them(api):
-    import logging
-
-    from audit import server_log
-
+def test_list_logs_requires_the_permission_and_shows_redacted_lines(api):
     handler = server_log.DatabaseHandler()
-    line = logging.LogRecord(
-        "shop", logging.ERROR, __file__, 1, "no answer from redis://:hunter2@127.0.0.1/0\x00", None, None
-    )
+    message = "no answer from redis://:hunter2@127.0.0.1/0\x00"
+    line = logging.LogRecord("shop", logging.ERROR, __file__, 1, message, None, None)
     server_log.insert_log_lines([server_log._row(line)])
-    reader = sign_in(UserFactory(role="admin"))
+    admin = sign_in(UserFactory(role="admin"))
 
-    (found,) = reader.get("logs?level=error&search=answer").json()["results"]
-    assert (found["level"], found["logger"], found["message"]) == (
-        "error",
-        "shop",
-        "no answer from redis[redacted]127.0.0.1/0",
-    )
-    assert reader.get(f"logs/{found['id']}").json() == found
-    assert (api.get("logs").status_code, api.get(f"logs/{found['id']}").status_code) == (403, 403)
+    (row,) = admin.get("logs?level=error&search=answer").json()["results"]
+
+    redacted = "no answer from redis[redacted]127.0.0.1/0"
+    assert (row["level"], row["logger"], row["message"]) == ("error", "shop", redacted)
+    assert admin.get(f"logs/{row['id']}").json() == row
+    assert (api.get("logs").status_code, api.get(f"logs/{row['id']}").status_code) == (403, 403)
     assert server_log.delete_log_lines(before=timezone.now() + timezone.timedelta(minutes=1)) == 1
     assert handler.dropped == 0
 
 
-def test_a_full_queue_of_lines_drops_and_never_blocks():
-    import logging
-
-    from audit import server_log
-
+def test_database_handler_drops_lines_when_its_queue_is_full():
     handler = server_log.DatabaseHandler()
     handler.lines.maxsize = 2
-    handler._writer = type("Busy", (), {"is_alive": lambda self: True})()
+    handler._writer = type("BusyWriter", (), {"is_alive": lambda self: True})()
     for number in range(5):
         handler.emit(logging.LogRecord("x", logging.WARNING, __file__, 1, f"line {number}", None, None))
 

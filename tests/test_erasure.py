@@ -1,11 +1,10 @@
-"""Being forgotten: nothing of a person is found anywhere afterwards, and nothing of others is lost."""
+"""Erasing a person removes all of the person's data and keeps the data of other people."""
 
 # ruff: noqa: F811 - fixtures are imported by name
 
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -15,7 +14,6 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.services import erasure, users
-from accounts.tests.conftest import mailbox  # noqa: F401 - a fixture
 from accounts.tests.factories import UserFactory
 from accounts.tests.helpers import deliver_and_read_mails, post_auth
 from audit.actors import SYSTEM
@@ -25,112 +23,128 @@ from audit.models import Entry, Personal
 from audit.tests.conftest import superuser, trail  # noqa: F401 - fixtures
 from conftest import sign_in
 from core import lifecycle, tenancy
-from core.http.preconditions import ANY_VERSION
 from core.models import Mail
 from core.storage import object_store
 from sites.models import Site
 from sites.tests.team import new_team
-
-# Fixtures among them.
-from tests.test_personal_data import NAME, NEW, OLD, close, store, where, zebulon  # noqa: F401
+from tests.personal_data import (
+    DELETED_ROWS_KEPT,
+    EMAIL,
+    FORMER_EMAIL,
+    NAME,
+    delete_and_expire,
+    export_store,  # noqa: F401 - a fixture
+    rows_containing,
+    zebulon,  # noqa: F401 - a fixture
+)
 
 pytestmark = pytest.mark.django_db
 
 
-def seal():
+def seal_audit_trail():
+    """Seal all pending entries, and store a signed checkpoint."""
     while sealing.seal_pending():
         pass
     checkpoints.create_checkpoint(now=timezone.now())
     checkpoints.store_checkpoints(now=timezone.now())
 
 
-@pytest.mark.parametrize("way", ["after 30 days", "by command"])
+def purge_users():
+    return erasure.purge_users(timezone.now() - DELETED_ROWS_KEPT)
+
+
+def close_and_purge(api):
+    """Close the account; the purge removes it after 30 days, and not before."""
+    api.delete("auth/me", if_match="*")
+    deliver_and_read_mails(EMAIL)
+    with tenancy.context(tenancy.SYSTEM):
+        lifecycle.purge_expired(before=timezone.now() - DELETED_ROWS_KEPT)
+        assert User.objects.deleted().filter(pk=api.user.pk).exists()
+        deleted_at = timezone.now() - DELETED_ROWS_KEPT - timezone.timedelta(days=1)
+        User.objects.deleted().update(deleted_at=deleted_at)
+        Site.objects.deleted().update(deleted_at=deleted_at)
+        lifecycle.purge_expired(before=timezone.now() - DELETED_ROWS_KEPT)
+
+
+@pytest.mark.parametrize("method", ["purge", "erase_user"])
 @pytest.mark.commits
-def test_nothing_of_an_erased_person_is_found_anywhere(trail, zebulon, way):
-    store = object_store.object_store()  # the one of `trail`
-    seal()
-    assert all(where(word) for word in (OLD, NEW, NAME))
+def test_erasure_leaves_nothing_of_a_person_in_database_and_store(trail, zebulon, method):
+    store = object_store.object_store()  # the store of the fixture `trail`
+    seal_audit_trail()
+    assert all(rows_containing(text) for text in (FORMER_EMAIL, EMAIL, NAME))
     assert store.keys("exports/")
 
-    if way == "by command":
-        call_command("erase_user", NEW.upper())
+    if method == "erase_user":
+        call_command("erase_user", EMAIL.upper())
     else:
-        zebulon.delete("auth/me", if_match="*")
-        deliver_and_read_mails(NEW)
-        with tenancy.context(tenancy.SYSTEM):
-            lifecycle.purge_expired(before=timezone.now() - timedelta(days=30))
-            assert User.objects.deleted().filter(pk=zebulon.user.pk).exists()
-            User.objects.deleted().update(deleted_at=timezone.now() - timedelta(days=31))
-            Site.objects.deleted().update(deleted_at=timezone.now() - timedelta(days=31))
-            lifecycle.purge_expired(before=timezone.now() - timedelta(days=30))
+        close_and_purge(zebulon)
 
-    seal()
-    assert [found for word in (OLD, NEW, NAME, "zebulon") for found in where(word)] == []
+    seal_audit_trail()
+    texts = (FORMER_EMAIL, EMAIL, NAME, "zebulon")
+    assert [row for text in texts for row in rows_containing(text)] == []
     assert store.keys("exports/") == []
     for key in store.keys(""):
-        body = store.read(key).decode(errors="replace").lower()
-        assert "zebulon" not in body, key
+        assert "zebulon" not in store.read(key).decode(errors="replace").lower(), key
     verdict = verify_trail(now=timezone.now())
     assert (verdict.fault, verdict.erased > 10) == (None, True)
-    # what others made is as it was
-    assert where("Elsewhere")
-    assert [
-        row for row in where("friend@example.com") if not row.startswith("core_mail")
-    ] == []  # their site is gone
+    # The post on the site of another owner stays. The invitation of a friend was to a site that is gone.
+    assert rows_containing("Elsewhere")
+    friend_rows = rows_containing("friend@example.com")
+    assert [row for row in friend_rows if not row.startswith("core_mail")] == []
 
 
-def test_an_address_that_became_somebody_elses_is_not_erased_with_its_former_owner(zebulon):
-    heir = UserFactory(email=OLD, name="Heir")
-    sign_in(heir).patch("auth/me", {"name": "The Heir"}, if_match="*")
+def test_erase_user_keeps_a_former_address_that_another_account_uses_now(zebulon):
+    new_owner = UserFactory(email=FORMER_EMAIL, name="Heir")
+    sign_in(new_owner).patch("auth/me", {"name": "The Heir"}, if_match="*")
 
-    call_command("erase_user", NEW)
+    call_command("erase_user", EMAIL)
 
-    assert User.objects.alive().filter(email=OLD).exists()
-    assert where(OLD)
-    assert where(NEW) == []
+    assert User.objects.alive().filter(email=FORMER_EMAIL).exists()
+    assert rows_containing(FORMER_EMAIL)
+    assert rows_containing(EMAIL) == []
 
 
-def test_the_command_counts_first_and_may_be_repeated(zebulon, capsys):
-    call_command("erase_user", NEW, "--dry-run", "--json")
-    would = json.loads(capsys.readouterr().out)
-    assert where(NEW)
-    call_command("erase_user", NEW, "--json")
-    did = json.loads(capsys.readouterr().out)
-    call_command("erase_user", NEW, "--json")
-    again = json.loads(capsys.readouterr().out)
+def test_erase_user_dry_run_reports_the_same_counts_and_a_second_run_does_nothing(zebulon, capsys):
+    call_command("erase_user", EMAIL, "--dry-run", "--json")
+    dry_run = json.loads(capsys.readouterr().out)
+    assert rows_containing(EMAIL)
+    call_command("erase_user", EMAIL, "--json")
+    first_run = json.loads(capsys.readouterr().out)
+    call_command("erase_user", EMAIL, "--json")
+    second_run = json.loads(capsys.readouterr().out)
 
-    assert {**would, "dry_run": False} == did
-    assert (did["accounts"], did["sites"], did["exports"]) == (1, 1, 1)
-    assert not any(again.values())
+    assert {**dry_run, "dry_run": False} == first_run
+    assert (first_run["accounts"], first_run["sites"], first_run["exports"]) == (1, 1, 1)
+    assert not any(second_run.values())
     call_command("erase_user", "never-seen@example.com")
     assert "erased 0 audit values" in capsys.readouterr().out
 
 
-def test_a_dry_run_leaves_the_archive_where_it_is(zebulon, store):
-    call_command("erase_user", NEW, "--dry-run")
+def test_erase_user_dry_run_keeps_the_export(zebulon, export_store):
+    call_command("erase_user", EMAIL, "--dry-run")
 
-    assert store.keys("exports/")
+    assert export_store.keys("exports/")
 
 
-def test_the_last_administrator_is_not_erased():
+def test_erase_user_refuses_the_last_administrator():
     UserFactory(email="only@example.com", role="admin")
 
     with pytest.raises(CommandError, match="last administrator"):
         call_command("erase_user", "only@example.com")
 
 
-def test_an_address_without_an_account_is_erased_from_the_trail():
+def test_erase_user_erases_an_address_without_an_account_from_the_audit_trail():
     post_auth(Client(), "login", {"email": "stranger@example.com", "password": "x"})
     post_auth(Client(), "password/forgot", {"email": "stranger@example.com"})
     deliver_and_read_mails("stranger@example.com")
-    assert where("stranger@example.com")
+    assert rows_containing("stranger@example.com")
 
     call_command("erase_user", "stranger@example.com")
 
-    assert where("stranger@example.com") == []
+    assert rows_containing("stranger@example.com") == []
 
 
-def test_mails_to_others_that_still_wait_do_not_tell_an_erased_address(api):
+def test_erase_user_removes_the_address_from_waiting_mails_to_others(api):
     team = new_team()
     owner = team.owner.user
     other = sign_in(UserFactory())
@@ -143,57 +157,52 @@ def test_mails_to_others_that_still_wait_do_not_tell_an_erased_address(api):
     assert [mail for mail in Mail.objects.all() if owner.email in mail.facts] == []
 
 
-def test_erasing_staff_leaves_the_trail_of_customers(api):
+def test_erase_user_of_staff_keeps_the_audit_entries_of_customers(api):
     UserFactory(role="admin")
     staff = sign_in(UserFactory(email="leaving@example.com", role="admin"))
     staff.patch(f"users/{api.user.pk}", {"name": "New Name"}, if_match="*")
 
     call_command("erase_user", "leaving@example.com")
 
-    assert where("leaving@example.com") == []
+    assert rows_containing("leaving@example.com") == []
     entry = Entry.objects.filter(event="user.changed", owner_id=api.user.pk).latest("id")
     fields = set(Personal.objects.filter(entry_id=entry.pk).values_list("field", flat=True))
     assert fields == {"label", "name_before", "name_after"}
 
 
-def closed_long_ago(user):
-    users.delete_user(user.pk, actor=SYSTEM, now=timezone.now(), if_match=ANY_VERSION)
-    long_ago = timezone.now() - timedelta(days=31)
-    User.objects.get_queryset().filter(pk=user.pk).update(deleted_at=long_ago)
-    with tenancy.context(tenancy.SYSTEM):
-        Site.objects.deleted().update(deleted_at=long_ago)
+def closing_connections(function):
+    """`function` for a thread: it closes the database connections of the thread at its end."""
 
-
-def in_a_thread(act):
     def run():
         try:
-            return act()
+            return function()
         finally:
             connections.close_all()
 
     return run
 
 
-def test_who_is_restored_while_the_purge_runs_keeps_everything(api):
+def test_purge_users_keeps_an_account_that_is_restored_while_it_runs(api):
     api.post("sites", {"name": "S", "subdomain": "keeps", "template": "bakery"})
-    closed_long_ago(api.user)
+    delete_and_expire(api.user)
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
             users.restore_user(api.user.pk, actor=SYSTEM, now=timezone.now())
-            purge = pool.submit(in_a_thread(lambda: erasure.purge_users(timezone.now() - timedelta(days=30))))
+            purge = pool.submit(closing_connections(purge_users))
             time.sleep(0.5)
         assert purge.result(10) == 0
 
-    assert sign_in(User.objects.alive().get(pk=api.user.pk)).get("sites").json()["results"][0]["name"] == "S"
+    client = sign_in(User.objects.alive().get(pk=api.user.pk))
+    assert client.get("sites").json()["results"][0]["name"] == "S"
 
 
-@pytest.mark.parametrize("round_", range(5))
+@pytest.mark.parametrize("repetition", range(5))
 @pytest.mark.commits
-def test_purging_and_restoring_at_once_leave_all_or_nothing_and_never_deadlock(api, round_):
+def test_purge_users_and_restore_user_in_parallel_keep_all_or_nothing(api, repetition):
     api.post("sites", {"name": "S", "subdomain": "all-or-nothing", "template": "bakery"})
-    closed_long_ago(api.user)
+    delete_and_expire(api.user)
 
-    def restore():
+    def restore_user():
         try:
             users.restore_user(api.user.pk, actor=SYSTEM, now=timezone.now())
         except User.DoesNotExist:
@@ -201,12 +210,10 @@ def test_purging_and_restoring_at_once_leave_all_or_nothing_and_never_deadlock(a
         return True
 
     with ThreadPoolExecutor(2) as pool:
-        acts = [lambda: erasure.purge_users(timezone.now() - timedelta(days=30)), restore]
-        purged, restored = (done.result(20) for done in [pool.submit(in_a_thread(act)) for act in acts])
+        futures = [pool.submit(closing_connections(function)) for function in (purge_users, restore_user)]
+        purged, restored = (future.result(20) for future in futures)  # a deadlock would time out
 
     assert bool(purged) != restored
     with tenancy.context(tenancy.SYSTEM):
-        assert (User.objects.alive().filter(pk=api.user.pk).exists(), Site.objects.alive().exists()) == (
-            restored,
-            restored,
-        )
+        user_exists = User.objects.alive().filter(pk=api.user.pk).exists()
+        assert (user_exists, Site.objects.alive().exists()) == (restored, restored)

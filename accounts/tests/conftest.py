@@ -6,7 +6,7 @@ from accounts.models import User
 from accounts.tests.factories import UserFactory
 from accounts.tests.helpers import ZERO_KNOWLEDGE_EMAIL, sign_up_zero_knowledge
 from conftest import sign_in
-from tests.operations import World, new_world
+from tests.world import World, new_world
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from accounts.credentials.tokens import make_refresh_token
 from accounts.models import Role, Session
 from accounts.services import email_links
 from accounts.tests.factories import UserFactory
-from conftest import PASSWORD, Api, dump, sign_in
+from conftest import PASSWORD, ApiClient, encode_body, sign_in
 from core.jobs import mail
 from core.storage import cache
 
@@ -28,7 +28,11 @@ BROWSER_HEADERS = {"X-Requested-With": "fetch", "Origin": ORIGIN}
 
 def post_auth(client, path, data=None, **headers) -> HttpResponse:
     return client.generic(
-        "POST", f"/api/v1/auth/{path}", dump(data or {}), content_type="application/json", headers=headers
+        "POST",
+        f"/api/v1/auth/{path}",
+        encode_body(data or {}),
+        content_type="application/json",
+        headers=headers,
     )
 
 
@@ -113,7 +117,7 @@ def prelogin(email: str = ZERO_KNOWLEDGE_EMAIL) -> HttpResponse:
     return post_auth(Client(), "prelogin", {"email": email})
 
 
-def api_with_permissions(*permissions: str) -> Api:
+def api_with_permissions(*permissions: str) -> ApiClient:
     """Return the API of a user with a role that grants these permissions."""
     name = f"own-{len(permissions)}-{Role.objects.count()}"
     role = Role.objects.create(name=name, permissions=list(permissions))

@@ -16,7 +16,7 @@ from accounts.tests.factories import UserFactory
 from accounts.tests.helpers import deliver_and_read_mails, post_auth, subject_of_mail, token_in_mail
 from conftest import PASSWORD, sign_in
 from core.models import Mail
-from tests.operations import new_world
+from tests.world import new_world
 
 pytestmark = pytest.mark.django_db
 NEW_PASSWORD = "an entirely new phrase"

@@ -134,7 +134,7 @@ def test_sign_in_by_oidc_creates_no_account_without_a_verified_address(issuer):
 
 def test_sign_in_by_oidc_accepts_the_address_of_a_trust_email_provider(issuer, settings):
     settings.OIDC_PROVIDERS = {"mock": issuer.provider(trust_email=True)}
-    issuer.say(claims={"email_verified": None})
+    issuer.configure(claims={"email_verified": None})
 
     assert sign_in_by_provider(issuer).status_code == 200
 
@@ -319,7 +319,7 @@ def test_exchange_code_fetches_keys_again_at_most_once_a_minute(issuer, monkeypa
 def test_sign_in_by_oidc_requires_the_second_factor(issuer, world):
     app = world.totp()
     User.objects.alive().filter(pk=world.api.user.pk).update(email_verified_at=timezone.now())
-    issuer.say(claims={"email": world.api.user.email})
+    issuer.configure(claims={"email": world.api.user.email})
 
     first = sign_in_by_provider(issuer)
     second = post_auth(Client(), "mfa/verify", {"challenge": first.json()["challenge"], "code": app.now()})

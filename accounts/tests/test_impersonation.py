@@ -21,7 +21,7 @@ from accounts.tests.helpers import BROWSER_HEADERS, deliver_and_read_mails, post
 from audit import refusal_counters
 from audit.actors import SYSTEM
 from audit.models import Entry, Personal
-from conftest import PASSWORD, Api, sign_in
+from conftest import PASSWORD, ApiClient, sign_in
 from core.http.preconditions import ANY_VERSION
 from core.permissions import ADMIN_ACCESS
 from sites.tests.team import new_team
@@ -40,11 +40,11 @@ def begin_link(staff, user, *, now=None):
     return link.partition("#")[2]
 
 
-def impersonating_api(staff, user) -> Api:
+def impersonating_api(staff, user) -> ApiClient:
     response = post_auth(Client(), "impersonate", {"token": begin_link(staff, user)})
     assert response.status_code == 200, response.content
     session = Session.objects.get(impersonator=staff, revoked_at=None)
-    api = Api(user, session, response.json()["access"])
+    api = ApiClient(user, session, response.json()["access"])
     api.client.cookies["refresh"] = response.cookies["refresh"].value
     return api
 

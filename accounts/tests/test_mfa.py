@@ -15,7 +15,7 @@ from accounts.services import mfa, users
 from accounts.tests.helpers import deliver_and_read_mails, log_in, post_auth, subject_of_mail, verify_mfa
 from audit.actors import SYSTEM
 from conftest import PASSWORD
-from tests.operations import calm_step, new_world
+from tests.world import new_world, wait_for_stable_totp_step
 
 pytestmark = pytest.mark.django_db
 
@@ -97,7 +97,7 @@ def test_consume_totp_code_accepts_one_step_of_clock_drift(world, seconds, statu
     secret = world.api.post("auth/totp").json()["secret"]
     Totp.objects.update(confirmed_at=timezone.now(), last_step=0)
     challenge = log_in(world).json()["challenge"]
-    calm_step()
+    wait_for_stable_totp_step()
     code = pyotp.TOTP(secret).at(timezone.now() + timedelta(seconds=seconds))
 
     assert verify_mfa(challenge, code=code).status_code == status

@@ -11,7 +11,7 @@ from accounts.models import Passkey
 from accounts.tests.factories import UserFactory
 from accounts.tests.helpers import log_in, post_auth, verify_mfa
 from conftest import sign_in
-from tests.authenticator import Authenticator, raw, text
+from tests.authenticator import Authenticator, decode_base64url, encode_base64url
 
 pytestmark = pytest.mark.django_db
 
@@ -43,14 +43,14 @@ def test_verify_mfa_accepts_a_passkey_once(world):
 
     credential = world.authenticator.get(challenge_response["public_key"])
 
-    assert raw(allowed["id"]) == world.authenticator.id
+    assert decode_base64url(allowed["id"]) == world.authenticator.id
     assert verify_mfa(challenge_response["challenge"], credential=credential).status_code == 200
     assert verify_mfa(challenge_response["challenge"], credential=credential).status_code == 401
 
 
 def test_passkey_sign_in_requires_user_verification(world):
     world.authenticator.verifies = False
-    world.passkey()
+    world.add_passkey()
 
     assert sign_in_with_passkey(world.authenticator).json()["code"] == "passkey_refused"
     challenge_response = log_in(world).json()
@@ -217,8 +217,10 @@ def test_verify_registration_limits_the_credential_id(world, length):
 def test_verify_registration_refuses_attestations(world, form, statement):
     challenge_response = world.api.post("auth/passkeys/options").json()
     created = world.authenticator.create(challenge_response["public_key"])
-    parts = cbor2.loads(raw(created["response"]["attestationObject"]))
-    created["response"]["attestationObject"] = text(cbor2.dumps({**parts, "fmt": form, "attStmt": statement}))
+    parts = cbor2.loads(decode_base64url(created["response"]["attestationObject"]))
+    created["response"]["attestationObject"] = encode_base64url(
+        cbor2.dumps({**parts, "fmt": form, "attStmt": statement})
+    )
 
     body = {"challenge": challenge_response["challenge"], "credential": created, "name": "x"}
     assert world.api.post("auth/passkeys", body).status_code == (

@@ -184,7 +184,7 @@ def test_caller_may_requires_a_second_factor_of_staff(admin, settings, password_
 
     assert admin.get("users").json()["code"] == "mfa_enrolment_required"
     assert admin.get("auth/me").status_code == 200
-    from tests.operations import World
+    from tests.world import World
 
     World(admin, None, None, None).totp()
     assert admin.get("users").status_code == 200

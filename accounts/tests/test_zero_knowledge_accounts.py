@@ -25,7 +25,7 @@ from accounts.tests.helpers import (
 )
 from audit import actors
 from audit.models import Entry
-from conftest import PASSWORD, Api, sign_in
+from conftest import PASSWORD, ApiClient, sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -334,7 +334,7 @@ def test_change_password_and_reset_password_refuse_zero_knowledge_for_staff(pass
     ] * 2
 
 
-def test_login_stores_neither_password_nor_auth_hash(zero_knowledge_account: Api):
+def test_login_stores_neither_password_nor_auth_hash(zero_knowledge_account: ApiClient):
     """Search all columns of all tables for the secrets."""
     zero_knowledge_account.post("auth/reauthenticate", {"auth_hash": ZERO_KNOWLEDGE_CREDENTIALS["auth_hash"]})
     post_auth(

@@ -4,8 +4,8 @@ script.
 
 import pytest
 
-from tests.axe import faults, serious_faults
-from tests.browser import SIZES, overflow, picture
+from tests.axe import find_violations, violations_if_serious
+from tests.browser import WINDOW_SIZES, overflow_pixels, save_screenshot
 
 pytestmark = pytest.mark.stack
 PASSWORD = "sourdough & rye"
@@ -46,20 +46,20 @@ def shared(person, stack):
     return f"http://localhost:{person.web.port}/shared/{url.rpartition('/')[2]}"
 
 
-def test_a_person_opens_reads_and_filters_the_numbers(shared, look):
-    for size in SIZES:
-        page = look(shared, size, color_scheme="dark" if size == "phone" else "light")
-        picture(page, f"board-door-{size}")
+def test_a_person_opens_reads_and_filters_the_numbers(shared, open_page):
+    for size in WINDOW_SIZES:
+        page = open_page(shared, size, color_scheme="dark" if size == "phone" else "light")
+        save_screenshot(page, f"board-door-{size}")
         page.get_by_label("Password").fill("wrong")
         page.get_by_role("button", name="Show the numbers").click()
         page.get_by_text("That is not the password.").wait_for()
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Show the numbers").click()
         page.get_by_role("heading", name="Visitors by day").wait_for()
-        troubles = [one for one in page.troubles if "401" not in one]
-        assert (troubles, overflow(page)) == ([], 0)
-        picture(page, f"board-{size}")
-        found = faults(page, size)
+        troubles = [one for one in page.errors if "401" not in one]
+        assert (troubles, overflow_pixels(page)) == ([], 0)
+        save_screenshot(page, f"board-{size}")
+        found = find_violations(page, size)
         page.get_by_role("link", name="/bread", exact=True).first.click()
         page.get_by_role("link", name="Without: Page is /bread").wait_for()
         page.get_by_role("link", name="Page views").first.click()
@@ -69,16 +69,16 @@ def test_a_person_opens_reads_and_filters_the_numbers(shared, look):
         page.get_by_role("link", name="Browsers").click()
         for summary in page.get_by_text("As a table").all():
             summary.click()
-        assert overflow(page) == 0
-        picture(page, f"board-filtered-{size}")
-        found += faults(page, f"{size}, filtered")
+        assert overflow_pixels(page) == 0
+        save_screenshot(page, f"board-filtered-{size}")
+        found += find_violations(page, f"{size}, filtered")
         page.get_by_role("link", name="Without: Page is /bread").click()
         page.get_by_role("heading", name="Page views by week").wait_for()
-        assert serious_faults(found) == []
+        assert violations_if_serious(found) == []
 
 
-def test_it_can_be_read_without_a_script_and_printed(shared, look):
-    page = look(shared)
+def test_it_can_be_read_without_a_script_and_printed(shared, open_page):
+    page = open_page(shared)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Show the numbers").click()
     page.get_by_role("heading", name="Visitors by day").wait_for()
@@ -86,4 +86,4 @@ def test_it_can_be_read_without_a_script_and_printed(shared, look):
     assert page.locator("script").count() == 0
     page.emulate_media(media="print")
     assert not page.get_by_role("link", name="30 days").is_visible()
-    picture(page, "board-print")
+    save_screenshot(page, "board-print")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from tests.stack import eventually
+from tests.stack import wait_until
 from vault.tests.stored_bytes import collect_stored_bytes
 
 pytestmark = pytest.mark.stack
@@ -70,7 +70,7 @@ def test_no_address_and_no_agent_is_anywhere(person, stack, tmp_path):
         assert "1 events added" in told
         waiting = collect_stored_bytes(stack, web)["redis"]
         stack.manage("shell", "-c", DRAIN)
-        assert eventually(lambda: int(stack.manage("shell", "-c", EVENTS).split()[-1]) >= 6, seconds=30)
+        assert wait_until(lambda: int(stack.manage("shell", "-c", EVENTS).split()[-1]) >= 6, seconds=30)
         places = {**collect_stored_bytes(stack, web), "streams": waiting}
     finally:
         web.process.terminate()

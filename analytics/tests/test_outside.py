@@ -3,7 +3,7 @@
 import pytest
 
 from analytics.ingest import tracking_script
-from tests.stack import eventually
+from tests.stack import wait_until
 
 pytestmark = pytest.mark.stack
 WRITE = "from analytics import maintenance, tasks; from django.utils import timezone; tasks.write_events(); tasks.recount(); maintenance.run_maintenance(now=timezone.now())"
@@ -59,7 +59,7 @@ def test_a_visit_in_a_browser_becomes_a_report(person, stack, browser):
         stack.manage("shell", "-c", WRITE)
         return len(breakdown(person, site, "event")) == 2  # what was sent last came, too
 
-    assert eventually(written, seconds=60)
+    assert wait_until(written, seconds=60)
     context.close()
     assert breakdown(person, site, "page") == {"/": (1, 1), "/somewhere": (1, 1)}
     assert breakdown(person, site, "source") == {"newsletter": (2, 2)}
@@ -81,7 +81,7 @@ def test_a_browser_that_is_driven_is_dropped_and_the_owner_learns_why(person, st
         stack.manage("shell", "-c", WRITE)
         return person.call("GET", f"sites/{site}/analytics/drops?period=today").json()["results"]
 
-    assert [drop["reason"] for drop in eventually(dropped, seconds=30)] == ["bot"]
+    assert [drop["reason"] for drop in wait_until(dropped, seconds=30)] == ["bot"]
     assert breakdown(person, site, "page") == {}
 
 

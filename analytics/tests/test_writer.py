@@ -86,7 +86,7 @@ def drain_all():
 
 
 @pytest.mark.commits
-def test_writers_that_are_killed_at_any_moment_leave_every_event_once(site, nursery):
+def test_writers_that_are_killed_at_any_moment_leave_every_event_once(site, child_process_runner):
     sent = 0
     took = 0.1
     random.seed(8)
@@ -99,9 +99,9 @@ def test_writers_that_are_killed_at_any_moment_leave_every_event_once(site, nurs
             ]
         )
         sent += count
-        nursery.run(drain_all, kill_after=random.uniform(0, 2 * took))
+        child_process_runner.run(drain_all, kill_after=random.uniform(0, 2 * took))
         if random.random() < 0.1:
-            took, _ = nursery.run(drain_all)
+            took, _ = child_process_runner.run(drain_all)
     drain()
 
     assert rows(site)[:2] == (sent, sent)

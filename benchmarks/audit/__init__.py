@@ -1,1 +1,1 @@
-"""The audit trail: what recording adds to a write, and how fast the chain is verified."""
+"""Benchmarks of the audit trail."""

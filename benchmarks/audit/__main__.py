@@ -1,4 +1,4 @@
-"""`python -m benchmarks.audit`: cost of `record` for each write, and rows verified each second of one core."""
+"""`python -m benchmarks.audit` measures what `record` adds to a write, and how fast the chain is verified."""
 
 import json
 import os
@@ -8,22 +8,22 @@ import time
 
 from rich.console import Console
 
-from benchmarks.private import private
+from benchmarks.private_platform import private_platform
 
-ROWS = int(os.environ.get("BENCH_ROWS") or 40_000)
-PAIRS = 2_000
+TRAIL_ROWS = int(os.environ.get("BENCH_ROWS") or 40_000)
+PAIR_COUNT = 2_000
 
 
 def main() -> int:
-    """Measure on a private PostgreSQL with durable defaults; print and keep the numbers."""
-    with private("audit"):
-        facts = {"record_added_ms": record_cost(), **verify_rate()}
-    Console().print_json(json.dumps(facts))
-    return 0 if facts["good"] else 1
+    """Print the numbers as JSON; return 0 when the chain was verified without a fault."""
+    with private_platform("audit"):
+        results = {"record_added_ms": measure_record(), **measure_verification()}
+    Console().print_json(json.dumps(results))
+    return 0 if results["good"] else 1
 
 
-def record_cost() -> float:
-    """Milliseconds that `record` adds to a transaction of one write: median of pairs, taken in turn."""
+def measure_record() -> float:
+    """Milliseconds that `record` adds to a transaction with one write: the median of pairs, in turn."""
     from django.db import connection, transaction
 
     from audit.actors import SYSTEM
@@ -38,19 +38,23 @@ def record_cost() -> float:
             started = time.perf_counter()
             with connection.cursor() as cursor:
                 cursor.execute(
-                    "INSERT INTO core_slot (job, slot) VALUES (%s, now()) ON CONFLICT (job) DO UPDATE SET slot = EXCLUDED.slot",
+                    """
+                    INSERT INTO core_slot (job, slot)
+                    VALUES (%s, now())
+                    ON CONFLICT (job) DO UPDATE SET slot = EXCLUDED.slot
+                    """,
                     [f"bench{number % 50}"],
                 )
             if recorded:
                 record("thing.done", actor=SYSTEM, subject=subject, number=number)
             return time.perf_counter() - started
 
-    pairs = [(write(number, recorded=False), write(number, recorded=True)) for number in range(PAIRS)]
-    return round(1000 * statistics.median(with_it - without for without, with_it in pairs), 3)
+    pairs = [(write(number, recorded=False), write(number, recorded=True)) for number in range(PAIR_COUNT)]
+    return round(1000 * statistics.median(recorded - plain for plain, recorded in pairs), 3)
 
 
-def verify_rate() -> dict[str, float | int | bool]:
-    """Fill the chain to `ROWS` entries and verify all of it."""
+def measure_verification() -> dict[str, float | int | bool]:
+    """Add entries until the chain has `TRAIL_ROWS`, sealing each batch, and verify all of it."""
     from django.db import transaction
     from django.utils import timezone
 
@@ -62,8 +66,8 @@ def verify_rate() -> dict[str, float | int | bool]:
     from audit.subjects import Subject
     from core.ids import uuid7
 
-    rate = 0.0
-    while Seal.objects.count() < ROWS:
+    sealed_per_second = 0.0
+    while Seal.objects.count() < TRAIL_ROWS:
         with transaction.atomic():
             for number in range(5_000):
                 record(
@@ -71,18 +75,18 @@ def verify_rate() -> dict[str, float | int | bool]:
                 )
         started = time.perf_counter()
         sealed = sealing.seal_pending()
-        rate = sealed / (time.perf_counter() - started)
+        sealed_per_second = sealed / (time.perf_counter() - started)
     started = time.perf_counter()
-    cpu = time.process_time()
+    cpu_started = time.process_time()
     verdict = verify_trail(now=timezone.now())
-    wall = time.perf_counter() - started
-    cpu = time.process_time() - cpu
+    wall_seconds = time.perf_counter() - started
+    cpu_used = time.process_time() - cpu_started
     return {
         "rows": verdict.rows,
         "good": verdict.good,
-        "verified_rows_per_second": round(verdict.rows / wall),
-        "verified_rows_per_cpu_second": round(verdict.rows / cpu),
-        "sealed_rows_per_second": round(rate),
+        "verified_rows_per_second": round(verdict.rows / wall_seconds),
+        "verified_rows_per_cpu_second": round(verdict.rows / cpu_used),
+        "sealed_rows_per_second": round(sealed_per_second),
     }
 
 

@@ -1,7 +1,4 @@
-"""What is compared.
-
-Each knows how to save everything, save again, and bring it back; what is not installed is left out by name.
-"""
+"""The backup tools that are compared. Each saves everything, saves again, and restores."""
 
 import json
 import shutil
@@ -10,61 +7,72 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks.backups.cluster import PROGRAMS, Cluster
+from benchmarks.backups.cluster import POSTGRES_PROGRAMS, Cluster
 from config.embedded_servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class Tool(Protocol):
+    """A backup tool. `required_programs` are looked up on PATH."""
+
     name: str
-    needs: tuple[str, ...]
+    required_programs: tuple[str, ...]
 
-    def save(self, *, full: bool) -> float: ...
-    def restore(self) -> float: ...
+    def save(self, *, full: bool) -> float:
+        """Save the database `b`, completely or only the changes; return the seconds."""
+
+    def restore(self) -> float:
+        """Restore the last backup and compare the content; return the seconds of the restore."""
 
 
-def size(folder: Path) -> int:
-    """Bytes of all files below, as their owner sees them."""
+def folder_bytes(folder: Path) -> int:
+    """The bytes of all files below `folder`."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-class Ours:
+class Getyousite:
+    """Our engine. `peak_mib` is the largest memory of its processes."""
+
     name = "getyousite"
-    needs = ()
+    required_programs = ()
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster = cluster
         self.folder = folder
-        self.peak = 0
+        self.peak_mib = 0
 
-    def command(self, act: str, dsn: str) -> list[str]:
-        facts = {"dsn": dsn, "store": str(self.folder / "store"), "state": str(self.folder / "state")}
-        return [sys.executable, "-m", "benchmarks.backups.ours", act, json.dumps(facts)]
+    def command(self, action: str, dsn: str) -> list[str]:
+        options = {"dsn": dsn, "store": str(self.folder / "store"), "state": str(self.folder / "state")}
+        return [sys.executable, "-m", "benchmarks.backups.engine_process", action, json.dumps(options)]
 
-    def _act(self, act: str, dsn: str) -> float:
-        done = subprocess.run(self.command(act, dsn), check=False, cwd=ROOT, capture_output=True, text=True)
-        if done.returncode != 0:
-            sys.exit(done.stderr[-3000:])
-        found = json.loads(done.stdout)
-        self.peak = max(self.peak, found["peak_mib"])
-        return float(found["seconds"])
+    def _run_engine(self, action: str, dsn: str) -> float:
+        completed = subprocess.run(
+            self.command(action, dsn), check=False, cwd=ROOT, capture_output=True, text=True
+        )
+        if completed.returncode != 0:
+            sys.exit(completed.stderr[-3000:])
+        result = json.loads(completed.stdout)
+        self.peak_mib = max(self.peak_mib, result["peak_mib"])
+        return float(result["seconds"])
 
     def save(self, *, full: bool) -> float:
         if full:
             (self.folder / "state").unlink(missing_ok=True)
-        return self._act("take", self.cluster.dsn())
+        return self._run_engine("take", self.cluster.dsn())
 
     def restore(self) -> float:
-        with self.cluster.empty("rst") as name:
-            took = self._act("restore", self.cluster.dsn(name))
-            same(self.cluster, name)
-        return took
+        with self.cluster.empty_database("rst") as name:
+            seconds = self._run_engine("restore", self.cluster.dsn(name))
+            require_equal_content(self.cluster, name)
+        return seconds
 
 
 class PgBackRest:
+    """pgBackRest with its archive of the log, encrypted."""
+
     name = "pgBackRest"
-    needs = ("pgbackrest",)
+    required_programs = ("pgbackrest",)
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster = cluster
@@ -77,32 +85,30 @@ class PgBackRest:
         return self.cluster.run(*self.command, f"--type={'full' if full else 'incr'}", "backup")
 
     def restore(self) -> float:
-        """Files, and the recovery until it takes connections."""
-        place = self.cluster.folder / "restored"
+        """Restore the files, and replay the log until the server accepts connections."""
+        restore_folder = self.cluster.folder / "restored"
         port = free_port()
-        self.cluster.run("mkdir", "-m", "700", str(place))
-        took = self.cluster.run(
-            *self.command, f"--pg1-path={place}", "--type=immediate", "--target-action=promote", "restore"
+        self.cluster.run("mkdir", "-m", "700", str(restore_folder))
+        seconds = self.cluster.run(
+            *self.command,
+            f"--pg1-path={restore_folder}",
+            "--type=immediate",
+            "--target-action=promote",
+            "restore",
         )
-        ctl = [
-            str(PROGRAMS / "pg_ctl"),
-            "-D",
-            str(place),
-            "-w",
-            "-l",
-            str(self.cluster.folder / "log-restored"),
-        ]
-        took += self.cluster.run(*ctl, "-o", f"-p {port} -c archive_mode=off", "start")
-        took += self.cluster.shell(
+        log = str(self.cluster.folder / "log-restored")
+        pg_ctl = [str(POSTGRES_PROGRAMS / "pg_ctl"), "-D", str(restore_folder), "-w", "-l", log]
+        seconds += self.cluster.run(*pg_ctl, "-o", f"-p {port} -c archive_mode=off", "start")
+        seconds += self.cluster.shell(
             f"until [ $(psql -p {port} -d b -Atc 'SELECT pg_is_in_recovery()') = f ]; do sleep 0.1; done"
         )
-        same(self.cluster, "b", port=port)
-        self.cluster.run(*ctl, "-m", "immediate", "stop")
-        self.cluster.run("rm", "-rf", str(place))
-        return took
+        require_equal_content(self.cluster, "b", port=port)
+        self.cluster.run(*pg_ctl, "-m", "immediate", "stop")
+        self.cluster.run("rm", "-rf", str(restore_folder))
+        return seconds
 
 
-CONFIGURATION = """[global]
+PGBACKREST_CONFIGURATION = """[global]
 repo1-path={folder}/repos/pgBackRest
 repo1-cipher-type=aes-256-cbc
 repo1-cipher-pass=benchbenchbench
@@ -123,8 +129,10 @@ pg1-socket-path={folder}
 
 
 class Restic:
+    """restic, which reads the output of pg_dump."""
+
     name = "restic over pg_dump"
-    needs = ("restic",)
+    required_programs = ("restic",)
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster = cluster
@@ -139,15 +147,19 @@ class Restic:
         )
 
     def restore(self) -> float:
-        with self.cluster.empty("rst") as name:
-            took = self.cluster.shell(f"{self.command} dump latest b.sql | psql -q -d {name}", **self.environ)
-            same(self.cluster, name)
-        return took
+        with self.cluster.empty_database("rst") as name:
+            seconds = self.cluster.shell(
+                f"{self.command} dump latest b.sql | psql -q -d {name}", **self.environ
+            )
+            require_equal_content(self.cluster, name)
+        return seconds
 
 
-class Piped:
+class PgDumpPipe:
+    """pg_dump, compressed by gzip and encrypted by OpenSSL. Every backup is a full one."""
+
     name = "pg_dump | gzip | openssl"
-    needs = ("openssl",)
+    required_programs = ("openssl",)
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster = cluster
@@ -159,17 +171,18 @@ class Piped:
         )
 
     def restore(self) -> float:
-        with self.cluster.empty("rst") as name:
-            took = self.cluster.shell(
-                f"openssl enc -d -aes-256-ctr -pbkdf2 -pass pass:bench -in {self.file} | gunzip | psql -q -d {name}"
-            )
-            same(self.cluster, name)
-        return took
+        with self.cluster.empty_database("rst") as name:
+            decrypt = f"openssl enc -d -aes-256-ctr -pbkdf2 -pass pass:bench -in {self.file}"
+            seconds = self.cluster.shell(f"{decrypt} | gunzip | psql -q -d {name}")
+            require_equal_content(self.cluster, name)
+        return seconds
 
 
-class Folders:
+class PgDumpDirectory:
+    """pg_dump in the directory format with two jobs, without encryption. Every backup is a full one."""
+
     name = "pg_dump -Fd -j 2, in the clear"
-    needs = ()
+    required_programs = ()
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster = cluster
@@ -177,37 +190,41 @@ class Folders:
 
     def save(self, *, full: bool) -> float:
         return self.cluster.shell(
-            f"rm -rf {self.folder}; {PROGRAMS}/pg_dump -Fd -Z 1 -j 2 -f {self.folder} b"
+            f"rm -rf {self.folder}; {POSTGRES_PROGRAMS}/pg_dump -Fd -Z 1 -j 2 -f {self.folder} b"
         )
 
     def restore(self) -> float:
-        with self.cluster.empty("rst") as name:
-            took = self.cluster.run(str(PROGRAMS / "pg_restore"), "-j", "2", "-d", name, str(self.folder))
-            same(self.cluster, name)
-        return took
+        with self.cluster.empty_database("rst") as name:
+            seconds = self.cluster.run(
+                str(POSTGRES_PROGRAMS / "pg_restore"), "-j", "2", "-d", name, str(self.folder)
+            )
+            require_equal_content(self.cluster, name)
+        return seconds
 
 
-def same(cluster: Cluster, name: str, **where: int) -> None:
-    """Stop when what came back is not what there is: a fast restore of something else is none."""
-    if cluster.content(name, **where) != cluster.content():
-        sys.exit(f"{name}: what came back differs.")
+def require_equal_content(cluster: Cluster, name: str, **parameters: int) -> None:
+    """Exit the program when the restored database differs from the saved one."""
+    if cluster.content_digests(name, **parameters) != cluster.content_digests():
+        sys.exit(f"{name}: the restored content differs.")
 
 
-def tools(cluster: Cluster) -> tuple[list[Any], list[str]]:
-    """What is installed, ready, each with a folder of its own; and the names of the rest."""
-    kinds = (Ours, PgBackRest, Restic, Piped, Folders)
-    made = []
+def prepare_tools(cluster: Cluster) -> tuple[list[Any], list[str]]:
+    """Prepare the tools that are installed, each with a folder; return them and the names of the others."""
+    tool_classes = (Getyousite, PgBackRest, Restic, PgDumpPipe, PgDumpDirectory)
+    prepared_tools = []
     missing = []
     cluster.run("mkdir", "-p", f"{cluster.folder}/repos", f"{cluster.folder}/lock", f"{cluster.folder}/spool")
     (cluster.folder / "pgbackrest.conf").write_text(
-        CONFIGURATION.format(folder=cluster.folder, port=cluster.port)
+        PGBACKREST_CONFIGURATION.format(folder=cluster.folder, port=cluster.port)
     )
-    for kind in kinds:
-        if not all(shutil.which(program) for program in kind.needs):
-            missing.append(kind.name)
+    for tool_class in tool_classes:
+        if not all(shutil.which(program) for program in tool_class.required_programs):
+            missing.append(tool_class.name)
             continue
-        folder = cluster.folder / "repos" / kind.__name__
+        folder = cluster.folder / "repos" / tool_class.__name__
         cluster.run("mkdir", str(folder))
-        tool = kind(cluster, folder)
-        made.append((tool, cluster.folder / "repos" / "pgBackRest" if kind is PgBackRest else folder))
-    return made, missing
+        tool = tool_class(cluster, folder)
+        # The configuration of pgBackRest names another folder for its repository.
+        repository = cluster.folder / "repos" / "pgBackRest" if tool_class is PgBackRest else folder
+        prepared_tools.append((tool, repository))
+    return prepared_tools, missing

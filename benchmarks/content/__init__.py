@@ -1,3 +1,1 @@
-"""Content at size: 1,000 sites of 20 pages, what each request costs in SQL, and how soon a publish is seen
-elsewhere.
-"""
+"""Benchmarks of content at size: SQL of each request over 1,000 sites, and the propagation of a publish."""

@@ -1,4 +1,4 @@
-"""One request through the whole web process but its listener, and the time that PostgreSQL takes of it."""
+"""Sends requests through the web process without its listener, and measures the share of PostgreSQL."""
 
 import io
 import statistics
@@ -16,50 +16,52 @@ from sites.serving.site_server import SiteServer
 
 @dataclass(slots=True)
 class Cost:
-    """What one request took, in seconds.
+    """What one request took: `total` and `sql` are seconds.
 
-    `trips` counts exchanges with PostgreSQL: BEGIN, COMMIT and pool checks too.
+    `trips` counts exchanges with PostgreSQL, also BEGIN, COMMIT and the checks of the pool.
     """
 
-    whole: float = 0.0
+    total: float = 0.0
     sql: float = 0.0
     trips: int = 0
 
 
 @dataclass
-class Costs:
+class CostSamples:
     """What many requests of one kind took."""
 
-    all: list[Cost] = field(default_factory=list)
+    samples: list[Cost] = field(default_factory=list)
 
-    def facts(self) -> dict[str, float | int]:
-        """Milliseconds. The least is what a busy machine hardly moves."""
-        sql = [cost.sql for cost in self.all]
-        whole = [cost.whole for cost in self.all]
+    def as_json(self) -> dict[str, float | int]:
+        """Statistics in milliseconds. The least one hardly changes on a busy machine."""
+        sql = [cost.sql for cost in self.samples]
+        total = [cost.total for cost in self.samples]
         return {
-            "runs": len(self.all),
-            "trips": round(statistics.median(cost.trips for cost in self.all)),
+            "runs": len(self.samples),
+            "trips": round(statistics.median(cost.trips for cost in self.samples)),
             "sql_least_ms": milliseconds(min(sql)),
             "sql_median_ms": milliseconds(statistics.median(sql)),
             "sql_p95_ms": milliseconds(percentile(sql, 95)),
-            "whole_least_ms": milliseconds(min(whole)),
-            "whole_median_ms": milliseconds(statistics.median(whole)),
-            "whole_p95_ms": milliseconds(percentile(whole, 95)),
+            "whole_least_ms": milliseconds(min(total)),
+            "whole_median_ms": milliseconds(statistics.median(total)),
+            "whole_p95_ms": milliseconds(percentile(total, 95)),
         }
 
 
 @contextmanager
-def metered() -> Iterator[Cost]:
-    """SQL time is what this process spends in psycopg waiting for PostgreSQL: the network, the server, COMMIT
-    with its fsync, and turning parameters into bytes. What Django makes of the rows afterwards is not in it.
+def measure_sql() -> Iterator[Cost]:
+    """Measure the block. SQL time is the time in which psycopg waits for PostgreSQL.
+
+    It includes the network, the server, COMMIT with its fsync, and the conversion of parameters into bytes,
+    but not what Django does with the rows afterwards.
     """
     cost = Cost()
-    genuine: Any = psycopg.Connection.wait
+    original_wait: Any = psycopg.Connection.wait
 
-    def timed(connection: Any, *given: Any, **named: Any) -> Any:
+    def timed(connection: Any, *arguments: Any, **keywords: Any) -> Any:
         started = time.perf_counter()
         try:
-            return genuine(connection, *given, **named)
+            return original_wait(connection, *arguments, **keywords)
         finally:
             cost.sql += time.perf_counter() - started
             cost.trips += 1
@@ -69,25 +71,35 @@ def metered() -> Iterator[Cost]:
     try:
         yield cost
     finally:
-        cost.whole = time.perf_counter() - started
-        psycopg.Connection.wait = genuine  # type: ignore[method-assign]
+        cost.total = time.perf_counter() - started
+        psycopg.Connection.wait = original_wait  # type: ignore[method-assign]
 
 
-class Process:
-    """A web process without its listener: the edge, Django behind it, and the connection pool of production."""
+class InProcessServer:
+    """A web process without its listener: site server, Django behind it, and the pool of production.
+
+    `cost` is what the last request took, until its connection was back in the pool.
+    """
 
     def __init__(self) -> None:
-        self.edge = application
+        self.site_server = application
         self.cost = Cost()
 
-    def forget(self) -> None:
-        """Know no host and keep no page, as after a start."""
-        self.edge = SiteServer(application.app)
+    def clear_site_server(self) -> None:
+        """Empty the maps of hosts and the cache of pages in process memory, as after a start."""
+        self.site_server = SiteServer(application.app)
 
-    def ask(
-        self, method: str, path: str, *, host: str = "localhost", body: bytes = b"", **headers: str
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        host: str = "localhost",
+        body: bytes = b"",
+        token: str = "",
+        if_match: str = "",
     ) -> tuple[int, bytes]:
-        """Status and body; `cost` is what it took, until the connection was back in the pool."""
+        """Send a request, signed in with the access token `token`; return status and body."""
         path, _, query = path.partition("?")
         environ = {
             "REQUEST_METHOD": method,
@@ -103,40 +115,47 @@ class Process:
             "wsgi.errors": io.StringIO(),
             "CONTENT_TYPE": "application/json",
             "CONTENT_LENGTH": str(len(body)) if body else "",
-            **{f"HTTP_{name.upper()}": value for name, value in headers.items()},
         }
+        if token:
+            environ["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+        if if_match:
+            environ["HTTP_IF_MATCH"] = if_match
         statuses: list[str] = []
-        with metered() as self.cost:
-            answer: Any = self.edge(environ, lambda status, given, *_: statuses.append(status))
-            content = b"".join(answer)
-            getattr(answer, "close", lambda: None)()
+        with measure_sql() as self.cost:
+            response: Any = self.site_server(environ, lambda status, *_: statuses.append(status))
+            content = b"".join(response)
+            getattr(response, "close", lambda: None)()
         return int(statuses[0][:3]), content
 
-    def expect(self, status: int, method: str, path: str, **how: Any) -> bytes:
-        """As `ask`. Raises AssertionError when it answers something else."""
-        found, content = self.ask(method, path, **how)
-        assert found == status, f"{method} {path} answered {found}: {content[:300]!r}"
+    def expect(
+        self,
+        status: int,
+        method: str,
+        path: str,
+        *,
+        host: str = "localhost",
+        body: bytes = b"",
+        token: str = "",
+        if_match: str = "",
+    ) -> bytes:
+        """Send a request; return its body. Raises AssertionError when the status is not `status`."""
+        answered, content = self.request(method, path, host=host, body=body, token=token, if_match=if_match)
+        assert answered == status, f"{method} {path} answered {answered}: {content[:300]!r}"
         return content
 
 
-def bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
-
-
-def repeat(process: Process, runs: int, once: Callable[[int], None]) -> Costs:
-    """Do `once(number)` `runs` times, after three that are not counted; it leaves what counts in
-    `process.cost`.
-    """
-    costs = Costs()
+def repeat(process: InProcessServer, runs: int, once: Callable[[int], None]) -> CostSamples:
+    """Call `once(number)` `runs` times after three uncounted calls, and collect `process.cost` of each."""
+    costs = CostSamples()
     for number in range(runs + 3):
         once(number)
         if number >= 3:
-            costs.all.append(process.cost)
+            costs.samples.append(process.cost)
     return costs
 
 
-def percentile(values: list[float], which: int) -> float:
-    return sorted(values)[min(len(values) - 1, len(values) * which // 100)]
+def percentile(values: list[float], percent: int) -> float:
+    return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
 
 
 def milliseconds(seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""How PostgreSQL finds the rows: a whole table read for one request is a missing index."""
+"""Finds large tables that a statement reads completely, which shows that an index is missing."""
 
 import json
 from collections.abc import Iterator
@@ -7,16 +7,17 @@ from typing import Any
 
 from django.db import connection
 
-MANY = 500  # rows; reading a smaller table whole is no fault
+LARGE_TABLE_ROWS = 500  # a complete scan of a smaller table is fast enough
 
 
 @contextmanager
-def watched() -> Iterator[set[str]]:
-    """The large tables that statements of the block would read whole, each planned in its own transaction and
-    context.
+def record_full_scans() -> Iterator[set[str]]:
+    """Collect the large tables that statements of the block would scan completely.
+
+    EXPLAIN runs before each statement, in the same transaction and tenancy context.
     """
-    found: set[str] = set()
-    large = _large_tables()
+    full_scans: set[str] = set()
+    large_tables = _large_tables()
 
     def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         if sql.startswith(("SELECT", "UPDATE", "DELETE", "INSERT")) and not many:
@@ -24,21 +25,23 @@ def watched() -> Iterator[set[str]]:
                 cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
                 (plan,) = cursor.fetchone()
             parsed = json.loads(plan) if isinstance(plan, str) else plan
-            found.update(name for name in _read_whole(parsed[0]["Plan"]) if name in large)
+            full_scans.update(name for name in _scanned_tables(parsed[0]["Plan"]) if name in large_tables)
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(explain):
-        yield found
+        yield full_scans
 
 
 def _large_tables() -> set[str]:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT relname FROM pg_class WHERE relkind = 'r' AND reltuples > %s", [MANY])
+        cursor.execute(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND reltuples > %s", [LARGE_TABLE_ROWS]
+        )
         return {name for (name,) in cursor.fetchall()}
 
 
-def _read_whole(plan: dict[str, Any]) -> Iterator[str]:
+def _scanned_tables(plan: dict[str, Any]) -> Iterator[str]:
     if plan["Node Type"] == "Seq Scan":
         yield plan["Relation Name"]
-    for inner in plan.get("Plans", []):
-        yield from _read_whole(inner)
+    for child in plan.get("Plans", []):
+        yield from _scanned_tables(child)

@@ -1,6 +1,6 @@
-"""A platform in use: owners, sites, drafts, releases, posts, members.
+"""Fills the database as a used platform would: owners, sites, drafts, releases, posts and members.
 
-Written in bulk, as the services would have left it.
+The rows are written in bulk, and are those that the services would have written.
 """
 
 from dataclasses import dataclass
@@ -14,24 +14,27 @@ from accounts.credentials.known_devices import Device
 from accounts.credentials.tokens import make_access_token
 from accounts.models import User
 from accounts.services.sessions import open_session
-from benchmarks.content.documents import blueprint_of, size_of
+from benchmarks.content.documents import generate_blueprint, size_of
 from core import tenancy
 from core.ids import uuid7
 from sites.models import Access, Draft, Post, Release, Revision, Site
 from sites.services.sites import MAX_SITES
 
-PAGES = 20
-OTHER_SITES = 8  # of each owner but the first, who has as many as one may
-# how many sites have posts, and how many each
-WITH_POSTS = 100
-POSTS = 200
-MEMBERS = [Access.Role.EDITOR, Access.Role.AUTHOR, Access.Role.VIEWER]  # of each fourth site
-BATCH = 50
+PAGES_PER_SITE = 20
+SITES_PER_OWNER = 8  # the first owner has `MAX_SITES` instead
+SITES_WITH_POSTS = 100  # the number of sites that have posts
+POSTS_PER_SITE = 200
+MEMBER_ROLES = [
+    Access.Role.EDITOR,
+    Access.Role.AUTHOR,
+    Access.Role.VIEWER,
+]  # each fourth site has a member with each role
+BATCH_SIZE = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One site, and the access token of its owner."""
+class SeededSite:
+    """A site, the id of its owner, and an access token of the owner."""
 
     id: str
     subdomain: str
@@ -43,46 +46,47 @@ class Place:
         return f"{self.subdomain}.localhost"
 
 
-def fill(sites: int) -> list[Place]:
-    """Make `sites` published sites of `PAGES` pages and ANALYZE.
+def create_sites(sites: int) -> list[SeededSite]:
+    """Create `sites` published sites of `PAGES_PER_SITE` pages, and run ANALYZE.
 
-    The first `MAX_SITES` of them have one owner.
+    The first `MAX_SITES` of them have the same owner.
     """
-    owners = _owners(1 + max(0, sites - MAX_SITES + OTHER_SITES - 1) // OTHER_SITES)
-    tokens = {owner.pk: _token(owner) for owner in owners}
-    places = []
+    owners = _create_owners(1 + max(0, sites - MAX_SITES + SITES_PER_OWNER - 1) // SITES_PER_OWNER)
+    tokens = {owner.pk: _access_token(owner) for owner in owners}
+    seeded_sites = []
     with tenancy.context(tenancy.SYSTEM):
-        for start in range(0, sites, BATCH):
-            made = [
-                Site(owner=_owner_of(number, owners), name=f"Site {number}", subdomain=f"bench-{number}")
-                for number in range(start, min(start + BATCH, sites))
+        for start in range(0, sites, BATCH_SIZE):
+            batch = [
+                Site(owner=_choose_owner(number, owners), name=f"Site {number}", subdomain=f"bench-{number}")
+                for number in range(start, min(start + BATCH_SIZE, sites))
             ]
-            _write(made, start, pages=PAGES)
-            places += [
-                Place(str(site.pk), site.subdomain, site.owner_id, tokens[site.owner_id]) for site in made
+            _create_rows(batch, start, pages=PAGES_PER_SITE)
+            seeded_sites += [
+                SeededSite(str(site.pk), site.subdomain, site.owner_id, tokens[site.owner_id])
+                for site in batch
             ]
-        _add_members(places, owners)
-        _add_posts(places)
+        _add_members(seeded_sites, owners)
+        _add_posts(seeded_sites)
     analyze()
-    return places
+    return seeded_sites
 
 
-def large(owner: Place, *, pages: int) -> Place:
-    """One more site, of another owner than of the many."""
+def create_large_site(owner: SeededSite, *, pages: int) -> SeededSite:
+    """Create one more site with `pages` pages for the owner of an existing site."""
     with tenancy.context(tenancy.SYSTEM):
         site = Site(owner_id=owner.owner, name="Large", subdomain="bench-large")
-        _write([site], 0, pages=pages)
-    return Place(str(site.pk), site.subdomain, owner.owner, owner.token)
+        _create_rows([site], 0, pages=pages)
+    return SeededSite(str(site.pk), site.subdomain, owner.owner, owner.token)
 
 
 def analyze() -> None:
-    """What autovacuum has done on any platform that runs for a while."""
+    """Update the statistics of the planner, as autovacuum does on a platform that runs for a while."""
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
 
 
-def rows() -> dict[str, Any]:
-    """How much there is."""
+def count_rows() -> dict[str, Any]:
+    """The number of rows of each model, and the size of the database in MiB."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_database_size(current_database())")
         size = cursor.fetchone()[0]
@@ -93,24 +97,24 @@ def rows() -> dict[str, Any]:
     return {**counts, "database_mib": round(size / 1024**2)}
 
 
-def _owners(number: int) -> list[User]:
-    made = [User(email=f"owner-{n}@example.com", name=f"Owner {n}") for n in range(number)]
-    for owner in made:
+def _create_owners(number: int) -> list[User]:
+    owners = [User(email=f"owner-{n}@example.com", name=f"Owner {n}") for n in range(number)]
+    for owner in owners:
         owner.set_unusable_password()
-    return User.objects.bulk_create(made)
+    return User.objects.bulk_create(owners)
 
 
-def _owner_of(number: int, owners: list[User]) -> User:
-    return owners[0] if number < MAX_SITES else owners[1 + (number - MAX_SITES) // OTHER_SITES]
+def _choose_owner(number: int, owners: list[User]) -> User:
+    return owners[0] if number < MAX_SITES else owners[1 + (number - MAX_SITES) // SITES_PER_OWNER]
 
 
-def _token(owner: User) -> str:
+def _access_token(owner: User) -> str:
     return make_access_token(owner, open_session(owner, device=Device(), now=timezone.now(), quietly=True))[0]
 
 
-def _write(sites: list[Site], start: int, *, pages: int) -> None:
-    """Rows of sites that were saved once and published once."""
-    blueprints = [blueprint_of(start + number, pages=pages) for number in range(len(sites))]
+def _create_rows(sites: list[Site], start: int, *, pages: int) -> None:
+    """Write the rows of sites that were saved once and published once."""
+    blueprints = [generate_blueprint(start + number, pages=pages) for number in range(len(sites))]
     Site.objects.bulk_create(sites)
     Access.objects.bulk_create(
         Access(site=site, user_id=site.owner_id, role=Access.Role.OWNER) for site in sites
@@ -133,34 +137,34 @@ def _write(sites: list[Site], start: int, *, pages: int) -> None:
     Site.objects.bulk_update(sites, ["status", "live_release", "next_release"])
 
 
-def _add_members(places: list[Place], owners: list[User]) -> None:
-    """On each fourth site three other owners have a role."""
-    made = [
-        Access(site_id=place.id, user=owners[(number + step) % len(owners)], role=role)
-        for number, place in enumerate(places[::4])
-        for step, role in enumerate(MEMBERS)
-        if owners[(number + step) % len(owners)].pk != place.owner
+def _add_members(seeded_sites: list[SeededSite], owners: list[User]) -> None:
+    """Give three other owners a role on each fourth site."""
+    memberships = [
+        Access(site_id=seeded_site.id, user=owners[(number + step) % len(owners)], role=role)
+        for number, seeded_site in enumerate(seeded_sites[::4])
+        for step, role in enumerate(MEMBER_ROLES)
+        if owners[(number + step) % len(owners)].pk != seeded_site.owner
     ]
-    Access.objects.bulk_create(made, batch_size=500, ignore_conflicts=True)
+    Access.objects.bulk_create(memberships, batch_size=500, ignore_conflicts=True)
 
 
-def _add_posts(places: list[Place]) -> None:
-    """The last `WITH_POSTS` sites have `POSTS` published posts each."""
+def _add_posts(seeded_sites: list[SeededSite]) -> None:
+    """Publish `POSTS_PER_SITE` posts on each of the last `SITES_WITH_POSTS` sites."""
     now = timezone.now()
-    blocks = blueprint_of(0, pages=PAGES)["pages"][0]["blocks"][1:4]
-    for place in places[-WITH_POSTS:]:
+    blocks = generate_blueprint(0, pages=PAGES_PER_SITE)["pages"][0]["blocks"][1:4]
+    for seeded_site in seeded_sites[-SITES_WITH_POSTS:]:
         Post.objects.bulk_create(
             Post(
                 id=uuid7(),
-                site_id=place.id,
+                site_id=seeded_site.id,
                 slug=f"post-{number}",
-                title=f"Post {number} of {place.subdomain}",
+                title=f"Post {number} of {seeded_site.subdomain}",
                 excerpt="What happened this week, in a few lines. " * 4,
                 blocks=blocks,
                 tags=["news", f"tag-{number % 7}"],
-                author_id=place.owner,
+                author_id=seeded_site.owner,
                 published_at=now - timedelta(hours=number + 1),
                 live=True,
             )
-            for number in range(POSTS)
+            for number in range(POSTS_PER_SITE)
         )

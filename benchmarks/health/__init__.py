@@ -1,12 +1,13 @@
-"""The cheapest answer of the API host: no store is asked on our side; theirs counts it against its limit in
-Redis.
+"""The cheapest route of the API host.
+
+Getyousite uses no store for it; the yardstick counts it against its rate limit in Redis.
 """
 
-from benchmarks.workload import Ask, Workload
+from benchmarks.workload import RequestSpec, Workload
 
 WORKLOAD = Workload(
     name="health",
-    ours=Ask("/health", contains='"ok"'),
-    theirs=Ask("/health", contains='"ok"'),
+    getyousite=RequestSpec("/health", contains='"ok"'),
+    yardstick=RequestSpec("/health", contains='"ok"'),
     goal=1.0,
 )

@@ -1,25 +1,26 @@
-"""One page view of a visitor: ours into a stream in Redis with a visit, theirs as a row in PostgreSQL.
+"""One page view of a visitor.
 
-The writer of ours is measured apart.
+Getyousite adds an event and its visit to a Redis stream; the yardstick inserts a row into PostgreSQL.
+`python -m benchmarks.events` measures the writer that stores the events of the stream.
 """
 
-from benchmarks.workload import SUBDOMAIN, Ask, Workload
+from benchmarks.workload import SUBDOMAIN, RequestSpec, Workload
 
-AGENT = (
+USER_AGENT = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
 )
 WORKLOAD = Workload(
     name="intake",
-    ours=Ask(
+    getyousite=RequestSpec(
         "/_/event",
         method="POST",
-        headers={"Host": f"{SUBDOMAIN}.localhost", "User-Agent": AGENT},
+        headers={"Host": f"{SUBDOMAIN}.localhost", "User-Agent": USER_AGENT},
         body={"n": "pageview", "u": f"http://{SUBDOMAIN}.localhost/", "r": "https://www.google.com/"},
     ),
-    theirs=Ask(
+    yardstick=RequestSpec(
         "/event",
         method="POST",
-        headers={"User-Agent": AGENT},
+        headers={"User-Agent": USER_AGENT},
         body={"site": "{site}", "path": "/", "referrer": "https://www.google.com/"},
     ),
     goal=1.0,

@@ -1,4 +1,4 @@
--- The body of BENCH_BODY, each time with another path. wrk takes one script, so the report comes along.
+-- Sends BENCH_BODY with another path each time. wrk accepts one script only, so this one loads the report.
 dofile(os.getenv("BENCH_FOLDER") .. "/load.lua")
 
 local body, count = os.getenv("BENCH_BODY"), 0

@@ -3,13 +3,13 @@
 The hash (64 MiB, three passes, four lanes) is nearly all of the cost on both sides.
 """
 
-from benchmarks.workload import Ask, Workload
+from benchmarks.workload import RequestSpec, Workload
 
-ASK = Ask("/api/v1/auth/login", method="POST", contains='"access"')
+LOGIN_REQUEST = RequestSpec("/api/v1/auth/login", method="POST", contains='"access"')
 WORKLOAD = Workload(
     name="login",
-    ours=ASK,
-    theirs=ASK,
+    getyousite=LOGIN_REQUEST,
+    yardstick=LOGIN_REQUEST,
     goal=0.95,
     connections=4,
     script="login/login.lua",

@@ -1,4 +1,4 @@
--- Signs in with BENCH_EMAIL and BENCH_PASSWORD. wrk takes one script, so the report comes along.
+-- Signs in with BENCH_EMAIL and BENCH_PASSWORD. wrk accepts one script only, so this one loads the report.
 dofile(os.getenv("BENCH_FOLDER") .. "/load.lua")
 
 wrk.method = "POST"

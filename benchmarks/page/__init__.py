@@ -1,18 +1,18 @@
 """The front page of a published site, compressed, from memory.
 
-There is no such page there: their cheapest route stands in.
+The yardstick has no pages, so its cheapest route is used instead.
 """
 
-from benchmarks.workload import SUBDOMAIN, Ask, Workload
+from benchmarks.workload import SUBDOMAIN, RequestSpec, Workload
 
 WORKLOAD = Workload(
     name="page",
-    ours=Ask(
+    getyousite=RequestSpec(
         "/",
         headers={"Host": f"{SUBDOMAIN}.localhost", "Accept-Encoding": "br"},
         contains="<!doctype html>",
         answers_with={"Content-Encoding": "br"},
     ),
-    theirs=Ask("/health", contains='"ok"'),
+    yardstick=RequestSpec("/health", contains='"ok"'),
     goal=2.0,
 )

@@ -1,10 +1,10 @@
-"""The twenty sites of the signed-in owner, read again and again."""
+"""The list of the twenty sites of the signed-in owner."""
 
-from benchmarks.workload import Ask, Workload
+from benchmarks.workload import RequestSpec, Workload
 
 WORKLOAD = Workload(
     name="sites",
-    ours=Ask("/api/v1/sites", signed_in=True, contains='"results"'),
-    theirs=Ask("/api/v1/sites", signed_in=True, contains='"results"'),
+    getyousite=RequestSpec("/api/v1/sites", signed_in=True, contains='"results"'),
+    yardstick=RequestSpec("/api/v1/sites", signed_in=True, contains='"results"'),
     goal=1.0,
 )

@@ -1,7 +1,8 @@
-// The yardstick: the work that Getyousite does, in plain Fastify. One primary process and WORKERS workers on 127.0.0.1:PORT.
+// The yardstick: the same work as Getyousite in plain Fastify. One primary process and WORKERS workers on
+// 127.0.0.1:PORT.
 //
-// Environment: PORT, WORKERS, PG_URL, REDIS_URL, and EMAIL and PASSWORD of the one account it makes at the start.
-// It keeps to its own schema, `yardstick`, so it can share a database with the platform.
+// Environment: PORT, WORKERS, PG_URL, REDIS_URL, and EMAIL and PASSWORD of the account that it creates.
+// It uses its own schema, `yardstick`, so that it can share a database with the platform.
 import cluster from 'node:cluster'
 import { randomBytes } from 'node:crypto'
 import cookie from '@fastify/cookie'
@@ -20,7 +21,7 @@ const SITES = 20
 // The declared cost of a password hash, the same as in accounts/credentials/hashing.py.
 const HASH = { type: argon2.argon2id, memoryCost: 65536, timeCost: 3, parallelism: 4 }
 
-// What both reads of a site return; the single one adds the blueprint.
+// The columns of the list of sites. The single site has the blueprint too.
 const COLUMNS = 'id, owner_id, name, subdomain, custom_domain, status, created_at, updated_at'
 
 const SCHEMA = `
@@ -65,7 +66,7 @@ if (cluster.isPrimary) {
   await serve()
 }
 
-/** Make the schema, one account and its sites, unless they are there. */
+/** Create the schema, one account and its sites, unless they exist. */
 async function seed () {
   const client = new pg.Client({ connectionString: PG_URL })
   await client.connect()
@@ -82,7 +83,7 @@ async function seed () {
   await client.end()
 }
 
-/** One worker: the usual plugins of a Fastify API, then the routes. */
+/** Run one worker: the usual plugins of a Fastify API, then the routes. */
 async function serve () {
   const pool = new pg.Pool({ connectionString: PG_URL, max: 10 })
   const redis = new Redis(REDIS_URL)
@@ -95,12 +96,12 @@ async function serve () {
   const signedIn = { onRequest: async request => { await request.jwtVerify() } }
 
   // `name` makes node-postgres prepare each statement once for a connection.
-  const find = async (name, text, values) => (await pool.query({ name, text, values })).rows
+  const query = async (name, text, values) => (await pool.query({ name, text, values })).rows
 
   app.get('/health', async () => ({ status: 'ok', timestamp: new Date().toISOString() }))
 
   app.post('/api/v1/auth/login', async (request, reply) => {
-    const [account] = await find('account', 'SELECT id, password FROM yardstick.account WHERE email = $1', [request.body.email])
+    const [account] = await query('account', 'SELECT id, password FROM yardstick.account WHERE email = $1', [request.body.email])
     if (!account || !await argon2.verify(account.password, request.body.password)) {
       return reply.code(401).send({ detail: 'Invalid credentials' })
     }
@@ -110,7 +111,7 @@ async function serve () {
   })
 
   app.get('/api/v1/sites/:id', signedIn, async (request, reply) => {
-    const [site] = await find(
+    const [site] = await query(
       'site',
       `SELECT ${COLUMNS}, blueprint FROM yardstick.site WHERE id = $1 AND owner_id = $2 AND deleted_at IS NULL`,
       [request.params.id, request.user.id]
@@ -119,7 +120,7 @@ async function serve () {
   })
 
   app.get('/api/v1/sites', signedIn, async request => {
-    const results = await find(
+    const results = await query(
       'sites',
       `SELECT ${COLUMNS} FROM yardstick.site WHERE owner_id = $1 AND deleted_at IS NULL ORDER BY created_at DESC, id LIMIT 20`,
       [request.user.id]
@@ -129,7 +130,7 @@ async function serve () {
 
   app.post('/event', async (request, reply) => {
     const { site, path, referrer } = request.body
-    await find(
+    await query(
       'event',
       'INSERT INTO yardstick.event (site_id, kind, path, referrer, ip, ua) VALUES ($1, $2, $3, $4, $5, $6)',
       [site, 'pageview', path, referrer ?? '', request.ip, request.headers['user-agent'] ?? '']

@@ -6,7 +6,7 @@ from typing import Any
 from django.utils import timezone
 
 from audit.models import Entry
-from conftest import Api
+from conftest import ApiClient
 from core import tenancy
 from sites.models import Release, Schedule, Site
 from sites.tests.team import Team
@@ -20,7 +20,7 @@ def replace_title(title: str) -> dict[str, Any]:
     return {"op": "replace", "path": "/settings/title", "value": title}
 
 
-def patch_blueprint(api: Api, site: Site, *operations: dict[str, Any], **options: Any) -> Any:
+def patch_blueprint(api: ApiClient, site: Site, *operations: dict[str, Any], **options: Any) -> Any:
     return api.patch(f"sites/{site.pk}/blueprint", list(operations), **options)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from accounts.tests.factories import UserFactory
-from conftest import Api, sign_in
+from conftest import ApiClient, sign_in
 from core import tenancy
 from sites.models import Access, Site
 from sites.tests.factories import SiteFactory, document, page
@@ -15,18 +15,18 @@ class Team:
     """A site and its members. `stranger` is a user without a role on it."""
 
     site: Site
-    owner: Api
-    editor: Api
-    author: Api
-    viewer: Api
-    stranger: Api
+    owner: ApiClient
+    editor: ApiClient
+    author: ApiClient
+    viewer: ApiClient
+    stranger: ApiClient
 
     @property
     def host(self) -> str:
         return f"{self.site.subdomain}.localhost"
 
-    def member(self, role: str) -> Api:
-        member: Api = getattr(self, role)
+    def member(self, role: str) -> ApiClient:
+        member: ApiClient = getattr(self, role)
         return member
 
     def path(self, suffix: str = "") -> str:

@@ -13,7 +13,7 @@ from core.storage import redis
 from sites.services import publishing, sites
 from sites.serving import change_stream, host_routing
 from sites.tests.visitor import publish
-from tests.stack import eventually
+from tests.stack import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -46,7 +46,7 @@ def test_routes_hide_a_removed_site_within_two_seconds(visitor, change):
     with tenancy.context(tenancy.SYSTEM):
         change(site)
 
-    assert eventually(lambda: visitor.request("/", host)[0] == 404, seconds=2)
+    assert wait_until(lambda: visitor.request("/", host)[0] == 404, seconds=2)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_routes_show_a_new_site_within_two_seconds(visitor, before, change):
     with tenancy.context(tenancy.SYSTEM):
         change(site)
 
-    assert eventually(lambda: visitor.request("/", host)[0] == 200, seconds=2)
+    assert wait_until(lambda: visitor.request("/", host)[0] == 200, seconds=2)
 
 
 def test_routes_follow_a_change_whose_stream_was_deleted(visitor):
@@ -92,7 +92,7 @@ def test_routes_follow_a_change_whose_stream_was_deleted(visitor):
         publishing.unpublish_site(site, actor=SYSTEM)
     redis.client().delete(change_stream.STREAM)
 
-    assert eventually(lambda: visitor.request("/", host)[0] == 404, seconds=2)
+    assert wait_until(lambda: visitor.request("/", host)[0] == 404, seconds=2)
 
 
 def test_routes_follow_a_change_behind_thousands_of_stream_entries(visitor):
@@ -106,7 +106,7 @@ def test_routes_follow_a_change_behind_thousands_of_stream_entries(visitor):
     with tenancy.context(tenancy.SYSTEM):
         publishing.unpublish_site(site, actor=SYSTEM)
 
-    assert eventually(lambda: visitor.request("/", host)[0] == 404, seconds=2)
+    assert wait_until(lambda: visitor.request("/", host)[0] == 404, seconds=2)
 
 
 def test_routes_ask_postgresql_again_after_an_idle_time(visitor, monkeypatch):

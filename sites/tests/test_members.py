@@ -25,7 +25,8 @@ from sites.tests.api_calls import (
     make_schedules_due,
 )
 from sites.tests.factories import SiteFactory
-from tests.operations import OPERATIONS, new_world, ready
+from tests.operations import OPERATIONS, prepare_operation
+from tests.world import new_world
 
 pytestmark = pytest.mark.django_db
 SITE_OPERATIONS = [(method, path) for method, path in OPERATIONS if path.startswith("/api/v1/sites/{id}")]
@@ -55,7 +56,7 @@ def required_roles():
 @pytest.mark.parametrize(("method", "path"), SITE_OPERATIONS, ids=lambda part: part)
 def test_site_scoped_viewset_enforces_the_role_of_each_operation(method, path, password_hash):
     world = new_world(password_hash, role="user")
-    address, body = ready(method, path, world)
+    address, body = prepare_operation(method, path, world)
     required_role = required_roles()[method, path]
     unexpected = {}
     for role in RANKS[: RANKS.index(required_role)]:

@@ -4,8 +4,8 @@ import pyotp
 import pytest
 from playwright.sync_api import expect
 
-from tests.axe import faults, serious_faults
-from tests.browser import SIZES, overflow, picture
+from tests.axe import find_violations, violations_if_serious
+from tests.browser import WINDOW_SIZES, overflow_pixels, save_screenshot
 from vault.tests.page_helpers import (
     PASSWORD,
     SIGN_UP,
@@ -44,19 +44,19 @@ def unexpected_troubles(page):
     return [trouble for trouble in page.troubles if not any(code in trouble for code in EXPECTED_STATUSES)]
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", WINDOW_SIZES)
 def test_vault_page_synchronizes_two_devices(device, size):
     email = new_email()
     laptop = device(size)
-    picture(laptop, f"vault-door-{size}")
+    save_screenshot(laptop, f"vault-door-{size}")
     enter(laptop, email, button=SIGN_UP)
-    picture(laptop, f"vault-empty-{size}")
+    save_screenshot(laptop, f"vault-empty-{size}")
     add_item(laptop, Name="Mail", User_name="ada", Secret="tide-pool-77")
     add_item(laptop, Name="Bank <b>&amp; Sons</b>", Secret="over the sea", Note="Ask for Grace.")
     list_item(laptop, "Mail").get_by_role("button", name="Copy").click()
     laptop.get_by_text("Copied the secret of Mail.").wait_for()
     assert laptop.evaluate("navigator.clipboard.readText()") == "tide-pool-77"
-    picture(laptop, f"vault-list-{size}")
+    save_screenshot(laptop, f"vault-list-{size}")
     phone = enter(device(size), email)
 
     list_item(phone, "Mail").locator(".item").click()
@@ -66,8 +66,8 @@ def test_vault_page_synchronizes_two_devices(device, size):
     fill_and_save(laptop, Secret="changed on the laptop")  # after the phone has saved
     laptop.get_by_text("changed on another device").wait_for()
     assert laptop.locator("#stored-values").inner_text().split("\n") == ["Secret", "changed on the phone"]
-    picture(laptop, f"vault-conflict-{size}")
-    assert serious_faults(faults(laptop, "conflict")) == []
+    save_screenshot(laptop, f"vault-conflict-{size}")
+    assert violations_if_serious(find_violations(laptop, "conflict")) == []
     press(laptop, "Save mine over it")
     wait_until_saved(laptop)
     list_item(phone, "Mail").locator(".item").click()
@@ -77,7 +77,7 @@ def test_vault_page_synchronizes_two_devices(device, size):
     press(phone, "Cancel")
 
     press(laptop, "Settings")
-    picture(laptop, f"vault-settings-{size}")
+    save_screenshot(laptop, f"vault-settings-{size}")
     press(laptop, "Make a new key")
     laptop.get_by_text("sealed with a new key").wait_for()
     press(phone, "Add")
@@ -88,7 +88,7 @@ def test_vault_page_synchronizes_two_devices(device, size):
     laptop.clock.fast_forward("05:01")
     laptop.get_by_role("heading", name="Locked").wait_for()
     assert not any(word in laptop.content() for word in ("Mail", "changed on the laptop", "Grace"))
-    picture(laptop, f"vault-locked-{size}")
+    save_screenshot(laptop, f"vault-locked-{size}")
     laptop.get_by_label("Password", exact=True).fill("not the password")
     press(laptop, "Open")
     laptop.get_by_text("This is not the password.").wait_for()
@@ -99,7 +99,7 @@ def test_vault_page_synchronizes_two_devices(device, size):
     laptop.reload()
     expect(laptop.get_by_label("E-mail address")).to_have_value(email)
     assert list_item(enter(laptop, email), "Mail").count() == 1
-    assert (unexpected_troubles(laptop), unexpected_troubles(phone), overflow(laptop)) == ([], [], 0)
+    assert (unexpected_troubles(laptop), unexpected_troubles(phone), overflow_pixels(laptop)) == ([], [], 0)
 
 
 def test_vault_page_undoes_a_deletion_and_changes_the_password(device):
@@ -190,7 +190,7 @@ def test_vault_page_refuses_a_server_that_lies(device):
     page.route(lambda url: "changes?since=" in url, lambda route: route.fulfill(json=swapped))
     enter(page, email)
     page.get_by_text("One thing does not open").wait_for()
-    picture(page, "vault-broken")
+    save_screenshot(page, "vault-broken")
     page.unroute_all()
     page.reload()
     assert read_secret(enter(page, email), "Mail") == "second"
@@ -232,13 +232,13 @@ CONFIRM_TOTP = f"""async (code) => (await ({CALL_AUTH})("totp/confirm", {{ code 
 def test_vault_page_is_accessible_and_usable_by_keyboard(device):
     email = new_email()
     page = device()
-    axe_faults = faults(page, "door")
+    axe_faults = find_violations(page, "door")
     for text in (email, PASSWORD):  # the e-mail field has the focus
         page.keyboard.type(text)
         page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")  # the button for signing up moves the focus to the password
-    axe_faults += faults(page, "new")
+    axe_faults += find_violations(page, "new")
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
@@ -247,12 +247,12 @@ def test_vault_page_is_accessible_and_usable_by_keyboard(device):
     for text in ("Mail", "ada", "tide-pool-77"):
         page.keyboard.type(text)
         page.keyboard.press("Tab")
-    axe_faults += faults(page, "editor")
+    axe_faults += find_violations(page, "editor")
     page.keyboard.press("Tab")  # past the note
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     list_item(page, "Mail").wait_for()
-    axe_faults += faults(page, "list")
+    axe_faults += find_violations(page, "list")
     assert page.evaluate("document.activeElement.textContent") == "Add"
     for _ in range(2):
         page.keyboard.press("Tab")
@@ -260,10 +260,10 @@ def test_vault_page_is_accessible_and_usable_by_keyboard(device):
     page.get_by_text("Copied").wait_for()
     page.emulate_media(color_scheme="dark")
     press(page, "Settings")
-    axe_faults += faults(page, "settings, dark")
+    axe_faults += find_violations(page, "settings, dark")
     page.keyboard.press("Escape")
     page.emulate_media(color_scheme="light")
-    assert serious_faults(axe_faults) == []
+    assert violations_if_serious(axe_faults) == []
 
 
 def test_vault_page_runs_and_requests_nothing_but_itself(device, stack):
@@ -327,7 +327,7 @@ def test_vault_page_keeps_the_fields_that_were_not_edited(device):
     assert read_secret(page, "Server") == key
     list_item(page, "Server").locator(".item").click()
     press(page, "Show")
-    picture(page, "vault-key-shown")
+    save_screenshot(page, "vault-key-shown")
 
 
 def test_vault_page_forgets_everything_when_it_locks(device):

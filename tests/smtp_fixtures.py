@@ -1,4 +1,4 @@
-"""A mail server over TLS on loopback, and what it received."""
+"""Fixtures that start an SMTP server (`tests.smtp_server`) on loopback and read the messages it received."""
 
 import datetime
 import email
@@ -17,18 +17,18 @@ from cryptography.x509.oid import NameOID
 
 from config import embedded_servers
 from core.processes import port_is_free
-from tests.stack import ROOT, eventually
+from tests.stack import ROOT, wait_until
 
 
 @dataclass
 class Mailbox:
-    """The messages that a mail server in a process of its own wrote to `folder`."""
+    """The messages that an SMTP server on `port` wrote to `folder`."""
 
     port: int
     folder: Path
 
     def messages(self, address: str | None = None) -> list[email.message.EmailMessage]:
-        """Oldest first; with `address`, those to it alone."""
+        """The received messages, oldest first. With `address`, only those addressed to it."""
         paths = sorted(self.folder.glob("*.eml"), key=lambda path: int(path.stem))
         messages = [
             email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in paths
@@ -36,7 +36,7 @@ class Mailbox:
         return [message for message in messages if address in (None, message["To"])]
 
 
-def make_certificate(folder: Path) -> None:
+def write_certificate(folder: Path) -> None:
     """Write `certificate.pem`, self-signed for `localhost` and valid today, and `key.pem`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
@@ -53,27 +53,19 @@ def make_certificate(folder: Path) -> None:
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    private = key.private_bytes(
+    private_key = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    (folder / "key.pem").write_bytes(private)
+    (folder / "key.pem").write_bytes(private_key)
     (folder / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
-def start_mail_server(box: Mailbox, *, tls: str, certificate: Path) -> "subprocess.Popen[bytes]":
-    """Start `tests.mail_server` on the port of `box`; `tls` is `smtps`, `starttls` or `plain`."""
-    box.folder.mkdir(exist_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "tests.mail_server",
-        str(box.port),
-        tls,
-        str(certificate),
-        str(box.folder),
-    ]
-    process = subprocess.Popen(command, cwd=ROOT)
-    eventually(lambda: not port_is_free("127.0.0.1", box.port), seconds=20)
+def start_smtp_server(mailbox: Mailbox, *, tls: str, certificate: Path) -> "subprocess.Popen[bytes]":
+    """Start `tests.smtp_server` on the port of `mailbox`. `tls` is `smtps`, `starttls` or `plain`."""
+    mailbox.folder.mkdir(exist_ok=True)
+    arguments = [str(mailbox.port), tls, str(certificate), str(mailbox.folder)]
+    process = subprocess.Popen([sys.executable, "-m", "tests.smtp_server", *arguments], cwd=ROOT)
+    wait_until(lambda: not port_is_free("127.0.0.1", mailbox.port), seconds=20)
     return process
 
 
@@ -81,21 +73,21 @@ def start_mail_server(box: Mailbox, *, tls: str, certificate: Path) -> "subproce
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a certificate for `localhost` and its key."""
     folder = tmp_path_factory.mktemp("tls")
-    make_certificate(folder)
+    write_certificate(folder)
     return folder
 
 
 @pytest.fixture
 def mail_server(certificate: Path, tmp_path: Path) -> Iterator[Callable[..., Mailbox]]:
-    """Start a mail server on loopback: `mail_server("smtps")`, `"starttls"` or `"plain"`."""
-    started = []
+    """Start SMTP servers on loopback: `mail_server("smtps")`, `"starttls"` or `"plain"`."""
+    processes = []
 
     def start(tls: str, *, port: int | None = None) -> Mailbox:
-        box = Mailbox(port or embedded_servers.free_port(), tmp_path / f"mailbox-{len(started)}")
-        started.append(start_mail_server(box, tls=tls, certificate=certificate))
-        return box
+        mailbox = Mailbox(port or embedded_servers.free_port(), tmp_path / f"mailbox-{len(processes)}")
+        processes.append(start_smtp_server(mailbox, tls=tls, certificate=certificate))
+        return mailbox
 
     yield start
-    for process in started:
+    for process in processes:
         process.terminate()
         process.wait(10)

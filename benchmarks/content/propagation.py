@@ -1,4 +1,4 @@
-"""How soon another web process shows what was published here."""
+"""Measures how soon another web process shows a publish of this process."""
 
 import http.client
 import random
@@ -9,34 +9,34 @@ from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.content.documents import MARK
-from benchmarks.content.meter import Process, milliseconds, percentile
-from benchmarks.content.operations import patch, publish
-from benchmarks.content.seed import Place
-from benchmarks.contestants import ROOT
+from benchmarks.content.meter import InProcessServer, milliseconds, percentile
+from benchmarks.content.operations import patch_block, publish_site
+from benchmarks.content.seed import SeededSite
+from benchmarks.servers import ROOT
 from config import embedded_servers
 from core import processes
 
 GOAL_SECONDS = 2.0
 POLL_SECONDS = 0.005
-PATIENCE = 30
+TIMEOUT_SECONDS = 30
 
 
-def spread(process: Process, place: Place, *, runs: int) -> dict[str, Any]:
+def measure_propagation(process: InProcessServer, site: SeededSite, *, run_count: int) -> dict[str, Any]:
     """Seconds from the POST in this process until `manage.py serve` answers with the new front page.
 
-    It is asked all the time, so that it reads the stream of announcements at moments that have nothing to do
-    with ours.
+    Requests for the front page never pause. So the other process reads the stream of announcements at times
+    that do not depend on the publish.
     """
     seconds = []
-    rng = random.Random(1)
+    random_source = random.Random(1)
     with other_process() as port:
-        for number in range(runs + 1):
+        for number in range(run_count + 1):
             text = f"by publish {number}"
-            patch(process, place, text)
-            wait_for(port, place, "", rng.random() * 1.2)  # visitors come meanwhile
+            patch_block(process, site, text)
+            wait_for(port, site, "", random_source.random() * 1.2)  # seconds of requests before it
             started = time.perf_counter()
-            publish(process, place)
-            wait_for(port, place, MARK + text, PATIENCE)
+            publish_site(process, site)
+            wait_for(port, site, MARK + text, TIMEOUT_SECONDS)
             seconds.append(time.perf_counter() - started)
     seconds = seconds[1:]
     return {
@@ -45,16 +45,16 @@ def spread(process: Process, place: Place, *, runs: int) -> dict[str, Any]:
         "median_s": round(sorted(seconds)[len(seconds) // 2], 3),
         "p95_s": round(percentile(seconds, 95), 3),
         "most_s": round(max(seconds), 3),
-        "publish_ms": milliseconds(process.cost.whole),
+        "publish_ms": milliseconds(process.cost.total),
     }
 
 
 @contextmanager
 def other_process() -> Iterator[int]:
-    """`manage.py serve` with one worker on the same stores; its port."""
+    """Start `manage.py serve` with one worker on the same stores; yield its port."""
     port = embedded_servers.free_port()
-    internal = embedded_servers.free_port()
-    ports = {"PORT": str(port), "SITES_PORT": str(port), "INTERNAL_PORT": str(internal)}
+    internal_port = embedded_servers.free_port()
+    ports = {"PORT": str(port), "SITES_PORT": str(port), "INTERNAL_PORT": str(internal_port)}
     environ = {**ports, "WEB_WORKERS": "1", "WEB_THREADS": "4", "PROCESS": "command", "LOG_LEVEL": "ERROR"}
     child = processes.start_process("", [sys.executable, str(ROOT / "manage.py"), "serve"], environ=environ)
     try:
@@ -68,18 +68,21 @@ def other_process() -> Iterator[int]:
         processes.stop_processes([child], seconds=40)
 
 
-def wait_for(port: int, place: Place, text: str, seconds: float) -> None:
-    """Ask for the front page until it says `text`, or for so long where it is empty. Raises TimeoutError."""
+def wait_for(port: int, site: SeededSite, text: str, seconds: float) -> None:
+    """Request the front page until it contains `text`, or for all of `seconds` when `text` is empty.
+
+    Raises TimeoutError when the text did not appear.
+    """
     deadline = time.perf_counter() + seconds
-    visitor = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     try:
         while time.perf_counter() < deadline:
-            visitor.request("GET", "/", headers={"Host": place.host})
-            body = visitor.getresponse().read().decode()
+            connection.request("GET", "/", headers={"Host": site.host})
+            body = connection.getresponse().read().decode()
             if text and text in body:
                 return
             time.sleep(POLL_SECONDS)
     finally:
-        visitor.close()
+        connection.close()
     if text:
-        raise TimeoutError(f"nothing new at {place.host} within {seconds} seconds")
+        raise TimeoutError(f"nothing new at {site.host} within {seconds} seconds")

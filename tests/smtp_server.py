@@ -1,7 +1,7 @@
-"""A mail server in a process of its own: `python -m tests.mail_server PORT TLS CERTIFICATES FOLDER`.
+"""An SMTP server in a process of its own: `python -m tests.smtp_server PORT TLS CERTIFICATES FOLDER`.
 
-TLS is `smtps`, `starttls` or `plain`. Each message becomes a file in FOLDER, with `X-Over-TLS` before its
-headers.
+TLS is `smtps`, `starttls` or `plain`. CERTIFICATES is a folder with `certificate.pem` and `key.pem`. Each
+message becomes a file in FOLDER, with an `X-Over-TLS` header before its own headers.
 """
 
 import signal
@@ -13,19 +13,21 @@ from typing import Any
 from aiosmtpd.controller import Controller
 
 
-class Keep:
+class SaveToFolder:
+    """An aiosmtpd handler that writes each message to `<number>.eml`."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.count = 0
 
-    # Aiosmtpd's name.
+    # aiosmtpd prescribes the name of the method.
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         self.count += 1
         over_tls = server.transport.get_extra_info("ssl_object") is not None
         draft = self.folder / f"{self.count}.draft"
         draft.write_bytes(f"X-Over-TLS: {over_tls}\r\n".encode() + envelope.content)
-        draft.rename(draft.with_suffix(".eml"))
-        return "250 kept"
+        draft.rename(draft.with_suffix(".eml"))  # a reader never meets half a message
+        return "250 OK"
 
 
 def main() -> None:
@@ -37,7 +39,8 @@ def main() -> None:
         "starttls": {"tls_context": context, "require_starttls": True},
         "plain": {},
     }
-    Controller(Keep(Path(folder)), hostname="localhost", port=int(port), **options[tls]).start()
+    handler = SaveToFolder(Path(folder))
+    Controller(handler, hostname="localhost", port=int(port), **options[tls]).start()
     signal.pause()
 
 
