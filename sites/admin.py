@@ -1,9 +1,7 @@
-"""Sites, what was published, who works on them and what they write, in the admin.
+"""Admin pages of sites, their members, drafts, releases and posts.
 
-Buttons call the services that the API calls.
+Pages are read-only. Actions call the same services as the API.
 """
-
-from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -24,7 +22,7 @@ BY_SITE_OR_AUTHOR = ("site__name", "site__subdomain", "author__email")
 
 
 class ServiceAdmin(AuditedAdmin, ReadOnlyAdmin):
-    """Buttons are for staff who may change what the window shows."""
+    """A read-only page with actions, which require the permission `sites.change_<model>`."""
 
     def has_change_state_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(f"sites.change_{self.opts.model_name}")
@@ -50,7 +48,7 @@ class SiteAdmin(ServiceAdmin):
         "updated_at",
         "deleted_at",
     )
-    actions = ["publish", "unpublish", "hide", "restore"]
+    actions = ["publish", "unpublish", "soft_delete", "restore"]
 
     @admin.display(description="address")
     def address(self, site: Site) -> str:
@@ -88,12 +86,11 @@ class SiteAdmin(ServiceAdmin):
         )
 
     @admin.action(description="Delete (restorable for 30 days)", permissions=["change_state"])
-    def hide(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
-        alive = queryset.filter(deleted_at=None)
+    def soft_delete(self, request: HttpRequest, queryset: QuerySet[Site]) -> None:
         for_each_row(
             self,
             request,
-            alive,
+            queryset.filter(deleted_at=None),
             lambda site: sites.delete_site(
                 site, actor=actors.staff(request.user), now=timezone.now(), if_match=ANY_VERSION
             ),
@@ -113,48 +110,48 @@ class SiteAdmin(ServiceAdmin):
 
 @admin.register(Release)
 class ReleaseAdmin(ServiceAdmin):
-    list_display = ("site", "number", "note", "author", "seen", "created_at")
+    list_display = ("site", "number", "note", "author", "is_live", "created_at")
     list_filter = ("created_at",)
     list_select_related = ("site", "author")
     search_fields = ("site__name", "site__subdomain", "author__email")
-    fields = ("site", "number", "note", "author", "seen", "created_at", "blueprint")
-    actions = ["show"]
+    fields = ("site", "number", "note", "author", "is_live", "created_at", "blueprint")
+    actions = ["roll_back"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Release]:
         return super().get_queryset(request).defer("blueprint")
 
-    @admin.display(description="visitors see it", boolean=True)
-    def seen(self, release: Release) -> bool:
+    @admin.display(description="live", boolean=True)
+    def is_live(self, release: Release) -> bool:
         return release.site.live_release_id == release.pk
 
     @admin.action(description="Show visitors this release again", permissions=["change_state"])
-    def show(self, request: HttpRequest, queryset: QuerySet[Release]) -> None:
+    def roll_back(self, request: HttpRequest, queryset: QuerySet[Release]) -> None:
         actor = actors.staff(request.user)
         for_each_row(
             self,
             request,
             queryset,
-            lambda row: publishing.roll_back(row.site, row, actor=actor),
+            lambda row: publishing.roll_back_to_release(row.site, row, actor=actor),
             "Rolled back to",
         )
 
 
 @admin.register(Revision)
 class RevisionAdmin(ServiceAdmin):
-    """Saves of drafts. Bringing one back makes a new save, so nothing is lost."""
+    """Saves of drafts. Restoring one is a new save, so the current draft stays a revision."""
 
     list_display = ("site", "version", "author", "size", "created_at")
     list_filter = ("created_at",)
     list_select_related = ("site", "author")
     search_fields = ("site__name", "site__subdomain", "site__id")
     exclude = ("blueprint",)
-    actions = ["make_draft"]
+    actions = ["restore_as_draft"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Revision]:
         return Revision.objects.defer("blueprint")
 
-    @admin.action(description="Make it the draft again", permissions=["change_state"])
-    def make_draft(self, request: HttpRequest, queryset: QuerySet[Revision]) -> None:
+    @admin.action(description="Restore as the draft", permissions=["change_state"])
+    def restore_as_draft(self, request: HttpRequest, queryset: QuerySet[Revision]) -> None:
         for_each_row(
             self,
             request,
@@ -166,13 +163,13 @@ class RevisionAdmin(ServiceAdmin):
                 if_match=ANY_VERSION,
                 source=f"revision {revision.version}",
             ),
-            "Brought back",
+            "Restored",
         )
 
 
 @admin.register(Access)
 class AccessAdmin(ServiceAdmin):
-    """Who works on which site."""
+    """Members of sites and their roles."""
 
     list_display = ("user", "role", "site", "created_at")
     list_filter = ("role", "created_at")
@@ -208,8 +205,15 @@ class InvitationAdmin(ServiceAdmin):
 
     @admin.action(description="Withdraw", permissions=["change_state"])
     def withdraw(self, request: HttpRequest, queryset: QuerySet[Invitation]) -> None:
-        how: Any = {"actor": actors.staff(request.user), "now": timezone.now()}
-        for_each_row(self, request, queryset, lambda row: members.withdraw_invitation(row, **how), "Withdrew")
+        actor = actors.staff(request.user)
+        now = timezone.now()
+        for_each_row(
+            self,
+            request,
+            queryset,
+            lambda row: members.withdraw_invitation(row, actor=actor, now=now),
+            "Withdrew",
+        )
 
 
 @admin.register(Schedule)
@@ -240,28 +244,42 @@ class ReviewAdmin(ServiceAdmin):
 
     @admin.action(description="Approve and publish", permissions=["change_state"])
     def approve(self, request: HttpRequest, queryset: QuerySet[Review]) -> None:
-        how: Any = {"actor": actors.staff(request.user), "now": timezone.now()}
-        for_each_row(self, request, queryset, lambda row: reviews.approve_review(row, **how), "Approved")
+        actor = actors.staff(request.user)
+        now = timezone.now()
+        for_each_row(
+            self,
+            request,
+            queryset,
+            lambda row: reviews.approve_review(row, actor=actor, now=now),
+            "Approved",
+        )
 
     @admin.action(description="Withdraw", permissions=["change_state"])
     def withdraw(self, request: HttpRequest, queryset: QuerySet[Review]) -> None:
-        how: Any = {"actor": actors.staff(request.user), "now": timezone.now()}
-        for_each_row(self, request, queryset, lambda row: reviews.withdraw_review(row, **how), "Withdrew")
+        actor = actors.staff(request.user)
+        now = timezone.now()
+        for_each_row(
+            self,
+            request,
+            queryset,
+            lambda row: reviews.withdraw_review(row, actor=actor, now=now),
+            "Withdrew",
+        )
 
 
 @admin.register(Preview)
 class PreviewAdmin(ServiceAdmin):
-    """Links to what is not published. The links themselves are not shown: they are keys."""
+    """Preview links. Their URLs are not displayed, because anyone who has one sees unpublished content."""
 
-    list_display = ("site", "author", "shows", "created_at", "expires_at")
+    list_display = ("site", "author", "content", "created_at", "expires_at")
     list_filter = ("created_at", "expires_at")
     search_fields = BY_SITE_OR_AUTHOR
     list_select_related = ("site", "author", "revision", "post")
-    fields = ("site", "author", "shows", "created_at", "expires_at")
+    fields = ("site", "author", "content", "created_at", "expires_at")
     actions = ["revoke"]
 
-    @admin.display(description="shows")
-    def shows(self, preview: Preview) -> str:
+    @admin.display(description="content")
+    def content(self, preview: Preview) -> str:
         return str(preview.post or preview.revision or "the draft")
 
     @admin.action(description="Revoke", permissions=["change_state"])
@@ -294,44 +312,44 @@ class PostAdmin(ServiceAdmin):
         "updated_at",
         "deleted_at",
     )
-    actions = ["take_off", "hide", "restore"]
+    actions = ["unpublish", "soft_delete", "restore"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Post]:
         return super().get_queryset(request).defer("blocks")
 
-    @admin.action(description="Take off the site (a draft again)", permissions=["change_state"])
-    def take_off(self, request: HttpRequest, queryset: QuerySet[Post]) -> None:
-        how: Any = {
-            "actor": actors.staff(request.user),
-            "role": OWNER,
-            "if_match": ANY_VERSION,
-            "now": timezone.now(),
-        }
+    @admin.action(description="Unpublish (make it a draft again)", permissions=["change_state"])
+    def unpublish(self, request: HttpRequest, queryset: QuerySet[Post]) -> None:
+        actor = actors.staff(request.user)
+        now = timezone.now()
         for_each_row(
             self,
             request,
             queryset,
-            lambda row: posts.change_post(row, {"published_at": None}, **how),
-            "Took off",
+            lambda row: posts.change_post(
+                row, {"published_at": None}, actor=actor, role=OWNER, if_match=ANY_VERSION, now=now
+            ),
+            "Unpublished",
         )
 
     @admin.action(description="Delete (restorable for 30 days)", permissions=["change_state"])
-    def hide(self, request: HttpRequest, queryset: QuerySet[Post]) -> None:
-        how: Any = {
-            "actor": actors.staff(request.user),
-            "role": OWNER,
-            "if_match": ANY_VERSION,
-            "now": timezone.now(),
-        }
+    def soft_delete(self, request: HttpRequest, queryset: QuerySet[Post]) -> None:
+        actor = actors.staff(request.user)
+        now = timezone.now()
         for_each_row(
             self,
             request,
             queryset.filter(deleted_at=None),
-            lambda row: posts.delete_post(row, **how),
+            lambda row: posts.delete_post(row, actor=actor, role=OWNER, if_match=ANY_VERSION, now=now),
             "Deleted",
         )
 
     @admin.action(description="Restore", permissions=["change_state"])
     def restore(self, request: HttpRequest, queryset: QuerySet[Post]) -> None:
-        how: Any = {"actor": actors.staff(request.user), "role": OWNER}
-        for_each_row(self, request, queryset, lambda row: posts.restore_post(row, **how), "Restored")
+        actor = actors.staff(request.user)
+        for_each_row(
+            self,
+            request,
+            queryset,
+            lambda row: posts.restore_post(row, actor=actor, role=OWNER),
+            "Restored",
+        )

@@ -5,6 +5,7 @@ class SitesConfig(AppConfig):
     name = "sites"
 
     def ready(self) -> None:
+        """Register the handlers of sites with the site server, the response cache and `core.lifecycle`."""
         from core import lifecycle
         from core.admission import cached_responses
         from sites.services import members, personal_data, posts, sites
@@ -12,7 +13,9 @@ class SitesConfig(AppConfig):
         from sites.serving import previews, site_server
 
         site_server.mount("/_/a/", site_server.serve_picture)
-        site_server.mount(previews_services.PREFIX, previews.serve_preview, allow_unpublished=True)
+        site_server.mount(
+            previews_services.PREVIEW_PATH_PREFIX, previews.serve_preview, allow_unpublished=True
+        )
         cached_responses.cache_response(
             r"/api/v1/sites/([0-9a-f-]{36})$", lambda match, principal: f"site:{match[1]}"
         )
@@ -20,7 +23,7 @@ class SitesConfig(AppConfig):
             r"/api/v1/sites$", lambda match, principal: f"sites-of:{principal.user_id}"
         )
         lifecycle.on_soft_delete("person", sites.soft_delete_sites_of)
-        lifecycle.on_soft_delete("person", members.end_work_of)
+        lifecycle.on_soft_delete("person", members.cancel_pending_work_of)
         lifecycle.on_restore("person", sites.restore_sites_of)
         lifecycle.on_export(personal_data.export_personal_data)
         lifecycle.on_erase(personal_data.erase_person)

@@ -1,4 +1,4 @@
-"""The ways sites say no."""
+"""Errors that services and views of sites raise. Each `code` is part of the HTTP API."""
 
 from core.errors import DomainError
 
@@ -12,7 +12,7 @@ class SiteEmpty(DomainError):
 class SiteArchived(DomainError):
     code = "site_archived"
     status = 409
-    message = "This site is archived. Bring it back before publishing."
+    message = "This site is archived. Restore it before publishing."
 
 
 class SubdomainTaken(DomainError):
@@ -36,7 +36,7 @@ class NotDeleted(DomainError):
 class TooManySites(DomainError):
     code = "too_many_sites"
     status = 409
-    message = "You have as many sites as one account may have."
+    message = "You have reached the maximum number of sites for one account."
 
 
 class RoleTooLow(DomainError):
@@ -54,31 +54,31 @@ class ReleaseLive(DomainError):
 class TimePassed(DomainError):
     code = "time_passed"
     status = 409
-    message = "Choose a time that lies ahead, within two years."
+    message = "Choose a time in the future, within two years."
 
 
 class TooManySchedules(DomainError):
     code = "too_many_schedules"
     status = 409
-    message = "This site has as many planned changes as it may have."
+    message = "This site has reached the maximum number of scheduled changes."
 
 
 class ScheduleDone(DomainError):
     code = "schedule_done"
     status = 409
-    message = "This has happened already."
+    message = "This scheduled change was carried out already."
 
 
 class Overtaken(DomainError):
     code = "overtaken"
     status = 409
-    message = "Something newer was published since the planned time."
+    message = "A newer release was published after the scheduled time."
 
 
 class AuthorGone(DomainError):
     code = "author_gone"
     status = 409
-    message = "Whoever planned this has no open account any more."
+    message = "The account of the person who scheduled this is closed or disabled."
 
 
 class ReviewOpen(DomainError):
@@ -96,25 +96,25 @@ class ReviewAnswered(DomainError):
 class TooManyPreviews(DomainError):
     code = "too_many_previews"
     status = 409
-    message = "This site has as many preview links as it may have. Remove one."
+    message = "This site has reached the maximum number of preview links. Remove one."
 
 
 class TooManyMembers(DomainError):
     code = "too_many_members"
     status = 409
-    message = "This site has as many members and invitations as it may have."
+    message = "This site has reached the maximum number of members and invitations."
 
 
 class TooManyInvitations(DomainError):
     code = "too_many_invitations"
     status = 429
-    message = "You have sent many invitations today. Go on tomorrow."
+    message = "You have sent too many invitations today. Try again tomorrow."
 
 
 class InvitedOften(DomainError):
     code = "invited_often"
     status = 429
-    message = "You have invited this address several times. Wait an hour."
+    message = "You have invited this address too often. Try again in an hour."
 
 
 class AlreadyMember(DomainError):
@@ -126,7 +126,7 @@ class AlreadyMember(DomainError):
 class OwnerStays(DomainError):
     code = "owner_stays"
     status = 409
-    message = "A site always has an owner. Hand it over to another member first."
+    message = "A site always has an owner. Transfer it to another member first."
 
 
 class NotMember(DomainError):
@@ -144,7 +144,7 @@ class InvitationRefused(DomainError):
 class InvitationForOther(DomainError):
     code = "invitation_for_other"
     status = 403
-    message = "This invitation was sent to another address than yours."
+    message = "This invitation was sent to a different address than yours."
 
 
 class SlugTaken(DomainError):
@@ -156,4 +156,4 @@ class SlugTaken(DomainError):
 class TooManyPosts(DomainError):
     code = "too_many_posts"
     status = 409
-    message = "This site has as many posts as it may have."
+    message = "This site has reached the maximum number of posts."

@@ -1,6 +1,6 @@
-"""Sites, their drafts, what was published, and who has access.
+"""Sites, their members, drafts, releases and posts.
 
-All but `Access` stand behind row-level security.
+Row-level security protects every table except `sites_access`, which the policies themselves read.
 """
 
 from datetime import datetime
@@ -10,66 +10,36 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Func, Q, Value
+from django.db.models import F, Q
 
 from audit.subjects import Subject
 from core.ids import uuid7
 from core.models import AliveQuerySet, Job
+from sites.database_functions import NextNumber
 
 
-class HasKey(Protocol):
-    """A user's row, or a caller known by key only."""
+class HasPrimaryKey(Protocol):
+    """A `User`, or any other object with the primary key of a user, such as an authenticated caller."""
 
     @property
     def pk(self) -> UUID: ...
 
 
-class EachAt(Func):
-    """All that an SQL/JSON path finds in a JSON field, as a list. The path is ours, never a customer's."""
-
-    function = "jsonb_path_query_array"
-    output_field = models.JSONField()
-
-    def __init__(self, field: str, path: str) -> None:
-        super().__init__(F(field), template=f"%(function)s(%(expressions)s, '{path}')")
-
-
-class WithOnePage(Func):
-    """A blueprint with the blocks of the page at `path` alone; the other pages keep the rest."""
-
-    function = "sites_with_one_page"
-    output_field = models.JSONField()
-
-    def __init__(self, field: str, path: str) -> None:
-        super().__init__(F(field), Value(path, output_field=models.TextField()))
-
-
-class PageCount(Func):
-    """How many pages a blueprint has."""
-
-    template = "coalesce(jsonb_array_length(%(expressions)s -> 'pages'), 0)"
-    output_field = models.IntegerField()
-
-
-class NextNumber(Func):
-    """The next number of a site: small, for tables with billions of rows, and never shown."""
-
-    template = "nextval('sites_number'::regclass)"
-    output_field = models.IntegerField()
-
-
 class SiteQuerySet(AliveQuerySet["Site"]):
-    def visible_to(self, user: HasKey) -> Self:
-        """Sites that `user` has a role on, with that `role`. The first fence."""
+    def visible_to(self, user: HasPrimaryKey) -> Self:
+        """Sites on which `user` has a role, annotated with that `role`.
+
+        Row-level security enforces the same rule in the database.
+        """
         return self.filter(access__user_id=user.pk).annotate(role=F("access__role"))
 
-    def routed(self) -> Self:
-        """Sites that visitors may see."""
+    def published(self) -> Self:
+        """Sites that visitors see."""
         return self.alive().filter(status=Site.Status.LIVE)
 
 
 class Site(models.Model):
-    """A website. People edit `draft`; visitors see `live_release`; `sites_access` says who may do what."""
+    """A website. Members edit its `draft`, visitors see its `live_release`."""
 
     class Status(models.TextChoices):
         DRAFT = "draft"
@@ -114,19 +84,26 @@ class Site(models.Model):
 
 
 class Access(models.Model):
-    """Who may do what on a site. Ids only: policies read this table, so it has none of its own."""
+    """A member's role on a site.
+
+    Row-level security policies read this table, so it has no policy of its own and contains ids only.
+    """
 
     class Role(models.TextChoices):
-        """Each may do what the ones after it may: publish and edit all, write and ask for review, only look."""
+        """From most to least rights; each role may do everything that the roles after it may do.
+
+        An editor edits and publishes everything, an author writes and requests reviews, a viewer reads.
+        """
 
         OWNER = "owner"
         EDITOR = "editor"
         AUTHOR = "author"
         VIEWER = "viewer"
 
-        def reaches(self, needed: "Access.Role") -> bool:
+        def at_least(self, required: "Access.Role") -> bool:
+            """Return whether this role has all the rights of `required`."""
             order = list(Access.Role)
-            return order.index(self) <= order.index(needed)
+            return order.index(self) <= order.index(required)
 
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="access")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="site_access")
@@ -145,7 +122,7 @@ class Access(models.Model):
 
 
 class Invitation(models.Model):
-    """A place on a site for whoever reads the mailbox of `email`. Its token is computed, never stored."""
+    """An invitation to join a site, mailed to `email`. The token in the mail is computed and never stored."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="invitations")
@@ -175,7 +152,7 @@ class Invitation(models.Model):
 
 
 class Draft(models.Model):
-    """What people edit. `version` counts its saves."""
+    """The editable blueprint of a site. `version` increases with every save."""
 
     site = models.OneToOneField(Site, on_delete=models.CASCADE, primary_key=True, related_name="draft")
     blueprint = models.JSONField()
@@ -187,7 +164,7 @@ class Draft(models.Model):
 
 
 class Release(models.Model):
-    """What was published, for ever as it was: a trigger refuses changes."""
+    """A published blueprint. It never changes: a database trigger rejects updates."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="releases")
@@ -211,7 +188,7 @@ class Release(models.Model):
 
 
 class Revision(models.Model):
-    """The draft as one save left it: a trigger refuses changes, age thins them."""
+    """The draft after one save. A database trigger rejects updates; a periodic task deletes old ones."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="revisions")
@@ -235,9 +212,9 @@ class Revision(models.Model):
 
 
 class Schedule(Job):
-    """A publish or unpublish at `at`.
+    """A publish or an unpublish that happens at the time `at`.
 
-    A publish shows `revision`: what the draft was when it was asked for.
+    A publish releases `revision`, which was the draft's last save when the schedule was created.
     """
 
     class Act(models.TextChoices):
@@ -271,7 +248,7 @@ class Schedule(Job):
 
 
 class Review(models.Model):
-    """An author asks an editor to publish `revision`; the editor does, or returns it with a comment."""
+    """An author asks for `revision` to be published. An editor approves it or returns it with a comment."""
 
     class State(models.TextChoices):
         OPEN = "open"
@@ -306,8 +283,9 @@ class Review(models.Model):
 
 
 class Preview(models.Model):
-    """A link that shows the draft, one revision or one post to whoever has it, until it expires or this row
-    goes.
+    """A link that shows the draft, one revision or one post without signing in.
+
+    It works until it expires or this row is deleted.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -330,17 +308,17 @@ class Preview(models.Model):
 
 
 class PostQuerySet(AliveQuerySet["Post"]):
-    def shown(self) -> Self:
-        """Posts that visitors of a live site see."""
+    def published(self) -> Self:
+        """Posts that visitors see when the site is live."""
         return self.alive().filter(live=True)
 
     def due(self, now: datetime) -> Self:
-        """Posts whose time has come and that visitors do not see yet."""
+        """Posts that are to be published at `now` or earlier and are not live yet."""
         return self.alive().filter(live=False, published_at__lte=now)
 
 
 class Post(models.Model):
-    """An article. Visitors see it while it is `live`: from `published_at` on, which may lie ahead."""
+    """An article. Visitors see it while it is `live`, which it becomes at `published_at`."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="posts")
@@ -380,7 +358,7 @@ class Post(models.Model):
 
     @property
     def byline(self) -> str:
-        """Who wrote it, for visitors; nobody once that account is closed. Select `author` with it."""
+        """The author's name for visitors; empty for a closed account. Use `select_related("author")`."""
         return self.author.name if self.author and self.author.deleted_at is None else ""
 
     def as_subject(self) -> Subject:
@@ -388,7 +366,7 @@ class Post(models.Model):
 
 
 class FormerSlug(models.Model):
-    """Where a post was found before; visitors are sent on to where it is now."""
+    """An earlier slug of a post. Its URL redirects to the current one."""
 
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="+")
     slug = models.CharField(max_length=100)
@@ -399,7 +377,10 @@ class FormerSlug(models.Model):
 
 
 class Announcement(Job):
-    """Tells every web process that what a host shows has changed. Sent at once; this row makes sure."""
+    """A message to every web process that the content of a host has changed.
+
+    It is sent right after the commit. If that fails, a periodic task finds this row and sends it again.
+    """
 
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="+")
     host = models.CharField(max_length=253)

@@ -1,4 +1,4 @@
-"""What API keys may be given of sites. A person does all of this with their own sites anyway."""
+"""Scopes of API keys for sites. A signed-in user needs none of them."""
 
 from core.permissions import scope
 

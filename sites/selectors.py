@@ -1,63 +1,61 @@
-"""Reads of what is published: what pages, feeds and the public API are made of.
+"""Reads of published posts, for pages, feeds and the public API.
 
-In context `public`, or a wider one.
+They run in the tenancy context `public` or in one that sees more.
 """
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from django.db import models
+from django.db.models import Q
 
-from sites.models import FormerSlug, Post
+from sites.models import FormerSlug, Post, PostQuerySet
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedPosts:
-    """The published posts of one site, newest first.
-
-    Nothing is asked of the database before somebody wants posts.
-    """
+    """The published posts of one site, newest first. Queries run in the methods only."""
 
     site_id: UUID
 
     def posts(self, *, tag: str = "", limit: int, offset: int = 0) -> list[Post]:
-        """Without their blocks. One query."""
-        return list(self._order(self.found(tag))[offset : offset + limit])
+        """Return posts without their blocks. One query."""
+        return list(self._newest_first(self.queryset(tag))[offset : offset + limit])
 
     def post(self, slug: str) -> Post | None:
-        """The whole post."""
-        found: Post | None = self.found("").filter(slug=slug).defer(None).first()
-        return found
+        """Return a post with its blocks. One query."""
+        post: Post | None = self.queryset().filter(slug=slug).defer(None).first()
+        return post
 
     def slugs(self, *, limit: int) -> list[str]:
-        return list(self._order(self.found(""))[:limit].values_list("slug", flat=True))
+        """Return the slugs of the newest `limit` posts. One query."""
+        return list(self._newest_first(self.queryset())[:limit].values_list("slug", flat=True))
 
     def has(self, slug: str) -> bool:
-        return Post.objects.shown().filter(site_id=self.site_id, slug=slug).exists()
+        """Return whether a published post has this slug. One query."""
+        return Post.objects.published().filter(site_id=self.site_id, slug=slug).exists()
 
-    def moved(self, slug: str) -> str | None:
-        """The slug that a published post has now which had `slug` before."""
-        found = FormerSlug.objects.filter(
-            site_id=self.site_id, slug=slug, post__live=True, post__deleted_at=None
+    def current_slug(self, former_slug: str) -> str | None:
+        """Return the current slug of the published post that once had `former_slug`. One query."""
+        former_slugs = FormerSlug.objects.filter(
+            site_id=self.site_id, slug=former_slug, post__live=True, post__deleted_at=None
         )
-        return found.values_list("post__slug", flat=True).first()
+        return former_slugs.values_list("post__slug", flat=True).first()
 
-    def beside(self, post: Post) -> tuple[Post | None, Post | None]:
-        """The post before this one and the one after. Two queries."""
-        found = self.found("").exclude(pk=post.pk)
-        earlier = models.Q(published_at__lt=post.published_at) | models.Q(
-            published_at=post.published_at, pk__lt=post.pk
+    def neighbours(self, post: Post) -> tuple[Post | None, Post | None]:
+        """Return the next older and the next newer post, without their blocks. Two queries."""
+        other_posts = self.queryset().exclude(pk=post.pk)
+        is_older = Q(published_at__lt=post.published_at) | Q(published_at=post.published_at, pk__lt=post.pk)
+        older = self._newest_first(other_posts.filter(is_older)).first()
+        newer = self._newest_first(other_posts.exclude(is_older)).reverse().first()
+        return older, newer
+
+    def queryset(self, tag: str = "") -> PostQuerySet:
+        """Return the posts, with `tag` if it is not empty, unordered, without their blocks."""
+        posts: PostQuerySet = (
+            Post.objects.published().filter(site_id=self.site_id).select_related("author").defer("blocks")
         )
-        return self._order(found.filter(earlier)).first(), self._order(
-            found.exclude(earlier)
-        ).reverse().first()
-
-    def found(self, tag: str) -> Any:
-        """All of them as a queryset, in no order, without their blocks."""
-        found = Post.objects.shown().filter(site_id=self.site_id).select_related("author").defer("blocks")
-        return found.filter(tags__contains=[tag]) if tag else found
+        return posts.filter(tags__contains=[tag]) if tag else posts
 
     @staticmethod
-    def _order(found: Any) -> Any:
-        return found.order_by("-published_at", "-pk")
+    def _newest_first(posts: PostQuerySet) -> PostQuerySet:
+        return posts.order_by("-published_at", "-pk")

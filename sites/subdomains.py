@@ -1,11 +1,11 @@
-"""Which labels a customer may have before SITES_DOMAIN."""
+"""Subdomains of customer sites below SITES_DOMAIN: which labels are allowed, and their hosts and URLs."""
 
 import re
 
 from django.conf import settings
 
 LABEL = re.compile(r"^[a-z0-9](?:[a-z0-9-]{1,61}[a-z0-9])\Z")
-RESERVED = frozenset(
+RESERVED_LABELS = frozenset(
     [
         "about",
         "abuse",
@@ -150,22 +150,23 @@ RESERVED = frozenset(
 )
 
 
-def fault(label: str) -> str | None:
-    """What is wrong with `label`, in words for the customer; None when it may be used."""
+def subdomain_error(label: str) -> str | None:
+    """Return why a customer may not use this label, as a sentence for them. None when it is allowed."""
     if not LABEL.match(label):
         return "Use 3 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends."
-    if label[2:4] == "--":
-        return "Two hyphens may not stand at the third and fourth place."
-    if label in RESERVED:
+    if label[2:4] == "--":  # RFC 5891 section 4.2.3.1: reserved for encoded international names
+        return "The third and fourth characters may not both be hyphens."
+    if label in RESERVED_LABELS:
         return "This name is reserved."
     return None
 
 
 def host_of(subdomain: str) -> str:
+    """Return the host name of a site, without a port."""
     return f"{subdomain}.{settings.SITES_DOMAIN}"
 
 
 def address_of(subdomain: str) -> str:
-    """Where visitors find the site, without a slash at the end."""
+    """Return the base URL of a site, without a slash at the end."""
     port = f":{settings.SITES_PORT}" if settings.SITES_PORT else ""
     return f"{settings.SITES_SCHEME}://{host_of(subdomain)}{port}"

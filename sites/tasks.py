@@ -1,3 +1,5 @@
+"""Periodic Celery tasks of sites. `config/settings.py` has their schedule."""
+
 from datetime import timedelta
 
 from celery import shared_task
@@ -9,7 +11,7 @@ from core.jobs import periodic
 
 @shared_task
 def sweep_announcements() -> None:
-    """Tell the web processes what a lost message left untold."""
+    """Send the change announcements that did not reach the web processes right after their commit."""
     from sites.serving import change_stream
 
     change_stream.send_due_announcements(now=timezone.now())
@@ -17,7 +19,7 @@ def sweep_announcements() -> None:
 
 @shared_task
 def thin_revisions() -> None:
-    """Keep fewer revisions the older they are."""
+    """Delete revisions so that fewer remain the older they are."""
     from sites.services import drafts
 
     now = timezone.now()
@@ -28,18 +30,19 @@ def thin_revisions() -> None:
 
 @shared_task
 def publish_scheduled() -> None:
-    """What is due: planned changes of sites, and posts whose time has come."""
+    """Carry out scheduled changes of sites and publish posts, as far as they are due."""
     from sites.services import publishing
 
     publishing.publish_scheduled(now=timezone.now())
 
 
 @shared_task
-def forget_finished() -> None:
-    """Delete links that expired, plans that were done and invitations that nobody took."""
+def delete_expired() -> None:
+    """Delete expired preview links, finished schedules and expired invitations some time after their end."""
     from sites.services import members, previews, publishing
 
     now = timezone.now()
+    # The slot has the earlier name of this task, which is stored in the table `core_slot`.
     if periodic.claim_slot("forget_finished", every=timedelta(hours=1), now=now):
         with tenancy.context(tenancy.SYSTEM):
             previews.delete_expired_previews(before=now - timedelta(days=1))

@@ -51,9 +51,9 @@ urlpatterns = [
     ),
     route(f"{SITE}/posts/<uuid:post_id>/restore", PostViewSet, post="restore"),
     route(PUBLIC, PublicViewSet, get="retrieve"),
-    route(f"{PUBLIC}/pages", PublicViewSet, get="page"),
+    route(f"{PUBLIC}/pages", PublicViewSet, get="retrieve_page"),
     route(f"{PUBLIC}/posts", PublicViewSet, get="list_posts"),
-    route(f"{PUBLIC}/posts/<slug:slug>", PublicViewSet, get="one_post"),
+    route(f"{PUBLIC}/posts/<slug:slug>", PublicViewSet, get="retrieve_post"),
     route("blueprint/schema", CatalogueViewSet, get="blueprint_schema"),
     route("site-templates", CatalogueViewSet, get="templates"),
 ]

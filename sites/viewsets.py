@@ -1,4 +1,4 @@
-"""What the views of sites share: the fence, the site of a route, and the role that an action needs on it."""
+"""The base class of views of one site, which checks the caller's role, and what these views share."""
 
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from core.http.query_params import text_param
 from core.http.viewsets import ApiViewSet
 from sites.errors import RoleTooLow
 from sites.models import Access, Site, SiteQuerySet
-from sites.services.members import hold_role
+from sites.services.members import lock_role
 from sites.serving.post_pages import MAX_TAG_CHARACTERS
 
 Role = Access.Role
@@ -23,19 +23,19 @@ DOCUMENT = {
 }
 
 
-def tag(text: str) -> str:
-    """A tag of a post, for a filter. Raises ValueError."""
+def tag_param(text: str) -> str:
+    """Parse the tag of a post from a query parameter. Raises ValueError."""
     if len(text) > MAX_TAG_CHARACTERS:
         raise ValueError
     return text_param(text)
 
 
 class SiteScopedViewSet(ApiViewSet):
-    """Base class of views of what belongs to one site, found through the sites that the caller has a role on.
+    """Base class of views of one site, which is found among the sites that the caller has a role on.
 
-    A site on which the caller has no role is 404; a lower role than the policy of the action asks for is 403. A write
-    locks the caller's role until it is done, so that a removal of the role waits for it. A view with `locks_roles`
-    changes roles and locks them exclusively.
+    No role on the site is 404; a lower role than the policy of the action requires is 403. Actions that write
+    lock the caller's role until their transaction ends, so that it cannot be taken away in between. A view
+    that changes roles sets `locks_roles` to lock the role exclusively.
     """
 
     row_level_security = True
@@ -46,20 +46,21 @@ class SiteScopedViewSet(ApiViewSet):
         return actors.user(self.caller)
 
     def sites(self) -> SiteQuerySet:
-        found: SiteQuerySet = Site.objects.alive().visible_to(self.caller)
-        return found
+        """Return the sites that the caller has a role on, annotated with that `role`."""
+        sites: SiteQuerySet = Site.objects.alive().visible_to(self.caller)
+        return sites
 
-    def site(self, needed: Access.Role | None = None) -> Any:
-        """Return the site of the route, with the caller's `role` on it. Raises Http404, RoleTooLow.
+    def site(self, required_role: Access.Role | None = None) -> Any:
+        """Return the site of the URL with the caller's `role` on it. Raises Http404, RoleTooLow.
 
-        `needed` replaces the role of the action's policy.
+        The required role is `required_role`, or else that of the action's policy.
         """
-        if needed is None:
+        if required_role is None:
             assert self.policy is not None  # an action that is running has one
-            needed = Role(self.policy.site_role)
-        found: Any = get_object_or_404(self.sites(), pk=self.kwargs["pk"])
+            required_role = Role(self.policy.site_role)
+        site: Any = get_object_or_404(self.sites(), pk=self.kwargs["pk"])
         if self.request.method not in SAFE_METHODS:
-            found.role = hold_role(found.pk, self.caller.pk, alone=self.locks_roles)
-        if not Role(found.role).reaches(needed):
+            site.role = lock_role(site.pk, self.caller.pk, exclusive=self.locks_roles)
+        if not Role(site.role).at_least(required_role):
             raise RoleTooLow
-        return found
+        return site

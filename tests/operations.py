@@ -112,14 +112,14 @@ class World:
         """The token of a mailed invitation to a site of the second account, for the one who is signed in."""
         site = SiteFactory(owner=self.beside)
         with tenancy.context(tenancy.SYSTEM):
-            made = services_of_sites.invite(
+            made = services_of_sites.invite_member(
                 site,
                 email=self.api.user.email,
                 role="editor",
                 actor=actors.user(self.beside),
                 now=timezone.now(),
             )
-        return services_of_sites.token_of(made)
+        return services_of_sites.invitation_token(made)
 
     def member(self, role: str = "author") -> Any:
         """The second account, with a role on the site."""

@@ -97,7 +97,7 @@ def test_site_buttons_call_the_services(staff):
     assert status(site) == ("live", True)
     assert "Unpublished 1 sites" in press(staff, "sites/site", "unpublish", site)
     assert "not published" in press(staff, "sites/site", "unpublish", site)
-    assert "Deleted 1 sites" in press(staff, "sites/site", "hide", site)
+    assert "Deleted 1 sites" in press(staff, "sites/site", "soft_delete", site)
     assert status(site) == ("draft", False)
     assert "Restored 1 sites" in press(staff, "sites/site", "restore", site)
     assert status(site) == ("draft", True)
@@ -211,7 +211,7 @@ def test_an_old_draft_is_brought_back_by_a_button(staff):
         )
         first = Revision.objects.get(site=site, version=1)
 
-    assert "Brought back 1 revisions" in press(staff, "sites/revision", "make_draft", first)
+    assert "Restored 1 revisions" in press(staff, "sites/revision", "restore_as_draft", first)
 
     with tenancy.context(tenancy.SYSTEM):
         draft = Draft.objects.get(site=site)

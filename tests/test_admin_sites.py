@@ -18,7 +18,7 @@ SOON = timedelta(hours=1)
 def everything(team):
     """A site with two releases, a plan, an open review, a preview, an invitation and a live post."""
     for title in ("First", "Second"):
-        team.save(title)
+        team.save_draft(title)
         team.editor.post(team.path("publish"), {"note": title})
     made = [
         team.editor.post(team.path("schedules"), {"at": (timezone.now() + SOON).isoformat()}),
@@ -62,8 +62,8 @@ def test_no_page_shows_a_key(staff, everything):  # noqa: F811
 
 def test_buttons_call_the_services(staff, everything):  # noqa: F811
     first = only(Release, number=1)
-    assert "Rolled back to 1 releases" in press(staff, "sites/release", "show", first)
-    assert "see this release already" in press(staff, "sites/release", "show", first)
+    assert "Rolled back to 1 releases" in press(staff, "sites/release", "roll_back", first)
+    assert "see this release already" in press(staff, "sites/release", "roll_back", first)
     assert only(Site).live_release_id == first.pk
     assert "Cancelled 1 schedules" in press(staff, "sites/schedule", "cancel", only(Schedule))
     assert only(Schedule) is None
@@ -77,9 +77,9 @@ def test_buttons_call_the_services(staff, everything):  # noqa: F811
 
 def test_buttons_for_posts_and_members(staff, everything):  # noqa: F811
     post = only(Post)
-    assert "Took off 1 posts" in press(staff, "sites/post", "take_off", post)
+    assert "Unpublished 1 posts" in press(staff, "sites/post", "unpublish", post)
     assert (only(Post).live, only(Post).published_at) == (False, None)
-    assert "Deleted 1 posts" in press(staff, "sites/post", "hide", post)
+    assert "Deleted 1 posts" in press(staff, "sites/post", "soft_delete", post)
     assert only(Post).deleted_at is not None
     assert "Restored 1 posts" in press(staff, "sites/post", "restore", post)
     assert only(Post).deleted_at is None

@@ -335,7 +335,7 @@ def test_a_link_of_another_kind_opens_nothing(api):
 def test_an_archive_tells_nothing_of_others(password_hash):
     team = new_team()
     team.editor.client.defaults["REMOTE_ADDR"] = "203.0.113.77"
-    assert team.save("hello", who="editor").status_code == 200
+    assert team.save_draft("hello", role="editor").status_code == 200
     team.owner.post(team.path("invitations"), {"email": "third@example.com", "role": "viewer"})
     staff = sign_in(UserFactory(email="staff@example.com", role="admin"))
     staff.patch(f"users/{team.owner.user.pk}", {"name": "Secretname"}, if_match="*")

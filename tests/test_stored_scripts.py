@@ -21,7 +21,7 @@ import pytest
 from core.http.json_parser import is_storable
 from core.http.json_pointer import json_pointer
 from sites.blueprint.blocks.fields import RICH_TAGS
-from sites.serializers.sites import SEEN
+from sites.serializers.sites import VISIBLE_CHARACTERS
 from sites.tests.hostile_text import (
     CASES,
     can_run_script,
@@ -142,7 +142,9 @@ SURFACES = [in_blueprint, in_posts]
 
 def stored(owner, cases):
     """A site with `cases` everywhere: the addresses of its pages by kind."""
-    name = next((case for case in cases if len(case) <= 120 and SEEN.match(case.strip())), "word")
+    name = next(
+        (case for case in cases if len(case) <= 120 and VISIBLE_CHARACTERS.match(case.strip())), "word"
+    )
     assert owner.call("PATCH", "auth/me", {"name": name}, **{"If-Match": "*"}).status_code == 200
     made = owner.call("POST", "sites", {"name": name, "subdomain": f"s{os.urandom(6).hex()}"})
     assert made.status_code == 201, made.text

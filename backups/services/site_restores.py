@@ -22,7 +22,7 @@ from core import tenancy
 from core.errors import DomainError
 from core.jobs import queue
 from sites.models import Access, Site
-from sites.services.sites import changed, check_room, lock_owner
+from sites.services.sites import check_site_limit, invalidate_site_responses, lock_owner
 
 MOST_A_DAY = 10
 NAME = 120  # of a site, as its column has it
@@ -124,7 +124,7 @@ def bring_back(asked: SiteRestore, *, identities: tuple[bytes, ...] = ()) -> Sit
             run=asked.run_id,
             rows=sum(counts.values()),
         )
-        changed(site)
+        invalidate_site_responses(site)
     return site
 
 
@@ -138,7 +138,7 @@ def _owner(site_id: UUID, job: site_import.SiteImport) -> UUID:
     if not User.objects.alive().filter(pk=owner).exists():
         raise BackupRefused("The account of its owner is closed.")
     lock_owner(owner)
-    check_room(owner)
+    check_site_limit(owner)
     return owner
 
 

@@ -157,9 +157,9 @@ def test_a_site_that_is_gone_comes_back_by_command(api, bakery, capsys):
     then = everything(bakery)
     api.delete(f"sites/{bakery.pk}", if_match="*")
     with tenancy.context(tenancy.SYSTEM):
-        from sites.services.sites import purge
+        from sites.services.sites import purge_queryset
 
-        assert purge(Site.objects.filter(pk=bakery.pk)) == 1
+        assert purge_queryset(Site.objects.filter(pk=bakery.pk)) == 1
 
     call_command("site_restore", str(bakery.pk), "--at", timezone.now().isoformat(), "--json")
     said = json.loads(capsys.readouterr().out)

@@ -1,4 +1,4 @@
-"""Revisions of a draft and the differences between two of them."""
+"""Serializers of revisions and of the differences between two states of a site."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ class ChangedBlocksSerializer(serializers.Serializer[Any]):
 
 class DifferencesSerializer(serializers.Serializer[Any]):
     parts = serializers.ListField(
-        child=serializers.CharField(), help_text="Changed top-level parts but the pages."
+        child=serializers.CharField(), help_text="Top-level properties that changed, without `pages`."
     )
     pages = ChangedPagesSerializer()
     blocks = ChangedBlocksSerializer()

@@ -1,4 +1,4 @@
-"""Members and invitations."""
+"""Serializers of members and invitations."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ class MemberSerializer(serializers.Serializer[Any]):
     since = serializers.DateTimeField()
 
 
-ROLES = [choice for choice in Access.Role.choices if choice[0] != Access.Role.OWNER]
+ASSIGNABLE_ROLES = [choice for choice in Access.Role.choices if choice[0] != Access.Role.OWNER]
 
 
 class RoleSerializer(StrictSerializer):
     role = serializers.ChoiceField(
-        choices=ROLES, help_text="A site is handed over with /transfer, not like this."
+        choices=ASSIGNABLE_ROLES, help_text="Owner is not a choice: use /transfer."
     )
 
 
@@ -39,7 +39,7 @@ class InvitationSerializer(serializers.ModelSerializer[Invitation]):
 
 
 class InvitationTokenSerializer(StrictSerializer):
-    token = serializers.CharField(max_length=200, help_text="What stands after the # of the mailed link.")
+    token = serializers.CharField(max_length=200, help_text="The part of the mailed link after the #.")
 
 
 class OpenedInvitationSerializer(serializers.ModelSerializer[Invitation]):
@@ -55,8 +55,8 @@ class OpenedInvitationSerializer(serializers.ModelSerializer[Invitation]):
 class JoinedSerializer(serializers.Serializer[Any]):
     site = serializers.UUIDField()
     name = serializers.CharField()
-    role = serializers.ChoiceField(choices=ROLES)
+    role = serializers.ChoiceField(choices=ASSIGNABLE_ROLES)
 
 
 class TransferSerializer(StrictSerializer):
-    member = serializers.UUIDField(help_text="Somebody who has a role on the site.")
+    member = serializers.UUIDField(help_text="The user id of a member.")

@@ -1,4 +1,4 @@
-"""The shape of posts at the boundary, and of what is public."""
+"""Serializers of posts for members. `serializers/public.py` has those for visitors."""
 
 import re
 from datetime import datetime
@@ -9,14 +9,15 @@ from rest_framework import serializers
 from core.http.serializers import StrictSerializer
 from sites.models import Post
 
-SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-UNFIT_FOR_A_TAG = re.compile(r"[\x00-\x1f\x7f/\\]")
+SLUG_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+FORBIDDEN_TAG_CHARACTERS = re.compile(r"[\x00-\x1f\x7f/\\]")
 MAX_TAGS = 20
-YEARS = (1970, 2200)
+MIN_YEAR = 1970
+MAX_YEAR = 2200
 
 
 class BlocksField(serializers.JSONField):
-    """Blocks as pages have them; the service checks them, with pointers."""
+    """A list of blocks, as in a page. The service validates them and reports errors with JSON Pointers."""
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, list):
@@ -27,40 +28,42 @@ class BlocksField(serializers.JSONField):
 class PostWriteSerializer(StrictSerializer):
     title = serializers.CharField(max_length=200)
     slug = serializers.CharField(
-        max_length=100, help_text="Its last part of the address; made from the title if absent."
+        max_length=100, help_text="The last part of its URL; made from the title if absent."
     )
     excerpt = serializers.CharField(max_length=500, allow_blank=True)
     blocks = BlocksField()
     tags = serializers.ListField(child=serializers.CharField(max_length=40), max_length=MAX_TAGS)
-    author = serializers.UUIDField(allow_null=True, help_text="A member who writes here; you, if absent.")
+    author = serializers.UUIDField(allow_null=True, help_text="A member who may write posts; you, if absent.")
     published_at = serializers.DateTimeField(
-        allow_null=True, help_text="From when on visitors see it; null keeps it a draft."
+        allow_null=True, help_text="When visitors start to see it; null for a draft."
     )
 
     def validate_slug(self, value: str) -> str:
-        if not SLUG.fullmatch(value):
+        if not SLUG_PATTERN.fullmatch(value):
             raise serializers.ValidationError(
                 "Use lower-case letters, digits and single hyphens.", code="slug_refused"
             )
         return value
 
     def validate_published_at(self, value: datetime | None) -> datetime | None:
-        if value is not None and not YEARS[0] <= value.year <= YEARS[1]:
+        if value is not None and not MIN_YEAR <= value.year <= MAX_YEAR:
             raise serializers.ValidationError(
-                f"Choose a year from {YEARS[0]} to {YEARS[1]}.", code="time_refused"
+                f"Choose a year from {MIN_YEAR} to {MAX_YEAR}.", code="time_refused"
             )
         return value
 
     def validate_tags(self, value: list[str]) -> list[str]:
-        if any(UNFIT_FOR_A_TAG.search(tag) or tag in {".", ".."} for tag in value):
+        if any(FORBIDDEN_TAG_CHARACTERS.search(tag) or tag in {".", ".."} for tag in value):
             raise serializers.ValidationError(
-                "A tag has no slash and no control character, and is not made of dots alone.",
+                "Use neither slashes nor control characters in a tag, and do not use `.` or `..`.",
                 code="tag_refused",
             )
         return list(dict.fromkeys(value))
 
 
 class PostCreateSerializer(PostWriteSerializer):
+    """As `PostWriteSerializer`, but only the title is required."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():

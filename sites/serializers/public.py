@@ -1,4 +1,4 @@
-"""What the public API shows of a published site."""
+"""Serializers of the public API. They describe the responses for OpenAPI; the view returns dictionaries."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ class PublicSiteSerializer(serializers.Serializer[Any]):
     theme = serializers.DictField()
     navigation = serializers.ListField(child=serializers.DictField())
     pages = PublicPageSummarySerializer(many=True)
-    posts_path = serializers.CharField(help_text="Where our own pages of posts are.")
+    posts_path = serializers.CharField(help_text="The path of the list of posts on the site that we serve.")
     release = PublicReleaseSerializer()
     pictures = serializers.DictField(child=PictureAddressSerializer(), help_text="By asset id.")
 
@@ -50,7 +50,7 @@ class PublicPostListSerializer(serializers.Serializer[Any]):
     title = serializers.CharField()
     excerpt = serializers.CharField()
     tags = serializers.ListField(child=serializers.CharField())
-    author = serializers.CharField(help_text="The name of whoever wrote it; may be empty.")
+    author = serializers.CharField(help_text="The author's name; empty when the account is closed.")
     published_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
 

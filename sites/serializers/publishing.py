@@ -1,4 +1,4 @@
-"""Releases, schedules, reviews and previews."""
+"""Serializers of releases, schedules, reviews and previews."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from rest_framework import serializers
 
 from core.http.serializers import StrictSerializer
 from sites.models import Preview, Release, Review, Schedule
-from sites.services.previews import link_to
+from sites.services.previews import preview_url
 
 
 class ReleaseSerializer(serializers.ModelSerializer[Release]):
     author = serializers.UUIDField(source="author_id", allow_null=True, read_only=True)
-    live = serializers.SerializerMethodField(help_text="Whether visitors see it now.")
+    live = serializers.SerializerMethodField(help_text="Whether visitors see this release now.")
 
     class Meta:
         model = Release
@@ -24,7 +24,7 @@ class ReleaseSerializer(serializers.ModelSerializer[Release]):
 
 class NoteSerializer(StrictSerializer):
     note = serializers.CharField(
-        max_length=500, allow_blank=True, required=False, help_text="What is new in it."
+        max_length=500, allow_blank=True, required=False, help_text="What is new in this version."
     )
 
 
@@ -35,7 +35,7 @@ class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
         default=None,
         allow_null=True,
         read_only=True,
-        help_text="Which draft is published.",
+        help_text="The version of the draft that is published.",
     )
 
     class Meta:
@@ -58,7 +58,7 @@ class ReviewSerializer(serializers.ModelSerializer[Review]):
         default=None,
         allow_null=True,
         read_only=True,
-        help_text="What it is about.",
+        help_text="The version of the draft to publish.",
     )
 
     class Meta:
@@ -90,7 +90,7 @@ class PreviewSerializer(serializers.ModelSerializer[Preview]):
     author = serializers.UUIDField(source="author_id", read_only=True)
     revision = serializers.UUIDField(source="revision_id", allow_null=True, read_only=True)
     post = serializers.UUIDField(source="post_id", allow_null=True, read_only=True)
-    url = serializers.SerializerMethodField(help_text="Whoever has it sees what is not published.")
+    url = serializers.SerializerMethodField(help_text="Anyone with this link sees the unpublished content.")
 
     class Meta:
         model = Preview
@@ -98,16 +98,16 @@ class PreviewSerializer(serializers.ModelSerializer[Preview]):
         read_only_fields = fields
 
     def get_url(self, preview: Preview) -> str:
-        return link_to(preview, self.context["site"])
+        return preview_url(preview, self.context["site"])
 
 
 class PreviewCreateSerializer(StrictSerializer):
-    """Without `revision` and `post` the link shows the draft, as it is whenever somebody looks."""
+    """Without `revision` and `post` the link always shows the current draft."""
 
     revision = serializers.UUIDField(required=False, allow_null=True)
     post = serializers.UUIDField(required=False, allow_null=True)
     hours = serializers.IntegerField(
-        min_value=1, max_value=24 * 30, default=72, help_text="How long it works."
+        min_value=1, max_value=24 * 30, default=72, help_text="How many hours the link works."
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The shape of sites at the boundary."""
+"""Serializers of sites and site templates."""
 
 import re
 from typing import Any
@@ -8,14 +8,14 @@ from rest_framework import serializers
 from core.http.serializers import StrictSerializer
 from sites.blueprint.site_templates import site_templates
 from sites.models import Access, Site
-from sites.subdomains import address_of, fault
+from sites.subdomains import address_of, subdomain_error
 
-# No control, direction or line characters: a name stands in mails, lists and the trail.
-SEEN = re.compile("^[^\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]*\\Z")
+# No control, text direction or line separator characters, because names appear in mails and audit entries.
+VISIBLE_CHARACTERS = re.compile("^[^\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]*\\Z")
 
 
 class SiteSerializer(serializers.ModelSerializer[Site]):
-    url = serializers.SerializerMethodField(help_text="Where visitors find it once it is live.")
+    url = serializers.SerializerMethodField(help_text="The URL for visitors, valid once the site is live.")
     release = serializers.IntegerField(
         source="live_release.number",
         default=None,
@@ -25,7 +25,7 @@ class SiteSerializer(serializers.ModelSerializer[Site]):
     )
 
     role = serializers.ChoiceField(
-        choices=Access.Role.choices, read_only=True, help_text="What you are on it."
+        choices=Access.Role.choices, read_only=True, help_text="Your role on the site."
     )
 
     class Meta:
@@ -42,7 +42,7 @@ class SiteSerializer(serializers.ModelSerializer[Site]):
             "created_at",
             "updated_at",
         ]
-        read_only_fields = fields  # only services move them
+        read_only_fields = fields
 
     def get_url(self, site: Site) -> str:
         return address_of(site.subdomain)
@@ -50,12 +50,12 @@ class SiteSerializer(serializers.ModelSerializer[Site]):
 
 class SiteChangeSerializer(StrictSerializer):
     name = serializers.RegexField(
-        SEEN, max_length=120, error_messages={"invalid": "Use characters that can be seen."}
+        VISIBLE_CHARACTERS, max_length=120, error_messages={"invalid": "Use visible characters only."}
     )
     subdomain = serializers.CharField(max_length=63)
 
     def validate_subdomain(self, value: str) -> str:
-        if message := fault(value):
+        if message := subdomain_error(value):
             raise serializers.ValidationError(message, code="subdomain_refused")
         return value
 

@@ -1,1 +1,1 @@
-"""Every write of sites that carries a rule, one module for each subject."""
+"""Every write to a site that follows a business rule, one module for each subject."""

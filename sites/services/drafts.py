@@ -1,4 +1,4 @@
-"""Drafts: saved whole, patched, restored; each save is kept as a revision."""
+"""Drafts: save, patch and restore a blueprint. Every save also stores a revision."""
 
 import json
 from collections.abc import Callable
@@ -18,12 +18,15 @@ from core.ids import uuid7
 from sites.blueprint import json_patch, schema
 from sites.models import Draft, Preview, Review, Revision, Schedule, Site
 
-KEEP = (
+INSERT_REVISION_SQL = (
     "INSERT INTO sites_revision (id, site_id, version, blueprint, size, author_id, created_at) "
-    "SELECT %s, site_id, version, blueprint, %s, author_id, %s FROM sites_draft WHERE site_id = %s"
+    "SELECT %s, site_id, version, blueprint, %s, author_id, %s "
+    "FROM sites_draft "
+    "WHERE site_id = %s"
 )
-# How far apart revisions are kept, by age; the newest of each span stays. Older than the last: none.
-SPANS = [
+# Pairs of (maximum age, minimum time between two revisions of that age). In each interval the newest
+# revision stays. Revisions older than the last maximum age are deleted.
+REVISION_SPACING = [
     (timedelta(hours=24), timedelta(0)),
     (timedelta(days=7), timedelta(hours=1)),
     (timedelta(days=90), timedelta(days=1)),
@@ -33,18 +36,21 @@ SPANS = [
 
 @transaction.atomic
 def save_draft(site: Site, document: Any, *, actor: Actor, if_match: IfMatch) -> Draft:
-    """Replace the draft's blueprint. Raises Invalid with pointers, PreconditionFailed."""
-    return _store(site, schema.validate_blueprint(document), actor=actor, if_match=if_match)
+    """Replace the draft's blueprint.
+
+    Raises Invalid with JSON Pointers into the document, PreconditionFailed.
+    """
+    return _update_draft(site, schema.validate_blueprint(document), actor=actor, if_match=if_match)
 
 
 @transaction.atomic
 def patch_draft(site: Site, operations: Any, *, actor: Actor, if_match: IfMatch) -> Draft:
-    """Apply a JSON Patch (RFC 6902), all of it or nothing.
+    """Apply a JSON Patch (RFC 6902) to the draft: all operations or none of them.
 
     Raises Invalid, PatchTestFailed, PreconditionFailed.
     """
     json_patch.validate_operations(operations)
-    return _store(
+    return _update_draft(
         site,
         lambda document: schema.validate_blueprint(json_patch.apply_patch(document, operations)),
         actor=actor,
@@ -56,26 +62,34 @@ def patch_draft(site: Site, operations: Any, *, actor: Actor, if_match: IfMatch)
 def patch_block(
     site: Site, block_id: str, changes: dict[str, Any], *, actor: Actor, if_match: IfMatchTag
 ) -> dict[str, Any]:
-    """Merge `changes` (RFC 7396) into one block under its own tag: whoever edits another block is not in the
-    way.
+    """Merge `changes` into one block of the draft (JSON Merge Patch, RFC 7396) and return the block.
 
-    Raises NotFound, PreconditionFailed, and Invalid with pointers into the blueprint.
+    The precondition is the entity tag of this block, so that two people can edit two blocks of one draft at
+    the same time.
+
+    Raises NotFound, PreconditionFailed, and Invalid with JSON Pointers into the blueprint.
     """
-    for fixed in ("id", "type"):
-        if fixed in changes:
+    for name in ("id", "type"):
+        if name in changes:
             raise Invalid(
-                [FieldProblem(f"/{fixed}", "fixed", "A block keeps its id and its type. Replace it instead.")]
+                [FieldProblem(f"/{name}", "fixed", "A block keeps its id and its type. Replace it instead.")]
             )
 
-    def merged(document: dict[str, Any]) -> dict[str, Any]:
+    def merge_into_document(document: dict[str, Any]) -> dict[str, Any]:
         block = find_block(document, block_id)
-        if_match.check(tag_of(block))
-        fresh = json_patch.merge_patch(block, changes)
+        if_match.check(block_etag(block))
+        merged_block = json_patch.merge_patch(block, changes)
         block.clear()
-        block.update(fresh)
+        block.update(merged_block)
         return schema.validate_blueprint(document)
 
-    draft = _store(site, merged, actor=actor, if_match=IfMatch(None), block=block_id)
+    draft = _update_draft(
+        site,
+        merge_into_document,
+        actor=actor,
+        if_match=IfMatch(None),
+        audit_fields={"block": block_id},
+    )
     return find_block(draft.blueprint, block_id)
 
 
@@ -83,62 +97,73 @@ def patch_block(
 def restore_blueprint(
     site: Site, document: dict[str, Any], *, actor: Actor, if_match: IfMatch, source: str
 ) -> Draft:
-    """Make what a revision or a release had the draft.
+    """Save `document`, the blueprint of an earlier revision or release, as the new draft.
 
-    `source` names it for the trail. Raises PreconditionFailed.
+    `source` names the origin in the audit entry, for example "revision 4".
+
+    Raises Invalid when the stored document is not valid any more, PreconditionFailed.
     """
-    return _store(site, schema.validate_blueprint(document), actor=actor, if_match=if_match, restored=source)
+    return _update_draft(
+        site,
+        schema.validate_blueprint(document),
+        actor=actor,
+        if_match=if_match,
+        audit_fields={"restored": source},
+    )
 
 
-def _store(
+def _update_draft(
     site: Site,
     change: dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]],
     *,
     actor: Actor,
     if_match: IfMatch,
-    **facts: Any,
+    audit_fields: dict[str, Any] | None = None,
 ) -> Draft:
-    """`change` is the new blueprint, or makes it out of the old one.
+    """Lock the draft, store a new blueprint under the next version and create its revision.
 
-    It becomes JSON once, and is copied in the database.
+    `change` is the new blueprint, or a function that returns it from the current one. A blueprint has up to
+    10 MiB: it is serialized to JSON once, and the revision is copied from it inside the database.
+    `audit_fields` are added to the audit entry.
+
+    Raises PreconditionFailed.
     """
-    held = Draft.objects.select_for_update()
-    draft = (held if callable(change) else held.defer("blueprint")).get(site=site)
+    locked_drafts = Draft.objects.select_for_update()
+    draft = (locked_drafts if callable(change) else locked_drafts.defer("blueprint")).get(site=site)
     if_match.check(draft.version)
     draft.blueprint = change(draft.blueprint) if callable(change) else change
     draft.version = draft.version + 1
     draft.author_id = actor.id
     draft.updated_at = timezone.now()
-    text = compact(draft.blueprint)
+    blueprint_json = to_compact_json(draft.blueprint)
     Draft.objects.filter(pk=draft.pk).update(
-        blueprint=Cast(Value(text, output_field=TextField()), JSONField()),
+        blueprint=Cast(Value(blueprint_json, output_field=TextField()), JSONField()),
         version=draft.version,
         author_id=draft.author_id,
         updated_at=draft.updated_at,
     )
-    keep_revision(draft, text)
-    record("draft.saved", actor=actor, subject=site, version=draft.version, **facts)
+    create_revision(draft, blueprint_json)
+    record("draft.saved", actor=actor, subject=site, version=draft.version, **(audit_fields or {}))
     return draft
 
 
-def compact(document: dict[str, Any]) -> str:
+def to_compact_json(document: dict[str, Any]) -> str:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
-def keep_revision(draft: Draft, text: str) -> None:
-    """The draft as it is stored now, for ever: a trigger refuses changes.
+def create_revision(draft: Draft, blueprint_json: str) -> None:
+    """Copy the stored draft into a new revision.
 
-    `text` is its blueprint as JSON, for the size.
-
-    Copied within the database, compressed as it is.
+    The blueprint is copied inside the database, so that it is neither sent nor compressed again.
+    `blueprint_json` is the same blueprint as text; only its size in bytes is used.
     """
-    size = len(text.encode())
+    size = len(blueprint_json.encode())
     with connection.cursor() as cursor:
-        cursor.execute(KEEP, [uuid7(), size, timezone.now(), draft.pk])
+        cursor.execute(INSERT_REVISION_SQL, [uuid7(), size, timezone.now(), draft.pk])
 
 
 def find_block(document: dict[str, Any], block_id: str) -> dict[str, Any]:
-    """The block with this id, wherever it is. Raises NotFound."""
+    """Return the block with this id, at any depth of any page. Raises NotFound."""
     for page in document.get("pages", []):
         for _, block, _ in schema.walk_blocks(page.get("blocks", []), ()):
             if block["id"] == block_id:
@@ -146,42 +171,45 @@ def find_block(document: dict[str, Any], block_id: str) -> dict[str, Any]:
     raise NotFound
 
 
-def tag_of(block: dict[str, Any]) -> str:
-    """An entity tag from the content of a block, what is inside it included."""
+def block_etag(block: dict[str, Any]) -> str:
+    """Return the entity tag of a block without quotes: a digest of its content, nested blocks included."""
     return json_patch.json_digest(block)
 
 
 def thin_revisions(*, now: datetime) -> int:
-    """Delete revisions that `SPANS` does not keep at `now`; return how many.
+    """Delete the revisions that `REVISION_SPACING` does not keep at `now`. Returns how many were deleted.
 
-    The newest of a site stays at any age, and so does one that a plan, an open review or a preview link
-    refers to.
+    Three kinds of revisions are kept at any age: the newest of each site, and those that an open schedule,
+    an open review or a preview link refers to.
     """
-    gone = 0
-    # Without the rows that name none: one NULL in a list makes NOT IN keep everything.
-    planned = Schedule.objects.filter(state__in=Schedule.OPEN)
-    asked = Review.objects.filter(state=Review.State.OPEN)
-    pinned = Q()
-    for rows in (planned, asked, Preview.objects.all()):
-        pinned |= Q(pk__in=rows.exclude(revision=None).values("revision"))
+    deleted = 0
+    open_schedules = Schedule.objects.filter(state__in=Schedule.OPEN)
+    open_reviews = Review.objects.filter(state=Review.State.OPEN)
+    referenced = Q()
+    for rows in (open_schedules, open_reviews, Preview.objects.all()):
+        # `exclude(revision=None)` matters: in SQL, NOT IN over a list with a NULL is never true.
+        referenced |= Q(pk__in=rows.exclude(revision=None).values("revision"))
     for site_id in Revision.objects.order_by("site_id").values_list("site_id", flat=True).distinct():
-        times = list(
+        revisions = list(
             Revision.objects.filter(site_id=site_id).order_by("-version").values_list("pk", "created_at")
         )
-        kept = {times[0][0]} | _kept(times, now=now)
-        gone += Revision.objects.filter(site_id=site_id).exclude(Q(pk__in=kept) | pinned).delete()[0]
-    return gone
+        newest_id = revisions[0][0]
+        kept = {newest_id} | _revisions_to_keep(revisions, now=now)
+        deleted += Revision.objects.filter(site_id=site_id).exclude(Q(pk__in=kept) | referenced).delete()[0]
+    return deleted
 
 
-def _kept(times: list[tuple[Any, datetime]], *, now: datetime) -> set[Any]:
-    """Newest first in, ids of those to keep out."""
+def _revisions_to_keep(revisions: list[tuple[Any, datetime]], *, now: datetime) -> set[Any]:
+    """Return the ids that `REVISION_SPACING` keeps. `revisions` are (id, created_at), newest first."""
     kept = set()
-    last = None
-    for pk, made in times:
-        apart = next((apart for age, apart in SPANS if now - made <= age), None)
-        if apart is None:
+    last_kept_at = None
+    for pk, created_at in revisions:
+        spacing = next(
+            (spacing for max_age, spacing in REVISION_SPACING if now - created_at <= max_age), None
+        )
+        if spacing is None:
             break
-        if last is None or last - made >= apart:
+        if last_kept_at is None or last_kept_at - created_at >= spacing:
             kept.add(pk)
-            last = made
+            last_kept_at = created_at
     return kept

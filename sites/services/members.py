@@ -1,15 +1,16 @@
-"""Members: invited by mail, given a role, removed; and the handing over of a site.
+"""Members of a site: invite, change a role, remove, and transfer the ownership.
 
-Locks come in one order: roles (`hold_role`, then other members'), people by id, the site.
+To prevent deadlocks every function locks in this order: access rows (`lock_role` first, then those of other
+members), users by id, the site.
 """
 
 import re
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from accounts.models import User, normalise_email
 from audit.actors import SYSTEM, Actor
@@ -28,170 +29,198 @@ from sites.errors import (
     TooManyMembers,
 )
 from sites.models import Access, Invitation, Post, Preview, Schedule, Site
-from sites.services.posts import show_posts
-from sites.services.sites import changed, check_room, locked
+from sites.services.posts import bump_posts_version
+from sites.services.sites import check_site_limit, invalidate_site_responses, lock_site
 from sites.subdomains import host_of
 
-MAX_MEMBERS = 100  # of a site, open invitations among them
-INVITATIONS_A_DAY = 50  # by one person
-AN_HOUR = 5  # of them to one address
-LIFETIME = timedelta(days=7)
-SIGNATURE = "site invitation"
-ROLE_OF = "SELECT role FROM sites_access WHERE site_id = %s AND user_id = %s"
-PLAIN = re.compile(r"(?:[\w &'’,!?()+–-]|\.(?= |$))+")  # what no mail program takes for a link, in one line
+MAX_MEMBERS = 100  # members and open invitations of one site together
+INVITATION_LIMIT_PER_DAY = 50  # sent by one user
+INVITATION_LIMIT_PER_ADDRESS_PER_HOUR = 5  # sent by one user to one address
+INVITATION_LIFETIME = timedelta(days=7)
+SIGNING_PURPOSE = "site invitation"
+SELECT_ROLE_SQL = "SELECT role FROM sites_access WHERE site_id = %s AND user_id = %s"
+# A name in one line that no mail program turns into a link: a dot only before a space or at the end.
+PLAIN_SITE_NAME = re.compile(r"(?:[\w &'’,!?()+–-]|\.(?= |$))+")
 
 
-def hold_role(site_id: UUID, person: UUID, *, alone: bool) -> str:
-    """The role that somebody has until the transaction ends: whoever changes it waits.
+def lock_role(site_id: UUID, user_id: UUID, *, exclusive: bool) -> str:
+    """Return a user's role on a site and lock it until the transaction ends.
 
-    Raises NotFound when there is none.
+    Concurrent changes of this role wait. With `exclusive` the row is locked FOR UPDATE instead of FOR SHARE:
+    callers that change roles need this, because two of them with a shared lock would deadlock.
 
-    `alone` for what changes roles itself, so that two such acts do not wait for each other.
+    Raises NotFound when the user has no role on the site.
     """
-    strength = "UPDATE" if alone else "SHARE"
+    lock_strength = "UPDATE" if exclusive else "SHARE"
     with connection.cursor() as cursor:
-        cursor.execute(f"{ROLE_OF} FOR {strength}", [site_id, person])
-        found = cursor.fetchone()
-    if found is None:
+        cursor.execute(f"{SELECT_ROLE_SQL} FOR {lock_strength}", [site_id, user_id])
+        row = cursor.fetchone()
+    if row is None:
         raise NotFound
-    return str(found[0])
+    return str(row[0])
 
 
 @transaction.atomic
-def invite(site: Site, *, email: str, role: str, actor: Actor, now: datetime) -> Invitation:
-    """Mail a link that gives whoever reads this mailbox a role. One sent to it before does not work any more.
+def invite_member(site: Site, *, email: str, role: str, actor: Actor, now: datetime) -> Invitation:
+    """Mail a link with which the account of this address joins the site. Earlier links to it stop working.
 
     Raises AlreadyMember, TooManyMembers, TooManyInvitations, InvitedOften.
     """
     if actor.id is not None:
-        _held(actor.id)  # two sites of one person must not pass the bound together
-    site = locked(site)
+        # The limits count over all sites of the sender, so the sender is locked and not only this site.
+        _lock_active_user(actor.id)
+    site = lock_site(site)
     email = normalise_email(email)
     if Access.objects.filter(site=site, user__email=email, user__deleted_at=None).exists():
         raise AlreadyMember
     Invitation.objects.filter(site=site, email=email, used_at=None).update(used_at=now)
-    _check_places(site, now=now)
-    sent = Invitation.objects.filter(author_id=actor.id)
-    if sent.filter(created_at__gt=now - timedelta(days=1)).count() >= INVITATIONS_A_DAY:
-        raise TooManyInvitations
-    if sent.filter(email=email, created_at__gt=now - timedelta(hours=1)).count() >= AN_HOUR:
-        raise InvitedOften
-    made = Invitation.objects.create(
-        site=site, email=email, role=role, author_id=actor.id, created_at=now, expires_at=now + LIFETIME
+    _check_member_limit(site, now=now)
+    _check_invitation_limits(email, actor=actor, now=now)
+    invitation = Invitation.objects.create(
+        site=site,
+        email=email,
+        role=role,
+        author_id=actor.id,
+        created_at=now,
+        expires_at=now + INVITATION_LIFETIME,
     )
-    record("invitation.sent", actor=actor, subject=made, role=role)
-    link = f"{settings.FRONT_END_URL}/invitation#{token_of(made)}"
+    record("invitation.sent", actor=actor, subject=invitation, role=role)
     inviter = User.objects.filter(pk__in=[actor.id]).values_list("email", flat=True).first()
-    facts: dict[str, Any] = {
-        "site": mail_name(site),
-        "role": role,
-        "inviter": inviter or settings.APP_HOST,
-        "link": link,
-    }
-    mail.enqueue_mail(email, "invitation", until=made.expires_at, **facts)
-    return made
+    mail.enqueue_mail(
+        email,
+        "invitation",
+        until=invitation.expires_at,
+        site=site_name_for_mail(site),
+        role=role,
+        inviter=inviter or settings.APP_HOST,
+        link=f"{settings.FRONT_END_URL}/invitation#{invitation_token(invitation)}",
+    )
+    return invitation
 
 
-def _check_places(site: Site, *, now: datetime) -> None:
-    open_ones = Invitation.objects.filter(site=site, used_at=None, expires_at__gt=now).count()
-    if Access.objects.filter(site=site).count() + open_ones >= MAX_MEMBERS:
+def _check_member_limit(site: Site, *, now: datetime) -> None:
+    """Raises TooManyMembers when the site has no room for another member."""
+    open_invitations = Invitation.objects.filter(site=site, used_at=None, expires_at__gt=now).count()
+    if Access.objects.filter(site=site).count() + open_invitations >= MAX_MEMBERS:
         raise TooManyMembers
+
+
+def _check_invitation_limits(email: str, *, actor: Actor, now: datetime) -> None:
+    """Raises TooManyInvitations, InvitedOften when the actor has reached a limit of sent invitations."""
+    sent = Invitation.objects.filter(author_id=actor.id)
+    sent_last_day = sent.filter(created_at__gt=now - timedelta(days=1))
+    if sent_last_day.count() >= INVITATION_LIMIT_PER_DAY:
+        raise TooManyInvitations
+    sent_to_address = sent.filter(email=email, created_at__gt=now - timedelta(hours=1))
+    if sent_to_address.count() >= INVITATION_LIMIT_PER_ADDRESS_PER_HOUR:
+        raise InvitedOften
 
 
 @transaction.atomic
 def withdraw_invitation(invitation: Invitation, *, actor: Actor, now: datetime) -> None:
-    """The link in the mail does not work any more. Raises InvitationRefused when it was used."""
+    """Make the mailed link stop working. Raises InvitationRefused when it was used already."""
     if not Invitation.objects.filter(pk=invitation.pk, used_at=None).update(used_at=now):
         raise InvitationRefused
     record("invitation.withdrawn", actor=actor, subject=invitation)
 
 
-def token_of(invitation: Invitation) -> str:
-    return encryption.make_token(SIGNATURE, invitation.pk)
+def invitation_token(invitation: Invitation) -> str:
+    """Return the token of the mailed link. It is computed from the id and SECRET_KEY, and never stored."""
+    return encryption.make_token(SIGNING_PURPOSE, invitation.pk)
 
 
-def find_invitation(token: str, *, now: datetime) -> Invitation:
-    """What a mailed link invites to. In context `system`. Raises InvitationRefused."""
-    if (pk := encryption.read_token(SIGNATURE, token)) is None:
+def find_invitation_by_token(token: str, *, now: datetime) -> Invitation:
+    """Return the open invitation of a mailed link. Runs in the tenancy context `system`.
+
+    Raises InvitationRefused when the token is forged, used, withdrawn or expired, or the site is deleted.
+    """
+    if (pk := encryption.read_token(SIGNING_PURPOSE, token)) is None:
         raise InvitationRefused
-    open_ones = Invitation.objects.select_related("site", "author").filter(used_at=None, expires_at__gt=now)
-    found = open_ones.filter(pk=pk, site__deleted_at=None).first()
-    if found is None:
+    open_invitations = Invitation.objects.select_related("site", "author").filter(
+        used_at=None, expires_at__gt=now
+    )
+    invitation = open_invitations.filter(pk=pk, site__deleted_at=None).first()
+    if invitation is None:
         raise InvitationRefused
-    return found
+    return invitation
 
 
 @transaction.atomic
 def accept_invitation(token: str, *, actor: Actor, now: datetime) -> tuple[Site, str]:
-    """Give whoever is signed in the role; the site and the role. In context `system`.
+    """Give the signed-in user the role of an invitation. Returns the site and the role.
 
-    Raises InvitationRefused, InvitationForOther when it was sent to another address, AlreadyMember.
+    Runs in the tenancy context `system`.
+
+    Raises InvitationRefused, AlreadyMember, NotFound when the account is closed, and InvitationForOther when
+    the invitation was sent to another address.
     """
     assert actor.id is not None
-    person = _held(actor.id)
-    found = find_invitation(token, now=now)
-    if person.email != found.email:
+    user = _lock_active_user(actor.id)
+    invitation = find_invitation_by_token(token, now=now)
+    if user.email != invitation.email:
         raise InvitationForOther
-    site = locked(found.site)
-    if not Invitation.objects.filter(pk=found.pk, used_at=None).update(used_at=now):
+    site = lock_site(invitation.site)
+    if not Invitation.objects.filter(pk=invitation.pk, used_at=None).update(used_at=now):
         raise InvitationRefused
-    if Access.objects.filter(site=site, user=person).exists():
+    if Access.objects.filter(site=site, user=user).exists():
         raise AlreadyMember
-    Access.objects.create(site=site, user=person, role=found.role)
+    Access.objects.create(site=site, user=user, role=invitation.role)
     record(
         "member.joined",
         actor=actor,
         subject=site,
-        member=person.pk,
-        role=found.role,
-        invited_by=found.author_id,
+        member=user.pk,
+        role=invitation.role,
+        invited_by=invitation.author_id,
     )
-    changed(site)
-    return site, found.role
+    invalidate_site_responses(site)
+    return site, invitation.role
 
 
-def _held(pk: UUID) -> User:
-    """The row of an open account, held. Raises NotFound."""
-    person = (
+def _lock_active_user(user_id: UUID) -> User:
+    """Return the user, locked until the transaction ends. Raises NotFound unless the account is active."""
+    user = (
         User.objects.alive()
         .select_for_update(no_key=True, of=("self",))
-        .filter(pk=pk, is_active=True)
+        .filter(pk=user_id, is_active=True)
         .first()
     )
-    if person is None:
+    if user is None:
         raise NotFound
-    return person
+    return user
 
 
 @transaction.atomic
 def change_role(site: Site, member: UUID, role: str, *, actor: Actor) -> None:
     """Give a member another role. Raises NotFound, OwnerStays."""
-    access = _access(site, member)
-    site = locked(site)
-    before = access.role
+    access = _lock_access(site, member)
+    site = lock_site(site)
+    old_role = access.role
     access.role = role
     access.save(update_fields=["role"])
-    record("member.changed", actor=actor, subject=site, member=member, changes={"role": [before, role]})
+    record("member.changed", actor=actor, subject=site, member=member, changes={"role": [old_role, role]})
     if role != Access.Role.EDITOR:
-        _end_what_they_started(site, member, actor=actor, keep_previews=role == Access.Role.AUTHOR)
-    changed(site)
+        _delete_pending_work(site, member, actor=actor, keep_previews=role == Access.Role.AUTHOR)
+    invalidate_site_responses(site)
 
 
 def remove_member(site: Site, member: UUID, *, actor: Actor) -> None:
-    """A member goes, or leaves.
+    """Remove a member from the site, with their preview links and open schedules.
 
-    Preview links and planned changes of theirs go too. Raises NotFound, OwnerStays.
+    Raises NotFound, OwnerStays.
     """
-    with tenancy.context(tenancy.SYSTEM):  # viewers may leave, and write nothing else
-        access = _access(site, member)
-        site = locked(site)
-        changed(site)  # while they are still among those whose lists are stale
+    # A viewer may leave the site, but row-level security lets viewers write nothing.
+    with tenancy.context(tenancy.SYSTEM):
+        access = _lock_access(site, member)
+        site = lock_site(site)
+        invalidate_site_responses(site)  # before the deletion, so that it includes the leaving member
         record("member.removed", actor=actor, subject=site, member=member, role=access.role)
-        _end_what_they_started(site, member, actor=actor, keep_previews=False)
+        _delete_pending_work(site, member, actor=actor, keep_previews=False)
         access.delete()
 
 
-def _access(site: Site, member: UUID) -> Access:
+def _lock_access(site: Site, member: UUID) -> Access:
+    """Return the access row of a member, locked. Raises NotFound, and OwnerStays for the owner."""
     access = Access.objects.select_for_update().filter(site=site, user_id=member).first()
     if access is None:
         raise NotFound
@@ -200,87 +229,89 @@ def _access(site: Site, member: UUID) -> Access:
     return access
 
 
-def _end_what_they_started(site: Site, member: UUID, *, actor: Actor, keep_previews: bool) -> None:
-    """Links and plans of somebody who may not make them any more must not outlive their rights."""
-    _end(
+def _delete_pending_work(site: Site, member: UUID, *, actor: Actor, keep_previews: bool) -> None:
+    """Delete the open schedules and preview links of a member who lost the right to create them."""
+    _delete_and_record(
         Schedule.objects.filter(state__in=Schedule.OPEN, site=site, author_id=member),
         "site.schedule_cancelled",
         actor,
     )
     if not keep_previews:
-        _end(Preview.objects.filter(site=site, author_id=member), "preview.revoked", actor)
+        _delete_and_record(Preview.objects.filter(site=site, author_id=member), "preview.revoked", actor)
 
 
-def _end(rows: Any, event: str, actor: Actor) -> None:
+def _delete_and_record(rows: QuerySet[Schedule] | QuerySet[Preview], event: str, actor: Actor) -> None:
     for row in rows:
         record(event, actor=actor, subject=row, because="rights")
         row.delete()
 
 
-def end_work_of(person: UUID, moment: datetime) -> None:
-    """The part of members in hiding a person: what they started on the sites of others ends, and their name
-    leaves the pages.
+def cancel_pending_work_of(user_id: UUID, deleted_at: datetime) -> None:
+    """Handler for the soft deletion of a user.
+
+    Deletes their preview links and their open schedules on other people's sites, and makes every site with
+    posts of theirs render again, without their name.
     """
     with tenancy.context(tenancy.SYSTEM):
-        plans = Schedule.objects.filter(state__in=Schedule.OPEN, author_id=person).exclude(
-            site__owner_id=person
+        schedules = Schedule.objects.filter(state__in=Schedule.OPEN, author_id=user_id).exclude(
+            site__owner_id=user_id
         )
-        _end(plans, "site.schedule_cancelled", SYSTEM)
-        _end(Preview.objects.filter(author_id=person), "preview.revoked", SYSTEM)
-        for site in (
-            Site.objects.alive().filter(posts__in=Post.objects.shown().filter(author_id=person)).distinct()
-        ):
-            show_posts(locked(site))
+        _delete_and_record(schedules, "site.schedule_cancelled", SYSTEM)
+        _delete_and_record(Preview.objects.filter(author_id=user_id), "preview.revoked", SYSTEM)
+        published_posts = Post.objects.published().filter(author_id=user_id)
+        for site in Site.objects.alive().filter(posts__in=published_posts).distinct():
+            bump_posts_version(lock_site(site))
 
 
 @transaction.atomic
 def transfer_site(site: Site, member: UUID, *, actor: Actor) -> Site:
-    """Make a member the owner; the owner becomes an editor.
+    """Make a member the owner. The previous owner becomes an editor, and both receive a mail.
 
-    Both get a mail. Raises NotMember, TooManySites, NotFound.
+    Raises NotMember, TooManySites, NotFound.
     """
-    before = site.owner_id
-    both = (
-        Access.objects.select_for_update().filter(site=site, user_id__in=[before, member]).order_by("user_id")
-    )
-    roles = {access.user_id: access for access in both}
-    if member == before or member not in roles:
+    old_owner = site.owner_id
+    access_rows = Access.objects.select_for_update().filter(site=site, user_id__in=[old_owner, member])
+    access_by_user = {access.user_id: access for access in access_rows.order_by("user_id")}
+    if member == old_owner or member not in access_by_user:
         raise NotMember
-    people = {pk: _held(pk) for pk in sorted(roles, key=str)}
-    site = locked(site)
-    if site.owner_id != before:
+    users = {pk: _lock_active_user(pk) for pk in sorted(access_by_user, key=str)}
+    site = lock_site(site)
+    if site.owner_id != old_owner:
         raise NotFound
-    check_room(member)
-    for pk, role in (
-        (before, Access.Role.EDITOR),
-        (member, Access.Role.OWNER),
-    ):  # first down: there is one owner
-        roles[pk].role = role
-        roles[pk].save(update_fields=["role"])
+    check_site_limit(member)
+    # The old owner first: a unique constraint allows one owner for each site at any time.
+    for user_id, role in ((old_owner, Access.Role.EDITOR), (member, Access.Role.OWNER)):
+        access_by_user[user_id].role = role
+        access_by_user[user_id].save(update_fields=["role"])
     site.owner_id = member
     site.version = site.version + 1
     site.save(update_fields=["owner", "version", "updated_at"])
-    record("site.transferred", actor=actor, subject=site, changes={"owner": [str(before), str(member)]})
-    for pk, template in ((before, "site_handed_over"), (member, "site_received")):
-        mail.enqueue_mail(
-            people[pk].email,
-            template,
-            person=pk,
-            site=mail_name(site),
-            other=people[{before: member, member: before}[pk]].email,
-        )
-    changed(site)
+    owner_change = [str(old_owner), str(member)]
+    record("site.transferred", actor=actor, subject=site, changes={"owner": owner_change})
+    _mail_transfer(site, users[old_owner], "site_handed_over", other=users[member])
+    _mail_transfer(site, users[member], "site_received", other=users[old_owner])
+    invalidate_site_responses(site)
     return site
 
 
-def delete_expired_invitations(*, before: datetime) -> int:
-    """Delete invitations that ended before then, and the addresses with them; return how many.
+def _mail_transfer(site: Site, recipient: User, template: str, *, other: User) -> None:
+    mail.enqueue_mail(
+        recipient.email, template, person=recipient.pk, site=site_name_for_mail(site), other=other.email
+    )
 
-    In context `system`.
+
+def delete_expired_invitations(*, before: datetime) -> int:
+    """Delete invitations that expired before `before`, with their addresses. Returns how many.
+
+    Runs in the tenancy context `system`.
     """
     return Invitation.objects.filter(expires_at__lt=before).delete()[0]
 
 
-def mail_name(site: Site) -> str:
-    """What a mail of ours calls a site: its name, unless a mail program could take it for a link."""
-    return site.name if PLAIN.fullmatch(site.name) else host_of(site.subdomain)
+def site_name_for_mail(site: Site) -> str:
+    """Return the name of a site for use in a mail.
+
+    This is the host name instead when a mail program could turn the name into a link, because the name is
+    chosen by a user and the mail comes from us.
+    """
+    return site.name if PLAIN_SITE_NAME.fullmatch(site.name) else host_of(site.subdomain)

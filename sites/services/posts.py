@@ -1,7 +1,8 @@
-"""Posts: written, published at a time, changed under their version, found again after their slug changed."""
+"""Posts: write, publish at a time, change, delete and restore."""
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
@@ -13,87 +14,102 @@ from core import tenancy
 from core.errors import FieldProblem, Invalid
 from core.http.preconditions import IfMatch
 from sites.blueprint import schema
+from sites.database_functions import JsonPathQueryArray
 from sites.errors import NotDeleted, RoleTooLow, SlugTaken, TooManyPosts
-from sites.models import Access, Draft, EachAt, FormerSlug, Post, Site
-from sites.services.sites import locked
+from sites.models import Access, Draft, FormerSlug, Post, Site
+from sites.services.sites import lock_site
 from sites.serving import change_stream
 from sites.subdomains import host_of
 
-MAX_POSTS = 20_000  # of a site, deleted ones included
-SLUG_LENGTH = 100
-BATCH = 200
+MAX_POSTS = 20_000  # of one site, deleted ones included
+MAX_SLUG_LENGTH = 100
+SLUG_SUFFIX_LENGTH = 6  # room for a hyphen and a number up to MAX_POSTS
+BATCH_SIZE = 200
 
 
 @transaction.atomic
-def create_post(site: Site, facts: dict[str, Any], *, actor: Actor, role: Access.Role, now: datetime) -> Post:
-    """Write a post; it is published when `published_at` has come. Without a slug it gets one from its title.
+def create_post(
+    site: Site, validated_data: dict[str, Any], *, actor: Actor, role: Access.Role, now: datetime
+) -> Post:
+    """Create a post. Visitors see it from `published_at` on; without one it is a draft.
 
-    Raises RoleTooLow when somebody below editor publishes, SlugTaken, TooManyPosts, Invalid with pointers.
+    Without a slug the post gets one from its title.
+
+    Raises RoleTooLow when an author tries to publish, SlugTaken, TooManyPosts, and Invalid with JSON
+    Pointers.
     """
-    facts = _checked(site, facts)
-    site = locked(site)
+    validated_data = _with_validated_blocks(site, validated_data)
+    site = lock_site(site)
     if Post.objects.filter(site=site).count() >= MAX_POSTS:
         raise TooManyPosts
     post = Post(site=site, author_id=actor.id)
-    _guard(post, facts, role=role, actor=actor)
-    facts["slug"] = facts.get("slug") or _free_slug(site, facts["title"])
-    _apply(post, facts, now=now)
+    _check_author_rights(post, validated_data, role=role, actor=actor)
+    validated_data["slug"] = validated_data.get("slug") or _free_slug(site, validated_data["title"])
+    _set_fields(post, validated_data, now=now)
     _save(post, force_insert=True)
     record("post.created", actor=actor, subject=post)
-    _record_showing(post, before=False, actor=actor)
+    _record_visibility_change(post, was_live=False, actor=actor)
     if post.live:
-        show_posts(site)
+        bump_posts_version(site)
     return post
 
 
 @transaction.atomic
 def change_post(
-    post: Post, facts: dict[str, Any], *, actor: Actor, role: Access.Role, if_match: IfMatch, now: datetime
+    post: Post,
+    changes: dict[str, Any],
+    *,
+    actor: Actor,
+    role: Access.Role,
+    if_match: IfMatch,
+    now: datetime,
 ) -> Post:
-    """Change a post. What is published changes at once; visitors who know an old slug are sent on.
+    """Change a post. Visitors see the change at once when the post is live.
 
-    Raises PreconditionFailed, RoleTooLow, SlugTaken, Invalid with pointers.
+    The URL with an earlier slug redirects to the current one.
+
+    Raises PreconditionFailed, RoleTooLow, SlugTaken, and Invalid with JSON Pointers.
     """
-    facts = _checked(post.site, facts)
-    site, post = _locked(post)
+    changes = _with_validated_blocks(post.site, changes)
+    site, post = _lock_site_and_post(post)
     if_match.check(post.version)
-    _guard(post, facts, role=role, actor=actor)
-    before = post.live
+    _check_author_rights(post, changes, role=role, actor=actor)
+    was_live = post.live
     old_slug = post.slug
-    _apply(post, facts, now=now)
+    _set_fields(post, changes, now=now)
     post.version += 1
     _save(post)
     if post.slug != old_slug:
         FormerSlug.objects.update_or_create(site=site, slug=old_slug, defaults={"post": post})
-    record("post.changed", actor=actor, subject=post, fields=sorted(facts))
-    _record_showing(post, before=before, actor=actor)
-    if before or post.live:
-        show_posts(site)
+    record("post.changed", actor=actor, subject=post, fields=sorted(changes))
+    _record_visibility_change(post, was_live=was_live, actor=actor)
+    if was_live or post.live:
+        bump_posts_version(site)
     return post
 
 
 @transaction.atomic
 def delete_post(post: Post, *, actor: Actor, role: Access.Role, if_match: IfMatch, now: datetime) -> None:
-    """Hide a post at once; its slug stays reserved while it can be restored.
+    """Soft-delete a post. Its slug stays reserved as long as the post can be restored.
 
     Raises PreconditionFailed, RoleTooLow.
     """
-    site, post = _locked(post)
+    site, post = _lock_site_and_post(post)
     if_match.check(post.version)
-    _guard(post, {}, role=role, actor=actor)
+    _check_author_rights(post, {}, role=role, actor=actor)
     post.deleted_at = now
     post.version = post.version + 1
     _save(post)
     record("post.deleted", actor=actor, subject=post)
     if post.live:
-        show_posts(site)
+        bump_posts_version(site)
 
 
 @transaction.atomic
 def restore_post(post: Post, *, actor: Actor, role: Access.Role) -> Post:
-    """Bring a deleted post back as it was, published if it was. Raises NotDeleted, RoleTooLow."""
-    site, post = _locked(post, deleted=True)
-    _guard(post, {}, role=role, actor=actor)
+    """Restore a soft-deleted post. It is published again if it was. Raises NotDeleted, RoleTooLow."""
+    site, post = _lock_site_and_post(post, include_deleted=True)
+    _check_author_rights(post, {}, role=role, actor=actor)
     if post.deleted_at is None:
         raise NotDeleted
     post.deleted_at = None
@@ -101,39 +117,47 @@ def restore_post(post: Post, *, actor: Actor, role: Access.Role) -> Post:
     _save(post)
     record("post.restored", actor=actor, subject=post)
     if post.live:
-        show_posts(site)
+        bump_posts_version(site)
     return post
 
 
 def publish_due_posts(*, now: datetime) -> int:
-    """Show the posts whose time has come, each once however many workers ask; return how many."""
-    due = Post.objects.due(now).filter(site__deleted_at=None)
+    """Publish the posts whose `published_at` has passed. Returns how many.
+
+    Each post is published once, also when several workers run this at the same time.
+    """
+    due_posts = Post.objects.due(now).filter(site__deleted_at=None)
     with tenancy.context(tenancy.SYSTEM):
-        sites = list(Site.objects.filter(pk__in=due.order_by().values("site").distinct()[:BATCH]))
-    shown = 0
-    for found in sites:
+        site_ids = due_posts.order_by().values("site").distinct()[:BATCH_SIZE]
+        sites = list(Site.objects.filter(pk__in=site_ids))
+    published = 0
+    for site_row in sites:
         with tenancy.context(tenancy.SYSTEM):
-            site = locked(found)
-            posts = list(due.filter(site=site).defer("blocks").select_for_update(of=("self",))[:BATCH])
+            site = lock_site(site_row)
+            due_posts_of_site = due_posts.filter(site=site).defer("blocks")
+            posts = list(due_posts_of_site.select_for_update(of=("self",))[:BATCH_SIZE])
             Post.objects.filter(pk__in=[post.pk for post in posts]).update(
                 live=True, version=F("version") + 1
             )
             for post in posts:
                 record("post.published", actor=SYSTEM, subject=post)
             if posts:
-                show_posts(site)
-            shown += len(posts)
-    return shown
+                bump_posts_version(site)
+            published += len(posts)
+    return published
 
 
 def purge_posts(before: datetime) -> int:
-    """Delete for good what was hidden before then; return how many. In context `system`."""
-    old = Post.objects.filter(deleted_at__lt=before)
+    """Delete the rows of posts that were soft-deleted before `before`. Returns how many.
+
+    Runs in the tenancy context `system`.
+    """
+    expired_posts = Post.objects.filter(deleted_at__lt=before)
     purged = 0
-    for pk in list(old.values_list("pk", flat=True)):
+    for pk in list(expired_posts.values_list("pk", flat=True)):
         with transaction.atomic():
-            post = old.select_for_update().defer("blocks").filter(pk=pk).first()
-            if post is None:  # restored since
+            post = expired_posts.select_for_update().defer("blocks").filter(pk=pk).first()
+            if post is None:  # restored by a concurrent request
                 continue
             record("post.purged", actor=SYSTEM, subject=post)
             post.delete()
@@ -141,90 +165,103 @@ def purge_posts(before: datetime) -> int:
     return purged
 
 
-def _locked(post: Post, *, deleted: bool = False) -> tuple[Site, Post]:
-    """The site's row, then the post's, as they are now.
+def _lock_site_and_post(post: Post, *, include_deleted: bool = False) -> tuple[Site, Post]:
+    """Lock the site's row, then the post's row, and return their current values.
 
-    Raises DoesNotExist, for a deleted post too unless that is wanted.
+    Raises DoesNotExist, also for a deleted post unless `include_deleted`.
     """
-    site = locked(post.site)
-    rows = Post.objects.get_queryset() if deleted else Post.objects.alive()
-    return site, rows.select_for_update(of=("self",), no_key=True).get(pk=post.pk)
+    site = lock_site(post.site)
+    posts = Post.objects.get_queryset() if include_deleted else Post.objects.alive()
+    return site, posts.select_for_update(of=("self",), no_key=True).get(pk=post.pk)
 
 
-def _guard(post: Post, facts: dict[str, Any], *, role: Access.Role, actor: Actor) -> None:
-    """An author writes posts of their own until they are published; the rest is for editors.
+def _check_author_rights(post: Post, changes: dict[str, Any], *, role: Access.Role, actor: Actor) -> None:
+    """Raises RoleTooLow unless `role` allows to write this post.
 
-    Raises RoleTooLow.
+    Editors may write every post. Authors may write their own posts until these are published, and may
+    neither publish them nor give them to another author.
     """
-    if role.reaches(Access.Role.EDITOR):
+    if role.at_least(Access.Role.EDITOR):
         return
-    own = post.author_id == actor.id and post.published_at is None
-    if not own or facts.get("published_at") or facts.get("author", actor.id) != actor.id:
+    is_own_draft = post.author_id == actor.id and post.published_at is None
+    changes_author = changes.get("author", actor.id) != actor.id
+    if not is_own_draft or changes.get("published_at") or changes_author:
         raise RoleTooLow
 
 
-def _checked(site: Site, facts: dict[str, Any]) -> dict[str, Any]:
-    """With validated blocks, before anything is held: that may take a while. Raises Invalid."""
-    if "blocks" not in facts:
-        return dict(facts)
-    return {**facts, "blocks": schema.validate_blocks(facts["blocks"], pages=_pages_of(site))}
+def _with_validated_blocks(site: Site, validated_data: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of `validated_data` with validated blocks. Raises Invalid.
+
+    Called before any row is locked, because validating large blocks takes a while.
+    """
+    if "blocks" not in validated_data:
+        return dict(validated_data)
+    blocks = schema.validate_blocks(validated_data["blocks"], pages=_page_ids(site))
+    return {**validated_data, "blocks": blocks}
 
 
-def _apply(post: Post, facts: dict[str, Any], *, now: datetime) -> None:
-    for name, value in facts.items():
+def _set_fields(post: Post, changes: dict[str, Any], *, now: datetime) -> None:
+    """Set the fields of a post without saving it. Raises Invalid when the author may not write here."""
+    for name, value in changes.items():
         if name == "author":
-            post.author_id = _member(post.site, value)
+            _check_author(post.site, value)
+            post.author_id = value
         else:
             setattr(post, name, value)
     post.live = post.published_at is not None and post.published_at <= now
 
 
-def _pages_of(site: Site) -> set[str]:
-    """The ids of the pages that links may name."""
-    return set(
-        Draft.objects.filter(site=site).values_list(EachAt("blueprint", "$.pages[*].id"), flat=True).get()
-    )
+def _page_ids(site: Site) -> set[str]:
+    """Return the ids of the draft's pages. Links in blocks may point to them."""
+    page_ids = JsonPathQueryArray("blueprint", "$.pages[*].id")
+    return set(Draft.objects.filter(site=site).values_list(page_ids, flat=True).get())
 
 
-def _member(site: Site, person: Any) -> Any:
-    """The id of somebody who may write here. Raises Invalid."""
+def _check_author(site: Site, user_id: UUID | None) -> None:
+    """Raises Invalid unless this user is a member who may write posts. None, no author, is allowed."""
     writers = Access.objects.filter(site=site, user__deleted_at=None, user__is_active=True).exclude(
         role="viewer"
     )
-    if person is not None and not writers.filter(user_id=person).exists():
-        raise Invalid([FieldProblem("/author", "not_member", "This is no member who writes here.")])
-    return person
+    if user_id is not None and not writers.filter(user_id=user_id).exists():
+        raise Invalid(
+            [FieldProblem("/author", "not_member", "Choose a member of this site who may write posts.")]
+        )
 
 
-def _save(post: Post, **options: Any) -> None:
+def _save(post: Post, *, force_insert: bool = False) -> None:
+    """Raises SlugTaken."""
     try:
         with transaction.atomic():
-            post.save(**options)
+            post.save(force_insert=force_insert)
     except IntegrityError:
         raise SlugTaken from None
 
 
 def _free_slug(site: Site, title: str) -> str:
-    """A slug from the title; with a number where it is taken. A title without Latin letters gets `post`."""
-    base = slugify(title)[: SLUG_LENGTH - 6].strip("-") or "post"
-    rows = (Post.objects, FormerSlug.objects)  # an address that leads somewhere is not given away by accident
-    taken = {
+    """Return an unused slug made from the title, with a number at the end when the plain one is used.
+
+    A title without Latin letters becomes `post`. Former slugs count as used, because their URLs redirect.
+    """
+    base = slugify(title)[: MAX_SLUG_LENGTH - SLUG_SUFFIX_LENGTH].strip("-") or "post"
+    used_slugs = {
         slug
-        for found in rows
-        for slug in found.filter(site=site, slug__startswith=base).values_list("slug", flat=True)
+        for manager in (Post.objects, FormerSlug.objects)
+        for slug in manager.filter(site=site, slug__startswith=base).values_list("slug", flat=True)
     }
-    return next(
-        slug for slug in (base, *(f"{base}-{n}" for n in range(2, MAX_POSTS + 2))) if slug not in taken
-    )
+    numbered_slugs = (f"{base}-{number}" for number in range(2, MAX_POSTS + 2))
+    return next(slug for slug in (base, *numbered_slugs) if slug not in used_slugs)
 
 
-def _record_showing(post: Post, *, before: bool, actor: Actor) -> None:
-    if post.live != before:
+def _record_visibility_change(post: Post, *, was_live: bool, actor: Actor) -> None:
+    if post.live != was_live:
         record("post.published" if post.live else "post.unpublished", actor=actor, subject=post)
 
 
-def show_posts(site: Site) -> None:
-    """What visitors see of the posts changed; the site is locked."""
+def bump_posts_version(site: Site) -> None:
+    """Increase `posts_version`, because the posts that visitors see have changed. `site` is locked.
+
+    The version is part of the keys of cached pages, so the web processes render them again.
+    """
     site.posts_version += 1
     site.save(update_fields=["posts_version"])
     if site.status == Site.Status.LIVE:

@@ -1,7 +1,6 @@
-"""Preview links: who has one sees what is not published, until it expires or is revoked."""
+"""Preview links: anyone who has one sees unpublished content until the link expires or is revoked."""
 
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
@@ -11,12 +10,12 @@ from audit.services import record
 from core import encryption
 from sites.errors import TooManyPreviews
 from sites.models import Post, Preview, Revision, Site
-from sites.services.sites import locked
+from sites.services.sites import lock_site
 from sites.subdomains import address_of
 
-MAX_PREVIEWS = 50  # that live, of one site
-PREFIX = "/_/preview/"
-SIGNATURE = "preview link"
+MAX_PREVIEWS = 50  # unexpired ones of one site
+PREVIEW_PATH_PREFIX = "/_/preview/"
+SIGNING_PURPOSE = "preview link"
 
 
 @transaction.atomic
@@ -29,54 +28,56 @@ def create_preview(
     revision: Revision | None = None,
     post: Post | None = None,
 ) -> Preview:
-    """A link to the draft as it is whenever somebody looks, or to one revision or post.
+    """Create a link to one revision or one post, or to the draft in its current state when neither is passed.
+
+    The actor is a user: the link stops working when this user loses the right to create it.
 
     Raises TooManyPreviews.
     """
-    site = locked(site)
+    assert actor.id is not None
+    site = lock_site(site)
     if Preview.objects.filter(site=site, expires_at__gt=now).count() >= MAX_PREVIEWS:
         raise TooManyPreviews
-    made = Preview.objects.create(
-        site=site, revision=revision, post=post, author_id=_person(actor), expires_at=now + lifetime
+    preview = Preview.objects.create(
+        site=site, revision=revision, post=post, author_id=actor.id, expires_at=now + lifetime
     )
-    record("preview.created", actor=actor, subject=made, until=made.expires_at)
-    return made
+    record("preview.created", actor=actor, subject=preview, until=preview.expires_at)
+    return preview
 
 
 @transaction.atomic
 def revoke_preview(preview: Preview, *, actor: Actor) -> None:
-    """The link shows nothing from now on."""
+    """Delete a preview link. It stops working at once."""
     record("preview.revoked", actor=actor, subject=preview)
     preview.delete()
 
 
-def _person(actor: Actor) -> UUID:
-    """Only somebody makes a link: it ends with their rights."""
-    assert actor.id is not None
-    return actor.id
+def preview_url(preview: Preview, site: Site) -> str:
+    """Return the URL to share. Its token is computed and never stored, so a copy of the database has none."""
+    token = encryption.make_token(SIGNING_PURPOSE, preview.pk)
+    return f"{address_of(site.subdomain)}{PREVIEW_PATH_PREFIX}{token}/"
 
 
-def link_to(preview: Preview, site: Site) -> str:
-    """The address to share. Computed, never stored: the row alone opens nothing."""
-    return f"{address_of(site.subdomain)}{PREFIX}{encryption.make_token(SIGNATURE, preview.pk)}/"
+def find_preview_by_token(token: str, *, now: datetime) -> Preview | None:
+    """Return the preview of a link, with its site, revision and post; None when the link does not work.
 
-
-def find_preview(token: str, *, now: datetime) -> Preview | None:
-    """What a link shows, with its site; None unless it is ours, still good, and made by an open account.
-
-    In context `system`.
-
-    A token that we did not sign costs no query.
+    A link works until it expires or is revoked, as long as its author's account is active and its site and
+    post are not deleted. A token with a wrong signature is rejected without a query. Runs in the tenancy
+    context `system`.
     """
-    if (pk := encryption.read_token(SIGNATURE, token)) is None:
+    if (pk := encryption.read_token(SIGNING_PURPOSE, token)) is None:
         return None
-    wanted = Preview.objects.select_related("site", "revision", "post__author").filter(
-        pk=pk, expires_at__gt=now
-    )
-    wanted = wanted.filter(author__is_active=True, author__deleted_at=None)
-    return wanted.filter(Q(post=None) | Q(post__deleted_at=None), site__deleted_at=None).first()
+    previews = Preview.objects.select_related("site", "revision", "post__author")
+    return previews.filter(
+        Q(post=None) | Q(post__deleted_at=None),
+        pk=pk,
+        expires_at__gt=now,
+        author__is_active=True,
+        author__deleted_at=None,
+        site__deleted_at=None,
+    ).first()
 
 
 def delete_expired_previews(*, before: datetime) -> int:
-    """Delete links that expired before then; return how many. In context `system`."""
+    """Delete links that expired before `before`. Returns how many. Runs in the tenancy context `system`."""
     return Preview.objects.filter(expires_at__lt=before).delete()[0]

@@ -1,6 +1,6 @@
-"""What visitors see: published, planned, taken off, rolled back.
+"""Publishing: freeze the draft as a release, show a release to visitors, and schedule both for later.
 
-Callers are in a tenancy context that sees the site.
+Callers run in a tenancy context that sees the site.
 """
 
 from datetime import datetime, timedelta
@@ -18,6 +18,7 @@ from core.errors import DomainError, NotFound
 from core.http.preconditions import IfMatch
 from core.jobs import queue
 from core.models import Job
+from sites.database_functions import PageCount
 from sites.errors import (
     AuthorGone,
     NotPublished,
@@ -29,18 +30,20 @@ from sites.errors import (
     TimePassed,
     TooManySchedules,
 )
-from sites.models import Draft, PageCount, Release, Revision, Schedule, Site
+from sites.models import Draft, Release, Revision, Schedule, Site
 from sites.services.posts import publish_due_posts
-from sites.services.sites import changed, locked
+from sites.services.sites import invalidate_site_responses, lock_site
 from sites.serving import change_stream
 from sites.subdomains import host_of
 
-MAX_SCHEDULES = 20  # waiting ones of a site
-COPY = (
+MAX_SCHEDULES = 20  # open ones of one site
+MAX_SCHEDULE_AHEAD = timedelta(days=730)
+INSERT_RELEASE_SQL = (
     "INSERT INTO sites_release (id, site_id, number, note, author_id, created_at, blueprint) "
-    "SELECT %s, site_id, %s, %s, %s, %s, blueprint FROM {source} WHERE {key} = %s"
+    "SELECT %s, site_id, %s, %s, %s, %s, blueprint "
+    "FROM {source_table} "
+    "WHERE {source_key} = %s"
 )
-FARTHEST = timedelta(days=730)
 
 
 @transaction.atomic
@@ -49,24 +52,31 @@ def publish_site(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "")
 
     Raises SiteArchived, SiteEmpty, PreconditionFailed.
     """
-    site = locked(site)
-    draft = _draft(site, if_match=if_match)
-    return release_copy(site, draft, actor=actor, author_id=actor.id, note=note)
+    site = lock_site(site)
+    draft = _lock_draft(site, if_match=if_match)
+    return create_release(site, draft, actor=actor, author_id=actor.id, note=note)
 
 
-def _draft(site: Site, *, if_match: IfMatch) -> Draft:
-    """The draft without its blueprint, held. Raises PreconditionFailed."""
+def _lock_draft(site: Site, *, if_match: IfMatch) -> Draft:
+    """Return the draft without its blueprint, locked. Raises PreconditionFailed."""
     draft = Draft.objects.select_for_update().defer("blueprint").get(site=site)
     if_match.check(draft.version)
     return draft
 
 
-def release_copy(
-    site: Site, source: Draft | Revision, *, actor: Actor, author_id: UUID | None, note: str, **facts: Any
+def create_release(
+    site: Site,
+    source: Draft | Revision,
+    *,
+    actor: Actor,
+    author_id: UUID | None,
+    note: str,
+    audit_fields: dict[str, Any] | None = None,
 ) -> Release:
-    """Show visitors what `source` holds, copied within the database; the site is locked.
+    """Create the next release from the blueprint of `source` and make it the live one. `site` is locked.
 
-    `facts` go into the trail.
+    The blueprint, of up to 10 MiB, is copied inside the database. `audit_fields` are added to the audit
+    entry.
 
     Raises SiteArchived, SiteEmpty.
     """
@@ -74,60 +84,66 @@ def release_copy(
     release = Release(
         site=site, number=site.next_release, note=note, author_id=author_id, created_at=timezone.now()
     )
-    copy = COPY.format(source=source._meta.db_table, key=source._meta.pk.column)
+    insert_release = INSERT_RELEASE_SQL.format(
+        source_table=source._meta.db_table, source_key=source._meta.pk.column
+    )
+    parameters = [release.pk, release.number, note, author_id, release.created_at, source.pk]
     with connection.cursor() as cursor:
-        cursor.execute(copy, [release.pk, release.number, note, author_id, release.created_at, source.pk])
+        cursor.execute(insert_release, parameters)
     site.next_release = release.number + 1
-    _show(site, release)
-    record("site.published", actor=actor, subject=site, release=release.number, **facts)
+    _set_live_release(site, release)
+    record("site.published", actor=actor, subject=site, release=release.number, **(audit_fields or {}))
     return release
 
 
 def check_publishable(site: Site, source: Draft | Revision) -> None:
-    """Raise SiteArchived, SiteEmpty. One query."""
+    """Raises SiteArchived, and SiteEmpty when the blueprint of `source` has no page. Runs one query."""
     if site.status == Site.Status.ARCHIVED:
         raise SiteArchived
-    if not type(source).objects.filter(pk=source.pk).values_list(PageCount("blueprint"), flat=True).get():
+    page_counts = type(source).objects.filter(pk=source.pk).values_list(PageCount("blueprint"), flat=True)
+    if page_counts.get() == 0:
         raise SiteEmpty
 
 
 @transaction.atomic
-def roll_back(site: Site, release: Release, *, actor: Actor) -> Release:
-    """Show visitors an earlier release again; the draft stays. Raises ReleaseLive, SiteArchived."""
-    site = locked(site)
+def roll_back_to_release(site: Site, release: Release, *, actor: Actor) -> Release:
+    """Make an earlier release the live one. The draft does not change. Raises ReleaseLive, SiteArchived."""
+    site = lock_site(site)
     if site.status == Site.Status.ARCHIVED:
         raise SiteArchived
     if site.live_release_id == release.pk:
         raise ReleaseLive
-    _show(site, release)
+    _set_live_release(site, release)
     record("site.rolled_back", actor=actor, subject=site, release=release.number)
     return release
 
 
-def _show(site: Site, release: Release) -> None:
+def _set_live_release(site: Site, release: Release) -> None:
+    """Save the site with its live release. After the commit every web process drops its cached pages."""
     site.status = Site.Status.LIVE
     site.live_release = release
     site.version = site.version + 1
     site.save(update_fields=["status", "live_release", "next_release", "version", "updated_at"])
-    change_stream.announce_host_change(
-        site, host_of(site.subdomain)
-    )  # after commit: every process drops its pages of this site
-    changed(site)
+    change_stream.announce_host_change(site, host_of(site.subdomain))
+    invalidate_site_responses(site)
 
 
 @transaction.atomic
-def unpublish_site(site: Site, *, actor: Actor, **facts: Any) -> Site:
-    """Take a site off the web; releases stay. Raises NotPublished."""
-    site = locked(site)
+def unpublish_site(site: Site, *, actor: Actor, audit_fields: dict[str, Any] | None = None) -> Site:
+    """Stop showing a site to visitors. Its releases stay. Raises NotPublished.
+
+    `audit_fields` are added to the audit entry.
+    """
+    site = lock_site(site)
     if site.status != Site.Status.LIVE:
         raise NotPublished
     site.status = Site.Status.DRAFT
     site.live_release = None
     site.version = site.version + 1
     site.save(update_fields=["status", "live_release", "version", "updated_at"])
-    record("site.unpublished", actor=actor, subject=site, **facts)
+    record("site.unpublished", actor=actor, subject=site, **(audit_fields or {}))
     change_stream.announce_host_change(site, host_of(site.subdomain))
-    changed(site)
+    invalidate_site_responses(site)
     return site
 
 
@@ -135,99 +151,130 @@ def unpublish_site(site: Site, *, actor: Actor, **facts: Any) -> Site:
 def schedule_change(
     site: Site, *, act: str, at: datetime, actor: Actor, if_match: IfMatch, now: datetime, note: str = ""
 ) -> Schedule:
-    """Plan a publish of the draft as it is now, or an unpublish, for `at`.
+    """Schedule an unpublish, or a publish of the draft in its current version, for the time `at`.
 
     Raises TimePassed, TooManySchedules, SiteArchived, SiteEmpty, PreconditionFailed.
     """
-    site = locked(site)
-    if not now < at <= now + FARTHEST:
+    site = lock_site(site)
+    if not now < at <= now + MAX_SCHEDULE_AHEAD:
         raise TimePassed
     if site.schedules.filter(state__in=Schedule.OPEN).count() >= MAX_SCHEDULES:
         raise TooManySchedules
     revision = None
     if act == Schedule.Act.PUBLISH:
-        revision = revision_of_draft(site, if_match=if_match)
+        revision = lock_draft_revision(site, if_match=if_match)
         check_publishable(site, revision)
-    planned: Schedule = Schedule.objects.create(
+    schedule: Schedule = Schedule.objects.create(
         site=site, act=act, at=at, due_at=at, revision=revision, note=note, author_id=actor.id
     )
-    record("site.scheduled", actor=actor, subject=site, schedule=planned.pk, act=act, at=at)
-    return planned
+    record("site.scheduled", actor=actor, subject=site, schedule=schedule.pk, act=act, at=at)
+    return schedule
 
 
-def revision_of_draft(site: Site, *, if_match: IfMatch) -> Revision:
-    """What the draft is now, as the revision of its last save; both stay until the transaction ends.
+def lock_draft_revision(site: Site, *, if_match: IfMatch) -> Revision:
+    """Return the revision of the draft's last save, without its blueprint.
+
+    The draft is locked, so it stays equal to this revision until the transaction ends.
 
     Raises PreconditionFailed.
     """
-    draft = _draft(site, if_match=if_match)
+    draft = _lock_draft(site, if_match=if_match)
     return Revision.objects.defer("blueprint").get(site=site, version=draft.version)
 
 
 @transaction.atomic
 def cancel_schedule(schedule: Schedule, *, actor: Actor) -> None:
-    """Forget a planned change. Raises ScheduleDone when it happened, NotFound when it is gone."""
-    held = Schedule.objects.select_for_update().filter(pk=schedule.pk).first()
-    if held is None:
+    """Delete a scheduled change. Raises ScheduleDone when it was carried out, NotFound when it is deleted."""
+    locked_schedule = Schedule.objects.select_for_update().filter(pk=schedule.pk).first()
+    if locked_schedule is None:
         raise NotFound
-    if held.state == Job.State.DONE:
+    if locked_schedule.state == Job.State.DONE:
         raise ScheduleDone
-    record("site.schedule_cancelled", actor=actor, subject=held, act=held.act, at=held.at)
-    held.delete()
+    record(
+        "site.schedule_cancelled",
+        actor=actor,
+        subject=locked_schedule,
+        act=locked_schedule.act,
+        at=locked_schedule.at,
+    )
+    locked_schedule.delete()
 
 
 def run_due_schedules(*, now: datetime) -> int:
-    """Do what is due, each once however many workers ask; return how many were done."""
-    due = queue.claim(Schedule, now=now)
-    return sum(queue.run(planned, partial(_run, planned), now=now) for planned in due)
+    """Carry out the scheduled changes that are due. Returns how many.
+
+    Each one is carried out once, also when several workers run this at the same time.
+    """
+    due_schedules = queue.claim(Schedule, now=now)
+    return sum(queue.run(schedule, partial(_run_schedule, schedule), now=now) for schedule in due_schedules)
 
 
 def publish_scheduled(*, now: datetime) -> int:
-    """Everything that is due: planned changes of sites, and posts; return how many.
+    """Carry out the scheduled changes and publish the posts that are due. Returns how many of both.
 
-    Any number of callers may ask at once.
+    Several workers may run this at the same time.
     """
     return run_due_schedules(now=now) + publish_due_posts(now=now)
 
 
-def _run(planned: Schedule) -> None:
-    """In one transaction with the row's end, so that a worker killed here has done all of it or nothing."""
+def _run_schedule(schedule: Schedule) -> None:
+    """Carry out a claimed schedule and mark it as done, in one transaction.
+
+    If the worker is killed, both are rolled back. A DomainError would be raised again by every further
+    attempt, so it ends the schedule: its code is stored in `refused` and in the audit entry.
+    """
     with tenancy.context(tenancy.SYSTEM):
-        site = Site.objects.alive().select_for_update(no_key=True).filter(pk=planned.site_id).first()
-        running = Schedule.objects.select_related("author", "revision").defer("revision__blueprint")
-        held = running.select_for_update(of=("self",)).filter(pk=planned.pk, state=Job.State.RUNNING).first()
-        if held is None:  # cancelled since it was claimed
+        site = Site.objects.alive().select_for_update(no_key=True).filter(pk=schedule.site_id).first()
+        schedules = Schedule.objects.select_related("author", "revision").defer("revision__blueprint")
+        running = schedules.filter(pk=schedule.pk, state=Job.State.RUNNING)
+        locked_schedule = running.select_for_update(of=("self",)).first()
+        if locked_schedule is None:  # cancelled after it was claimed
             return
-        refused = ""
+        error_code = ""
         try:
             with transaction.atomic():
-                _change(site, held)
-        except DomainError as refusal:  # it will not become possible by trying again: say so in the trail
-            refused = refusal.code
-            record("site.schedule_failed", actor=SYSTEM, subject=held, act=held.act, because=refused)
-        Schedule.objects.filter(pk=held.pk).update(state=Job.State.DONE, refused=refused)
+                _apply_schedule(site, locked_schedule)
+        except DomainError as error:
+            error_code = error.code
+            record(
+                "site.schedule_failed",
+                actor=SYSTEM,
+                subject=locked_schedule,
+                act=locked_schedule.act,
+                because=error_code,
+            )
+        Schedule.objects.filter(pk=locked_schedule.pk).update(state=Job.State.DONE, refused=error_code)
 
 
-def _change(site: Site | None, held: Schedule) -> None:
+def _apply_schedule(site: Site | None, schedule: Schedule) -> None:
+    """Publish or unpublish the site.
+
+    Raises NotFound for a deleted site, AuthorGone when the author's account is closed or disabled, Overtaken
+    when this runs late and a newer release exists, SiteArchived, SiteEmpty, NotPublished.
+    """
     if site is None:
         raise NotFound
-    if held.author is None or held.author.deleted_at or not held.author.is_active:
+    if schedule.author is None or schedule.author.deleted_at or not schedule.author.is_active:
         raise AuthorGone
-    if Release.objects.filter(
-        site=site, created_at__gt=held.at
-    ).exists():  # it comes late, after somebody published
+    if Release.objects.filter(site=site, created_at__gt=schedule.at).exists():
         raise Overtaken
-    if held.act == Schedule.Act.UNPUBLISH:
-        unpublish_site(site, actor=SYSTEM, schedule=held.pk)
+    if schedule.act == Schedule.Act.UNPUBLISH:
+        unpublish_site(site, actor=SYSTEM, audit_fields={"schedule": schedule.pk})
         return
-    assert held.revision is not None
-    author = held.author_id
-    release_copy(site, held.revision, actor=SYSTEM, author_id=author, note=held.note, schedule=held.pk)
+    assert schedule.revision is not None
+    create_release(
+        site,
+        schedule.revision,
+        actor=SYSTEM,
+        author_id=schedule.author_id,
+        note=schedule.note,
+        audit_fields={"schedule": schedule.pk},
+    )
 
 
 def delete_finished_schedules(*, before: datetime) -> int:
-    """Delete planned changes of before then that do not wait any more; return how many.
+    """Delete finished schedules whose time was before `before`. Returns how many.
 
-    In context `system`.
+    Runs in the tenancy context `system`.
     """
     return Schedule.objects.filter(at__lt=before).exclude(state__in=Schedule.OPEN).delete()[0]

@@ -1,7 +1,6 @@
-"""Reviews: an author asks for what the draft is now to be published; an editor answers."""
+"""Reviews: an author asks the editors to publish the current draft, and an editor answers."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -13,24 +12,24 @@ from core.http.preconditions import IfMatch
 from core.jobs import mail
 from sites.errors import ReviewAnswered, ReviewOpen
 from sites.models import Access, Release, Review, Site
-from sites.services.members import mail_name
-from sites.services.publishing import check_publishable, release_copy, revision_of_draft
-from sites.services.sites import locked
+from sites.services.members import site_name_for_mail
+from sites.services.publishing import check_publishable, create_release, lock_draft_revision
+from sites.services.sites import lock_site
 
-AN_HOUR = 5  # reviews of one site that are mailed about
-EDITORS = [Access.Role.OWNER, Access.Role.EDITOR]
+MAILED_REVIEW_LIMIT_PER_HOUR = 5  # of one site; further reviews are created without a mail
+EDITOR_ROLES = [Access.Role.OWNER, Access.Role.EDITOR]
 
 
 @transaction.atomic
-def ask_for_review(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "") -> Review:
-    """Ask the editors to publish the draft as it is now; they get a mail.
+def request_review(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "") -> Review:
+    """Ask the editors to publish the draft in its current version. They receive a mail.
 
-    One review of a site is open at a time.
+    A site has at most one open review.
 
     Raises ReviewOpen, SiteArchived, SiteEmpty, PreconditionFailed.
     """
-    site = locked(site)
-    revision = revision_of_draft(site, if_match=if_match)
+    site = lock_site(site)
+    revision = lock_draft_revision(site, if_match=if_match)
     check_publishable(site, revision)
     try:
         with transaction.atomic():
@@ -38,83 +37,89 @@ def ask_for_review(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "
     except IntegrityError:
         raise ReviewOpen from None
     record("review.asked", actor=actor, subject=review, version=revision.version)
-    if (
-        Review.objects.filter(site=site, created_at__gt=review.created_at - timedelta(hours=1)).count()
-        > AN_HOUR
-    ):
-        return review  # asking and withdrawing all day must not fill mailboxes
-    editors = User.objects.alive().filter(
-        site_access__site=site, site_access__role__in=EDITORS, is_active=True
+    reviews_last_hour = Review.objects.filter(
+        site=site, created_at__gt=review.created_at - timedelta(hours=1)
     )
-    for editor in editors.exclude(pk__in=[actor.id]):
-        _tell(editor, "review_asked", site)
+    if reviews_last_hour.count() <= MAILED_REVIEW_LIMIT_PER_HOUR:
+        editors = User.objects.alive().filter(
+            site_access__site=site, site_access__role__in=EDITOR_ROLES, is_active=True
+        )
+        for editor in editors.exclude(pk__in=[actor.id]):
+            _mail_user(editor, "review_asked", site)
     return review
 
 
 @transaction.atomic
 def approve_review(review: Review, *, actor: Actor, now: datetime, comment: str = "") -> Release:
-    """Publish exactly what was asked about, whatever the draft is by now.
+    """Publish the reviewed revision, even if the draft has changed since.
 
     Raises ReviewAnswered, SiteArchived, SiteEmpty.
     """
-    site = locked(review.site)
-    held = _open(review)
-    assert held.revision is not None
-    author = actor.id
-    release = release_copy(site, held.revision, actor=actor, author_id=author, note=held.note, review=held.pk)
-    _answer(held, Review.State.APPROVED, actor=actor, now=now, comment=comment)
-    _tell_author(held, site, actor=actor)
+    site = lock_site(review.site)
+    review = _lock_open_review(review)
+    assert review.revision is not None
+    release = create_release(
+        site,
+        review.revision,
+        actor=actor,
+        author_id=actor.id,
+        note=review.note,
+        audit_fields={"review": review.pk},
+    )
+    _close_review(review, Review.State.APPROVED, actor=actor, now=now, comment=comment)
+    _mail_author(review, site, actor=actor)
     return release
 
 
 @transaction.atomic
 def return_review(review: Review, *, actor: Actor, now: datetime, comment: str) -> Review:
-    """Give it back to its author with a comment. Raises ReviewAnswered."""
-    site = locked(review.site)
-    held = _open(review)
-    _answer(held, Review.State.RETURNED, actor=actor, now=now, comment=comment)
-    _tell_author(held, site, actor=actor)
-    return held
+    """Close a review without publishing and send the comment to its author. Raises ReviewAnswered."""
+    site = lock_site(review.site)
+    review = _lock_open_review(review)
+    _close_review(review, Review.State.RETURNED, actor=actor, now=now, comment=comment)
+    _mail_author(review, site, actor=actor)
+    return review
 
 
 @transaction.atomic
 def withdraw_review(review: Review, *, actor: Actor, now: datetime) -> None:
-    """The author, or an editor, takes it back. Raises ReviewAnswered."""
-    locked(review.site)
-    _answer(_open(review), Review.State.WITHDRAWN, actor=actor, now=now)
+    """Close a review on behalf of its author or an editor. Raises ReviewAnswered."""
+    lock_site(review.site)
+    _close_review(_lock_open_review(review), Review.State.WITHDRAWN, actor=actor, now=now)
 
 
-def _open(review: Review) -> Review:
-    held = (
+def _lock_open_review(review: Review) -> Review:
+    """Return the review with its revision, locked. Raises ReviewAnswered."""
+    locked_review = (
         Review.objects.select_for_update(of=("self",))
         .select_related("revision")
         .defer("revision__blueprint")
         .get(pk=review.pk)
     )
-    if held.state != Review.State.OPEN:
+    if locked_review.state != Review.State.OPEN:
         raise ReviewAnswered
-    return held
+    return locked_review
 
 
-def _answer(review: Review, state: str, *, actor: Actor, now: datetime, **answer: Any) -> None:
+def _close_review(review: Review, state: str, *, actor: Actor, now: datetime, comment: str = "") -> None:
     review.state = state
     review.editor_id = actor.id
     review.answered_at = now
-    review.comment = answer.get("comment", "")
+    review.comment = comment
     review.save(update_fields=["state", "editor", "answered_at", "comment"])
     record(f"review.{state}", actor=actor, subject=review)
 
 
-def _tell_author(review: Review, site: Site, *, actor: Actor) -> None:
+def _mail_author(review: Review, site: Site, *, actor: Actor) -> None:
+    """Mail the answer to the author of a review, unless the author is the actor or has no open account."""
     if review.author_id is None or review.author_id == actor.id:
         return
     author = User.objects.alive().filter(pk=review.author_id, is_active=True).first()
     if author:
-        _tell(author, f"review_{review.state}", site)
+        _mail_user(author, f"review_{review.state}", site)
 
 
-def _tell(person: User, template: str, site: Site) -> None:
-    link = (
-        f"{settings.FRONT_END_URL}/sites/{site.pk}" if settings.ENV.front_end_url else ""
-    )  # we have no such page
-    mail.enqueue_mail(person.email, template, person=person.pk, site=mail_name(site), link=link)
+def _mail_user(user: User, template: str, site: Site) -> None:
+    """Enqueue a mail about a site. It links to the front end, if one is configured: we have no such page."""
+    link = f"{settings.FRONT_END_URL}/sites/{site.pk}" if settings.ENV.front_end_url else ""
+    mail.enqueue_mail(user.email, template, person=user.pk, site=site_name_for_mail(site), link=link)

@@ -1,4 +1,7 @@
-"""Sites: made, changed, hidden, purged. Callers are in a tenancy context that sees the site."""
+"""Sites: create, change, soft-delete, restore and purge.
+
+Callers run in a tenancy context that sees the site.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -19,23 +22,26 @@ from sites.blueprint import schema
 from sites.blueprint.site_templates import empty_blueprint, site_templates
 from sites.errors import NotDeleted, SubdomainTaken, TooManySites
 from sites.models import Access, Draft, Site
-from sites.services.drafts import compact, keep_revision
+from sites.services.drafts import create_revision, to_compact_json
 from sites.serving import change_stream
 from sites.subdomains import host_of
 
-MAX_SITES = 200  # for one owner, hidden ones included
+MAX_SITES = 200  # of one owner, soft-deleted ones included
 
 
 @transaction.atomic
 def create_site(
     *, actor: Actor, owner_id: UUID, name: str, subdomain: str, template: str | None = None
 ) -> Site:
-    """A new site with its draft. The owner's access row comes first, so that the policies let the rest in.
+    """Create a site with its draft, empty or from a site template.
 
-    Raises SubdomainTaken, TooManySites.
+    The owner's access row is inserted first, because the row-level security policies of the other tables
+    depend on it.
+
+    Raises SubdomainTaken, TooManySites, NotFound when the owner's account is closed.
     """
     lock_owner(owner_id)
-    check_room(owner_id)
+    check_site_limit(owner_id)
     site = Site(owner_id=owner_id, name=name, subdomain=subdomain)
     Access.objects.create(site_id=site.pk, user_id=owner_id, role=Access.Role.OWNER)
     try:
@@ -47,23 +53,23 @@ def create_site(
     site.draft = Draft.objects.create(
         site=site, blueprint=schema.validate_blueprint(document), author_id=owner_id
     )
-    keep_revision(site.draft, compact(site.draft.blueprint))
+    create_revision(site.draft, to_compact_json(site.draft.blueprint))
     record("site.created", actor=actor, subject=site, personal={"subdomain": subdomain}, template=template)
-    changed(site)
+    invalidate_site_responses(site)
     return site
 
 
-def check_room(owner_id: UUID) -> None:
-    """Whether a person, locked, may own one more. Raises TooManySites."""
+def check_site_limit(owner_id: UUID) -> None:
+    """Raises TooManySites when this user cannot own another site. The caller has locked the user's row."""
     if Access.objects.filter(user_id=owner_id, role=Access.Role.OWNER).count() >= MAX_SITES:
         raise TooManySites
 
 
 def lock_owner(owner_id: UUID) -> None:
-    """Hold the owner's row: two creations cannot step over the limit together, nor one slip behind a
-    deletion.
+    """Lock the owner's row until the transaction ends. Raises NotFound when the account is closed.
 
-    Raises NotFound when the account is closed.
+    Without this lock two concurrent requests could exceed the limit of sites, and a site could be created
+    while its owner's account is being deleted.
     """
     if not User.objects.alive().select_for_update(no_key=True).filter(pk=owner_id).first():
         raise NotFound
@@ -71,14 +77,14 @@ def lock_owner(owner_id: UUID) -> None:
 
 @transaction.atomic
 def change_site(site: Site, changes: dict[str, Any], *, actor: Actor, if_match: IfMatch) -> Site:
-    """Change name or subdomain; a live site moves with its subdomain.
+    """Change the name or the subdomain. A live site is served under the new host after the commit.
 
     Raises PreconditionFailed, SubdomainTaken.
     """
-    site = locked(site)
+    site = lock_site(site)
     if_match.check(site.version)
-    before = site.subdomain
-    told = {"name_before": site.name} if "name" in changes else {}
+    old_subdomain = site.subdomain
+    personal = {"name_before": site.name} if "name" in changes else {}
     for name, value in changes.items():
         setattr(site, name, value)
     site.version += 1
@@ -87,35 +93,41 @@ def change_site(site: Site, changes: dict[str, Any], *, actor: Actor, if_match: 
             site.save(update_fields=[*changes, "version", "updated_at"])
     except IntegrityError:
         raise SubdomainTaken from None
-    moved = before != site.subdomain
-    if moved:
-        told |= {"subdomain_before": before, "subdomain_after": site.subdomain}
-    record("site.changed", actor=actor, subject=site, personal=told, fields=sorted(changes))
-    if moved:
-        change_stream.announce_host_change(site, host_of(before))
+    has_moved = old_subdomain != site.subdomain
+    if has_moved:
+        personal |= {"subdomain_before": old_subdomain, "subdomain_after": site.subdomain}
+    record("site.changed", actor=actor, subject=site, personal=personal, fields=sorted(changes))
+    if has_moved:
+        change_stream.announce_host_change(site, host_of(old_subdomain))
         change_stream.announce_host_change(site, host_of(site.subdomain))
-    changed(site)
+    invalidate_site_responses(site)
     return site
 
 
 @transaction.atomic
 def delete_site(site: Site, *, actor: Actor, now: datetime, if_match: IfMatch) -> None:
-    """Hide a site at once everywhere; its names stay reserved. Raises PreconditionFailed."""
-    site = locked(site)
+    """Soft-delete a site. Visitors do not see it any more; its subdomain stays reserved.
+
+    Raises PreconditionFailed.
+    """
+    site = lock_site(site)
     if_match.check(site.version)
     site.deleted_at = now
     site.version = site.version + 1
     site.save(update_fields=["deleted_at", "version", "updated_at"])
     record("site.deleted", actor=actor, subject=site)
     announce_if_live(site)
-    changed(site)
+    invalidate_site_responses(site)
 
 
 @transaction.atomic
 def restore_site(site: Site, *, actor: Actor) -> Site:
-    """Bring a hidden site back as it was, published if it was. Raises NotDeleted."""
+    """Restore a soft-deleted site. It is live again if it was.
+
+    Raises NotDeleted, NotFound when the owner's account is closed.
+    """
     lock_owner(site.owner_id)
-    site = locked(site, deleted=True)
+    site = lock_site(site, include_deleted=True)
     if site.deleted_at is None:
         raise NotDeleted
     site.deleted_at = None
@@ -123,68 +135,80 @@ def restore_site(site: Site, *, actor: Actor) -> Site:
     site.save(update_fields=["deleted_at", "version", "updated_at"])
     record("site.restored", actor=actor, subject=site)
     announce_if_live(site)
-    changed(site)
+    invalidate_site_responses(site)
     return site
 
 
-def soft_delete_sites_of(owner_id: UUID, moment: datetime) -> None:
-    """The part of sites in hiding a person: what they own goes with them."""
-    _move_sites_of(owner_id, {"deleted_at": None}, {"deleted_at": moment}, "site.deleted")
+def soft_delete_sites_of(owner_id: UUID, deleted_at: datetime) -> None:
+    """Handler for the soft deletion of a user: soft-deletes the sites that they own."""
+    _set_deleted_at(owner_id, old=None, new=deleted_at, event="site.deleted")
 
 
-def restore_sites_of(owner_id: UUID, moment: datetime) -> None:
-    """Bring back what was hidden together with its owner, and nothing hidden before."""
-    _move_sites_of(owner_id, {"deleted_at": moment}, {"deleted_at": None}, "site.restored")
+def restore_sites_of(owner_id: UUID, deleted_at: datetime) -> None:
+    """Handler for the restoration of a user: restores the sites that were deleted together with them.
+
+    Sites that the owner had deleted before stay deleted.
+    """
+    _set_deleted_at(owner_id, old=deleted_at, new=None, event="site.restored")
 
 
-def _move_sites_of(owner_id: UUID, found: dict[str, Any], change: dict[str, Any], event: str) -> None:
+def _set_deleted_at(owner_id: UUID, *, old: datetime | None, new: datetime | None, event: str) -> None:
+    """Change `deleted_at` from `old` to `new` for all sites of an owner."""
     with tenancy.context(tenancy.SYSTEM):
-        sites = list(Site.objects.select_for_update(no_key=True).filter(owner_id=owner_id, **found))
-        Site.objects.filter(pk__in=[site.pk for site in sites]).update(**change, version=F("version") + 1)
+        sites = list(Site.objects.select_for_update(no_key=True).filter(owner_id=owner_id, deleted_at=old))
+        site_ids = [site.pk for site in sites]
+        Site.objects.filter(pk__in=site_ids).update(deleted_at=new, version=F("version") + 1)
         for site in sites:
             record(event, actor=SYSTEM, subject=site, because="owner")
             announce_if_live(site)
-            changed(site)
+            invalidate_site_responses(site)
 
 
 def purge_sites(before: datetime) -> int:
-    """Delete for good what was hidden before then; return how many. In context `system`."""
-    return purge(Site.objects.filter(deleted_at__lt=before))
+    """Delete the rows of sites that were soft-deleted before `before`. Returns how many.
+
+    Runs in the tenancy context `system`.
+    """
+    return purge_queryset(Site.objects.filter(deleted_at__lt=before))
 
 
-def purge(sites: QuerySet[Site]) -> int:
-    """Delete these sites for good, with everything in them; return how many. In context `system`."""
+def purge_queryset(sites: QuerySet[Site]) -> int:
+    """Delete the rows of these sites and of everything that belongs to them. Returns how many sites.
+
+    Runs in the tenancy context `system`.
+    """
     purged = 0
     for pk in list(sites.values_list("pk", flat=True)):
         with transaction.atomic():
             site = sites.select_for_update().filter(pk=pk).first()
-            if site is None:  # restored since
+            if site is None:  # restored by a concurrent request
                 continue
             Site.objects.filter(pk=pk).update(live_release=None, status=Site.Status.DRAFT)
             record("site.purged", actor=SYSTEM, subject=site)
-            LogEntry.objects.filter(object_id=str(pk)).delete()  # Django's admin keeps names there
+            LogEntry.objects.filter(object_id=str(pk)).delete()  # these rows contain the site's name
             site.delete()
             purged += 1
     return purged
 
 
-def locked(site: Site, *, deleted: bool = False) -> Site:
-    """The site's row as it is now, held until the transaction ends.
+def lock_site(site: Site, *, include_deleted: bool = False) -> Site:
+    """Return the current row of a site, locked until the transaction ends.
 
-    Raises DoesNotExist, for a deleted site too unless that is wanted.
+    Raises DoesNotExist, also for a soft-deleted site unless `include_deleted`.
     """
-    rows = Site.objects.get_queryset() if deleted else Site.objects.alive()
-    found: Site = rows.select_for_update(of=("self",), no_key=True).get(pk=site.pk)
-    return found
+    sites = Site.objects.get_queryset() if include_deleted else Site.objects.alive()
+    locked_site: Site = sites.select_for_update(of=("self",), no_key=True).get(pk=site.pk)
+    return locked_site
 
 
 def announce_if_live(site: Site) -> None:
+    """Make every web process drop what it has cached for the host of a live site, after the commit."""
     if site.status == Site.Status.LIVE:
         change_stream.announce_host_change(site, host_of(site.subdomain))
 
 
-def changed(site: Site) -> None:
-    """What the gate keeps of this site and of its members' lists is stale after the commit."""
+def invalidate_site_responses(site: Site) -> None:
+    """Drop, after the commit, the cached API responses of this site and of its members' lists of sites."""
     members = list(Access.objects.filter(site=site).values_list("user_id", flat=True))
-    stamps = [f"site:{site.pk}", *(f"sites-of:{member}" for member in members)]
-    transaction.on_commit(lambda: cached_responses.invalidate(*stamps), robust=True)
+    tags = [f"site:{site.pk}", *(f"sites-of:{member}" for member in members)]
+    transaction.on_commit(lambda: cached_responses.invalidate(*tags), robust=True)

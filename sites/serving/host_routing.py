@@ -21,7 +21,8 @@ from core.storage import redis
 from core.storage.circuit_breaker import CircuitBreaker
 from core.storage.memory_cache import MemoryCache
 from sites.blueprint.schema import PostSettings
-from sites.models import EachAt, Site
+from sites.database_functions import JsonPathQueryArray
+from sites.models import Site
 from sites.serving.change_stream import STREAM
 from sites.subdomains import address_of
 
@@ -106,12 +107,12 @@ class Routes:
     @staticmethod
     def _query(subdomain: str) -> Route:
         """Load the route of a subdomain from PostgreSQL."""
-        page_paths = EachAt("live_release__blueprint", "$.pages[*].path")
-        posts_paths = EachAt("live_release__blueprint", "$.settings.posts.path")
+        page_paths = JsonPathQueryArray("live_release__blueprint", "$.pages[*].path")
+        posts_paths = JsonPathQueryArray("live_release__blueprint", "$.settings.posts.path")
         try:
             with tenancy.context(tenancy.PUBLIC):
                 row = (
-                    Site.objects.routed()
+                    Site.objects.published()
                     .filter(subdomain=subdomain)
                     .values_list("pk", "live_release_id", page_paths, posts_paths, "posts_version", "number")
                     .first()

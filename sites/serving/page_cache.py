@@ -21,7 +21,8 @@ from core import tenancy
 from core.observability import metrics
 from core.storage import cache
 from core.storage.memory_cache import MemoryCache
-from sites.models import Release, WithOnePage
+from sites.database_functions import BlueprintWithOnePage
+from sites.models import Release
 from sites.selectors import PublishedPosts
 from sites.serving import post_pages, rendering
 from sites.serving.generated_files import GENERATED_FILES
@@ -179,7 +180,7 @@ def moved_post_path(route: Route, path: str) -> str | None:
         return None
     try:
         with tenancy.context(tenancy.PUBLIC):
-            slug = PublishedPosts(route.site_id).moved(post_route.slug)
+            slug = PublishedPosts(route.site_id).current_slug(post_route.slug)
     finally:
         close_old_connections()
     return post_pages.post_path(route.posts_path, slug=slug) if slug else None
@@ -199,7 +200,7 @@ def _render_release(route: Route, release_id: UUID, path: str) -> Content | None
         with tenancy.context(tenancy.PUBLIC):
             if post_route and not post_pages.post_page_exists(posts, post_route):
                 return None
-            blueprints = Release.objects.values_list(WithOnePage("blueprint", path), flat=True)
+            blueprints = Release.objects.values_list(BlueprintWithOnePage("blueprint", path), flat=True)
             return render_path(blueprints.get(pk=release_id), path, post_route, context)
     finally:
         close_old_connections()

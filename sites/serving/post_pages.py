@@ -101,7 +101,7 @@ def render_post(blueprint: dict[str, Any], post: Post, context: rendering.Render
         seo=Seo(description=post.excerpt[:320]),
         blocks=page_model().model_validate(document).blocks,
     )
-    earlier, later = context.posts.beside(post) if context.posts and post.live else (None, None)
+    earlier, later = context.posts.neighbours(post) if context.posts and post.live else (None, None)
     return rendering.render_template(
         "site/post.html",
         blueprint,

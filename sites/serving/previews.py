@@ -11,7 +11,7 @@ from core import tenancy
 from sites.blueprint.schema import PostSettings
 from sites.models import Draft, Preview, Release
 from sites.selectors import PublishedPosts
-from sites.services.previews import PREFIX, find_preview
+from sites.services.previews import PREVIEW_PATH_PREFIX, find_preview_by_token
 from sites.serving import page_cache, post_pages, rendering
 from sites.serving.generated_files import GENERATED_FILES
 from sites.serving.host_routing import Route
@@ -38,19 +38,19 @@ def serve_preview(environ: Environ, route: Route) -> WsgiResponse:
     A link that is forged, expired, revoked or of another site's host gets the same 404. Raises RenderFailed
     when the stored blueprint is not valid.
     """
-    token, slash, rest = environ["PATH_INFO"].removeprefix(PREFIX).partition("/")
+    token, slash, rest = environ["PATH_INFO"].removeprefix(PREVIEW_PATH_PREFIX).partition("/")
     if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
         return plain_response("405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
     try:
         with tenancy.context(tenancy.SYSTEM):
-            preview = find_preview(token, now=timezone.now())
+            preview = find_preview_by_token(token, now=timezone.now())
             if preview is None or host_of(preview.site.subdomain) != parse_host_header(environ["HTTP_HOST"]):
                 return plain_response("404 Not Found", _PREVIEW_NOT_FOUND_HTML)
             if rest.startswith("_/a/"):
                 return serve_picture({**environ, "PATH_INFO": f"/{rest}"}, route)
             if not slash:
-                return _redirect(f"{PREFIX}{token}/")
-            return _preview_page(preview, f"/{rest}", f"{PREFIX}{token}")
+                return _redirect(f"{PREVIEW_PATH_PREFIX}{token}/")
+            return _preview_page(preview, f"/{rest}", f"{PREVIEW_PATH_PREFIX}{token}")
     except ValidationError as error:  # an older version of this software stored it, and it is not valid now
         raise RenderFailed from error
     finally:

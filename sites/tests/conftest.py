@@ -6,7 +6,7 @@ from sites.tests.visitor import Visitor
 
 @pytest.fixture(autouse=True)
 def mailbox(settings, tmp_path):
-    """Mails become files, as in development."""
+    """Write mails to files instead of sending them. Returns the folder."""
     settings.EMAIL_BACKEND = "core.jobs.mail.FolderBackend"
     settings.MAIL_FOLDER = str(tmp_path / "mail")
     return tmp_path / "mail"
@@ -20,3 +20,10 @@ def visitor() -> Visitor:
 @pytest.fixture
 def team(db: None) -> Team:
     return new_team()
+
+
+@pytest.fixture
+def live_team(team: Team) -> Team:
+    """A team whose site is published."""
+    assert team.editor.post(team.path("publish")).status_code == 201
+    return team

@@ -1,4 +1,4 @@
-"""Factories without surprises: they work in context `system` and leave it before the test acts."""
+"""Factories of sites and blueprints. They write in the tenancy context `system` and leave it afterwards."""
 
 import factory
 from factory.django import DjangoModelFactory
@@ -6,13 +6,17 @@ from factory.django import DjangoModelFactory
 from accounts.tests.factories import UserFactory
 from core import tenancy
 from sites.models import Access, Draft, Site
-from sites.services.drafts import compact, keep_revision
+from sites.services.drafts import create_revision, to_compact_json
+
+
+def heading_block(pk="b1", text="x"):
+    return {"id": pk, "type": "heading", "v": 1, "props": {"text": text}}
 
 
 def page(path="/", **overrides):
     """A page with one heading."""
     name = path.strip("/").replace("/", "-") or "home"
-    blocks = [{"id": f"{name}-h", "type": "heading", "v": 1, "props": {"text": f"Welcome to {name}"}}]
+    blocks = [heading_block(f"{name}-h", f"Welcome to {name}")]
     return {"id": name, "path": path, "title": name.title(), "blocks": blocks, **overrides}
 
 
@@ -36,5 +40,5 @@ class SiteFactory(DjangoModelFactory):
             site = super()._create(model_class, *args, **kwargs)
             Access.objects.create(site=site, user=site.owner, role=Access.Role.OWNER)
             draft = Draft.objects.create(site=site, blueprint=blueprint or document(), author=site.owner)
-            keep_revision(draft, compact(draft.blueprint))
+            create_revision(draft, to_compact_json(draft.blueprint))
         return site

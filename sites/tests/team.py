@@ -1,4 +1,4 @@
-"""A site with somebody of each role on it."""
+"""A site with one member of each role, each of them signed in at the API."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from sites.tests.factories import SiteFactory, document, page
 
 @dataclass
 class Team:
-    """`site` and whoever works on it, each signed in; `stranger` has no role."""
+    """A site and its members. `stranger` is a user without a role on it."""
 
     site: Site
     owner: Api
@@ -25,27 +25,27 @@ class Team:
     def host(self) -> str:
         return f"{self.site.subdomain}.localhost"
 
-    def of(self, role: str) -> Api:
-        found: Api = getattr(self, role)
-        return found
+    def member(self, role: str) -> Api:
+        member: Api = getattr(self, role)
+        return member
 
-    def path(self, what: str = "") -> str:
-        return f"sites/{self.site.pk}{'/' if what else ''}{what}"
+    def path(self, suffix: str = "") -> str:
+        """Return the API path of the site, or of a resource below it."""
+        return f"sites/{self.site.pk}{'/' if suffix else ''}{suffix}"
 
-    def save(self, title: str, *, who: str = "author") -> Any:
-        """Save the draft with another title."""
-        return self.of(who).put(
-            self.path("blueprint"), document(page(), settings={"title": title}), if_match="*"
-        )
+    def save_draft(self, title: str, *, role: str = "author") -> Any:
+        """Save the draft with another title of the site."""
+        blueprint = document(page(), settings={"title": title})
+        return self.member(role).put(self.path("blueprint"), blueprint, if_match="*")
 
 
-def new_team(**facts: Any) -> Team:
-    people = {
+def new_team(**site_fields: Any) -> Team:
+    members = {
         role: sign_in(UserFactory(name=f"The {role}"))
         for role in ("owner", "editor", "author", "viewer", "stranger")
     }
-    site = SiteFactory(owner=people["owner"].user, blueprint=document(page()), **facts)
+    site = SiteFactory(owner=members["owner"].user, blueprint=document(page()), **site_fields)
     with tenancy.context(tenancy.SYSTEM):
         for role in ("editor", "author", "viewer"):
-            Access.objects.create(site=site, user=people[role].user, role=role)
-    return Team(site=site, **people)
+            Access.objects.create(site=site, user=members[role].user, role=role)
+    return Team(site=site, **members)

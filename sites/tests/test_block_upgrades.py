@@ -103,8 +103,8 @@ def test_block_counts_one_version_for_each_upgrade(sign_block_version_3):
 def test_upgrade_page_is_applied_when_rendering_reading_and_saving(sign_block_version_3, team, visitor):
     post = store_blocks(team, in_frame(OLD))
 
-    assert b"<p>Open</p><p>today</p>" in visitor.ask("/", team.host)[2]
-    assert b"<p>Open</p><p>today</p>" in visitor.ask(f"/blog/{post['slug']}", team.host)[2]
+    assert b"<p>Open</p><p>today</p>" in visitor.request("/", team.host)[2]
+    assert b"<p>Open</p><p>today</p>" in visitor.request(f"/blog/{post['slug']}", team.host)[2]
     public = team.viewer.get(f"public/sites/{team.host}/pages").json()
     assert public["blocks"][0]["slots"]["content"][0]["props"] == {"lines": ["Open", "today"]}
     saved = team.author.put(team.path("blueprint"), document(page(blocks=[dict(OLD)])), if_match="*")

@@ -24,9 +24,9 @@ def close_account(site):
 
 def start_reading_the_stream(visitor, host):
     """Send requests until the process of `visitor` has its position in the stream."""
-    assert visitor.ask("/", host)[0] == 200
+    assert visitor.request("/", host)[0] == 200
     time.sleep(host_routing.STREAM_READ_INTERVAL_SECONDS + 0.05)
-    assert visitor.ask("/", host)[0] == 200
+    assert visitor.request("/", host)[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ def start_reading_the_stream(visitor, host):
 )
 def test_routes_hide_a_removed_site_within_two_seconds(visitor, change):
     site, host = publish()
-    assert visitor.ask("/", host)[0] == 200
+    assert visitor.request("/", host)[0] == 200
 
     with tenancy.context(tenancy.SYSTEM):
         change(site)
 
-    assert eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
+    assert eventually(lambda: visitor.request("/", host)[0] == 404, seconds=2)
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,12 @@ def test_routes_show_a_new_site_within_two_seconds(visitor, before, change):
     site, host = publish(subdomain="come-back")
     with tenancy.context(tenancy.SYSTEM):
         before(site)
-    assert visitor.ask("/", host)[0] == 404
+    assert visitor.request("/", host)[0] == 404
 
     with tenancy.context(tenancy.SYSTEM):
         change(site)
 
-    assert eventually(lambda: visitor.ask("/", host)[0] == 200, seconds=2)
+    assert eventually(lambda: visitor.request("/", host)[0] == 200, seconds=2)
 
 
 def test_routes_follow_a_change_whose_stream_was_deleted(visitor):
@@ -92,7 +92,7 @@ def test_routes_follow_a_change_whose_stream_was_deleted(visitor):
         publishing.unpublish_site(site, actor=SYSTEM)
     redis.client().delete(change_stream.STREAM)
 
-    assert eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
+    assert eventually(lambda: visitor.request("/", host)[0] == 404, seconds=2)
 
 
 def test_routes_follow_a_change_behind_thousands_of_stream_entries(visitor):
@@ -106,7 +106,7 @@ def test_routes_follow_a_change_behind_thousands_of_stream_entries(visitor):
     with tenancy.context(tenancy.SYSTEM):
         publishing.unpublish_site(site, actor=SYSTEM)
 
-    assert eventually(lambda: visitor.ask("/", host)[0] == 404, seconds=2)
+    assert eventually(lambda: visitor.request("/", host)[0] == 404, seconds=2)
 
 
 def test_routes_ask_postgresql_again_after_an_idle_time(visitor, monkeypatch):
@@ -119,7 +119,7 @@ def test_routes_ask_postgresql_again_after_an_idle_time(visitor, monkeypatch):
     monkeypatch.setattr(host_routing, "MAX_IDLE_SECONDS", 1.0)
     time.sleep(1.1)
 
-    assert visitor.ask("/", host)[0] == 404
+    assert visitor.request("/", host)[0] == 404
 
 
 def test_routes_do_not_cache_a_route_that_changed_while_it_was_loaded(monkeypatch):

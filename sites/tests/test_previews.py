@@ -8,29 +8,18 @@ from django.utils import timezone
 from core import tenancy
 from sites.models import Draft, Preview
 from sites.services import previews
+from sites.tests.api_calls import create_preview, preview_path
 from sites.tests.factories import SiteFactory, document, page
 from sites.tests.visitor import publish
 
 pytestmark = pytest.mark.django_db
 
 
-def create_preview(team, role="author", **body):
-    """Create a preview through the API; returns its JSON."""
-    response = team.of(role).post(team.path("previews"), body)
-    assert response.status_code == 201, response.content
-    return response.json()
-
-
-def preview_path(preview):
-    """Return the path of the link on the host of the site."""
-    return "/" + preview["url"].split("/", 3)[3]
-
-
 def test_serve_preview_shows_the_current_draft_uncached_and_unindexed(team, visitor):
     path = preview_path(create_preview(team))
-    team.save("Not public yet")
+    team.save_draft("Not public yet")
 
-    status, headers, body = visitor.ask(path, team.host)
+    status, headers, body = visitor.request(path, team.host)
 
     assert status == 200
     assert b"Not public yet" in body
@@ -43,7 +32,7 @@ def test_serve_preview_shows_the_current_draft_uncached_and_unindexed(team, visi
     )
     assert "script-src 'none'" in headers["Content-Security-Policy"]
     assert "Set-Cookie" not in headers
-    assert visitor.ask("/", team.host)[0] == 404  # visitors do not see the draft
+    assert visitor.request("/", team.host)[0] == 404  # visitors do not see the draft
 
 
 def test_serve_preview_keeps_all_links_within_the_preview(team, visitor):
@@ -69,26 +58,26 @@ def test_serve_preview_keeps_all_links_within_the_preview(team, visitor):
     path = preview_path(create_preview(team))
     prefix = path.rstrip("/")
 
-    html = visitor.ask(path, team.host)[2].decode()
+    html = visitor.request(path, team.host)[2].decode()
 
     assert html.count(f'href="{prefix}/about"') == 6  # three navigations and three links
     assert 'href="/about"' not in html
     assert 'href="https://example.com/about"' in html
     picture = html.split(' src="')[1].split('"')[0]
     for url_path in (f"{prefix}/about", f"{prefix}/favicon.svg", picture):
-        assert visitor.ask(url_path, team.host)[0] == 200, url_path
-    assert visitor.ask(f"{prefix}/nowhere", team.host)[0] == 404
-    assert visitor.ask(prefix, team.host)[1]["Location"] == path
-    assert visitor.ask(path, team.host, method="POST")[0] == 405
+        assert visitor.request(url_path, team.host)[0] == 200, url_path
+    assert visitor.request(f"{prefix}/nowhere", team.host)[0] == 404
+    assert visitor.request(prefix, team.host)[1]["Location"] == path
+    assert visitor.request(path, team.host, method="POST")[0] == 405
 
 
 def test_serve_preview_shows_a_revision_unchanged(team, visitor):
-    team.save("Second")
+    team.save_draft("Second")
     revision = team.viewer.get(team.path("revisions")).json()["results"][0]["id"]
     path = preview_path(create_preview(team, revision=revision))
-    team.save("Third")
+    team.save_draft("Third")
 
-    assert b"Second" in visitor.ask(path, team.host)[2]
+    assert b"Second" in visitor.request(path, team.host)[2]
 
 
 def test_serve_preview_of_a_post_shows_no_other_unpublished_page(team, visitor):
@@ -98,16 +87,16 @@ def test_serve_preview_of_a_post_shows_no_other_unpublished_page(team, visitor):
     )
     path = preview_path(create_preview(team, post=post["id"]))
 
-    status, headers, _ = visitor.ask(path, team.host)
+    status, headers, _ = visitor.request(path, team.host)
     assert status == 302
-    assert b"Soon" in visitor.ask(headers["Location"], team.host)[2]
-    other = visitor.ask(path + "blog/secret", team.host)
+    assert b"Soon" in visitor.request(headers["Location"], team.host)[2]
+    other = visitor.request(path + "blog/secret", team.host)
     assert (other[0], other[1]["Location"]) == (302, f"http://{team.host}:8000/blog/secret")
-    assert visitor.ask("/blog/secret", team.host)[0] == 404
-    outside = visitor.ask(path + "/evil.example", team.host)
+    assert visitor.request("/blog/secret", team.host)[0] == 404
+    outside = visitor.request(path + "/evil.example", team.host)
     assert outside[1]["Location"].startswith(f"http://{team.host}:8000/")
     team.author.delete(team.path(f"posts/{post['id']}"), if_match="*")
-    assert visitor.ask(headers["Location"], team.host)[0] == 404
+    assert visitor.request(headers["Location"], team.host)[0] == 404
     assert secret["slug"] == "secret"
 
 
@@ -126,10 +115,10 @@ def test_serve_preview_answers_404_to_a_forged_link_without_a_query(
     team, visitor, forge, django_assert_num_queries
 ):
     path = preview_path(create_preview(team))
-    visitor.ask("/", team.host)  # loads the route of the host
+    visitor.request("/", team.host)  # loads the route of the host
 
     with django_assert_num_queries(3):  # BEGIN, the context, COMMIT
-        status, headers, _ = visitor.ask(forge(path), team.host)
+        status, headers, _ = visitor.request(forge(path), team.host)
 
     assert (status, headers["Cache-Control"]) == (404, "no-store")
 
@@ -139,18 +128,18 @@ def test_serve_preview_answers_404_when_expired_revoked_or_site_deleted(team, vi
     with tenancy.context(tenancy.SYSTEM):
         Preview.objects.filter(pk=expired["id"]).update(expires_at=timezone.now())
 
-    assert visitor.ask(preview_path(expired), team.host)[0] == 404
-    assert visitor.ask(preview_path(revoked), team.host)[0] == 200
+    assert visitor.request(preview_path(expired), team.host)[0] == 404
+    assert visitor.request(preview_path(revoked), team.host)[0] == 200
     assert team.author.delete(team.path(f"previews/{revoked['id']}")).status_code == 204
-    assert visitor.ask(preview_path(revoked), team.host)[0] == 404
+    assert visitor.request(preview_path(revoked), team.host)[0] == 404
     team.owner.delete(team.path(), if_match="*")
-    assert visitor.ask(preview_path(deleted), team.host)[0] == 404
+    assert visitor.request(preview_path(deleted), team.host)[0] == 404
 
 
 def test_serve_preview_answers_404_on_the_host_of_another_site(team, visitor):
     _, other = publish()
 
-    assert visitor.ask(preview_path(create_preview(team)), other)[0] == 404
+    assert visitor.request(preview_path(create_preview(team)), other)[0] == 404
 
 
 def test_create_preview_limits_the_lifetime_and_the_number_of_links(team, monkeypatch):
@@ -190,4 +179,4 @@ def test_serve_preview_shows_a_draft_that_was_stored_without_pages(team, visitor
         Draft.objects.filter(site=team.site).update(blueprint={"settings": {"title": "Older"}})
 
     for rest in ("", "sitemap.xml", "favicon.svg", "nowhere"):
-        assert visitor.ask(path + rest, team.host)[0] in {200, 404}
+        assert visitor.request(path + rest, team.host)[0] in {200, 404}

@@ -1,4 +1,4 @@
-"""A visitor of published sites: sends requests to a `SiteServer` of its own, as one web process has it."""
+"""A visitor of published sites, and a shortcut that publishes a new site."""
 
 from django.core.wsgi import get_wsgi_application
 
@@ -12,13 +12,13 @@ from sites.tests.factories import SiteFactory, document
 
 
 class Visitor:
-    """Sends requests to one site server, whose caches are empty at first."""
+    """Sends WSGI requests to one site server, which has its own memory like one web process."""
 
     def __init__(self):
         self.edge = SiteServer(get_wsgi_application())
 
-    def ask(self, path, host, method="GET", **headers):
-        """Send a request; returns the status, the headers and the body."""
+    def request(self, path, host, method="GET", **headers):
+        """Return the status, the headers as a dictionary, and the body."""
         response = {}
         environ = {
             "REQUEST_METHOD": method,
@@ -28,16 +28,16 @@ class Visitor:
         }
 
         def start_response(status, header_list, *_):
-            response["status"] = int(status[:3])
-            response["headers"] = dict(header_list)
-            assert len({name for name, _ in header_list}) == len(header_list), "a header was sent twice"
+            response.update(status=int(status[:3]), headers=header_list)
 
         body = b"".join(self.edge(environ, start_response))
-        return response["status"], response["headers"], body
+        headers_by_name = dict(response["headers"])
+        assert len(headers_by_name) == len(response["headers"]), "a header was sent twice"
+        return response["status"], headers_by_name, body
 
 
 def publish(blueprint=None, **site_fields):
-    """Publish a new site; returns the site and its host."""
+    """Create a site and publish it. Returns the site and its host."""
     site = SiteFactory(blueprint=validate_blueprint(blueprint or document()), **site_fields)
     with tenancy.context(tenancy.user_context(site.owner_id)):
         publishing.publish_site(site, actor=SYSTEM, if_match=ANY_VERSION)

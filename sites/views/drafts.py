@@ -1,4 +1,4 @@
-"""Drafts over HTTP: the blueprint, its blocks, and every save of it."""
+"""API views of the draft: its blueprint, its blocks and its revisions."""
 
 from typing import Any, cast
 from uuid import UUID
@@ -20,10 +20,10 @@ from sites.models import Draft, Release, Revision, Site
 from sites.permissions import SITES_READ, SITES_WRITE
 from sites.serializers.drafts import DifferencesSerializer, RevisionSerializer
 from sites.services import drafts
-from sites.services.drafts import find_block, tag_of
+from sites.services.drafts import block_etag, find_block
 from sites.viewsets import DOCUMENT, Role, SiteScopedViewSet
 
-PATCH = {
+JSON_PATCH = {
     "type": "array",
     "description": "JSON Patch (RFC 6902).",
     "items": {
@@ -32,11 +32,11 @@ PATCH = {
         "properties": {"op": {"type": "string"}, "path": {"type": "string"}},
     },
 }
-STATES = {
+STATE_NAME = {
     "type": "string",
     "description": "`draft`, `live`, `revision:<id>` or `release:<id>`; the draft if absent.",
 }
-SIDE_FROM, SIDE_TO = (OpenApiParameter(name, STATES) for name in ("from", "to"))
+COMPARE_PARAMETERS = [OpenApiParameter("from", STATE_NAME), OpenApiParameter("to", STATE_NAME)]
 
 
 class BlueprintViewSet(SiteScopedViewSet):
@@ -46,7 +46,7 @@ class BlueprintViewSet(SiteScopedViewSet):
     @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="blueprint", responses={200: DOCUMENT})
     def retrieve(self, request: Request, pk: Any) -> Response:
-        """The draft's blueprint; its version is the ETag."""
+        """Return the draft's blueprint. The ETag is its version."""
         draft = Draft.objects.get(site=self.site())
         return versioned(draft.blueprint, draft.version)
 
@@ -57,10 +57,11 @@ class BlueprintViewSet(SiteScopedViewSet):
     def update(self, request: Request, pk: Any) -> Response:
         """Replace the draft's blueprint.
 
-        Errors point to the node. The answer is what was kept, rich text sanitised.
+        Each validation error has a JSON Pointer into the blueprint. The response is the stored blueprint, in
+        which rich text is sanitised.
         """
-        wanted = if_match(request)
-        draft = drafts.save_draft(self.site(), request.data, actor=self.actor, if_match=wanted)
+        precondition = if_match(request)
+        draft = drafts.save_draft(self.site(), request.data, actor=self.actor, if_match=precondition)
         return versioned(draft.blueprint, draft.version)
 
     @action_policy(
@@ -73,47 +74,53 @@ class BlueprintViewSet(SiteScopedViewSet):
     )
     @extend_schema(
         operation_id="patch_blueprint",
-        request={"application/json-patch+json": PATCH, "application/json": PATCH},
+        request={"application/json-patch+json": JSON_PATCH, "application/json": JSON_PATCH},
         responses={200: DOCUMENT},
     )
     def partial_update(self, request: Request, pk: Any) -> Response:
-        """Change parts of the draft by JSON Patch (RFC 6902): all operations or none. 409 when a `test` does
-        not hold.
+        """Change parts of the draft with a JSON Patch (RFC 6902): all operations or none.
+
+        A `test` operation that fails is answered with 409.
         """
-        wanted = if_match(request)
-        draft = drafts.patch_draft(self.site(), request.data, actor=self.actor, if_match=wanted)
+        precondition = if_match(request)
+        draft = drafts.patch_draft(self.site(), request.data, actor=self.actor, if_match=precondition)
         return versioned(draft.blueprint, draft.version)
 
 
 class BlockViewSet(SiteScopedViewSet):
-    """One block of the draft, under a tag of its own: two people on two blocks do not meet."""
+    """One block of the draft, with its own ETag, so that two people can edit two blocks at once."""
 
     max_body_bytes = schema.MAX_PAGE_BYTES
 
     @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="block", responses={200: DOCUMENT})
     def retrieve(self, request: Request, pk: Any, block: str) -> Response:
-        """One block, wherever it stands in the draft.
+        """Return one block of the draft, at any depth of any page.
 
-        Its ETag changes with its content and with nothing else.
+        Its ETag depends on the content of the block only.
         """
-        found = find_block(Draft.objects.get(site=self.site()).blueprint, block)
-        return tagged(found)
+        draft = Draft.objects.get(site=self.site())
+        return block_response(find_block(draft.blueprint, block))
 
     @action_policy(scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=True, impersonation=True)
     @extend_schema(
         operation_id="patch_block", request={"application/json": DOCUMENT}, responses={200: DOCUMENT}
     )
     def partial_update(self, request: Request, pk: Any, block: str) -> Response:
-        """Merge a patch (RFC 7396) into one block; null takes a value away. The draft's version moves on."""
-        wanted = if_match_tag(request)
-        return tagged(
-            drafts.patch_block(self.site(), block, dict(request.data), actor=self.actor, if_match=wanted)
+        """Apply a JSON Merge Patch (RFC 7396) to one block; null removes a value.
+
+        This is a save of the draft and increases its version.
+        """
+        precondition = if_match_tag(request)
+        changed_block = drafts.patch_block(
+            self.site(), block, dict(request.data), actor=self.actor, if_match=precondition
         )
+        return block_response(changed_block)
 
 
-def tagged(block: dict[str, Any]) -> Response:
-    return Response(block, headers={"ETag": f'"{tag_of(block)}"', "Cache-Control": "private, no-cache"})
+def block_response(block: dict[str, Any]) -> Response:
+    """Return a block with its ETag."""
+    return Response(block, headers={"ETag": f'"{block_etag(block)}"', "Cache-Control": "private, no-cache"})
 
 
 class RevisionViewSet(SiteScopedViewSet):
@@ -123,14 +130,14 @@ class RevisionViewSet(SiteScopedViewSet):
     @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_revisions", responses=RevisionSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
-        """Every save of the draft, newest first; older ones are kept hourly, daily, then weekly."""
+        """List the saves of the draft, newest first. Older ones are kept hourly, daily, then weekly."""
         page = self.paginate_queryset(Revision.objects.filter(site=self.site()).defer("blueprint"))
         return self.get_paginated_response(RevisionSerializer(page, many=True).data)
 
     @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="revision", responses={200: DOCUMENT})
     def retrieve(self, request: Request, pk: Any, revision: Any) -> Response:
-        """The blueprint as it was then."""
+        """Return the blueprint of one revision."""
         return Response(get_object_or_404(Revision, site=self.site(), pk=revision).blueprint)
 
     @action_policy(
@@ -143,43 +150,50 @@ class RevisionViewSet(SiteScopedViewSet):
     )
     @extend_schema(operation_id="restore_revision", request=None, responses={200: DOCUMENT})
     def restore(self, request: Request, pk: Any, revision: Any) -> Response:
-        """Make the draft what it was then; that is a new save, so nothing is lost."""
+        """Replace the draft with this revision. This is a new save, so the current draft stays a revision."""
         site = self.site()
-        wanted = if_match(request)
-        found = get_object_or_404(Revision, site=site, pk=revision)
-        return restored(
-            site, found.blueprint, actor=self.actor, if_match=wanted, source=f"revision {found.version}"
+        precondition = if_match(request)
+        saved = get_object_or_404(Revision, site=site, pk=revision)
+        draft = drafts.restore_blueprint(
+            site,
+            saved.blueprint,
+            actor=self.actor,
+            if_match=precondition,
+            source=f"revision {saved.version}",
         )
+        return versioned(draft.blueprint, draft.version)
 
     @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
-    @extend_schema(operation_id="compare", parameters=[SIDE_FROM, SIDE_TO], responses=DifferencesSerializer)
+    @extend_schema(operation_id="compare", parameters=COMPARE_PARAMETERS, responses=DifferencesSerializer)
     def compare(self, request: Request, pk: Any) -> Response:
-        """What changed between two states of a site: pages and blocks added, removed, moved or changed."""
+        """Compare two states of a site: pages and blocks that were added, removed, moved or changed."""
         site = self.site()
-        before, after = (self.state(site, query_param(request, name, side)) for name in ("from", "to"))
+        before = self._blueprint_of_state(site, query_param(request, "from", state_param))
+        after = self._blueprint_of_state(site, query_param(request, "to", state_param))
         return Response(diff_blueprints(before, after))
 
-    def state(self, site: Site, named: tuple[str, UUID | None] | None) -> dict[str, Any]:
-        """The blueprint that a side of a comparison names; the draft if it names none."""
-        kind, found = named or ("draft", None)
+    def _blueprint_of_state(self, site: Site, state: tuple[str, UUID | None] | None) -> dict[str, Any]:
+        """Return the blueprint of a state that `state_param` parsed; that of the draft for None.
+
+        Raises Http404 when there is no such revision or release, or the site is not live.
+        """
+        kind, pk = state or ("draft", None)
         if kind == "draft":
             return cast(dict[str, Any], Draft.objects.get(site=site).blueprint)
         if kind == "revision":
-            return cast(dict[str, Any], get_object_or_404(Revision, site=site, pk=found).blueprint)
-        wanted = site.live_release_id if kind == "live" else found
-        return cast(dict[str, Any], get_object_or_404(Release, site=site, pk=wanted).blueprint)
+            return cast(dict[str, Any], get_object_or_404(Revision, site=site, pk=pk).blueprint)
+        release_id = site.live_release_id if kind == "live" else pk
+        return cast(dict[str, Any], get_object_or_404(Release, site=site, pk=release_id).blueprint)
 
 
-def side(text: str) -> tuple[str, UUID | None]:
-    """`draft`, `live`, `revision:<id>` or `release:<id>`. Raises ValueError."""
-    kind, _, found = text.partition(":")
+def state_param(text: str) -> tuple[str, UUID | None]:
+    """Parse `draft`, `live`, `revision:<id>` or `release:<id>` into a pair of kind and id.
+
+    Raises ValueError.
+    """
+    kind, _, pk = text.partition(":")
     if text in {"draft", "live"}:
         return kind, None
     if kind not in {"revision", "release"}:
         raise ValueError
-    return kind, UUID(found)
-
-
-def restored(site: Site, document: dict[str, Any], **how: Any) -> Response:
-    draft = drafts.restore_blueprint(site, document, **how)
-    return versioned(draft.blueprint, draft.version)
+    return kind, UUID(pk)

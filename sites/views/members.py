@@ -1,4 +1,4 @@
-"""Members and invitations over HTTP."""
+"""API views of members and invitations."""
 
 from typing import Any
 from uuid import UUID
@@ -36,27 +36,28 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 class MemberViewSet(SiteScopedViewSet):
-    """Who works on a site. Only a person changes that, never an API key."""
+    """Members of a site. API keys may read them, but never change them."""
 
     serializer_class = MemberSerializer
     pagination_class = KeysetPagination
     locks_roles = True
 
     def members(self, site: Site) -> Any:
-        found = User.objects.alive().filter(site_access__site=site)
-        return found.annotate(role=F("site_access__role"), since=F("site_access__created_at"))
+        """Return the members as users, annotated with `role` and `since`."""
+        users = User.objects.alive().filter(site_access__site=site)
+        return users.annotate(role=F("site_access__role"), since=F("site_access__created_at"))
 
     @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_members", responses=MemberSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
-        """Who has a role on the site."""
+        """List the members of a site with their roles."""
         page = self.paginate_queryset(self.members(self.site()))
         return self.get_paginated_response(MemberSerializer(page, many=True).data)
 
     @action_policy(scope=None, role=Role.OWNER, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="change_member", request=RoleSerializer, responses=MemberSerializer)
     def partial_update(self, request: Request, pk: Any, member: UUID) -> Response:
-        """Give a member another role. The owner keeps theirs until the site is handed over."""
+        """Give a member another role. The owner's role changes only when the site is transferred."""
         site = self.site()
         members_services.change_role(site, member, self.validated(RoleSerializer)["role"], actor=self.actor)
         return Response(MemberSerializer(self.members(site).get(pk=member)).data)
@@ -72,7 +73,7 @@ class MemberViewSet(SiteScopedViewSet):
     @action_policy(scope=None, role=Role.OWNER, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="transfer_site", request=TransferSerializer, responses=SiteSerializer)
     def transfer(self, request: Request, pk: Any) -> Response:
-        """Hand the site over to another member; you stay as an editor. Needs a recent proof."""
+        """Transfer the site to another member. You become an editor. Needs a recent proof of identity."""
         member = self.validated(TransferSerializer)["member"]
         site: Any = members_services.transfer_site(self.site(), member, actor=self.actor)
         site.role = Role.EDITOR
@@ -83,14 +84,14 @@ class InvitationViewSet(SiteScopedViewSet):
     serializer_class = InvitationSerializer
     pagination_class = KeysetPagination
 
-    def open_ones(self) -> Any:
+    def open_invitations(self) -> Any:
         return Invitation.objects.filter(site=self.site(), used_at=None, expires_at__gt=timezone.now())
 
     @action_policy(scope=None, role=Role.OWNER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_invitations", responses=InvitationSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
-        """Invitations that wait for an answer, newest first."""
-        page = self.paginate_queryset(self.open_ones())
+        """List the invitations that can still be accepted, newest first."""
+        page = self.paginate_queryset(self.open_invitations())
         return self.get_paginated_response(InvitationSerializer(page, many=True).data)
 
     @action_policy(scope=None, role=Role.OWNER, recent_proof=False, if_match=False, impersonation=False)
@@ -100,22 +101,24 @@ class InvitationViewSet(SiteScopedViewSet):
         responses={201: InvitationSerializer},
     )
     def create(self, request: Request, pk: Any) -> Response:
-        """Invite somebody by mail, for 7 days. An earlier invitation of the same address ends."""
-        given = self.validated(InvitationCreateSerializer)
-        made = members_services.invite(self.site(), actor=self.actor, now=timezone.now(), **given)
-        return Response(InvitationSerializer(made).data, status=201)
+        """Invite a person by mail, for 7 days. This replaces an earlier invitation of the same address."""
+        validated_data = self.validated(InvitationCreateSerializer)
+        invitation = members_services.invite_member(
+            self.site(), actor=self.actor, now=timezone.now(), **validated_data
+        )
+        return Response(InvitationSerializer(invitation).data, status=201)
 
     @action_policy(scope=None, role=Role.OWNER, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="withdraw_invitation", responses={204: None})
     def destroy(self, request: Request, pk: Any, invitation: UUID) -> Response:
-        """The link in the mail does not work any more."""
-        found = self.open_ones().get(pk=invitation)
-        members_services.withdraw_invitation(found, actor=self.actor, now=timezone.now())
+        """Withdraw an invitation. The link in the mail stops working."""
+        open_invitation = self.open_invitations().get(pk=invitation)
+        members_services.withdraw_invitation(open_invitation, actor=self.actor, now=timezone.now())
         return Response(status=204)
 
 
 class InvitationLinkViewSet(ApiViewSet):
-    """The other side of an invitation: whoever has the mailed token, which travels in bodies only."""
+    """Shows an invitation to the person who has the mailed token. Tokens are sent in request bodies only."""
 
     serializer_class = InvitationTokenSerializer
 
@@ -127,12 +130,12 @@ class InvitationLinkViewSet(ApiViewSet):
         auth=[],
     )
     def open(self, request: Request) -> Response:
-        """What a mailed link invites to."""
+        """Return the site and the role of a mailed invitation."""
         with tenancy.context(tenancy.SYSTEM):
-            found = members_services.find_invitation(
+            invitation = members_services.find_invitation_by_token(
                 self.validated(InvitationTokenSerializer)["token"], now=timezone.now()
             )
-            return Response(OpenedInvitationSerializer(found).data, headers=NO_STORE)
+            return Response(OpenedInvitationSerializer(invitation).data, headers=NO_STORE)
 
 
 class JoinViewSet(ApiViewSet):

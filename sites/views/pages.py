@@ -1,4 +1,4 @@
-"""Where the link of an invitation leads when there is no front end."""
+"""HTML pages that are used when no front end is configured."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -7,5 +7,8 @@ from django.views.decorators.http import require_safe
 
 @require_safe
 def invitation_page(request: HttpRequest) -> HttpResponse:
-    """The token comes after the # of the address, so no server and no referrer ever has it."""
+    """Render the page that a mailed invitation links to.
+
+    The token is in the fragment of the URL, which browsers send neither to a server nor as a referrer.
+    """
     return render(request, "invitation.html", {"title": "You are invited"})

@@ -1,4 +1,4 @@
-"""Posts over HTTP."""
+"""API views of posts."""
 
 from typing import Any
 from uuid import UUID
@@ -26,13 +26,14 @@ from sites.serializers.posts import (
     PostWriteSerializer,
 )
 from sites.services import posts as posts_services
-from sites.viewsets import Role, SiteScopedViewSet, tag
+from sites.viewsets import Role, SiteScopedViewSet, tag_param
 
-STATES = ["draft", "scheduled", "live", "deleted"]
+POST_STATES = ["draft", "scheduled", "live", "deleted"]
 
 
-def state(text: str) -> str:
-    if text not in STATES:
+def post_state_param(text: str) -> str:
+    """Parse the query parameter `state`. Raises ValueError."""
+    if text not in POST_STATES:
         raise ValueError
     return text
 
@@ -45,33 +46,38 @@ class PostViewSet(SiteScopedViewSet):
     orderings = {"title": Ordering(F("title"), str)}
 
     def posts(self, site: Site) -> PostQuerySet:
-        found: PostQuerySet = Post.objects.filter(site=site).select_related("site")
-        return found
+        posts: PostQuerySet = Post.objects.filter(site=site).select_related("site")
+        return posts
 
     def post_of(self, site: Site) -> Post:
-        wanted = self.posts(site).deleted() if self.action == "restore" else self.posts(site).alive()
-        return get_object_or_404(wanted, pk=self.kwargs["post_id"])
+        """Return the post of the URL, a deleted one for the action `restore`. Raises Http404."""
+        posts = self.posts(site).deleted() if self.action == "restore" else self.posts(site).alive()
+        return get_object_or_404(posts, pk=self.kwargs["post_id"])
 
     @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="list_posts",
         parameters=[
-            OpenApiParameter("state", {"type": "string", "enum": STATES}),
+            OpenApiParameter("state", {"type": "string", "enum": POST_STATES}),
             OpenApiParameter("tag", str),
             OpenApiParameter("author", UUID),
         ],
         responses=PostListSerializer(many=True),
     )
     def list(self, request: Request, pk: Any) -> Response:
-        """The posts of a site without their blocks, newest first; deleted ones only with `state=deleted`."""
-        wanted = query_param(request, "state", state)
+        """List the posts of a site without their blocks, newest first.
+
+        Deleted posts are listed with `state=deleted` only.
+        """
+        state = query_param(request, "state", post_state_param)
         posts = self.posts(self.site()).defer("blocks")
-        posts = posts.deleted() if wanted == "deleted" else posts.alive()
-        if wanted in {"draft", "scheduled", "live"}:
-            posts = posts.filter(live=wanted == "live")
-            posts = posts if wanted == "live" else posts.filter(published_at__isnull=wanted == "draft")
-        if wanted_tag := query_param(request, "tag", tag):
-            posts = posts.filter(tags__contains=[wanted_tag])
+        posts = posts.deleted() if state == "deleted" else posts.alive()
+        if state == "live":
+            posts = posts.filter(live=True)
+        elif state in {"draft", "scheduled"}:
+            posts = posts.filter(live=False, published_at__isnull=state == "draft")
+        if tag := query_param(request, "tag", tag_param):
+            posts = posts.filter(tags__contains=[tag])
         if author := query_param(request, "author", UUID):
             posts = posts.filter(author=author)
         return self.get_paginated_response(PostListSerializer(self.paginate_queryset(posts), many=True).data)
@@ -81,12 +87,12 @@ class PostViewSet(SiteScopedViewSet):
     )
     @extend_schema(operation_id="create_post", request=PostCreateSerializer, responses={201: PostSerializer})
     def create(self, request: Request, pk: Any) -> Response:
-        """Write a post. Visitors see it from `published_at` on; without one it is a draft."""
-        facts = self.validated(PostCreateSerializer)
+        """Create a post. Visitors see it from `published_at` on; without one it is a draft."""
+        validated_data = self.validated(PostCreateSerializer)
         site = self.site()
-        self.check_scope(facts)
+        self.check_publish_scope(validated_data)
         post = posts_services.create_post(
-            site, facts, actor=self.actor, role=Role(site.role), now=timezone.now()
+            site, validated_data, actor=self.actor, role=Role(site.role), now=timezone.now()
         )
         headers = {"Location": f"/api/v1/sites/{site.pk}/posts/{post.pk}"}
         return versioned(PostSerializer(post).data, post.version, status=201, headers=headers)
@@ -94,7 +100,7 @@ class PostViewSet(SiteScopedViewSet):
     @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="post", responses=PostSerializer)
     def retrieve(self, request: Request, pk: Any, post_id: Any) -> Response:
-        """One post."""
+        """Return one post with its blocks."""
         post = self.post_of(self.site())
         return versioned(PostSerializer(post).data, post.version)
 
@@ -103,24 +109,38 @@ class PostViewSet(SiteScopedViewSet):
         operation_id="change_post", request=PostWriteSerializer(partial=True), responses=PostSerializer
     )
     def partial_update(self, request: Request, pk: Any, post_id: Any) -> Response:
-        """Change a post; visitors see it at once when it is live. `published_at: null` takes it off."""
-        facts = self.validated(PostWriteSerializer, partial=True)
+        """Change a post. Visitors see the change at once when the post is live.
+
+        `published_at: null` makes it a draft again.
+        """
+        changes = self.validated(PostWriteSerializer, partial=True)
         site = self.site()
         post = self.post_of(site)
-        self.check_scope(facts, post)
-        rights: dict[str, Any] = {"actor": self.actor, "role": Role(site.role), "if_match": if_match(request)}
-        post = posts_services.change_post(post, facts, now=timezone.now(), **rights)
+        self.check_publish_scope(changes, post)
+        post = posts_services.change_post(
+            post,
+            changes,
+            actor=self.actor,
+            role=Role(site.role),
+            if_match=if_match(request),
+            now=timezone.now(),
+        )
         return versioned(PostSerializer(post).data, post.version)
 
     @action_policy(scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=True, impersonation=True)
     @extend_schema(operation_id="delete_post", responses={204: None})
     def destroy(self, request: Request, pk: Any, post_id: Any) -> Response:
-        """Hide a post at once; for 30 days it can be restored."""
+        """Delete a post. It can be restored for 30 days."""
         site = self.site()
         post = self.post_of(site)
-        self.check_scope({}, post)
-        rights: dict[str, Any] = {"actor": self.actor, "role": Role(site.role), "if_match": if_match(request)}
-        posts_services.delete_post(post, now=timezone.now(), **rights)
+        self.check_publish_scope({}, post)
+        posts_services.delete_post(
+            post,
+            actor=self.actor,
+            role=Role(site.role),
+            if_match=if_match(request),
+            now=timezone.now(),
+        )
         return Response(status=204)
 
     @action_policy(
@@ -133,16 +153,16 @@ class PostViewSet(SiteScopedViewSet):
     )
     @extend_schema(operation_id="restore_post", request=None, responses=PostSerializer)
     def restore(self, request: Request, pk: Any, post_id: Any) -> Response:
-        """Bring a deleted post back as it was, published if it was."""
+        """Restore a deleted post. It is published again if it was."""
         site = self.site()
         post = self.post_of(site)
-        self.check_scope({}, post)
+        self.check_publish_scope({}, post)
         post = posts_services.restore_post(post, actor=self.actor, role=Role(site.role))
         return versioned(PostSerializer(post).data, post.version)
 
-    def check_scope(self, facts: dict[str, Any], post: Post | None = None) -> None:
-        """What changes what visitors see takes the scope for publishing, too. Raises ScopeMissing."""
+    def check_publish_scope(self, changes: dict[str, Any], post: Post | None = None) -> None:
+        """Raises ScopeMissing when an API key without `sites.publish` would change what visitors see."""
         scopes = getattr(self.request.auth, "scopes", None)
-        published = facts.get("published_at") or (post and post.published_at)
-        if published and scopes is not None and SITES_PUBLISH.code not in scopes:
+        is_published = changes.get("published_at") or (post and post.published_at)
+        if is_published and scopes is not None and SITES_PUBLISH.code not in scopes:
             raise ScopeMissing

@@ -1,4 +1,7 @@
-"""What is published, as JSON, for front ends that render sites themselves. For anybody, from anywhere."""
+"""The public API: published content as JSON, for front ends that render sites themselves.
+
+It needs no credentials and allows requests from every origin.
+"""
 
 import hashlib
 import json
@@ -19,7 +22,8 @@ from core.http.preconditions import matches_if_none_match
 from core.http.query_params import query_param, text_param
 from core.http.viewsets import ApiViewSet
 from core.storage import cache
-from sites.models import Post, Release, Site, WithOnePage
+from sites.database_functions import BlueprintWithOnePage
+from sites.models import Release, Site
 from sites.selectors import PublishedPosts
 from sites.serializers.public import (
     PublicPageSerializer,
@@ -30,18 +34,22 @@ from sites.serializers.public import (
 from sites.serving import public_json
 from sites.serving.rendering import renderer_version
 from sites.subdomains import LABEL, address_of, host_of
-from sites.viewsets import tag
+from sites.viewsets import tag_param
 
-KEPT_SECONDS = 24 * 3600
-PATH = OpenApiParameter("path", str, required=True, description="As visitors have it: `/about`.")
+CACHE_SECONDS = 24 * 3600
+REVALIDATE = "public, max-age=0, must-revalidate"
+PATH = OpenApiParameter(
+    "path", str, required=True, description="The path of the page on the site, such as `/about`."
+)
 Document = dict[str, Any]
 
 
 class PublicViewSet(ApiViewSet):
-    """Reads in context `public`: row-level security shows live sites, their live release and live posts,
-    nothing else.
+    """Reads in the tenancy context `public`.
 
-    One query finds the site as it is now; what was made of its release before is kept.
+    In this context row-level security shows live sites, their live release and published posts only. Each
+    request finds the site with one query. JSON made from a release is cached, because a release never
+    changes.
     """
 
     pagination_class = KeysetPagination
@@ -52,60 +60,71 @@ class PublicViewSet(ApiViewSet):
     def scope(self) -> Any:
         return tenancy.context(tenancy.PUBLIC)
 
-    def found(self) -> Site:
-        """The live site of the host. Raises NotFound."""
-        subdomain = self.kwargs["host"].lower().removesuffix("." + host_of("").removeprefix("."))
-        if not LABEL.match(subdomain) or host_of(subdomain) != self.kwargs["host"].lower():
+    def site(self) -> Site:
+        """Return the live site of the host in the URL, with its release. Raises NotFound."""
+        host = self.kwargs["host"].lower()
+        subdomain = host.removesuffix("." + host_of("").removeprefix("."))
+        if not LABEL.match(subdomain) or host_of(subdomain) != host:
             raise NotFound
-        live = Site.objects.routed().select_related("live_release").defer("live_release__blueprint")
-        site: Site | None = live.filter(subdomain=subdomain).first()
+        sites = Site.objects.published().select_related("live_release").defer("live_release__blueprint")
+        site: Site | None = sites.filter(subdomain=subdomain).first()
         if site is None:
             raise NotFound
         return site
 
-    def kept(
-        self, request: Request, site: Site, make: Callable[[Document], Document | None], path: str = ""
+    def _cached_response(
+        self, request: Request, site: Site, build: Callable[[Document], Document | None], path: str = ""
     ) -> Response:
-        """`make(blueprint)`, made once for each release; the blueprint has the blocks of the page at `path`
-        alone.
+        """Answer with `build(blueprint)`, which runs once for each release and is cached.
 
-        Raises NotFound when it is None.
+        The blueprint has the blocks of the page at `path` only; no blocks when `path` is empty.
+
+        Raises NotFound when there is no page at `path`.
         """
-        seen = f"{renderer_version()}:{site.live_release_id}:{site.subdomain}:{path}"
-        etag = f'"{hashlib.sha256(seen.encode()).hexdigest()[:32]}"'
-        headers = {"ETag": etag, "Cache-Control": "public, max-age=0, must-revalidate"}
-        place = f"public:{seen}"
-        body = cache.get_bytes(str(site.pk), place)
+        version = f"{renderer_version()}:{site.live_release_id}:{site.subdomain}:{path}"
+        etag = f'"{hashlib.sha256(version.encode()).hexdigest()[:32]}"'
+        headers = {"ETag": etag, "Cache-Control": REVALIDATE}
+        cache_key = f"public:{version}"
+        body = cache.get_bytes(str(site.pk), cache_key)
         if body is None:
-            if path and not Release.objects.filter(
-                pk=site.live_release_id, blueprint__contains={"pages": [{"path": path}]}
-            ):  # type: ignore[misc]
-                raise NotFound
-            blueprint = Release.objects.values_list(WithOnePage("blueprint", path), flat=True)
-            made = make(blueprint.get(pk=site.live_release_id))  # type: ignore[misc]  # live: it has one
-            if made is None:
-                raise NotFound
-            body = json.dumps(made, ensure_ascii=False, default=str).encode()
-            cache.set_bytes(str(site.pk), place, body, seconds=KEPT_SECONDS)
+            document = self._build_document(site, build, path)
+            body = json.dumps(document, ensure_ascii=False, default=str).encode()
+            cache.set_bytes(str(site.pk), cache_key, body, seconds=CACHE_SECONDS)
         if matches_if_none_match(request.headers.get("If-None-Match", ""), etag):
             return Response(status=304, headers=headers)
         return Response(json.loads(body), headers=headers)
 
+    @staticmethod
+    def _build_document(site: Site, build: Callable[[Document], Document | None], path: str) -> Document:
+        """Read the live release's blueprint and return `build(blueprint)`. Raises NotFound."""
+        assert site.live_release_id is not None  # a check constraint: a live site has a release
+        if path and not Release.objects.filter(
+            pk=site.live_release_id, blueprint__contains={"pages": [{"path": path}]}
+        ):
+            raise NotFound
+        blueprints = Release.objects.values_list(BlueprintWithOnePage("blueprint", path), flat=True)
+        document = build(blueprints.get(pk=site.live_release_id))
+        if document is None:
+            raise NotFound
+        return document
+
     @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="public_site", responses=PublicSiteSerializer, auth=[])
     def retrieve(self, request: Request, host: str) -> Response:
-        """A published site: settings, theme, navigation and its pages without their blocks."""
-        site = self.found()
-        return self.kept(request, site, lambda blueprint: public_json.serialize_site(blueprint, site))
+        """Return a published site: settings, theme, navigation, and its pages without their blocks."""
+        site = self.site()
+        return self._cached_response(
+            request, site, lambda blueprint: public_json.serialize_site(blueprint, site)
+        )
 
     @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="public_page", parameters=[PATH], responses=PublicPageSerializer, auth=[])
-    def page(self, request: Request, host: str) -> Response:
-        """One published page with its blocks, and where its pictures are."""
+    def retrieve_page(self, request: Request, host: str) -> Response:
+        """Return one published page with its blocks and the URLs of its pictures."""
         path = query_param(request, "path", text_param) or "/"
-        site = self.found()
+        site = self.site()
         base_url = address_of(site.subdomain)
-        return self.kept(
+        return self._cached_response(
             request, site, lambda blueprint: public_json.serialize_page(blueprint, path, base_url), path
         )
 
@@ -117,39 +136,37 @@ class PublicViewSet(ApiViewSet):
         auth=[],
     )
     def list_posts(self, request: Request, host: str) -> Response:
-        """Published posts without their blocks, newest first."""
-        site = self.found()
-        wanted = query_param(request, "tag", tag)
-        shown = PublishedPosts(site.pk).found(wanted or "")
-        answer = self.get_paginated_response(
-            [public_json.serialize_post_summary(post) for post in self.paginate_queryset(shown) or []]
+        """List the published posts without their blocks, newest first."""
+        site = self.site()
+        tag = query_param(request, "tag", tag_param)
+        posts = self.paginate_queryset(PublishedPosts(site.pk).queryset(tag or ""))
+        response = self.get_paginated_response(
+            [public_json.serialize_post_summary(post) for post in posts or []]
         )
-        return self.conditional_answer(request, answer)
+        return self._conditional_response(request, response.data)
 
     @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="public_post", responses={200: PublicPostSerializer, 301: None}, auth=[])
-    def one_post(self, request: Request, host: str, slug: str) -> Response:
-        """One published post. One whose slug has changed is found where it is now."""
-        site = self.found()
-        shelf = PublishedPosts(site.pk)
-        post: Post | None = shelf.post(slug)
-        if post is None and (moved := shelf.moved(slug)):
-            return Response(
-                status=301,
-                headers={"Location": f"/api/v1/public/sites/{host_of(site.subdomain)}/posts/{moved}"},
-            )
+    def retrieve_post(self, request: Request, host: str, slug: str) -> Response:
+        """Return one published post. A former slug redirects to the current one."""
+        site = self.site()
+        posts = PublishedPosts(site.pk)
+        post = posts.post(slug)
+        if post is None and (current_slug := posts.current_slug(slug)):
+            location = f"/api/v1/public/sites/{host_of(site.subdomain)}/posts/{current_slug}"
+            return Response(status=301, headers={"Location": location})
         if post is None:
             raise NotFound
-        return self.conditional_answer(
-            request, Response(public_json.serialize_post(post, address_of(site.subdomain)))
+        return self._conditional_response(
+            request, public_json.serialize_post(post, address_of(site.subdomain))
         )
 
     @staticmethod
-    def conditional_answer(request: Request, answer: Response) -> Response:
-        """With an ETag made of what it says."""
-        body = json.dumps(answer.data, sort_keys=True, default=str)
+    def _conditional_response(request: Request, data: Any) -> Response:
+        """Answer with `data` and an ETag made from it; 304 when the client has this version already."""
+        body = json.dumps(data, sort_keys=True, default=str)
         etag = f'"{hashlib.sha256(body.encode()).hexdigest()[:32]}"'
-        headers = {"ETag": etag, "Cache-Control": "public, max-age=0, must-revalidate"}
+        headers = {"ETag": etag, "Cache-Control": REVALIDATE}
         if matches_if_none_match(request.headers.get("If-None-Match", ""), etag):
             return Response(status=304, headers=headers)
-        return Response(answer.data, headers=headers)
+        return Response(data, headers=headers)

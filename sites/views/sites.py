@@ -1,4 +1,4 @@
-"""Sites over HTTP: each view scopes to the caller, then calls one service."""
+"""API views of sites, and of the blueprint schema and the site templates."""
 
 from typing import Any
 
@@ -31,24 +31,25 @@ class SiteViewSet(SiteScopedViewSet):
     pagination_class = KeysetPagination
 
     def sites(self) -> SiteQuerySet:
-        found: SiteQuerySet = (
+        """Return the sites that the caller has a role on, deleted ones too for the action `restore`."""
+        sites: SiteQuerySet = (
             Site.objects.visible_to(self.caller)
             .select_related("live_release")
             .defer("live_release__blueprint")
         )
-        return found if self.action == "restore" else found.alive()
+        return sites if self.action == "restore" else sites.alive()
 
     @action_policy(scope=SITES_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_sites", responses=SiteSerializer(many=True))
     def list(self, request: Request) -> Response:
-        """The sites that you have a role on, newest first."""
+        """List the sites that you have a role on, newest first."""
         page = self.paginate_queryset(self.sites())
         return self.get_paginated_response(SiteSerializer(page, many=True).data)
 
     @action_policy(scope=SITES_WRITE, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="create_site", request=SiteCreateSerializer, responses={201: SiteSerializer})
     def create(self, request: Request) -> Response:
-        """Make a site, empty or from a site template."""
+        """Create a site, empty or from a site template."""
         site = sites_services.create_site(
             actor=self.actor, owner_id=self.caller.pk, **self.validated(SiteCreateSerializer)
         )
@@ -59,7 +60,7 @@ class SiteViewSet(SiteScopedViewSet):
     @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="site", responses=SiteSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
-        """One site."""
+        """Return one site."""
         site = self.site()
         return versioned(SiteSerializer(site).data, site.version)
 
@@ -68,16 +69,15 @@ class SiteViewSet(SiteScopedViewSet):
         operation_id="change_site", request=SiteChangeSerializer(partial=True), responses=SiteSerializer
     )
     def partial_update(self, request: Request, pk: Any) -> Response:
-        """Change name or subdomain."""
+        """Change the name or the subdomain."""
         changes = self.validated(SiteChangeSerializer, partial=True)
-        return self.shown(
-            sites_services.change_site(self.site(), changes, actor=self.actor, if_match=if_match(request))
-        )
+        site = sites_services.change_site(self.site(), changes, actor=self.actor, if_match=if_match(request))
+        return self._response_for_owner(site)
 
     @action_policy(scope=SITES_WRITE, role=Role.OWNER, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(operation_id="delete_site", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
-        """Hide a site at once; for 30 days it can be restored."""
+        """Delete a site. It can be restored for 30 days."""
         sites_services.delete_site(
             self.site(), actor=self.actor, now=timezone.now(), if_match=if_match(request)
         )
@@ -93,17 +93,17 @@ class SiteViewSet(SiteScopedViewSet):
     )
     @extend_schema(operation_id="restore_site", request=None, responses=SiteSerializer)
     def restore(self, request: Request, pk: Any) -> Response:
-        """Bring a deleted site back as it was."""
-        return self.shown(sites_services.restore_site(self.site(), actor=self.actor))
+        """Restore a deleted site. It is live again if it was."""
+        return self._response_for_owner(sites_services.restore_site(self.site(), actor=self.actor))
 
-    def shown(self, site: Any) -> Response:
-        """What a service left, as its owner sees it."""
+    def _response_for_owner(self, site: Any) -> Response:
+        """Return the site for its owner; a site that a service returns has no `role` annotation."""
         site.role = Role.OWNER
         return versioned(SiteSerializer(site).data, site.version)
 
 
 class CatalogueViewSet(ApiViewSet):
-    """What is the same for everybody."""
+    """The blueprint schema and the site templates, which are public."""
 
     serializer_class = SiteTemplateSerializer
 
@@ -114,20 +114,20 @@ class CatalogueViewSet(ApiViewSet):
         auth=[],
     )
     def blueprint_schema(self, request: Request) -> Response:
-        """JSON Schema (2020-12) of a blueprint."""
+        """Return the JSON Schema (2020-12) of a blueprint."""
         return Response(schema.json_schema(), headers={"Cache-Control": "public, max-age=3600"})
 
     @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_site_templates", responses=SiteTemplateSerializer(many=True), auth=[])
     def templates(self, request: Request) -> Response:
-        """Finished sites to start from."""
-        listed = [
+        """List the templates that a new site can start from."""
+        templates = [
             {
-                "key": item.key,
-                "name": item.name,
-                "description": item.description,
-                "pages": len(item.blueprint["pages"]),
+                "key": template.key,
+                "name": template.name,
+                "description": template.description,
+                "pages": len(template.blueprint["pages"]),
             }
-            for item in site_templates().values()
+            for template in site_templates().values()
         ]
-        return Response(listed, headers={"Cache-Control": "public, max-age=3600"})
+        return Response(templates, headers={"Cache-Control": "public, max-age=3600"})

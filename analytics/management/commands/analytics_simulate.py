@@ -12,7 +12,8 @@ from analytics.reports import rollups
 from analytics.reports.time_zones import local_day
 from analytics.simulation import Traffic
 from core import tenancy
-from sites.models import EachAt, Site
+from sites.database_functions import JsonPathQueryArray
+from sites.models import Site
 
 
 class Command(BaseCommand):
@@ -38,9 +39,11 @@ class Command(BaseCommand):
                 "This mixes inventions with real visits. Say --i-know if that is what you want."
             )
         with tenancy.context(tenancy.SYSTEM):
-            found = Site.objects.routed().filter(**({"subdomain__in": sites} if sites else {}))
+            found = Site.objects.published().filter(**({"subdomain__in": sites} if sites else {}))
             rows = list(
-                found.values_list("subdomain", "number", EachAt("live_release__blueprint", "$.pages[*].path"))
+                found.values_list(
+                    "subdomain", "number", JsonPathQueryArray("live_release__blueprint", "$.pages[*].path")
+                )
             )
         if missing := sorted(set(sites or []) - {row[0] for row in rows}):
             raise CommandError(f"Not published here: {', '.join(missing)}")

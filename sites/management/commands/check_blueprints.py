@@ -1,4 +1,4 @@
-"""Look through what is stored, and say what today's code would refuse."""
+"""Validate the stored blueprints and posts with the rules of the current version."""
 
 from typing import Any
 
@@ -8,19 +8,24 @@ from sites.services import upgrades
 
 
 class Command(BaseCommand):
-    help = "Validate every draft, release and post that is stored. Changes nothing; the exit code is 1 when something is not valid."
+    help = (
+        "Validate every stored draft, release and post. Changes nothing. "
+        "The exit code is 1 when a document is not valid."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--revisions", action="store_true", help="also every kept save of the drafts")
+        parser.add_argument("--revisions", action="store_true", help="also validate every stored revision")
 
     def handle(self, *args: Any, revisions: bool, **options: Any) -> None:
-        checked = older = bad = 0
-        for found in upgrades.check_blueprints(revisions=revisions):
-            checked = checked + 1
-            older = older + bool(found.older)
-            if found.faults:
+        checked = 0
+        older = 0
+        bad = 0
+        for document in upgrades.check_blueprints(revisions=revisions):
+            checked += 1
+            older += bool(document.older)
+            if document.faults:
                 bad += 1
-                self.stderr.write(found.told())
+                self.stderr.write(document.summary())
         self.stdout.write(f"checked={checked} older={older} bad={bad}")
         if bad:
             raise CommandError("Some documents are not valid.")

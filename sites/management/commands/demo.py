@@ -1,4 +1,4 @@
-"""Demo data for a development installation: an admin, an owner, and the bakery, published."""
+"""Demo data for a development installation: an administrator, a site owner and a published bakery site."""
 
 import json
 import secrets
@@ -23,28 +23,31 @@ SUBDOMAIN = "bakery"
 
 
 class Command(BaseCommand):
-    help = "Make the demo accounts and site once, and write var/demo.json. An installation that has users is left alone."
+    help = (
+        "Create the demo accounts and the demo site, and write var/demo.json. "
+        "An installation that has users already is not changed."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEVELOPMENT:
             raise CommandError("Demo data is for development only.")
         path = settings.VAR_DIR / "demo.json"
-        facts = json.loads(path.read_text()) if path.exists() else {}
+        demo = json.loads(path.read_text()) if path.exists() else {}
         if not User.objects.get_queryset().exists():
-            facts = make_demo()
-        elif not facts:
-            facts = {"admin": None, "owner": None}
-        host = (
-            settings.APP_HOST if settings.ENV.host in {"127.0.0.1", "::1", "0.0.0.0"} else settings.ENV.host  # noqa: S104
-        )
-        facts |= {"base_url": f"http://{host}:{settings.ENV.port}", "site_url": f"{address_of(SUBDOMAIN)}/"}
+            demo = create_demo_site()
+        elif not demo:
+            demo = {"admin": None, "owner": None}
+        host = settings.ENV.host
+        if host in {"127.0.0.1", "::1", "0.0.0.0"}:  # noqa: S104
+            host = settings.APP_HOST
+        demo |= {"base_url": f"http://{host}:{settings.ENV.port}", "site_url": f"{address_of(SUBDOMAIN)}/"}
         path.touch(mode=0o600)
         path.chmod(0o600)
-        path.write_text(json.dumps(facts, indent=2) + "\n")
+        path.write_text(json.dumps(demo, indent=2) + "\n")
 
 
-def make_demo() -> dict[str, Any]:
-    """The accounts with fresh random passwords."""
+def create_demo_site() -> dict[str, Any]:
+    """Create the accounts and the site. Returns the accounts with their new random passwords."""
     passwords = {email: secrets.token_urlsafe(12) for email in (ADMIN, OWNER)}
     ensure_admin(email=ADMIN, password=passwords[ADMIN], name="Ada Admin")
     owner = register_user(email=OWNER, password=passwords[OWNER], name="Olive Owner")

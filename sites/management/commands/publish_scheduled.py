@@ -1,4 +1,4 @@
-"""Do now what beat does every ten seconds."""
+"""Run the periodic task `publish_scheduled` at once."""
 
 from typing import Any
 
@@ -9,7 +9,10 @@ from sites.services import publishing
 
 
 class Command(BaseCommand):
-    help = "Carry out planned publishes and unpublishes that are due, and show posts whose time has come. Safe to run at any time."
+    help = (
+        "Carry out the scheduled publishes and unpublishes, and publish the scheduled posts, that are due. "
+        "Safe to run at any time."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.stdout.write(f"done={publishing.publish_scheduled(now=timezone.now())}")

@@ -1,4 +1,4 @@
-"""Bring stored drafts and posts to the newest block shapes."""
+"""Upgrade the blocks of stored drafts and posts to their newest version."""
 
 from typing import Any
 
@@ -9,22 +9,27 @@ from sites.services import upgrades
 
 class Command(BaseCommand):
     help = (
-        "Bring the blocks of drafts and posts to their newest shapes, one document at a time. What is not valid afterwards is named "
-        "and left as it is; the exit code is then 1. A second run changes nothing. Releases are upgraded as they are read."
+        "Upgrade the blocks of drafts and posts to their newest version, one document at a time. "
+        "A document that is not valid afterwards is reported and not changed, and the exit code is 1. "
+        "A second run changes nothing. Releases are upgraded whenever they are read."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="count, and change nothing")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="count the documents without changing them"
+        )
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
-        upgraded = blocks = bad = 0
-        for found in upgrades.upgrade_blueprints(dry_run=dry_run):
-            if found.faults:
+        upgraded = 0
+        blocks = 0
+        bad = 0
+        for document in upgrades.upgrade_blueprints(dry_run=dry_run):
+            if document.faults:
                 bad += 1
-                self.stderr.write(found.told())
+                self.stderr.write(document.summary())
             else:
-                upgraded = upgraded + 1
-                blocks = blocks + found.older
+                upgraded += 1
+                blocks += document.older
         self.stdout.write(f"documents={upgraded} blocks={blocks} bad={bad} dry_run={dry_run}")
         if bad:
-            raise CommandError("Some documents could not be upgraded; they are as they were.")
+            raise CommandError("Some documents could not be upgraded. They were not changed.")

@@ -1,4 +1,4 @@
-// The page behind an invitation when there is no front end: say what it is, sign in, join.
+// The page of a mailed invitation when no front end is configured: show the invitation, sign in, accept it.
 import { derive } from "../vault/client.js";
 
 const byId = (id) => document.getElementById(id);
@@ -7,31 +7,38 @@ const button = form.querySelector("button");
 const token = location.hash.slice(1);
 let challenge = "";
 
-function say(text, bad) {
+function showMessage(text, isError) {
   byId("said").textContent = text;
-  byId("said").className = bad ? "bad" : "";
+  byId("said").className = isError ? "bad" : "";
 }
 
-async function call(path, body, access) {
+// Returns the JSON body of the response with `status` and `ok` added.
+async function callApi(path, body, accessToken) {
   const headers = { "Content-Type": "application/json" };
-  if (access) headers.Authorization = `Bearer ${access}`;
-  const answer = await fetch(`/api/v1/${path}`, { method: "POST", headers, body: JSON.stringify(body) });
-  const told = answer.status === 202 ? {} : await answer.json();
-  return { status: answer.status, ok: answer.ok, ...told };
+  if (accessToken) headers.Authorization = `Bearer ${accessToken}`;
+  const response = await fetch(`/api/v1/${path}`, { method: "POST", headers, body: JSON.stringify(body) });
+  const result = response.status === 202 ? {} : await response.json();
+  return { status: response.status, ok: response.ok, ...result };
 }
 
-const fault = (told) => (told.errors ? told.errors.map((error) => error.detail).join(" ") : told.detail);
+const errorText = (result) =>
+  result.errors ? result.errors.map((error) => error.detail).join(" ") : result.detail;
 
-async function open() {
-  history.replaceState(null, "", location.pathname); // the token is not for the history
-  const told = await call("invitations/open", { token });
-  if (!told.ok) {
+async function openInvitation() {
+  history.replaceState(null, "", location.pathname); // the token must not stay in the browser's history
+  const invitation = await callApi("invitations/open", { token });
+  if (!invitation.ok) {
     byId("invited").hidden = true;
-    say("This invitation does not work: it was used, withdrawn or is older than 7 days. Ask for a new one.", true);
+    showMessage(
+      "This invitation does not work: it was used, withdrawn or is older than 7 days. Ask for a new one.",
+      true,
+    );
     return;
   }
-  byId("invited").textContent = `${told.invited_by || "Somebody"} invites you to work on “${told.site}” as ${told.role}.`;
-  byId("email").value = told.email;
+  const inviter = invitation.invited_by || "A member";
+  byId("invited").textContent =
+    `${inviter} invites you to work on “${invitation.site}” as ${invitation.role}.`;
+  byId("email").value = invitation.email;
   form.hidden = false;
   byId("password").focus();
 }
@@ -39,10 +46,23 @@ async function open() {
 async function signIn() {
   const email = byId("email").value;
   const password = byId("password").value;
-  if (challenge) return call("auth/mfa/verify", { challenge, code: byId("code").value });
-  if (byId("fresh").checked) return call("auth/register", { email, password });
-  const known = await call("auth/prelogin", { email });
-  return call("auth/login", known.scheme === "blind" ? { email, auth_hash: (await derive(password, known)).auth_hash } : { email, password });
+  if (challenge) return callApi("auth/mfa/verify", { challenge, code: byId("code").value });
+  if (byId("fresh").checked) return callApi("auth/register", { email, password });
+  const scheme = await callApi("auth/prelogin", { email });
+  if (scheme.scheme !== "blind") return callApi("auth/login", { email, password });
+  const { auth_hash } = await derive(password, scheme);
+  return callApi("auth/login", { email, auth_hash });
+}
+
+async function acceptInvitation(accessToken) {
+  const membership = await callApi("invitations/accept", { token }, accessToken);
+  if (membership.ok) {
+    form.hidden = true;
+    byId("invited").hidden = true;
+    showMessage(`Welcome. You are now ${membership.role} of “${membership.name}”.`, false);
+  } else {
+    showMessage(errorText(membership), true);
+  }
 }
 
 byId("fresh").addEventListener("change", () => {
@@ -53,31 +73,28 @@ byId("fresh").addEventListener("change", () => {
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   button.disabled = true;
-  say("", false);
+  showMessage("", false);
   try {
-    const told = await signIn();
-    if (told.code === "mfa_required" && told.methods.includes("totp")) {
-      challenge = told.challenge;
+    const result = await signIn();
+    if (result.code === "mfa_required" && result.methods.includes("totp")) {
+      challenge = result.challenge;
       byId("second").hidden = false;
       byId("code").focus();
-    } else if (told.status === 202) {
-      say("Open the link that we just mailed to you, then open this invitation again.", false);
-    } else if (!told.ok) {
+    } else if (result.status === 202) {
+      showMessage("Open the link that we just mailed to you, then open this invitation again.", false);
+    } else if (!result.ok) {
       challenge = "";
       byId("second").hidden = true;
-      say(fault(told), true);
+      showMessage(errorText(result), true);
     } else {
-      const joined = await call("invitations/accept", { token }, told.access);
-      if (joined.ok) {
-        form.hidden = true;
-        byId("invited").hidden = true;
-      }
-      say(joined.ok ? `Welcome. You are now ${joined.role} of “${joined.name}”.` : fault(joined), !joined.ok);
+      await acceptInvitation(result.access);
     }
   } catch {
-    say("There was no answer. Are you online? Try again.", true);
+    showMessage("The server did not answer. Check your connection and try again.", true);
   }
   button.disabled = false;
 });
 
-open().catch(() => say("There was no answer. Are you online? Load this page again.", true));
+openInvitation().catch(() =>
+  showMessage("The server did not answer. Check your connection and load this page again.", true),
+);

@@ -1,4 +1,4 @@
-"""Sites over HTTP: make, change, publish, hide, bring back."""
+"""Sites: created, listed, changed, deleted, restored and purged."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -15,10 +15,10 @@ from conftest import sign_in
 from core import tenancy
 from core.http import preconditions
 from core.tasks import purge_deleted
-from sites.models import Draft, Release, Site
+from sites.models import Release, Site
 from sites.services import publishing
 from sites.services.sites import MAX_SITES
-from sites.tests.factories import SiteFactory, document, page
+from sites.tests.factories import SiteFactory
 
 pytestmark = pytest.mark.django_db
 SITE = {"name": "My site", "subdomain": "my-site"}
@@ -29,11 +29,11 @@ def site(api):
     return SiteFactory(owner=api.user)
 
 
-def test_create_answers_201_with_location_and_version(api):
-    answer = api.post("sites", SITE)
+def test_create_site_answers_201_with_location_and_version(api):
+    response = api.post("sites", SITE)
 
-    body = answer.json()
-    assert (answer.status_code, answer["Location"], answer["ETag"]) == (
+    body = response.json()
+    assert (response.status_code, response["Location"], response["ETag"]) == (
         201,
         f"/api/v1/sites/{body['id']}",
         '"1"',
@@ -46,10 +46,10 @@ def test_create_answers_201_with_location_and_version(api):
         "version": 1,
         "url": "http://my-site.localhost:8000",
     }
-    assert api.get(answer["Location"]).json() == body
+    assert api.get(response["Location"]).json() == body
 
 
-def test_create_from_a_template_takes_its_blueprint(api):
+def test_create_site_uses_the_blueprint_of_a_template(api):
     pk = api.post("sites", {**SITE, "template": "bakery"}).json()["id"]
 
     blueprint = api.get(f"sites/{pk}/blueprint").json()
@@ -57,7 +57,7 @@ def test_create_from_a_template_takes_its_blueprint(api):
     assert (blueprint["settings"]["title"], len(blueprint["pages"])) == ("Marlow & Rye", 4)
 
 
-def test_every_template_is_listed_and_can_be_published(api):
+def test_list_site_templates_lists_publishable_templates(api):
     listed = api.get("site-templates").json()
 
     assert {item["key"] for item in listed} == {"bakery", "consultancy", "portfolio"}
@@ -89,13 +89,13 @@ def test_every_template_is_listed_and_can_be_published(api):
         "UPPER",
     ],
 )
-def test_create_refuses_subdomains_that_nobody_may_have(api, label):
-    answer = api.post("sites", {"name": "x", "subdomain": label})
+def test_create_site_refuses_reserved_and_invalid_subdomains(api, label):
+    response = api.post("sites", {"name": "x", "subdomain": label})
 
-    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/subdomain")
+    assert (response.status_code, response.json()["errors"][0]["pointer"]) == (400, "/subdomain")
 
 
-def test_a_subdomain_is_had_once_also_when_its_site_is_hidden(api, other):
+def test_create_site_refuses_the_subdomain_of_a_deleted_site(api, other):
     first = api.post("sites", SITE).json()
 
     assert other.post("sites", SITE).json()["code"] == "subdomain_taken"
@@ -104,10 +104,10 @@ def test_a_subdomain_is_had_once_also_when_its_site_is_hidden(api, other):
 
 
 @pytest.mark.commits
-def test_parallel_creation_of_one_subdomain_makes_one_site(api, other):
-    def create(who):
+def test_create_site_creates_one_site_for_parallel_requests(api, other):
+    def create(creator):
         try:
-            return who.post("sites", SITE).status_code
+            return creator.post("sites", SITE).status_code
         finally:
             connections.close_all()
 
@@ -118,7 +118,7 @@ def test_parallel_creation_of_one_subdomain_makes_one_site(api, other):
 
 
 @pytest.mark.commits
-def test_the_limit_of_sites_holds_under_parallel_creation(api):
+def test_check_site_limit_holds_for_parallel_requests(api):
     with tenancy.context(tenancy.SYSTEM):
         from sites.models import Access
 
@@ -139,14 +139,14 @@ def test_the_limit_of_sites_holds_under_parallel_creation(api):
     assert statuses == [201, *[409] * 5]
 
 
-def test_change_needs_the_version_last_read(api, site):
+def test_change_site_needs_the_current_version(api, site):
     address = f"sites/{site.pk}"
 
     without = api.patch(address, {"name": "B"})
     stale = api.patch(address, {"name": "B"}, if_match=7)
     good = api.patch(address, {"name": "B", "subdomain": "moved"}, if_match=1)
 
-    assert [answer.status_code for answer in (without, stale, good)] == [428, 412, 200]
+    assert [response.status_code for response in (without, stale, good)] == [428, 412, 200]
     assert (good.json()["name"], good.json()["version"], good["ETag"]) == ("B", 2, '"2"')
     assert api.get(address).json() == good.json()
 
@@ -154,14 +154,14 @@ def test_change_needs_the_version_last_read(api, site):
 @pytest.mark.parametrize(
     "field", ["id", "owner", "status", "version", "live_release", "deleted_at", "template"]
 )
-def test_change_refuses_what_only_services_move(api, site, field):
-    answer = api.patch(f"sites/{site.pk}", {field: "x"}, if_match=1)
+def test_change_site_refuses_read_only_fields(api, site, field):
+    response = api.patch(f"sites/{site.pk}", {field: "x"}, if_match=1)
 
-    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "unknown_field")
+    assert (response.status_code, response.json()["errors"][0]["code"]) == (400, "unknown_field")
 
 
 @pytest.mark.commits
-def test_twenty_parallel_changes_under_one_version_let_one_through(api, site):
+def test_change_site_accepts_one_of_twenty_parallel_clients(api, site):
     def change(number):
         try:
             return api.patch(f"sites/{site.pk}", {"name": f"Name {number}"}, if_match=1).status_code
@@ -174,93 +174,41 @@ def test_twenty_parallel_changes_under_one_version_let_one_through(api, site):
     assert statuses == [200, *[412] * 19]
 
 
-def test_delete_hides_everywhere_and_restore_brings_back_the_same(api, site):
+def test_restore_site_undoes_delete_site(api, site):
     address = f"sites/{site.pk}"
     api.post(f"{address}/publish")
     before = api.get(address).json()
 
     assert api.delete(address, if_match=before["version"]).status_code == 204
-    hidden = [
+    responses_while_deleted = [
         api.get(address),
         api.get(f"{address}/blueprint"),
         api.get(f"{address}/releases"),
         api.post(f"{address}/publish"),
     ]
-    assert [answer.status_code for answer in hidden] == [404] * 4
+    assert [response.status_code for response in responses_while_deleted] == [404] * 4
     assert api.get("sites").json()["results"] == []
 
     restored = api.post(f"{address}/restore")
-    changing = {"version", "updated_at"}
+    changing_fields = {"version", "updated_at"}
     assert restored.status_code == 200
-    assert {k: v for k, v in restored.json().items() if k not in changing} == {
-        k: v for k, v in before.items() if k not in changing
+    assert {k: v for k, v in restored.json().items() if k not in changing_fields} == {
+        k: v for k, v in before.items() if k not in changing_fields
     }
     assert api.post(f"{address}/restore").json()["code"] == "not_deleted"
 
 
-def test_publish_answers_201_with_the_release_and_freezes_it(api, site):
-    address = f"sites/{site.pk}"
-    answer = api.post(f"{address}/publish")
-    assert (answer.status_code, answer.json()["number"], answer.json()["author"]) == (
-        201,
-        1,
-        str(api.user.pk),
-    )
-    assert (api.get(address).json()["status"], api.get(address).json()["release"]) == ("live", 1)
-
-    api.put(f"{address}/blueprint", document(page("/", title="Changed")), if_match=1)
-    with tenancy.context(tenancy.SYSTEM):
-        assert Release.objects.get(site=site).blueprint["pages"][0]["title"] == "Home"
-    assert api.post(f"{address}/publish").json()["number"] == 2
-    assert [item["number"] for item in api.get(f"{address}/releases").json()["results"]] == [2, 1]
-
-
-def test_publish_refuses_an_empty_site_and_a_stale_draft(api, site):
-    empty = api.post("sites", SITE).json()["id"]
-
-    assert api.post(f"sites/{empty}/publish").json()["code"] == "site_empty"
-    assert api.post(f"sites/{site.pk}/publish", if_match=9).status_code == 412
-    assert api.get(f"sites/{site.pk}/releases").json()["results"] == []
-
-
-def test_unpublish_takes_a_live_site_off_only(api, site):
-    assert api.post(f"sites/{site.pk}/unpublish").json()["code"] == "not_published"
-    api.post(f"sites/{site.pk}/publish")
-
-    answer = api.post(f"sites/{site.pk}/unpublish").json()
-
-    assert (answer["status"], answer["release"]) == ("draft", None)
-
-
-@pytest.mark.commits
-def test_parallel_saves_of_one_draft_lose_nothing(api, site):
-    def save(number):
-        try:
-            return api.put(
-                f"sites/{site.pk}/blueprint", document(page("/", title=f"Title {number}")), if_match=1
-            ).status_code
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(8) as pool:
-        statuses = sorted(pool.map(save, range(16)))
-
-    assert statuses == [200, *[412] * 15]
-    with tenancy.context(tenancy.SYSTEM):
-        assert Draft.objects.get(site=site).version == 2
-
-
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.commits
-def test_site_list_costs_one_query_in_its_context(api, rows, django_assert_num_queries):
+def test_list_sites_runs_one_query_in_its_context(api, rows, django_assert_num_queries):
     SiteFactory.create_batch(rows, owner=api.user)
-    api.get("config")  # the first request finds Redis empty and fills it
+    api.get("config")  # the first request fills the empty Redis
 
     with django_assert_num_queries(4):  # BEGIN, the context, the list, COMMIT
         assert len(api.get("sites").json()["results"]) == rows
 
 
-def test_the_list_pages_without_gap_or_repeat_while_rows_come_and_go(api):
+def test_list_sites_paginates_without_gaps_while_rows_are_added(api):
     sites = SiteFactory.create_batch(7, owner=api.user)
     newest_first = [str(site.pk) for site in reversed(sites)]
 
@@ -270,8 +218,8 @@ def test_the_list_pages_without_gap_or_repeat_while_rows_come_and_go(api):
     third = api.get(second["next"]).json()
     back = api.get(second["previous"]).json()
 
-    seen = [item["id"] for body in (first, second, third) for item in body["results"]]
-    assert (seen, first["count"], first["previous"], third["next"]) == (newest_first, 7, None, None)
+    listed_ids = [item["id"] for body in (first, second, third) for item in body["results"]]
+    assert (listed_ids, first["count"], first["previous"], third["next"]) == (newest_first, 7, None, None)
     assert [item["id"] for item in back["results"]] == newest_first[:3]
 
 
@@ -297,10 +245,10 @@ def test_the_list_pages_without_gap_or_repeat_while_rows_come_and_go(api):
         "_connector=OR",
     ],
 )
-def test_the_list_refuses_parameters_that_it_does_not_know(api, query):
-    answer = api.get(f"sites?{query}")
+def test_list_sites_refuses_unknown_and_invalid_parameters(api, query):
+    response = api.get(f"sites?{query}")
 
-    assert (answer.status_code, answer["Content-Type"]) == (400, "application/problem+json")
+    assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")
 
 
 @pytest.mark.parametrize(
@@ -324,40 +272,34 @@ def test_the_list_refuses_parameters_that_it_does_not_know(api, query):
         (b"\xff\xfe\xfd", "application/json", 400),
     ],
 )
-def test_a_broken_body_is_a_4xx_problem_and_changes_nothing(api, body, kind, status):
+def test_create_site_answers_broken_bodies_with_a_problem(api, body, kind, status):
     headers = {"Authorization": f"Bearer {api.access}"}
 
-    answer = api.client.generic("POST", "/api/v1/sites", body, content_type=kind, headers=headers)
+    response = api.client.generic("POST", "/api/v1/sites", body, content_type=kind, headers=headers)
 
-    assert (answer.status_code, answer["Content-Type"]) == (status, "application/problem+json")
+    assert (response.status_code, response["Content-Type"]) == (status, "application/problem+json")
     with tenancy.context(tenancy.SYSTEM):
         assert Site.objects.count() == 0
 
 
-def test_routes_without_a_body_refuse_one(api, site):
-    answer = api.post(f"sites/{site.pk}/publish", {"force": True})
-
-    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/force")
-
-
-def test_an_address_with_a_slash_answers_the_same(api, site):
+def test_retrieve_site_ignores_a_slash_at_the_end(api, site):
     assert api.get(f"sites/{site.pk}/").content == api.get(f"sites/{site.pk}").content
 
 
-def test_two_people_see_their_own_sites_only(api, other):
-    mine = SiteFactory(owner=api.user)
-    theirs = SiteFactory(owner=other.user)
+def test_list_sites_lists_own_sites_only(api, other):
+    own_site = SiteFactory(owner=api.user)
+    other_site = SiteFactory(owner=other.user)
 
-    assert [item["id"] for item in api.get("sites").json()["results"]] == [str(mine.pk)]
-    assert [item["id"] for item in other.get("sites").json()["results"]] == [str(theirs.pk)]
+    assert [item["id"] for item in api.get("sites").json()["results"]] == [str(own_site.pk)]
+    assert [item["id"] for item in other.get("sites").json()["results"]] == [str(other_site.pk)]
 
 
-def test_closing_an_account_hides_its_sites_and_restoring_brings_back_only_those(api):
+def test_restore_sites_of_restores_sites_deleted_with_the_account_only(api):
     from accounts.services.users import restore_user
 
-    kept = SiteFactory(owner=api.user)
-    gone = SiteFactory(owner=api.user)
-    api.delete(f"sites/{gone.pk}", if_match=1)
+    kept_site = SiteFactory(owner=api.user)
+    deleted_site = SiteFactory(owner=api.user)
+    api.delete(f"sites/{deleted_site.pk}", if_match=1)
 
     api.delete("auth/me", if_match=api.user.version)
     with tenancy.context(tenancy.SYSTEM):
@@ -365,11 +307,11 @@ def test_closing_an_account_hides_its_sites_and_restoring_brings_back_only_those
     restore_user(api.user.pk, actor=SYSTEM, now=timezone.now())
 
     api.user.refresh_from_db()
-    again = sign_in(api.user)
-    assert [item["id"] for item in again.get("sites").json()["results"]] == [str(kept.pk)]
+    api_after_restore = sign_in(api.user)
+    assert [item["id"] for item in api_after_restore.get("sites").json()["results"]] == [str(kept_site.pk)]
 
 
-def test_delete_needs_the_version_last_read(api, site):
+def test_delete_site_needs_the_current_version(api, site):
     statuses = [
         api.delete(f"sites/{site.pk}", if_match=tag).status_code for tag in (None, 7, '"7", "8"', '"7", "1"')
     ]
@@ -377,28 +319,33 @@ def test_delete_needs_the_version_last_read(api, site):
     assert statuses == [428, 412, 412, 204]
 
 
-def test_any_version_is_accepted_by_a_star(api, site):
+def test_change_site_accepts_a_star_as_if_match(api, site):
     assert api.patch(f"sites/{site.pk}", {"name": "B"}, if_match="*").json()["name"] == "B"
 
 
-def test_what_was_hidden_for_longer_than_its_time_is_deleted_and_nothing_else(api):
+def test_purge_sites_deletes_expired_sites_only(api):
     now = timezone.now()
     long_ago = now - settings.SOFT_DELETE_FOR - timedelta(hours=1)
     lately = now - settings.SOFT_DELETE_FOR + timedelta(hours=1)
-    alive, young, old = (SiteFactory(owner=api.user) for _ in range(3))
-    left = UserFactory()
-    leaving = UserFactory()
-    theirs = SiteFactory(owner=left)
+    alive, recently_deleted_site, expired_site = (SiteFactory(owner=api.user) for _ in range(3))
+    expired_user = UserFactory()
+    recently_deleted_user = UserFactory()
+    other_site = SiteFactory(owner=expired_user)
     with tenancy.context(tenancy.SYSTEM):
-        publishing.publish_site(old, actor=SYSTEM, if_match=preconditions.IfMatch(None))
-        Site.objects.filter(pk__in=[old.pk, theirs.pk]).update(deleted_at=long_ago)
-        Site.objects.filter(pk=young.pk).update(deleted_at=lately)
-    User.objects.filter(pk=left.pk).update(deleted_at=long_ago)
-    User.objects.filter(pk=leaving.pk).update(deleted_at=lately)
+        publishing.publish_site(expired_site, actor=SYSTEM, if_match=preconditions.IfMatch(None))
+        Site.objects.filter(pk__in=[expired_site.pk, other_site.pk]).update(deleted_at=long_ago)
+        Site.objects.filter(pk=recently_deleted_site.pk).update(deleted_at=lately)
+    User.objects.filter(pk=expired_user.pk).update(deleted_at=long_ago)
+    User.objects.filter(pk=recently_deleted_user.pk).update(deleted_at=lately)
 
     purge_deleted.apply().get()
 
     with tenancy.context(tenancy.SYSTEM):
-        assert set(Site.objects.values_list("pk", flat=True)) == {alive.pk, young.pk}
+        assert set(Site.objects.values_list("pk", flat=True)) == {alive.pk, recently_deleted_site.pk}
         assert Release.objects.count() == 0
-    assert set(User.objects.values_list("pk", flat=True)) == {api.user.pk, leaving.pk}
+    assert set(User.objects.values_list("pk", flat=True)) == {api.user.pk, recently_deleted_user.pk}
+
+
+@pytest.mark.parametrize("name", ["Ring\n\n0900", "a\u202eb", "a\u2028b", "\x07", "a\x85b"])
+def test_change_site_refuses_invisible_characters_in_the_name(team, name):
+    assert team.owner.patch(team.path(), {"name": name}, if_match="*").status_code == 400

@@ -1,0 +1,44 @@
+"""SQL expressions for blueprints and for the numbers of sites."""
+
+from django.db import models
+from django.db.models import F, Func, Value
+
+
+class JsonPathQueryArray(Func):
+    """Every match of an SQL/JSON path in a JSON field, as a list.
+
+    The path becomes part of the SQL text: pass constants only, never input.
+    """
+
+    function = "jsonb_path_query_array"
+    output_field = models.JSONField()
+
+    def __init__(self, field: str, path: str) -> None:
+        super().__init__(F(field), template=f"%(function)s(%(expressions)s, '{path}')")
+
+
+class BlueprintWithOnePage(Func):
+    """A blueprint in which only the page at `path` has its blocks; all pages keep their other properties."""
+
+    function = "sites_with_one_page"
+    output_field = models.JSONField()
+
+    def __init__(self, field: str, path: str) -> None:
+        super().__init__(F(field), Value(path, output_field=models.TextField()))
+
+
+class PageCount(Func):
+    """The number of pages of a blueprint."""
+
+    template = "coalesce(jsonb_array_length(%(expressions)s -> 'pages'), 0)"
+    output_field = models.IntegerField()
+
+
+class NextNumber(Func):
+    """The next value of `Site.number`, from a sequence.
+
+    Tables with billions of rows refer to sites by this number of 4 bytes. It is never shown.
+    """
+
+    template = "nextval('sites_number'::regclass)"
+    output_field = models.IntegerField()
