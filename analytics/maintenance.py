@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from django.conf import settings
 from django.db import connection, transaction
 
-from analytics import partitions
 from analytics.ingest import visitors
 from analytics.ingest.intake import DROPS
 from analytics.models import Drop, Settings
+from analytics.partitions import event_partitions
 from core import tenancy
 from core.storage import redis
 
@@ -18,7 +18,7 @@ DROPS_KEPT = timedelta(days=90)
 
 def run_maintenance(*, now: datetime) -> None:
     """Raises RedisAway."""
-    partitions.make_ahead(now)
+    event_partitions.create_ahead(now)
     visitors.delete_expired_salts(now=now)
     copy_drops(now=now)
 
@@ -48,7 +48,7 @@ def delete_expired_events(*, now: datetime) -> int:
     """Drop months that are over for everybody, and delete what single sites keep for less; return how many
     rows that were. Sums stay.
     """
-    partitions.drop_older(now - settings.ANALYTICS_KEEP_FOR)
+    event_partitions.drop_before(now - settings.ANALYTICS_KEEP_FOR)
     Drop.objects.filter(hour__lt=now - DROPS_KEPT).delete()
     with tenancy.context(tenancy.SYSTEM):
         chosen = list(Settings.objects.exclude(keep_days=None).values_list("site__number", "keep_days"))

@@ -17,12 +17,12 @@ from django.db import DataError, connection, transaction
 from django.utils import timezone
 from redis import Redis
 
-from analytics import partitions
 from analytics.ingest import stream, string_dictionary
 from analytics.ingest.settings_cache import zones_of
 from analytics.ingest.stream import Event
 from analytics.ingest.string_dictionary import Key
 from analytics.models import Cursor, Term
+from analytics.partitions import event_partitions
 from analytics.reports.time_zones import local_day
 from core.storage import redis
 
@@ -184,7 +184,9 @@ def write_each(rows: Sequence[Row]) -> int:
 def write(rows: Sequence[Row]) -> None:
     """COPY events, and mark their sites' days to be counted anew. In the caller's transaction."""
     timed = [(at if isinstance(at, int) else _micros(at), visit, packed) for at, visit, packed in rows]
-    partitions.ensure({EPOCH + timedelta(days=day) for day in {at // DAY for at, _, _ in timed}})
+    event_partitions.create_missing(
+        {EPOCH + timedelta(days=day) for day in {at // DAY for at, _, _ in timed}}
+    )
     with connection.cursor() as cursor:
         later = _copy(cursor, timed)
         if later:

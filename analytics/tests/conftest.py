@@ -1,7 +1,7 @@
 import pytest
 
-from analytics import partitions
 from analytics.ingest import settings_cache, string_dictionary, visitors
+from analytics.partitions import event_partitions
 from core import tenancy
 from sites.tests.factories import SiteFactory
 
@@ -10,7 +10,7 @@ from sites.tests.factories import SiteFactory
 def nothing_known():
     """Tables are emptied between tests; what this process remembers of them goes, too."""
     string_dictionary.forget_known()
-    partitions.forget_known()
+    event_partitions.forget_existing()
     settings_cache._entries.clear()
     visitors._salts.clear()
 

@@ -10,10 +10,11 @@ import pytest
 from django.db import connection, transaction
 
 from accounts.tests.factories import UserFactory
-from analytics import partitions, services
+from analytics import services
 from analytics.ingest import writer
 from analytics.ingest.stream import Event
 from analytics.models import Definition, Kind
+from analytics.partitions import event_partitions
 from analytics.reports import query, rollups, sql_store
 from analytics.reports.filters import parse_filter
 from analytics.reports.sql_store import Where
@@ -336,7 +337,7 @@ def test_a_sample_says_so_and_comes_close(site, owner, monkeypatch):
 
 
 def test_an_index_has_the_sample(site):
-    partitions.ensure({datetime(2026, 3, 1, tzinfo=UTC)})
+    event_partitions.create_missing({datetime(2026, 3, 1, tzinfo=UTC)})
     span = Span(site.number, "UTC", date(2026, 3, 1), date(2026, 3, 2), sample=64)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")

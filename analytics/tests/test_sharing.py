@@ -27,7 +27,7 @@ PASSWORD = "sourdough & rye"
 @pytest.fixture(autouse=True)
 def rested():
     """Tests ask from one address."""
-    pages._looks = pages.LocalBuckets()
+    pages._looks = pages.LocalRateLimiter()
 
 
 @pytest.fixture
@@ -325,7 +325,7 @@ def test_a_mail_that_was_killed_on_its_way_is_written_once(site, reader, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(mail, "post", killed)
+        patch.setattr(mail, "enqueue_mail", killed)
         with pytest.raises(KeyboardInterrupt):
             links.mail_week(now=MONDAY)
     assert links.mail_week(now=MONDAY) == 1

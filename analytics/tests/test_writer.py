@@ -9,10 +9,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from analytics import partitions
 from analytics.ingest import intake, stream, string_dictionary, writer
 from analytics.ingest.stream import Event
 from analytics.models import Cursor, Kind, Term
+from analytics.partitions import event_partitions
 from core.storage import redis
 
 pytestmark = pytest.mark.django_db
@@ -149,10 +149,10 @@ def test_a_missing_partition_is_made_while_writing(site):
     stream.append([view(site.number, 1, visitor=8, at=old)])
 
     assert drain() == 1
-    assert "analytics_event_201902" in partitions.existing()
-    assert partitions.make(old) is False
-    assert "analytics_event_201902" in partitions.drop_older(datetime(2019, 3, 1, tzinfo=UTC))
-    assert "analytics_event_201902" not in partitions.existing()
+    assert "analytics_event_201902" in event_partitions.names()
+    assert event_partitions.create(old) is False
+    assert "analytics_event_201902" in event_partitions.drop_before(datetime(2019, 3, 1, tzinfo=UTC))
+    assert "analytics_event_201902" not in event_partitions.names()
     assert rows(site)[0] == 0
 
 

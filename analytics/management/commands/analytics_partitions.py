@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from analytics import partitions
+from analytics.partitions import event_partitions
 
 
 class Command(BaseCommand):
@@ -20,8 +20,8 @@ class Command(BaseCommand):
         made = 0
         gone = []
         if not dry_run:
-            made = partitions.make_ahead(now)
-            gone = partitions.drop_older(now - settings.ANALYTICS_KEEP_FOR)
-        for name in partitions.existing():
+            made = event_partitions.create_ahead(now)
+            gone = event_partitions.drop_before(now - settings.ANALYTICS_KEEP_FOR)
+        for name in event_partitions.names():
             self.stdout.write(name)
         self.stdout.write(f"{made} made, {len(gone)} dropped" + (f": {', '.join(gone)}" if gone else ""))
