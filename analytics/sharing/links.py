@@ -73,7 +73,7 @@ def link_to(row: Share) -> str:
 
 def read_link(token: str) -> UUID | None:
     """Which link this is; None for a token that we did not sign. No query."""
-    return encryption.read_token(SIGNATURE, token)
+    return encryption.verify_token(SIGNATURE, token)
 
 
 def find(pk: UUID, *, now: datetime) -> Share | None:
@@ -122,7 +122,7 @@ def unsubscribe(row: Subscription, *, actor: Actor) -> None:
 
 def find_subscription(token: str) -> Subscription | None:
     """By the link in a mail. In context `system`."""
-    pk = encryption.read_token(UNSUBSCRIBE, token)
+    pk = encryption.verify_token(UNSUBSCRIBE, token)
     return Subscription.objects.select_related("site").filter(pk=pk).first() if pk else None
 
 

@@ -290,7 +290,7 @@ def test_the_mail_comes_on_monday_once(site, reader):
     assert links.mail_week(now=MONDAY + timedelta(days=6)) == 0
     facts = json.loads(mails().get().facts)
     assert (facts["metrics"][0]["now"], facts["span"]) == ("3", "2 March to 8 March")
-    subject, text, html = mail.render("weekly", facts)
+    subject, text, html = mail.render_mail("weekly", facts)
     assert subject == "The week of A site"
     assert re.search(r"Tue █{20} 2", text), text
     assert "/menu" in text

@@ -77,7 +77,7 @@ def patch_block(
 
     def merge_into_document(document: dict[str, Any]) -> dict[str, Any]:
         block = find_block(document, block_id)
-        if_match.check(block_etag(block))
+        if_match.require_match(block_etag(block))
         merged_block = json_patch.merge_patch(block, changes)
         block.clear()
         block.update(merged_block)
@@ -130,7 +130,7 @@ def _update_draft(
     """
     locked_drafts = Draft.objects.select_for_update()
     draft = (locked_drafts if callable(change) else locked_drafts.defer("blueprint")).get(site=site)
-    if_match.check(draft.version)
+    if_match.require_match(draft.version)
     draft.blueprint = change(draft.blueprint) if callable(change) else change
     draft.version = draft.version + 1
     draft.author_id = actor.id

@@ -134,7 +134,7 @@ def find_invitation_by_token(token: str, *, now: datetime) -> Invitation:
 
     Raises InvitationRefused when the token is forged, used, withdrawn or expired, or the site is deleted.
     """
-    if (pk := encryption.read_token(SIGNING_PURPOSE, token)) is None:
+    if (pk := encryption.verify_token(SIGNING_PURPOSE, token)) is None:
         raise InvitationRefused
     open_invitations = Invitation.objects.select_related("site", "author").filter(
         used_at=None, expires_at__gt=now

@@ -72,7 +72,7 @@ def change_post(
     """
     changes = _with_validated_blocks(post.site, changes)
     site, post = _lock_site_and_post(post)
-    if_match.check(post.version)
+    if_match.require_match(post.version)
     _check_author_rights(post, changes, role=role, actor=actor)
     was_live = post.live
     old_slug = post.slug
@@ -95,7 +95,7 @@ def delete_post(post: Post, *, actor: Actor, role: Access.Role, if_match: IfMatc
     Raises PreconditionFailed, RoleTooLow.
     """
     site, post = _lock_site_and_post(post)
-    if_match.check(post.version)
+    if_match.require_match(post.version)
     _check_author_rights(post, {}, role=role, actor=actor)
     post.deleted_at = now
     post.version = post.version + 1

@@ -65,7 +65,7 @@ def find_preview_by_token(token: str, *, now: datetime) -> Preview | None:
     post are not deleted. A token with a wrong signature is rejected without a query. Runs in the tenancy
     context `system`.
     """
-    if (pk := encryption.read_token(SIGNING_PURPOSE, token)) is None:
+    if (pk := encryption.verify_token(SIGNING_PURPOSE, token)) is None:
         return None
     previews = Preview.objects.select_related("site", "revision", "post__author")
     return previews.filter(

@@ -82,7 +82,7 @@ def change_site(site: Site, changes: dict[str, Any], *, actor: Actor, if_match: 
     Raises PreconditionFailed, SubdomainTaken.
     """
     site = lock_site(site)
-    if_match.check(site.version)
+    if_match.require_match(site.version)
     old_subdomain = site.subdomain
     personal = {"name_before": site.name} if "name" in changes else {}
     for name, value in changes.items():
@@ -111,7 +111,7 @@ def delete_site(site: Site, *, actor: Actor, now: datetime, if_match: IfMatch) -
     Raises PreconditionFailed.
     """
     site = lock_site(site)
-    if_match.check(site.version)
+    if_match.require_match(site.version)
     site.deleted_at = now
     site.version = site.version + 1
     site.save(update_fields=["deleted_at", "version", "updated_at"])
