@@ -45,7 +45,11 @@ def required_roles():
     """Return the lowest role that may do each operation, as the views declare it."""
     from accounts.management.commands.permission_matrix import operations
 
-    return {(item.method.lower(), item.path): item.site_role for item in operations() if item.site_role}
+    return {
+        (item.method.lower(), item.path): item.policy.site_role
+        for item in operations()
+        if item.policy.site_role
+    }
 
 
 @pytest.mark.parametrize(("method", "path"), SITE_OPERATIONS, ids=lambda part: part)
