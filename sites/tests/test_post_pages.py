@@ -1,4 +1,4 @@
-"""Paths of posts, and pages that list posts. `test_posts.py` has the posts themselves."""
+"""Pages of published posts: the list, a post, a tag, the feed, and blocks that list posts."""
 
 import xml.etree.ElementTree as ET
 
@@ -6,85 +6,12 @@ import pytest
 from django.test import Client
 
 from core.errors import Invalid
-from sites.blueprint.schema import MAX_POST_LISTS_PER_PAGE, validate_blueprint
+from sites.blueprint import schema
 from sites.serving.post_pages import PostRoute, parse_post_path, post_path, strip_invalid_xml
 from sites.tests.api_calls import PAST, create_post, patch_post
 from sites.tests.factories import document, heading_block, page
 
 pytestmark = pytest.mark.django_db
-
-
-def posts_blocks(count):
-    return [{"id": f"p{number}", "type": "posts", "v": 1, "props": {}} for number in range(count)]
-
-
-@pytest.mark.parametrize(
-    ("path", "route"),
-    [
-        ("/blog", PostRoute()),
-        ("/blog/page/2", PostRoute(page_number=2)),
-        ("/blog/tag/a b", PostRoute(tag="a b")),
-        ("/blog/tag/a b/page/12", PostRoute(tag="a b", page_number=12)),
-        ("/blog/first", PostRoute(slug="first")),
-        ("/blog/feed.xml", PostRoute(is_feed=True)),
-        ("/blog/page/1", None),
-        ("/blog/page/02", None),
-        ("/blog/tag/", None),
-        ("/blog/tag/" + "x" * 41, None),
-        ("/blog/" + "x" * 101, None),
-        ("/blog/first/second", None),
-        ("/blogs", None),
-        ("/", None),
-    ],
-)
-def test_parse_post_path_returns_the_addressed_post_or_list(path, route):
-    assert parse_post_path(path, "/blog") == route
-
-
-def test_post_path_percent_encodes_tags_and_omits_the_first_page():
-    assert post_path("/blog", slug="first") == "/blog/first"
-    assert post_path("/blog", tag="a/b c") == "/blog/tag/a%2Fb%20c"
-    assert post_path("/blog", tag="x", page_number=2) == "/blog/tag/x/page/2"
-    assert post_path("/blog", page_number=1) == "/blog"
-
-
-def test_strip_invalid_xml_removes_control_characters_only():
-    assert strip_invalid_xml("a\x00\x07b\tc\n\ufffe\U0001f600") == "ab\tc\n\U0001f600"
-
-
-@pytest.mark.commits
-def test_latest_posts_reads_equal_lists_of_a_page_once(live_team, visitor, django_assert_max_num_queries):
-    with pytest.raises(Invalid, match="not valid"):
-        validate_blueprint(document(page(blocks=posts_blocks(MAX_POST_LISTS_PER_PAGE + 1))))
-    assert (
-        live_team.editor.post(live_team.path("posts"), {"title": "x", "blocks": posts_blocks(11)}).status_code
-        == 400
-    )
-    live_team.author.put(
-        live_team.path("blueprint"),
-        document(page(blocks=posts_blocks(MAX_POST_LISTS_PER_PAGE))),
-        if_match="*",
-    )
-    live_team.editor.post(live_team.path("publish"))
-    create_post(live_team, published_at=PAST)
-    visitor.request("/robots.txt", live_team.host)
-
-    with django_assert_max_num_queries(6):
-        assert visitor.request("/", live_team.host)[2].count(b"A post") == MAX_POST_LISTS_PER_PAGE
-
-
-def test_parse_post_path_refuses_a_tag_that_is_longer_than_the_column(live_team, visitor):
-    create_post(live_team, tags=["x" * 40], published_at=PAST)
-
-    assert visitor.request("/blog/tag/" + "x" * 40, live_team.host)[0] == 200
-    assert visitor.request("/blog/tag/" + "x" * 40 + "BUY", live_team.host)[0] == 404
-    assert live_team.editor.get(live_team.path("posts?tag=" + "x" * 41)).status_code == 400
-    assert Client().get(f"/api/v1/public/sites/{live_team.host}/posts?tag=" + "x" * 41).status_code == 400
-
-
-@pytest.mark.parametrize("path", ["/blog/\x00", "/blog/tag/\x00", "/blog/tag/a\x00"])
-def test_parse_post_path_finds_nothing_at_a_path_with_nul(live_team, visitor, path):
-    assert visitor.request(path, live_team.host)[0] == 404
 
 
 def test_post_pages_show_list_post_tag_and_feed(live_team, visitor):
@@ -281,3 +208,75 @@ def test_posts_block_shows_the_newest_posts(live_team, visitor):
     patch_post(live_team, tagged, title="Renamed")
     visitor.edge.routes._routes.clear()
     assert b"Renamed" in visitor.request("/", live_team.host)[2]
+
+
+def test_tag_param_does_not_match_longer_tags(live_team, visitor):
+    create_post(live_team, tags=["x" * 40], published_at=PAST)
+
+    assert visitor.request("/blog/tag/" + "x" * 40, live_team.host)[0] == 200
+    assert visitor.request("/blog/tag/" + "x" * 40 + "BUY", live_team.host)[0] == 404
+    assert live_team.editor.get(live_team.path("posts?tag=" + "x" * 41)).status_code == 400
+    assert Client().get(f"/api/v1/public/sites/{live_team.host}/posts?tag=" + "x" * 41).status_code == 400
+
+
+def lists(count, **props):
+    return [{"id": f"p{n}", "type": "posts", "v": 1, "props": props} for n in range(count)]
+
+
+@pytest.mark.commits
+def test_posts_block_is_limited_and_queries_each_list_once(live_team, visitor, django_assert_max_num_queries):
+    with pytest.raises(Invalid, match="not valid"):
+        schema.validate_blueprint(document(page(blocks=lists(schema.MAX_POST_LISTS_PER_PAGE + 1))))
+    assert (
+        live_team.editor.post(live_team.path("posts"), {"title": "x", "blocks": lists(11)}).status_code == 400
+    )
+    live_team.author.put(
+        live_team.path("blueprint"),
+        document(page(blocks=lists(schema.MAX_POST_LISTS_PER_PAGE))),
+        if_match="*",
+    )
+    live_team.editor.post(live_team.path("publish"))
+    create_post(live_team, published_at=PAST)
+    visitor.request("/robots.txt", live_team.host)
+
+    with django_assert_max_num_queries(6):
+        assert visitor.request("/", live_team.host)[2].count(b"A post") == schema.MAX_POST_LISTS_PER_PAGE
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/blog", PostRoute()),
+        ("/blog/page/2", PostRoute(page_number=2)),
+        ("/blog/tag/a b", PostRoute(tag="a b")),
+        ("/blog/tag/a b/page/12", PostRoute(tag="a b", page_number=12)),
+        ("/blog/first", PostRoute(slug="first")),
+        ("/blog/feed.xml", PostRoute(is_feed=True)),
+        ("/blog/page/1", None),
+        ("/blog/page/02", None),
+        ("/blog/tag/", None),
+        ("/blog/tag/" + "x" * 41, None),
+        ("/blog/" + "x" * 101, None),
+        ("/blog/first/second", None),
+        ("/blogs", None),
+        ("/", None),
+    ],
+)
+def test_parse_post_path_returns_the_addressed_post_or_list(path, route):
+    assert parse_post_path(path, "/blog") == route
+
+
+def test_post_path_percent_encodes_tags_and_omits_the_first_page():
+    assert post_path("/blog", slug="first") == "/blog/first"
+    assert post_path("/blog", tag="a/b c") == "/blog/tag/a%2Fb%20c"
+    assert post_path("/blog", tag="x", page_number=2) == "/blog/tag/x/page/2"
+    assert post_path("/blog", page_number=1) == "/blog"
+
+
+def test_strip_invalid_xml_removes_control_characters_only():
+    assert strip_invalid_xml("a\x00\x07b\tc\n\ufffe\U0001f600") == "ab\tc\n\U0001f600"
+
+
+@pytest.mark.parametrize("path", ["/blog/\x00", "/blog/tag/\x00", "/blog/tag/a\x00"])
+def test_decode_path_refuses_nul_so_the_path_is_a_404(live_team, visitor, path):
+    assert visitor.request(path, live_team.host)[0] == 404
