@@ -12,11 +12,11 @@ from django.utils import timezone
 
 from analytics.ingest import stream, writer
 from analytics.ingest.stream import Event
-from analytics.management.commands.analytics_import import alone
+from analytics.management.commands.analytics_import import site_lock
 from analytics.models import Kind, Settings, Subscription
-from analytics.reports import query, rollups, sql_store
-from analytics.reports.time_zones import Span
-from analytics.sharing import links
+from analytics.reports import event_sql, query, rollup_sql, rollups
+from analytics.reports.time_zones import DateRange
+from analytics.sharing import weekly_mail
 from analytics.tests.test_imports import DAY, UMAMI, line, plausible, run, summary, umami_row
 from analytics.tests.test_intake import ask, view
 from analytics.tests.test_saved import goal, order, put
@@ -35,7 +35,7 @@ def owner(site):
 
 
 def drained():
-    return sum(writer.drain(shard) for shard in range(stream.SHARDS))
+    return sum(writer.drain_shard(shard) for shard in range(stream.SHARDS))
 
 
 def rows(site):
@@ -77,11 +77,11 @@ def test_nothing_that_a_browser_says_holds_up_the_writer(site, said):
 def test_what_the_database_refuses_is_left_out_alone(site):
     """However it came into the stream."""
     bad = Event(site.number, Kind.PAGEVIEW, "/bad", id=1, visitor=4, source="\x00")
-    stream.append(
+    stream.append_events(
         [Event(site.number, Kind.PAGEVIEW, f"/{number}", id=number + 2, visitor=4) for number in range(3)]
     )
-    redis.client().xadd(stream.name_of(bad.shard), {"e": bad.packed(), "v": "9"})
-    stream.append([Event(site.number, Kind.PAGEVIEW, "/last", id=9, visitor=4)])
+    redis.client().xadd(stream.stream_key(bad.shard), {"e": bad.to_json(), "v": "9"})
+    stream.append_events([Event(site.number, Kind.PAGEVIEW, "/last", id=9, visitor=4)])
 
     assert drained() == 5
     assert rows(site) == 4
@@ -108,19 +108,19 @@ def test_a_day_that_cannot_be_counted_holds_up_no_other(site, monkeypatch):
         other.refresh_from_db()
     put(site, (0, 1, {}))
     put(other, (0, 1, {}))
-    genuine = sql_store.count_day
+    genuine = rollup_sql.rebuild_day
     monkeypatch.setattr(
-        sql_store,
-        "count_day",
+        rollup_sql,
+        "rebuild_day",
         lambda number, *more: (
             genuine(number, *more) if number == other.number else Mock(side_effect=DataError)()
         ),
     )
 
-    assert rollups.recount() >= 1
+    assert rollups.rebuild_dirty_days() >= 1
     day = date(2026, 3, 1)
-    assert sql_store.dirty_days(Span(other.number, "UTC", day, day)) == []
-    assert sql_store.dirty_days(Span(site.number, "UTC", day, day)) == [day]
+    assert rollup_sql.list_dirty_days(DateRange(other.number, "UTC", day, day)) == []
+    assert rollup_sql.list_dirty_days(DateRange(site.number, "UTC", day, day)) == [day]
 
 
 MARCH = "from=2026-03-01&to=2026-03-02"
@@ -192,7 +192,7 @@ def test_days_that_are_not_over_are_not_taken_from_plausible(site, tmp_path):
 
     told = run(site, path, "plausible")
 
-    assert (told["days of sums kept"], told["left out: today, or not before --until"]) == (0, 2)
+    assert (told["days of sums imported"], told["left out: today, or not before --until"]) == (0, 2)
 
 
 def test_the_same_table_twice_is_refused(site, tmp_path):
@@ -241,7 +241,7 @@ def test_logs_of_several_servers_add_up(site, tmp_path):
 
     assert run(site, one, "log", name="a")["events added"] == 2
     assert run(site, other, "log", name="b")["events added"] == 1
-    assert run(site, other, "log", name="b")["there already"] == 1
+    assert run(site, other, "log", name="b")["already imported"] == 1
 
 
 def test_other_hosts_are_left_out(site, tmp_path):
@@ -273,7 +273,7 @@ def test_other_hosts_are_left_out(site, tmp_path):
 def test_one_import_of_a_site_runs_at_a_time(site, tmp_path, databases_of_two):
     with databases_of_two.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(hashtext('analytics import'), %s)", [site.number])
-    with pytest.raises(CommandError, match="Another import"), alone(site.number):
+    with pytest.raises(CommandError, match="Another import"), site_lock(site.number):
         pass
 
 
@@ -300,22 +300,22 @@ def databases_of_two():
 def test_series_have_every_view_where_clocks_change(site, zone, day, counted):
     with tenancy.context(tenancy.SYSTEM):
         Settings.objects.create(site=site, timezone=zone)
-    span = Span(site.number, zone, day - timedelta(days=1), day + timedelta(days=1))
-    since = span.bounds["since"]
-    until = span.bounds["until"]
+    span = DateRange(site.number, zone, day - timedelta(days=1), day + timedelta(days=1))
+    since = span.parameters["since"]
+    until = span.parameters["until"]
     moments = [
         since + timedelta(minutes=13) * number
         for number in range(int((until - since) / timedelta(minutes=13)))
     ]
     with transaction.atomic():
-        writer.write(
+        writer.write_rows(
             [
-                (at, None, writer.json.loads(Event(site.number, Kind.PAGEVIEW, "/", id=number + 1).packed()))
+                (at, None, writer.json.loads(Event(site.number, Kind.PAGEVIEW, "/", id=number + 1).to_json()))
                 for number, at in enumerate(moments)
             ]
         )
     if counted:
-        rollups.recount()
+        rollups.rebuild_dirty_days()
 
     for interval in ("hour", "day", "week", "month"):
         with transaction.atomic():
@@ -355,7 +355,7 @@ def test_who_asks_not_to_be_tracked_gives_a_name_and_a_country_only(site):
     assert ask(site, {**said, "u": address}, HTTP_SEC_GPC="1")[0] == 202
     drained()
 
-    found = sql_store.events(
+    found = event_sql.list_events(
         site.number, timezone.now() - timedelta(minutes=5), timezone.now() + timedelta(minutes=5), limit=5
     )[0]
     kept = {name: value for name, value in found.items() if value and name not in {"at", "kind"}}
@@ -388,11 +388,11 @@ def test_a_weekly_mail_that_fails_holds_up_no_other(site, owner, monkeypatch):
     with tenancy.context(tenancy.SYSTEM):
         for one in (site, other):
             Subscription.objects.create(site=one, user=one.owner, last=date(2026, 3, 2))
-    genuine = links._facts
+    genuine = weekly_mail._mail_context
     monkeypatch.setattr(
-        links,
-        "_facts",
+        weekly_mail,
+        "_mail_context",
         lambda row, *more: genuine(row, *more) if row.site_id == other.pk else Mock(side_effect=DataError)(),
     )
 
-    assert links.mail_week(now=MONDAY) == 1
+    assert weekly_mail.send_due_mails(now=MONDAY) == 1

@@ -14,11 +14,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.utils import timezone
 
-from analytics.imports import importers
-from analytics.ingest import visitors
+from analytics.imports import events
+from analytics.ingest import visitors, writer
 from analytics.models import Settings
-from analytics.reports import query, rollups, sql_store
-from analytics.reports.time_zones import Span
+from analytics.reports import event_sql, query, rollups
+from analytics.reports.time_zones import DateRange
 from analytics.tests.test_saved import put
 from core import tenancy
 
@@ -40,7 +40,7 @@ def run(site, path, source, **options):
 
 def week(site, **more):
     return query.Query(
-        Span(site.number, "UTC", DAY.date() - timedelta(days=3), DAY.date() + timedelta(days=3)), **more
+        DateRange(site.number, "UTC", DAY.date() - timedelta(days=3), DAY.date() + timedelta(days=3)), **more
     )
 
 
@@ -91,11 +91,11 @@ def test_lines_of_a_log_become_visits(site, tmp_path):
 
     assert run(site, path, "log") == {
         "events added": 5,
-        "lines that are no page view": 3,
+        "lines that are not page views": 3,
         "lines of crawlers": 2,
-        "lines that were not understood": 4,
+        "lines that could not be parsed": 4,
         "left out: older than events are kept here (ANALYTICS_KEEP_DAYS)": 1,
-        "left out: from the future": 1,
+        "left out: in the future": 1,
     }
     found = summary(site)
     assert (found["visitors"], found["visits"], found["pageviews"]) == (3, 4, 5)
@@ -109,16 +109,16 @@ def test_a_second_run_and_a_log_that_has_grown_add_what_is_new(site, tmp_path):
     packed.write_bytes(gzip.compress("".join(lines).encode()))
 
     assert run(site, path, "log") == {"events added": 400}
-    assert run(site, path, "log") == {"there already": 400, "events added": 0}
-    assert run(site, packed, "log") == {"events added": 200, "there already": 400}
+    assert run(site, path, "log") == {"already imported": 400, "events added": 0}
+    assert run(site, packed, "log") == {"events added": 200, "already imported": 400}
     assert summary(site)["pageviews"] == 600
 
 
 def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(site, tmp_path, monkeypatch):
     path = tmp_path / "access.log"
     path.write_text("".join(a_log(900)))
-    monkeypatch.setattr(importers, "BATCH", 100)
-    genuine = importers.writer.write
+    monkeypatch.setattr(events, "BATCH_EVENTS", 100)
+    genuine = writer.write_rows
     calls = []
 
     def killed(rows):
@@ -128,7 +128,7 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(site, tmp_path, monk
         genuine(rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(importers.writer, "write", killed)
+        patch.setattr(writer, "write_rows", killed)
         for _ in range(30):
             try:
                 run(site, path, "log")
@@ -137,14 +137,15 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(site, tmp_path, monk
                 visitors._salts.clear()  # another process knows none
     assert len(calls) > 9
     visits = Counter(
-        row["visit"] for row in sql_store.events(site.number, DAY, DAY + timedelta(days=2), limit=2_000)
+        row["visit"] for row in event_sql.list_events(site.number, DAY, DAY + timedelta(days=2), limit=2_000)
     )
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM analytics_event WHERE site_number = %s", [site.number])
     run(site, path, "log")
     assert (
         Counter(
-            row["visit"] for row in sql_store.events(site.number, DAY, DAY + timedelta(days=2), limit=2_000)
+            row["visit"]
+            for row in event_sql.list_events(site.number, DAY, DAY + timedelta(days=2), limit=2_000)
         )
         == visits
     )
@@ -196,11 +197,11 @@ def test_umamis_events_come_in_with_their_visits(site, tmp_path):
         )
     )
 
-    assert run(site, path, "umami") == {"events added": 5, "lines that were not understood": 3}
+    assert run(site, path, "umami") == {"events added": 5, "lines that could not be parsed": 3}
     assert run(site, path, "umami") == {
-        "there already": 5,
+        "already imported": 5,
         "events added": 0,
-        "lines that were not understood": 3,
+        "lines that could not be parsed": 3,
     }
     found = summary(site)
     assert (found["visitors"], found["visits"], found["pageviews"], found["events"]) == (3, 3, 4, 1)
@@ -235,7 +236,7 @@ def test_plausibles_days_stay_as_they_were(site, tmp_path):
 
     for _ in range(2):
         assert run(site, path, "plausible") == {
-            "days of sums kept": 2,
+            "days of sums imported": 2,
             "days left out: they have events of their own": 0,
         }
         found = summary(site)
@@ -258,7 +259,7 @@ def test_days_with_visits_of_their_own_are_not_replaced(site, tmp_path):
     run(site, log, "log")
     told = run(site, days_of_plausible(tmp_path), "plausible")
 
-    assert told == {"days of sums kept": 1, "days left out: they have events of their own": 1}
+    assert told == {"days of sums imported": 1, "days left out: they have events of their own": 1}
     assert summary(site)["visitors"] == 1 + 5
     log.write_text(line(DAY + timedelta(days=1)))
     assert run(site, log, "log") == {"left out: sums of that day were imported": 1, "events added": 0}
@@ -268,7 +269,7 @@ def test_a_late_event_on_an_imported_day_does_not_take_its_sums_away(site, tmp_p
     run(site, days_of_plausible(tmp_path), "plausible")
     minute = int((DAY - datetime(2026, 3, 1, 10, tzinfo=UTC)).total_seconds() // 60)
     put(site, (minute, 1, {}))
-    rollups.recount()
+    rollups.rebuild_dirty_days()
 
     assert summary(site)["visitors"] == 15
 
@@ -313,7 +314,7 @@ def test_no_address_is_in_what_is_kept(site, tmp_path):
     path = tmp_path / "access.log"
     path.write_text(line(DAY, address="203.0.113.77"))
     run(site, path, "log")
-    first = sql_store.events(site.number, DAY, DAY + timedelta(days=1), limit=1)[0]
+    first = event_sql.list_events(site.number, DAY, DAY + timedelta(days=1), limit=1)[0]
     with connection.cursor() as cursor:
         cursor.execute("SELECT event_id FROM analytics_event WHERE site_number = %s", [site.number])
         number = cursor.fetchone()[0]
@@ -327,5 +328,6 @@ def test_no_address_is_in_what_is_kept(site, tmp_path):
         cursor.execute("SELECT event_id FROM analytics_event WHERE site_number = %s", [site.number])
         assert cursor.fetchone()[0] == number, "the same for another address"
     assert (
-        sql_store.events(site.number, DAY, DAY + timedelta(days=1), limit=1)[0]["visitor"] != first["visitor"]
+        event_sql.list_events(site.number, DAY, DAY + timedelta(days=1), limit=1)[0]["visitor"]
+        != first["visitor"]
     )

@@ -13,6 +13,7 @@ from analytics import maintenance
 from analytics.ingest import intake, settings_cache, stream, visitors, writer
 from analytics.models import Drop, Settings
 from core import tenancy
+from core.admission.rate_limits import LocalRateLimiter
 from core.storage import redis
 from sites.serving.host_routing import Route
 
@@ -24,7 +25,7 @@ ADDRESS = "203.0.113.77"
 
 @pytest.fixture(autouse=True)
 def fresh_buckets(monkeypatch):
-    monkeypatch.setattr(intake, "_buckets", intake.LocalBuckets())
+    monkeypatch.setattr(intake, "_network_limiter", LocalRateLimiter())
 
 
 def route_of(site):
@@ -42,7 +43,7 @@ def ask(site, body, *, method="POST", agent=CHROME, address=ADDRESS, **headers):
         "wsgi.input": io.BytesIO(content),
         **headers,
     }
-    status, sent, answer = intake.serve(environ, route_of(site))
+    status, sent, answer = intake.handle_request(environ, route_of(site))
     return int(status[:3]), dict(sent).get("X-Drop", ""), answer
 
 
@@ -52,7 +53,7 @@ def view(path="/", **more):
 
 def stored(site):
     for shard in range(stream.SHARDS):
-        writer.drain(shard)
+        writer.drain_shard(shard)
     columns = "page, source, utm_campaign, country, browser, os, device, language, name"
     texts = ", ".join(
         f"(SELECT text FROM analytics_term t WHERE t.id = e.{name.strip()}) AS {name}"
@@ -168,8 +169,8 @@ def test_two_processes_agree_on_a_visitor_and_nobody_can_after_the_salt_died(sit
 def test_what_is_not_counted_says_why_and_is_added_up(site, said, headers, reason):
     assert ask(site, said, **headers)[:2] == (202, reason)
     assert stored(site) == []
-    maintenance.copy_drops(now=timezone.now())
-    maintenance.copy_drops(now=timezone.now())
+    maintenance.copy_drop_counters(now=timezone.now())
+    maintenance.copy_drop_counters(now=timezone.now())
     assert {(drop.reason, drop.count) for drop in Drop.objects.filter(site_number=site.number)} == {
         (reason, 1)
     }
@@ -225,16 +226,18 @@ def test_limits_are_kept(site, settings):
     assert len(stored(site)) == 20
     assert ask(site, b"", method="PUT")[0] == 405
     settings.RATE_LIMIT = 600
-    statuses = {ask(site, view())[0] for _ in range(intake.LEAST_RATE * intake.BURST_SECONDS + 20)}
+    statuses = {
+        ask(site, view())[0] for _ in range(intake.MIN_REQUESTS_PER_SECOND * intake.BURST_SECONDS + 20)
+    }
     assert statuses == {202, 429}
 
 
 def test_a_full_stream_refuses_and_a_long_one_sheds_engagements_alone(site, monkeypatch):
     ask(site, view())
-    monkeypatch.setattr(stream, "SHED_AT", 1)
+    monkeypatch.setattr(stream, "SHED_ENGAGEMENTS_AT_ENTRIES", 1)
     assert ask(site, {"n": "engagement", "u": "http://shop.localhost/", "d": 5000})[1] == "shed"
     assert ask(site, view("/b"))[0] == 202
-    monkeypatch.setattr(stream, "FULL_AT", 1)
+    monkeypatch.setattr(stream, "REFUSE_ALL_AT_ENTRIES", 1)
     assert ask(site, view("/c"))[0] == 503
 
 

@@ -14,7 +14,7 @@ from tests.stack import eventually
 from vault.tests.test_canary import everything
 
 pytestmark = pytest.mark.stack
-DRAIN = "from analytics import maintenance, tasks; from django.utils import timezone; tasks.write_events(); tasks.recount(); maintenance.run_maintenance(now=timezone.now())"
+DRAIN = "from analytics import maintenance, tasks; from django.utils import timezone; tasks.write_events(); tasks.rebuild_dirty_days(); maintenance.run_maintenance(now=timezone.now())"
 EVENTS = "from django.db import connection as c\ncursor = c.cursor()\ncursor.execute('SELECT count(*) FROM analytics_event')\nprint(cursor.fetchone()[0])"
 # Sorted so that a search among them tells at once which one was found.
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; {}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"

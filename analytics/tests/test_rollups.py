@@ -11,17 +11,17 @@ from django.db import transaction
 from analytics.ingest import writer
 from analytics.ingest.stream import Event
 from analytics.models import Kind, Settings
-from analytics.reports import rollups, sql_store
+from analytics.reports import event_sql, rollup_sql, rollups, sql_fragments
 from analytics.reports.dimensions import DIMENSIONS, METRICS
-from analytics.reports.sql_store import Where
-from analytics.reports.time_zones import Span, day_bounds, local_day
+from analytics.reports.sql_fragments import SqlCondition
+from analytics.reports.time_zones import DateRange, day_bounds, local_day
 from core import tenancy
 
 pytestmark = pytest.mark.django_db
 # Berlin's clock goes back on the 25th
 FIRST = date(2026, 10, 23)
 LAST = date(2026, 10, 27)
-ALL = Where()
+ALL = SqlCondition()
 
 
 def settle(site, zone):
@@ -59,13 +59,13 @@ def random_rows(site, zone, count, seed):
             engaged=draw.randrange(1, 9_999) if kind == Kind.ENGAGEMENT else None,
         )
         visit = None if visitor is None else visitor * 10 + draw.randrange(2)
-        rows.append((at, visit, writer.json.loads(event.packed())))
+        rows.append((at, visit, writer.json.loads(event.to_json())))
     return rows
 
 
 def write(rows):
     with transaction.atomic():
-        writer.write(rows)
+        writer.write_rows(rows)
 
 
 @pytest.mark.parametrize(
@@ -76,43 +76,43 @@ def test_every_metric_of_every_slice_is_the_same_from_roll_ups_and_from_events(s
     rows = random_rows(site, zone, 3_000, seed=7)
     late = random.Random(1).sample(rows, 200)
     write([row for row in rows if row not in late])
-    rollups.recount()
+    rollups.rebuild_dirty_days()
     write(late)  # after the days were counted
-    span = Span(site.number, zone, FIRST, LAST)
+    span = DateRange(site.number, zone, FIRST, LAST)
     days = [FIRST + timedelta(days=count) for count in range((LAST - FIRST).days + 1)]
-    dirty = sql_store.dirty_days(span)
-    assert (rollups.recount(), sql_store.dirty_days(span)) == (len(dirty), [])
+    dirty = rollup_sql.list_dirty_days(span)
+    assert (rollups.rebuild_dirty_days(), rollup_sql.list_dirty_days(span)) == (len(dirty), [])
     assert dirty
 
     with transaction.atomic():
-        sql_store.prepare()
-        assert sql_store.rolled_sums(span, days) == sql_store.raw_sums(span, where=ALL)
+        sql_fragments.configure_transaction()
+        assert rollup_sql.sum_days(span, days) == event_sql.sum_events(span, condition=ALL)
         for name in DIMENSIONS:
-            assert sql_store.rolled_sums(span, days, dimension=name) == sql_store.raw_sums(
-                span, where=ALL, dimension=name
+            assert rollup_sql.sum_days(span, days, dimension=name) == event_sql.sum_events(
+                span, condition=ALL, dimension=name
             ), name
         for bucket in ("day", "week", "month"):
             raw = {
                 local_day(key, zone): sums
-                for key, sums in sql_store.raw_sums(span, where=ALL, bucket=bucket).items()
+                for key, sums in event_sql.sum_events(span, condition=ALL, interval=bucket).items()
             }
             rolled = {
                 (key.date() if isinstance(key, datetime) else key): sums
-                for key, sums in sql_store.rolled_sums(span, days, bucket=bucket).items()
+                for key, sums in rollup_sql.sum_days(span, days, interval=bucket).items()
             }
             assert rolled == raw, bucket
-        assert sql_store.rolled_hours(span, days) == sql_store.raw_sums(span, where=ALL, bucket="hour")
+        assert rollup_sql.sum_hours(span, days) == event_sql.sum_events(span, condition=ALL, interval="hour")
 
 
 def test_days_add_up_to_the_range(site):
     zone = "Europe/Berlin"
     settle(site, zone)
     write(random_rows(site, zone, 2_000, seed=3))
-    span = Span(site.number, zone, FIRST, LAST)
-    whole = sql_store.raw_sums(span, where=ALL)[None]
-    by_day = sql_store.raw_sums(span, where=ALL, bucket="day")
+    span = DateRange(site.number, zone, FIRST, LAST)
+    whole = event_sql.sum_events(span, condition=ALL)[None]
+    by_day = event_sql.sum_events(span, condition=ALL, interval="day")
     alone = [
-        sql_store.raw_sums(Span(site.number, zone, day, day), where=ALL)[None]
+        event_sql.sum_events(DateRange(site.number, zone, day, day), condition=ALL)[None]
         for day in (FIRST + timedelta(days=n) for n in range(5))
     ]
 
@@ -128,16 +128,16 @@ def test_the_25_hours_of_a_day_are_25(site):
     hours = [since + timedelta(hours=count, minutes=5) for count in range(25)]
     write(
         [
-            (at, None, writer.json.loads(Event(site.number, Kind.PAGEVIEW, "/", id=n + 1).packed()))
+            (at, None, writer.json.loads(Event(site.number, Kind.PAGEVIEW, "/", id=n + 1).to_json()))
             for n, at in enumerate(hours)
         ]
     )
-    rollups.recount()
+    rollups.rebuild_dirty_days()
 
-    span = Span(site.number, zone, date(2026, 10, 25), date(2026, 10, 25))
+    span = DateRange(site.number, zone, date(2026, 10, 25), date(2026, 10, 25))
     assert (until - since) == timedelta(hours=25)
-    assert len(sql_store.rolled_hours(span, [span.first])) == 25
-    assert sql_store.rolled_sums(span, [span.first])[None][METRICS.index("pageviews")] == 25
+    assert len(rollup_sql.sum_hours(span, [span.first])) == 25
+    assert rollup_sql.sum_days(span, [span.first])[None][METRICS.index("pageviews")] == 25
 
 
 def test_a_visit_means_what_the_definitions_say(site):
@@ -162,11 +162,11 @@ def test_a_visit_means_what_the_definitions_say(site):
             name="Buy" if kind == Kind.CUSTOM else "",
             engaged=engaged,
         )
-        rows.append((noon + timedelta(seconds=second), visit, writer.json.loads(event.packed())))
+        rows.append((noon + timedelta(seconds=second), visit, writer.json.loads(event.to_json())))
     write(rows)
-    span = Span(site.number, "UTC", noon.date(), noon.date())
+    span = DateRange(site.number, "UTC", noon.date(), noon.date())
 
-    found = dict(zip(METRICS, sql_store.raw_sums(span, where=ALL)[None], strict=True))
+    found = dict(zip(METRICS, event_sql.sum_events(span, condition=ALL)[None], strict=True))
     assert found == {
         "visitors": 3,
         "visits": 3,
@@ -177,24 +177,24 @@ def test_a_visit_means_what_the_definitions_say(site):
         "views": 4,
         "engaged": 30_000,
     }
-    names = sql_store.names_of(list(sql_store.raw_sums(span, where=ALL, dimension="exit_page")))
+    names = event_sql.get_term_texts(list(event_sql.sum_events(span, condition=ALL, dimension="exit_page")))
     exits = {
         names[key]: sums[1]
-        for key, sums in sql_store.raw_sums(span, where=ALL, dimension="exit_page").items()
+        for key, sums in event_sql.sum_events(span, condition=ALL, dimension="exit_page").items()
     }
     assert exits == {"/out": 1, "/in": 2}
 
 
 def test_what_is_beyond_the_largest_is_one_and_nothing_is_lost(site, monkeypatch):
-    monkeypatch.setattr(sql_store, "LARGEST", 3)
+    monkeypatch.setattr(rollup_sql, "MAX_TERMS_PER_DIMENSION", 3)
     zone = "UTC"
     write(random_rows(site, zone, 500, seed=9))
-    rollups.recount()
-    span = Span(site.number, zone, FIRST, FIRST)
+    rollups.rebuild_dirty_days()
+    span = DateRange(site.number, zone, FIRST, FIRST)
 
-    by_page = sql_store.rolled_sums(span, [FIRST], dimension="page")
-    assert (len(by_page), sql_store.BEYOND in by_page) == (4, True)
-    whole = sql_store.rolled_sums(span, [FIRST])[None]
+    by_page = rollup_sql.sum_days(span, [FIRST], dimension="page")
+    assert (len(by_page), sql_fragments.OTHER_TERM in by_page) == (4, True)
+    whole = rollup_sql.sum_days(span, [FIRST])[None]
     assert (
         sum(sums[METRICS.index("pageviews")] for sums in by_page.values())
         == whole[METRICS.index("pageviews")]

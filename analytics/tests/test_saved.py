@@ -14,10 +14,10 @@ from analytics import partitions, services
 from analytics.ingest import writer
 from analytics.ingest.stream import Event
 from analytics.models import Definition, Kind
-from analytics.reports import query, rollups, sql_store
+from analytics.reports import event_sql, query, rollups, sql_fragments
 from analytics.reports.filters import parse_filter
-from analytics.reports.sql_store import Where
-from analytics.reports.time_zones import Span
+from analytics.reports.sql_fragments import SqlCondition
+from analytics.reports.time_zones import DateRange
 from audit.models import Entry
 from conftest import sign_in
 from core import tenancy
@@ -41,9 +41,9 @@ def put(site, *events):
             site.number, **{"kind": Kind.PAGEVIEW, "page": "/", **given}, id=number + 1, visitor=visitor
         )
         at = datetime(2026, 3, 1, 10, tzinfo=UTC) + timedelta(minutes=minute)
-        rows.append((at, visitor, writer.json.loads(event.packed())))
+        rows.append((at, visitor, writer.json.loads(event.to_json())))
     with transaction.atomic():
-        writer.write(rows)
+        writer.write_rows(rows)
 
 
 def order(value, currency, **more):
@@ -86,7 +86,7 @@ def goal(owner, site, *conditions, kind="goals", name="Goal"):
 @pytest.mark.parametrize("counted", [False, True])
 def test_a_goal_says_how_often_by_whom_and_for_how_much(site, owner, shop, counted):
     if counted:
-        rollups.recount()
+        rollups.rebuild_dirty_days()
     goal(owner, site, "event:is:Order", name="Orders")
     goal(owner, site, "page:is:/cart", name="Cart")
 
@@ -169,7 +169,7 @@ def test_the_same_page_twice_in_a_funnel_takes_two_views(site, owner):
 
 def test_two_steps_within_one_millisecond_keep_their_order():
     packed = writer.json.dumps([7, 0, "/", 1, None, "", 1, *[""] * 13, None, None, None, None]).encode()
-    (first, *_), (second, *_) = writer._rows(
+    (first, *_), (second, *_) = writer._parse_entries(
         [(f"1700000000000-{place}".encode(), {b"e": packed, b"v": b"1"}) for place in (0, 1)]
     )
 
@@ -218,7 +218,7 @@ def test_what_is_saved_is_refused_when_it_makes_no_sense(site, owner):
 
 
 def test_a_site_has_a_hundred_goals_at_most(site, owner, monkeypatch):
-    monkeypatch.setattr(services.bounded, "__kwdefaults__", {"most": 2})
+    monkeypatch.setattr(services.enforce_row_limit, "__kwdefaults__", {"limit": 2})
     for number in range(2):
         goal(owner, site, "page:is:/", name=str(number))
 
@@ -316,9 +316,9 @@ def test_two_changes_at_once_both_stay(site, owner):
 
 def test_a_sample_says_so_and_comes_close(site, owner, monkeypatch):
     put(site, *[(minute % 600, 7919 * minute, {"page": "/", "country": "DE"}) for minute in range(4_000)])
-    rollups.recount()
+    rollups.rebuild_dirty_days()
     exact = owner.get(f"sites/{site.pk}/analytics/summary?{DAY}&filter=page:is:/").json()
-    monkeypatch.setattr(query, "MANY", 1_000)
+    monkeypatch.setattr(query, "SAMPLING_THRESHOLD_EVENTS", 1_000)
 
     found = owner.get(f"sites/{site.pk}/analytics/summary?{DAY}&filter=page:is:/").json()
 
@@ -329,19 +329,22 @@ def test_a_sample_says_so_and_comes_close(site, owner, monkeypatch):
         "sums need no sample"
     )
 
-    finer = Span(site.number, "UTC", date(2026, 3, 1), date(2026, 3, 2), sample=64)
-    assert sql_store.raw_sums(finer, where=Where())[None][0] == 64 * sum(
+    finer = DateRange(site.number, "UTC", date(2026, 3, 1), date(2026, 3, 2), sample_factor=64)
+    assert event_sql.sum_events(finer, condition=SqlCondition())[None][0] == 64 * sum(
         7919 * minute % 64 == 0 for minute in range(4_000)
     )
 
 
 def test_an_index_has_the_sample(site):
     partitions.ensure({datetime(2026, 3, 1, tzinfo=UTC)})
-    span = Span(site.number, "UTC", date(2026, 3, 1), date(2026, 3, 2), sample=64)
+    span = DateRange(site.number, "UTC", date(2026, 3, 1), date(2026, 3, 2), sample_factor=64)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute("DROP INDEX analytics_event_site")
-        cursor.execute(f"EXPLAIN {sql_store.SAMPLE} SELECT count(*) FROM seen", span.bounds)
+        cursor.execute(
+            f"EXPLAIN {sql_fragments.WITH_SAMPLED_EVENTS} SELECT count(*) FROM visited_events",
+            span.parameters,
+        )
         plan = "\n".join(row[0] for row in cursor.fetchall())
         transaction.set_rollback(True)
     assert "Index Scan" in plan
@@ -374,7 +377,7 @@ def test_a_file_that_takes_several_reads_is_whole(site, owner, monkeypatch):
     from analytics.views import reports
 
     put(site, *[(number // 3, number, {}) for number in range(100)])
-    monkeypatch.setattr(reports, "BATCH", 7)
+    monkeypatch.setattr(reports, "CSV_BATCH_EVENTS", 7)
 
     file = owner.get(f"sites/{site.pk}/analytics/events?{DAY}&format=csv")
 
@@ -388,7 +391,7 @@ def test_filters_read_what_they_wrote():
 
 
 def test_a_funnel_is_one_statement(site, shop, django_assert_num_queries):
-    span = Span(site.number, "UTC", date(2026, 3, 1), date(2026, 3, 2))
+    span = DateRange(site.number, "UTC", date(2026, 3, 1), date(2026, 3, 2))
     with (
         transaction.atomic(),
         django_assert_num_queries(6),

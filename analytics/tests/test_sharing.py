@@ -11,11 +11,12 @@ from django.utils import timezone
 from accounts.tests.factories import UserFactory
 from analytics.models import Settings, Share, Subscription
 from analytics.reports import rollups
-from analytics.sharing import links, pages
-from analytics.simulation import Traffic
+from analytics.sharing import pages, weekly_mail
+from analytics.simulation import SimulatedTraffic
 from analytics.tests.test_saved import put
 from conftest import sign_in
 from core import tenancy
+from core.admission.rate_limits import LocalRateLimiter
 from core.jobs import mail
 from core.models import Mail
 from sites.models import Access, Site
@@ -27,7 +28,7 @@ PASSWORD = "sourdough & rye"
 @pytest.fixture(autouse=True)
 def rested():
     """Tests ask from one address."""
-    pages._looks = pages.LocalBuckets()
+    pages._page_view_limiter = LocalRateLimiter()
 
 
 @pytest.fixture
@@ -38,8 +39,10 @@ def owner(site):
 @pytest.fixture
 def visited(site):
     """A month that ended yesterday."""
-    Traffic(site.number, ["/", "/menu", "/about"], 30, 600, timezone.now().date() - timedelta(days=1)).write()
-    rollups.recount()
+    SimulatedTraffic(
+        site.number, ["/", "/menu", "/about"], 30, 600, timezone.now().date() - timedelta(days=1)
+    ).write()
+    rollups.rebuild_dirty_days()
 
 
 def link(owner, site, **given):
@@ -150,7 +153,7 @@ def test_a_password_opens_it_for_this_browser_and_not_for_ever(site, owner, visi
     assert (opened.status_code, opened["Location"]) == (302, f"{path}?period=7d")
     assert browser.get(path).status_code == 200
     assert Client().get(path).status_code == 401, "another browser"
-    cookie = opened.cookies[pages.COOKIE]
+    cookie = opened.cookies[pages.COOKIE_NAME]
     assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", path)
     with tenancy.context(tenancy.SYSTEM):
         row = Share.objects.get(pk=made["id"])
@@ -163,9 +166,9 @@ def test_a_password_opens_it_for_this_browser_and_not_for_ever(site, owner, visi
 def test_the_cookie_of_one_link_opens_no_other(site, owner, visited):
     one, other = (path_of(link(owner, site, password=PASSWORD, name=name)) for name in ("a", "b"))
     browser = Client()
-    cookie = browser.post(one, {"password": PASSWORD}).cookies[pages.COOKIE].value
+    cookie = browser.post(one, {"password": PASSWORD}).cookies[pages.COOKIE_NAME].value
 
-    assert browser.get(other, headers={"Cookie": f"{pages.COOKIE}={cookie}"}).status_code == 401
+    assert browser.get(other, headers={"Cookie": f"{pages.COOKIE_NAME}={cookie}"}).status_code == 401
 
 
 def test_passwords_cannot_be_tried_without_end(site, owner):
@@ -251,7 +254,7 @@ def test_the_board_asks_as_often_however_much_there_is(site, owner, visited, dja
 
 def test_a_link_is_not_asked_without_end(site, owner, monkeypatch):
 
-    monkeypatch.setattr(pages, "LOOKS", 3)
+    monkeypatch.setattr(pages, "PAGE_VIEW_BURST", 3)
     path = path_of(link(owner, site, password=PASSWORD))
 
     assert [Client().get(path).status_code for _ in range(5)] == [401, 401, 401, 429, 429]
@@ -283,11 +286,11 @@ def test_the_mail_comes_on_monday_once(site, reader):
         (24 * 60 * 2, 3, {"page": "/", "source": "Google"}),
     )
 
-    assert links.mail_week(now=SUNDAY) == 0
-    assert links.mail_week(now=MONDAY - timedelta(hours=1)) == 0, "not before seven"
-    assert links.mail_week(now=MONDAY) == 1
-    assert links.mail_week(now=MONDAY + timedelta(hours=1)) == 0
-    assert links.mail_week(now=MONDAY + timedelta(days=6)) == 0
+    assert weekly_mail.send_due_mails(now=SUNDAY) == 0
+    assert weekly_mail.send_due_mails(now=MONDAY - timedelta(hours=1)) == 0, "not before seven"
+    assert weekly_mail.send_due_mails(now=MONDAY) == 1
+    assert weekly_mail.send_due_mails(now=MONDAY + timedelta(hours=1)) == 0
+    assert weekly_mail.send_due_mails(now=MONDAY + timedelta(days=6)) == 0
     facts = json.loads(mails().get().facts)
     assert (facts["metrics"][0]["now"], facts["span"]) == ("3", "2 March to 8 March")
     subject, text, html = mail.render("weekly", facts)
@@ -295,14 +298,14 @@ def test_the_mail_comes_on_monday_once(site, reader):
     assert re.search(r"Tue █{20} 2", text), text
     assert "/menu" in text
     assert "height: 80px" in html.replace("height:80px", "height: 80px")
-    assert links.mail_week(now=MONDAY + timedelta(days=7)) == 1
+    assert weekly_mail.send_due_mails(now=MONDAY + timedelta(days=7)) == 1
 
 
 def test_it_is_monday_where_the_site_is(site, reader):
     with tenancy.context(tenancy.SYSTEM):
         Settings.objects.create(site=site, timezone="Pacific/Auckland")
 
-    assert links.mail_week(now=MONDAY - timedelta(hours=13, minutes=20)) == 1
+    assert weekly_mail.send_due_mails(now=MONDAY - timedelta(hours=13, minutes=20)) == 1
     assert json.loads(mails().get().facts)["span"] == "2 March to 8 March"
 
 
@@ -316,7 +319,7 @@ def test_who_has_no_place_there_gets_no_mail(site, reader, gone):
         else:
             Site.objects.filter(pk=site.pk).update(deleted_at=timezone.now())
 
-    assert links.mail_week(now=MONDAY) == 0
+    assert weekly_mail.send_due_mails(now=MONDAY) == 0
     assert not mails().exists()
 
 
@@ -325,14 +328,14 @@ def test_a_mail_that_was_killed_on_its_way_is_written_once(site, reader, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(mail, "post", killed)
+        patch.setattr(mail, "enqueue_mail", killed)
         with pytest.raises(KeyboardInterrupt):
-            links.mail_week(now=MONDAY)
-    assert links.mail_week(now=MONDAY) == 1
+            weekly_mail.send_due_mails(now=MONDAY)
+    assert weekly_mail.send_due_mails(now=MONDAY) == 1
 
 
 def test_one_click_ends_it_and_looking_does_not(site, reader):
-    links.mail_week(now=MONDAY)
+    weekly_mail.send_due_mails(now=MONDAY)
     path = re.sub(r"^https?://[^/]+", "", json.loads(mails().get().facts)["unsubscribe"])
 
     assert "Stop them" in Client().get(path).content.decode()
@@ -346,6 +349,6 @@ def test_subscribing_twice_is_once_and_the_first_mail_is_next_monday(site, owner
     for _ in range(2):
         assert owner.call("PUT", f"/api/v1/sites/{site.pk}/analytics/weekly-mail").status_code == 200
 
-    assert links.mail_week(now=timezone.now()) == 0
-    assert links.mail_week(now=timezone.now() + timedelta(days=8)) == 1
+    assert weekly_mail.send_due_mails(now=timezone.now()) == 0
+    assert weekly_mail.send_due_mails(now=timezone.now() + timedelta(days=8)) == 1
     assert owner.delete(f"sites/{site.pk}/analytics/weekly-mail").status_code == 204

@@ -13,6 +13,7 @@ from analytics import partitions
 from analytics.ingest import intake, stream, string_dictionary, writer
 from analytics.ingest.stream import Event
 from analytics.models import Cursor, Kind, Term
+from core.admission.rate_limits import LocalRateLimiter
 from core.storage import redis
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +35,7 @@ def view(number, count, *, visitor=None, page="/", **facts):
 
 
 def drain():
-    return sum(writer.drain(shard) for shard in range(stream.SHARDS))
+    return sum(writer.drain_shard(shard) for shard in range(stream.SHARDS))
 
 
 def test_each_event_is_written_once(site):
@@ -42,8 +43,8 @@ def test_each_event_is_written_once(site):
         view(site.number, count + 1, visitor=count % 7, page=f"/{count % 3}\t\\N") for count in range(100)
     ]
 
-    assert stream.append(events) == ["ok"] * 100
-    assert stream.append(events[:10]) == ["duplicate"] * 10
+    assert stream.append_events(events) == ["ok"] * 100
+    assert stream.append_events(events[:10]) == ["duplicate"] * 10
     assert drain() == 100
     assert drain() == 0
     assert rows(site) == (100, 100, 7)
@@ -51,7 +52,7 @@ def test_each_event_is_written_once(site):
 
 def test_props_come_back_as_they_were_said(site):
     said = {"tab\t": "line\nback\\slash \\N", "ünï": 1.5, "yes": True}
-    stream.append(
+    stream.append_events(
         [
             Event(
                 site.number,
@@ -92,7 +93,7 @@ def test_writers_that_are_killed_at_any_moment_leave_every_event_once(site, nurs
     random.seed(8)
     for _ in range(KILLS):
         count = random.randint(1, 40)
-        stream.append(
+        stream.append_events(
             [
                 view(site.number, sent + n + 1, visitor=random.randint(1, 50), page=f"/{sent + n}")
                 for n in range(count)
@@ -109,14 +110,14 @@ def test_writers_that_are_killed_at_any_moment_leave_every_event_once(site, nurs
 
 
 def test_an_emptied_redis_begins_anew_and_loses_only_what_was_in_it(site):
-    stream.append([view(site.number, count + 1, visitor=4) for count in range(10)])
+    stream.append_events([view(site.number, count + 1, visitor=4) for count in range(10)])
     drain()
-    stream.append([view(site.number, 100, visitor=4)])  # never read
+    stream.append_events([view(site.number, 100, visitor=4)])  # never read
     redis.client().flushdb()
     redis.client().xadd(
-        stream.name_of(0), {"e": view(site.number, 11, visitor=4).packed(), "v": "7"}, id="5-1"
+        stream.stream_key(0), {"e": view(site.number, 11, visitor=4).to_json(), "v": "7"}, id="5-1"
     )  # a clock that went back
-    redis.client().set(stream.EPOCH, "another life")
+    redis.client().set(stream.EPOCH_KEY, "another life")
 
     assert drain() == 1
     assert drain() == 0
@@ -124,29 +125,29 @@ def test_an_emptied_redis_begins_anew_and_loses_only_what_was_in_it(site):
 
 
 def test_a_batch_that_is_delivered_twice_is_behind_the_cursor(site):
-    stream.append([view(site.number, count + 1, visitor=8) for count in range(10)])
-    entries = redis.client().xrange(stream.name_of(0))
+    stream.append_events([view(site.number, count + 1, visitor=8) for count in range(10)])
+    entries = redis.client().xrange(stream.stream_key(0))
     drain()
-    assert redis.client().xlen(stream.name_of(0)) == 10, "the tail stays for a standby"
+    assert redis.client().xlen(stream.stream_key(0)) == 10, "the tail stays for a standby"
 
     assert drain() == 0
     assert (len(entries), rows(site)[0]) == (10, 10)
 
 
 def test_what_is_written_long_ago_leaves_redis_and_nothing_else(site, monkeypatch):
-    stream.append([view(site.number, count + 1, visitor=8) for count in range(10)])
+    stream.append_events([view(site.number, count + 1, visitor=8) for count in range(10)])
     drain()
-    monkeypatch.setattr(writer, "TAIL", timedelta(0))
-    stream.append([view(site.number, 11, visitor=8)])
+    monkeypatch.setattr(writer, "STREAM_RETENTION", timedelta(0))
+    stream.append_events([view(site.number, 11, visitor=8)])
     drain()
 
-    assert redis.client().xlen(stream.name_of(0)) <= 1
+    assert redis.client().xlen(stream.stream_key(0)) <= 1
 
 
 @pytest.mark.commits
 def test_a_missing_partition_is_made_while_writing(site):
     old = datetime(2019, 2, 3, 4, 5, tzinfo=UTC)
-    stream.append([view(site.number, 1, visitor=8, at=old)])
+    stream.append_events([view(site.number, 1, visitor=8, at=old)])
 
     assert drain() == 1
     assert "analytics_event_201902" in partitions.existing()
@@ -162,7 +163,9 @@ def test_two_writers_of_one_shard_do_not_write_twice(site):
 
     from django.db import connections
 
-    stream.append([view(site.number, count + 1, visitor=count, page=f"/{count}") for count in range(3_000)])
+    stream.append_events(
+        [view(site.number, count + 1, visitor=count, page=f"/{count}") for count in range(3_000)]
+    )
 
     def act(_):
         try:
@@ -179,9 +182,9 @@ def test_two_writers_of_one_shard_do_not_write_twice(site):
 
 def test_a_flood_of_invented_paths_ends_as_other(site, monkeypatch):
     monkeypatch.setattr(string_dictionary, "MOST_A_DAY", 5)
-    stream.append([view(site.number, count + 1, visitor=8, page=f"/{count}") for count in range(20)])
+    stream.append_events([view(site.number, count + 1, visitor=8, page=f"/{count}") for count in range(20)])
     drain()
-    stream.append([view(site.number, count + 21, visitor=8, page=f"/{count}") for count in range(20)])
+    stream.append_events([view(site.number, count + 21, visitor=8, page=f"/{count}") for count in range(20)])
     drain()
 
     texts = Term.objects.filter(site_number=site.number, sort=Term.Sort.PAGE).values_list("text", flat=True)
@@ -197,18 +200,21 @@ def test_numbers_of_a_transaction_that_failed_are_not_remembered(site):
         string_dictionary.resolve({(site.number, Term.Sort.PAGE, "/gone")}, today=timezone.localdate())
         transaction.set_rollback(True)
 
-    stream.append([view(site.number, 1, visitor=8, page="/gone")])
+    stream.append_events([view(site.number, 1, visitor=8, page="/gone")])
     assert drain() == 1
     assert Term.objects.filter(site_number=site.number, text="/gone").exists()
 
 
 def test_while_redis_is_away_events_go_straight_into_the_database(site, monkeypatch):
-    monkeypatch.setattr(stream, "append", Mock(side_effect=redis.RedisUnavailable))
-    monkeypatch.setattr(intake, "_direct", intake.LocalBuckets())
+    monkeypatch.setattr(stream, "append_events", Mock(side_effect=redis.RedisUnavailable))
+    monkeypatch.setattr(intake, "_direct_write_limiter", LocalRateLimiter())
 
-    assert intake.keep([view(site.number, 1, visitor=8), view(site.number, 2, visitor=8)]) == ["ok", "ok"]
+    assert intake.store_events([view(site.number, 1, visitor=8), view(site.number, 2, visitor=8)]) == [
+        "ok",
+        "ok",
+    ]
     assert rows(site) == (2, 2, 1)
-    many = [[view(site.number, count, visitor=8)] for count in range(3, 2 * intake.DIRECT_RATE)]
-    monkeypatch.setattr(writer, "write_now", Mock())
+    many = [[view(site.number, count, visitor=8)] for count in range(3, 2 * intake.DIRECT_WRITES_PER_SECOND)]
+    monkeypatch.setattr(writer, "write_without_stream", Mock())
     with pytest.raises(redis.RedisUnavailable):
-        list(map(intake.keep, many))
+        list(map(intake.store_events, many))

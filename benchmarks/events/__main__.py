@@ -45,10 +45,10 @@ def writing() -> dict[str, Any]:
     from analytics.ingest import writer
 
     fill_stream()
-    writer.drain(0)  # now the texts of pages and agents are known, as they are after some minutes
+    writer.drain_shard(0)  # now the texts of pages and agents are known, as they are after some minutes
     fill_stream()
     started = time.perf_counter()
-    written = writer.drain(0)
+    written = writer.drain_shard(0)
     took = time.perf_counter() - started
     assert written == STREAMED
     return {"written_per_second": round(STREAMED / took), "copied_per_second": round(STREAMED / copy_alone())}
@@ -63,11 +63,11 @@ def fill_stream() -> None:
     with client.pipeline(transaction=False) as pipe:
         for number in range(STREAMED):
             visitor = draw.randrange(10_000)
-            pipe.xadd(stream.name_of(0), {"e": event(draw, number, visitor).packed(), "v": str(visitor)})
+            pipe.xadd(stream.stream_key(0), {"e": event(draw, number, visitor).to_json(), "v": str(visitor)})
             if number % 5_000 == 0:
                 pipe.execute()
         pipe.execute()
-    client.set(stream.EPOCH, "bench")
+    client.set(stream.EPOCH_KEY, "bench")
 
 
 def copy_alone() -> float:
@@ -116,15 +116,15 @@ def reading() -> dict[str, Any]:
     """Reports over one large site among others, from events and from roll-ups."""
     from analytics.reports import query
     from analytics.reports.filters import Filter
-    from analytics.reports.time_zones import Span
+    from analytics.reports.time_zones import DateRange
     from benchmarks.events import umami
 
     last = datetime.now(UTC).date() - timedelta(days=1)
     first = last - timedelta(days=DAYS - 1)
     page = prepare(first, last)
-    asked = query.Query(Span(1, "UTC", first, last))
+    asked = query.Query(DateRange(1, "UTC", first, last))
     filtered = query.Query(asked.span, (Filter("page", "is", (page,)),))
-    query.SLOWEST = 60_000  # so that what is too slow is measured, and not refused
+    query.STATEMENT_TIMEOUT_MILLISECONDS = 60_000  # so that what is too slow is measured, and not refused
     facts: dict[str, Any] = {
         "events": EVENTS,
         "summary_raw_ms": timed(3, lambda: query.summary(asked)),
@@ -136,7 +136,7 @@ def reading() -> dict[str, Any]:
         "pages_rolled_ms": timed(20, lambda: query.breakdown(asked, "page", limit=20)),
         "summary_filtered_ms": timed(3, lambda: query.summary(filtered)),
         "sources_filtered_ms": timed(3, lambda: query.breakdown(filtered, "source", limit=20)),
-        "sample": query.share(filtered),
+        "sample": query.sampled_share(filtered),
         "bytes_a_row": size(),
         **umami.measure(first, last, page, timed),
     }
@@ -183,7 +183,7 @@ def count() -> dict[str, Any]:
 
     started = time.perf_counter()
     counted = 0
-    while more := rollups.recount(limit=100):
+    while more := rollups.rebuild_dirty_days(limit=100):
         counted += more
     took = time.perf_counter() - started
     with connection.cursor() as cursor:
