@@ -31,9 +31,8 @@ def copy_drop_counters(*, now: datetime) -> None:
     """
     for hours in range(COPIED_HOURS):
         hour = (now - timedelta(hours=hours)).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-        counters = redis.call(
-            lambda client, hour=hour: client.hgetall(f"{DROP_COUNTERS_KEY}:{hour:%Y%m%d%H}")  # type: ignore[misc]
-        )
+        key = f"{DROP_COUNTERS_KEY}:{hour:%Y%m%d%H}"
+        counters = redis.call(lambda client, key=key: client.hgetall(key))  # type: ignore[misc]
         if counters:
             _store_drop_counters(hour, counters)
 

@@ -183,7 +183,7 @@ class Term(models.Model):
 
 
 class Cursor(models.Model):
-    """The position up to which a stream is written. It is saved in the transaction that writes the entries."""
+    """The position up to which a stream is written, saved in the transaction that writes the entries."""
 
     shard = models.PositiveSmallIntegerField(primary_key=True)
     last_id = models.CharField(max_length=40, default="0-0")

@@ -30,8 +30,8 @@ class ImportTarget:
     """The site of an import, its options, and the state of the run.
 
     `host` is the host that the site had when the visits were recorded; with `only_this_host` the visits of
-    other hosts are left out. `server_name` distinguishes the logs of several servers. `until` is the first day
-    that is left out. `retention` is how long this site keeps events.
+    other hosts are left out. `server_name` distinguishes the logs of several servers. `until` is the first
+    day that is left out. `retention` is how long this site keeps events.
     """
 
     site_number: int

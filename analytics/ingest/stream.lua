@@ -1,9 +1,10 @@
--- Appends one event to its stream, unless the stream is too long or the event was sent before, and assigns its visit.
+-- Appends one event to its stream and assigns its visit, unless the stream is too long or the event was sent
+-- before.
 -- One script, so that no other command runs between these steps.
 -- KEYS: stream, event id, visit of the visitor, epoch.
 -- ARGV: 1 event id or '', 2 '1' when the event has a visitor, 3 id for a new visit, 4 the event as JSON,
--- 5 '1' for an engagement, 6 stream length from which engagements are dropped, 7 stream length from which all events
--- are dropped, 8 new epoch, 9 when it happened, in milliseconds since 1970, or '' for now.
+-- 5 '1' for an engagement, 6 stream length from which engagements are dropped, 7 stream length from which all
+-- events are dropped, 8 new epoch, 9 when it happened, in milliseconds since 1970, or '' for now.
 -- Returns ok, full, shed, duplicate, or alone (an engagement without a visit).
 local size = redis.call('XLEN', KEYS[1])
 if size >= tonumber(ARGV[7]) then return 'full' end

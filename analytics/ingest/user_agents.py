@@ -32,7 +32,10 @@ DISPLAY_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class UserAgent:
-    """Names of browser and operating system, empty when unknown; `device` is desktop, mobile, tablet or tv."""
+    """Names of browser and operating system, empty when unknown.
+
+    `device` is desktop, mobile, tablet or tv.
+    """
 
     browser: str = ""
     os: str = ""

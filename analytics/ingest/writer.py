@@ -147,7 +147,7 @@ def _read_entries(shard: int, cursor: Cursor) -> tuple[str, list[StreamEntry]]:
 def _parse_entries(entries: list[StreamEntry]) -> list[TimedRow]:
     """The rows of stream entries.
 
-    Entries of the same millisecond get different microseconds in their order, which the steps of funnels need.
+    Entries of the same millisecond get increasing microseconds, because funnels need the order of events.
     """
     events = json.loads(b"[%s]" % b",".join(fields[b"e"] for _, fields in entries))
     rows: list[TimedRow] = []
@@ -299,7 +299,10 @@ def _to_microseconds(at: datetime) -> int:
 
 
 def _trim_stream(shard: int, last_id: str) -> None:
-    """Remove entries that were written longer than `STREAM_RETENTION` ago. The next call repeats a lost one."""
+    """Remove entries that were written longer than `STREAM_RETENTION` ago.
+
+    A failure is logged only, because the next call removes the same entries.
+    """
     oldest_id = f"{int((timezone.now() - STREAM_RETENTION).timestamp() * 1000)}-0"
     min_id = min(oldest_id, last_id, key=lambda text: tuple(map(int, text.split("-"))))
     try:

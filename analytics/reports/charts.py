@@ -1,4 +1,4 @@
-"""Formats metrics as text for people, and draws a time series as SVG paths with the same values as a table."""
+"""Formats metrics as text, and draws a time series as SVG paths and as a table with the same values."""
 
 from datetime import datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Filters of reports: their text form `dimension:operator:value|value`, and the SQL conditions made of them."""
+"""Filters of reports: the text form `dimension:operator:value|value`, and the SQL conditions made of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

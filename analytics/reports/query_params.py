@@ -36,9 +36,9 @@ FILTER_PARAMETER = OpenApiParameter(
     str,
     many=True,
     description=(
-        "`dimension:operator:value`, with further values after `|`. The operators are is, is_not, contains and "
-        "contains_not. A property is filtered by `property:name:operator:value`. With several filters, all of "
-        "them must match."
+        "`dimension:operator:value`, with further values after `|`. The operators are is, is_not, contains "
+        "and contains_not. A property is filtered by `property:name:operator:value`. With several filters, "
+        "all of them must match."
     ),
 )
 RANGE_PARAMETERS = [*DATE_PARAMETERS, FILTER_PARAMETER]

@@ -55,7 +55,11 @@ def rebuild_day(site_number: int, day: date, zone: str) -> None:
             parameters,
         )
         cursor.execute(
-            "DELETE FROM analytics_hour WHERE site_number = %(site)s AND hour >= %(since)s AND hour < %(until)s",
+            """
+            DELETE FROM analytics_hour
+            WHERE site_number = %(site)s
+                AND hour >= %(since)s
+                AND hour < %(until)s""",
             parameters,
         )
         cursor.execute(_insert_hours(), parameters)

@@ -170,7 +170,7 @@ def _link_invalid_page(request: HttpRequest) -> HttpResponse:
 
 
 def _render(request: HttpRequest, title: str, status: int = 200, **context: Any) -> HttpResponse:
-    """Render the page. It is not cached or indexed, and its URL, which is a secret, is sent to no other site."""
+    """Render the page. It is not cached or indexed, and its secret URL is not sent to other sites."""
     response = render(request, "analytics/shared_page.html", {"title": title, **context}, status=status)
     response["Cache-Control"] = "no-store"
     response["X-Robots-Tag"] = "noindex, nofollow"

@@ -77,7 +77,10 @@ def send_due_mails(*, now: datetime) -> int:
 
 
 def _send_or_log(subscription_id: UUID, monday: date, zone: str) -> int:
-    """Send one mail. A database error is logged and the next run tries again, so that others are not delayed."""
+    """Send one mail; on a database error log it and return 0, so that the other mails are sent.
+
+    The next run tries again.
+    """
     try:
         return _send_mail(subscription_id, monday, zone)
     except DatabaseError as error:
@@ -124,7 +127,7 @@ def _noon_utc(day: date) -> datetime:
 
 
 def _mail_context(row: Subscription, monday: date, zone: str) -> dict[str, Any]:
-    """The template context: metrics compared with the week before, days, and the largest pages and sources."""
+    """The template context: metrics compared with the previous week, days, top pages and top sources."""
     first = monday - timedelta(days=7)
     last = monday - timedelta(days=1)
     week = Query(DateRange(row.site.number, zone, first, last))

@@ -1,4 +1,4 @@
-"""Functions that several test modules of analytics use: they write events, call the intake and run imports."""
+"""Helpers of several test modules of analytics: they write events, call the intake and run imports."""
 
 import io
 import json
@@ -65,7 +65,10 @@ def write_events(site, *events):
 
 
 def write_visits(site, *events):
-    """Write events given as `(minutes after 2026-03-01 10:00 UTC, visitor, fields)`, one visit per visitor."""
+    """Write events given as `(minute, visitor, fields)`, one visit for each visitor.
+
+    Minutes are counted from 2026-03-01 10:00 UTC.
+    """
     start = datetime(2026, 3, 1, 10, tzinfo=UTC)
     write_events(
         site,
@@ -148,7 +151,10 @@ def set_time_zone(site, zone):
 
 
 def random_rows(site, zone, count, *, first, last, seed):
-    """Random events of the days from `first` to `last`. Visitors are those of one day; some events have none."""
+    """Random events of the days from `first` to `last`.
+
+    As in the intake, no visitor comes on two days. One event in ten has no visitor.
+    """
     rng = random.Random(seed)
     since, until = day_bounds(first, last, zone)
     rows = []

@@ -76,7 +76,7 @@ def test_sampled_share_and_summary_of_a_sample(site, owner, monkeypatch):
 
 def test_funnel_runs_one_statement_over_events(site, shop_events, django_assert_num_queries):
     date_range = DateRange(site.number, "UTC", date(2026, 3, 1), date(2026, 3, 2))
-    # The options of the transaction, the number of events from roll-ups and from events, two texts of filters,
-    # and the funnel.
+    # The options of the transaction, the number of events from roll-ups and from events, two texts of
+    # filters, and the funnel.
     with transaction.atomic(), django_assert_num_queries(6):
         query.funnel(query.Query(date_range), [parse_filter("page:is:/"), parse_filter("page:is:/cart")])

@@ -78,7 +78,8 @@ def test_handle_request_and_analytics_import_store_no_address_and_no_user_agent(
         log = tmp_path / "access.log"
         yesterday = datetime.now(UTC) - timedelta(days=1)
         log.write_text(
-            f'{address} - - [{yesterday:%d/%b/%Y:%H:%M:%S +0000}] "GET {page} HTTP/1.1" 200 5 "-" "{user_agent}"\n'
+            f"{address} - - [{yesterday:%d/%b/%Y:%H:%M:%S +0000}] "
+            f'"GET {page} HTTP/1.1" 200 5 "-" "{user_agent}"\n'
         )
         output = stack.manage("analytics_import", host.partition(".")[0], str(log), "--from", "log")
         assert "1 events added" in output

@@ -1,4 +1,4 @@
-"""HTTP API of what the people of a site save: goals, segments, funnels, annotations, links and weekly mails."""
+"""HTTP API of goals, segments, funnels, annotations, links and subscriptions to the weekly mail."""
 
 from typing import Any, ClassVar
 from uuid import UUID

@@ -45,8 +45,8 @@ OUTCOME_LABELS = {
 
 class Command(BaseCommand):
     help = (
-        "Import the visits of one site from another tool. An interrupted import continues when it is run again; "
-        "a second run adds nothing."
+        "Import the visits of one site from another tool. An interrupted import continues when it is run "
+        "again; a second run adds nothing."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -58,7 +58,10 @@ class Command(BaseCommand):
         parser.add_argument(
             "--host",
             default="",
-            help="The earlier host of the site. Links within it are no traffic source; other hosts are left out.",
+            help=(
+                "The earlier host of the site. Links within it are no traffic source. "
+                "Visits of other hosts are left out."
+            ),
         )
         parser.add_argument(
             "--name", default="", help="Name of the server that wrote the logs, if there are several servers."
@@ -148,7 +151,7 @@ def _parse_plausible_file(
 
 @contextmanager
 def site_lock(site_number: int) -> Iterator[None]:
-    """Prevent two imports of a site at once, which would both add the events that the other has not stored yet.
+    """Prevent two imports of a site at once, which would both add events that the other has not stored yet.
 
     Raises CommandError.
     """
@@ -179,5 +182,7 @@ def _open_member(path: Path, name: str, progress: Progress) -> Iterator[IO[str]]
             with zipfile.ZipFile(file) as archive, archive.open(name) as member:  # type: ignore[arg-type]
                 yield io.TextIOWrapper(member, "utf-8", errors="replace", newline="")
         else:
-            plain: Any = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file  # type: ignore[arg-type]
+            plain: Any = file
+            if path.suffix == ".gz":
+                plain = gzip.GzipFile(fileobj=file)  # type: ignore[arg-type]
             yield io.TextIOWrapper(plain, "utf-8", errors="replace", newline="")

@@ -11,8 +11,8 @@ from analytics import partitions
 
 class Command(BaseCommand):
     help = (
-        "Create the partitions of the coming months, drop those older than ANALYTICS_KEEP_DAYS, and list all. "
-        "Celery beat does the same regularly."
+        "Create the partitions of the coming months, drop those older than ANALYTICS_KEEP_DAYS, and list "
+        "all. Celery beat does the same regularly."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

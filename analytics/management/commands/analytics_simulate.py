@@ -17,8 +17,8 @@ from sites.models import EachAt, Site
 
 class Command(BaseCommand):
     help = (
-        "Write invented visits of published sites, with daily and weekly patterns, a few pages with most of the "
-        "views, and returning visitors."
+        "Write invented visits of published sites, with daily and weekly patterns, a few pages with most "
+        "of the views, and returning visitors."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
