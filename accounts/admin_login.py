@@ -19,9 +19,9 @@ from rest_framework.exceptions import ParseError
 from accounts.credentials import known_devices
 from accounts.errors import ChallengeRefused, CodeRefused, PasskeyRefused
 from accounts.models import Totp, User
+from accounts.responses import DEVICE_COOKIE, DEVICE_SECONDS, device_of
 from accounts.selectors import factors_of
 from accounts.services import mfa, sessions, sign_in
-from accounts.views.common import DEVICE_COOKIE, DEVICE_SECONDS, device_of
 from accounts.views.mfa import qr_svg
 from audit import actors
 from audit.services import record

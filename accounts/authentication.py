@@ -4,13 +4,14 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from accounts.errors import MfaEnrolmentRequired
+from accounts.errors import MfaEnrolmentRequired, ReauthenticationRequired
 from accounts.models import User
-from accounts.selectors import factors_of
+from accounts.selectors import factors_of, proved_lately
 from core.admission.errors import TokenRevoked
 from core.admission.principals import Principal
 from core.permissions import Permission
@@ -54,6 +55,14 @@ class Caller:
         if allowed and settings.STAFF_MFA_REQUIRED and not factors_of(self.pk).any:
             raise MfaEnrolmentRequired
         return allowed
+
+    def require_recent_proof(self) -> None:
+        """Raise ReauthenticationRequired unless the user proved their identity within the last minutes.
+
+        One query. An API key cannot prove anything again: its scopes are its bounds.
+        """
+        if not self.is_key and not proved_lately(self.session_id, now=timezone.now()):
+            raise ReauthenticationRequired
 
 
 class PrincipalAuthentication(BaseAuthentication):

@@ -8,8 +8,8 @@ from django.http import HttpRequest
 
 from accounts.errors import CredentialsRefused
 from accounts.models import User
+from accounts.responses import device_of
 from accounts.services import sign_in
-from accounts.views.common import device_of
 
 
 class PasswordBackend(BaseBackend):

@@ -1,13 +1,5 @@
 """What roles may be allowed to do with accounts, and what API keys may be given."""
 
-from typing import Any
-
-from django.utils import timezone
-from rest_framework.permissions import BasePermission
-from rest_framework.request import Request
-
-from accounts.errors import ReauthenticationRequired
-from accounts.selectors import proved_lately
 from core.permissions import also_for_keys, permission, scope
 
 USERS_READ = permission("users.read", "See everybody's account")
@@ -17,17 +9,3 @@ ROLES_READ = permission("roles.read", "See roles and permissions")
 ROLES_WRITE = permission("roles.write", "Make, change and delete roles")
 also_for_keys(USERS_READ, USERS_WRITE, ROLES_READ)
 ACCOUNT_READ = scope("account.read", "Read your own account")
-
-
-class RecentProof(BasePermission):
-    """For the actions in the view's `sensitive`: who is signed in proved it within the last minutes.
-
-    A key has nobody to ask; its scopes are its bounds. Raises ReauthenticationRequired.
-    """
-
-    def has_permission(self, request: Request, view: Any) -> bool:
-        if request.user.is_key or getattr(view, "action", None) not in view.sensitive:  # type: ignore[union-attr]
-            return True
-        if not proved_lately(request.user.session_id, now=timezone.now()):  # type: ignore[union-attr]
-            raise ReauthenticationRequired
-        return True

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from django.conf import settings
 from django.db import connection, transaction
 
-from analytics import partitions
 from analytics.ingest import visitors
 from analytics.ingest.intake import DROP_COUNTERS_KEY
 from analytics.models import Drop, Settings
+from analytics.partitions import event_partitions
 from core import tenancy
 from core.storage import redis
 
@@ -19,7 +19,7 @@ COPIED_HOURS = 3  # the current hour and the two before it
 
 def run_maintenance(*, now: datetime) -> None:
     """The maintenance of every minute. Raises RedisUnavailable."""
-    partitions.make_ahead(now)
+    event_partitions.create_ahead(now)
     visitors.delete_expired_salts(now=now)
     copy_drop_counters(now=now)
 
@@ -62,7 +62,7 @@ def delete_expired_events(*, now: datetime) -> int:
 
     Returns the number of deleted rows, without those of dropped partitions. Sums are kept.
     """
-    partitions.drop_older(now - settings.ANALYTICS_KEEP_FOR)
+    event_partitions.drop_before(now - settings.ANALYTICS_KEEP_FOR)
     Drop.objects.filter(hour__lt=now - DROP_RETENTION).delete()
     with tenancy.context(tenancy.SYSTEM):
         rows = Settings.objects.exclude(keep_days=None).values_list("site__number", "keep_days")

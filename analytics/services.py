@@ -44,7 +44,7 @@ def change_settings(site: Site, changes: dict[str, Any], *, actor: Actor) -> Set
     differences = _apply_changes(row, changes)
     row.save()
     record("analytics.settings_changed", actor=actor, subject=site, changes=differences)
-    transaction.on_commit(lambda: settings_cache.forget(site.pk))
+    transaction.on_commit(lambda: settings_cache.invalidate(site.pk))
     return row
 
 

@@ -7,11 +7,11 @@ from datetime import datetime
 
 from django.db import connection, transaction
 
-from audit import partitions
 from audit.actors import SYSTEM
 from audit.chain import hashing, signing_keys
 from audit.chain.export import export
 from audit.models import Checkpoint, Stub
+from audit.partitions import entry_partitions
 from audit.services import record
 from audit.subjects import Subject
 from core.storage import object_store
@@ -27,8 +27,8 @@ def drop_month(name: str, *, now: datetime) -> Stub:
     Personal values are not in that export: it cannot be changed any more, and whoever they are about may ask
     to be forgotten. The seals stay: they hold none either, and the chain runs through them.
     """
-    months = partitions.existing()
-    if name not in months or name >= partitions.name_of(now):
+    months = entry_partitions.names()
+    if name not in months or name >= entry_partitions.name_of(now):
         raise NotYet("only a month that is over can be dropped")
     with connection.cursor() as cursor:
         cursor.execute(

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from audit.models import Entry, Personal
-from audit.partitions import bound
+from audit.partitions import lowest_id
 
 BATCH = 500
 OF_ACTOR = {"actor", "network"}  # personal values of who did it; the others are of whose it is
@@ -25,8 +25,8 @@ def entries_of(person_id: UUID) -> QuerySet[Entry]:
 def between(entries: QuerySet[Entry], since: datetime | None, until: datetime | None) -> QuerySet[Entry]:
     """Entries made in [since, until), by their ids, so that only those months are read."""
     if since:
-        entries = entries.filter(id__gte=bound(since))
-    return entries.filter(id__lt=bound(until)) if until else entries
+        entries = entries.filter(id__gte=lowest_id(since))
+    return entries.filter(id__lt=lowest_id(until)) if until else entries
 
 
 def personal_of(entries: Iterable[UUID]) -> dict[UUID, dict[str, str]]:

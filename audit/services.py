@@ -10,9 +10,10 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from audit import actors, partitions
+from audit import actors
 from audit.actors import Actor
 from audit.chain.hashing import personal_hash
+from audit.partitions import entry_partitions
 from audit.subjects import HasSubject, Subject
 from core.ids import uuid7
 
@@ -70,7 +71,7 @@ def record(
 
 def make_partitions(**_: Any) -> int:
     """Make the months that are missing ahead; after each migration and once a day."""
-    return partitions.make_ahead(timezone.now())
+    return entry_partitions.create_ahead(timezone.now())
 
 
 def erase_personal(*, owner_id: UUID | None, values: Sequence[str] = ()) -> int:

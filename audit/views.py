@@ -6,7 +6,6 @@ from uuid import UUID
 from django.db.models import QuerySet
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,7 +13,7 @@ from audit.models import Entry, LogLine
 from audit.permissions import AUDIT_READ, LOGS_READ
 from audit.selectors import between, entries_of, mentioning, personal_of
 from audit.serializers import EntrySerializer, LogLineSerializer
-from core.http.action_policy import allow
+from core.http.action_policy import SIGNED_IN, action_policy
 from core.http.pagination import KeysetPagination
 from core.http.query_params import datetime_param, query_param, text_param
 from core.http.viewsets import ApiViewSet
@@ -30,11 +29,9 @@ LEVEL = OpenApiParameter("level", {"type": "string", "enum": ["warning", "error"
 
 
 class AuditViewSet(ApiViewSet):
-    permission_classes = (IsAuthenticated,)
     serializer_class = EntrySerializer
     pagination_class = KeysetPagination
     filters: ClassVar = ("event", "actor", "subject", "site", "since", "until", "search")
-    scopes: ClassVar = {"list": AUDIT_READ}
 
     def get_queryset(self) -> QuerySet[Entry]:
         entries = Entry.objects.all() if self.caller.may(AUDIT_READ) else entries_of(self.caller.pk)
@@ -55,6 +52,7 @@ class AuditViewSet(ApiViewSet):
         text = query_param(self.request, "search", text_param)
         return mentioning(entries, text) if text else entries
 
+    @action_policy(scope=AUDIT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="list_audit",
         parameters=[EVENT, *IDS, *TIMES, SEARCH],
@@ -70,11 +68,9 @@ class AuditViewSet(ApiViewSet):
 
 
 class LogViewSet(ApiViewSet):
-    permission_classes = (IsAuthenticated, allow(LOGS_READ))
     serializer_class = LogLineSerializer
     pagination_class = KeysetPagination
     filters: ClassVar = ("level", "since", "until", "search")
-    scopes: ClassVar = {"list": LOGS_READ, "retrieve": LOGS_READ}
 
     def get_queryset(self) -> QuerySet[LogLine]:
         lines = LogLine.objects.all()
@@ -87,6 +83,7 @@ class LogViewSet(ApiViewSet):
         text = query_param(self.request, "search", text_param)
         return lines.filter(message__icontains=text) if text else lines
 
+    @action_policy(scope=LOGS_READ, role=LOGS_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="list_logs", parameters=[LEVEL, *TIMES, SEARCH], responses=LogLineSerializer(many=True)
     )
@@ -95,6 +92,7 @@ class LogViewSet(ApiViewSet):
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(LogLineSerializer(page, many=True).data)
 
+    @action_policy(scope=LOGS_READ, role=LOGS_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="log", responses=LogLineSerializer)
     def retrieve(self, request: Request, pk: UUID) -> Response:
         """One line."""

@@ -23,5 +23,5 @@ def begin(**_: Any) -> None:
     """
     from core.jobs import queue
 
-    queue.enqueue(work)
+    queue.enqueue("backups.tasks.work")
     connection.close()  # the pool's children are not to share it

@@ -6,7 +6,6 @@ from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -24,12 +23,12 @@ from backups.serializers import (
     SiteRestoreSerializer,
 )
 from backups.services import checks, runs, site_restores
-from core.http.action_policy import allow_by_action
+from core.http.action_policy import action_policy
 from core.http.pagination import KeysetPagination
 from core.http.viewsets import ApiViewSet
 from sites.models import Access
 from sites.permissions import SITES_READ, SITES_WRITE
-from sites.views.common import OfSiteViewSet
+from sites.viewsets import Role, SiteScopedViewSet
 
 OWNER = Access.Role.OWNER
 
@@ -37,16 +36,6 @@ OWNER = Access.Role.OWNER
 class BackupViewSet(ApiViewSet):
     serializer_class = BackupSerializer
     pagination_class = KeysetPagination
-    without_body = ("verify", "drill")
-    scopes = {
-        "list": BACKUPS_READ,
-        "retrieve": BACKUPS_READ,
-        "overview": BACKUPS_READ,
-        "create": BACKUPS_WRITE,
-        "verify": BACKUPS_WRITE,
-        "drill": BACKUPS_WRITE,
-    }
-    permission_classes = (IsAuthenticated, allow_by_action(scopes))
 
     def get_queryset(self) -> QuerySet[BackupRun]:
         return (
@@ -55,6 +44,9 @@ class BackupViewSet(ApiViewSet):
             else BackupRun.objects.all()
         )
 
+    @action_policy(
+        scope=BACKUPS_READ, role=BACKUPS_READ, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="list_backups", responses=BackupSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Backups, newest first."""
@@ -62,6 +54,9 @@ class BackupViewSet(ApiViewSet):
             BackupSerializer(self.paginate_queryset(self.get_queryset()), many=True).data
         )
 
+    @action_policy(
+        scope=BACKUPS_WRITE, role=BACKUPS_WRITE, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="create_backup", request=BackupCreateSerializer, responses={202: BackupSerializer}
     )
@@ -73,21 +68,43 @@ class BackupViewSet(ApiViewSet):
             BackupSerializer(run).data, status=202, headers={"Location": f"/api/v1/backups/{run.pk}"}
         )
 
+    @action_policy(
+        scope=BACKUPS_READ, role=BACKUPS_READ, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="backup", responses=BackupDetailSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
         """A backup, with the looks at it."""
         return Response(BackupDetailSerializer(self.get_object()).data)
 
+    @action_policy(
+        scope=BACKUPS_READ, role=BACKUPS_READ, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="backups_overview", responses=OverviewSerializer)
     def overview(self, request: Request) -> Response:
         """Whether the backups are well, and what the next pruning takes away."""
         return Response(OverviewSerializer(selectors.overview(now=timezone.now())).data)
 
+    @action_policy(
+        scope=BACKUPS_WRITE,
+        role=BACKUPS_WRITE,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        body="none",
+    )
     @extend_schema(operation_id="verify_backup", request=None, responses={202: CheckSerializer})
     def verify(self, request: Request, pk: Any) -> Response:
         """Read everything that a backup needs, and open it."""
         return self._look(Check.Kind.VERIFY)
 
+    @action_policy(
+        scope=BACKUPS_WRITE,
+        role=BACKUPS_WRITE,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        body="none",
+    )
     @extend_schema(operation_id="drill_backup", request=None, responses={202: CheckSerializer})
     def drill(self, request: Request, pk: Any) -> Response:
         """Prove a backup: restore it into a database made for that, and compare."""
@@ -98,19 +115,25 @@ class BackupViewSet(ApiViewSet):
         return Response(CheckSerializer(look).data, status=202)
 
 
-class RestorePointViewSet(OfSiteViewSet):
+class RestorePointViewSet(SiteScopedViewSet):
     serializer_class = RestorePointSerializer
     pagination_class = KeysetPagination
-    without_body = ("create", "restore")
-    scopes = {"list": SITES_READ, "create": SITES_WRITE, "restore": SITES_WRITE, "restores": SITES_READ}
-    needs = {"list": OWNER, "create": OWNER, "restore": OWNER, "restores": OWNER}
 
+    @action_policy(scope=SITES_READ, role=Role.OWNER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_restore_points", responses=RestorePointSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """The moments that your site can be brought back to, newest first."""
         page = self.paginate_queryset(site_restores.restore_points(self.site()))
         return self.get_paginated_response(RestorePointSerializer(page, many=True).data)
 
+    @action_policy(
+        scope=SITES_WRITE,
+        role=Role.OWNER,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        body="none",
+    )
     @extend_schema(operation_id="create_restore_point", request=None, responses={202: RestorePointSerializer})
     def create(self, request: Request, pk: Any) -> Response:
         """A moment to come back to, of now.
@@ -121,6 +144,14 @@ class RestorePointViewSet(OfSiteViewSet):
         point = site_restores.ask_for_point(site_id=self.kwargs["pk"], actor=self.actor, now=timezone.now())
         return Response(RestorePointSerializer(point).data, status=202)
 
+    @action_policy(
+        scope=SITES_WRITE,
+        role=Role.OWNER,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        body="none",
+    )
     @extend_schema(
         operation_id="restore_site_as_it_was", request=None, responses={202: SiteRestoreSerializer}
     )
@@ -133,6 +164,7 @@ class RestorePointViewSet(OfSiteViewSet):
         asked = site_restores.queue_restore(site.pk, run, actor=self.actor)
         return Response(SiteRestoreSerializer(asked).data, status=202)
 
+    @action_policy(scope=SITES_READ, role=Role.OWNER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_site_restores", responses=SiteRestoreSerializer(many=True))
     def restores(self, request: Request, pk: Any) -> Response:
         """What became of the times that you brought this site back, newest first."""

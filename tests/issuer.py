@@ -69,6 +69,6 @@ def _issuer_process() -> Iterator[MockIssuer]:
 def issuer(_issuer_process: MockIssuer, settings: Any) -> MockIssuer:
     """A provider called `mock` that tells the truth, and of which this process knows nothing yet."""
     _issuer_process.say()
-    oidc._known.clear()
+    oidc._issuers.clear()
     settings.OIDC_PROVIDERS = {"mock": _issuer_process.provider()}
     return _issuer_process

@@ -35,7 +35,7 @@ def test_a_role_may_do_what_its_column_says_and_nothing_else(role):
         caller = sign_in(UserFactory(role=role))
         answer = caller.call(item.method, anywhere(item.path), {}, if_match="*")
         refused = answer.status_code == 403 and answer.json()["code"] == "permission_denied"
-        if refused == (item.anonymous or item.allows(role)):
+        if refused == (item.policy.is_anonymous or item.allows(role)):
             wrong[item.method, item.path] = (answer.status_code, answer.content[:200])
 
     assert wrong == {}
@@ -46,4 +46,4 @@ def test_nobody_may_do_what_is_not_for_nobody():
         path = anywhere(item.path)
         answer = Client().generic(item.method, path, b"{}", content_type="application/json")
         refused = answer.status_code == 401 and answer.json()["code"] == "not_authenticated"
-        assert refused == (not item.anonymous), (item.method, item.path)
+        assert refused == (not item.policy.is_anonymous), (item.method, item.path)

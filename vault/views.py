@@ -11,18 +11,18 @@ from django.db.models.functions import Length
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.responses import NO_STORE, device_of, signed_in
 from accounts.serializers.accounts import SignedInSerializer
 from accounts.services.sessions import open_session
 from accounts.services.sign_in import check_credentials
 from accounts.services.users import set_password
-from accounts.views.common import NO_STORE, OwnViewSet, device_of, signed_in
 from audit import actors
 from audit.actors import Actor
 from core.errors import FieldProblem, Invalid
+from core.http.action_policy import ANONYMOUS, SIGNED_IN, action_policy
 from core.http.pagination import KeysetPagination
 from core.http.preconditions import if_match
 from core.http.query_params import boolean_param, query_param
@@ -56,13 +56,10 @@ TRASH = OpenApiParameter("deleted", bool, description="What lies in the trash, i
 class VaultApiViewSet(ApiViewSet):
     """What is the caller's own and theirs alone."""
 
-    fenced = True
+    row_level_security = True
     pagination_class = KeysetPagination
-    body_limit = ITEM_BYTES
+    max_body_bytes = ITEM_BYTES
     filters = ("deleted",)
-
-    def is_private(self) -> bool:
-        return True
 
     @property
     def actor(self) -> Actor:
@@ -99,24 +96,15 @@ class VaultApiViewSet(ApiViewSet):
 
 class VaultViewSet(VaultApiViewSet):
     serializer_class = VaultSerializer
-    conditional = ("update", "destroy")
-    without_body = ("restore",)
-    scopes = {
-        "list": VAULT_READ,
-        "create": VAULT_WRITE,
-        "retrieve": VAULT_READ,
-        "update": VAULT_WRITE,
-        "destroy": VAULT_WRITE,
-        "restore": VAULT_WRITE,
-        "changes": VAULT_READ,
-    }
 
+    @action_policy(scope=VAULT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="list_vaults", parameters=[TRASH], responses=VaultHeadSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Your vaults without what is in them, newest first."""
         found = self.vaults().filter(deleted_at__isnull=not self.trash()).annotate(size=Length("ciphertext"))
         return self.page(found.defer("ciphertext"), VaultHeadSerializer)
 
+    @action_policy(scope=VAULT_WRITE, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="create_vault", request=NewVaultSerializer, responses={201: CreatedVaultSerializer}
     )
@@ -128,11 +116,13 @@ class VaultViewSet(VaultApiViewSet):
         )
         return self.shown(CreatedVaultSerializer, made, status=201)
 
+    @action_policy(scope=VAULT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="vault", parameters=[TRASH], responses=VaultSerializer)
     def retrieve(self, request: Request, vault_id: UUID) -> Response:
         """A vault's own record."""
         return self.shown(VaultSerializer, self.vault(deleted=self.trash()))
 
+    @action_policy(scope=VAULT_WRITE, role=SIGNED_IN, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(operation_id="change_vault", request=RecordSerializer, responses=VaultSerializer)
     def update(self, request: Request, vault_id: UUID) -> Response:
         """Replace a vault's own record by its next version."""
@@ -140,6 +130,7 @@ class VaultViewSet(VaultApiViewSet):
         vault = services.change_vault(self.vault(), sealed, actor=self.actor, if_match=if_match(request))
         return self.shown(VaultSerializer, vault)
 
+    @action_policy(scope=VAULT_WRITE, role=SIGNED_IN, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(operation_id="delete_vault", parameters=[TRASH], responses={204: None})
     def destroy(self, request: Request, vault_id: UUID) -> Response:
         """Put a vault into the trash, with everything in it.
@@ -154,12 +145,21 @@ class VaultViewSet(VaultApiViewSet):
             )
         return Response(status=204, headers=NO_STORE)
 
+    @action_policy(
+        scope=VAULT_WRITE,
+        role=SIGNED_IN,
+        recent_proof=False,
+        if_match=False,
+        impersonation=False,
+        body="none",
+    )
     @extend_schema(operation_id="restore_vault", request=None, responses=VaultSerializer)
     def restore(self, request: Request, vault_id: UUID) -> Response:
         """Take a vault out of the trash."""
         found = get_object_or_404(self.vaults().exclude(deleted_at=None), vault_id=vault_id)
         return self.shown(VaultSerializer, services.restore_vault(found, actor=self.actor))
 
+    @action_policy(scope=VAULT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="vault_changes",
         parameters=[
@@ -197,9 +197,9 @@ def _cursor(number: int) -> str:
 
 
 class VectorsViewSet(ApiViewSet):
-    permission_classes = (AllowAny,)
     serializer_class = VectorsSerializer
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="vault_vectors", responses=VectorsSerializer, auth=[])
     def retrieve(self, request: Request) -> Response:
         """Examples to hold a client to: what is derived from passwords, and envelopes with their keys."""
@@ -208,10 +208,9 @@ class VectorsViewSet(ApiViewSet):
 
 class RotationViewSet(VaultApiViewSet):
     serializer_class = RotationSerializer
-    conditional = ("rotate",)
-    body_limit = services.BODY_BYTES
-    scopes = {}
+    max_body_bytes = services.BODY_BYTES
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(operation_id="rotate_vault", request=RotationSerializer, responses=VaultSerializer)
     def rotate(self, request: Request, vault_id: UUID) -> Response:
         """Replace the key of a vault: its own record and every item sealed anew, or nothing at all.
@@ -235,10 +234,11 @@ class RotationViewSet(VaultApiViewSet):
         return self.shown(VaultSerializer, vault)
 
 
-class PasswordViewSet(OwnViewSet):
+class PasswordViewSet(ApiViewSet):
     serializer_class = NewPasswordSerializer
-    body_limit = 3 * 1024 * 1024  # 100 records in base64
+    max_body_bytes = 3 * 1024 * 1024  # 100 records in base64
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="change_vault_password", request=NewPasswordSerializer, responses=SignedInSerializer
     )
@@ -266,17 +266,6 @@ class PasswordViewSet(OwnViewSet):
 
 class ItemViewSet(VaultApiViewSet):
     serializer_class = ItemSerializer
-    conditional = ("create", "update", "destroy")
-    without_body = ("restore",)
-    scopes = {
-        "list": VAULT_READ,
-        "create": VAULT_WRITE,
-        "retrieve": VAULT_READ,
-        "update": VAULT_WRITE,
-        "destroy": VAULT_WRITE,
-        "restore": VAULT_WRITE,
-        "versions": VAULT_READ,
-    }
 
     def items(self) -> Any:
         return Item.objects.filter(vault=self.vault(), purged_at=None)
@@ -293,6 +282,7 @@ class ItemViewSet(VaultApiViewSet):
         )
         return found
 
+    @action_policy(scope=VAULT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="list_vault_items", parameters=[TRASH], responses=ItemHeadSerializer(many=True)
     )
@@ -301,6 +291,7 @@ class ItemViewSet(VaultApiViewSet):
         found = self.items().filter(deleted_at__isnull=not self.trash()).annotate(size=Length("ciphertext"))
         return self.page(found.defer("ciphertext"), ItemHeadSerializer)
 
+    @action_policy(scope=VAULT_WRITE, role=SIGNED_IN, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(
         operation_id="create_vault_item", request=NewItemSerializer, responses={201: ItemSerializer}
     )
@@ -316,11 +307,13 @@ class ItemViewSet(VaultApiViewSet):
         )
         return self.shown(ItemSerializer, made, status=201)
 
+    @action_policy(scope=VAULT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="vault_item", parameters=[TRASH], responses=ItemSerializer)
     def retrieve(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
         """An item."""
         return self.shown(ItemSerializer, self.item(deleted=self.trash()))
 
+    @action_policy(scope=VAULT_WRITE, role=SIGNED_IN, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(operation_id="change_vault_item", request=SealedSerializer, responses=ItemSerializer)
     def update(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
         """Replace an item by its next version. The last ten are kept."""
@@ -328,6 +321,7 @@ class ItemViewSet(VaultApiViewSet):
         item = services.change_item(self.bare(), sealed, actor=self.actor, if_match=if_match(request))
         return self.shown(ItemSerializer, item)
 
+    @action_policy(scope=VAULT_WRITE, role=SIGNED_IN, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(operation_id="delete_vault_item", parameters=[TRASH], responses={204: None})
     def destroy(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
         """Put an item into the trash.
@@ -342,12 +336,21 @@ class ItemViewSet(VaultApiViewSet):
             services.delete_item(self.bare(), actor=self.actor, now=now, if_match=wanted)
         return Response(status=204, headers=NO_STORE)
 
+    @action_policy(
+        scope=VAULT_WRITE,
+        role=SIGNED_IN,
+        recent_proof=False,
+        if_match=False,
+        impersonation=False,
+        body="none",
+    )
     @extend_schema(operation_id="restore_vault_item", request=None, responses=ItemSerializer)
     def restore(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
         """Take an item out of the trash, as it was."""
         found = get_object_or_404(self.items().exclude(deleted_at=None), item_id=item_id)
         return self.shown(ItemSerializer, services.restore_item(found, actor=self.actor))
 
+    @action_policy(scope=VAULT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="vault_item_versions", responses=FormerVersionSerializer(many=True))
     def versions(self, request: Request, vault_id: UUID, item_id: UUID) -> Response:
         """What an item was before, newest first: at most ten."""

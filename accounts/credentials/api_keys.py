@@ -2,7 +2,7 @@
 
 `gys_<env>_<id>_<secret><crc>`: what is leaked into a log or a repository can be recognised, and what is
 mistyped is refused by its checksum before any store is asked. Facts about a key live here for
-`KNOWN_SECONDS`; a revocation reaches the gate at once by its tombstone.
+`CACHE_SECONDS`; a revocation reaches the gate at once by its tombstone.
 """
 
 import hashlib
@@ -10,9 +10,7 @@ import hmac
 import re
 import secrets
 import string
-import time
 import zlib
-from collections import OrderedDict
 from datetime import timedelta
 from ipaddress import ip_network
 from uuid import UUID
@@ -24,11 +22,12 @@ from django.utils import timezone
 from accounts.models import ApiKey
 from core.admission.errors import CredentialUnknown, TokenInvalid
 from core.admission.principals import Principal
+from core.storage.memory_cache import MemoryCache
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 FORM = re.compile(r"gys_[a-z]{3,4}_(?P<id>[0-9A-Za-z]{8})_[0-9A-Za-z]{32}(?P<crc>[0-9A-Za-z]{6})")
-KNOWN_SECONDS = 60.0
-KNOWN_SIZE = 4096
+CACHE_SECONDS = 60.0
+MAX_CACHED_KEYS = 4096
 
 
 class ApiKeyRefused(TokenInvalid):
@@ -62,8 +61,8 @@ def looks_like_key(token: str) -> bool:
     return token.startswith("gys_")
 
 
-_known: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
-_noted: OrderedDict[UUID, float] = OrderedDict()
+_principals: MemoryCache[str, Principal] = MemoryCache(MAX_CACHED_KEYS)  # by the digest of the key
+_recently_used: MemoryCache[UUID, bool] = MemoryCache(MAX_CACHED_KEYS)
 
 
 def read(token: str) -> Principal:
@@ -74,10 +73,10 @@ def read(token: str) -> Principal:
     form = FORM.fullmatch(token)
     if not form or not hmac.compare_digest(checksum(token[:-6]), form["crc"]):
         raise ApiKeyRefused
-    known = _known.get(digest(token))
-    if known is None or known[0] < time.monotonic():
+    principal = _principals.get(digest(token))
+    if principal is None:
         raise CredentialUnknown
-    return known[1]
+    return principal
 
 
 def look_up(token: str) -> Principal:
@@ -91,7 +90,7 @@ def look_up(token: str) -> Principal:
         .first()
     )
     if key is None or not hmac.compare_digest(key.digest, found):
-        _known.pop(found, None)
+        _principals.pop(found)
         raise ApiKeyRefused
     principal = Principal(
         key.owner_id,
@@ -102,8 +101,8 @@ def look_up(token: str) -> Principal:
         limit=key.requests_per_minute,
         networks=tuple(ip_network(network) for network in key.networks),
     )
-    lasts = (key.expires_at - timezone.now()).total_seconds() if key.expires_at else KNOWN_SECONDS
-    _remember(_known, found, (time.monotonic() + min(KNOWN_SECONDS, lasts), principal))
+    lasts = (key.expires_at - timezone.now()).total_seconds() if key.expires_at else CACHE_SECONDS
+    _principals.set(found, principal, seconds=min(CACHE_SECONDS, lasts))
     return principal
 
 
@@ -115,18 +114,9 @@ def alive(principal: Principal) -> bool:
 
 def note_use(principal: Principal) -> None:
     """Write down that a key was used: at most once a minute, whatever number of processes sees it."""
-    if _noted.get(principal.session_id, 0) > time.monotonic():
+    if _recently_used.get(principal.session_id):
         return
     now = timezone.now()
     unused = Q(last_used_at=None) | Q(last_used_at__lt=now - timedelta(minutes=1))
     ApiKey.objects.filter(unused, pk=principal.session_id).update(last_used_at=now)
-    _remember(_noted, principal.session_id, time.monotonic() + 60)
-
-
-def _remember(where: OrderedDict, key: object, value: object) -> None:
-    where[key] = value
-    if len(where) > KNOWN_SIZE:
-        try:
-            where.popitem(last=False)
-        except KeyError:  # another thread was as quick
-            return
+    _recently_used.set(principal.session_id, True, seconds=60)

@@ -18,11 +18,12 @@ from joserfc.errors import JoseError
 from accounts.errors import ProviderRefused, ProviderUnavailable
 from config.oidc_providers import Provider
 from core.errors import NotFound
+from core.storage.circuit_breaker import CircuitBreaker
 
 ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "Ed25519"]
 TIMEOUT = 5  # seconds, to connect and between bytes
 MOST_BYTES = 1024 * 1024
-KEPT_SECONDS = 3600
+CACHE_SECONDS = 3600
 KEYS_AGAIN_SECONDS = 60  # an unknown key makes us look again, not more often
 PAUSE_SECONDS = 5  # after it did not answer, nobody waits for it again so soon
 KINDS = {"RSA", "EC", "OKP"}
@@ -50,17 +51,17 @@ class Claims:
 
 
 @dataclass(slots=True)
-class _Known:
-    """What this process knows of an issuer."""
+class _IssuerState:
+    """The metadata and keys of an issuer in this process, and whether it answers. Times are monotonic seconds."""
 
-    document: dict[str, Any] = field(default_factory=dict)
-    document_until: float = 0
+    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata_until: float = 0
     keys: Any = None
-    keys_at: float = 0
-    away_until: float = 0
+    keys_fetched_at: float = 0
+    breaker: CircuitBreaker = field(default_factory=lambda: CircuitBreaker(PAUSE_SECONDS))
 
 
-_known: dict[str, _Known] = {}
+_issuers: dict[str, _IssuerState] = {}  # by issuer URL; as many as OIDC_PROVIDERS names
 
 
 def provider(name: str) -> Provider:
@@ -145,17 +146,17 @@ def _keys(chosen: Provider, document: dict[str, Any], token: str) -> Any:
     from joserfc.jwk import KeySet
     from joserfc.jws import extract_compact
 
-    known = _known[chosen.issuer]
+    issuer = _issuers[chosen.issuer]
     kid = extract_compact(token.encode()).headers().get("kid")
-    fresh = time.monotonic() - known.keys_at < (KEPT_SECONDS if known.keys else 0)
-    missing = known.keys is not None and kid and all(key.kid != kid for key in known.keys.keys)
-    if not fresh or (missing and time.monotonic() - known.keys_at > KEYS_AGAIN_SECONDS):
-        published = _fetch(chosen, document["jwks_uri"])[
-            "keys"
-        ]  # kinds that we do not know are skipped (RFC 7517, 5)
-        known.keys = KeySet.import_key_set({"keys": [key for key in published if key["kty"] in KINDS]})
-        known.keys_at = time.monotonic()
-    return known.keys
+    age = time.monotonic() - issuer.keys_fetched_at
+    is_fresh = issuer.keys is not None and age < CACHE_SECONDS
+    is_missing = issuer.keys is not None and kid and all(key.kid != kid for key in issuer.keys.keys)
+    if not is_fresh or (is_missing and age > KEYS_AGAIN_SECONDS):
+        published = _fetch(chosen, document["jwks_uri"])["keys"]
+        # Key types that we do not support are skipped (RFC 7517 section 5).
+        issuer.keys = KeySet.import_key_set({"keys": [key for key in published if key["kty"] in KINDS]})
+        issuer.keys_fetched_at = time.monotonic()
+    return issuer.keys
 
 
 def _userinfo(
@@ -221,8 +222,8 @@ def _bounded(session: Any) -> Any:
 
 def _discover(chosen: Provider) -> dict[str, Any]:
     """The issuer's metadata (OpenID Connect Discovery 1.0), kept for an hour. Raises ProviderAway."""
-    known = _known.setdefault(chosen.issuer, _Known())
-    if time.monotonic() > known.document_until:
+    issuer = _issuers.setdefault(chosen.issuer, _IssuerState())
+    if time.monotonic() > issuer.metadata_until:
         document = _fetch(chosen, f"{chosen.issuer.rstrip('/')}/.well-known/openid-configuration")
         needed = {"authorization_endpoint", "jwks_uri"} | (
             set() if chosen.token_endpoint else {"token_endpoint"}
@@ -233,9 +234,9 @@ def _discover(chosen: Provider) -> dict[str, Any]:
         ):
             log.error("oidc_metadata_wrong", issuer=chosen.issuer, says=str(document.get("issuer"))[:200])
             raise ProviderUnavailable
-        known.document = document
-        known.document_until = time.monotonic() + KEPT_SECONDS
-    return known.document
+        issuer.metadata = document
+        issuer.metadata_until = time.monotonic() + CACHE_SECONDS
+    return issuer.metadata
 
 
 def _is_address(value: Any) -> bool:
@@ -268,16 +269,16 @@ def _asking(chosen: Provider, ask: Any) -> dict[str, Any]:
     """
     import requests
 
-    known = _known[chosen.issuer]
-    if time.monotonic() < known.away_until:
+    breaker = _issuers[chosen.issuer].breaker
+    if breaker.is_open:
         raise ProviderUnavailable
     try:
         found: dict[str, Any] = ask()
     except (requests.RequestException, ValueError, TypeError, RecursionError, OverflowError) as error:
         if isinstance(
             error, requests.ConnectionError | requests.Timeout
-        ):  # else it answered, if only nonsense
-            known.away_until = time.monotonic() + PAUSE_SECONDS
+        ):  # otherwise it answered, but wrongly
+            breaker.open()
         log.warning("oidc_away", issuer=chosen.issuer, reason=type(error).__name__)
         raise ProviderUnavailable from None
     return found

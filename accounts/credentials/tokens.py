@@ -3,7 +3,6 @@ row).
 """
 
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,10 +24,11 @@ from config.env import KEY, KEY_TIME
 from core import encryption
 from core.admission.errors import TokenExpired, TokenInvalid
 from core.admission.principals import Principal
+from core.storage.memory_cache import MemoryCache
 
 ALGORITHM = "HS256"
 REFRESH = "refresh token"
-MEMO_SIZE = 4096
+MAX_VERIFIED_TOKENS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,35 +140,15 @@ def mint_access(user: User, session: Session) -> tuple[str, int]:
     return str(token), int(left.total_seconds())
 
 
-class _Memo:
-    """Tokens verified before, until they expire; keyed by the whole token, so nothing unverified is ever
-    found.
-    """
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
-
-    def get(self, token: str) -> Principal | None:
-        found = self._kept.get(token)
-        return found[1] if found and found[0] > time.time() else None
-
-    def put(self, token: str, expires: float, principal: Principal) -> None:
-        self._kept[token] = (expires, principal)
-        while len(self._kept) > MEMO_SIZE:
-            try:
-                self._kept.popitem(last=False)
-            except KeyError:  # another thread was as quick
-                return
-
-
-_memo = _Memo()
+# Keyed by the whole token, so only a token that was verified before is found.
+_verified_tokens: MemoryCache[str, Principal] = MemoryCache(MAX_VERIFIED_TOKENS)
 
 
 def read_access(token: str) -> Principal:
     """The principal of a valid access token. Raises TokenExpired, TokenInvalid. No store is asked."""
-    known = _memo.get(token)
-    if known is not None:
-        return known
+    verified = _verified_tokens.get(token)
+    if verified is not None:
+        return verified
     try:
         claims = PlatformAccessToken(token)  # type: ignore[arg-type]
         acting = claims.get("act")
@@ -183,7 +163,7 @@ def read_access(token: str) -> Principal:
         raise TokenExpired from None
     except (TokenError, TokenBackendError, KeyError, ValueError, TypeError):
         raise TokenInvalid from None
-    _memo.put(token, float(claims["exp"]), principal)
+    _verified_tokens.set(token, principal, seconds=float(claims["exp"]) - time.time())
     return principal
 
 

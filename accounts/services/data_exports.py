@@ -48,8 +48,6 @@ def request_export(user: User, *, now: datetime) -> DataExport:
 
     Raises TooManyOfThese past five a day.
     """
-    from accounts.tasks import make_exports
-
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     if going := user.exports.filter(state__in=DataExport.OPEN).first():
         return going
@@ -57,7 +55,7 @@ def request_export(user: User, *, now: datetime) -> DataExport:
         raise TooManyOfThese
     made = DataExport.objects.create(user=user, key=secrets.token_hex(32), due_at=now)
     record("export.requested", actor=actors.user(user), subject=made)
-    queue.enqueue(make_exports)
+    queue.enqueue("accounts.tasks.make_exports")
     return made
 
 

@@ -87,8 +87,6 @@ def request_change(user: User, email: str, *, now: datetime) -> None:
 def _request(
     purpose: str, email: str, *, now: datetime, user: User | None = None, details: str = "{}"
 ) -> None:
-    from accounts.tasks import mail_proofs as task
-
     expires = now + LIFETIMES.get(Purpose(purpose), LIFETIME)
     proof = EmailProof.objects.create(
         purpose=purpose,
@@ -101,7 +99,7 @@ def _request(
     who = actors.user(user) if user else actors.ANONYMOUS
     subject = Subject("email_proof", proof.pk, owner_id=user.pk if user else None)
     record("email_proof.requested", actor=who, subject=subject, purpose=str(purpose))
-    queue.enqueue(task)
+    queue.enqueue("accounts.tasks.mail_proofs")
 
 
 def mail_proofs(*, now: datetime) -> int:

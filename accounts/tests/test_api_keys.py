@@ -30,8 +30,8 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def strange_keys():
     """A process that has not seen any key."""
-    api_keys._known.clear()
-    api_keys._noted.clear()
+    api_keys._principals.clear()
+    api_keys._recently_used.clear()
 
 
 def issue(api, *scopes, **facts):
@@ -127,7 +127,7 @@ def test_a_revoked_key_ends_at_once_and_stays_ended(api):
 
     assert use(made["key"]).json()["code"] == "api_key_refused"
     redis.client().flushdb()
-    api_keys._known.clear()
+    api_keys._principals.clear()
     assert use(made["key"]).json()["code"] == "api_key_refused"
     assert api.delete(f"api-keys/{made['id']}").status_code == 404
 
@@ -145,7 +145,7 @@ def test_a_key_ends_at_its_time(api):
     made = issue(api, expires_at=(timezone.now() + timedelta(hours=1)).isoformat())
     assert use(made["key"]).status_code == 200
     ApiKey.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
-    api_keys._known.clear()
+    api_keys._principals.clear()
 
     assert use(made["key"]).status_code == 401
     assert (
@@ -292,7 +292,7 @@ def test_last_use_is_written_at_most_once_a_minute(api):
 
     assert len([query for query in asked if query["sql"].startswith('UPDATE "accounts_apikey"')]) == 1
     first = ApiKey.objects.get().last_used_at
-    api_keys._noted.clear()  # another process
+    api_keys._recently_used.clear()  # another process
     use(made["key"])
     assert ApiKey.objects.get().last_used_at == first
 

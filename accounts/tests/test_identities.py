@@ -264,12 +264,12 @@ def test_an_issuer_that_is_down_or_talks_nonsense_says_try_again(issuer, setting
         came = post(client, LOGIN, brought)
         assert (came.status_code, came.json()["code"]) == (503, "provider_away")
         assert came["Retry-After"]
-        oidc._known.clear()
+        oidc._issuers.clear()
     for metadata in (
         {"issuer": "https://evil.example.com"},
         {"token_endpoint": "http://evil.example.com/token"},
     ):
-        oidc._known.clear()
+        oidc._issuers.clear()
         issuer.say(metadata=metadata)
         assert post(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
     settings.OIDC_PROVIDERS = {"mock": issuer.provider(issuer="http://localhost:9")}
@@ -302,7 +302,7 @@ def test_keys_are_fetched_again_for_a_new_one_but_not_for_each_bad_token(issuer,
         come(issuer)
 
     assert [address.rpartition("/")[2] for address in fetched] == ["openid-configuration", "jwks"]
-    oidc._known[issuer.url].keys_at -= oidc.KEYS_AGAIN_SECONDS + 1
+    oidc._issuers[issuer.url].keys_fetched_at -= oidc.KEYS_AGAIN_SECONDS + 1
     come(issuer)
     assert len(fetched) == 3
 

@@ -8,27 +8,30 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import ApiKey, ApiKeyQuerySet
+from accounts.responses import NO_STORE
 from accounts.serializers.api_keys import ApiKeyCreateSerializer, ApiKeySerializer, IssuedApiKeySerializer
 from accounts.services import api_keys
-from accounts.views.common import NO_STORE, OwnViewSet
 from audit import actors
+from core.http.action_policy import SIGNED_IN, action_policy
 from core.http.pagination import KeysetPagination
+from core.http.viewsets import ApiViewSet
 
 
-class ApiKeyViewSet(OwnViewSet):
+class ApiKeyViewSet(ApiViewSet):
     serializer_class = ApiKeySerializer
     pagination_class = KeysetPagination
-    sensitive = ("create",)
 
     def get_queryset(self) -> ApiKeyQuerySet:
         return ApiKey.objects.live(now=timezone.now()).filter(owner_id=self.caller.pk)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_api_keys", responses=ApiKeySerializer(many=True))
     def list(self, request: Request) -> Response:
         """Your keys that are good, newest first."""
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(ApiKeySerializer(page, many=True).data)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="create_api_key", request=ApiKeyCreateSerializer, responses={201: IssuedApiKeySerializer}
     )
@@ -40,6 +43,7 @@ class ApiKeyViewSet(OwnViewSet):
         )
         return Response({**ApiKeySerializer(key).data, "key": text}, status=201, headers=NO_STORE)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="revoke_api_key", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
         """End a key, from its next request on."""

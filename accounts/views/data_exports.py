@@ -6,30 +6,32 @@ from django.http import StreamingHttpResponse
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import User
+from accounts.responses import NO_STORE
 from accounts.serializers.accounts import ExportSerializer
 from accounts.services import data_exports
-from accounts.views.common import NO_STORE, OwnViewSet
 from core.errors import NotFound, Unavailable
+from core.http.action_policy import ANONYMOUS, SIGNED_IN, action_policy
 from core.http.viewsets import ApiViewSet
 from core.storage.object_store import ObjectStoreUnavailable
 
 
-class ExportViewSet(OwnViewSet):
+class ExportViewSet(ApiViewSet):
     serializer_class = ExportSerializer
-    without_body = ("create",)
-    sensitive = ("create", "retrieve")
 
+    @action_policy(
+        scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False, body="none"
+    )
     @extend_schema(operation_id="request_export", request=None, responses={202: ExportSerializer})
     def create(self, request: Request) -> Response:
         """Ask for an archive of everything personal. A mail says when it is there; at most five a day."""
         made = data_exports.request_export(self.caller.row(), now=timezone.now())
         return Response(ExportSerializer(made).data, status=202, headers=NO_STORE)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="export", responses=ExportSerializer)
     def retrieve(self, request: Request) -> Response:
         """The newest archive. `link` is there once it is made, and good for 24 hours for whoever has it."""
@@ -41,9 +43,9 @@ class ExportViewSet(OwnViewSet):
 
 
 class ArchiveViewSet(ApiViewSet):
-    permission_classes = (AllowAny,)
     serializer_class = ExportSerializer
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="archive",
         auth=[],

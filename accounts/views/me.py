@@ -9,6 +9,7 @@ from rest_framework.response import Response
 
 from accounts.models import Session, User
 from accounts.permissions import ACCOUNT_READ
+from accounts.responses import NO_STORE, clear_refresh, device_of, signed_in
 from accounts.serializers.accounts import (
     DetailSerializer,
     MeSerializer,
@@ -25,21 +26,19 @@ from accounts.serializers.credentials import (
 )
 from accounts.serializers.mfa import PasskeyOptionsSerializer
 from accounts.services import email_links, sessions, sign_in, users
-from accounts.views.common import NO_STORE, OwnViewSet, clear_refresh, device_of, signed_in
 from accounts.views.sign_in import mailed, options
 from audit import actors
+from core.http.action_policy import SIGNED_IN, action_policy
 from core.http.pagination import KeysetPagination
 from core.http.preconditions import if_match
 from core.http.responses import versioned
+from core.http.viewsets import ApiViewSet
 
 
-class MeViewSet(OwnViewSet):
+class MeViewSet(ApiViewSet):
     serializer_class = UserSerializer
-    conditional = ("partial_update", "destroy")
-    without_body = ("logout_all", "passkey_options")
-    sensitive = ("destroy", "change_email")
-    scopes = {"retrieve": ACCOUNT_READ}
 
+    @action_policy(scope=ACCOUNT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="me", responses=MeSerializer)
     def retrieve(self, request: Request) -> Response:
         """The signed-in user."""
@@ -47,6 +46,7 @@ class MeViewSet(OwnViewSet):
         user.impersonator = self.caller.impersonator
         return versioned(MeSerializer(user).data, user.version)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(operation_id="change_me", request=ProfileSerializer, responses=UserSerializer)
     def partial_update(self, request: Request) -> Response:
         """Change name or age."""
@@ -56,6 +56,7 @@ class MeViewSet(OwnViewSet):
         )
         return versioned(UserSerializer(user).data, user.version)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="delete_me", responses={204: None})
     def destroy(self, request: Request) -> Response:
         """Close the account: everything of it is hidden at once and erased after 30 days.
@@ -65,12 +66,16 @@ class MeViewSet(OwnViewSet):
         email_links.close_account(self.caller.pk, now=timezone.now(), if_match=if_match(request))
         return clear_refresh(Response(status=204, headers=NO_STORE))
 
+    @action_policy(
+        scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False, body="none"
+    )
     @extend_schema(operation_id="logout_all", request=None, responses={204: None})
     def logout_all(self, request: Request) -> Response:
         """End every session of this account, this one too."""
         sessions.close_all_sessions(self.caller.pk, actor=actors.user(self.caller), now=timezone.now())
         return clear_refresh(Response(status=204, headers=NO_STORE))
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="change_email", request=EmailSerializer, responses={202: DetailSerializer})
     def change_email(self, request: Request) -> Response:
         """Ask for another address.
@@ -82,6 +87,7 @@ class MeViewSet(OwnViewSet):
         )
         return mailed()
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="change_password", request=PasswordChangeSerializer, responses=SignedInSerializer
     )
@@ -99,6 +105,7 @@ class MeViewSet(OwnViewSet):
         session = sessions.open_session(user, device=device, now=now, method="password change", quietly=True)
         return signed_in(request, session)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="reauthenticate", request=ProofSerializer, responses={204: None})
     def reauthenticate(self, request: Request) -> Response:
         """Prove again that it is you, by password or second factor; for five minutes sensitive acts are open."""
@@ -108,6 +115,9 @@ class MeViewSet(OwnViewSet):
         )
         return Response(status=204, headers=NO_STORE)
 
+    @action_policy(
+        scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False, body="none"
+    )
     @extend_schema(operation_id="reauthentication_options", request=None, responses=PasskeyOptionsSerializer)
     def passkey_options(self, request: Request) -> Response:
         """A challenge for proving again by passkey."""
@@ -118,13 +128,14 @@ class MeViewSet(OwnViewSet):
         return self.request.auth.session_id  # type: ignore[union-attr]
 
 
-class SessionViewSet(OwnViewSet):
+class SessionViewSet(ApiViewSet):
     serializer_class = SessionSerializer
     pagination_class = KeysetPagination
 
     def get_queryset(self) -> Any:
         return Session.objects.live(now=timezone.now()).filter(user_id=self.caller.pk)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_sessions", responses=SessionSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Where you are signed in, newest first."""
@@ -132,6 +143,7 @@ class SessionViewSet(OwnViewSet):
         context = {"current": request.auth.session_id}  # type: ignore[union-attr]
         return self.get_paginated_response(SessionSerializer(page, many=True, context=context).data)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="end_session", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
         """Sign out one device, from its next request on."""

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import Passkey, User
+from accounts.responses import NO_STORE
 from accounts.selectors import factors_of
 from accounts.serializers.accounts import NameSerializer
 from accounts.serializers.mfa import (
@@ -23,9 +24,10 @@ from accounts.serializers.mfa import (
     TotpSerializer,
 )
 from accounts.services import mfa
-from accounts.views.common import NO_STORE, OwnViewSet
 from accounts.views.sign_in import options
+from core.http.action_policy import SIGNED_IN, action_policy
 from core.http.pagination import KeysetPagination
+from core.http.viewsets import ApiViewSet
 
 
 def qr_svg(text: str) -> str:
@@ -37,21 +39,23 @@ def qr_svg(text: str) -> str:
     return drawing.getvalue().decode()
 
 
-class FactorViewSet(OwnViewSet):
+class FactorViewSet(ApiViewSet):
     serializer_class = FactorsSerializer
-    without_body = ("begin_totp", "recovery_codes")
-    sensitive = ("begin_totp", "confirm_totp", "remove_totp", "recovery_codes")
 
     @property
     def user(self) -> User:
         row: User = self.caller.row()
         return row
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="factors", responses=FactorsSerializer)
     def retrieve(self, request: Request) -> Response:
         """Which second factors you have."""
         return Response(asdict(factors_of(self.caller.pk)), headers=NO_STORE)
 
+    @action_policy(
+        scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False, body="none"
+    )
     @extend_schema(operation_id="begin_totp", request=None, responses={201: TotpSerializer})
     def begin_totp(self, request: Request) -> Response:
         """A secret for an authenticator app. It is in force once a code of it came back."""
@@ -59,33 +63,37 @@ class FactorViewSet(OwnViewSet):
         uri = mfa.provisioning_uri(self.user, secret)
         return Response({"secret": secret, "uri": uri, "qr_svg": qr_svg(uri)}, status=201, headers=NO_STORE)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="confirm_totp", request=CodeSerializer, responses=RecoveryCodesSerializer)
     def confirm_totp(self, request: Request) -> Response:
         """Set the authenticator app in force with a first code; the answer has recovery codes."""
         codes = mfa.confirm_totp(self.user, self.validated(CodeSerializer)["code"], now=timezone.now())
         return Response({"recovery_codes": codes}, headers=NO_STORE)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="remove_totp", responses={204: None})
     def remove_totp(self, request: Request) -> Response:
         """Remove the authenticator app."""
         mfa.remove_totp(self.user)
         return Response(status=204)
 
+    @action_policy(
+        scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False, body="none"
+    )
     @extend_schema(operation_id="new_recovery_codes", request=None, responses={201: RecoveryCodesSerializer})
     def recovery_codes(self, request: Request) -> Response:
         """Ten recovery codes in place of all earlier ones."""
         return Response({"recovery_codes": mfa.new_recovery_codes(self.user)}, status=201, headers=NO_STORE)
 
 
-class PasskeyViewSet(OwnViewSet):
+class PasskeyViewSet(ApiViewSet):
     serializer_class = PasskeySerializer
     pagination_class = KeysetPagination
-    sensitive = ("begin", "create", "partial_update", "destroy")
-    without_body = ("begin",)
 
     def get_queryset(self) -> Any:
         return Passkey.objects.filter(user_id=self.caller.pk).select_related("user")
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_passkeys", responses=PasskeySerializer(many=True))
     def list(self, request: Request) -> Response:
         """Your passkeys, newest first."""
@@ -93,11 +101,15 @@ class PasskeyViewSet(OwnViewSet):
             PasskeySerializer(self.paginate_queryset(self.get_queryset()), many=True).data
         )
 
+    @action_policy(
+        scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False, body="none"
+    )
     @extend_schema(operation_id="passkey_options", request=None, responses=PasskeyOptionsSerializer)
     def begin(self, request: Request) -> Response:
         """A challenge for making a passkey in this browser."""
         return options(*mfa.begin_passkey(self.caller.row(), now=timezone.now()))
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="create_passkey",
         request=PasskeyCreateSerializer,
@@ -110,12 +122,14 @@ class PasskeyViewSet(OwnViewSet):
         body = {**PasskeySerializer(made).data, "recovery_codes": codes}
         return Response(body, status=201, headers=NO_STORE)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="rename_passkey", request=NameSerializer, responses=PasskeySerializer)
     def partial_update(self, request: Request, pk: Any) -> Response:
         """Give a passkey another name."""
         passkey = mfa.rename_passkey(self.get_object(), self.validated(NameSerializer)["name"])
         return Response(PasskeySerializer(passkey).data)
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="remove_passkey", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
         """Forget a passkey."""

@@ -6,7 +6,6 @@ from django.conf import settings
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,6 +13,7 @@ from accounts.credentials import challenges, zero_knowledge
 from accounts.credentials.password_validators import MAX_BYTES, MIN_LENGTH
 from accounts.credentials.tokens import mint_access
 from accounts.errors import OriginRefused, RefreshRefused
+from accounts.responses import COOKIE, NO_STORE, clear_refresh, device_of, set_refresh, signed_in
 from accounts.serializers.accounts import AccessSerializer, DetailSerializer, SignedInSerializer
 from accounts.serializers.config import ConfigSerializer
 from accounts.serializers.credentials import (
@@ -29,7 +29,7 @@ from accounts.serializers.credentials import (
 )
 from accounts.serializers.mfa import PasskeyOptionsSerializer, PasskeySignInSerializer
 from accounts.services import email_links, impersonation, sessions, sign_in, users
-from accounts.views.common import COOKIE, NO_STORE, clear_refresh, device_of, set_refresh, signed_in
+from core.http.action_policy import ANONYMOUS, action_policy
 from core.http.json_parser import MAX_BODY_BYTES
 from core.http.viewsets import ApiViewSet
 
@@ -55,9 +55,9 @@ def mailed() -> Response:
 
 
 class ConfigViewSet(ApiViewSet):
-    permission_classes = (AllowAny,)
     serializer_class = ConfigSerializer
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="config", responses=ConfigSerializer, auth=[])
     def retrieve(self, request: Request) -> Response:
         """What a front end needs to know before anybody signs in."""
@@ -80,10 +80,9 @@ class ConfigViewSet(ApiViewSet):
 
 
 class SignInViewSet(ApiViewSet):
-    permission_classes = (AllowAny,)
     serializer_class = LoginSerializer
-    without_body = ("refresh", "logout", "passkey_options")
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="register",
         request=RegisterSerializer,
@@ -106,6 +105,7 @@ class SignInViewSet(ApiViewSet):
         email_links.request_verification(user, now=now)
         return signed_in(request, sessions.open_session(user, device=device_of(request), now=now), status=201)
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="prelogin", request=PreloginSerializer, responses=ParametersSerializer, auth=[]
     )
@@ -118,6 +118,7 @@ class SignInViewSet(ApiViewSet):
         facts = {"scheme": found.scheme, "kdf": kdf, "salt": found.kdf.salt}
         return Response(ParametersSerializer(facts).data, headers=NO_STORE)
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="login",
         request=LoginSerializer,
@@ -133,6 +134,7 @@ class SignInViewSet(ApiViewSet):
         session = sign_in.finish_first_step(user, method="password", device=device, now=timezone.now())
         return signed_in(request, session)
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="verify_mfa", request=MfaVerifySerializer, responses=SignedInSerializer, auth=[]
     )
@@ -143,6 +145,9 @@ class SignInViewSet(ApiViewSet):
         session = sign_in.finish_mfa(challenge, answer, device=device_of(request), now=timezone.now())
         return signed_in(request, session)
 
+    @action_policy(
+        scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True, body="none"
+    )
     @extend_schema(
         operation_id="passkey_sign_in_options", request=None, responses=PasskeyOptionsSerializer, auth=[]
     )
@@ -150,6 +155,7 @@ class SignInViewSet(ApiViewSet):
         """A challenge for signing in with a passkey alone."""
         return options(*sign_in.begin_passkey_sign_in(now=timezone.now()))
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="passkey_sign_in", request=PasskeySignInSerializer, responses=SignedInSerializer, auth=[]
     )
@@ -159,6 +165,7 @@ class SignInViewSet(ApiViewSet):
         session = sign_in.sign_in_by_passkey(**given, device=device_of(request), now=timezone.now())
         return signed_in(request, session)
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="impersonate", request=TokenSerializer, responses=SignedInSerializer, auth=[])
     def impersonate(self, request: Request) -> Response:
         """Open a session that staff have begun in the admin: half an hour as somebody else."""
@@ -167,6 +174,9 @@ class SignInViewSet(ApiViewSet):
             request, impersonation.fetch_impersonation(token, device=device_of(request), now=timezone.now())
         )
 
+    @action_policy(
+        scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True, body="none"
+    )
     @extend_schema(operation_id="refresh", request=None, responses=AccessSerializer, auth=[])
     def refresh(self, request: Request) -> Response:
         """Exchange the refresh cookie for a new one and a new access token."""
@@ -177,6 +187,9 @@ class SignInViewSet(ApiViewSet):
             Response({"access": access, "expires_in": expires_in}, headers=NO_STORE), session, token
         )
 
+    @action_policy(
+        scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True, body="none"
+    )
     @extend_schema(operation_id="logout", request=None, responses={204: None}, auth=[])
     def logout(self, request: Request) -> Response:
         """End the session of the refresh cookie and its access tokens."""
@@ -192,9 +205,9 @@ class SignInViewSet(ApiViewSet):
 class MailboxViewSet(ApiViewSet):
     """Proofs by e-mail. Requests answer 202 whatever the address, and cost the same."""
 
-    permission_classes = (AllowAny,)
     serializer_class = EmailSerializer
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="verify_email",
         request=TokenSerializer,
@@ -215,6 +228,7 @@ class MailboxViewSet(ApiViewSet):
             request, sessions.open_session(user, device=device_of(request), now=now, method="mailed link")
         )
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="resend_email", request=EmailSerializer, responses={202: DetailSerializer}, auth=[]
     )
@@ -223,6 +237,7 @@ class MailboxViewSet(ApiViewSet):
         email_links.request_resend(self.validated(EmailSerializer)["email"], now=timezone.now())
         return mailed()
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="forgot_password", request=EmailSerializer, responses={202: DetailSerializer}, auth=[]
     )
@@ -231,6 +246,7 @@ class MailboxViewSet(ApiViewSet):
         email_links.request_reset(self.validated(EmailSerializer)["email"], now=timezone.now())
         return mailed()
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="reset_password", request=PasswordResetSerializer, responses={204: None}, auth=[]
     )
@@ -242,6 +258,7 @@ class MailboxViewSet(ApiViewSet):
             raise weak(error) from None
         return clear_refresh(Response(status=204, headers=NO_STORE))
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="restore_account", request=TokenSerializer, responses={204: None}, auth=[])
     def restore(self, request: Request) -> Response:
         """Open one's closed account again by the mailed link, with everything in it. Sign in afterwards."""

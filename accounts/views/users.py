@@ -6,12 +6,11 @@ from django.db.models import F, IntegerField, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import Role, User
-from accounts.permissions import ROLES_READ, ROLES_WRITE, USERS_READ, USERS_WRITE, RecentProof
+from accounts.permissions import ROLES_READ, ROLES_WRITE, USERS_READ, USERS_WRITE
 from accounts.serializers.accounts import (
     AccountChangeSerializer,
     AccountCreateSerializer,
@@ -27,7 +26,7 @@ from accounts.serializers.roles import (
 from accounts.services import roles as roles_services
 from accounts.services import users as users_services
 from audit import actors
-from core.http.action_policy import allow_by_action
+from core.http.action_policy import action_policy
 from core.http.pagination import KeysetPagination, Ordering
 from core.http.preconditions import if_match
 from core.http.query_params import boolean_param, integer_param, query_param, text_param
@@ -56,7 +55,6 @@ def rights_of(view: ApiViewSet) -> frozenset[str]:
 class UserViewSet(ApiViewSet):
     serializer_class = AccountSerializer
     pagination_class = KeysetPagination
-    conditional = ("update", "partial_update", "destroy", "roles")
     filters = ("search", "role", "is_active", "min_age", "max_age")
     orderings = {
         "email": Ordering(F("email"), str),
@@ -64,17 +62,6 @@ class UserViewSet(ApiViewSet):
         # As a plain integer: Django takes `> -1` on a positive field for always true.
         "age": Ordering(Coalesce("age", -1, output_field=IntegerField()), int),
     }
-    scopes = {
-        "list": USERS_READ,
-        "retrieve": USERS_READ,
-        "create": USERS_WRITE,
-        "update": USERS_WRITE,
-        "partial_update": USERS_WRITE,
-        "destroy": USERS_WRITE,
-        "roles": USERS_WRITE,
-    }
-    permission_classes = (IsAuthenticated, allow_by_action(scopes), RecentProof)
-    sensitive = ("create", "update", "partial_update", "destroy", "roles")
 
     def get_queryset(self) -> QuerySet[User]:
         users: QuerySet[User] = User.objects.alive().prefetch_related("roles")
@@ -98,12 +85,16 @@ class UserViewSet(ApiViewSet):
     def rights(self) -> frozenset[str]:
         return rights_of(self)
 
+    @action_policy(scope=USERS_READ, role=USERS_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_users", parameters=FILTERS, responses=AccountSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Everybody's accounts."""
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(AccountSerializer(page, many=True).data)
 
+    @action_policy(
+        scope=USERS_WRITE, role=USERS_WRITE, recent_proof=True, if_match=False, impersonation=False
+    )
     @extend_schema(
         operation_id="create_user", request=AccountCreateSerializer, responses={201: AccountSerializer}
     )
@@ -116,16 +107,19 @@ class UserViewSet(ApiViewSet):
         )
         return self.answer(user.pk, status=201, headers={"Location": f"/api/v1/users/{user.pk}"})
 
+    @action_policy(scope=USERS_READ, role=USERS_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="user", responses=AccountSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
         """One account."""
         return self.answer(pk)
 
+    @action_policy(scope=USERS_WRITE, role=USERS_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="replace_user", request=AccountReplaceSerializer, responses=AccountSerializer)
     def update(self, request: Request, pk: Any) -> Response:
         """Replace name, age and whether the account is active."""
         return self.change(self.validated(AccountReplaceSerializer))
 
+    @action_policy(scope=USERS_WRITE, role=USERS_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="change_user", request=AccountChangeSerializer, responses=AccountSerializer)
     def partial_update(self, request: Request, pk: Any) -> Response:
         """Change name, age or whether the account is active. An inactive one is signed out at once."""
@@ -143,6 +137,7 @@ class UserViewSet(ApiViewSet):
         )
         return self.answer(user.pk)
 
+    @action_policy(scope=USERS_WRITE, role=USERS_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="delete_user", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
         """Hide an account with all it owns; it can be restored for 30 days."""
@@ -155,6 +150,7 @@ class UserViewSet(ApiViewSet):
         )
         return Response(status=204)
 
+    @action_policy(scope=USERS_WRITE, role=USERS_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="set_user_roles", request=RolesSerializer, responses=AccountSerializer)
     def roles(self, request: Request, pk: Any) -> Response:
         """Give somebody exactly these roles, from their next request on."""
@@ -179,14 +175,6 @@ class UserViewSet(ApiViewSet):
 class RoleViewSet(ApiViewSet):
     serializer_class = RoleSerializer
     pagination_class = KeysetPagination
-    conditional = ("update", "destroy")
-    scopes = {"list": ROLES_READ, "retrieve": ROLES_READ, "permissions": ROLES_READ}
-    permission_classes = (
-        IsAuthenticated,
-        allow_by_action({**scopes, "create": ROLES_WRITE, "update": ROLES_WRITE, "destroy": ROLES_WRITE}),
-        RecentProof,
-    )
-    sensitive = ("create", "update", "destroy")
 
     def get_queryset(self) -> QuerySet[Role]:
         return Role.objects.all()
@@ -195,12 +183,14 @@ class RoleViewSet(ApiViewSet):
     def by_whom(self) -> dict[str, Any]:
         return {"actor": actors.user(self.caller), "limit": rights_of(self)}
 
+    @action_policy(scope=ROLES_READ, role=ROLES_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_roles", responses=RoleSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Roles, newest first."""
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(RoleSerializer(page, many=True).data)
 
+    @action_policy(scope=None, role=ROLES_WRITE, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="create_role", request=RoleChangeSerializer, responses={201: RoleSerializer})
     def create(self, request: Request) -> Response:
         """Make a role with some of your own permissions."""
@@ -208,12 +198,14 @@ class RoleViewSet(ApiViewSet):
         headers = {"Location": f"/api/v1/roles/{role.pk}"}
         return versioned(RoleSerializer(role).data, role.version, status=201, headers=headers)
 
+    @action_policy(scope=ROLES_READ, role=ROLES_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="role", responses=RoleSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
         """One role."""
         role = self.get_object()
         return versioned(RoleSerializer(role).data, role.version)
 
+    @action_policy(scope=None, role=ROLES_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="change_role", request=RoleChangeSerializer, responses=RoleSerializer)
     def update(self, request: Request, pk: Any) -> Response:
         """Replace name and permissions. Whoever has the role feels it on their next request."""
@@ -223,12 +215,14 @@ class RoleViewSet(ApiViewSet):
         )
         return versioned(RoleSerializer(role).data, role.version)
 
+    @action_policy(scope=None, role=ROLES_WRITE, recent_proof=True, if_match=True, impersonation=False)
     @extend_schema(operation_id="delete_role", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
         """Delete a role that nobody has."""
         roles_services.delete_role(self.get_object().pk, **self.by_whom, if_match=if_match(request))
         return Response(status=204)
 
+    @action_policy(scope=ROLES_READ, role=ROLES_READ, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_permissions", responses=PermissionsSerializer)
     def permissions(self, request: Request) -> Response:
         """What roles may hold, and which scopes API keys may be given."""

@@ -19,7 +19,7 @@ from rest_framework.exceptions import ParseError
 
 from analytics.ingest import geoip, referrers, stream, user_agents, visitors
 from analytics.ingest.events import EventDropped, ParsedEvent, parse_event
-from analytics.ingest.settings_cache import CachedSettings, profile_of
+from analytics.ingest.settings_cache import CachedSettings, settings_of
 from analytics.ingest.stream import Event
 from analytics.models import Kind, Settings
 from core import encryption
@@ -126,7 +126,7 @@ def _accept_events(route: Route, visitor: Visitor, items: list[Any], *, excess_c
     drops: Counter[str] = Counter({"too_many": excess_count} if excess_count else {})
     assert route.site_id is not None
     try:
-        site_settings = profile_of(route.site_id)
+        site_settings = settings_of(route.site_id)
         events = []
         for item in items:
             try:
@@ -140,7 +140,7 @@ def _accept_events(route: Route, visitor: Visitor, items: list[Any], *, excess_c
         log.warning("event_refused", error=type(error).__name__)
         return build_response("503 Service Unavailable", ("Retry-After", "2"))
     finally:
-        close_old_connections()  # Django does this at the end of its requests, but this is none of them
+        close_old_connections()  # Django does this at the end of its requests, but no Django request is involved here
     if drops["full"]:
         return build_response("503 Service Unavailable", ("Retry-After", "10"))
     count_drops(route.number, drops)

@@ -1,7 +1,6 @@
-"""What an owner chose for a site, as web processes remember it: at most a minute old."""
+"""The analytics settings of sites in the memory of web processes, at most a minute old."""
 
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -9,10 +8,11 @@ from django.db import DatabaseError
 
 from analytics.models import Settings
 from core import tenancy
+from core.storage.memory_cache import MemoryCache
 
-KEPT_SECONDS = 60.0
-PAUSE_SECONDS = 5.0
-MOST = 50_000
+MAX_AGE_SECONDS = 60.0
+PAUSE_SECONDS = 5.0  # while PostgreSQL is unavailable it is asked again after this time
+MAX_SITES = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,41 +22,41 @@ class CachedSettings:
     signals: str = Settings.Signals.COUNT
 
 
-_known: OrderedDict[UUID, tuple[float, CachedSettings]] = OrderedDict()
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    settings: CachedSettings
+    fresh_until: float
 
 
-def profile_of(site_id: UUID) -> CachedSettings:
-    """The choices for a site.
+_entries: MemoryCache[UUID, _Entry] = MemoryCache(MAX_SITES)
 
-    One query a minute. Raises DatabaseError when nothing is known and PostgreSQL is away.
+
+def settings_of(site_id: UUID) -> CachedSettings:
+    """Return the settings of a site, at most `MAX_AGE_SECONDS` old. One query when they are older.
+
+    While PostgreSQL is unavailable older settings are used. Raises DatabaseError when there are none.
     """
     now = time.monotonic()
-    found = _known.get(site_id)
-    if found is not None and now - found[0] < KEPT_SECONDS:
-        return found[1]
+    entry = _entries.get(site_id)
+    if entry is not None and now < entry.fresh_until:
+        return entry.settings
     try:
         with tenancy.context(tenancy.SYSTEM):
-            row = (
-                Settings.objects.filter(site_id=site_id).values_list("enabled", "timezone", "signals").first()
-            )
+            rows = Settings.objects.filter(site_id=site_id)
+            row = rows.values_list("enabled", "timezone", "signals").first()
     except DatabaseError:
-        if found is None:
+        if entry is None:
             raise
-        _known[site_id] = (
-            now - KEPT_SECONDS + PAUSE_SECONDS,
-            found[1],
-        )  # what is known holds, and nobody waits
-        return found[1]
-    profile = CachedSettings(*row) if row else CachedSettings()
-    _known[site_id] = (now, profile)
-    if len(_known) > MOST:
-        _known.popitem(last=False)
-    return profile
+        _entries.set(site_id, _Entry(entry.settings, now + PAUSE_SECONDS))
+        return entry.settings
+    settings = CachedSettings(*row) if row else CachedSettings()
+    _entries.set(site_id, _Entry(settings, now + MAX_AGE_SECONDS))
+    return settings
 
 
-def forget(site_id: UUID) -> None:
-    """The owner chose anew; this process asks again. Others follow within a minute."""
-    _known.pop(site_id, None)
+def invalidate(site_id: UUID) -> None:
+    """The settings of a site changed: this process reads them again. Others do within `MAX_AGE_SECONDS`."""
+    _entries.pop(site_id)
 
 
 def zones_of(numbers: set[int]) -> dict[int, str]:

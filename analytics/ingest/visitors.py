@@ -7,20 +7,19 @@ Salts are in an unlogged table that no backup reads, and in the memory of web pr
 
 import hashlib
 import secrets
-import threading
 from datetime import date, datetime, timedelta
 
 from django.db import connection, transaction
 
 from analytics.reports.time_zones import day_bounds, local_day
+from core.storage.memory_cache import MemoryCache
 
 SALT_BYTES = 16
 LIVES_ON = timedelta(hours=26)  # after its day, for what was late
 DAYS = timedelta(days=2)  # no salt lives longer, in any time zone, than it takes to be this old
-MOST = 100_000  # salts in memory
+MAX_CACHED_SALTS = 100_000
 
-_salts: dict[tuple[int, date], bytes] = {}
-_lock = threading.Lock()
+_salts: MemoryCache[tuple[int, date], bytes] = MemoryCache(MAX_CACHED_SALTS)  # by site number and day
 
 
 def visitor_id(site_number: int, zone: str, *, address: str, agent: str, host: str, now: datetime) -> int:
@@ -58,24 +57,14 @@ def key_of(site_number: int, day: date, *, dies_at: datetime) -> bytes:
             "SELECT salt FROM analytics_salt WHERE site_number = %s AND day = %s", [site_number, day]
         )
         salt = bytes(cursor.fetchone()[0])
-    transaction.on_commit(
-        lambda: _remember((site_number, day), salt)
-    )  # a salt that was rolled back is nobody's
+    transaction.on_commit(lambda: _cache_salt(site_number, day, salt))  # not a salt that is rolled back
     return salt
 
 
-def _remember(key: tuple[int, date], salt: bytes) -> None:
-    """With it go those of this site's days before, and all that are older than any salt may be."""
-    with _lock:
-        for old in [
-            there
-            for there in _salts
-            if there[1] < key[1] and (there[0] == key[0] or key[1] - there[1] > DAYS)
-        ]:
-            del _salts[old]
-        if len(_salts) >= MOST:
-            _salts.clear()
-        _salts[key] = salt
+def _cache_salt(site_number: int, day: date, salt: bytes) -> None:
+    """Keep a salt, and remove those of the site's days before and all that are older than any salt may be."""
+    _salts.pop_where(lambda key: key[1] < day and (key[0] == site_number or day - key[1] > DAYS))
+    _salts.set((site_number, day), salt)
 
 
 def delete_expired_salts(*, now: datetime) -> int:

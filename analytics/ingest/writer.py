@@ -17,12 +17,12 @@ from django.db import DataError, connection, transaction
 from django.utils import timezone
 from redis import Redis
 
-from analytics import partitions
 from analytics.ingest import stream, string_dictionary
 from analytics.ingest.settings_cache import zones_of
 from analytics.ingest.stream import Event
 from analytics.ingest.string_dictionary import Key
 from analytics.models import Cursor, Term
+from analytics.partitions import event_partitions
 from analytics.reports.time_zones import local_day
 from core.storage import redis
 
@@ -202,7 +202,7 @@ def write_rows(rows: Sequence[Row]) -> None:
         (at if isinstance(at, int) else _to_microseconds(at), visit, packed) for at, visit, packed in rows
     ]
     days = {at // DAY_MICROSECONDS for at, _, _ in timed_rows}
-    partitions.ensure({UNIX_EPOCH + timedelta(days=day) for day in days})
+    event_partitions.create_missing({UNIX_EPOCH + timedelta(days=day) for day in days})
     with connection.cursor() as cursor:
         rows_with_new_terms = _copy_rows_with_cached_terms(cursor, timed_rows)
         if rows_with_new_terms:

@@ -2,9 +2,9 @@ from datetime import date
 
 import pytest
 
-from analytics import partitions
 from analytics.ingest import settings_cache, string_dictionary, visitors
 from analytics.models import Kind, Subscription
+from analytics.partitions import event_partitions
 from analytics.tests.helpers import order_fields, write_visits
 from conftest import sign_in
 from core import tenancy
@@ -15,8 +15,8 @@ from sites.tests.factories import SiteFactory
 def clear_process_caches():
     """Tables are emptied between tests, so caches of this process would hold rows that no longer exist."""
     string_dictionary.forget_known()
-    partitions.forget_known()
-    settings_cache._known.clear()
+    event_partitions.forget_existing()
+    settings_cache._entries.clear()
     visitors._salts.clear()
 
 

@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from django.db import connection, transaction
 
-from analytics import partitions
 from analytics.models import Kind
+from analytics.partitions import event_partitions
 from analytics.reports import event_sql, sql_fragments
 from analytics.reports.dimensions import METRICS
 from analytics.reports.sql_fragments import SqlCondition
@@ -26,7 +26,7 @@ LAST = date(2026, 10, 27)
 
 
 def test_with_sampled_events_uses_an_index(site):
-    partitions.ensure({datetime(2026, 3, 1, tzinfo=UTC)})
+    event_partitions.create_missing({datetime(2026, 3, 1, tzinfo=UTC)})
     date_range = DateRange(site.number, "UTC", date(2026, 3, 1), date(2026, 3, 2), sample_factor=64)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")

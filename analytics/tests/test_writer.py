@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 
-from analytics import partitions
 from analytics.ingest import stream, writer
 from analytics.ingest.stream import Event
 from analytics.models import Cursor, Kind, Term
+from analytics.partitions import event_partitions
 from analytics.tests.helpers import (
     build_page_view,
     count_events,
@@ -141,10 +141,10 @@ def test_drain_shard_creates_a_missing_partition(site):
     stream.append_events([build_page_view(site.number, 1, visitor=8, at=old_month)])
 
     assert drain_all_shards() == 1
-    assert "analytics_event_201902" in partitions.existing()
-    assert partitions.make(old_month) is False
-    assert "analytics_event_201902" in partitions.drop_older(datetime(2019, 3, 1, tzinfo=UTC))
-    assert "analytics_event_201902" not in partitions.existing()
+    assert "analytics_event_201902" in event_partitions.names()
+    assert event_partitions.create(old_month) is False
+    assert "analytics_event_201902" in event_partitions.drop_before(datetime(2019, 3, 1, tzinfo=UTC))
+    assert "analytics_event_201902" not in event_partitions.names()
     assert count_rows(site)[0] == 0
 
 

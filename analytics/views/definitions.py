@@ -23,19 +23,12 @@ from analytics.serializers.definitions import (
     SubscriptionSerializer,
 )
 from analytics.sharing import links, weekly_mail
+from core.http.action_policy import action_policy
 from core.http.pagination import KeysetPagination
-from sites.views.common import OfSiteViewSet, Role
-
-READERS_AND_EDITORS = {
-    "list": Role.VIEWER,
-    "create": Role.EDITOR,
-    "retrieve": Role.VIEWER,
-    "partial_update": Role.EDITOR,
-    "destroy": Role.EDITOR,
-}
+from sites.viewsets import Role, SiteScopedViewSet
 
 
-class DefinitionViewSet(OfSiteViewSet):
+class DefinitionViewSet(SiteScopedViewSet):
     """Base class of goals, segments and funnels, which differ only in their kind and their serializer.
 
     The id in the path is named for the kind: `goal`, `segment` or `funnel`.
@@ -44,8 +37,6 @@ class DefinitionViewSet(OfSiteViewSet):
     kind: ClassVar[Definition.Kind]
     serializer_class: type[DefinitionSerializer] = DefinitionSerializer
     pagination_class = KeysetPagination
-    scopes = dict.fromkeys(("list", "retrieve"), ANALYTICS_READ)
-    needs = READERS_AND_EDITORS
 
     def get_definition(self) -> Definition:
         """The row that the path names. Raises Http404."""
@@ -53,11 +44,15 @@ class DefinitionViewSet(OfSiteViewSet):
             Definition, site=self.site(), kind=self.kind, pk=self.kwargs[self.kind.value]
         )
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     def list(self, request: Request, pk: Any) -> Response:
         """List them, the newest first."""
         page = self.paginate_queryset(Definition.objects.filter(site=self.site(), kind=self.kind))
         return self.get_paginated_response(self.serializer_class(page, many=True).data)
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     def create(self, request: Request, pk: Any) -> Response:
         """Save one. Reports on earlier days can use it at once."""
         validated_data = self.validated(self.serializer_class)
@@ -65,16 +60,21 @@ class DefinitionViewSet(OfSiteViewSet):
         definition = services.create_definition(site, self.kind, validated_data, actor=self.actor)
         return Response(self.serializer_class(definition).data, status=201)
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     def retrieve(self, request: Request, pk: Any, **definition_id: UUID) -> Response:
         """Read one."""
         return Response(self.serializer_class(self.get_definition()).data)
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     def partial_update(self, request: Request, pk: Any, **definition_id: UUID) -> Response:
         """Change its name or its conditions."""
         changes = self.validated(self.serializer_class, partial=True)
         definition = services.change_definition(self.get_definition(), changes, actor=self.actor)
         return Response(self.serializer_class(definition).data)
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     def destroy(self, request: Request, pk: Any, **definition_id: UUID) -> Response:
         """Delete it. Events that were counted stay."""
         services.delete_with_audit_entry(self.get_definition(), actor=self.actor)
@@ -108,11 +108,12 @@ class FunnelViewSet(DefinitionViewSet):
     serializer_class = FunnelSerializer
 
 
-class AnnotationViewSet(OfSiteViewSet):
+class AnnotationViewSet(SiteScopedViewSet):
     serializer_class = AnnotationSerializer
-    scopes = {"list": ANALYTICS_READ}
-    needs = READERS_AND_EDITORS
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="list_annotations", parameters=DATE_PARAMETERS, responses=AnnotationSerializer(many=True)
     )
@@ -125,6 +126,7 @@ class AnnotationViewSet(OfSiteViewSet):
         notes = services.list_annotations_and_releases(site, query.date_range)
         return Response(AnnotationSerializer(notes, many=True).data)
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="annotate", request=AnnotationCreateSerializer, responses={201: AnnotationSerializer}
     )
@@ -135,6 +137,7 @@ class AnnotationViewSet(OfSiteViewSet):
         note = {"id": annotation.pk, "kind": "note", "day": annotation.day, "text": annotation.text}
         return Response(AnnotationSerializer(note).data, status=201)
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="delete_annotation", responses={204: None})
     def destroy(self, request: Request, pk: Any, annotation: Any) -> Response:
         """Delete a note."""
@@ -143,18 +146,18 @@ class AnnotationViewSet(OfSiteViewSet):
         return Response(status=204)
 
 
-class ShareViewSet(OfSiteViewSet):
+class ShareViewSet(SiteScopedViewSet):
     serializer_class = ShareSerializer
     pagination_class = KeysetPagination
-    needs = {"list": Role.EDITOR, "create": Role.EDITOR, "destroy": Role.EDITOR}
-    private = ("list", "create")  # whoever has a link needs no account
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="list_shares", responses=ShareSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """List the links to the dashboard, the newest first."""
         page = self.paginate_queryset(Share.objects.filter(site=self.site()))
         return self.get_paginated_response(ShareSerializer(page, many=True).data)
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="create_share", request=ShareCreateSerializer, responses={201: ShareSerializer}
     )
@@ -164,6 +167,7 @@ class ShareViewSet(OfSiteViewSet):
         share = links.create_share(self.site(), actor=self.actor, **validated_data)
         return Response(ShareSerializer(share).data, status=201, headers={"Cache-Control": "no-store"})
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="revoke_share", responses={204: None})
     def destroy(self, request: Request, pk: Any, share: Any) -> Response:
         """Delete a link. It stops working at once."""
@@ -171,23 +175,24 @@ class ShareViewSet(OfSiteViewSet):
         return Response(status=204)
 
 
-class SubscriptionViewSet(OfSiteViewSet):
+class SubscriptionViewSet(SiteScopedViewSet):
     """The caller's own subscription. It is not possible to subscribe another user."""
 
     serializer_class = SubscriptionSerializer
-    without_body = ("create",)
-    private = ("create", "destroy")
-    needs = {"retrieve": Role.VIEWER, "create": Role.VIEWER, "destroy": Role.VIEWER}
 
     def get_own_subscription(self) -> Subscription:
         """Raises Http404."""
         return get_object_or_404(Subscription, site=self.site(), user=self.caller.pk)
 
+    @action_policy(scope=None, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="read_weekly_mail", responses=SubscriptionSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
         """Read your subscription to the weekly mail about this site; 404 when you have none."""
         return Response(SubscriptionSerializer(self.get_own_subscription()).data)
 
+    @action_policy(
+        scope=None, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=False, body="none"
+    )
     @extend_schema(operation_id="subscribe_weekly_mail", request=None, responses=SubscriptionSerializer)
     def create(self, request: Request, pk: Any) -> Response:
         """Subscribe to a mail about the week before, every Monday at seven in the site's time zone."""
@@ -196,6 +201,7 @@ class SubscriptionViewSet(OfSiteViewSet):
         )
         return Response(SubscriptionSerializer(subscription).data)
 
+    @action_policy(scope=None, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="unsubscribe_weekly_mail", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
         """Unsubscribe from the weekly mail."""

@@ -61,9 +61,10 @@ from analytics.serializers.reports import (
     TimeseriesSerializer,
 )
 from core.errors import FieldProblem, Invalid
+from core.http.action_policy import action_policy
 from core.http.json_renderer import JSONRenderer
 from core.http.query_params import datetime_param, integer_param, query_param
-from sites.views.common import OfSiteViewSet, Role
+from sites.viewsets import Role, SiteScopedViewSet
 
 PRIVATE = {"Cache-Control": "private, no-cache"}
 QUERY_PARAMETERS = {"period", "from", "to", "filter", "segment"}
@@ -108,13 +109,8 @@ def _escape_formula(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA_PREFIXES else value
 
 
-REPORTS = ("summary", "timeseries", "breakdown", "conversions", "funnel", "realtime", "drops")
-
-
-class ReportViewSet(OfSiteViewSet):
+class ReportViewSet(SiteScopedViewSet):
     renderer_classes = [JSONRenderer, CsvRenderer]
-    scopes = dict.fromkeys(REPORTS, ANALYTICS_READ)
-    needs = dict.fromkeys(REPORTS, Role.VIEWER)
 
     def parse_query(self, *parameters: str) -> Query:
         """The query of the request, with the filters of its segment and the conditions of its goal.
@@ -141,6 +137,9 @@ class ReportViewSet(OfSiteViewSet):
         compare = parse_compare(self.request)
         return query.comparison_query(report_query, compare) if compare else None
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="analytics_summary",
         parameters=[
@@ -165,6 +164,9 @@ class ReportViewSet(OfSiteViewSet):
         }
         return Response(report, headers=PRIVATE)
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="analytics_timeseries",
         parameters=[
@@ -192,6 +194,9 @@ class ReportViewSet(OfSiteViewSet):
         }
         return Response(report, headers=PRIVATE)
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="analytics_breakdown",
         parameters=[
@@ -220,6 +225,9 @@ class ReportViewSet(OfSiteViewSet):
         }
         return Response(report, headers=PRIVATE)
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="analytics_conversions",
         parameters=[*RANGE_PARAMETERS, SEGMENT_PARAMETER, FORMAT_PARAMETER],
@@ -240,6 +248,9 @@ class ReportViewSet(OfSiteViewSet):
         }
         return Response(report, headers=PRIVATE)
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="analytics_funnel",
         parameters=[*RANGE_PARAMETERS, SEGMENT_PARAMETER, FORMAT_PARAMETER],
@@ -258,6 +269,9 @@ class ReportViewSet(OfSiteViewSet):
         }
         return Response(report, headers=PRIVATE)
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="analytics_realtime", responses=RealtimeSerializer)
     def realtime(self, request: Request, pk: Any) -> Response:
         """The visitors of the last five minutes, and the pages that most of them view."""
@@ -268,6 +282,9 @@ class ReportViewSet(OfSiteViewSet):
         results = [{"page": page, "visitors": count} for page, count in pages]
         return Response({"visitors": visitors, "pages": results}, headers=PRIVATE)
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="analytics_drops", parameters=DATE_PARAMETERS, responses=DropsSerializer)
     def drops(self, request: Request, pk: Any) -> Response:
         """How many events were not counted, by reason."""
@@ -281,16 +298,18 @@ def _describe_range(report_query: Query) -> dict[str, Any]:
     return {"first": date_range.first, "last": date_range.last, "timezone": date_range.zone}
 
 
-class SettingsViewSet(OfSiteViewSet):
+class SettingsViewSet(SiteScopedViewSet):
     serializer_class = SettingsSerializer
-    scopes = {"retrieve": ANALYTICS_READ}
-    needs = {"retrieve": Role.VIEWER, "partial_update": Role.EDITOR}
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="analytics_settings", responses=SettingsSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
         """Read whether visits are counted, in which time zone, and for how long events are kept."""
         return Response(SettingsSerializer(services.get_settings(self.site())).data, headers=PRIVATE)
 
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="change_analytics_settings", request=SettingsSerializer, responses=SettingsSerializer
     )
@@ -302,11 +321,12 @@ class SettingsViewSet(OfSiteViewSet):
         return Response(SettingsSerializer(row).data, headers=PRIVATE)
 
 
-class RawEventsViewSet(OfSiteViewSet):
+class RawEventsViewSet(SiteScopedViewSet):
     renderer_classes = [JSONRenderer, CsvRenderer]
-    scopes = {"events": ANALYTICS_READ}
-    needs = {"events": Role.VIEWER}
 
+    @action_policy(
+        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="analytics_events",
         parameters=[*DATE_PARAMETERS, BEFORE_PARAMETER, EVENTS_LIMIT_PARAMETER, FORMAT_PARAMETER],
@@ -358,13 +378,18 @@ def _stream_csv(site_number: int, since: datetime, until: datetime) -> Iterator[
         since = rows[-1]["at"] + timedelta(microseconds=1)
 
 
-class EventsViewSet(OfSiteViewSet):
+class EventsViewSet(SiteScopedViewSet):
     serializer_class = EventSerializer
-    scopes = {"create": EVENTS_WRITE}
-    needs = {"create": Role.EDITOR}
-    with_list = ("create",)
-    body_limit = 512 * 1024
+    max_body_bytes = 512 * 1024
 
+    @action_policy(
+        scope=EVENTS_WRITE,
+        role=Role.EDITOR,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        body="list",
+    )
     @extend_schema(
         operation_id="send_events", request=EventSerializer(many=True), responses={202: AcceptedSerializer}
     )

@@ -11,10 +11,10 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from audit import partitions
 from audit.chain import hashing, signing_keys
 from audit.chain.checkpoints import PREFIX
 from audit.chain.sealing import CANONICAL, oldest_pending
+from audit.partitions import lowest_id
 from core.storage import object_store
 
 BATCH = 20_000
@@ -68,8 +68,8 @@ def verify(
     Reads in one snapshot, writes nothing.
     """
     verdict = VerificationResult()
-    low = str(partitions.bound(since)) if since else FIRST_ID
-    high = str(partitions.bound(until)) if until else LAST_ID
+    low = str(lowest_id(since)) if since else FIRST_ID
+    high = str(lowest_id(until)) if until else LAST_ID
     try:
         with transaction.atomic():
             if not connection.savepoint_ids:  # the admin has begun a transaction already

@@ -11,11 +11,11 @@ import pytest
 from django.db import IntegrityError, connection, connections, transaction
 from django.utils import timezone
 
-from audit import partitions
 from audit.actors import SYSTEM, Actor, request_origin
 from audit.chain import checkpoints, hashing, sealing
 from audit.chain.verification import verify
 from audit.models import Checkpoint, Entry, Personal, Seal
+from audit.partitions import entry_partitions, lowest_id
 from audit.services import erase_personal, record
 from audit.subjects import Subject
 from core.ids import uuid7
@@ -154,7 +154,7 @@ def test_a_checkpoint_signed_by_somebody_else_is_refused(sealed, superuser):
 
 
 def test_the_applications_own_role_can_change_nothing(sealed):
-    month = partitions.name_of(timezone.now())
+    month = entry_partitions.name_of(timezone.now())
     for statement in (
         "UPDATE audit_entry SET event = 'x'",
         "DELETE FROM audit_entry",
@@ -314,14 +314,14 @@ def test_a_part_of_the_trail_is_verified_alone(sealed, superuser):
 
 
 def test_months_are_made_ahead_without_a_default(trail):
-    names = partitions.existing()
+    names = entry_partitions.names()
 
-    assert names[: partitions.AHEAD + 1][0] == partitions.name_of(timezone.now())
-    assert len(names) >= partitions.AHEAD + 1
-    assert partitions.make_ahead(timezone.now()) == 0
+    assert names[: entry_partitions.months_ahead + 1][0] == entry_partitions.name_of(timezone.now())
+    assert len(names) >= entry_partitions.months_ahead + 1
+    assert entry_partitions.create_ahead(timezone.now()) == 0
     with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO audit_entry SELECT '{partitions.bound(datetime(2019, 1, 1, tzinfo=UTC))}', 'x', 'system', null, 'x', null, null, null, null, '', '{{}}', '{{}}', now()"
+            f"INSERT INTO audit_entry SELECT '{lowest_id(datetime(2019, 1, 1, tzinfo=UTC))}', 'x', 'system', null, 'x', null, null, null, null, '', '{{}}', '{{}}', now()"
         )
 
 

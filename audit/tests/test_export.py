@@ -14,18 +14,20 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from audit import partitions, retention
+from audit import retention
 from audit.actors import SYSTEM
 from audit.chain import checkpoints, hashing, sealing
 from audit.chain.signing_keys import public_keys, public_texts
 from audit.chain.verification import verify
 from audit.models import Stub
 from audit.offline_verify import Broken, verify_lines
+from audit.partitions import entry_partitions, lowest_id
 from audit.services import erase_personal, record
 from audit.subjects import Subject
 from config import embedded_servers
 from core.ids import uuid7
 from core.storage import object_store
+from core.storage.partitions import month_start
 
 pytestmark = [pytest.mark.django_db, pytest.mark.commits]
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -131,10 +133,10 @@ def test_erased_values_are_counted_and_do_not_break_the_export(exported, tmp_pat
 
 def test_a_month_is_dropped_after_its_export_and_the_rest_still_verifies(trail, superuser):
     now = timezone.now()
-    moment = partitions.month_start(now.year - 1, now.month)
-    partitions.make_partition(moment)
-    name = partitions.name_of(moment)
-    base = partitions.bound(moment).int
+    moment = month_start(now, -12)
+    entry_partitions.create(moment)
+    name = entry_partitions.name_of(moment)
+    base = lowest_id(moment).int
     with connection.cursor() as cursor:
         for number in range(10):  # as they were written a year ago
             cursor.execute(
@@ -154,7 +156,7 @@ def test_a_month_is_dropped_after_its_export_and_the_rest_still_verifies(trail, 
     retention.drop_month(name, now=now)
 
     found = verify(now=now)
-    assert (found.good, found.dropped, name in partitions.existing()) == (True, 10, False)
+    assert (found.good, found.dropped, name in entry_partitions.names()) == (True, 10, False)
     assert json.loads(Stub.objects.get().document)["entries"] == 10
     (archive,) = object_store.object_store().keys("audit/exports/")
     body = gzip.decompress(object_store.object_store().read(archive))
@@ -164,7 +166,7 @@ def test_a_month_is_dropped_after_its_export_and_the_rest_still_verifies(trail, 
     )
     assert verify(now=now).fault["kind"] == "stub"
     with pytest.raises(retention.NotYet, match="over"):
-        retention.drop_month(partitions.name_of(now), now=now)
+        retention.drop_month(entry_partitions.name_of(now), now=now)
 
 
 @pytest.mark.parametrize("kind", ["folder", "s3"])

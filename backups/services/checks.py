@@ -42,8 +42,6 @@ def queue_check(run: BackupRun, kind: str, *, actor: Actor) -> Check:
 
     Raises NotRestorable, NotProvable.
     """
-    from backups.tasks import work
-
     if run.status != BackupRun.Status.DONE or run.pruned_at:
         raise NotRestorable
     if kind == Check.Kind.DRILL and not run.provable:
@@ -52,7 +50,7 @@ def queue_check(run: BackupRun, kind: str, *, actor: Actor) -> Check:
     going = run.checks.filter(kind=kind, status__in=Check.OPEN).first()
     look = going or run.checks.create(kind=kind)
     record("backup.check_queued", actor=actor, subject=run, kind=kind)
-    queue.enqueue(work)
+    queue.enqueue("backups.tasks.work")
     return look
 
 

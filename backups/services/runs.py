@@ -67,15 +67,13 @@ def queue_run(*, actor: Actor, full: bool = False, provable: bool = False) -> Ba
     The work begins within a minute, mostly at once. Whether its rows are summed is decided then, unless
     `provable` asks for it.
     """
-    from backups.tasks import work
-
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, 1)", [RUNNER % 2**31])
     waiting = BackupRun.objects.filter(status=BackupRun.Status.QUEUED).first()
     enough = waiting and waiting.full >= full and waiting.provable >= provable
     run = waiting if waiting and enough else BackupRun.objects.create(full=full, provable=provable)
     record("backup.queued", actor=actor, subject=run, full=full)
-    queue.enqueue(work)
+    queue.enqueue("backups.tasks.work")
     return run
 
 

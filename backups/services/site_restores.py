@@ -52,8 +52,6 @@ def queue_restore(site_id: UUID, run: BackupRun, *, actor: Actor) -> SiteRestore
 
     Raises NotRestorable, KeyElsewhere, RestoreUnderWay, TooManyRestores.
     """
-    from backups.tasks import work
-
     if run.status != BackupRun.Status.DONE or run.pruned_at:
         raise NotRestorable
     if not config.readable():
@@ -67,7 +65,7 @@ def queue_restore(site_id: UUID, run: BackupRun, *, actor: Actor) -> SiteRestore
     except IntegrityError:
         raise RestoreUnderWay from None
     record("site_restore.queued", actor=actor, subject=asked, run=run.pk)
-    queue.enqueue(work)
+    queue.enqueue("backups.tasks.work")
     return asked
 
 

@@ -250,7 +250,6 @@ import os, sys, django
 django.setup()
 from django.utils import timezone
 from audit.actors import SYSTEM
-from backups import services
 from backups.engine.backup import Taken
 from backups.services import runs
 where = sys.argv[1]
@@ -263,8 +262,8 @@ if where == "claimed":
     runs._take = lambda *a, **k: os._exit(9)
 else:
     Taken.publish = dying
-with services.runner():
-    services.take_run(services.queue_run(actor=SYSTEM, provable=True))
+with runs.runner():
+    runs.take_run(runs.queue_run(actor=SYSTEM, provable=True))
 """
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from analytics.partitions import event_partitions
 from benchmarks.private import private
 
 STREAMED = 200_000  # events that wait for the writer
@@ -157,10 +158,11 @@ def prepare(first: date, last: date) -> str:
     """Partitions, pages and events; the text of the page that most of them are of."""
     from django.db import connection
 
-    from analytics import partitions
     from analytics.models import Term
 
-    partitions.ensure({datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (first, last)})
+    event_partitions.create_missing(
+        {datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (first, last)}
+    )
     Term.objects.bulk_create(
         [Term(site_number=1, sort=1, text=f"/page-{number}") for number in range(2_000)],
         ignore_conflicts=True,

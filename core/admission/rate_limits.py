@@ -3,13 +3,12 @@
 Redis keeps the time.
 """
 
-import threading
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from math import ceil
 
 from core.errors import DomainError
+from core.storage.memory_cache import MemoryCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +47,21 @@ class TooManyRequests(DomainError):
 
 
 class LocalRateLimiter:
-    """The same limit in this process's memory, for when Redis is away.
-
-    Bounded: the longest unused is forgotten.
-    """
+    """The same limit in this process's memory, for when Redis is unavailable. Keeps the `size` most recent keys."""
 
     def __init__(self, size: int = 20_000) -> None:
-        self._full: OrderedDict[str, float] = OrderedDict()
-        self._size = size
-        self._lock = threading.Lock()
+        self._full_at: MemoryCache[str, float] = MemoryCache(size)
 
     def take(self, key: str, *, interval: float, burst: int, now: float | None = None) -> RateLimitResult:
-        """Take one request from `key`; `interval` is seconds a request, `now` seconds on a steady clock."""
+        """Count one request of `key`. `interval` is the seconds between requests, `now` a monotonic time in seconds."""
         now = time.monotonic() if now is None else now
-        with self._lock:
-            full = max(self._full.get(key, now), now)
-            earliest = full + interval - interval * burst
+        with self._full_at.lock:
+            full_at = max(self._full_at.get(key) or now, now)
+            earliest = full_at + interval - interval * burst
             if earliest > now:
                 return RateLimitResult(False, 0, earliest - now, burst)
-            full += interval
-            self._full[key] = full
-            self._full.move_to_end(key)
-            if len(self._full) > self._size:
-                self._full.popitem(last=False)
-        return RateLimitResult(True, int((now - (full - interval * burst)) / interval), full - now, burst)
+            full_at += interval
+            self._full_at.set(key, full_at)
+        return RateLimitResult(
+            True, int((now - (full_at - interval * burst)) / interval), full_at - now, burst
+        )

@@ -22,7 +22,7 @@ _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 
 
 class StrictJSONParser(BaseParser):
-    """Parses `application/json` up to the view's `body_limit` in bytes."""
+    """Parses `application/json` up to the view's `max_body_bytes` in bytes."""
 
     media_type = "application/json"
 
@@ -33,7 +33,7 @@ class StrictJSONParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         view = (parser_context or {}).get("view")
-        return parse_json(read_bounded(stream, getattr(view, "body_limit", MAX_BODY_BYTES)))
+        return parse_json(read_bounded(stream, getattr(view, "max_body_bytes", MAX_BODY_BYTES)))
 
 
 class StrictPatchParser(StrictJSONParser):

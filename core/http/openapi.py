@@ -1,9 +1,12 @@
 """What drf-spectacular cannot see by itself: problems, conditional headers, the size of lists."""
 
+import re
 from typing import Any
 
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter
+
+from core.http.action_policy import OPTIONAL
 
 PROBLEM = {
     "type": "object",
@@ -46,26 +49,31 @@ CONDITIONAL = {412: "Changed since you read it", 428: "If-Match is missing"}
 
 
 class ProblemAutoSchema(AutoSchema):
-    """A view lists in `conditional` the actions that need If-Match, in `also_conditional` those that heed it."""
+    """Documents the If-Match header of an action from its policy, and Idempotency-Key for every authenticated POST."""
 
     def get_summary(self) -> str:
-        """The first sentence of the docstring."""
-        return str(super().get_description()).partition(". ")[0].removesuffix(".")
+        """Return the first sentence of the handler's docstring."""
+        return self._sentences()[0].removesuffix(".")
 
     def get_description(self) -> str:  # type: ignore[override]
-        """What the docstring says beyond its first sentence."""
-        return str(super().get_description()).partition(". ")[2]
+        """Return what the handler's docstring says after its first sentence."""
+        return "".join(self._sentences()[1:])
+
+    def _sentences(self) -> list[str]:
+        """Return the first sentence of the docstring on one line, and the rest as it is written."""
+        first, *rest = re.split(r"\.\s+", str(super().get_description()), maxsplit=1)
+        return [" ".join(first.split()), *rest]
 
     def get_override_parameters(self) -> list[Any]:
         parameters: list[Any] = []
-        action = getattr(self.view, "action", None)
-        if action in getattr(self.view, "conditional", ()):
+        policy = getattr(self.view, "policy", None)
+        if policy and policy.if_match is True:
             parameters.append(
                 OpenApiParameter(
                     "If-Match", str, OpenApiParameter.HEADER, required=True, description="ETag last read."
                 )
             )
-        if action in getattr(self.view, "also_conditional", ()):
+        if policy and policy.if_match == OPTIONAL:
             parameters.append(
                 OpenApiParameter(
                     "If-Match", str, OpenApiParameter.HEADER, description="Only if the draft is that version."

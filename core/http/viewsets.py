@@ -1,4 +1,4 @@
-"""What every API view shares: refusals as problems, contexts, conditional requests, safe repetition."""
+"""The base class of API views: action policy, tenancy context, request bodies and idempotent POSTs."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -8,7 +8,7 @@ import structlog
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from rest_framework import serializers, viewsets
-from rest_framework.permissions import AllowAny
+from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -21,76 +21,107 @@ from core.errors import (
     ScopeMissing,
 )
 from core.http import idempotency
+from core.http.action_policy import ActionPolicy, policy_of
 from core.http.json_parser import MAX_BODY_BYTES
 from core.http.json_pointer import json_pointer
-from core.permissions import Caller, Permission
+from core.permissions import Caller
 
 log = structlog.get_logger(__name__)
 
 
 class ApiViewSet(viewsets.GenericViewSet[Any]):
-    """A viewset whose handlers may run inside the caller's tenancy context and are safe to repeat with a key.
+    """Base class of API views. Each handler declares its policy with `@action_policy`.
 
-    Nobody does what is in `private` or `sensitive` in somebody else's name; the latter needs a recent proof
-    too, where the view asks for one. `scopes` says which scope an API key needs for an action; without one
-    keys are refused. Actions in `without_body` take none, those in `with_list` a list. `body_limit` is in
-    bytes. `fenced` views run in the context of the signed-in user, in one transaction.
+    A view with `row_level_security` runs its handlers in one transaction, in the tenancy context of the signed-in user.
+    A POST with an Idempotency-Key is executed once. `max_body_bytes` limits the request body.
     """
 
-    scopes: ClassVar[dict[str, Permission]] = {}
-    private: ClassVar[tuple[str, ...]] = ()
-    sensitive: ClassVar[tuple[str, ...]] = ()
-    without_body: ClassVar[tuple[str, ...]] = ()
-    with_list: ClassVar[tuple[str, ...]] = ()
-    body_limit: ClassVar[int] = MAX_BODY_BYTES
-    fenced: ClassVar[bool] = False
+    max_body_bytes: ClassVar[int] = MAX_BODY_BYTES
+    row_level_security: ClassVar[bool] = False
     lookup_value_converter = "uuid"
 
+    @classmethod
+    def as_view(cls, actions: Any = None, **initkwargs: Any) -> Any:
+        """As in DRF. Raises ImproperlyConfigured, at start-up, for an action without a policy."""
+        for action in (actions or {}).values():
+            policy_of(cls, action)
+        return super().as_view(actions, **initkwargs)
+
+    @property
+    def policy(self) -> ActionPolicy | None:
+        """The policy of the requested action; None when the route does not have the request's method."""
+        return getattr(getattr(self, self.action or "", None), "action_policy", None)
+
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
-        """As DRF's, with `run` around the handler."""
+        """As in DRF, with `run` around the handler."""
         self.args = args
         self.kwargs = kwargs
         self.request = wrapped = self.initialize_request(request, *args, **kwargs)
         self.headers = self.default_response_headers
         try:
             self.initial(wrapped, *args, **kwargs)
-            known = (wrapped.method or "").lower() in self.http_method_names
-            handler = (
-                getattr(self, (wrapped.method or "").lower(), self.http_method_not_allowed)
-                if known
-                else self.http_method_not_allowed
-            )
+            handler = getattr(self, (wrapped.method or "").lower(), self.http_method_not_allowed)
+            if (wrapped.method or "").lower() not in self.http_method_names:
+                handler = self.http_method_not_allowed
             if wrapped.method in {"POST", "PUT", "PATCH"}:
                 self._check_body(wrapped)
-            response = self.run(lambda: handler(wrapped, *args, **kwargs))
-        # DRF's own contract: the handler re-raises what it does not know.
+            response = self.run(lambda: self._handle(handler))
+        # As in DRF: handle_exception raises again what it does not know.
         except Exception as exc:  # noqa: BLE001
             response = self.handle_exception(exc)
         self.response = self.finalize_response(wrapped, cast(Response, response), *args, **kwargs)
         return self.response
 
+    def get_permissions(self) -> list[Any]:
+        """DRF's permission classes for the OpenAPI document; `check_permissions` enforces the policy itself."""
+        return [AllowAny() if self.policy and self.policy.is_anonymous else IsAuthenticated()]
+
     def check_permissions(self, request: Request) -> None:
-        """First whether the credential is a key that may not do this (KeyNotAllowed, ScopeMissing) or staff
-        in somebody else's name (ImpersonationRefused), then as DRF's.
+        """Enforce the policy of the action.
+
+        Raises ImpersonationRefused, KeyNotAllowed, ScopeMissing, NotAuthenticated, PermissionDenied, and what
+        `Caller.require_recent_proof` raises.
         """
-        if getattr(request.auth, "impersonator", None) and self.is_private():
+        policy = self.policy
+        if policy is None:
+            self._check_unknown_method(request)
+            return
+        if policy.is_anonymous:
+            return
+        if getattr(request.auth, "impersonator", None) and not policy.impersonation:
             raise ImpersonationRefused
         scopes = getattr(request.auth, "scopes", None)
-        if scopes is not None and AllowAny not in self.permission_classes:
-            needed = self.scopes.get(self.action or "")
-            if needed is None:
-                raise KeyNotAllowed
-            if needed.code not in scopes:
-                raise ScopeMissing
-        super().check_permissions(request)
+        if scopes is not None and policy.scope is None:
+            raise KeyNotAllowed
+        if scopes is not None and policy.scope and policy.scope.code not in scopes:
+            raise ScopeMissing
+        if not request.user.is_authenticated or (
+            policy.permission and not self.caller.may(policy.permission)
+        ):
+            self.permission_denied(request)
+        if policy.recent_proof and scopes is None:
+            self.caller.require_recent_proof()
 
-    def is_private(self) -> bool:
-        """Whether nobody does this action in somebody else's name."""
-        return self.action in self.private or self.action in self.sensitive
+    def _check_unknown_method(self, request: Request) -> None:
+        """Let a method that the route does not have through to its 405, for callers who may know the route."""
+        if any(policy_of(type(self), action).is_anonymous for action in self.action_map.values()):
+            return
+        if getattr(request.auth, "scopes", None) is not None:
+            raise KeyNotAllowed
+        if not request.user.is_authenticated:
+            self.permission_denied(request)
+
+    def _handle(self, handler: Callable[..., HttpResponse]) -> HttpResponse:
+        """Call the handler, and hold it to its policy: no success without the If-Match that it must ask for."""
+        response = handler(self.request, *self.args, **self.kwargs)
+        must_match = self.policy is not None and self.policy.if_match is True
+        if must_match and response.status_code < 400 and "If-Match" not in self.request.headers:
+            raise RuntimeError(f"{type(self).__qualname__}.{self.action} did not ask for If-Match")
+        return response
 
     @property
     def caller(self) -> Caller:
-        """Who is signed in. For views that need it to be somebody."""
+        """The signed-in user. For actions that are not anonymous."""
         return cast(Caller, self.request.user)
 
     def run(self, handle: Callable[[], HttpResponse]) -> HttpResponse:
@@ -103,7 +134,11 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
 
     def scope(self) -> AbstractContextManager[None]:
         """The tenancy context that the handler runs in."""
-        return tenancy.context(tenancy.user_context(self.caller.pk)) if self.fenced else nullcontext()
+        return (
+            tenancy.context(tenancy.user_context(self.caller.pk))
+            if self.row_level_security
+            else nullcontext()
+        )
 
     def _answer(self, handle: Callable[[], HttpResponse]) -> HttpResponse:
         """The rendered answer, refusals included; what broke is raised."""
@@ -119,11 +154,12 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
 
         It must be an object, or a list where the view says so.
         """
-        if self.action in self.with_list:
+        body = self.policy.body if self.policy else "object"
+        if body == "list":
             return
         if not isinstance(request.data, dict):
             raise Invalid([FieldProblem("", "not_an_object", "Send a JSON object.")])
-        if request.data and self.action in self.without_body:
+        if request.data and body == "none":
             raise Invalid(
                 [
                     FieldProblem(json_pointer([name]), "unknown_field", "This route takes no body.")

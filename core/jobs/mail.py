@@ -34,12 +34,10 @@ def enqueue_mail(
     `templates/mail/<template>.txt` and `.html` show `facts` (JSON values; `unsubscribe` is an address that
     ends mails like it); the first line of the text is the subject. It is not sent after `until`.
     """
-    from core.tasks import deliver_mail
-
     mail = Mail.objects.create(
         to=to, template=template, person=person, until=until, facts=json.dumps(facts), due_at=timezone.now()
     )
-    queue.enqueue(deliver_mail)
+    queue.enqueue("core.tasks.deliver_mail")
     return mail
 
 

@@ -1,4 +1,4 @@
-"""Work is a row; the message is only a nudge.
+"""Jobs: the work is a row in PostgreSQL, and a Celery message only makes a worker look at it sooner.
 
 A job is claimed with FOR UPDATE SKIP LOCKED and a lease. A worker that dies leaves the lease to run out, and
 the next sweep claims the row again; after `max_attempts` of its kind it is dead and counted in the metrics.
@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 import structlog
-from celery import Task
+from celery import current_app
 from django.db import transaction
-from kombu.exceptions import OperationalError as BrokerAway
+from kombu.exceptions import OperationalError as BrokerUnavailable
 
 from core import tenancy
 from core.models import Job
@@ -24,19 +24,20 @@ J = TypeVar("J", bound=Job)
 log = structlog.get_logger(__name__)
 
 
-def enqueue(task: "Task[..., None]", *arguments: str) -> None:
-    """Send a message after the commit to hurry a row. Losing it is harmless: the sweep comes each minute.
+def enqueue(task: str, *arguments: str) -> None:
+    """Send a message for the Celery task of this name after the commit, so that a job row is worked on at once.
 
-    Redis is asked first, by a client that gives up after a quarter of a second and then not again for a
-    while: a broker that is away must not hold the request.
+    The name keeps services from importing tasks. A message that is lost does no harm: a periodic task finds the row
+    within a minute. Redis is asked first, by a client with short timeouts and a circuit breaker, so that a broker that
+    is unavailable does not hold the request.
     """
 
     def send() -> None:
         try:
             redis.call(lambda client: client.ping())
-            task.apply_async(args=arguments, retry=False)
-        except (redis.RedisUnavailable, BrokerAway):
-            log.warning("nudge_lost", task=task.name)
+            current_app.send_task(task, args=arguments, retry=False)
+        except (redis.RedisUnavailable, BrokerUnavailable):
+            log.warning("task_message_lost", task=task)
 
     transaction.on_commit(send, robust=True)
 

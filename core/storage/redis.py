@@ -1,9 +1,8 @@
-"""The Redis that must not lose: limits, revocations, streams.
+"""The Redis that must not lose data (REDIS_URL): limits, revocations, streams.
 
-Short timeouts, and a pause after each failure.
+Timeouts are short, and after a failure callers do not wait for Redis again for `PAUSE_SECONDS`.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable
 from functools import cache
@@ -13,74 +12,68 @@ import redis
 import structlog
 from django.conf import settings
 
-PAUSE_SECONDS = 2.0  # after a failure nobody waits for Redis again for this long
+from core.storage.circuit_breaker import CircuitBreaker
+
+PAUSE_SECONDS = 2.0
+MAX_UNDELIVERED = 10_000
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
+_breaker = CircuitBreaker(PAUSE_SECONDS)
+_undelivered: deque[Callable[[redis.Redis], Any]] = deque(maxlen=MAX_UNDELIVERED)
 
 
 class RedisUnavailable(Exception):
-    """Redis refused, froze, or did so within the last `PAUSE_SECONDS`."""
+    """Redis refused or timed out, now or within the last `PAUSE_SECONDS`."""
 
 
-class CircuitBreaker:
-    """Lets calls through while Redis answers, and fails them at once for a while after it did not."""
+def call(command: Callable[[redis.Redis], T]) -> T:
+    """Return `command(client)`. Raises RedisUnavailable."""
+    if _breaker.is_open:
+        raise RedisUnavailable
+    try:
+        result = command(client())
+        if _undelivered:
+            _deliver_again()
+        return result
+    except redis.RedisError as error:
+        _breaker.open()
+        log.warning("redis_unavailable", error=type(error).__name__, detail=str(error)[:100])
+        raise RedisUnavailable from None
 
-    def __init__(self) -> None:
-        self._until = 0.0
-        self._unsent: deque[Callable[[redis.Redis], Any]] = deque(maxlen=10_000)
 
-    def call(self, act: Callable[[redis.Redis], T]) -> T:
-        """The result of `act(client)`. Raises RedisAway."""
-        if time.monotonic() < self._until:
-            raise RedisUnavailable
+def deliver(command: Callable[[redis.Redis], T]) -> bool:
+    """Execute a write that other processes wait for, whatever the circuit breaker says.
+
+    When it fails it is executed again after the next call that succeeds. Returns whether it succeeded now.
+    """
+    try:
+        command(client())
+    except redis.RedisError as error:
+        log.warning("redis_delivery_delayed", error=type(error).__name__)
+        _undelivered.append(command)
+        return False
+    return True
+
+
+def _deliver_again() -> None:
+    for _ in range(len(_undelivered)):
         try:
-            answer = act(client())
-            if self._unsent:
-                self._send_unsent()
-            return answer
-        except redis.RedisError as error:
-            self._until = time.monotonic() + PAUSE_SECONDS
-            log.warning("redis_away", error=type(error).__name__, detail=str(error)[:100])
-            raise RedisUnavailable from None
-
-    def deliver(self, act: Callable[[redis.Redis], T]) -> bool:
-        """Do `act` now, whatever the breaker thinks; if it fails, again right after the next call that
-        succeeds.
-
-        For news that others wait for. Returns whether it was done now.
-        """
-        try:
-            act(client())
-        except redis.RedisError as error:
-            log.warning("redis_delivery_waits", error=type(error).__name__)
-            self._unsent.append(act)
-            return False
-        return True
-
-    def _send_unsent(self) -> None:
-        for _ in range(len(self._unsent)):
-            try:
-                act = self._unsent.popleft()
-            except IndexError:  # another thread was as quick
-                return
-            if not self.deliver(act):
-                return
-
-    def close(self) -> None:
-        """Trust Redis again at once: it was just seen to answer."""
-        self._until = 0.0
+            command = _undelivered.popleft()
+        except IndexError:  # another thread took the last one
+            return
+        if not deliver(command):
+            return
 
 
-_breaker = CircuitBreaker()
-call = _breaker.call
-deliver = _breaker.deliver
-close_breaker = _breaker.close
+def close_breaker() -> None:
+    """Ask Redis again at once, because it was just seen to answer."""
+    _breaker.close()
 
 
 @cache
 def client() -> redis.Redis:
-    """The one client of this process for REDIS_URL."""
+    """Return this process's client of REDIS_URL."""
     return redis.Redis.from_url(
         settings.REDIS_URL,
         socket_timeout=settings.REDIS_TIMEOUT_SECONDS,

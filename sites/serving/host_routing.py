@@ -7,7 +7,6 @@ both gone, what is known stays.
 
 import threading
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -18,6 +17,8 @@ from redis import Redis
 
 from core import tenancy
 from core.storage import redis
+from core.storage.circuit_breaker import CircuitBreaker
+from core.storage.memory_cache import MemoryCache
 from sites.blueprint.schema import PostSettings
 from sites.models import EachAt, Site
 from sites.serving.change_stream import STREAM
@@ -58,14 +59,14 @@ class Routes:
     """The host table of one process."""
 
     def __init__(self) -> None:
-        self._routes: OrderedDict[str, Route] = OrderedDict()
+        self._routes: MemoryCache[str, Route] = MemoryCache(MAX_HOSTS)
+        self._database = CircuitBreaker(PAUSE_SECONDS)
         self._lock = threading.Lock()
         self._generation = 0  # a route of an older one must be asked of PostgreSQL again
         self._drops = 0
         self._read_at = 0.0
         self._position = ""
         self._run = ""
-        self._database_until = 0.0
 
     def find(self, subdomain: str, host: str) -> Route:
         """The route of `host`. One query when it is not known. Raises RoutesAway."""
@@ -83,25 +84,19 @@ class Routes:
         generation = self._generation
         drops = self._drops
         try:
-            if time.monotonic() < self._database_until:
-                raise DatabaseError("paused")
-            fresh = self._query(subdomain)
+            fresh = None if self._database.is_open else self._query(subdomain)
         except DatabaseError as error:
-            if str(error) != "paused":
-                self._database_until = time.monotonic() + PAUSE_SECONDS
-                log.warning("routes_stale", error=type(error).__name__)
+            self._database.open()
+            log.warning("routes_stale", error=type(error).__name__)
+            fresh = None
+        if fresh is None:
             if known is None:
-                raise RoutesUnavailable from None
+                raise RoutesUnavailable
             return known
         fresh = replace(fresh, seen=generation)
         with self._lock:
-            if (
-                drops == self._drops
-            ):  # otherwise something was announced while we read: do not keep what may be older
-                self._routes[host] = fresh
-                self._routes.move_to_end(host)
-                if len(self._routes) > MAX_HOSTS:
-                    self._routes.popitem(last=False)
+            if drops == self._drops:  # otherwise a change was announced meanwhile, and the route may be older
+                self._routes.set(host, fresh)
         return fresh
 
     @staticmethod
@@ -148,7 +143,7 @@ class Routes:
         lost = run != self._run or (not exists and self._position != START)
         self._run = run
         for _, fields in entries:
-            self._routes.pop(fields[b"host"].decode(), None)
+            self._routes.pop(fields[b"host"].decode())
         if entries:
             self._position = entries[-1][0].decode()
             self._drops += 1

@@ -7,8 +7,6 @@ thing waits for the next change of a post: the new name of somebody who wrote on
 import gzip
 import hashlib
 import json
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +21,7 @@ from pydantic import ValidationError
 from core import tenancy
 from core.observability import metrics
 from core.storage import cache
+from core.storage.memory_cache import MemoryCache
 from sites.blueprint.themes import Theme, icon_colors
 from sites.models import Release, WithOnePage
 from sites.selectors import PublishedPosts
@@ -93,17 +92,10 @@ def make_page(body: bytes, *, kind: str, csp: str, status: str = "200 OK") -> Pa
 
 
 class PageCache:
-    """The pages of one process, at most `limit` bytes.
-
-    When they are full the least recently used page leaves first.
-    """
+    """The pages of one process, at most `limit` bytes; the least recently used page is evicted first."""
 
     def __init__(self, limit: int) -> None:
-        self._pages: OrderedDict[Place, Page] = OrderedDict()
-        self._making: dict[Place, threading.Lock] = {}
-        self._limit = limit
-        self._size = 0
-        self._lock = threading.Lock()
+        self._pages: MemoryCache[Place, Page] = MemoryCache(limit, size_of=lambda page: page.size)
         self._memory = metrics.pages.labels("memory")
 
     def find(self, route: Route, path: str) -> Page:
@@ -115,43 +107,15 @@ class PageCache:
         assert release_id is not None
         shown = path if path in route.paths or path in GENERATED or _wanted(route, path) else MISSING
         place = (release_id, route.posts_version, shown, route.base_url)
-        page = self._get(place)
+        page = self._pages.get(place)
         if page is not None:
             self._memory.inc()
             return page
-        page = self._made(place, lambda: self._fetch(route, release_id, shown))
+        page = self._pages.get_or_create(place, lambda: self._fetch(route, release_id, shown))
         if (
             page is None
         ):  # below the posts' path, and no post: not kept, for there is no end of such addresses
             return self.find(route, MISSING)
-        return page
-
-    def _get(self, place: Place) -> Page | None:
-        """The page kept at `place`, which from now on is the most recently used one."""
-        with self._lock:
-            page = self._pages.get(place)
-            if page is not None:
-                self._pages.move_to_end(place)
-            return page
-
-    def _made(self, place: Place, make: Callable[[], Page | None]) -> Page | None:
-        """What `make` gives, kept.
-
-        Of many threads that want the same page one makes it, and the others wait for it.
-        """
-        with self._lock:
-            making = self._making.setdefault(place, threading.Lock())
-        with making:
-            try:
-                page = self._get(place) or make()
-            finally:
-                self._making.pop(place, None)
-        with self._lock:
-            if page is not None and place not in self._pages:
-                self._pages[place] = page
-                self._size += page.size
-            while self._size > self._limit and len(self._pages) > 1:
-                self._size -= self._pages.popitem(last=False)[1].size
         return page
 
     def _fetch(self, route: Route, release_id: UUID, path: str) -> Page | None:

@@ -8,6 +8,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.http.action_policy import action_policy
 from core.http.json_parser import StrictJSONParser, StrictPatchParser
 from core.http.pagination import KeysetPagination
 from core.http.preconditions import if_match, if_match_tag
@@ -20,7 +21,7 @@ from sites.permissions import SITES_READ, SITES_WRITE
 from sites.serializers.drafts import DifferencesSerializer, RevisionSerializer
 from sites.services import drafts
 from sites.services.drafts import find_block, tag_of
-from sites.views.common import DOCUMENT, OfSiteViewSet, Role
+from sites.viewsets import DOCUMENT, Role, SiteScopedViewSet
 
 PATCH = {
     "type": "array",
@@ -38,20 +39,18 @@ STATES = {
 SIDE_FROM, SIDE_TO = (OpenApiParameter(name, STATES) for name in ("from", "to"))
 
 
-class BlueprintViewSet(OfSiteViewSet):
-    body_limit = schema.MAX_BYTES
-    conditional = ("update", "partial_update")
-    with_list = ("partial_update",)
+class BlueprintViewSet(SiteScopedViewSet):
+    max_body_bytes = schema.MAX_BYTES
     parser_classes = (StrictJSONParser, StrictPatchParser)
-    scopes = {"retrieve": SITES_READ, "update": SITES_WRITE, "partial_update": SITES_WRITE}
-    needs = {"retrieve": Role.VIEWER, "update": Role.AUTHOR, "partial_update": Role.AUTHOR}
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="blueprint", responses={200: DOCUMENT})
     def retrieve(self, request: Request, pk: Any) -> Response:
         """The draft's blueprint; its version is the ETag."""
         draft = Draft.objects.get(site=self.site())
         return versioned(draft.blueprint, draft.version)
 
+    @action_policy(scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=True, impersonation=True)
     @extend_schema(
         operation_id="save_blueprint", request={"application/json": DOCUMENT}, responses={200: DOCUMENT}
     )
@@ -64,6 +63,14 @@ class BlueprintViewSet(OfSiteViewSet):
         draft = drafts.save_draft(self.site(), request.data, actor=self.actor, if_match=wanted)
         return versioned(draft.blueprint, draft.version)
 
+    @action_policy(
+        scope=SITES_WRITE,
+        role=Role.AUTHOR,
+        recent_proof=False,
+        if_match=True,
+        impersonation=True,
+        body="list",
+    )
     @extend_schema(
         operation_id="patch_blueprint",
         request={"application/json-patch+json": PATCH, "application/json": PATCH},
@@ -78,14 +85,12 @@ class BlueprintViewSet(OfSiteViewSet):
         return versioned(draft.blueprint, draft.version)
 
 
-class BlockViewSet(OfSiteViewSet):
+class BlockViewSet(SiteScopedViewSet):
     """One block of the draft, under a tag of its own: two people on two blocks do not meet."""
 
-    body_limit = schema.MAX_PAGE_BYTES
-    conditional = ("partial_update",)
-    scopes = {"retrieve": SITES_READ, "partial_update": SITES_WRITE}
-    needs = {"retrieve": Role.VIEWER, "partial_update": Role.AUTHOR}
+    max_body_bytes = schema.MAX_PAGE_BYTES
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="block", responses={200: DOCUMENT})
     def retrieve(self, request: Request, pk: Any, block: str) -> Response:
         """One block, wherever it stands in the draft.
@@ -95,6 +100,7 @@ class BlockViewSet(OfSiteViewSet):
         found = find_block(Draft.objects.get(site=self.site()).blueprint, block)
         return tagged(found)
 
+    @action_policy(scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=True, impersonation=True)
     @extend_schema(
         operation_id="patch_block", request={"application/json": DOCUMENT}, responses={200: DOCUMENT}
     )
@@ -110,25 +116,31 @@ def tagged(block: dict[str, Any]) -> Response:
     return Response(block, headers={"ETag": f'"{tag_of(block)}"', "Cache-Control": "private, no-cache"})
 
 
-class RevisionViewSet(OfSiteViewSet):
+class RevisionViewSet(SiteScopedViewSet):
     serializer_class = RevisionSerializer
     pagination_class = KeysetPagination
-    conditional = ("restore",)
-    without_body = ("restore",)
-    scopes = {"list": SITES_READ, "retrieve": SITES_READ, "compare": SITES_READ, "restore": SITES_WRITE}
-    needs = {"list": Role.VIEWER, "retrieve": Role.VIEWER, "compare": Role.VIEWER, "restore": Role.AUTHOR}
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_revisions", responses=RevisionSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """Every save of the draft, newest first; older ones are kept hourly, daily, then weekly."""
         page = self.paginate_queryset(Revision.objects.filter(site=self.site()).defer("blueprint"))
         return self.get_paginated_response(RevisionSerializer(page, many=True).data)
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="revision", responses={200: DOCUMENT})
     def retrieve(self, request: Request, pk: Any, revision: Any) -> Response:
         """The blueprint as it was then."""
         return Response(get_object_or_404(Revision, site=self.site(), pk=revision).blueprint)
 
+    @action_policy(
+        scope=SITES_WRITE,
+        role=Role.AUTHOR,
+        recent_proof=False,
+        if_match=True,
+        impersonation=True,
+        body="none",
+    )
     @extend_schema(operation_id="restore_revision", request=None, responses={200: DOCUMENT})
     def restore(self, request: Request, pk: Any, revision: Any) -> Response:
         """Make the draft what it was then; that is a new save, so nothing is lost."""
@@ -139,6 +151,7 @@ class RevisionViewSet(OfSiteViewSet):
             site, found.blueprint, actor=self.actor, if_match=wanted, source=f"revision {found.version}"
         )
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="compare", parameters=[SIDE_FROM, SIDE_TO], responses=DifferencesSerializer)
     def compare(self, request: Request, pk: Any) -> Response:
         """What changed between two states of a site: pages and blocks added, removed, moved or changed."""

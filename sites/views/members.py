@@ -6,14 +6,13 @@ from uuid import UUID
 from django.db.models import F
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
-from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import User
-from accounts.permissions import RecentProof
 from audit import actors
 from core import tenancy
+from core.http.action_policy import ANONYMOUS, SIGNED_IN, action_policy
 from core.http.pagination import KeysetPagination
 from core.http.responses import versioned
 from core.http.viewsets import ApiViewSet
@@ -31,38 +30,30 @@ from sites.serializers.members import (
 )
 from sites.serializers.sites import SiteSerializer
 from sites.services import members as members_services
-from sites.views.common import OfSiteViewSet, Role
+from sites.viewsets import Role, SiteScopedViewSet
 
 NO_STORE = {"Cache-Control": "no-store"}
 
 
-class MemberViewSet(OfSiteViewSet):
+class MemberViewSet(SiteScopedViewSet):
     """Who works on a site. Only a person changes that, never an API key."""
 
     serializer_class = MemberSerializer
     pagination_class = KeysetPagination
-    permission_classes = (IsAuthenticated, RecentProof)
-    sensitive = ("transfer",)
-    private = ("partial_update", "destroy")
-    alone = True
-    scopes = {"list": SITES_READ}
-    needs = {
-        "list": Role.VIEWER,
-        "partial_update": Role.OWNER,
-        "destroy": Role.VIEWER,
-        "transfer": Role.OWNER,
-    }
+    locks_roles = True
 
     def members(self, site: Site) -> Any:
         found = User.objects.alive().filter(site_access__site=site)
         return found.annotate(role=F("site_access__role"), since=F("site_access__created_at"))
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_members", responses=MemberSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """Who has a role on the site."""
         page = self.paginate_queryset(self.members(self.site()))
         return self.get_paginated_response(MemberSerializer(page, many=True).data)
 
+    @action_policy(scope=None, role=Role.OWNER, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="change_member", request=RoleSerializer, responses=MemberSerializer)
     def partial_update(self, request: Request, pk: Any, member: UUID) -> Response:
         """Give a member another role. The owner keeps theirs until the site is handed over."""
@@ -70,6 +61,7 @@ class MemberViewSet(OfSiteViewSet):
         members_services.change_role(site, member, self.validated(RoleSerializer)["role"], actor=self.actor)
         return Response(MemberSerializer(self.members(site).get(pk=member)).data)
 
+    @action_policy(scope=None, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="remove_member", responses={204: None})
     def destroy(self, request: Request, pk: Any, member: UUID) -> Response:
         """Remove a member, or leave a site yourself."""
@@ -77,6 +69,7 @@ class MemberViewSet(OfSiteViewSet):
         members_services.remove_member(site, member, actor=self.actor)
         return Response(status=204)
 
+    @action_policy(scope=None, role=Role.OWNER, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="transfer_site", request=TransferSerializer, responses=SiteSerializer)
     def transfer(self, request: Request, pk: Any) -> Response:
         """Hand the site over to another member; you stay as an editor. Needs a recent proof."""
@@ -86,21 +79,21 @@ class MemberViewSet(OfSiteViewSet):
         return versioned(SiteSerializer(site).data, site.version)
 
 
-class InvitationViewSet(OfSiteViewSet):
+class InvitationViewSet(SiteScopedViewSet):
     serializer_class = InvitationSerializer
     pagination_class = KeysetPagination
-    needs = {"list": Role.OWNER, "create": Role.OWNER, "destroy": Role.OWNER}
-    private = ("create", "destroy")
 
     def open_ones(self) -> Any:
         return Invitation.objects.filter(site=self.site(), used_at=None, expires_at__gt=timezone.now())
 
+    @action_policy(scope=None, role=Role.OWNER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_invitations", responses=InvitationSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """Invitations that wait for an answer, newest first."""
         page = self.paginate_queryset(self.open_ones())
         return self.get_paginated_response(InvitationSerializer(page, many=True).data)
 
+    @action_policy(scope=None, role=Role.OWNER, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="invite_member",
         request=InvitationCreateSerializer,
@@ -112,6 +105,7 @@ class InvitationViewSet(OfSiteViewSet):
         made = members_services.invite(self.site(), actor=self.actor, now=timezone.now(), **given)
         return Response(InvitationSerializer(made).data, status=201)
 
+    @action_policy(scope=None, role=Role.OWNER, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="withdraw_invitation", responses={204: None})
     def destroy(self, request: Request, pk: Any, invitation: UUID) -> Response:
         """The link in the mail does not work any more."""
@@ -123,9 +117,9 @@ class InvitationViewSet(OfSiteViewSet):
 class InvitationLinkViewSet(ApiViewSet):
     """The other side of an invitation: whoever has the mailed token, which travels in bodies only."""
 
-    permission_classes = (AllowAny,)
     serializer_class = InvitationTokenSerializer
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="open_invitation",
         request=InvitationTokenSerializer,
@@ -144,6 +138,7 @@ class InvitationLinkViewSet(ApiViewSet):
 class JoinViewSet(ApiViewSet):
     serializer_class = InvitationTokenSerializer
 
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="accept_invitation", request=InvitationTokenSerializer, responses=JoinedSerializer
     )

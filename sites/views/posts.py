@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core.errors import ScopeMissing
+from core.http.action_policy import action_policy
 from core.http.pagination import KeysetPagination, Ordering
 from core.http.preconditions import if_match
 from core.http.query_params import query_param
@@ -25,7 +26,7 @@ from sites.serializers.posts import (
     PostWriteSerializer,
 )
 from sites.services import posts as posts_services
-from sites.views.common import OfSiteViewSet, Role, tag
+from sites.viewsets import Role, SiteScopedViewSet, tag
 
 STATES = ["draft", "scheduled", "live", "deleted"]
 
@@ -36,30 +37,12 @@ def state(text: str) -> str:
     return text
 
 
-class PostViewSet(OfSiteViewSet):
+class PostViewSet(SiteScopedViewSet):
     serializer_class = PostSerializer
     pagination_class = KeysetPagination
-    body_limit = schema.MAX_PAGE_BYTES + 64 * 1024
-    conditional = ("partial_update", "destroy")
-    without_body = ("restore",)
+    max_body_bytes = schema.MAX_PAGE_BYTES + 64 * 1024
     filters = ("state", "tag", "author")
     orderings = {"title": Ordering(F("title"), str)}
-    scopes = {
-        "list": SITES_READ,
-        "retrieve": SITES_READ,
-        "create": SITES_WRITE,
-        "partial_update": SITES_WRITE,
-        "destroy": SITES_WRITE,
-        "restore": SITES_WRITE,
-    }
-    needs = {
-        "list": Role.VIEWER,
-        "retrieve": Role.VIEWER,
-        "create": Role.AUTHOR,
-        "partial_update": Role.AUTHOR,
-        "destroy": Role.AUTHOR,
-        "restore": Role.AUTHOR,
-    }
 
     def posts(self, site: Site) -> PostQuerySet:
         found: PostQuerySet = Post.objects.filter(site=site).select_related("site")
@@ -69,6 +52,7 @@ class PostViewSet(OfSiteViewSet):
         wanted = self.posts(site).deleted() if self.action == "restore" else self.posts(site).alive()
         return get_object_or_404(wanted, pk=self.kwargs["post_id"])
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="list_posts",
         parameters=[
@@ -92,6 +76,9 @@ class PostViewSet(OfSiteViewSet):
             posts = posts.filter(author=author)
         return self.get_paginated_response(PostListSerializer(self.paginate_queryset(posts), many=True).data)
 
+    @action_policy(
+        scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="create_post", request=PostCreateSerializer, responses={201: PostSerializer})
     def create(self, request: Request, pk: Any) -> Response:
         """Write a post. Visitors see it from `published_at` on; without one it is a draft."""
@@ -104,12 +91,14 @@ class PostViewSet(OfSiteViewSet):
         headers = {"Location": f"/api/v1/sites/{site.pk}/posts/{post.pk}"}
         return versioned(PostSerializer(post).data, post.version, status=201, headers=headers)
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="post", responses=PostSerializer)
     def retrieve(self, request: Request, pk: Any, post_id: Any) -> Response:
         """One post."""
         post = self.post_of(self.site())
         return versioned(PostSerializer(post).data, post.version)
 
+    @action_policy(scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=True, impersonation=True)
     @extend_schema(
         operation_id="change_post", request=PostWriteSerializer(partial=True), responses=PostSerializer
     )
@@ -123,6 +112,7 @@ class PostViewSet(OfSiteViewSet):
         post = posts_services.change_post(post, facts, now=timezone.now(), **rights)
         return versioned(PostSerializer(post).data, post.version)
 
+    @action_policy(scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=True, impersonation=True)
     @extend_schema(operation_id="delete_post", responses={204: None})
     def destroy(self, request: Request, pk: Any, post_id: Any) -> Response:
         """Hide a post at once; for 30 days it can be restored."""
@@ -133,6 +123,14 @@ class PostViewSet(OfSiteViewSet):
         posts_services.delete_post(post, now=timezone.now(), **rights)
         return Response(status=204)
 
+    @action_policy(
+        scope=SITES_WRITE,
+        role=Role.AUTHOR,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        body="none",
+    )
     @extend_schema(operation_id="restore_post", request=None, responses=PostSerializer)
     def restore(self, request: Request, pk: Any, post_id: Any) -> Response:
         """Bring a deleted post back as it was, published if it was."""

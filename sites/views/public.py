@@ -8,12 +8,12 @@ from typing import Any
 
 from django.db.models import F
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core import tenancy
 from core.errors import NotFound
+from core.http.action_policy import ANONYMOUS, action_policy
 from core.http.pagination import KeysetPagination, Ordering
 from core.http.preconditions import matches_if_none_match
 from core.http.query_params import query_param, text_param
@@ -30,7 +30,7 @@ from sites.serializers.public import (
 from sites.serving import public_json
 from sites.serving.rendering import renderer_version
 from sites.subdomains import LABEL, address_of, host_of
-from sites.views.common import tag
+from sites.viewsets import tag
 
 KEPT_SECONDS = 24 * 3600
 PATH = OpenApiParameter("path", str, required=True, description="As visitors have it: `/about`.")
@@ -44,7 +44,6 @@ class PublicViewSet(ApiViewSet):
     One query finds the site as it is now; what was made of its release before is kept.
     """
 
-    permission_classes = (AllowAny,)
     pagination_class = KeysetPagination
     filters = ("tag",)
     order = Ordering(F("published_at"), datetime)
@@ -92,12 +91,14 @@ class PublicViewSet(ApiViewSet):
             return Response(status=304, headers=headers)
         return Response(json.loads(body), headers=headers)
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="public_site", responses=PublicSiteSerializer, auth=[])
     def retrieve(self, request: Request, host: str) -> Response:
         """A published site: settings, theme, navigation and its pages without their blocks."""
         site = self.found()
         return self.kept(request, site, lambda blueprint: public_json.site(blueprint, site))
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="public_page", parameters=[PATH], responses=PublicPageSerializer, auth=[])
     def page(self, request: Request, host: str) -> Response:
         """One published page with its blocks, and where its pictures are."""
@@ -106,6 +107,7 @@ class PublicViewSet(ApiViewSet):
         base_url = address_of(site.subdomain)
         return self.kept(request, site, lambda blueprint: public_json.page(blueprint, path, base_url), path)
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="public_posts",
         parameters=[OpenApiParameter("tag", str)],
@@ -122,6 +124,7 @@ class PublicViewSet(ApiViewSet):
         )
         return self.conditional_answer(request, answer)
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="public_post", responses={200: PublicPostSerializer, 301: None}, auth=[])
     def one_post(self, request: Request, host: str, slug: str) -> Response:
         """One published post. One whose slug has changed is found where it is now."""

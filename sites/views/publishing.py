@@ -9,6 +9,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.http.action_policy import OPTIONAL, action_policy
 from core.http.pagination import KeysetPagination
 from core.http.preconditions import if_match
 from core.http.responses import versioned
@@ -28,18 +29,17 @@ from sites.serializers.publishing import (
 )
 from sites.serializers.sites import SiteSerializer
 from sites.services import drafts, previews, publishing, reviews
-from sites.views.common import DOCUMENT, OfSiteViewSet, Role
+from sites.viewsets import DOCUMENT, Role, SiteScopedViewSet
 
 HEAVY = "revision__blueprint"  # up to 10 MiB, and no list shows it
 
 
-class PublishingViewSet(OfSiteViewSet):
+class PublishingViewSet(SiteScopedViewSet):
     serializer_class = ReleaseSerializer
-    without_body = ("unpublish",)
-    also_conditional = ("publish",)
-    scopes = {"publish": SITES_PUBLISH, "unpublish": SITES_PUBLISH}
-    needs = {"publish": Role.EDITOR, "unpublish": Role.EDITOR}
 
+    @action_policy(
+        scope=SITES_PUBLISH, role=Role.EDITOR, recent_proof=False, if_match=OPTIONAL, impersonation=True
+    )
     @extend_schema(operation_id="publish_site", request=NoteSerializer, responses={201: ReleaseSerializer})
     def publish(self, request: Request, pk: Any) -> Response:
         """Show the draft to visitors. With If-Match: only if the draft is still that version."""
@@ -50,6 +50,14 @@ class PublishingViewSet(OfSiteViewSet):
         )
         return Response(shown(release, live=release.pk), status=201)
 
+    @action_policy(
+        scope=SITES_PUBLISH,
+        role=Role.EDITOR,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        body="none",
+    )
     @extend_schema(operation_id="unpublish_site", request=None, responses=SiteSerializer)
     def unpublish(self, request: Request, pk: Any) -> Response:
         """Take a site off the web."""
@@ -63,14 +71,11 @@ def shown(releases: Any, *, live: Any, many: bool = False) -> Any:
     return ReleaseSerializer(releases, many=many, context={"live": live}).data
 
 
-class ReleaseViewSet(OfSiteViewSet):
+class ReleaseViewSet(SiteScopedViewSet):
     serializer_class = ReleaseSerializer
     pagination_class = KeysetPagination
-    conditional = ("restore",)
-    without_body = ("restore", "publish")
-    scopes = {"list": SITES_READ, "restore": SITES_WRITE, "publish": SITES_PUBLISH}
-    needs = {"list": Role.VIEWER, "restore": Role.AUTHOR, "publish": Role.EDITOR}
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_releases", responses=ReleaseSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """What was published, newest first."""
@@ -78,6 +83,14 @@ class ReleaseViewSet(OfSiteViewSet):
         page = self.paginate_queryset(Release.objects.filter(site=site).defer("blueprint"))
         return self.get_paginated_response(shown(page, live=site.live_release_id, many=True))
 
+    @action_policy(
+        scope=SITES_WRITE,
+        role=Role.AUTHOR,
+        recent_proof=False,
+        if_match=True,
+        impersonation=True,
+        body="none",
+    )
     @extend_schema(operation_id="restore_release", request=None, responses={200: DOCUMENT})
     def restore(self, request: Request, pk: Any, release: Any) -> Response:
         """Make what was published then the draft. Visitors see it once you publish."""
@@ -90,6 +103,14 @@ class ReleaseViewSet(OfSiteViewSet):
         )
         return versioned(draft.blueprint, draft.version)
 
+    @action_policy(
+        scope=SITES_PUBLISH,
+        role=Role.EDITOR,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        body="none",
+    )
     @extend_schema(operation_id="roll_back_to_release", request=None, responses=ReleaseSerializer)
     def publish(self, request: Request, pk: Any, release: Any) -> Response:
         """Show visitors this release again. The draft stays what it is."""
@@ -98,14 +119,11 @@ class ReleaseViewSet(OfSiteViewSet):
         return Response(shown(publishing.roll_back(site, found, actor=self.actor), live=found.pk))
 
 
-class ScheduleViewSet(OfSiteViewSet):
+class ScheduleViewSet(SiteScopedViewSet):
     serializer_class = ScheduleSerializer
     pagination_class = KeysetPagination
-    also_conditional = ("create",)
-    scopes = {"list": SITES_READ, "create": SITES_PUBLISH, "destroy": SITES_PUBLISH}
-    needs = {"list": Role.VIEWER, "create": Role.EDITOR, "destroy": Role.EDITOR}
-    private = ("create",)  # it would happen when nobody acts as the author any more
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_schedules", responses=ScheduleSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """Planned changes, and what became of those of the last month."""
@@ -114,6 +132,9 @@ class ScheduleViewSet(OfSiteViewSet):
         )
         return self.get_paginated_response(ScheduleSerializer(page, many=True).data)
 
+    @action_policy(
+        scope=SITES_PUBLISH, role=Role.EDITOR, recent_proof=False, if_match=OPTIONAL, impersonation=False
+    )
     @extend_schema(
         operation_id="schedule_change", request=ScheduleCreateSerializer, responses={201: ScheduleSerializer}
     )
@@ -126,6 +147,9 @@ class ScheduleViewSet(OfSiteViewSet):
         planned = publishing.schedule_change(self.site(), actor=self.actor, now=timezone.now(), **wanted)
         return Response(ScheduleSerializer(planned).data, status=201)
 
+    @action_policy(
+        scope=SITES_PUBLISH, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="cancel_schedule", responses={204: None})
     def destroy(self, request: Request, pk: Any, schedule: Any) -> Response:
         """Forget a planned change."""
@@ -135,28 +159,14 @@ class ScheduleViewSet(OfSiteViewSet):
         return Response(status=204)
 
 
-class ReviewViewSet(OfSiteViewSet):
+class ReviewViewSet(SiteScopedViewSet):
     serializer_class = ReviewSerializer
     pagination_class = KeysetPagination
-    also_conditional = ("create",)
-    scopes = {
-        "list": SITES_READ,
-        "create": SITES_WRITE,
-        "destroy": SITES_WRITE,
-        "approve": SITES_PUBLISH,
-        "send_back": SITES_PUBLISH,
-    }
-    needs = {
-        "list": Role.VIEWER,
-        "create": Role.AUTHOR,
-        "destroy": Role.AUTHOR,
-        "approve": Role.EDITOR,
-        "send_back": Role.EDITOR,
-    }
 
     def review(self, site: Site) -> Review:
         return get_object_or_404(Review.objects.select_related("site"), site=site, pk=self.kwargs["review"])
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_reviews", responses=ReviewSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """What was asked and answered, newest first."""
@@ -165,6 +175,9 @@ class ReviewViewSet(OfSiteViewSet):
         )
         return self.get_paginated_response(ReviewSerializer(page, many=True).data)
 
+    @action_policy(
+        scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=OPTIONAL, impersonation=True
+    )
     @extend_schema(operation_id="ask_for_review", request=NoteSerializer, responses={201: ReviewSerializer})
     def create(self, request: Request, pk: Any) -> Response:
         """Ask the editors to publish the draft as it is now.
@@ -178,6 +191,9 @@ class ReviewViewSet(OfSiteViewSet):
         )
         return Response(ReviewSerializer(review).data, status=201)
 
+    @action_policy(
+        scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="withdraw_review", responses={204: None})
     def destroy(self, request: Request, pk: Any, review: Any) -> Response:
         """Take it back: whoever asked, or an editor."""
@@ -188,6 +204,9 @@ class ReviewViewSet(OfSiteViewSet):
         reviews.withdraw_review(found, actor=self.actor, now=timezone.now())
         return Response(status=204)
 
+    @action_policy(
+        scope=SITES_PUBLISH, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(
         operation_id="approve_review", request=OptionalCommentSerializer, responses={201: ReleaseSerializer}
     )
@@ -199,6 +218,9 @@ class ReviewViewSet(OfSiteViewSet):
         )
         return Response(shown(release, live=release.pk), status=201)
 
+    @action_policy(
+        scope=SITES_PUBLISH, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="return_review", request=CommentSerializer, responses=ReviewSerializer)
     def send_back(self, request: Request, pk: Any, review: Any) -> Response:
         """Give it back to its author with a comment."""
@@ -209,13 +231,13 @@ class ReviewViewSet(OfSiteViewSet):
         return Response(ReviewSerializer(found).data)
 
 
-class PreviewViewSet(OfSiteViewSet):
+class PreviewViewSet(SiteScopedViewSet):
     serializer_class = PreviewSerializer
     pagination_class = KeysetPagination
-    scopes = {"list": SITES_READ, "create": SITES_WRITE, "destroy": SITES_WRITE}
-    needs = {"list": Role.AUTHOR, "create": Role.AUTHOR, "destroy": Role.AUTHOR}
-    private = ("list", "create")  # whoever has a link needs no account
 
+    @action_policy(
+        scope=SITES_READ, role=Role.AUTHOR, recent_proof=False, if_match=False, impersonation=False
+    )
     @extend_schema(operation_id="list_previews", responses=PreviewSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """Preview links, newest first, expired ones for a day."""
@@ -223,6 +245,9 @@ class PreviewViewSet(OfSiteViewSet):
         page = self.paginate_queryset(Preview.objects.filter(site=site))
         return self.get_paginated_response(PreviewSerializer(page, many=True, context={"site": site}).data)
 
+    @action_policy(
+        scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=False, impersonation=False
+    )
     @extend_schema(
         operation_id="create_preview", request=PreviewCreateSerializer, responses={201: PreviewSerializer}
     )
@@ -240,6 +265,9 @@ class PreviewViewSet(OfSiteViewSet):
         headers = {"Cache-Control": "no-store"}
         return Response(PreviewSerializer(made, context={"site": site}).data, status=201, headers=headers)
 
+    @action_policy(
+        scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=False, impersonation=True
+    )
     @extend_schema(operation_id="revoke_preview", responses={204: None})
     def destroy(self, request: Request, pk: Any, preview: Any) -> Response:
         """The link shows nothing from now on."""

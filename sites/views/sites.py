@@ -4,10 +4,10 @@ from typing import Any
 
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.http.action_policy import ANONYMOUS, SIGNED_IN, action_policy
 from core.http.pagination import KeysetPagination
 from core.http.preconditions import if_match
 from core.http.responses import versioned
@@ -23,29 +23,12 @@ from sites.serializers.sites import (
     SiteTemplateSerializer,
 )
 from sites.services import sites as sites_services
-from sites.views.common import OfSiteViewSet, Role
+from sites.viewsets import Role, SiteScopedViewSet
 
 
-class SiteViewSet(OfSiteViewSet):
+class SiteViewSet(SiteScopedViewSet):
     serializer_class = SiteSerializer
     pagination_class = KeysetPagination
-    conditional = ("partial_update", "destroy")
-    without_body = ("restore",)
-    private = ("destroy",)
-    needs = {
-        "retrieve": Role.VIEWER,
-        "partial_update": Role.OWNER,
-        "destroy": Role.OWNER,
-        "restore": Role.OWNER,
-    }
-    scopes = {
-        "list": SITES_READ,
-        "retrieve": SITES_READ,
-        "create": SITES_WRITE,
-        "partial_update": SITES_WRITE,
-        "destroy": SITES_WRITE,
-        "restore": SITES_WRITE,
-    }
 
     def sites(self) -> SiteQuerySet:
         found: SiteQuerySet = (
@@ -55,12 +38,14 @@ class SiteViewSet(OfSiteViewSet):
         )
         return found if self.action == "restore" else found.alive()
 
+    @action_policy(scope=SITES_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_sites", responses=SiteSerializer(many=True))
     def list(self, request: Request) -> Response:
         """The sites that you have a role on, newest first."""
         page = self.paginate_queryset(self.sites())
         return self.get_paginated_response(SiteSerializer(page, many=True).data)
 
+    @action_policy(scope=SITES_WRITE, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="create_site", request=SiteCreateSerializer, responses={201: SiteSerializer})
     def create(self, request: Request) -> Response:
         """Make a site, empty or from a site template."""
@@ -71,12 +56,14 @@ class SiteViewSet(OfSiteViewSet):
         headers = {"Location": f"/api/v1/sites/{site.pk}"}
         return versioned(SiteSerializer(site).data, site.version, status=201, headers=headers)
 
+    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="site", responses=SiteSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
         """One site."""
         site = self.site()
         return versioned(SiteSerializer(site).data, site.version)
 
+    @action_policy(scope=SITES_WRITE, role=Role.OWNER, recent_proof=False, if_match=True, impersonation=True)
     @extend_schema(
         operation_id="change_site", request=SiteChangeSerializer(partial=True), responses=SiteSerializer
     )
@@ -87,6 +74,7 @@ class SiteViewSet(OfSiteViewSet):
             sites_services.change_site(self.site(), changes, actor=self.actor, if_match=if_match(request))
         )
 
+    @action_policy(scope=SITES_WRITE, role=Role.OWNER, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(operation_id="delete_site", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
         """Hide a site at once; for 30 days it can be restored."""
@@ -95,6 +83,14 @@ class SiteViewSet(OfSiteViewSet):
         )
         return Response(status=204)
 
+    @action_policy(
+        scope=SITES_WRITE,
+        role=Role.OWNER,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        body="none",
+    )
     @extend_schema(operation_id="restore_site", request=None, responses=SiteSerializer)
     def restore(self, request: Request, pk: Any) -> Response:
         """Bring a deleted site back as it was."""
@@ -109,9 +105,9 @@ class SiteViewSet(OfSiteViewSet):
 class CatalogueViewSet(ApiViewSet):
     """What is the same for everybody."""
 
-    permission_classes = (AllowAny,)
     serializer_class = SiteTemplateSerializer
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="blueprint_schema",
         responses={200: {"type": "object", "additionalProperties": True}},
@@ -121,6 +117,7 @@ class CatalogueViewSet(ApiViewSet):
         """JSON Schema (2020-12) of a blueprint."""
         return Response(schema.json_schema(), headers={"Cache-Control": "public, max-age=3600"})
 
+    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_site_templates", responses=SiteTemplateSerializer(many=True), auth=[])
     def templates(self, request: Request) -> Response:
         """Finished sites to start from."""

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from analytics import partitions
+from analytics.partitions import event_partitions
 
 
 class Command(BaseCommand):
@@ -23,9 +23,9 @@ class Command(BaseCommand):
         created_count = 0
         dropped: list[str] = []
         if not dry_run:
-            created_count = partitions.make_ahead(now)
-            dropped = partitions.drop_older(now - settings.ANALYTICS_KEEP_FOR)
-        for name in partitions.existing():
+            created_count = event_partitions.create_ahead(now)
+            dropped = event_partitions.drop_before(now - settings.ANALYTICS_KEEP_FOR)
+        for name in event_partitions.names():
             self.stdout.write(name)
         names = f": {', '.join(dropped)}" if dropped else ""
         self.stdout.write(f"{created_count} created, {len(dropped)} dropped{names}")

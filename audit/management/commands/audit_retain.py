@@ -5,9 +5,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from audit import partitions
+from audit.partitions import entry_partitions
 from audit.retention import NotYet, drop_month
 from core.storage.object_store import ObjectStoreUnavailable
+from core.storage.partitions import month_start
 
 
 class Command(BaseCommand):
@@ -21,10 +22,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, keep: int, dry_run: bool, **options: Any) -> None:
         now = timezone.now()
-        oldest = partitions.name_of(
-            partitions.month_start(now.year - (keep // 12 + 1), now.month + 12 - keep % 12)
-        )
-        for name in [month for month in partitions.existing() if month < oldest]:
+        oldest = entry_partitions.name_of(month_start(now, -keep))
+        for name in [month for month in entry_partitions.names() if month < oldest]:
             if not dry_run:
                 try:
                     drop_month(name, now=now)

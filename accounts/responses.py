@@ -4,7 +4,6 @@ from django.conf import settings
 from django.db.models import prefetch_related_objects
 from django.http import HttpRequest
 from django.utils import timezone
-from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -12,10 +11,8 @@ from accounts.credentials import challenges, known_devices
 from accounts.credentials.known_devices import Device
 from accounts.credentials.tokens import mint_access, refresh_token
 from accounts.models import Session
-from accounts.permissions import RecentProof
 from accounts.serializers.accounts import UserSerializer
 from core.http.client_address import client_address, client_network, network_prefix
-from core.http.viewsets import ApiViewSet
 
 COOKIE = "refresh" if settings.DEVELOPMENT else "__Host-refresh"
 DEVICE_COOKIE = "device" if settings.DEVELOPMENT else "__Host-device"
@@ -76,15 +73,3 @@ def signed_in(request: Request, session: Session, *, status: int = 200) -> Respo
     if session.impersonator_id is None:
         _set_cookie(answer, DEVICE_COOKIE, known_devices.remember(user, device_of(request)), DEVICE_SECONDS)
     return set_refresh(answer, session, refresh_token(session.pk, session.generation))
-
-
-class OwnViewSet(ApiViewSet):
-    """A view of one's own account.
-
-    Actions in `sensitive` need a recent proof; every change is the owner's alone.
-    """
-
-    permission_classes = (IsAuthenticated, RecentProof)
-
-    def is_private(self) -> bool:
-        return self.request.method not in SAFE_METHODS or super().is_private()

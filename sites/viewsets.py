@@ -30,17 +30,16 @@ def tag(text: str) -> str:
     return text_param(text)
 
 
-class OfSiteViewSet(ApiViewSet):
-    """What belongs to one site: found through the sites that the caller has a role on.
+class SiteScopedViewSet(ApiViewSet):
+    """Base class of views of what belongs to one site, found through the sites that the caller has a role on.
 
-    `needs` says which role each action takes; a site without the role is 403, one without any is 404. A write
-    holds the role until it is done, so that whoever takes it away waits, and whoever lost it while waiting is
-    refused; a view that changes roles holds it `alone`.
+    A site on which the caller has no role is 404; a lower role than the policy of the action asks for is 403. A write
+    locks the caller's role until it is done, so that a removal of the role waits for it. A view with `locks_roles`
+    changes roles and locks them exclusively.
     """
 
-    fenced = True
-    needs: ClassVar[dict[str, Access.Role]] = {}
-    alone: ClassVar[bool] = False
+    row_level_security = True
+    locks_roles: ClassVar[bool] = False
 
     @property
     def actor(self) -> Actor:
@@ -51,10 +50,16 @@ class OfSiteViewSet(ApiViewSet):
         return found
 
     def site(self, needed: Access.Role | None = None) -> Any:
-        """The site, with the caller's `role` on it. Raises Http404, RoleTooLow."""
+        """Return the site of the route, with the caller's `role` on it. Raises Http404, RoleTooLow.
+
+        `needed` replaces the role of the action's policy.
+        """
+        if needed is None:
+            assert self.policy is not None  # an action that is running has one
+            needed = Role(self.policy.site_role)
         found: Any = get_object_or_404(self.sites(), pk=self.kwargs["pk"])
         if self.request.method not in SAFE_METHODS:
-            found.role = hold_role(found.pk, self.caller.pk, alone=self.alone)
-        if not Role(found.role).reaches(needed or self.needs[self.action]):
+            found.role = hold_role(found.pk, self.caller.pk, alone=self.locks_roles)
+        if not Role(found.role).reaches(needed):
             raise RoleTooLow
         return found
