@@ -5,7 +5,13 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
-from analytics.imports.events import ImportedEvent, ImportTarget, parse_page, stable_id, visitor_key
+from analytics.imports.events import (
+    ImportedEvent,
+    ImportTarget,
+    get_or_create_import_salt,
+    parse_page,
+    stable_id,
+)
 from analytics.ingest import geoip, referrers, user_agents, visitors
 from analytics.ingest.stream import Event
 from analytics.models import Kind
@@ -73,11 +79,11 @@ def _parse_page_view(target: ImportTarget, match: re.Match[str]) -> Event | str:
         return "bot"
     if target.only_this_host and match["host"] and match["host"].partition(":")[0] != target.host:
         return "other_host"
-    visitor = visitors.id_of(
-        visitor_key(target, local_day(at, target.zone)),
+    visitor = visitors.hash_visitor(
+        get_or_create_import_salt(target, local_day(at, target.zone)),
         target.site_number,
         address=match["address"],
-        agent=match["agent"],
+        user_agent=match["agent"],
         host=target.host,
     )
     country, region = geoip.find_location(match["address"])

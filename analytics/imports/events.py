@@ -102,13 +102,13 @@ def stable_id(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
-def visitor_key(target: ImportTarget, day: date) -> bytes:
+def get_or_create_import_salt(target: ImportTarget, day: date) -> bytes:
     """The salt of the visitor ids of a day.
 
     It is kept as long as usual, but at least so long that the import can be repeated.
     """
-    dies_at = max(target.now, day_bounds(day, day, target.zone)[1]) + visitors.LIVES_ON
-    return visitors.key_of(target.site_number, day, dies_at=dies_at)
+    expires_at = max(target.now, day_bounds(day, day, target.zone)[1]) + visitors.SALT_GRACE_PERIOD
+    return visitors.get_or_create_salt(target.site_number, day, expires_at=expires_at)
 
 
 def parse_page(path: str) -> str:
@@ -116,4 +116,4 @@ def parse_page(path: str) -> str:
     page = path.partition("?")[0].rstrip("/") or "/"
     if not page.startswith("/") or not page.isprintable():
         raise ValueError
-    return page[: string_dictionary.MAX_TEXT]
+    return page[: string_dictionary.MAX_TEXT_CHARACTERS]

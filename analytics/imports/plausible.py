@@ -84,7 +84,7 @@ def _normalize_text(dimension: str, value: str) -> str:
         return DEVICE_NAMES.get(value.lower(), value.lower())
     if dimension in PAGE_DIMENSIONS:
         value = value.rstrip("/") or "/"
-    return value[: string_dictionary.MAX_TEXT].replace("\x00", "")
+    return value[: string_dictionary.MAX_TEXT_CHARACTERS].replace("\x00", "")
 
 
 def _parse_metrics(row: dict[str, str]) -> list[int]:
@@ -121,7 +121,7 @@ def store_sums(target: ImportTarget, sums: Sums) -> None:
             for _, dimension, text in sums
             if dimension and text
         }
-        term_ids = string_dictionary.resolve(keys, today=target.now.date())
+        term_ids = string_dictionary.get_or_create_term_ids(keys, today=target.now.date())
         rows = []
         for (day, dimension, text), values in sums.items():
             if day not in days or day in days_with_events:

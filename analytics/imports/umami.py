@@ -4,7 +4,13 @@ import csv
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from analytics.imports.events import ImportedEvent, ImportTarget, parse_page, stable_id, visitor_key
+from analytics.imports.events import (
+    ImportedEvent,
+    ImportTarget,
+    get_or_create_import_salt,
+    parse_page,
+    stable_id,
+)
 from analytics.ingest import referrers, visitors
 from analytics.ingest.stream import Event
 from analytics.models import Kind
@@ -59,8 +65,12 @@ def _parse_row(target: ImportTarget, row: dict[str, str], at: datetime) -> Impor
     region = row.get("region") or ""
     browser = row.get("browser") or ""
     device = row.get("device") or ""
-    visitor = visitors.id_of(
-        visitor_key(target, day), target.site_number, address=row["session_id"], agent="umami", host=""
+    visitor = visitors.hash_visitor(
+        get_or_create_import_salt(target, day),
+        target.site_number,
+        address=row["session_id"],
+        user_agent="umami",
+        host="",
     )
     event = Event(
         target.site_number,

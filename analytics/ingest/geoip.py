@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 @cache
 def _open_database() -> Any:
-    """The reader of the database, or None when there is none or it cannot be read."""
+    """The reader of the database, or None when no path is configured or the file cannot be read."""
     if not settings.GEOIP_PATH:
         return None
     try:

@@ -19,7 +19,7 @@ from rest_framework.exceptions import ParseError
 
 from analytics.ingest import geoip, referrers, stream, user_agents, visitors
 from analytics.ingest.events import EventDropped, ParsedEvent, parse_event
-from analytics.ingest.settings_cache import CachedSettings, settings_of
+from analytics.ingest.settings_cache import CachedSettings, get_cached_settings
 from analytics.ingest.stream import Event
 from analytics.models import Kind, Settings
 from core import encryption
@@ -126,7 +126,7 @@ def _accept_events(route: Route, visitor: Visitor, items: list[Any], *, excess_c
     drops: Counter[str] = Counter({"too_many": excess_count} if excess_count else {})
     assert route.site_id is not None
     try:
-        site_settings = settings_of(route.site_id)
+        site_settings = get_cached_settings(route.site_id)
         events = []
         for item in items:
             try:
@@ -140,7 +140,8 @@ def _accept_events(route: Route, visitor: Visitor, items: list[Any], *, excess_c
         log.warning("event_refused", error=type(error).__name__)
         return build_response("503 Service Unavailable", ("Retry-After", "2"))
     finally:
-        close_old_connections()  # Django does this at the end of its requests, but no Django request is involved here
+        # Django does this at the end of its own requests; this function runs outside of them.
+        close_old_connections()
     if drops["full"]:
         return build_response("503 Service Unavailable", ("Retry-After", "10"))
     count_drops(route.number, drops)
@@ -190,7 +191,7 @@ def build_event(
     if counts_only:
         _reduce_to_page_and_country(event)
     now = datetime.now(UTC)
-    is_salt_expired = at is not None and not visitors.salt_lives(at, site_settings.timezone, now=now)
+    is_salt_expired = at is not None and not visitors.is_salt_available(at, site_settings.timezone, now=now)
     if not has_visitor or counts_only or is_salt_expired:
         if parsed.kind == Kind.ENGAGEMENT:
             raise EventDropped("signal")
@@ -200,11 +201,11 @@ def build_event(
     event.os = agent.os
     event.device = agent.device
     event.language = visitor.language if visitor.language.isascii() and visitor.language.isalpha() else ""
-    event.visitor = visitors.visitor_id(
+    event.visitor = visitors.compute_visitor_id(
         site_number,
         site_settings.timezone,
         address=visitor.address,
-        agent=visitor.user_agent,
+        user_agent=visitor.user_agent,
         host=visitor.host,
         now=at or datetime.now(UTC),
     )

@@ -18,9 +18,9 @@ from django.utils import timezone
 from redis import Redis
 
 from analytics.ingest import stream, string_dictionary
-from analytics.ingest.settings_cache import zones_of
+from analytics.ingest.settings_cache import get_time_zones
 from analytics.ingest.stream import Event
-from analytics.ingest.string_dictionary import Key
+from analytics.ingest.string_dictionary import TermKey
 from analytics.models import Cursor, Term
 from analytics.partitions import event_partitions
 from analytics.reports.time_zones import local_day
@@ -131,7 +131,7 @@ def _read_entries(shard: int, cursor: Cursor) -> tuple[str, list[StreamEntry]]:
     """
     key = stream.stream_key(shard)
 
-    def read(client: Redis) -> tuple[str, list[Any]]:
+    def read_stream(client: Redis) -> tuple[str, list[Any]]:
         with client.pipeline(transaction=True) as pipe:
             pipe.get(stream.EPOCH_KEY)
             pipe.xrange(key, min=f"({cursor.last_id}", count=BATCH_ENTRIES)
@@ -141,7 +141,7 @@ def _read_entries(shard: int, cursor: Cursor) -> tuple[str, list[StreamEntry]]:
             entries = client.xrange(key, count=BATCH_ENTRIES)
         return epoch or cursor.epoch, entries
 
-    return redis.call(read)
+    return redis.call(read_stream)
 
 
 def _parse_entries(entries: list[StreamEntry]) -> list[TimedRow]:
@@ -213,7 +213,7 @@ def write_rows(rows: Sequence[Row]) -> None:
 def _mark_days_as_dirty(cursor: Any, rows: list[TimedRow]) -> None:
     # No midnight of any time zone lies within a quarter of an hour, so one local day for each is enough.
     quarters = {(packed[0], at // QUARTER_HOUR_MICROSECONDS) for at, _, packed in rows}
-    zones = zones_of({site_number for site_number, _ in quarters})
+    zones = get_time_zones({site_number for site_number, _ in quarters})
     dirty_days = {
         (
             site_number,
@@ -242,8 +242,8 @@ def _copy_rows_with_cached_terms(cursor: Any, rows: list[TimedRow]) -> list[Time
             if second not in formatted_seconds:
                 formatted_seconds[second] = f"{UNIX_EPOCH + timedelta(seconds=second):%Y-%m-%d %H:%M:%S}"
             try:
-                book = string_dictionary.book_of(packed[0])
-                terms = "\t".join([book[sort][packed[position]] for position, sort in TERM_POSITIONS])
+                cached = string_dictionary.get_cached_terms(packed[0])
+                terms = "\t".join([cached[sort][packed[position]] for position, sort in TERM_POSITIONS])
             except KeyError:
                 remaining.append(row)
                 continue
@@ -258,13 +258,13 @@ def _copy_rows_with_cached_terms(cursor: Any, rows: list[TimedRow]) -> list[Time
 
 def _copy_rows_with_new_terms(cursor: Any, rows: list[TimedRow]) -> None:
     """Create the missing terms of some rows, and COPY the rows."""
-    keys: set[Key] = {
+    keys: set[TermKey] = {
         (packed[0], sort, packed[position])
         for _, _, packed in rows
         for position, sort in TERM_POSITIONS
         if packed[position]
     }
-    term_ids = string_dictionary.resolve(keys, today=timezone.localdate())
+    term_ids = string_dictionary.get_or_create_term_ids(keys, today=timezone.localdate())
     lines = []
     for at, visit, packed in rows:
         terms = "\t".join(

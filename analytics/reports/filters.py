@@ -83,7 +83,7 @@ def event_condition(site_number: int, filters: Sequence[Filter], *, prefix: str 
 
 
 def visit_condition(site_number: int, filters: Sequence[Filter]) -> SqlCondition:
-    """All events of the visits that match the filters, whatever pages these events are on.
+    """All events of the visits that match the filters, including their events on other pages.
 
     A visit matches when one of its events meets all positive filters, and each of its events meets the
     negative filters over `EVENT_DIMENSIONS`.

@@ -6,7 +6,7 @@ A whole day is always recomputed, so late events, repeated runs and interrupted 
 import structlog
 from django.db import DataError, transaction
 
-from analytics.ingest.settings_cache import zones_of
+from analytics.ingest.settings_cache import get_time_zones
 from analytics.reports import rollup_sql
 
 log = structlog.get_logger(__name__)
@@ -19,7 +19,7 @@ def rebuild_dirty_days(*, limit: int = 1_000) -> int:
     """
     count = 0
     dirty_days = rollup_sql.list_oldest_dirty_days(limit)
-    zones = zones_of({site_number for site_number, _ in dirty_days})
+    zones = get_time_zones({site_number for site_number, _ in dirty_days})
     for site_number, day in dirty_days:
         try:
             with transaction.atomic():

@@ -1,6 +1,5 @@
 """HTML pages for people without an account: the dashboard behind a link, and the end of a weekly mail."""
 
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -169,7 +168,7 @@ def _link_invalid_page(request: HttpRequest) -> HttpResponse:
     )
 
 
-def _render(request: HttpRequest, title: str, status: int = 200, **context: Any) -> HttpResponse:
+def _render(request: HttpRequest, title: str, status: int = 200, **context: object) -> HttpResponse:
     """Render the page. It is not cached or indexed, and its secret URL is not sent to other sites."""
     response = render(request, "analytics/shared_page.html", {"title": title, **context}, status=status)
     response["Cache-Control"] = "no-store"

@@ -93,9 +93,9 @@ def _monday_of_week(instant: datetime) -> date:
 
 
 def _send_mail(subscription_id: UUID, monday: date, zone: str) -> int:
-    """Enqueue the mail about the seven days before a Monday; return 1, or 0 when there is none to send.
+    """Enqueue the mail about the seven days before a Monday; return 1, or 0 when no mail is sent.
 
-    There is none when another worker sent it, or when the user may not see the site any more.
+    No mail is sent when another worker sent it, or when the user may not see the site any more.
     """
     with tenancy.context(tenancy.SYSTEM):
         unlocked = Subscription.objects.select_for_update(of=["self"], skip_locked=True)

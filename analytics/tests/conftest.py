@@ -14,7 +14,7 @@ from sites.tests.factories import SiteFactory
 @pytest.fixture(autouse=True)
 def clear_process_caches():
     """Tables are emptied between tests, so caches of this process would hold rows that no longer exist."""
-    string_dictionary.forget_known()
+    string_dictionary.clear_cache()
     event_partitions.forget_existing()
     settings_cache._entries.clear()
     visitors._salts.clear()

@@ -12,8 +12,8 @@ from analytics.tests.helpers import (
 pytestmark = pytest.mark.django_db
 
 
-def test_resolve_limits_the_new_terms_of_a_day(site, monkeypatch):
-    monkeypatch.setattr(string_dictionary, "MOST_A_DAY", 5)
+def test_get_or_create_term_ids_limits_the_new_terms_of_a_day(site, monkeypatch):
+    monkeypatch.setattr(string_dictionary, "MAX_NEW_TERMS_PER_DAY", 5)
     stream.append_events(
         [build_page_view(site.number, count + 1, visitor=8, page=f"/{count}") for count in range(20)]
     )
@@ -25,15 +25,17 @@ def test_resolve_limits_the_new_terms_of_a_day(site, monkeypatch):
 
     texts = Term.objects.filter(site_number=site.number, sort=Term.Sort.PAGE).values_list("text", flat=True)
     assert len(texts) == 6
-    assert string_dictionary.OTHER in texts
+    assert string_dictionary.OTHER_TEXT in texts
     assert count_rows(site)[0] == 40
 
 
-def test_resolve_does_not_cache_terms_of_a_failed_transaction(site):
+def test_get_or_create_term_ids_does_not_cache_terms_of_a_failed_transaction(site):
     from django.db import transaction
 
     with transaction.atomic():
-        string_dictionary.resolve({(site.number, Term.Sort.PAGE, "/gone")}, today=timezone.localdate())
+        string_dictionary.get_or_create_term_ids(
+            {(site.number, Term.Sort.PAGE, "/gone")}, today=timezone.localdate()
+        )
         transaction.set_rollback(True)
 
     stream.append_events([build_page_view(site.number, 1, visitor=8, page="/gone")])

@@ -19,7 +19,7 @@ from analytics.tests.helpers import (
 pytestmark = pytest.mark.django_db
 
 
-def test_visitor_id_is_the_same_for_one_day_and_one_site(site):
+def test_compute_visitor_id_is_the_same_for_one_day_and_one_site(site):
     for path in ("/", "/menu"):
         send_to_intake(site, page_view(path))
     send_to_intake(site, page_view("/"), address="203.0.113.78")
@@ -30,7 +30,7 @@ def test_visitor_id_is_the_same_for_one_day_and_one_site(site):
     assert len({row["session"] for row in rows}) == 3
     day = datetime(2026, 3, 3, 12, tzinfo=UTC)
     ids = {
-        visitors.visitor_id(number, zone, address=ADDRESS, agent=CHROME, host="x", now=now)
+        visitors.compute_visitor_id(number, zone, address=ADDRESS, user_agent=CHROME, host="x", now=now)
         for number, zone, now in [
             (site.number, "UTC", day),
             (site.number, "UTC", day.replace(day=4)),
@@ -40,12 +40,12 @@ def test_visitor_id_is_the_same_for_one_day_and_one_site(site):
     assert len(ids) == 3
 
 
-def test_visitor_id_is_equal_in_two_processes_until_delete_expired_salts(site):
+def test_compute_visitor_id_is_equal_in_two_processes_until_delete_expired_salts(site):
     now = timezone.now()
-    arguments = {"address": ADDRESS, "agent": CHROME, "host": "x", "now": now}
-    first = visitors.visitor_id(site.number, "UTC", **arguments)
+    arguments = {"address": ADDRESS, "user_agent": CHROME, "host": "x", "now": now}
+    first = visitors.compute_visitor_id(site.number, "UTC", **arguments)
     visitors._salts.clear()  # as in another process
-    assert visitors.visitor_id(site.number, "UTC", **arguments) == first
+    assert visitors.compute_visitor_id(site.number, "UTC", **arguments) == first
 
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     for hours, salt_count in ((49.9, 1), (50.1, 0)):  # 24 hours of the day, and 26 hours after it
@@ -54,4 +54,4 @@ def test_visitor_id_is_equal_in_two_processes_until_delete_expired_salts(site):
             cursor.execute("SELECT count(*) FROM analytics_salt WHERE site_number = %s", [site.number])
             assert cursor.fetchone()[0] == salt_count
     visitors._salts.clear()
-    assert visitors.visitor_id(site.number, "UTC", **arguments) != first
+    assert visitors.compute_visitor_id(site.number, "UTC", **arguments) != first

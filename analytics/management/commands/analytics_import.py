@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from analytics.imports import access_log, plausible, umami
 from analytics.imports.events import ImportTarget, add_events
-from analytics.ingest.settings_cache import zones_of
+from analytics.ingest.settings_cache import get_time_zones
 from analytics.models import Settings
 from analytics.reports import rollups
 from audit import actors
@@ -126,7 +126,7 @@ def _build_target(
         retention = min(retention, timedelta(days=keep_days))
     return ImportTarget(
         site.number,
-        zones_of({site.number}).get(site.number, "UTC"),
+        get_time_zones({site.number}).get(site.number, "UTC"),
         host or host_of(site.subdomain),
         now,
         retention,

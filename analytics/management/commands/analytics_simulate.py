@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from analytics.ingest.settings_cache import zones_of
+from analytics.ingest.settings_cache import get_time_zones
 from analytics.reports import rollups
 from analytics.reports.time_zones import local_day
 from analytics.simulation import SimulatedTraffic
@@ -46,7 +46,7 @@ class Command(BaseCommand):
         rows = _list_published_sites(sites)
         if missing := sorted(set(sites or []) - {subdomain for subdomain, _, _ in rows}):
             raise CommandError(f"Not published here: {', '.join(missing)}")
-        zones = zones_of({number for _, number, _ in rows})
+        zones = get_time_zones({number for _, number, _ in rows})
         for subdomain, number, pages in rows:
             zone = zones.get(number, "UTC")
             last = local_day(timezone.now(), zone) - timedelta(days=1)
