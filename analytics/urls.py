@@ -9,7 +9,9 @@ from analytics.views.definitions import (
     ShareViewSet,
     SubscriptionViewSet,
 )
-from analytics.views.reports import EventsViewSet, RawEventsViewSet, ReportViewSet, SettingsViewSet
+from analytics.views.events import EventsViewSet, RawEventsViewSet
+from analytics.views.reports import ReportViewSet
+from analytics.views.settings import SettingsViewSet
 from core.http.routes import route
 
 ANALYTICS = "sites/<uuid:pk>/analytics"

@@ -1,36 +1,26 @@
-"""HTTP API of analytics: reports as JSON and CSV, settings, and events that servers send and read."""
+"""HTTP API of reports, as JSON and as CSV."""
 
-import csv
-import io
-import json
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.http import StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
-from rest_framework import renderers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.utils.urls import replace_query_param
 
 from analytics import services
-from analytics.models import Definition, Settings
-from analytics.permissions import ANALYTICS_READ, EVENTS_WRITE
+from analytics.models import Definition
+from analytics.permissions import ANALYTICS_READ
 from analytics.reports import event_sql, query
-from analytics.reports.event_sql import COLUMN_BY_EVENT_FIELD
 from analytics.reports.filters import Filter, parse_conditions
 from analytics.reports.query import Query
 from analytics.reports.query_params import (
-    BEFORE_PARAMETER,
     COMPARE_PARAMETER,
     DATE_PARAMETERS,
     DIMENSION_PARAMETER,
-    EVENTS_LIMIT_PARAMETER,
     FORMAT_PARAMETER,
     GOAL_PARAMETER,
     INTERVAL_PARAMETER,
@@ -44,69 +34,24 @@ from analytics.reports.query_params import (
     parse_query,
     refuse_unknown_parameters,
 )
-from analytics.reports.time_zones import day_bounds
 from analytics.serializers.reports import (
-    AcceptedSerializer,
     BreakdownSerializer,
-    ConversionSerializer,
     ConversionsSerializer,
     DropsSerializer,
-    EventSerializer,
     FunnelReportSerializer,
-    MetricsSerializer,
-    RawEventsSerializer,
     RealtimeSerializer,
-    SettingsSerializer,
     SummarySerializer,
     TimeseriesSerializer,
 )
-from core.errors import FieldProblem, Invalid
+from analytics.views.csv_renderer import CsvRenderer
+from analytics.views.headers import PRIVATE_CACHE_HEADERS
 from core.http.action_policy import action_policy
 from core.http.json_renderer import JSONRenderer
-from core.http.query_params import datetime_param, integer_param, query_param
+from core.http.query_params import query_param
 from sites.viewsets import Role, SiteScopedViewSet
 
-PRIVATE = {"Cache-Control": "private, no-cache"}
 QUERY_PARAMETERS = {"period", "from", "to", "filter", "segment"}
-MAX_EVENTS_PER_REQUEST = 100
 CURRENT_VISITORS_WINDOW = timedelta(minutes=5)
-CSV_BATCH_EVENTS = 5_000
-FORMULA_PREFIXES = {"=", "+", "-", "@", "\t", "\r"}
-
-# The header of a CSV file without rows, by action.
-CSV_COLUMNS = {
-    "breakdown": ["value", *MetricsSerializer().fields],
-    "drops": ["reason", "count"],
-    "events": [*COLUMN_BY_EVENT_FIELD],
-    "conversions": ["id", "name", *ConversionSerializer().fields],
-}
-
-
-class CsvRenderer(renderers.BaseRenderer):
-    """Renders the rows of a report as CSV (RFC 4180).
-
-    Texts that a spreadsheet would run as a formula get a leading apostrophe (OWASP, CSV injection).
-    """
-
-    media_type = "text/csv"
-    format = "csv"
-    charset = "utf-8"
-
-    def render(
-        self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None
-    ) -> bytes:
-        rows = data.get("results", [data.get("metrics") or {}])
-        view = (renderer_context or {}).get("view")
-        columns = [*rows[0]] if rows else CSV_COLUMNS.get(getattr(view, "action", ""), [])
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, columns or ["nothing"])
-        writer.writeheader()
-        writer.writerows({name: _escape_formula(value) for name, value in row.items()} for row in rows)
-        return buffer.getvalue().encode()
-
-
-def _escape_formula(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA_PREFIXES else value
 
 
 class ReportViewSet(SiteScopedViewSet):
@@ -162,7 +107,7 @@ class ReportViewSet(SiteScopedViewSet):
             "metrics": query.summary(report_query),
             "compared": compared,
         }
-        return Response(report, headers=PRIVATE)
+        return Response(report, headers=PRIVATE_CACHE_HEADERS)
 
     @action_policy(
         scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
@@ -192,7 +137,7 @@ class ReportViewSet(SiteScopedViewSet):
             "results": query.timeseries(report_query, interval),
             "compared": compared,
         }
-        return Response(report, headers=PRIVATE)
+        return Response(report, headers=PRIVATE_CACHE_HEADERS)
 
     @action_policy(
         scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
@@ -223,7 +168,7 @@ class ReportViewSet(SiteScopedViewSet):
             "count": count,
             "results": rows,
         }
-        return Response(report, headers=PRIVATE)
+        return Response(report, headers=PRIVATE_CACHE_HEADERS)
 
     @action_policy(
         scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
@@ -246,7 +191,7 @@ class ReportViewSet(SiteScopedViewSet):
                 for goal, metrics in zip(goals, conversions, strict=True)
             ],
         }
-        return Response(report, headers=PRIVATE)
+        return Response(report, headers=PRIVATE_CACHE_HEADERS)
 
     @action_policy(
         scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
@@ -267,7 +212,7 @@ class ReportViewSet(SiteScopedViewSet):
             "name": definition.name,
             "results": steps,
         }
-        return Response(report, headers=PRIVATE)
+        return Response(report, headers=PRIVATE_CACHE_HEADERS)
 
     @action_policy(
         scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
@@ -280,7 +225,7 @@ class ReportViewSet(SiteScopedViewSet):
             self.site().number, since=timezone.now() - CURRENT_VISITORS_WINDOW
         )
         results = [{"page": page, "visitors": count} for page, count in pages]
-        return Response({"visitors": visitors, "pages": results}, headers=PRIVATE)
+        return Response({"visitors": visitors, "pages": results}, headers=PRIVATE_CACHE_HEADERS)
 
     @action_policy(
         scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
@@ -290,118 +235,11 @@ class ReportViewSet(SiteScopedViewSet):
         """How many events were not counted, by reason."""
         report_query = self.parse_query()
         drops = services.count_drops_by_reason(report_query.date_range)
-        return Response({"range": _describe_range(report_query), "results": drops}, headers=PRIVATE)
+        return Response(
+            {"range": _describe_range(report_query), "results": drops}, headers=PRIVATE_CACHE_HEADERS
+        )
 
 
 def _describe_range(report_query: Query) -> dict[str, Any]:
     date_range = report_query.date_range
     return {"first": date_range.first, "last": date_range.last, "timezone": date_range.zone}
-
-
-class SettingsViewSet(SiteScopedViewSet):
-    serializer_class = SettingsSerializer
-
-    @action_policy(
-        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
-    )
-    @extend_schema(operation_id="analytics_settings", responses=SettingsSerializer)
-    def retrieve(self, request: Request, pk: Any) -> Response:
-        """Read whether visits are counted, in which time zone, and for how long events are kept."""
-        return Response(SettingsSerializer(services.get_settings(self.site())).data, headers=PRIVATE)
-
-    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
-    @extend_schema(
-        operation_id="change_analytics_settings", request=SettingsSerializer, responses=SettingsSerializer
-    )
-    def partial_update(self, request: Request, pk: Any) -> Response:
-        """Change the settings. A new time zone applies from now on; earlier days keep their visitors."""
-        site = self.site()
-        changes = self.validated(SettingsSerializer, partial=True)
-        row: Settings = services.change_settings(site, changes, actor=self.actor)
-        return Response(SettingsSerializer(row).data, headers=PRIVATE)
-
-
-class RawEventsViewSet(SiteScopedViewSet):
-    renderer_classes = [JSONRenderer, CsvRenderer]
-
-    @action_policy(
-        scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
-    )
-    @extend_schema(
-        operation_id="analytics_events",
-        parameters=[*DATE_PARAMETERS, BEFORE_PARAMETER, EVENTS_LIMIT_PARAMETER, FORMAT_PARAMETER],
-        responses=RawEventsSerializer,
-    )
-    def events(self, request: Request, pk: Any) -> Response | StreamingHttpResponse:
-        """The stored events of a range, the newest first; `next` is the URL of older ones.
-
-        As CSV all events of the range, the oldest first.
-        """
-        refuse_unknown_parameters(request, {"period", "from", "to", "before", "limit"})
-        site = self.site()
-        zone = services.get_settings(site).timezone
-        date_range = parse_query(request, site_number=site.number, zone=zone, now=timezone.now()).date_range
-        since, until = day_bounds(date_range.first, date_range.last, date_range.zone)
-        if request.accepted_renderer.format == "csv":
-            filename = f"events-{date_range.first}-{date_range.last}.csv"
-            return StreamingHttpResponse(
-                (lines.encode() for lines in _stream_csv(site.number, since, until)),
-                content_type="text/csv; charset=utf-8",
-                headers={**PRIVATE, "Content-Disposition": f'attachment; filename="{filename}"'},
-            )
-        until = min(until, query_param(request, "before", datetime_param) or until)
-        limit = int(query_param(request, "limit", integer_param(1, 1000)) or 100)
-        rows = event_sql.list_events(site.number, since, until, limit=limit, newest_first=True)
-        next_url = None
-        if len(rows) >= limit:
-            oldest = rows[-1]["at"].isoformat()
-            next_url = replace_query_param(request.build_absolute_uri(), "before", oldest)
-        return Response({"results": rows, "next": next_url}, headers=PRIVATE)
-
-
-def _stream_csv(site_number: int, since: datetime, until: datetime) -> Iterator[str]:
-    """All events of [since, until) as CSV text.
-
-    They are read in batches, so that memory and transactions stay small however many events there are.
-    """
-    yield ",".join(COLUMN_BY_EVENT_FIELD) + "\r\n"
-    while True:
-        rows = event_sql.list_events(site_number, since, until, limit=CSV_BATCH_EVENTS)
-        buffer = io.StringIO()
-        writer = csv.writer(buffer)
-        for row in rows:
-            row["properties"] = json.dumps(row["properties"]) if row["properties"] else ""
-            writer.writerow([_escape_formula(value) for value in row.values()])
-        yield buffer.getvalue()
-        if len(rows) < CSV_BATCH_EVENTS:
-            return
-        since = rows[-1]["at"] + timedelta(microseconds=1)
-
-
-class EventsViewSet(SiteScopedViewSet):
-    serializer_class = EventSerializer
-    max_body_bytes = 512 * 1024
-
-    @action_policy(
-        scope=EVENTS_WRITE,
-        role=Role.EDITOR,
-        recent_proof=False,
-        if_match=False,
-        impersonation=True,
-        body="list",
-    )
-    @extend_schema(
-        operation_id="send_events", request=EventSerializer(many=True), responses={202: AcceptedSerializer}
-    )
-    def create(self, request: Request, pk: Any) -> Response:
-        """Send events that your server recorded: up to 100, each up to 7 days old."""
-        items = request.data
-        if not isinstance(items, list) or not 1 <= len(items) <= MAX_EVENTS_PER_REQUEST:
-            detail = f"Send a list of 1 to {MAX_EVENTS_PER_REQUEST} events."
-            raise Invalid([FieldProblem("", "batch", detail)])
-        site = self.site()
-        serializer = EventSerializer(data=items, many=True)
-        serializer.is_valid(raise_exception=True)
-        outcomes = services.ingest_server_events(site, serializer.validated_data, now=timezone.now())
-        accepted = outcomes.pop("ok", 0)
-        return Response({"accepted": accepted, "dropped": dict(outcomes)}, status=202, headers=PRIVATE)

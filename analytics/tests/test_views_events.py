@@ -1,4 +1,4 @@
-"""The HTTP API of settings, stored events and events that servers send (`views/reports.py`)."""
+"""The HTTP API of stored events, and of events that servers send (`views/events.py`)."""
 
 import csv
 import io
@@ -9,19 +9,14 @@ from unittest.mock import Mock
 import pytest
 from django.utils import timezone
 
-from accounts.tests.factories import UserFactory
 from analytics.ingest import stream
-from analytics.models import Settings
 from analytics.tests.helpers import (
     CHROME,
     MARCH_DAYS,
     drain_all_shards,
     write_visits,
 )
-from conftest import sign_in
-from core import tenancy
 from core.storage import redis
-from sites.models import Access
 
 pytestmark = pytest.mark.django_db
 
@@ -49,51 +44,15 @@ def test_events_returns_stored_events_as_csv_and_as_pages(site, owner, shop_even
 
 
 def test_events_as_csv_is_complete_when_read_in_batches(site, owner, monkeypatch):
-    from analytics.views import reports
+    from analytics.views import events as event_views
 
     write_visits(site, *[(number // 3, number, {}) for number in range(100)])
-    monkeypatch.setattr(reports, "CSV_BATCH_EVENTS", 7)
+    monkeypatch.setattr(event_views, "CSV_BATCH_EVENTS", 7)
 
     response = owner.get(f"sites/{site.pk}/analytics/events?{MARCH_DAYS}&format=csv")
 
     rows = list(csv.DictReader(io.StringIO(b"".join(response.streaming_content).decode())))
     assert len({row["visitor"] for row in rows}) == len(rows) == 100
-
-
-def test_settings_are_read_by_viewers_and_changed_by_editors(site, owner):
-    viewer = sign_in(UserFactory())
-    with tenancy.context(tenancy.SYSTEM):
-        Access.objects.create(site=site, user=viewer.user, role="viewer")
-    base = f"sites/{site.pk}/analytics/settings"
-
-    assert viewer.get(base).json() == {
-        "enabled": True,
-        "timezone": "UTC",
-        "signals": "count",
-        "keep_days": None,
-    }
-    assert viewer.patch(base, {"enabled": False}).json()["code"] == "site_role_too_low"
-    assert owner.patch(base, {"timezone": "Mars/Base"}).status_code == 400
-    assert (
-        owner.patch(base, {"timezone": "Europe/Berlin", "keep_days": 30}).json()["timezone"]
-        == "Europe/Berlin"
-    )
-    with tenancy.context(tenancy.SYSTEM):
-        assert Settings.objects.get(site=site).keep_days == 30
-
-
-def test_settings_refuse_a_time_zone_that_postgresql_does_not_know(site, owner):
-    for name in ("localtime", "Europe/Nowhere", "posix/Europe/Berlin"):
-        assert (
-            owner.call("PATCH", f"/api/v1/sites/{site.pk}/analytics/settings", {"timezone": name}).status_code
-            == 400
-        ), name
-    assert (
-        owner.call(
-            "PATCH", f"/api/v1/sites/{site.pk}/analytics/settings", {"timezone": "Asia/Kolkata"}
-        ).status_code
-        == 200
-    )
 
 
 def test_send_events_counts_events_of_servers(site, owner, monkeypatch):

@@ -1,7 +1,5 @@
 """The HTTP API of reports (`views/reports.py`)."""
 
-import csv
-import io
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -156,24 +154,6 @@ def test_timeseries_refuses_too_many_intervals(site, owner):
     assert owner.get(f"{base}?period=7d&interval=minute").status_code == 400
     assert owner.get(f"{base}?period=90d&interval=hour").status_code == 400
     assert owner.get(f"{base}?from=2026-03-01&to=2026-03-02&interval=minute").status_code == 200
-
-
-def test_csv_renderer_escapes_formulas(site, owner):
-    write_events(site, (at(1), 1, 11, {"page": "/", "source": "=cmd|' /C calc'!A0"}))
-
-    response = owner.get(f"sites/{site.pk}/analytics/breakdown?{MARCH_DAYS}&dimension=source&format=csv")
-
-    assert response["Content-Type"] == "text/csv; charset=utf-8"
-    (row,) = csv.DictReader(io.StringIO(response.content.decode()))
-    assert (row["value"], row["visitors"]) == ("'=cmd|' /C calc'!A0", "1")
-
-
-@pytest.mark.parametrize("path", ["summary", "timeseries", "breakdown", "drops", "realtime"])
-def test_csv_renderer_writes_a_header_without_rows(site, owner, path):
-    response = owner.get(f"sites/{site.pk}/analytics/{path}?format=csv")
-
-    assert (response.status_code, response["Content-Type"]) == (200, "text/csv; charset=utf-8")
-    assert response.content.strip()
 
 
 def test_summary_and_breakdown_never_include_another_site(site, owner, events_in_march):
