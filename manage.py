@@ -17,7 +17,7 @@ def main() -> None:
 
     var = Path(os.environ.get("VAR_DIR") or Path(__file__).resolve().parent / "var")
     loud = sys.argv[1:2] == ["up"]
-    with embedded_servers.services(
+    with embedded_servers.running_servers(
         var, report=lambda line: print(f"· {line}", flush=True) if loud else None
     ) as urls:
         os.environ.update(urls)

@@ -203,9 +203,9 @@ def install(site: PlatformAdminSite, *, password_form: type[AdminPasswordChangeF
     """Give the admin this door."""
     site.login_form = SignInForm  # type: ignore[assignment]
     site.password_change_form = password_form  # type: ignore[assignment]
-    site.barrier = barrier
-    site.welcome = welcome
-    site.more_urls = [
+    site.before_page = barrier
+    site.after_login = welcome
+    site.extra_urls = [
         path(
             "second-factor/",
             site.admin_view(lambda request: second_factor(site, request)),

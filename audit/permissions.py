@@ -1,7 +1,7 @@
 """What roles may be allowed to see of the trail."""
 
-from core.permissions import also_for_keys, permission
+from core.permissions import allow_for_api_keys, permission
 
 AUDIT_READ = permission("audit.read", "Read everybody's audit trail")
 LOGS_READ = permission("logs.read", "Read the server's warnings and errors")
-also_for_keys(AUDIT_READ, LOGS_READ)
+allow_for_api_keys(AUDIT_READ, LOGS_READ)

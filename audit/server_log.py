@@ -10,7 +10,7 @@ from typing import Any
 from django.db import DatabaseError, connection
 
 from core.ids import uuid7
-from core.observability.structured_logging import clean_text
+from core.observability.structured_logging import redact_text
 
 SIZE = 1_000  # lines that may wait; more are dropped
 MESSAGE = 4_000
@@ -85,7 +85,7 @@ def _row(record: logging.LogRecord) -> tuple[Any, ...]:
         uuid7(),
         record.levelname.lower(),
         record.name[:100],
-        clean_text(message)[:MESSAGE],
+        redact_text(message)[:MESSAGE],
         request_id[:64],
         moment,
     )

@@ -1,7 +1,7 @@
 """What roles may be allowed to do with backups."""
 
-from core.permissions import also_for_keys, permission
+from core.permissions import allow_for_api_keys, permission
 
 BACKUPS_READ = permission("backups.read", "See backups and whether they are proven")
 BACKUPS_WRITE = permission("backups.write", "Start backups, verify them and prove them by restoring")
-also_for_keys(BACKUPS_READ, BACKUPS_WRITE)
+allow_for_api_keys(BACKUPS_READ, BACKUPS_WRITE)

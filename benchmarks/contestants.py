@@ -38,7 +38,7 @@ class Contestant:
 
     name: str
     port: int
-    child: processes.Child
+    child: processes.ChildProcess
     client: httpx.Client = field(repr=False)
     site: str = ""
 
@@ -101,7 +101,7 @@ def install_yardstick() -> None:
 @contextmanager
 def stores(var: Path) -> Iterator[dict[str, str]]:
     """A PostgreSQL and a Redis of our own, durable as in production, with a database made anew each time."""
-    with embedded_servers.services(var) as urls:
+    with embedded_servers.running_servers(var) as urls:
         database = urls["DATABASE_URL"]
         cache = urls["REDIS_URL"]
         with psycopg.connect(_with_path(database, "postgres"), autocommit=True) as connection:
@@ -131,13 +131,15 @@ def ours(urls: dict[str, str], var: Path) -> Iterator[Contestant]:
         "RATE_LIMIT": "10000000",
         "LOG_LEVEL": "WARNING",
     }
-    migrate = processes.start(
+    migrate = processes.start_process(
         "web", [sys.executable, str(ROOT / "manage.py"), "migrate", "--verbosity", "0"], environ=environ
     )
     with _running(migrate):
         if migrate.process.wait():
             raise BenchRefused("Our migrations failed; the lines above say why.")
-    child = processes.start("web", [sys.executable, str(ROOT / "manage.py"), "serve"], environ=environ)
+    child = processes.start_process(
+        "web", [sys.executable, str(ROOT / "manage.py"), "serve"], environ=environ
+    )
     with _running(child), httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
         contestant = Contestant("ours", int(port), child, client)
         _wait(contestant, "/health/ready")
@@ -158,7 +160,7 @@ def theirs(urls: dict[str, str]) -> Iterator[Contestant]:
         "EMAIL": EMAIL,
         "PASSWORD": PASSWORD,
     }
-    child = processes.start("node", ["node", str(YARDSTICK / "server.mjs")], environ=environ)
+    child = processes.start_process("node", ["node", str(YARDSTICK / "server.mjs")], environ=environ)
     with _running(child), httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
         contestant = Contestant("theirs", int(port), child, client)
         _wait(contestant, "/health")
@@ -168,11 +170,11 @@ def theirs(urls: dict[str, str]) -> Iterator[Contestant]:
 
 
 @contextmanager
-def _running(child: processes.Child) -> Iterator[None]:
+def _running(child: processes.ChildProcess) -> Iterator[None]:
     try:
         yield
     finally:
-        processes.stop([child], seconds=40)
+        processes.stop_processes([child], seconds=40)
 
 
 def _wait(contestant: Contestant, path: str) -> None:

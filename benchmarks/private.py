@@ -26,7 +26,7 @@ def private(name: str) -> Iterator[None]:
         DJANGO_SETTINGS_MODULE="config.settings",
     )
     shutil.rmtree(var, ignore_errors=True)  # what an earlier run left would be measured too
-    with embedded_servers.services(var) as urls:
+    with embedded_servers.running_servers(var) as urls:
         os.environ.update(urls)
         import django
 

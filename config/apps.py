@@ -1,6 +1,4 @@
-"""The admin site of this platform, in place of Django's; and the Celery application, current in every
-process.
-"""
+"""The app config that replaces Django's admin with ours and loads the Celery application."""
 
 from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
 
@@ -9,7 +7,8 @@ class AdminConfig(DjangoAdminConfig):
     default_site = "core.admin_site.PlatformAdminSite"
 
     def ready(self) -> None:
-        # Without it a web process would send its messages to no broker of ours.
+        # Tasks that a web process enqueues use the current Celery application. Without this import that would
+        # be Celery's default application, which has no broker.
         from config import celery  # noqa: F401
 
         super().ready()

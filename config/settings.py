@@ -11,8 +11,8 @@ VERSION = (BASE_DIR / "VERSION").read_text().strip()
 
 SECRET_KEY = ENV.secret_key.get_secret_value()
 SECRET_KEY_FALLBACKS = ENV.secret_key_fallbacks
-DEBUG = False  # its error pages show settings; DEVELOPMENT relaxes only what a browser on localhost needs
-DEVELOPMENT = ENV.debug
+DEBUG = False  # also in development, because its error pages show settings
+DEVELOPMENT = ENV.debug  # allows what a browser on localhost needs, such as cookies over HTTP
 VAR_DIR = ENV.var_dir
 
 APP_HOST = ENV.app_host
@@ -91,7 +91,8 @@ DATABASES: dict[str, dict[str, Any]] = {
         "PASSWORD": unquote(_database.password or ""),
         "HOST": _database.hostname,
         "PORT": _database.port or 5432,
-        "ATOMIC_REQUESTS": False,  # see docs/decisions/001: it would hold a connection on every warm request
+        # True would hold a connection during every request, also when no query runs (docs/decisions/001).
+        "ATOMIC_REQUESTS": False,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             "connect_timeout": 2,
@@ -100,12 +101,14 @@ DATABASES: dict[str, dict[str, Any]] = {
         },
     }
 }
-if ENV.process == "web":  # one connection for each thread, and a clear 503 instead of a long wait
+if ENV.process == "web":  # one connection for each thread, and 503 after 2 seconds without a free one
     DATABASES["default"]["OPTIONS"]["pool"] = {
         "min_size": ENV.web_threads,
         "max_size": ENV.web_threads,
         "timeout": 2.0,
-        "reconnect_timeout": 3.0,  # then each request tries anew: an outage is over for us when it is over
+        # After this time the pool stops its own attempts with growing pauses, and each request tries to
+        # connect. The first request after an outage therefore succeeds.
+        "reconnect_timeout": 3.0,
     }
 
 REDIS_URL = ENV.redis_url.get_secret_value()
@@ -132,8 +135,8 @@ CACHES = {
 }
 RATELIMIT_USE_CACHE = "limits"
 SILENCED_SYSTEM_CHECKS = [
-    "security.W008",  # TLS ends at the proxy, and so does the redirect to it
-    "security.W021",  # preloading is a promise for the whole domain: the operator's to make
+    "security.W008",  # the proxy terminates TLS and redirects HTTP to HTTPS
+    "security.W021",  # HSTS preloading affects the whole domain, so the operator decides about it
 ]
 
 AUTH_USER_MODEL = "accounts.User"
@@ -148,7 +151,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "/admin/login/"
 AUDIT_KEYS = dict(item.split(":", 1) for item in ENV.audit_keys)
 OBJECT_STORE_URL = ENV.object_store_url.get_secret_value()
-JWT_KEYS = ENV.jwt_keys  # accounts.tokens.read_ring reads them
+JWT_KEYS = ENV.jwt_keys  # parsed by accounts.credentials.tokens
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
     "ISSUER": f"https://{APP_HOST}",
@@ -192,7 +195,7 @@ EMAIL_BACKEND = (
     else "django.core.mail.backends.smtp.EmailBackend"
 )
 EMAIL_USE_SSL = _mail.scheme == "smtps"
-EMAIL_USE_TLS = _mail.scheme == "smtp"  # STARTTLS, and no mail where it is refused
+EMAIL_USE_TLS = _mail.scheme == "smtp"  # STARTTLS; mail is not sent to a server that refuses it
 EMAIL_HOST = _mail.hostname or ""
 EMAIL_PORT = _mail.port or (465 if EMAIL_USE_SSL else 587)
 EMAIL_HOST_USER = unquote(_mail.username or "")
@@ -203,7 +206,8 @@ FRONT_END_URL = ENV.front_end_url or f"{APP_URL}/account"
 
 CORS_ALLOWED_ORIGINS = ENV.cors_origins
 CORS_ALLOW_CREDENTIALS = True
-CORS_URLS_REGEX = r"^/api/(?!v1/public/)"  # what is public answers anybody, without credentials
+# /api/v1/public/ is readable from every origin without credentials: sites.serving.public_cors.
+CORS_URLS_REGEX = r"^/api/(?!v1/public/)"
 CORS_ALLOW_HEADERS = [
     "accept",
     "authorization",
@@ -227,12 +231,16 @@ CORS_EXPOSE_HEADERS = [
 RATE_LIMIT = ENV.rate_limit
 ADMIN_LOGIN_ATTEMPTS = ENV.admin_login_attempts
 PAGE_CACHE_BYTES = ENV.page_cache_mib * 1024 * 1024
-DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024 + 1  # core.api enforces the limit of each route before parsing
+# The largest body limit of any route. The limit of each route is enforced by its parser.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024 + 1
 
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEVELOPMENT
+SESSION_COOKIE_SECURE = not DEVELOPMENT
+CSRF_COOKIE_SECURE = not DEVELOPMENT
+SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEVELOPMENT
 SESSION_COOKIE_NAME = "admin-session" if DEVELOPMENT else "__Host-admin-session"
 CSRF_COOKIE_NAME = "admin-csrf" if DEVELOPMENT else "__Host-admin-csrf"
-SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Strict"
+SESSION_COOKIE_SAMESITE = "Strict"
+CSRF_COOKIE_SAMESITE = "Strict"
 CSRF_COOKIE_HTTPONLY = True
 CSRF_TRUSTED_ORIGINS = sorted(APP_ORIGINS)
 SESSION_ENGINE = "accounts.session_store"
@@ -256,7 +264,10 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Getyousite",
-    "DESCRIPTION": "The API of a website-building platform. Errors are RFC 9457 problems; see docs/api.md for the contracts.",
+    "DESCRIPTION": (
+        "The API of a website-building platform. Errors are RFC 9457 problems; "
+        "see docs/api.md for the contracts."
+    ),
     "VERSION": VERSION,
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",
@@ -287,7 +298,7 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
-CELERY_TASK_ROUTES = {"backups.tasks.*": {"queue": "backups"}}  # a worker of its own: they take long
+CELERY_TASK_ROUTES = {"backups.tasks.*": {"queue": "backups"}}  # a separate worker, because backups take long
 CELERY_TASK_TIME_LIMIT = 300
 CELERY_TASK_SOFT_TIME_LIMIT = 270
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -300,41 +311,42 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 2 * CELERY_TASK_TIME_LIMIT,
     "socket_timeout": 1 if ENV.process == "web" else 5,
     "socket_connect_timeout": 1,
-    "max_retries": 0,  # of one publish: a row waits anyway, and a request must not
+    # A failed publish is not retried: the job waits in its row, and the request must not wait.
+    "max_retries": 0,
     "health_check_interval": 25,
     "global_keyprefix": "celery:",
 }
 
 
-def _every(seconds: int, task: str) -> dict[str, Any]:
+def _periodic(seconds: int, task: str) -> dict[str, Any]:
+    """Return a beat entry: a message that no worker received within one period expires."""
     return {"task": task, "schedule": float(seconds), "options": {"expires": seconds}}
 
 
-# Jobs that are safe to run twice, in UTC; each entry expires after its period. A test proves that each task
-# exists.
+# Every task here is safe to run twice. Times are in UTC. A test checks that each task exists.
 CELERY_BEAT_SCHEDULE = {
-    "mirror-revocations": _every(60, "accounts.tasks.mirror_revocations"),
-    "seal-audit": _every(10, "audit.tasks.seal"),
-    "checkpoint-audit": _every(3600, "audit.tasks.checkpoint"),
-    "keep-audit": _every(86400, "audit.tasks.keep"),
-    "announce-sites": _every(60, "sites.tasks.sweep_announcements"),
-    "thin-revisions": _every(3600, "sites.tasks.thin_revisions"),
-    "publish-scheduled": _every(10, "sites.tasks.publish_scheduled"),
-    "forget-finished": _every(3600, "sites.tasks.forget_finished"),
-    "purge-deleted": _every(3600, "core.tasks.purge_deleted"),
-    "forget-answers": _every(3600, "core.tasks.forget_answers"),
-    "deliver-mail": _every(60, "core.tasks.deliver_mail"),
-    "forget-mail": _every(3600, "core.tasks.forget_mail"),
-    "mail-proofs": _every(60, "accounts.tasks.mail_proofs"),
-    "forget-proofs": _every(3600, "accounts.tasks.forget_proofs"),
-    "make-exports": _every(60, "accounts.tasks.make_exports"),
-    "write-events": _every(2, "analytics.tasks.write_events"),
-    "recount-events": _every(300, "analytics.tasks.rebuild_dirty_days"),
-    "keep-analytics": _every(60, "analytics.tasks.run_maintenance"),
-    "forget-events": _every(86400, "analytics.tasks.delete_expired_events"),
-    "mail-weeks": _every(900, "analytics.tasks.send_weekly_mails"),
-    "back-up": _every(60, "backups.tasks.work"),
-    "forget-exports": _every(3600, "accounts.tasks.forget_exports"),
+    "mirror-revocations": _periodic(60, "accounts.tasks.mirror_revocations"),
+    "seal-audit": _periodic(10, "audit.tasks.seal"),
+    "checkpoint-audit": _periodic(3600, "audit.tasks.checkpoint"),
+    "keep-audit": _periodic(86400, "audit.tasks.keep"),
+    "announce-sites": _periodic(60, "sites.tasks.sweep_announcements"),
+    "thin-revisions": _periodic(3600, "sites.tasks.thin_revisions"),
+    "publish-scheduled": _periodic(10, "sites.tasks.publish_scheduled"),
+    "forget-finished": _periodic(3600, "sites.tasks.forget_finished"),
+    "purge-deleted": _periodic(3600, "core.tasks.purge_deleted"),
+    "delete-expired-answers": _periodic(3600, "core.tasks.delete_expired_answers"),
+    "deliver-mail": _periodic(60, "core.tasks.deliver_mail"),
+    "delete-expired-mail": _periodic(3600, "core.tasks.delete_expired_mail"),
+    "mail-proofs": _periodic(60, "accounts.tasks.mail_proofs"),
+    "forget-proofs": _periodic(3600, "accounts.tasks.forget_proofs"),
+    "make-exports": _periodic(60, "accounts.tasks.make_exports"),
+    "write-events": _periodic(2, "analytics.tasks.write_events"),
+    "recount-events": _periodic(300, "analytics.tasks.rebuild_dirty_days"),
+    "keep-analytics": _periodic(60, "analytics.tasks.run_maintenance"),
+    "forget-events": _periodic(86400, "analytics.tasks.delete_expired_events"),
+    "mail-weeks": _periodic(900, "analytics.tasks.send_weekly_mails"),
+    "back-up": _periodic(60, "backups.tasks.work"),
+    "forget-exports": _periodic(3600, "accounts.tasks.forget_exports"),
 }
 
 USE_TZ = True
@@ -344,7 +356,7 @@ USE_I18N = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"  # filled by collectstatic when the image is built
-if DEVELOPMENT:  # served from where they are; WhiteNoise only wants the folder to exist
+if DEVELOPMENT:  # files are served from their apps; WhiteNoise warns when the folder does not exist
     STATIC_ROOT = VAR_DIR / "static"
     STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 STORAGES = {

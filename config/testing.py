@@ -1,5 +1,6 @@
-"""A pytest plugin, loaded first (`-p config.testing`): private servers for the tests, one Redis database pair
-each worker.
+"""A pytest plugin that starts private servers for the tests. It is loaded first (`-p config.testing`).
+
+Each pytest-xdist worker gets two Redis databases of its own.
 """
 
 import atexit
@@ -24,13 +25,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 if not WORKER:
     from config import embedded_servers
 
-    for name in ("DATABASE_URL", "REDIS_URL", "CACHE_REDIS_URL"):  # tests empty what they find there
+    # The tests delete data, so they must never use the servers that the environment names.
+    for name in ("DATABASE_URL", "REDIS_URL", "CACHE_REDIS_URL"):
         os.environ.pop(name, None)
     _stack = ExitStack()
-    os.environ.update(_stack.enter_context(embedded_servers.services(VAR, fast=True)))
+    os.environ.update(_stack.enter_context(embedded_servers.running_servers(VAR, fast=True)))
     atexit.register(_stack.close)
 else:
-    number = int(WORKER.removeprefix("gw")) % 7 + 1
-    base = os.environ["REDIS_URL"].rsplit("/", 1)[0]
-    os.environ["REDIS_URL"] = f"{base}/{number * 2}"
-    os.environ["CACHE_REDIS_URL"] = f"{base}/{number * 2 + 1}"
+    worker_number = int(WORKER.removeprefix("gw")) % 7 + 1
+    server_url = os.environ["REDIS_URL"].rsplit("/", 1)[0]
+    os.environ["REDIS_URL"] = f"{server_url}/{worker_number * 2}"
+    os.environ["CACHE_REDIS_URL"] = f"{server_url}/{worker_number * 2 + 1}"

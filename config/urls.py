@@ -1,6 +1,6 @@
-"""Everything the application host answers.
+"""The URLs of the application host.
 
-Published sites never come here: `sites.serving.site_server` takes them before Django.
+Requests for published sites do not reach Django: `sites.serving.site_server` answers them first.
 """
 
 from django.contrib import admin

@@ -1,4 +1,8 @@
-"""The public listener: published sites first, then Django. `internal` is the second listener."""
+"""The WSGI applications of the two listeners.
+
+`application` is public: it serves published sites, and passes everything else to Django.
+`internal_application` serves /metrics and /internal/*.
+"""
 
 import gc
 import os
@@ -8,16 +12,17 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 _django = get_wsgi_application()
 
-from django.urls import get_resolver  # noqa: E402 - these need the settings and the apps
+from django.urls import get_resolver  # noqa: E402 - these imports need the loaded apps
 
 from core.observability import internal_server, startup_checks  # noqa: E402
 from sites.blueprint.schema import blueprint_model  # noqa: E402
 from sites.serving.site_server import SiteServer  # noqa: E402
 
 startup_checks.run_checks()
-get_resolver().url_patterns  # noqa: B018 - loads every view
+get_resolver().url_patterns  # noqa: B018 - imports every view before the first request
 blueprint_model()
+# The objects loaded so far live as long as the process. Frozen, they are not examined by each collection.
 gc.collect()
-gc.freeze()  # what is loaded by now stays: the collector need not walk it in the middle of a request
+gc.freeze()
 application = SiteServer(_django)
 internal_application = internal_server.application

@@ -1,5 +1,6 @@
-"""The admin: every page runs in the `system` context and is rendered inside it; its sign-in form is rate
-limited.
+"""The admin site. Every page runs in tenancy context `system`, and the sign-in form is rate limited.
+
+The accounts app sets the hooks of `PlatformAdminSite` in its `AppConfig.ready()`.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,107 +28,139 @@ from core.http.client_address import client_address, client_network
 View = Callable[..., HttpResponseBase]
 
 
-def _network(group: str, request: HttpRequest) -> str:
+def _rate_limit_key(group: str, request: HttpRequest) -> str:
     return client_network(client_address(request))
 
 
-def _rate(group: str, request: HttpRequest) -> str:
+def _rate_limit(group: str, request: HttpRequest) -> str:
     return f"{settings.ADMIN_LOGIN_ATTEMPTS}/m"
 
 
-def rate_limited(view: View) -> View:
-    """Refuse the POSTs of one network past ADMIN_LOGIN_ATTEMPTS a minute. Redis away lets people in."""
+def limit_login_attempts(view: View) -> View:
+    """Answer 429 to the POSTs of a client network after ADMIN_LOGIN_ATTEMPTS in a minute.
+
+    When Redis is unavailable, there is no limit.
+    """
 
     @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def limited_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
-            refused = is_ratelimited(
-                request, group="admin-login", key=_network, rate=_rate, method="POST", increment=True
+            is_limited = is_ratelimited(
+                request,
+                group="admin-login",
+                key=_rate_limit_key,
+                rate=_rate_limit,
+                method="POST",
+                increment=True,
             )
         except RedisError:
-            refused = False
-        if refused:
-            text = "Too many attempts. Wait a minute, then try again.\n"
-            return HttpResponse(
-                text, status=429, content_type="text/plain; charset=utf-8", headers={"Retry-After": "60"}
+            is_limited = False
+        if is_limited:
+            return _plain_text_response(
+                "Too many attempts. Wait a minute, then try again.",
+                status=429,
+                headers={"Retry-After": "60"},
             )
         return view(request, *args, **kwargs)
 
-    return guarded
+    return limited_view
 
 
-def _told(refusal: DomainError) -> HttpResponse:
-    """A refusal that no form could show."""
-    text = f"{refusal.message}\n"
-    return HttpResponse(
-        text, status=refusal.status, content_type="text/plain; charset=utf-8", headers=refusal.headers
-    )
+def _plain_text_response(text: str, *, status: int, headers: dict[str, str] | None = None) -> HttpResponse:
+    return HttpResponse(f"{text}\n", status=status, content_type="text/plain; charset=utf-8", headers=headers)
+
+
+def _error_response(error: DomainError) -> HttpResponse:
+    """Return an error as plain text, for errors that no form can show."""
+    return _plain_text_response(error.message, status=error.status, headers=error.headers)
 
 
 def for_each_row(
-    window: ModelAdmin, request: HttpRequest, rows: Iterable[Any], act: Callable[[Any], Any], done: str
+    model_admin: ModelAdmin,
+    request: HttpRequest,
+    rows: Iterable[Any],
+    action: Callable[[Any], Any],
+    done: str,
 ) -> None:
-    """A button over many rows: `act` on each, its refusals told by row, and how many it was `done` to."""
+    """Run an admin action: call `action` with each row, and show messages about the results.
+
+    Each row whose call raised a DomainError gets a message. The last message counts the others: `done`, such
+    as "Disabled", and their number.
+    """
     count = 0
     for row in rows:
         try:
-            act(row)
+            action(row)
             count += 1
-        except DomainError as refusal:
-            window.message_user(request, f"{row}: {refusal.message}", level="error")
+        except DomainError as error:
+            model_admin.message_user(request, f"{row}: {error.message}", level="error")
         except ObjectDoesNotExist:
-            window.message_user(request, f"{row}: deleted, so this was not done.", level="error")
-    window.message_user(request, f"{done} {count} {window.opts.verbose_name_plural}.")
+            model_admin.message_user(request, f"{row}: deleted, so this was not done.", level="error")
+    model_admin.message_user(request, f"{done} {count} {model_admin.opts.verbose_name_plural}.")
 
 
 class PlatformAdminSite(AdminSite):
-    site_header = site_title = "Getyousite"
+    """Django's admin site with tenancy contexts, a rate limit and hooks for the accounts app."""
+
+    site_header = "Getyousite"
+    site_title = "Getyousite"
     index_title = "Administration"
     site_url = None
     enable_nav_sidebar = True
-    password_change_form: type[PasswordChangeForm] = PasswordChangeForm
-    # Filled in by whoever owns accounts: what stands before every page, and what follows a sign-in.
-    barrier: Callable[[HttpRequest], HttpResponseBase | None] = staticmethod(lambda request: None)
-    welcome: Callable[[HttpRequest, HttpResponseBase], None] = staticmethod(lambda request, response: None)
 
-    more_urls: list[URLPattern] = []
+    # Hooks for the accounts app, which core does not import.
+    password_change_form: type[PasswordChangeForm] = PasswordChangeForm
+    # Called before every page; a response, such as a redirect to the second factor, replaces the page.
+    before_page: Callable[[HttpRequest], HttpResponseBase | None] = staticmethod(lambda request: None)
+    # Called after a successful sign-in; it may set cookies on the response.
+    after_login: Callable[[HttpRequest, HttpResponseBase], None] = staticmethod(
+        lambda request, response: None
+    )
+    extra_urls: list[URLPattern] = []
 
     def get_urls(self) -> list[Any]:
-        return [*self.more_urls, *super().get_urls()]
+        return [*self.extra_urls, *super().get_urls()]
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:  # type: ignore[override]
+        """Wrap a view as Django does, and run it in tenancy context `system`.
+
+        The response is rendered inside the context, because templates run queries. Errors become plain text.
+        """
+
         @wraps(view)
-        def inside(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        def view_in_system_context(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             try:
                 with tenancy.context(tenancy.SYSTEM):
-                    if stopped := self.barrier(request):
-                        return stopped
+                    if replacement := self.before_page(request):
+                        return replacement
                     response = view(request, *args, **kwargs)
                     if isinstance(response, TemplateResponse):
                         response.render()
                     return response
-            except DomainError as refusal:
-                return _told(refusal)
-            except (DataError, OverflowError, ValueError, ValidationError):  # a filter or an id that is none
-                text = "This address or form is not valid. Go back and try again.\n"
-                return HttpResponse(text, status=400, content_type="text/plain; charset=utf-8")
+            except DomainError as error:
+                return _error_response(error)
+            except (DataError, OverflowError, ValueError, ValidationError):
+                # A filter or an id in the URL has an invalid value.
+                return _plain_text_response(
+                    "This address or form is not valid. Go back and try again.", status=400
+                )
 
-        return super().admin_view(inside, cacheable)
+        return super().admin_view(view_in_system_context, cacheable)
 
-    @method_decorator(rate_limited)
+    @method_decorator(limit_login_attempts)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         try:
             response = super().login(request, extra_context)
-        except DomainError as refusal:
-            return _told(refusal)
+        except DomainError as error:
+            return _error_response(error)
         if request.method == "POST" and request.user.is_authenticated:
-            self.welcome(request, response)
+            self.after_login(request, response)
         return response
 
     def password_change(  # type: ignore[override]
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponseBase:
-        """As Django's, with the form of whoever owns passwords: it must end sessions too."""
+        """Like Django's view, with `password_change_form`, which also ends the user's sessions."""
         view = PasswordChangeView.as_view(
             form_class=self.password_change_form,
             success_url=reverse("admin:password_change_done", current_app=self.name),

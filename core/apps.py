@@ -1,3 +1,5 @@
+"""The app config of core."""
+
 from django.apps import AppConfig
 
 

@@ -1,6 +1,6 @@
-"""Keys derived from SECRET_KEY (HKDF-SHA256, RFC 5869): they encrypt at rest what a copy of the database must
-not show, and authenticate what leaves us and comes back. Older values in SECRET_KEY_FALLBACKS still read, and
-only the first writes.
+"""Encryption at rest and signatures, with keys derived from SECRET_KEY (HKDF-SHA256, RFC 5869).
+
+SECRET_KEY encrypts and signs. The older keys in SECRET_KEY_FALLBACKS only decrypt and verify.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ from django.conf import settings
 from django.db import connection, models
 
 NONCE_BYTES = 12
-MAX_TOKEN = 200  # characters; ours have 97
+MAX_TOKEN_CHARACTERS = 200  # the tokens of `make_token` have 97
 
 
 class Undecryptable(Exception):
-    """No key that we have opens this: SECRET_KEY was changed without keeping the old one as a fallback."""
+    """No key decrypts this value: SECRET_KEY was changed without keeping the old value as a fallback."""
 
 
 @lru_cache(maxsize=64)
@@ -33,130 +33,138 @@ def _derive(secret: str, purpose: str) -> bytes:
 
 
 def derived_keys(purpose: str) -> Iterator[bytes]:
-    """Keys of 32 bytes for `purpose`: the first writes, all read."""
+    """Yield the keys of 32 bytes for `purpose`. The first one encrypts and signs."""
     for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
         yield _derive(secret, purpose)
 
 
 def sign(purpose: str, text: str) -> str:
-    """HMAC-SHA256 of `text` under the key for `purpose`, hexadecimal: the same each time it is asked for."""
+    """Return the HMAC-SHA256 of `text` under the key for `purpose`, in hexadecimal. It is deterministic."""
     return hmac.new(next(derived_keys(purpose)), text.encode(), hashlib.sha256).hexdigest()
 
 
 def verify_signature(purpose: str, text: str, mac: str) -> bool:
-    """Whether `mac` is ours for `text`, under this SECRET_KEY or an older one.
+    """Return whether `mac` is the signature of `text` under SECRET_KEY or one of its fallbacks.
 
-    Takes the same time either way.
+    Compares with every key in constant time, so that the duration does not depend on the result.
     """
-    found = [
+    matches = [
         hmac.compare_digest(hmac.new(key, text.encode(), hashlib.sha256).hexdigest().encode(), mac.encode())
         for key in derived_keys(purpose)
     ]
-    return any(found)
+    return any(matches)
 
 
 def make_token(purpose: str, pk: UUID) -> str:
-    """`id.HMAC` for a row: whoever has it may do what the row stands for. Computed, never stored."""
+    """Return a bearer token for a row: its id and the signature of the id. The token is never stored."""
     return f"{pk.hex}.{sign(purpose, pk.hex)}"
 
 
-def read_token(purpose: str, text: str) -> UUID | None:
-    """The id in a token of ours; None for any other text. No query."""
+def verify_token(purpose: str, text: str) -> UUID | None:
+    """Return the id in a token of `make_token`; None when the signature does not match. Runs no query."""
     pk, _, mac = text.partition(".")
-    if len(text) > MAX_TOKEN or not text.isascii() or not verify_signature(purpose, pk, mac):
+    if len(text) > MAX_TOKEN_CHARACTERS or not text.isascii() or not verify_signature(purpose, pk, mac):
         return None
     return UUID(pk)
 
 
-def encrypt(plain: bytes, *, place: str) -> bytes:
-    """AES-256-GCM with a random nonce before the ciphertext.
+def encrypt(plaintext: bytes, *, associated_data: str) -> bytes:
+    """Encrypt with AES-256-GCM; return the random nonce (12 bytes) and the ciphertext.
 
-    `place` is authenticated: elsewhere it does not open.
+    `associated_data`, such as the table and column, is authenticated: with other data decryption fails, so a
+    value cannot be copied to another column.
     """
     nonce = os.urandom(NONCE_BYTES)
-    return nonce + AESGCM(next(derived_keys("at rest"))).encrypt(nonce, plain, place.encode())
+    return nonce + AESGCM(next(derived_keys("at rest"))).encrypt(nonce, plaintext, associated_data.encode())
 
 
-def decrypt(sealed: bytes, *, place: str) -> bytes:
-    """What `encrypt` was given. Raises Undecryptable."""
-    nonce = sealed[:NONCE_BYTES]
-    body = sealed[NONCE_BYTES:]
+def decrypt(encrypted: bytes, *, associated_data: str) -> bytes:
+    """Return the plaintext of a value of `encrypt`. Raises Undecryptable."""
+    nonce = encrypted[:NONCE_BYTES]
+    ciphertext = encrypted[NONCE_BYTES:]
     for key in derived_keys("at rest"):
         try:
-            return AESGCM(key).decrypt(nonce, body, place.encode())
+            return AESGCM(key).decrypt(nonce, ciphertext, associated_data.encode())
         except (InvalidTag, ValueError):
             continue
     raise Undecryptable
 
 
-def is_current(sealed: bytes, *, place: str) -> bool:
-    """Whether the first key opens this."""
+def uses_current_key(encrypted: bytes, *, associated_data: str) -> bool:
+    """Return whether SECRET_KEY, and not one of its fallbacks, decrypts this value."""
+    nonce = encrypted[:NONCE_BYTES]
+    ciphertext = encrypted[NONCE_BYTES:]
     try:
-        AESGCM(next(derived_keys("at rest"))).decrypt(
-            sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], place.encode()
-        )
+        AESGCM(next(derived_keys("at rest"))).decrypt(nonce, ciphertext, associated_data.encode())
     except (InvalidTag, ValueError):
         return False
     return True
 
 
 class EncryptedTextField(models.BinaryField):
-    """Text that only this installation can read.
+    """A text field that is encrypted in the database. Queries cannot filter by its value.
 
-    It cannot be searched; `manage.py rotate_keys` writes it anew.
+    `manage.py rotate_keys` encrypts the values again after SECRET_KEY was changed.
     """
 
-    _pyi_private_set_type: str  # type: ignore[assignment]  # for django-stubs: in Python it is text
+    # For django-stubs: in Python the value is text, although the column holds bytes.
+    _pyi_private_set_type: str  # type: ignore[assignment]
     _pyi_private_get_type: str  # type: ignore[assignment]
 
     @property
-    def place(self) -> str:
+    def associated_data(self) -> str:
         return f"{self.model._meta.db_table}.{self.column}"
 
     def _check_str_default_value(self) -> list[Any]:
-        return []  # a BinaryField asks for bytes; here the default is text
+        return []  # BinaryField requires a default of type bytes; the default of this field is text
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
-        sealed = encrypt(value.encode(), place=self.place) if isinstance(value, str) else value
-        return super().get_db_prep_value(sealed, connection, prepared)
+        if isinstance(value, str):
+            value = encrypt(value.encode(), associated_data=self.associated_data)
+        return super().get_db_prep_value(value, connection, prepared)
 
     def from_db_value(self, value: Any, *_: Any) -> str | None:
-        return None if value is None else decrypt(bytes(value), place=self.place).decode()
+        if value is None:
+            return None
+        return decrypt(bytes(value), associated_data=self.associated_data).decode()
 
     def value_to_string(self, obj: models.Model) -> str:
-        return ""  # a dump for people never has it
+        return ""  # a serialised fixture must not contain the plaintext
 
 
 def reencrypt_all() -> int:
-    """Encrypt anew, under the first key, what an older one encrypted; return how many values.
+    """Encrypt under SECRET_KEY what an older key encrypted; return the number of changed values.
 
     Raises Undecryptable.
     """
     return sum(
-        _renew_column(model, field)
+        _reencrypt_column(model, field)
         for model in apps.get_models()
         for field in model._meta.concrete_fields
         if isinstance(field, EncryptedTextField)
     )
 
 
-def _renew_column(model: type[models.Model], field: EncryptedTextField) -> int:
-    table, column, pk = (
-        connection.ops.quote_name(name or "")
-        for name in (model._meta.db_table, field.column, model._meta.pk.column)
-    )
-    renewed = 0
+def _reencrypt_column(model: type[models.Model], field: EncryptedTextField) -> int:
+    table = connection.ops.quote_name(model._meta.db_table)
+    column = connection.ops.quote_name(field.column or "")
+    pk = connection.ops.quote_name(model._meta.pk.column or "")
+    associated_data = field.associated_data
+    changed = 0
     with connection.cursor() as cursor:
-        # Our own names.
+        # The names come from our models, not from users.
         cursor.execute(f"SELECT {pk}, {column} FROM {table} WHERE {column} IS NOT NULL")  # noqa: S608
-        old = [
-            (key, bytes(value))
-            for key, value in cursor.fetchall()
-            if not is_current(bytes(value), place=field.place)
-        ]
-        for key, value in old:
-            fresh = encrypt(decrypt(value, place=field.place), place=field.place)
-            statement = f"UPDATE {table} SET {column} = %s WHERE {pk} = %s AND {column} = %s"  # noqa: S608
-            cursor.execute(statement, [fresh, key, value])
-            renewed += cursor.rowcount
-    return renewed
+        rows = [(key, bytes(value)) for key, value in cursor.fetchall()]
+        for key, value in rows:
+            if uses_current_key(value, associated_data=associated_data):
+                continue
+            reencrypted = encrypt(
+                decrypt(value, associated_data=associated_data), associated_data=associated_data
+            )
+            # The last condition keeps a value that another transaction wrote since the SELECT.
+            cursor.execute(
+                f"UPDATE {table} SET {column} = %s WHERE {pk} = %s AND {column} = %s",  # noqa: S608
+                [reencrypted, key, value],
+            )
+            changed += cursor.rowcount
+    return changed

@@ -1,4 +1,7 @@
-"""Refusals that somebody may want to record: the audit app listens here, core does not know it."""
+"""A registry of listeners for refused requests (401, 403, 429).
+
+The audit app subscribes, so that core can report refusals without importing it.
+"""
 
 from collections.abc import Callable
 
@@ -12,12 +15,12 @@ _listeners: list[Listener] = []
 
 
 def subscribe(listener: Listener) -> None:
-    """Call `listener(request, refusal)` for each 401, 403 and 429. For `AppConfig.ready()`."""
+    """Call `listener(request, error)` for each 401, 403 and 429. For `AppConfig.ready()`."""
     _listeners.append(listener)
 
 
-def publish(request: HttpRequest, refusal: DomainError) -> None:
-    """Count a refusal and tell the listeners."""
-    metrics.refusals.labels(refusal.code).inc()
+def publish(request: HttpRequest, error: DomainError) -> None:
+    """Count a refused request in the metrics and call the listeners."""
+    metrics.refusals.labels(error.code).inc()
     for listener in _listeners:
-        listener(request, refusal)
+        listener(request, error)

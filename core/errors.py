@@ -1,11 +1,14 @@
-"""The ways this platform says no. `code` is contract, `message` is safe for anyone and holds no ids."""
+"""DomainError, the base class of all refusals, and the refusals that every app may raise.
+
+`code` is part of the API contract. `message` is shown to users: it holds no ids, SQL or paths.
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 
 class DomainError(Exception):
-    """A refusal. `core.http.viewsets` turns it into `application/problem+json` (RFC 9457)."""
+    """A refusal. `core.http.exceptions` turns it into `application/problem+json` (RFC 9457)."""
 
     code: ClassVar[str] = "refused"
     status: ClassVar[int] = 400
@@ -17,7 +20,7 @@ class DomainError(Exception):
 
     @property
     def members(self) -> dict[str, Any]:
-        """Extension members of the problem (RFC 9457, 3.2)."""
+        """Extension members of the problem (RFC 9457 section 3.2)."""
         return {}
 
     def __str__(self) -> str:
@@ -26,8 +29,9 @@ class DomainError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """One thing wrong with the input: `pointer` is a JSON Pointer (RFC 6901) into the body, `code` is
-    contract.
+    """One invalid value of the input.
+
+    `pointer` is a JSON Pointer (RFC 6901) into the body, `code` is part of the API contract.
     """
 
     pointer: str
@@ -36,7 +40,7 @@ class FieldProblem:
 
 
 class Invalid(DomainError):
-    """The input has the wrong shape; `errors` says where."""
+    """The input is not valid. `errors` lists the invalid values."""
 
     code = "invalid"
     status = 400
@@ -72,7 +76,7 @@ class PayloadTooLarge(DomainError):
 
 
 class Unavailable(DomainError):
-    """Something we need is away for a moment."""
+    """A service that we need, such as the database, is unavailable for a moment."""
 
     code = "unavailable"
     status = 503
@@ -86,7 +90,7 @@ class Unavailable(DomainError):
 class ImpersonationRefused(DomainError):
     code = "impersonation_refused"
     status = 403
-    message = "Nobody does this in the name of somebody else."
+    message = "You cannot do this while you act as another user."
 
 
 class KeyNotAllowed(DomainError):
@@ -98,4 +102,4 @@ class KeyNotAllowed(DomainError):
 class ScopeMissing(DomainError):
     code = "insufficient_scope"
     status = 403
-    message = "This API key was not given the scope for this."
+    message = "This API key does not have the scope for this."

@@ -1,4 +1,4 @@
-"""Identifiers: UUID version 7 (RFC 9562), ordered by time within a process and unguessable in 62 bits."""
+"""Identifiers: UUID version 7 (RFC 9562), ordered by time within a process, with 62 random bits."""
 
 import os
 import threading
@@ -10,15 +10,13 @@ _last = 0
 
 
 def uuid7() -> UUID:
-    """A new id.
+    """Return a new id. The ids of one process increase, even when the clock steps back.
 
-    The millisecond and a 12-bit counter order ids of one process, even when the clock steps back.
+    The first 60 bits of time are milliseconds with 12 bits of fraction (RFC 9562 section 6.2, method 3).
     """
     global _last
-    ticks = (
-        time.time_ns() * 4096 // 1_000_000
-    )  # milliseconds with 12 bits of fraction (RFC 9562, 6.2, method 3)
+    ticks = time.time_ns() * 4096 // 1_000_000
     with _lock:
         _last = ticks = max(ticks, _last + 1)
-    tail = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
-    return UUID(int=(ticks >> 12) << 80 | 0x7 << 76 | (ticks & 0xFFF) << 64 | 0x2 << 62 | tail)
+    random_bits = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
+    return UUID(int=(ticks >> 12) << 80 | 0x7 << 76 | (ticks & 0xFFF) << 64 | 0x2 << 62 | random_bits)

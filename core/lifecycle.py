@@ -1,6 +1,7 @@
-"""What happens to a person or a site as a whole.
+"""Registries for what concerns all data of a user or a site: deletion, restoring, export and erasure.
 
-Apps add their part; the caller needs to know none of them.
+Each app registers functions for its own tables in `AppConfig.ready()`. The caller, such as the account
+closing of the accounts app, knows none of these apps. A subject is `"person"` (a user) or `"site"`.
 """
 
 from collections import Counter
@@ -14,93 +15,115 @@ from django.db import transaction
 from core import tenancy
 
 Subject = Literal["person", "site"]
-Hide = Callable[[UUID, datetime], None]
-Purge = Callable[[datetime], int]
-Export = Callable[[UUID], Iterator[tuple[str, Any]]]
-Erase = Callable[[UUID | None, frozenset[str]], dict[str, int]]
-NewSecret = Callable[[UUID, datetime, bool, Any], None]
+SoftDeleteHandler = Callable[[UUID, datetime], None]
+PurgeHandler = Callable[[datetime], int]
+ExportHandler = Callable[[UUID], Iterator[tuple[str, Any]]]
+EraseHandler = Callable[[UUID | None, frozenset[str]], dict[str, int]]
+PasswordHandler = Callable[[UUID, datetime, bool, Any], None]
 
-_hide: dict[Subject, list[Hide]] = {"person": [], "site": []}
-_restore: dict[Subject, list[Hide]] = {"person": [], "site": []}
-_purge: list[Purge] = []
-_export: list[Export] = []
-_erase: list[Erase] = []
-_new_secret: list[NewSecret] = []
-
-
-def on_soft_delete(subject: Subject, act: Hide) -> None:
-    """`act(id, moment)` hides what belongs to the subject, in the caller's transaction."""
-    _hide[subject].append(act)
+_soft_delete_handlers: dict[Subject, list[SoftDeleteHandler]] = {"person": [], "site": []}
+_restore_handlers: dict[Subject, list[SoftDeleteHandler]] = {"person": [], "site": []}
+_purge_handlers: list[PurgeHandler] = []
+_export_handlers: list[ExportHandler] = []
+_erase_handlers: list[EraseHandler] = []
+_password_handlers: list[PasswordHandler] = []
 
 
-def on_restore(subject: Subject, act: Hide) -> None:
-    """`act(id, moment)` brings back what was hidden together with the subject at `moment`."""
-    _restore[subject].append(act)
+def on_soft_delete(subject: Subject, handler: SoftDeleteHandler) -> None:
+    """Register `handler(id, deleted_at)`, which soft-deletes the rows of a subject.
 
-
-def on_purge(act: Purge) -> None:
-    """`act(before)` deletes for good what was hidden before `before`, its dependants first; returns how many."""
-    _purge.append(act)
-
-
-def on_export(act: Export) -> None:
-    """`act(id)` yields what is personal of a person: a path in the archive and a JSON value, or for a path
-    that ends in `.jsonl` an iterator of them.
+    It runs in the transaction of the caller.
     """
-    _export.append(act)
+    _soft_delete_handlers[subject].append(handler)
 
 
-def on_erase(act: Erase) -> None:
-    """`act(id, addresses)` deletes for good what is personal of a person, in one transaction and context
-    `system`, and counts it by name. `addresses` are theirs now and before; without an id only they are known.
+def on_restore(subject: Subject, handler: SoftDeleteHandler) -> None:
+    """Register `handler(id, deleted_at)`, which restores the rows that were deleted with a subject."""
+    _restore_handlers[subject].append(handler)
+
+
+def on_purge(handler: PurgeHandler) -> None:
+    """Register `handler(before)`, which deletes for good what was soft-deleted earlier than `before`.
+
+    It deletes dependent rows first and returns the number of rows.
     """
-    _erase.append(act)
+    _purge_handlers.append(handler)
 
 
-def on_password_replaced(act: NewSecret) -> None:
-    """`act(id, moment, lost, brought)` is told that the password of a blind account is being replaced, in
-    that transaction, with its row held. It raises what stands against it; takes what was `brought` for the
-    new one; or when the old one is `lost`, gives up what only that could open.
+def on_export(handler: ExportHandler) -> None:
+    """Register `handler(id)`, which yields the personal data of a user.
+
+    Each item is a path in the archive and a JSON value, or for a path that ends in `.jsonl` an iterator of
+    JSON values.
     """
-    _new_secret.append(act)
+    _export_handlers.append(handler)
 
 
-def soft_delete(subject: Subject, pk: UUID, *, moment: datetime) -> None:
-    for act in _hide[subject]:
-        act(pk, moment)
+def on_erase(handler: EraseHandler) -> None:
+    """Register `handler(id, addresses)`, which deletes the personal data of a user for good.
+
+    It runs in one transaction with the others, in context `system`, and returns the number of deleted rows by
+    name. `addresses` holds the user's present and former email addresses. For an address without an account
+    the id is None.
+    """
+    _erase_handlers.append(handler)
 
 
-def restore(subject: Subject, pk: UUID, *, moment: datetime) -> None:
-    for act in _restore[subject]:
-        act(pk, moment)
+def on_password_replaced(handler: PasswordHandler) -> None:
+    """Register `handler(id, now, old_password_lost, reencrypted)` for zero-knowledge passwords.
+
+    It is called when such a password is replaced, in the same transaction, with the user's row locked.
+    `reencrypted` is what the client encrypted under the new password, or None. When `old_password_lost`, the
+    handler deletes what only the old password decrypts. It raises a DomainError when the password must not be
+    replaced.
+    """
+    _password_handlers.append(handler)
+
+
+def soft_delete(subject: Subject, pk: UUID, *, deleted_at: datetime) -> None:
+    """Soft-delete what belongs to a subject, in the caller's transaction."""
+    for handler in _soft_delete_handlers[subject]:
+        handler(pk, deleted_at)
+
+
+def restore(subject: Subject, pk: UUID, *, deleted_at: datetime) -> None:
+    """Restore what was soft-deleted together with a subject at `deleted_at`."""
+    for handler in _restore_handlers[subject]:
+        handler(pk, deleted_at)
 
 
 def purge_expired(*, before: datetime) -> int:
-    """Everything hidden before `before` goes, in the order of app registration reversed: sites before people."""
-    gone = 0
-    for act in reversed(_purge):
-        with transaction.atomic():
-            gone += act(before)
-    return gone
+    """Delete for good what was soft-deleted earlier than `before`; return the number of rows.
 
-
-def export(pk: UUID) -> Iterator[tuple[str, Any]]:
-    """Everything personal of a person, in the order of app registration."""
-    for act in _export:
-        yield from act(pk)
-
-
-def replace_password(pk: UUID, *, moment: datetime, lost: bool, brought: Any) -> None:
-    for act in _new_secret:
-        act(pk, moment, lost, brought)
-
-
-def erase(pk: UUID | None, addresses: frozenset[str]) -> dict[str, int]:
-    """Everything personal of a person goes for good, in the order of app registration reversed; what was how
-    many.
+    Apps run in reverse order of registration, so that sites are deleted before their owners. Each app has a
+    transaction of its own.
     """
-    gone: Counter[str] = Counter()
+    count = 0
+    for handler in reversed(_purge_handlers):
+        with transaction.atomic():
+            count += handler(before)
+    return count
+
+
+def export_personal_data(pk: UUID) -> Iterator[tuple[str, Any]]:
+    """Yield the personal data of a user, in the order of registration. For the items see `on_export`."""
+    for handler in _export_handlers:
+        yield from handler(pk)
+
+
+def replace_password(pk: UUID, *, now: datetime, old_password_lost: bool, reencrypted: Any) -> None:
+    """Call the handlers of `on_password_replaced`, which raise what they find in the way."""
+    for handler in _password_handlers:
+        handler(pk, now, old_password_lost, reencrypted)
+
+
+def erase_personal_data(pk: UUID | None, addresses: frozenset[str]) -> dict[str, int]:
+    """Delete the personal data of a user for good; return the number of deleted rows by name.
+
+    Apps run in reverse order of registration, all in one transaction.
+    """
+    count: Counter[str] = Counter()
     with tenancy.context(tenancy.SYSTEM):
-        for act in reversed(_erase):
-            gone.update(act(pk, addresses))
-    return dict(gone)
+        for handler in reversed(_erase_handlers):
+            count.update(handler(pk, addresses))
+    return dict(count)

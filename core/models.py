@@ -1,4 +1,4 @@
-"""Rows that serve every app: stored answers, the slots of periodic jobs, and mail on its way."""
+"""Models of core: stored responses, slots of periodic jobs, the base class of jobs, and mail."""
 
 import os
 from typing import ClassVar, Self, TypeVar
@@ -16,7 +16,7 @@ def random_salt() -> bytes:
 
 
 class StoredAnswer(models.Model):
-    """The answer to a POST that carried an Idempotency-Key. Unreadable without that key."""
+    """The stored response to a POST with an Idempotency-Key, encrypted under that key."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     principal = models.UUIDField()
@@ -32,14 +32,14 @@ class StoredAnswer(models.Model):
 
 
 class Slot(models.Model):
-    """The last slot in which a periodic job ran; moving it forward is the right to run."""
+    """The latest time slot of a periodic job that a process has claimed (`core.jobs.periodic`)."""
 
     job = models.CharField(primary_key=True, max_length=100)
     slot = models.DateTimeField()
 
 
 class AliveQuerySet(models.QuerySet[M]):
-    """The words of soft deletion."""
+    """Filters for models with `deleted_at`."""
 
     def alive(self) -> Self:
         return self.filter(deleted_at=None)
@@ -49,11 +49,9 @@ class AliveQuerySet(models.QuerySet[M]):
 
 
 class Job(models.Model):
-    """Work as a row.
+    """Abstract base class of jobs (`core.jobs.queue`). Subclasses add the fields that the work needs.
 
-    A message may hurry it; a sweep finds what no message did. Subclasses add what the work needs.
-
-    After `max_attempts` it is dead; tries come 2, 4, 8 ... seconds apart, at most an hour.
+    After `max_attempts` failed attempts a job is dead.
     """
 
     max_attempts: ClassVar[int] = 8
@@ -77,9 +75,9 @@ class Job(models.Model):
 
 
 class Mail(Job):
-    """A mail to one person. What it says is encrypted at rest and forgotten once it is sent."""
+    """A mail to one recipient. Its content is encrypted, and deleted when the mail is sent or expired."""
 
-    max_attempts = 16  # about nine hours of a mail server that is away
+    max_attempts = 16  # the last attempt comes about five hours after the first
 
     to = models.EmailField(max_length=254)
     template = models.CharField(max_length=60)

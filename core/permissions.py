@@ -1,4 +1,7 @@
-"""Every permission there is. Apps name theirs here; roles hold sets of them."""
+"""The registry of permissions, which roles hold, and of scopes, which API keys hold.
+
+Each app registers its own with `permission()` and `scope()`.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -7,7 +10,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """`code` is `<noun>.<verb>`, stored in roles; `meaning` is shown to whoever edits them."""
+    """A permission or scope. Roles store `code`, `<noun>.<verb>`; editors of roles see `meaning`."""
 
     code: str
     meaning: str
@@ -15,11 +18,11 @@ class Permission:
 
 _permissions: dict[str, Permission] = {}
 _scopes: dict[str, Permission] = {}
-_for_keys: set[str] = set()
+_permissions_for_api_keys: set[str] = set()
 
 
 def permission(code: str, meaning: str) -> Permission:
-    """Add a permission to the registry. Raises ValueError when the code is taken."""
+    """Register a permission. Raises ValueError when the code is registered already."""
     if code in _permissions:
         raise ValueError(f"permission {code!r} is registered twice")
     _permissions[code] = Permission(code, meaning)
@@ -27,13 +30,14 @@ def permission(code: str, meaning: str) -> Permission:
 
 
 def all_permissions() -> dict[str, Permission]:
+    """Return the registered permissions by code."""
     return dict(sorted(_permissions.items()))
 
 
 def scope(code: str, meaning: str) -> Permission:
-    """Add something that an API key may be given, and that every user may do with their own.
+    """Register a scope, which an API key needs for what every user may do with their own data.
 
-    Raises ValueError.
+    Raises ValueError when the code is registered already.
     """
     if code in _scopes:
         raise ValueError(f"scope {code!r} is registered twice")
@@ -42,13 +46,14 @@ def scope(code: str, meaning: str) -> Permission:
 
 
 def all_scopes() -> dict[str, Permission]:
-    """What API keys may be given: the scopes, and every permission that a view lets keys use."""
-    return dict(sorted((_scopes | {code: _permissions[code] for code in _for_keys}).items()))
+    """Return what API keys may hold, by code: the scopes, and the permissions allowed for API keys."""
+    permissions = {code: _permissions[code] for code in _permissions_for_api_keys}
+    return dict(sorted((_scopes | permissions).items()))
 
 
-def also_for_keys(*permissions: Permission) -> None:
-    """Let API keys be given these permissions; whoever owns the key must have them too."""
-    _for_keys.update(item.code for item in permissions)
+def allow_for_api_keys(*permissions: Permission) -> None:
+    """Let API keys hold these permissions. The owner of the key must hold them too."""
+    _permissions_for_api_keys.update(item.code for item in permissions)
 
 
 ADMIN_ACCESS = permission("admin.access", "Enter the admin site")
@@ -56,14 +61,21 @@ ADMIN_WRITE = permission("admin.write", "Change records in the admin site")
 
 
 class Caller(Protocol):
-    """Whoever is signed in at an API view. Only `row` and `may` cost a query."""
+    """The signed-in user of an API view, as `request.user`. The attributes cost no query.
+
+    `is_key` says that the credential is an API key. `impersonator` is the member of staff who acts as the
+    user.
+    """
 
     pk: UUID
     is_key: bool
     impersonator: UUID | None
 
-    def row(self) -> Any: ...
+    def row(self) -> Any:
+        """Return the user's row; the first call runs a query."""
 
-    def may(self, permission: Permission) -> bool: ...
+    def may(self, permission: Permission) -> bool:
+        """Return whether the user holds a permission; the first call runs a query."""
 
-    def require_recent_proof(self) -> None: ...
+    def require_recent_proof(self) -> None:
+        """Raise a DomainError unless the user proved their identity within the last minutes."""

@@ -1,4 +1,7 @@
-"""Starting and stopping the processes of this platform: each in its own session, none left behind."""
+"""Starts and stops child processes: the processes of the platform and of its tests.
+
+Each child has a session of its own, and stops when its parent is killed.
+"""
 
 import contextlib
 import ctypes
@@ -17,24 +20,28 @@ PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _follow_parent() -> None:
-    """In the child, before it becomes the program: stop when whoever started it is gone, even killed
-    (prctl(2)).
+def _stop_with_parent() -> None:
+    """Make the kernel send SIGTERM to this process when its parent ends, even by SIGKILL (prctl(2)).
+
+    Runs in the child, between fork and exec.
     """
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @dataclass
-class Child:
-    """A running process. Its lines are printed with `name` before them, unless `name` is empty."""
+class ChildProcess:
+    """A child process. Its output is printed with `name` before each line, unless `name` is empty."""
 
     name: str
     process: "subprocess.Popen[str]"
-    pump: threading.Thread | None = field(default=None, repr=False)
+    output_thread: threading.Thread | None = field(default=None, repr=False)
 
 
-def start(name: str, arguments: list[str], *, environ: dict[str, str]) -> Child:
-    """Run a program in its own session, so that Ctrl-C reaches us first and we stop it in order."""
+def start_process(name: str, arguments: list[str], *, environ: dict[str, str]) -> ChildProcess:
+    """Start a program in a session of its own, so that Ctrl-C reaches only us and we stop the children.
+
+    `environ` is added to the environment of this process.
+    """
     process = subprocess.Popen(  # noqa: S603 - our own program and arguments
         arguments,
         env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
@@ -44,24 +51,27 @@ def start(name: str, arguments: list[str], *, environ: dict[str, str]) -> Child:
         text=True,
         errors="replace",
         start_new_session=True,
-        preexec_fn=_follow_parent,  # noqa: PLW1509 - one system call, no Python lock is taken
+        preexec_fn=_stop_with_parent,  # noqa: PLW1509 - one system call, no Python lock is taken
     )
-    child = Child(name, process)
+    child = ChildProcess(name, process)
     if name:
-        child.pump = threading.Thread(target=_print_lines, args=(child,), daemon=True)
-        child.pump.start()
+        child.output_thread = threading.Thread(target=_print_lines, args=(child,), daemon=True)
+        child.output_thread.start()
     return child
 
 
-def _print_lines(child: Child) -> None:
+def _print_lines(child: ChildProcess) -> None:
     assert child.process.stdout is not None
     for line in child.process.stdout:
         sys.stdout.write(f"{child.name:<6} │ {line}")
         sys.stdout.flush()
 
 
-def stop(children: Iterable[Child], *, seconds: float) -> None:
-    """Ask all to stop, wait `seconds` for them together, then kill what is left with everything it started."""
+def stop_processes(children: Iterable[ChildProcess], *, seconds: float) -> None:
+    """Send SIGTERM to all children, wait `seconds` for all of them together, then kill the remaining ones.
+
+    A child is killed with its descendants and its process group.
+    """
     children = list(children)
     for child in children:
         if child.process.poll() is None:
@@ -70,36 +80,40 @@ def stop(children: Iterable[Child], *, seconds: float) -> None:
     for child in children:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.process.wait(max(0.0, deadline - time.monotonic()))
-        for pid in (
-            [*descendants(child.process.pid), child.process.pid] if child.process.poll() is None else []
-        ):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        if child.process.poll() is None:
+            _kill_with_descendants(child.process.pid)
         _kill_group(child.process.pid)
         child.process.wait()
-        if child.pump:
-            child.pump.join(1)
+        if child.output_thread:
+            child.output_thread.join(1)
+
+
+def _kill_with_descendants(pid: int) -> None:
+    for process_id in [*descendants(pid), pid]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process_id, signal.SIGKILL)
 
 
 def descendants(pid: int) -> list[int]:
-    """Processes that `pid` started, and those that they started, in whatever session."""
+    """Return the ids of the processes that `pid` started, and of those that they started, in all sessions."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             children.setdefault(int(fields[1]), []).append(int(folder.name))
-    found = []
-    waiting = [pid]
-    while waiting:
-        started = children.get(waiting.pop(), [])
-        found += started
-        waiting += started
-    return found
+    result = []
+    unvisited = [pid]
+    while unvisited:
+        started = children.get(unvisited.pop(), [])
+        result += started
+        unvisited += started
+    return result
 
 
 def _kill_group(pid: int) -> None:
-    """The session of a child has its pid as its group; what ignored the request or outlived its parent goes
-    too.
+    """Kill the process group of a child, also when the child itself has ended.
+
+    The id of the group is the id of the child, because the child has a session of its own.
     """
     try:
         os.killpg(pid, signal.SIGKILL)
@@ -108,6 +122,7 @@ def _kill_group(pid: int) -> None:
 
 
 def port_is_free(host: str, port: int) -> bool:
+    """Return whether this process can bind the TCP port."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

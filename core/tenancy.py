@@ -1,8 +1,8 @@
-"""The second fence between customers: who a transaction acts for, and the row-level security that holds it to
-that.
+"""Tenancy contexts and the row-level security policies that depend on them.
 
-A context is `user:<uuid>`, `public` (published rows) or `system` (staff admin, listed jobs, commands).
-Without one, the policies show no row and accept none.
+The context of a transaction says for whom it acts: `user:<uuid>`, `public` (visitors of published sites) or
+`system` (staff in the admin, periodic jobs, commands). It is the PostgreSQL setting `app.context`. Without a
+context, the policies show no row and accept none.
 """
 
 from collections.abc import Iterator
@@ -17,15 +17,16 @@ SETTING = "app.context"
 
 
 def user_context(user_id: UUID) -> str:
+    """Return the context that acts for a user."""
     return f"user:{user_id}"
 
 
 @contextmanager
 def context(value: str) -> Iterator[None]:
-    """Run the block in a transaction that acts for `value`, and put back what was there before it.
+    """Run the block in a transaction with the context `value`, then restore the previous context.
 
-    Leaving a savepoint does not undo `set_config(..., true)`, so a nested context restores it by hand. After
-    an error PostgreSQL has done so itself: rolling back restores the setting too.
+    Releasing a savepoint does not undo `set_config(..., true)`, so a nested context restores the setting
+    itself. After an error PostgreSQL restores it, because a rollback also rolls back the setting.
     """
     outermost = not connection.in_atomic_block
     with transaction.atomic():
@@ -37,7 +38,7 @@ def context(value: str) -> Iterator[None]:
 
 
 def current() -> str:
-    """The context of the running transaction; empty without one."""
+    """Return the context of the current transaction; an empty text without one."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT coalesce(current_setting(%s, true), '')", [SETTING])
         return str(cursor.fetchone()[0])
@@ -58,14 +59,17 @@ DROP_FUNCTIONS = "DROP FUNCTION app_user(); DROP FUNCTION app_context();"
 
 
 def isolate(table: str, *, site_column: str = "site_id", published: str | None = None) -> migrations.RunSQL:
-    """A migration step that fences `table`: `system` sees all, a member the rows of the sites they have
-    access to.
+    """Return a migration operation that enables row-level security on `table`.
 
-    `published` is an SQL condition for what `public` may read. It may read other fenced tables only when
-    their policies do not read this one.
+    Context `system` sees all rows. A user sees the rows of the sites to which they have access. `published`
+    is an SQL condition for the rows that `public` may read. The condition may read another table with
+    policies only when the policies of that table do not read this one, or PostgreSQL reports a recursion.
     """
-    # Names from our migrations.
-    member = f"{site_column} IN (SELECT site_id FROM sites_access WHERE user_id = (SELECT app_user()))"  # noqa: S608
+    # The names come from our migrations, not from users.
+    member = (
+        f"{site_column} IN "  # noqa: S608
+        "(SELECT site_id FROM sites_access WHERE user_id = (SELECT app_user()))"
+    )
     system = "(SELECT app_context()) = 'system'"
     forward = [
         f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
@@ -74,11 +78,12 @@ def isolate(table: str, *, site_column: str = "site_id", published: str | None =
     ]
     if published:
         forward.append(
-            f"CREATE POLICY published ON {table} FOR SELECT USING ((SELECT app_context()) = 'public' AND ({published}))"
+            f"CREATE POLICY published ON {table} FOR SELECT "
+            f"USING ((SELECT app_context()) = 'public' AND ({published}))"
         )
-    names = ["tenant", *(["published"] if published else [])]
+    policies = ["tenant", *(["published"] if published else [])]
     backward = [
-        *(f"DROP POLICY {name} ON {table}" for name in names),
+        *(f"DROP POLICY {name} ON {table}" for name in policies),
         f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY",
         f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
     ]
@@ -86,11 +91,15 @@ def isolate(table: str, *, site_column: str = "site_id", published: str | None =
 
 
 def only_writers_write(table: str, *, site_column: str = "site_id") -> migrations.RunSQL:
-    """A migration step after `isolate`: members whose role is `viewer` read the rows of `table` and change
-    none.
+    """Return a migration operation, for after `isolate`, that allows writes only to members who may write.
+
+    A member with the role `viewer` reads the rows of `table` and changes none.
     """
-    # Names from our migrations.
-    writer = f"{site_column} IN (SELECT site_id FROM sites_access WHERE user_id = (SELECT app_user()) AND role <> 'viewer')"  # noqa: S608
+    # The names come from our migrations, not from users.
+    writer = (
+        f"{site_column} IN "  # noqa: S608
+        "(SELECT site_id FROM sites_access WHERE user_id = (SELECT app_user()) AND role <> 'viewer')"
+    )
     allowed = f"((SELECT app_context()) = 'system' OR {writer})"
     checks = {"insert": f"WITH CHECK {allowed}", "update": f"USING {allowed}", "delete": f"USING {allowed}"}
     forward = [

@@ -282,7 +282,7 @@ def prepare(home: Path, *, mail_url: str, certificate: Path) -> Installation:
     settings |= {"PORT": str(port), "INTERNAL_PORT": str(embedded_servers.free_port())}
     installation = Installation(home, environment, settings, user_id, port, stores)
     try:
-        settings["DATABASE_URL"] = embedded_servers.Postgres(stores).start(print, fast=True)
+        settings["DATABASE_URL"] = embedded_servers.PostgresServer(stores).start(print, fast=True)
         settings["REDIS_URL"] = embedded_servers.RedisServer(stores).start(print)
         collect_static_files(installation)
         installation.run("python", "manage.py", "migrate", "--verbosity", "0")
@@ -294,7 +294,7 @@ def prepare(home: Path, *, mail_url: str, certificate: Path) -> Installation:
 
 def empty_stores(home: Path) -> Path:
     """The folder for PostgreSQL and Redis, without those of an earlier run."""
-    stores = embedded_servers._home(home / "stores")
+    stores = embedded_servers.server_folder(home / "stores")
     stop_stores(stores)
     shutil.rmtree(stores)
     stores.mkdir()
@@ -303,7 +303,7 @@ def empty_stores(home: Path) -> Path:
 
 def stop_stores(stores: Path) -> None:
     embedded_servers.RedisServer(stores).stop()
-    embedded_servers.Postgres(stores).stop()
+    embedded_servers.PostgresServer(stores).stop()
 
 
 def collect_static_files(installation: Installation) -> None:

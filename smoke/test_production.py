@@ -17,7 +17,7 @@ ADDRESS = "owner@example.com"
 
 @pytest.fixture(scope="module")
 def home():
-    folder = embedded_servers._home(ROOT / "var" / "smoke")
+    folder = embedded_servers.server_folder(ROOT / "var" / "smoke")
     folder.chmod(0o755)
     return folder
 

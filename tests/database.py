@@ -126,7 +126,7 @@ class TableReset:
 
 def superuser_dsn(database: str) -> str:
     """The connection string of PostgreSQL's superuser for `database` on the private server of the tests."""
-    passwords = json.loads((embedded_servers._home(VAR) / "postgres.json").read_text())
+    passwords = json.loads((embedded_servers.server_folder(VAR) / "postgres.json").read_text())
     port = urlsplit(os.environ["DATABASE_URL"]).port
     return psycopg.conninfo.make_conninfo(
         host="127.0.0.1",

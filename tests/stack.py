@@ -100,11 +100,11 @@ class Stack:
         """Start everything below a folder called `name`, one for each test worker."""
         var = VAR / f"{name}-{WORKER}"
         shutil.rmtree(var, ignore_errors=True)
-        self.home = embedded_servers._home(var)
+        self.home = embedded_servers.server_folder(var)
         shutil.rmtree(self.home, ignore_errors=True)
         self.home.mkdir()
         self.postgres, self.redis = (
-            embedded_servers.Postgres(self.home),
+            embedded_servers.PostgresServer(self.home),
             embedded_servers.RedisServer(self.home),
         )
         self.database_url = self.postgres.start(print, fast=True)
@@ -188,13 +188,15 @@ class Stack:
         process = subprocess.Popen(
             [embedded_servers._redis_program(), str(configuration)], stdout=subprocess.DEVNULL
         )
-        embedded_servers._started.append(process)
-        self.redis.facts.write_text(json.dumps({"url": self.redis_url, "pid": process.pid}))
+        embedded_servers._started_processes.append(process)
+        self.redis.state_file.write_text(json.dumps({"url": self.redis_url, "pid": process.pid}))
         eventually(lambda: self.redis._answers(self.redis_url), seconds=10)
         assert facts.port
 
     def freeze_redis(self, frozen: bool) -> None:
-        os.kill(json.loads(self.redis.facts.read_text())["pid"], signal.SIGSTOP if frozen else signal.SIGCONT)
+        os.kill(
+            json.loads(self.redis.state_file.read_text())["pid"], signal.SIGSTOP if frozen else signal.SIGCONT
+        )
 
     def stop_postgres(self) -> None:
         self.postgres.stop()

@@ -109,7 +109,7 @@ def test_one_account_that_cannot_be_purged_keeps_no_other(api, other, monkeypatc
             raise ProtectedError("referred to", set())
         return {}
 
-    monkeypatch.setattr(lifecycle, "_erase", [*lifecycle._erase, left_something])
+    monkeypatch.setattr(lifecycle, "_erase_handlers", [*lifecycle._erase_handlers, left_something])
     purge_deleted.apply().get()
 
     assert list(User.objects.deleted().values_list("pk", flat=True)) == [api.user.pk]

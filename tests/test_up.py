@@ -31,7 +31,7 @@ def environ():
     for running in Running.started:
         if running.process.poll() is None:
             running.interrupt()
-    shutil.rmtree(embedded_servers._home(HOME), ignore_errors=True)
+    shutil.rmtree(embedded_servers.server_folder(HOME), ignore_errors=True)
 
 
 def ours(environ):

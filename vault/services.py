@@ -132,7 +132,7 @@ def change_vault(vault: Vault, sealed: Sealed, *, actor: Actor, if_match: IfMatc
     """Replace a vault's own record. Raises PreconditionFailed, VersionSkipped, VaultFull, QuotaReached."""
     holder = hold(vault.owner_id)
     vault = Vault.objects.filter(deleted_at=None).get(pk=vault.pk)
-    if_match.check(vault.version)
+    if_match.require_match(vault.version)
     _follows(sealed, vault.version)
     size = len(sealed.ciphertext) - len(vault.ciphertext)
     weigh(vault, sealed.weight - weight_of(len(vault.ciphertext)))
@@ -147,7 +147,7 @@ def delete_vault(vault: Vault, *, actor: Actor, now: datetime, if_match: IfMatch
     """Into the trash, with everything in it, for 30 days. Raises PreconditionFailed."""
     holder = hold(vault.owner_id)
     vault = Vault.objects.filter(deleted_at=None).get(pk=vault.pk)
-    if_match.check(vault.version)
+    if_match.require_match(vault.version)
     Vault.objects.filter(pk=vault.pk).update(deleted_at=now, sequence=next_number(holder), updated_at=now)
     keep(holder)
     record("vault.deleted", actor=actor, subject=vault)
@@ -183,7 +183,7 @@ def create_item(
         if found.deleted_at or not sealed.same(found):
             raise ItemExists
         return found, False
-    if_match.check(vault.version)
+    if_match.require_match(vault.version)
     _first(sealed)
     weigh(vault, sealed.weight)
     made = Item.objects.create(
@@ -202,7 +202,7 @@ def change_item(item: Item, sealed: Sealed, *, actor: Actor, if_match: IfMatch) 
     """
     holder = hold(item.owner_id)
     item = _heads().get(pk=item.pk)
-    if_match.check(item.version)
+    if_match.require_match(item.version)
     _follows(sealed, item.version)
     weigh(item.vault, sealed.weight - weight_of(item.size))  # type: ignore[attr-defined]  # annotated
     with connection.cursor() as cursor:
@@ -220,7 +220,7 @@ def delete_item(item: Item, *, actor: Actor, now: datetime, if_match: IfMatch) -
     """Into the trash for 30 days. Raises PreconditionFailed."""
     holder = hold(item.owner_id)
     item = _heads().get(pk=item.pk)
-    if_match.check(item.version)
+    if_match.require_match(item.version)
     Item.objects.filter(pk=item.pk).update(deleted_at=now, sequence=next_number(holder), updated_at=now)
     weigh(item.vault, -weight_of(item.size))  # type: ignore[attr-defined]  # annotated
     keep(holder)
@@ -247,7 +247,7 @@ def purge_vault(vault: Vault, *, actor: Actor, if_match: IfMatch) -> None:
     """Out of the trash for good, with everything in it. Raises PreconditionFailed."""
     holder = hold(vault.owner_id)
     vault = Vault.objects.exclude(deleted_at=None).get(pk=vault.pk)
-    if_match.check(vault.version)
+    if_match.require_match(vault.version)
     record("vault.purged", actor=actor, subject=vault)
     size, count = _remove(vault)
     keep(holder, size=-size, items=-count)
@@ -258,7 +258,7 @@ def purge_item(item: Item, *, actor: Actor, now: datetime, if_match: IfMatch) ->
     """Out of the trash for good; a tombstone stays. Raises PreconditionFailed."""
     holder = hold(item.owner_id)
     trash = Item.objects.filter(pk=item.pk, purged_at=None).exclude(deleted_at=None)
-    if_match.check(trash.get().version)
+    if_match.require_match(trash.get().version)
     record("vault_item.purged", actor=actor, subject=item)
     size, count = _empty(trash, holder, now=now)
     keep(holder, size=-size, items=-count)
@@ -282,7 +282,7 @@ def rotate(
     """
     holder = hold(vault.owner_id)
     vault = Vault.objects.filter(deleted_at=None).get(pk=vault.pk)
-    if_match.check(vault.version)
+    if_match.require_match(vault.version)
     _follows(sealed, vault.version)
     there = {item.item_id: item for item in Item.objects.filter(vault=vault, deleted_at=None)}
     if there.keys() != items.keys() or any(

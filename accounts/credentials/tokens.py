@@ -20,7 +20,7 @@ from rest_framework_simplejwt.exceptions import (
 from rest_framework_simplejwt.tokens import AccessToken
 
 from accounts.models import Session, User
-from config.env import KEY, KEY_TIME
+from config.env_validators import JWT_KEY_PATTERN, JWT_KEY_TIME_FORMAT
 from core import encryption
 from core.admission.errors import TokenExpired, TokenInvalid
 from core.admission.principals import Principal
@@ -45,14 +45,18 @@ class SigningKey:
     @classmethod
     def read(cls, text: str) -> "SigningKey":
         """From `kid:key` or `kid@20270131T120000Z:key`, as JWT_KEYS has them."""
-        found = KEY.match(text)
+        found = JWT_KEY_PATTERN.match(text)
         assert found, "config.env lets no other in"
-        starts = datetime.strptime(found["starts"], KEY_TIME).replace(tzinfo=UTC) if found["starts"] else None
+        starts = (
+            datetime.strptime(found["starts"], JWT_KEY_TIME_FORMAT).replace(tzinfo=UTC)
+            if found["starts"]
+            else None
+        )
         return cls(found["kid"], found["key"], starts)
 
     def __str__(self) -> str:
         return (
-            f"{self.kid}@{self.starts:{KEY_TIME}}:{self.secret}"
+            f"{self.kid}@{self.starts:{JWT_KEY_TIME_FORMAT}}:{self.secret}"
             if self.starts
             else f"{self.kid}:{self.secret}"
         )

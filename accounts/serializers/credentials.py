@@ -67,8 +67,8 @@ class EmailSerializer(StrictSerializer):
 class AuthHashField(Base64Field):
     """What a client derived from the password for signing in."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(HASH_BYTES, HASH_BYTES, write_only=True, **options)
+    def __init__(self, *, required: bool = True) -> None:
+        super().__init__(HASH_BYTES, HASH_BYTES, write_only=True, required=required)
 
     def to_internal_value(self, data: Any) -> str:
         return base64.b64encode(super().to_internal_value(data)).decode()

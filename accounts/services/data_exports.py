@@ -92,7 +92,7 @@ def _write(file: Any, person: UUID, *, now: datetime) -> None:
     """The archive, value by value: the largest of them is all that is in memory."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("README.txt", READ_ME.format(now=now))
-        for path, value in lifecycle.export(person):
+        for path, value in lifecycle.export_personal_data(person):
             lines = value if path.endswith(".jsonl") else [value]
             indent = None if path.endswith(".jsonl") else 2
             with archive.open(path, "w", force_zip64=True) as member:
@@ -116,7 +116,7 @@ def token_of(export: DataExport) -> str:
 
 def open_export(token: str, *, now: datetime) -> tuple[DataExport, Iterator[bytes]]:
     """The archive behind a link, part by part. Raises LinkRefused, ObjectStoreAway."""
-    pk = encryption.read_token(SIGNATURE, token)
+    pk = encryption.verify_token(SIGNATURE, token)
     good = DataExport.objects.filter(expires_at__gt=now, user__deleted_at=None, user__is_active=True)
     export = good.filter(pk=pk).first() if pk else None
     if export is None:

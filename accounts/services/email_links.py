@@ -197,7 +197,7 @@ def token_of(proof: EmailProof) -> str:
 
 def _find_proof(token: str, purposes: set[str], *, now: datetime) -> EmailProof:
     """The proof of a token that is still good. Raises LinkRefused."""
-    if (pk := encryption.read_token(SIGNATURE, token)) is None:
+    if (pk := encryption.verify_token(SIGNATURE, token)) is None:
         raise LinkRefused
     found = EmailProof.objects.filter(pk=pk, used_at=None, expires_at__gt=now, purpose__in=purposes).first()
     if found is None:

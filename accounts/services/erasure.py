@@ -44,7 +44,7 @@ def close_and_erase(email: str, *, actor: Actor, now: datetime) -> dict[str, int
     """
     user = User.objects.get_queryset().filter(email=email).first()
     if user is None:
-        return lifecycle.erase(None, frozenset({email}))
+        return lifecycle.erase_personal_data(None, frozenset({email}))
     return erase_person(user.pk, actor=actor, now=now)
 
 
@@ -73,7 +73,7 @@ def erase_user(user: User, *, actor: Actor) -> dict[str, int]:
     if not closed.exists():
         return {}
     record("user.purged", actor=actor, subject=Subject("user", user.pk, owner_id=user.pk))
-    return lifecycle.erase(user.pk, _addresses(user))
+    return lifecycle.erase_personal_data(user.pk, _addresses(user))
 
 
 def _addresses(user: User) -> frozenset[str]:

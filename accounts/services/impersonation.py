@@ -56,7 +56,7 @@ def fetch_impersonation(token: str, *, device: Device, now: datetime) -> Session
 
     Raises LinkRefused, also once the impersonator has lost the right to it.
     """
-    if (pk := encryption.read_token(SIGNATURE, token)) is None:
+    if (pk := encryption.verify_token(SIGNATURE, token)) is None:
         raise LinkRefused
     waiting = Session.objects.live(now=now).filter(pk=pk, generation=0, created_at__gt=now - FETCH_WITHIN)
     if not waiting.update(generation=1, rotated_at=now, agent=device.agent, network=device.network):

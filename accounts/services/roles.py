@@ -49,7 +49,7 @@ def set_roles(
     if ADMIN not in names:
         keep_an_admin(user_id)
     user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
-    if_match.check(user.version)
+    if_match.require_match(user.version)
     within(user.permission_codes(), limit)
     before = {role.name: role for role in user.roles.all()}
     after = {role.name: role for role in Role.objects.select_for_update(no_key=True).filter(name__in=names)}
@@ -147,7 +147,7 @@ def delete_role(role_id: UUID, *, actor: Actor, limit: frozenset[str], if_match:
 
 def _own_role(role_id: UUID, limit: frozenset[str], if_match: IfMatch) -> Role:
     role = Role.objects.select_for_update().get(pk=role_id)
-    if_match.check(role.version)
+    if_match.require_match(role.version)
     if role.built_in:
         raise RoleBuiltIn
     within(

@@ -124,7 +124,7 @@ def change_user(
 ) -> User:
     """Change name or age. Raises PreconditionFailed, and BeyondYourRights past the rights in `limit`."""
     user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
-    if_match.check(user.version)
+    if_match.require_match(user.version)
     within(user.permission_codes(), limit)
     told: dict[str, str] = {}
     for name, value in changes.items():
@@ -146,13 +146,13 @@ def delete_user(
     """
     keep_an_admin(user_id)
     user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
-    if_match.check(user.version)
+    if_match.require_match(user.version)
     within(user.permission_codes(), limit)
     user.deleted_at = now
     user.version = user.version + 1
     user.save(update_fields=["deleted_at", "version", "updated_at"])
     record("user.deleted", actor=actor, subject=user)
-    lifecycle.soft_delete("person", user_id, moment=now)
+    lifecycle.soft_delete("person", user_id, deleted_at=now)
     close_all_sessions(user_id, now=now, actor=actor)
     return user
 
@@ -165,7 +165,7 @@ def restore_user(user_id: UUID, *, actor: Actor, now: datetime) -> None:
     """
     user = User.objects.deleted().select_for_update(no_key=True).get(pk=user_id)
     assert user.deleted_at is not None
-    lifecycle.restore("person", user_id, moment=user.deleted_at)
+    lifecycle.restore("person", user_id, deleted_at=user.deleted_at)
     User.objects.get_queryset().filter(pk=user_id).update(deleted_at=None, version=F("version") + 1)
     end_links(user, now=now)
     record("user.restored", actor=actor, subject=user)
@@ -204,7 +204,7 @@ def set_password(
         if kdf and user.is_staff:
             raise BlindStaff
         if user.kdf or brought is not None:
-            lifecycle.replace_password(user_id, moment=now, lost=lost, brought=brought)
+            lifecycle.replace_password(user_id, now=now, old_password_lost=lost, reencrypted=brought)
         before = user.kdf_iterations
         user.password = encoded
         user.kdf = kdf

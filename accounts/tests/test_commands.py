@@ -133,14 +133,14 @@ def test_rotate_keys_encrypts_anew_what_an_older_secret_encrypted(settings):
 
 
 def test_what_is_encrypted_for_one_place_does_not_open_in_another():
-    sealed = encryption.encrypt(b"x", place="a.b")
+    sealed = encryption.encrypt(b"x", associated_data="a.b")
 
-    assert encryption.decrypt(sealed, place="a.b") == b"x"
+    assert encryption.decrypt(sealed, associated_data="a.b") == b"x"
     for wrong in (sealed[:-1], sealed[:-1] + b"\0", b"", b"short"):
         with pytest.raises(encryption.Undecryptable):
-            encryption.decrypt(wrong, place="a.b")
+            encryption.decrypt(wrong, associated_data="a.b")
     with pytest.raises(encryption.Undecryptable):
-        encryption.decrypt(sealed, place="a.c")
+        encryption.decrypt(sealed, associated_data="a.c")
 
 
 def test_revoke_sessions_ends_one_accounts_or_all(member):

@@ -203,7 +203,7 @@ def test_the_address_changes_once_the_new_one_confirmed_and_the_old_one_is_told(
     assert (asked.status_code, User.objects.get(pk=api.user.pk).email) == (202, old)
 
     assert [subject(mail) for mail in mails_to(old)] == [
-        "Somebody asked to change the address of your account"
+        "Someone asked to change the address of your account"
     ]
     (mail,) = mails_to("moved@example.com")
     assert verify(link_token(mail)).status_code == 204

@@ -84,5 +84,5 @@ def test_an_answer_kept_under_a_guessable_key_does_not_open_without_ours(api, se
 
     settings.SECRET_KEY_FALLBACKS = []
     with pytest.raises(encryption.Undecryptable):
-        idempotency._open(StoredAnswer.objects.get(), "1")
+        idempotency._decrypt_response(StoredAnswer.objects.get(), "1")
     assert json.dumps(key) not in everything()

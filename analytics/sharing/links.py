@@ -65,7 +65,7 @@ def build_share_url(share: Share) -> str:
 
 def parse_share_token(token: str) -> UUID | None:
     """The id of the share that a token belongs to; None when its signature is wrong. Runs no query."""
-    return encryption.read_token(LINK_PURPOSE, token)
+    return encryption.verify_token(LINK_PURPOSE, token)
 
 
 def find_valid_share(share_id: UUID, *, now: datetime) -> Share | None:

@@ -51,7 +51,7 @@ def unsubscribe(subscription: Subscription, *, actor: Actor) -> None:
 
 def find_subscription_by_token(token: str) -> Subscription | None:
     """The subscription of the unsubscribe link in a mail, or None. Needs the system context."""
-    subscription_id = encryption.read_token(UNSUBSCRIBE_PURPOSE, token)
+    subscription_id = encryption.verify_token(UNSUBSCRIBE_PURPOSE, token)
     if subscription_id is None:
         return None
     return Subscription.objects.select_related("site").filter(pk=subscription_id).first()

@@ -36,7 +36,7 @@ def test_send_due_mails_sends_one_mail_on_monday(site, subscriber):
     assert weekly_mail.send_due_mails(now=MONDAY + timedelta(days=6)) == 0
     context = json.loads(weekly_mails().get().facts)
     assert (context["metrics"][0]["now"], context["span"]) == ("3", "2 March to 8 March")
-    subject, text, html = mail.render("weekly", context)
+    subject, text, html = mail.render_mail("weekly", context)
     assert subject == "The week of A site"
     assert re.search(r"Tue █{20} 2", text), text
     assert "/menu" in text

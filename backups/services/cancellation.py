@@ -8,7 +8,7 @@ import psycopg
 
 from backups import config
 from backups.engine.errors import BackupError, Stopped
-from core.storage.database import MIGRATING
+from core.storage.database import MIGRATION_LOCK_ID
 
 EVERY_SECONDS = 0.5
 OLDEST_SECONDS = 2 * 3600  # a snapshot that is held longer keeps dead rows from being cleaned away
@@ -45,7 +45,9 @@ class CancellationMonitor:
     def _look(self) -> None:
         while not self._ended.wait(EVERY_SECONDS) and not self._fault:
             try:
-                row = self._connection.execute(ASKED, [MIGRATING >> 32, MIGRATING & 0xFFFFFFFF]).fetchone()
+                row = self._connection.execute(
+                    ASKED, [MIGRATION_LOCK_ID >> 32, MIGRATION_LOCK_ID & 0xFFFFFFFF]
+                ).fetchone()
             except psycopg.Error:
                 self._fault = BackupError("The database was lost.")
                 return

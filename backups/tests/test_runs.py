@@ -26,7 +26,7 @@ from backups.models import BackupRun, BackupState, Check
 from backups.services import checks, retention, runs, worker
 from backups.services.checks import queue_due_checks
 from backups.services.runs import queue_due
-from core.storage.database import MIGRATING
+from core.storage.database import MIGRATION_LOCK_ID
 from sites.tests.factories import SiteFactory
 from tests.stack import ROOT
 
@@ -236,7 +236,7 @@ def test_a_migration_stops_a_run_and_gets_its_locks(monkeypatch):
     thread.start()
     assert began.wait(20)
     with psycopg.connect(config.dsn(), autocommit=True) as migration:
-        migration.execute("SELECT pg_advisory_lock(%s)", [MIGRATING])
+        migration.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK_ID])
         migration.execute("SET lock_timeout = '5s'")
         migration.execute("ALTER TABLE core_slot ADD COLUMN passing int")
         migration.execute("ALTER TABLE core_slot DROP COLUMN passing")

@@ -56,7 +56,7 @@ def other_process() -> Iterator[int]:
     internal = embedded_servers.free_port()
     ports = {"PORT": str(port), "SITES_PORT": str(port), "INTERNAL_PORT": str(internal)}
     environ = {**ports, "WEB_WORKERS": "1", "WEB_THREADS": "4", "PROCESS": "command", "LOG_LEVEL": "ERROR"}
-    child = processes.start("", [sys.executable, str(ROOT / "manage.py"), "serve"], environ=environ)
+    child = processes.start_process("", [sys.executable, str(ROOT / "manage.py"), "serve"], environ=environ)
     try:
         deadline = time.monotonic() + 60
         while processes.port_is_free("127.0.0.1", port):
@@ -65,7 +65,7 @@ def other_process() -> Iterator[int]:
             time.sleep(0.1)
         yield port
     finally:
-        processes.stop([child], seconds=40)
+        processes.stop_processes([child], seconds=40)
 
 
 def wait_for(port: int, place: Place, text: str, seconds: float) -> None:

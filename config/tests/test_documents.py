@@ -1,40 +1,40 @@
-"""What the pages in docs/ promise about the code stays true."""
+"""The pages in docs/ agree with the code: variables, dependencies, decisions and links."""
 
 import re
 
 from config.env import BASE_DIR, Environment
 
 
-def read(name):
+def read_text(name):
     return (BASE_DIR / name).read_text()
 
 
-def test_every_variable_is_documented():
-    documented = set(re.findall(r"^\| `([A-Z0-9_]+)` \|", read("docs/running.md"), re.MULTILINE))
+def test_running_guide_documents_every_environment_variable():
+    documented = set(re.findall(r"^\| `([A-Z0-9_]+)` \|", read_text("docs/running.md"), re.MULTILINE))
 
     assert documented == {name.upper() for name in Environment.model_fields}
 
 
-def test_every_dependency_has_its_reason():
-    named = set()
-    for line in (read("requirements.in") + read("requirements-dev.in")).splitlines():
+def test_dependencies_page_explains_every_requirement():
+    required = set()
+    for line in (read_text("requirements.in") + read_text("requirements-dev.in")).splitlines():
         if line and not line.startswith("-r"):
-            named.add(re.split(r"[\[~=<>]", line)[0])
+            required.add(re.split(r"[\[~=<>]", line)[0])
     explained = {
         name.strip().split(" ")[0]
-        for row in re.findall(r"^\| ([a-z][^|]+) \|", read("docs/dependencies.md"), re.MULTILINE)
+        for row in re.findall(r"^\| ([a-z][^|]+) \|", read_text("docs/dependencies.md"), re.MULTILINE)
         for name in row.split(",")
     }
 
-    assert named == explained - {"package", "pool)"}
+    assert required == explained - {"package", "pool)"}
 
 
-def test_locked_dependencies_name_no_index():
+def test_requirements_name_no_package_index():
     for name in ("requirements.txt", "requirements-dev.txt"):
-        assert not re.search(r"https?://|--[a-z-]*(index|links)|file:", read(name)), name
+        assert not re.search(r"https?://|--[a-z-]*(index|links)|file:", read_text(name)), name
 
 
-def test_every_decision_that_the_code_cites_is_there():
+def test_decisions_contain_every_decision_that_the_code_cites():
     cited = set()
     for path in BASE_DIR.glob("*/**/*.py"):
         if ".venv" not in path.parts:
@@ -43,7 +43,15 @@ def test_every_decision_that_the_code_cites_is_there():
     assert cited <= {path.name[:3] for path in (BASE_DIR / "docs" / "decisions").iterdir()}
 
 
-def test_links_between_documents_lead_somewhere():
+def test_documents_link_to_existing_files():
     for page in [BASE_DIR / "README.md", *(BASE_DIR / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_development_guide_names_files_that_exist():
+    guide = (BASE_DIR / "docs" / "development.md").read_text()
+    paths = set(re.findall(r"`([a-z_]+/[\w/]*\.py)`", guide))
+
+    assert len(paths) > 30
+    assert [path for path in sorted(paths) if not (BASE_DIR / path).exists()] == []

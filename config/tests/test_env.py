@@ -1,5 +1,6 @@
-"""The environment stops the boot and names everything that is wrong with it, at once."""
+"""The typed environment: an invalid one stops the process with a message that names every problem."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,9 +8,9 @@ import sys
 
 import pytest
 
-from config.env import BASE_DIR, EnvironmentInvalid, load, registrable
+from config.env import BASE_DIR, EnvironmentInvalid, load, registrable_domain
 
-GOOD = {
+VALID = {
     "ENVIRONMENT": "production",
     "SECRET_KEY": "Zq8wLr2Tn5Vx9Bm3Kd7Hf1Js6Gp4Ya0Ce-Uo_Ri8Xt5Wn2Ql7Mv",
     "JWT_KEYS": "2026a:Zq8wLr2Tn5Vx9Bm3Kd7Hf1Js6Gp4Ya0Ce-Uo_Ri8Xt5Wn2Ql7Mv",
@@ -27,10 +28,10 @@ GOOD = {
 
 
 @pytest.fixture
-def given(monkeypatch):
-    """Make these variables the whole environment, and read it."""
+def load_from(monkeypatch):
+    """Return a function that loads the environment from these variables and no others."""
 
-    def read(**values):
+    def load_values(**values):
         for name in list(os.environ):
             monkeypatch.delenv(name)
         for name, value in values.items():
@@ -38,21 +39,23 @@ def given(monkeypatch):
                 monkeypatch.setenv(name, value)
         return load()
 
-    return read
+    return load_values
 
 
 @pytest.fixture
-def faults(given):
-    def read(**changes):
-        with pytest.raises(EnvironmentInvalid) as caught:
-            given(**{**GOOD, **changes})
-        return str(caught.value)
+def error_message(load_from):
+    """Return a function that returns the error message for a valid environment with these changes."""
 
-    return read
+    def load_with(**changes):
+        with pytest.raises(EnvironmentInvalid) as error:
+            load_from(**{**VALID, **changes})
+        return str(error.value)
+
+    return load_with
 
 
-def test_a_good_environment_is_read_with_its_types(given):
-    env = given(**GOOD)
+def test_load_returns_typed_values(load_from):
+    env = load_from(**VALID)
 
     assert (env.cors_origins, env.sites_scheme, env.sites_port, env.debug) == (
         ["https://www.example.com", "https://example.com"],
@@ -63,23 +66,28 @@ def test_a_good_environment_is_read_with_its_types(given):
     assert env.cache_redis_url.get_secret_value() == "redis://:x@redis.example.com:6379/1"
 
 
-def test_every_missing_variable_is_named_at_once(given):
-    with pytest.raises(EnvironmentInvalid) as caught:
-        given(ENVIRONMENT="production")
+def test_load_names_every_missing_variable_in_one_message(load_from):
+    with pytest.raises(EnvironmentInvalid) as error:
+        load_from(ENVIRONMENT="production")
 
-    message = str(caught.value)
+    message = str(error.value)
     for name in ("SECRET_KEY", "JWT_KEYS", "DATABASE_URL", "REDIS_URL", "APP_HOST", "SITES_DOMAIN"):
         assert f"{name} is missing" in message
 
 
+def provider_at(issuer):
+    """The JSON of OIDC_PROVIDERS with one provider."""
+    return json.dumps({"work": {"issuer": issuer, "client_id": "x", "client_secret": "x"}})
+
+
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "name"),
     [
         ({"SECRET_KEY": "short"}, "SECRET_KEY"),
         ({"SECRET_KEY": "a" * 60}, "SECRET_KEY"),
         ({"JWT_KEYS": "nokid"}, "JWT_KEYS"),
         ({"JWT_KEYS": "a:short"}, "JWT_KEYS"),
-        ({"JWT_KEYS": GOOD["JWT_KEYS"] + "," + GOOD["JWT_KEYS"]}, "JWT_KEYS"),
+        ({"JWT_KEYS": VALID["JWT_KEYS"] + "," + VALID["JWT_KEYS"]}, "JWT_KEYS"),
         ({"CORS_ORIGINS": "*"}, "CORS_ORIGINS"),
         ({"CORS_ORIGINS": "https://*.example.com"}, "CORS_ORIGINS"),
         ({"CORS_ORIGINS": "https://a.example.com/"}, "CORS_ORIGINS"),
@@ -97,15 +105,11 @@ def test_every_missing_variable_is_named_at_once(given):
         ({"OIDC_PROVIDERS": '{"Go/ogle": {"client_id": "x", "client_secret": "x"}}'}, "OIDC_PROVIDERS"),
         ({"OIDC_PROVIDERS": '{"passkey": {"client_id": "x", "client_secret": "x"}}'}, "OIDC_PROVIDERS"),
         (
-            {
-                "OIDC_PROVIDERS": '{"work": {"issuer": "http://localhost:80", "client_id": "x", "client_secret": "x"}}'
-            },
+            {"OIDC_PROVIDERS": provider_at("http://localhost:80")},
             "OIDC_PROVIDERS",
         ),
         (
-            {
-                "OIDC_PROVIDERS": '{"work": {"issuer": "http://localhost:80@x", "client_id": "x", "client_secret": "x"}}'
-            },
+            {"OIDC_PROVIDERS": provider_at("http://localhost:80@x")},
             "OIDC_PROVIDERS",
         ),
         ({"PRELOGIN_BLIND_PERCENT": "101"}, "PRELOGIN_BLIND_PERCENT"),
@@ -119,25 +123,27 @@ def test_every_missing_variable_is_named_at_once(given):
         ({"ENVIRONMENT": "staging"}, "ENVIRONMENT"),
     ],
 )
-def test_a_weak_or_wrong_value_is_named(faults, changes, named):
-    assert f"  {named}" in faults(**changes)
+def test_load_names_the_variable_of_an_invalid_value(error_message, changes, name):
+    assert f"  {name}" in error_message(**changes)
 
 
-def test_the_providers_of_the_guide_are_read_with_their_presets(given):
+def test_parse_providers_accepts_the_example_of_the_guide_and_adds_presets(load_from):
     (sample,) = re.findall(r"(?ms)^```json\n(.*?)^```", (BASE_DIR / "docs" / "accounts.md").read_text())
-    found = given(**GOOD, OIDC_PROVIDERS=sample).oidc_providers
+    providers = load_from(**VALID, OIDC_PROVIDERS=sample).oidc_providers
 
-    assert {name: (item.issuer, item.label) for name, item in found.items()} == {
+    assert {name: (item.issuer, item.label) for name, item in providers.items()} == {
         "google": ("https://accounts.google.com", "Google"),
         "work": ("https://login.example.com", "Example Ltd"),
     }
-    facebook = given(**GOOD, OIDC_PROVIDERS='{"facebook": {"client_id": "x", "client_secret": "a secret"}}')
+    facebook = load_from(
+        **VALID, OIDC_PROVIDERS='{"facebook": {"client_id": "x", "client_secret": "a secret"}}'
+    )
     assert facebook.oidc_providers["facebook"].token_auth == "client_secret_post"
     assert "a secret" not in repr(facebook)
 
 
-def test_faults_of_every_kind_are_named_together_and_no_value_is_shown(faults):
-    message = faults(
+def test_load_names_problems_of_every_kind_and_shows_no_value(error_message):
+    message = error_message(
         SECRET_KEY="short-secret", PORT="x", SITES_DOMAIN=None, CORS_ORIGINS="http://a.example.com"
     )
 
@@ -155,42 +161,42 @@ def test_faults_of_every_kind_are_named_together_and_no_value_is_shown(faults):
     ],
 )
 def test_registrable_domain_follows_the_public_suffix_list(host, domain):
-    assert registrable(host) == domain
+    assert registrable_domain(host) == domain
 
 
-def test_two_hosts_under_one_public_suffix_may_be_used_together(given):
+def test_load_accepts_two_hosts_under_one_public_suffix(load_from):
     assert (
-        given(**{**GOOD, "APP_HOST": "panel.github.io", "SITES_DOMAIN": "pages.github.io"}).app_host
+        load_from(**{**VALID, "APP_HOST": "panel.github.io", "SITES_DOMAIN": "pages.github.io"}).app_host
         == "panel.github.io"
     )
 
 
-def test_secrets_of_a_development_installation_are_made_once_for_its_owner_alone(given, tmp_path):
+def test_development_defaults_generate_secrets_once_and_readable_for_their_owner_only(load_from, tmp_path):
     values = {"VAR_DIR": str(tmp_path), "DATABASE_URL": "postgresql://x/x", "REDIS_URL": "redis://x"}
 
-    first = given(**values)
-    second = given(**values)
+    first = load_from(**values)
+    second = load_from(**values)
 
     assert first.secret_key == second.secret_key
     assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
 
 
-def run(*arguments, **environ):
-    clean = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME"}}
+def run_manage(*arguments, **environ):
+    base_environ = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME"}}
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=BASE_DIR,
-        env={**clean, **environ},
+        env={**base_environ, **environ},
         capture_output=True,
         text=True,
         timeout=60,
     )
 
 
-def test_the_process_stops_before_it_listens():
-    done = run("serve", ENVIRONMENT="production")
+def test_serve_stops_with_an_invalid_environment():
+    process = run_manage("serve", ENVIRONMENT="production")
 
-    assert (done.returncode, "SECRET_KEY is missing" in done.stderr, "Traceback" in done.stderr) == (
+    assert (process.returncode, "SECRET_KEY is missing" in process.stderr, "Traceback" in process.stderr) == (
         1,
         True,
         False,
@@ -205,10 +211,10 @@ def test_the_process_stops_before_it_listens():
         ("smtp://mail.example.com:2525", "False True mail.example.com 2525"),
     ],
 )
-def test_mail_url_always_means_tls(url, expected):
-    done = run("shell", "-v", "0", "-c", MAIL_SETTINGS, **{**GOOD, "MAIL_URL": url})
+def test_mail_url_always_uses_tls(url, expected):
+    process = run_manage("shell", "-v", "0", "-c", MAIL_SETTINGS, **{**VALID, "MAIL_URL": url})
 
-    assert done.stdout.strip() == expected, done.stderr
+    assert process.stdout.strip() == expected, process.stderr
 
 
 MAIL_SETTINGS = """
@@ -217,7 +223,7 @@ print(s.EMAIL_USE_SSL, s.EMAIL_USE_TLS, s.EMAIL_HOST, s.EMAIL_PORT, s.EMAIL_HOST
 """
 
 
-def test_the_shipped_production_settings_pass_djangos_deployment_check():
-    done = run("check", "--deploy", "--fail-level", "WARNING", **GOOD)
+def test_settings_pass_the_deployment_check_of_django():
+    process = run_manage("check", "--deploy", "--fail-level", "WARNING", **VALID)
 
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr

@@ -1,8 +1,7 @@
-"""Cached API responses: which GET routes are cached, under which cache tag, and how a change invalidates
-them.
+"""Cached API responses: the registry of cached GET routes, their storage and their invalidation.
 
 A response is cached for each user. It is served as long as the tag that it was stored under has the same
-value in Redis; `invalidate()` deletes the value, so the next request makes a new one.
+value in Redis. `invalidate()` deletes the value, and the next request sets a new one.
 """
 
 import re
@@ -46,7 +45,7 @@ def invalidate(*tags: str) -> None:
     When Redis does not take the change, the responses expire after `MAX_AGE_SECONDS`.
     """
     if not redis.deliver(lambda client: client.delete(*(tag_key(tag) for tag in tags))):
-        metrics.lost_touches.inc()
+        metrics.lost_invalidations.inc()
 
 
 def tag_key(tag: str) -> str:
@@ -55,8 +54,9 @@ def tag_key(tag: str) -> str:
 
 
 def cache_keys(request: HttpRequest, principal: Principal | None) -> tuple[str, str]:
-    """Return the cache tag and the Redis key of the cached response; both empty when this request is not
-    cached.
+    """Return the cache tag of a request, and the Redis key of its cached response.
+
+    Both are empty when responses to this request are not cached.
     """
     if principal is None or principal.scopes is not None or request.method != "GET":
         return "", ""

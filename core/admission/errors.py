@@ -4,8 +4,9 @@ from core.errors import DomainError
 
 
 class CredentialUnknown(Exception):
-    """A credential of the right form that only a store can judge: its first request is counted to its
-    network.
+    """A well-formed credential that only the database can verify.
+
+    Its request is counted to the client network, because the principal is not known yet.
     """
 
 

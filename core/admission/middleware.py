@@ -1,7 +1,7 @@
 """The admission middleware: rate limit, revocation and cached response of an API request in one Redis call.
 
-When Redis is unavailable, the rate limit is kept in this process's memory and the database says whether the
-credential is still valid.
+When Redis is unavailable, the rate limit is counted in the memory of this process, and the database tells
+whether the credential is still valid.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from core.http.problems import problem_response
 from core.storage import redis
 from core.storage.database import is_unavailable
 
-# The second value of the Lua script's answer.
+# The values of the credential status that the Lua script returns.
 CREDENTIAL_VALID = 0
 CREDENTIAL_REVOKED = 1
 TOMBSTONES_LOST = 2
@@ -60,9 +60,9 @@ class AdmissionMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if not request.path.startswith(authenticators.API_PREFIX):
             return self.get_response(request)
-        request.path = request.path_info = request.path_info.rstrip(
-            "/"
-        )  # a trailing slash makes no difference
+        # A trailing slash makes no difference.
+        request.path_info = request.path_info.rstrip("/")
+        request.path = request.path_info
         try:
             admission = self.admit(request)
         except DatabaseError as error:
@@ -97,15 +97,14 @@ class AdmissionMiddleware:
         token = authenticators.bearer_token(request.META.get("HTTP_AUTHORIZATION", ""), request.path)
         principal, error = _verify(token)
         request.principal = principal  # type: ignore[attr-defined]  # error event listeners read it
-        admission, credential_status = self._ask_redis(request, principal)
+        admission, credential_status = self._count_request(request, principal)
         if not admission.rate_limit.allowed:
             raise TooManyRequests(admission.rate_limit)
         if isinstance(error, TokenInvalid):
             raise error
         if error or (principal and not self._is_valid(principal, credential_status)):
-            admission.principal = authenticator.look_up(
-                token or ""
-            )  # an API key stays valid when its owner changed
+            # The token alone does not decide; an API key, for example, is valid after a change of its owner.
+            admission.principal = authenticator.look_up(token or "")
         request.principal = admission.principal  # type: ignore[attr-defined]
         if admission.principal:
             if not admission.principal.may_come_from(client_address(request)):
@@ -118,10 +117,13 @@ class AdmissionMiddleware:
             return authenticators.authenticator().is_active(principal)
         return credential_status == CREDENTIAL_VALID
 
-    def _ask_redis(self, request: HttpRequest, principal: Principal | None) -> tuple[AdmissionResult, int]:
-        """Count the request in Redis, or in this process when Redis is unavailable.
+    def _count_request(
+        self, request: HttpRequest, principal: Principal | None
+    ) -> tuple[AdmissionResult, int]:
+        """Count the request and read the credential's status and the cached response, in one Redis call.
 
-        Returns the credential's status.
+        Returns the result and the credential's status. When Redis is unavailable, the request is counted in
+        this process, and the status of a credential is TOMBSTONES_LOST.
         """
         rate_key = principal.rate_limit_key if principal else f"net:{client_network(client_address(request))}"
         burst = principal.limit if principal and principal.limit else settings.RATE_LIMIT
@@ -138,11 +140,11 @@ class AdmissionMiddleware:
         epoch = str(principal.epoch) if principal else ""
         arguments = [interval_microseconds, burst, epoch, "1" if tag else "0"]
         try:
-            answer = redis.call(lambda client: _script()(keys=keys, args=arguments, client=client))
+            reply = redis.call(lambda client: _script()(keys=keys, args=arguments, client=client))
         except redis.RedisUnavailable:
             rate_limit = self.local_limiter.take(rate_key, interval=interval_microseconds / 1e6, burst=burst)
             return AdmissionResult(principal, rate_limit), TOMBSTONES_LOST if principal else CREDENTIAL_VALID
-        allowed, remaining, wait_microseconds, credential_status, tag_value, cached_body = answer
+        allowed, remaining, wait_microseconds, credential_status, tag_value, cached_body = reply
         if credential_status == TOMBSTONES_LOST:
             authenticators.authenticator().restore_tombstones()
         rate_limit = RateLimitResult(bool(allowed), remaining, wait_microseconds / 1e6, burst)
@@ -152,7 +154,10 @@ class AdmissionMiddleware:
 
 
 def _verify(token: str | None) -> tuple[Principal | None, TokenInvalid | CredentialUnknown | None]:
-    """Return the principal of a token, or why there is none: the request is counted first, then refused."""
+    """Return the principal of a token, or the reason why it has no principal.
+
+    The reason is returned and not raised, because the request must be counted before it is refused.
+    """
     if token is None:
         return None, None
     try:

@@ -26,7 +26,7 @@ class Principal:
 
     @property
     def rate_limit_key(self) -> str:
-        """What shares one rate limit: all sessions of a user, or one API key."""
+        """The key of the rate limit: all sessions of a user share one limit, and each API key has its own."""
         return f"user:{self.user_id}" if self.scopes is None else f"key:{self.session_id}"
 
     def may_come_from(self, address: str) -> bool:

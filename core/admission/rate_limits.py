@@ -1,6 +1,7 @@
-"""Rate limits by GCRA (ITU-T I.371): a bucket of `burst` requests refilled at a steady rate.
+"""Rate limits by the generic cell rate algorithm (GCRA, ITU-T I.371).
 
-Redis keeps the time.
+A bucket holds `burst` requests and is refilled at a constant rate. Redis applies the limit (`admission.lua`);
+`LocalRateLimiter` replaces it while Redis is unavailable.
 """
 
 import time
@@ -13,9 +14,10 @@ from core.storage.memory_cache import MemoryCache
 
 @dataclass(frozen=True, slots=True)
 class RateLimitResult:
-    """The answer of a limit.
+    """The result of counting a request.
 
-    `wait` is seconds until the next request passes (refused) or the bucket is full.
+    `remaining` is the number of requests that are admitted now. `wait` is the number of seconds until the
+    next request is admitted, or for an admitted request until the bucket is full.
     """
 
     allowed: bool
@@ -37,13 +39,13 @@ class TooManyRequests(DomainError):
     status = 429
     message = "Too many requests. Wait a moment, then try again."
 
-    def __init__(self, allowance: RateLimitResult) -> None:
+    def __init__(self, result: RateLimitResult) -> None:
         super().__init__()
-        self.allowance = allowance
+        self.result = result
 
     @property
     def headers(self) -> dict[str, str]:
-        return {**self.allowance.headers, "Retry-After": str(max(1, ceil(self.allowance.wait)))}
+        return {**self.result.headers, "Retry-After": str(max(1, ceil(self.result.wait)))}
 
 
 class LocalRateLimiter:

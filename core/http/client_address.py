@@ -9,22 +9,23 @@ from django.http import HttpRequest
 
 
 def client_address(request: HttpRequest) -> str:
-    """As `peer_of` says."""
+    """Return the IP address of the client of a request, see `client_address_of_environ`."""
     return client_address_of_environ(request.META)
 
 
 def client_address_of_environ(environ: Mapping[str, Any]) -> str:
-    """The client's address: the right-most hop of X-Forwarded-For that no proxy of ours wrote, else the
-    peer's.
+    """Return the IP address of the client from a WSGI environ.
 
-    With TRUSTED_PROXY_COUNT 0 the header is ignored. Never raises: what is not an address becomes the peer's.
+    Each of our TRUSTED_PROXY_COUNT proxies appends the address of its peer to X-Forwarded-For, so the client
+    is that many entries from the right. With 0 the header is ignored. When the header is shorter, or the
+    entry is not an IP address, this is the address of the peer.
     """
     peer = str(environ.get("REMOTE_ADDR", ""))
-    trusted: int = settings.TRUSTED_PROXY_COUNT
-    if not trusted:
+    proxy_count: int = settings.TRUSTED_PROXY_COUNT
+    if not proxy_count:
         return peer
     hops = [hop.strip() for hop in str(environ.get("HTTP_X_FORWARDED_FOR", "")).split(",") if hop.strip()]
-    candidate = hops[-trusted] if len(hops) >= trusted else peer
+    candidate = hops[-proxy_count] if len(hops) >= proxy_count else peer
     try:
         return str(ipaddress.ip_address(candidate))
     except ValueError:
@@ -32,7 +33,10 @@ def client_address_of_environ(environ: Mapping[str, Any]) -> str:
 
 
 def client_network(address: str) -> str:
-    """What is limited together: an IPv4 address, or the /64 of an IPv6 one (a subscriber has at least that)."""
+    """Return the network that shares one rate limit: an IPv4 address, or the /64 of an IPv6 address.
+
+    An internet subscriber gets at least a /64 (RFC 6177). Returns "unknown" for what is not an IP address.
+    """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -45,7 +49,10 @@ def client_network(address: str) -> str:
 
 
 def network_prefix(address: str) -> str:
-    """What is written down of an address: IPv4 /24, IPv6 /48; empty when it is none."""
+    """Return the part of an address that may be stored: IPv4 /24 or IPv6 /48.
+
+    Empty for what is not an IP address.
+    """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

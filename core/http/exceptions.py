@@ -1,6 +1,10 @@
-"""Exceptions as RFC 9457 problem responses: DRF's exception handler, and Django's error views."""
+"""Converts exceptions to RFC 9457 problem responses.
+
+`exception_handler` is for DRF; the error views are for Django.
+"""
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
@@ -23,11 +27,15 @@ from core.storage.database import is_unavailable
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse | None:
-    """Refusals become problems here and nowhere else; bugs stay bugs."""
+    """Return the problem response for an exception; None for a bug, which DRF raises again.
+
+    Also publishes each 401, 403 and 429 to `core.error_events`.
+    """
     request = context["request"]._request
     if is_unavailable(exc):
         exc = Unavailable()
-    if isinstance(exc, Http404 | ObjectDoesNotExist):  # the latter: gone since the view looked
+    # ObjectDoesNotExist: the row was deleted after the view had read it.
+    if isinstance(exc, Http404 | ObjectDoesNotExist):
         exc = NotFound()
     if isinstance(exc, DomainError):
         if exc.status in {401, 403, 429}:
@@ -41,11 +49,11 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse |
             headers=exc.headers,
             members=exc.members,
         )
-    return _reshape(exc, drf_exception_handler(exc, context))
+    return _problem_from_drf(exc, drf_exception_handler(exc, context))
 
 
-def _reshape(exc: Exception, response: Response | None) -> HttpResponse | None:
-    """The same members for what DRF itself refuses."""
+def _problem_from_drf(exc: Exception, response: Response | None) -> HttpResponse | None:
+    """Return the problem response for the exceptions that DRF itself raises."""
     if response is None:
         return None
     if isinstance(exc, exceptions.ValidationError):
@@ -60,24 +68,25 @@ def _reshape(exc: Exception, response: Response | None) -> HttpResponse | None:
     elif isinstance(exc, PermissionDenied):
         code = "permission_denied"
         detail = "You may not do this."
-    kept = {
+    headers = {
         name: value
         for name, value in response.headers.items()
         if name in {"Allow", "Retry-After", "WWW-Authenticate"}
     }
-    return problem_response(response.status_code, code=code, detail=detail, headers=kept)
+    return problem_response(response.status_code, code=code, detail=detail, headers=headers)
 
 
-def _field_problems(details: Any, place: tuple[str | int, ...]) -> Any:
+def _field_problems(details: Any, path: tuple[str | int, ...]) -> Iterator[FieldProblem]:
+    """Yield the errors in the nested details of a DRF ValidationError, with pointers below `path`."""
     if isinstance(details, dict) and set(details) == {"message", "code"}:
-        yield FieldProblem(json_pointer(place), str(details["code"]), str(details["message"]))
+        yield FieldProblem(json_pointer(path), str(details["code"]), str(details["message"]))
     elif isinstance(details, dict):
         for name, inner in details.items():
-            yield from _field_problems(inner, place if name == "non_field_errors" else (*place, name))
+            yield from _field_problems(inner, path if name == "non_field_errors" else (*path, name))
     elif isinstance(details, list):
         for index, inner in enumerate(details):
-            leaf = isinstance(inner, dict) and set(inner) == {"message", "code"}
-            yield from _field_problems(inner, place if leaf else (*place, index))
+            is_error = isinstance(inner, dict) and set(inner) == {"message", "code"}
+            yield from _field_problems(inner, path if is_error else (*path, index))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -93,7 +102,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """The last resort. A database that is away is not our bug and says when to come back."""
+    """Answer 503 when the database is unavailable, else 500. Django calls this for unhandled exceptions."""
     exc = sys.exc_info()[1]
     if exc is not None and is_unavailable(exc):
         return problem_response(

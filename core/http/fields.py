@@ -1,4 +1,4 @@
-"""Fields of the API that every app may need."""
+"""Serializer fields that several apps use."""
 
 import base64
 from typing import Any
@@ -9,30 +9,45 @@ from rest_framework import serializers
 
 @extend_schema_field({"type": "string", "contentEncoding": "base64"})
 class Base64Field(serializers.Field[Any, Any, Any, Any]):
-    """Bytes in base64 (RFC 4648, section 4, with padding), `least` to `most` of them.
+    """Bytes in base64 with padding (RFC 4648 section 4), `min_bytes` to `max_bytes` of them.
 
-    No CharField: its validators look at each character of a megabyte in Python.
+    This is not a CharField, because the validators of CharField run Python code for each character, and a
+    value may have a megabyte.
     """
 
-    def __init__(self, least: int, most: int, **options: Any) -> None:
-        self.least = least
-        self.most = most
-        super().__init__(**options)
+    def __init__(
+        self,
+        min_bytes: int,
+        max_bytes: int,
+        *,
+        required: bool = True,
+        write_only: bool = False,
+        source: str | None = None,
+        help_text: str | None = None,
+    ) -> None:
+        self.min_bytes = min_bytes
+        self.max_bytes = max_bytes
+        super().__init__(required=required, write_only=write_only, source=source, help_text=help_text)
 
     def to_internal_value(self, data: Any) -> Any:
-        text = data if isinstance(data, str) and len(data) <= (self.most + 2) // 3 * 4 else "-"
+        max_characters = (self.max_bytes + 2) // 3 * 4
+        text = data if isinstance(data, str) and len(data) <= max_characters else "-"
         try:
-            found = base64.b64decode(text, validate=True)
+            decoded = base64.b64decode(text, validate=True)
         except ValueError:
-            found = None
-        if (
-            found is None
-            or base64.b64encode(found) != text.encode()
-            or not self.least <= len(found) <= self.most
-        ):
-            size = str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
-            raise serializers.ValidationError(f"Send {size} bytes in base64.", code="base64")
-        return found
+            raise self._invalid() from None
+        # b64decode ignores the unused bits of the last character; the comparison accepts one spelling only.
+        if base64.b64encode(decoded) != text.encode():
+            raise self._invalid()
+        if not self.min_bytes <= len(decoded) <= self.max_bytes:
+            raise self._invalid()
+        return decoded
 
     def to_representation(self, value: Any) -> str:
         return base64.b64encode(value).decode()
+
+    def _invalid(self) -> serializers.ValidationError:
+        size = str(self.min_bytes)
+        if self.min_bytes != self.max_bytes:
+            size = f"{self.min_bytes} to {self.max_bytes}"
+        return serializers.ValidationError(f"Send {size} bytes in base64.", code="base64")

@@ -1,16 +1,16 @@
-"""`Idempotency-Key`: a POST that is sent twice acts once and answers the same.
+"""The Idempotency-Key header: a POST that is repeated with the same key has its effect once.
 
-The row is unique on (principal, digest of the key, route) and inserted in the caller's transaction, so a
-parallel twin waits on it. The answer is encrypted under a key derived from the client's key, of which only a
-digest is kept, and from SECRET_KEY: a client's key may be easy to guess.
+A repeated request gets the stored response of the first one. The row is unique on (principal, digest of the
+key, route) and is inserted in the caller's transaction, so a parallel request with the same key waits for the
+first to finish. The response is encrypted under a key derived from the client's key, of which only a digest
+is stored, and from SECRET_KEY, because a client's key may be easy to guess.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -28,38 +28,35 @@ from core.errors import DomainError, FieldProblem, Invalid
 from core.models import StoredAnswer
 
 LIFETIME = timedelta(hours=24)
-KEPT_HEADERS = ("ETag", "Location", "Cache-Control")
-NONCE = bytes(12)  # each key encrypts one answer only: its salt is random
+STORED_HEADERS = ("ETag", "Location", "Cache-Control")
+NONCE = bytes(12)  # constant, because each derived key has a random salt and encrypts one response only
 
 
-class KeyReused(DomainError):
+class IdempotencyKeyReused(DomainError):
     code = "idempotency_key_reused"
     status = 422
     message = "This Idempotency-Key was used with another body."
 
 
 class _Rollback(Exception):
-    """Carries an answer that is not to be stored out of the transaction."""
+    """Rolls back the transaction and carries the response that must not be stored."""
 
     def __init__(self, response: HttpResponse) -> None:
         self.response = response
 
 
 def execute_once(
-    request: Request, principal: UUID, key: str, answer: Callable[[], HttpResponse]
+    request: Request, principal: UUID, key: str, handler: Callable[[], HttpResponse]
 ) -> HttpResponse:
-    """The stored answer for `key`, or `answer()` stored with what it changed. 5xx leave nothing.
+    """Return the stored response for `key`; without one, call `handler` and store its response.
 
-    Raises KeyReused.
+    The response is stored in the transaction of the handler. With a 5xx response nothing is stored and the
+    changes of the handler are rolled back. Raises Invalid for a malformed key, and IdempotencyKeyReused when
+    the key was used with another body.
     """
     if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
-        raise Invalid(
-            [
-                FieldProblem(
-                    "", "idempotency_key", "An Idempotency-Key has 1 to 255 printable ASCII characters."
-                )
-            ]
-        )
+        detail = "An Idempotency-Key has 1 to 255 printable ASCII characters."
+        raise Invalid([FieldProblem("", "idempotency_key", detail)])
     body = json.dumps(request.data, sort_keys=True).encode()
     try:
         with transaction.atomic():
@@ -70,56 +67,61 @@ def execute_once(
                 defaults={"body_digest": hashlib.sha256(body).hexdigest()},
             )
             if not created:
-                return _stored(row, key, body)
-            response = answer()
+                return _stored_response(row, key, body)
+            response = handler()
             if isinstance(response, SimpleTemplateResponse):
                 response.render()
             if response.status_code >= 500:
                 raise _Rollback(response)
-            row.answer = _seal(response, key, bytes(row.salt))
+            row.answer = _encrypt_response(response, key, bytes(row.salt))
             row.save(update_fields=["answer"])
             return response
-    except _Rollback as carried:
-        return carried.response
+    except _Rollback as rollback:
+        return rollback.response
 
 
-def delete_expired(*, before: Any = None) -> int:
-    """Delete answers older than a day; return how many."""
-    moment = before or timezone.now() - LIFETIME
-    return StoredAnswer.objects.filter(created_at__lt=moment).delete()[0]
+def delete_expired(*, before: datetime | None = None) -> int:
+    """Delete the responses stored before `before`, by default a day ago; return the number of rows."""
+    before = before or timezone.now() - LIFETIME
+    return StoredAnswer.objects.filter(created_at__lt=before).delete()[0]
 
 
 def _ciphers(key: str, salt: bytes) -> Iterator[AESGCM]:
+    """Yield a cipher for SECRET_KEY, which encrypts, and for each of its fallbacks."""
     for secret in encryption.derived_keys("idempotency"):
         yield AESGCM(HKDF(hashes.SHA256(), 32, salt, b"getyousite idempotency").derive(secret + key.encode()))
 
 
-def _open(row: StoredAnswer, key: str) -> bytes:
+def _decrypt_response(row: StoredAnswer, key: str) -> bytes:
+    """Return metadata and content of the stored response. Raises Undecryptable."""
     for cipher in _ciphers(key, bytes(row.salt)):
         with suppress(InvalidTag):
             return cipher.decrypt(NONCE, bytes(row.answer or b""), None)
     raise encryption.Undecryptable
 
 
-def _seal(response: HttpResponse, key: str, salt: bytes) -> bytes:
-    headers = {name: response[name] for name in KEPT_HEADERS if name in response}
-    facts = {
+def _encrypt_response(response: HttpResponse, key: str, salt: bytes) -> bytes:
+    headers = {name: response[name] for name in STORED_HEADERS if name in response}
+    metadata = {
         "status": response.status_code,
         "type": response.get("Content-Type", ""),
         "headers": headers,
     }
-    return next(_ciphers(key, salt)).encrypt(
-        NONCE, json.dumps(facts).encode() + b"\n" + response.content, None
-    )
+    plaintext = json.dumps(metadata).encode() + b"\n" + response.content
+    return next(_ciphers(key, salt)).encrypt(NONCE, plaintext, None)
 
 
-def _stored(row: StoredAnswer, key: str, body: bytes) -> HttpResponse:
+def _stored_response(row: StoredAnswer, key: str, body: bytes) -> HttpResponse:
+    """Return the stored response. Raises IdempotencyKeyReused when it is for another body."""
     if row.body_digest != hashlib.sha256(body).hexdigest():
-        raise KeyReused
-    facts, _, content = _open(row, key).partition(b"\n")
-    known = json.loads(facts)
+        raise IdempotencyKeyReused
+    header, _, content = _decrypt_response(row, key).partition(b"\n")
+    metadata = json.loads(header)
     response = HttpResponse(
-        content, status=known["status"], content_type=known["type"] or None, headers=known["headers"]
+        content,
+        status=metadata["status"],
+        content_type=metadata["type"] or None,
+        headers=metadata["headers"],
     )
     response["Idempotency-Replayed"] = "true"
     return response

@@ -1,5 +1,7 @@
-"""JSON from strangers: UTF-8, no duplicate keys, no NUL or lone surrogate, no infinity, bounded depth and
-size.
+"""A strict JSON parser for untrusted input.
+
+It accepts UTF-8 only, limits size and depth, and refuses duplicate keys, NaN and infinity, and the characters
+that a PostgreSQL text cannot store (NUL and lone surrogates).
 """
 
 import json
@@ -15,8 +17,8 @@ from core.errors import PayloadTooLarge
 
 MAX_DEPTH = 64
 MAX_BODY_BYTES = 64 * 1024
-# Possessive, and matching to the end of an unfinished string: every byte is looked at once, whatever a
-# stranger sends.
+# Matches a JSON string. The possessive quantifier, and the match of an unfinished string up to the end, make
+# the time linear in the size of the body for every input.
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 
@@ -33,17 +35,20 @@ class StrictJSONParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         view = (parser_context or {}).get("view")
-        return parse_json(read_bounded(stream, getattr(view, "max_body_bytes", MAX_BODY_BYTES)))
+        return parse_json(read_at_most(stream, getattr(view, "max_body_bytes", MAX_BODY_BYTES)))
 
 
 class StrictPatchParser(StrictJSONParser):
-    """The same for `application/json-patch+json` (RFC 6902)."""
+    """Parses `application/json-patch+json` (RFC 6902) in the same way."""
 
     media_type = "application/json-patch+json"
 
 
-def read_bounded(stream: IO[bytes], limit: int) -> bytes:
-    """Everything in `stream`. Raises PayloadTooLarge past `limit` bytes, having read no more than that."""
+def read_at_most(stream: IO[bytes], limit: int) -> bytes:
+    """Return the content of `stream`. Raises PayloadTooLarge when it has more than `limit` bytes.
+
+    Reads at most one byte more than `limit`.
+    """
     body = stream.read(limit + 1)
     if len(body) > limit:
         raise PayloadTooLarge
@@ -51,26 +56,32 @@ def read_bounded(stream: IO[bytes], limit: int) -> bytes:
 
 
 def parse_json(body: bytes) -> Any:
-    """The JSON value in `body`; an empty body is an empty object. Raises ParseError, safe to show."""
+    """Return the JSON value in `body`; an empty body is an empty object.
+
+    Raises ParseError, whose message may be shown to users.
+    """
     if not body.strip():
         return {}
     if nesting_depth(body) > MAX_DEPTH:
         raise ParseError(f"This JSON is nested more than {MAX_DEPTH} deep.")
     try:
         value = json.loads(
-            body.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+            body.decode(),
+            object_pairs_hook=_dict_without_duplicates,
+            parse_constant=_refuse_constant,
+            parse_float=_parse_finite_float,
         )
     except UnicodeDecodeError:
         raise ParseError("This body is not UTF-8.") from None
     except (ValueError, RecursionError):
         raise ParseError("This body is not valid JSON.") from None
     if b"\\u" in body:
-        _check_text(value)
+        _refuse_unstorable_text(value)
     return value
 
 
 def nesting_depth(body: bytes) -> int:
-    """How deep the brackets of `body` nest, outside strings; one past `MAX_DEPTH` is deep enough to know."""
+    """Return how deep brackets nest outside strings; stops counting at `MAX_DEPTH` + 1."""
     deepest = depth = 0
     for character in _STRINGS.sub(b"", body).translate(None, _NOT_BRACKETS):
         depth += 1 if character in b"[{" else -1
@@ -80,41 +91,44 @@ def nesting_depth(body: bytes) -> int:
     return deepest
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+def _dict_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
         raise ParseError("A key appears twice in one object.")
-    return found
+    return result
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ParseError(f"{name} is not JSON.")
 
 
-def _finite(text: str) -> float:
+def _parse_finite_float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise ParseError("A number is too large.")
     return number
 
 
-UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+UNSTORABLE_CHARACTERS = re.compile("[\x00\ud800-\udfff]")
 
 
 def is_storable(text: str) -> bool:
-    """Whether PostgreSQL text can hold it: no NUL, no lone surrogate."""
-    return not UNSTORABLE.search(text)
+    """Return whether a PostgreSQL text can store this: it has no NUL and no lone surrogate."""
+    return not UNSTORABLE_CHARACTERS.search(text)
 
 
-def _check_text(value: Any) -> None:
-    """Refuse what PostgreSQL text cannot hold; only an escape can have brought it in."""
+def _refuse_unstorable_text(value: Any) -> None:
+    """Raise ParseError when a text in `value` cannot be stored.
+
+    Only `\\u` escapes produce such characters: as raw bytes they are not valid JSON or not valid UTF-8.
+    """
     if isinstance(value, str):
         if not is_storable(value):
             raise ParseError("Text may not contain NUL or a lone surrogate.")
     elif isinstance(value, dict):
         for key, item in value.items():
-            _check_text(key)
-            _check_text(item)
+            _refuse_unstorable_text(key)
+            _refuse_unstorable_text(item)
     elif isinstance(value, list):
         for item in value:
-            _check_text(item)
+            _refuse_unstorable_text(item)

@@ -1,4 +1,4 @@
-"""JSON on its way out."""
+"""The JSON renderer of the API."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from rest_framework import renderers
 
 
 class JSONRenderer(renderers.JSONRenderer):
-    """Compact JSON, whatever media type parameters the client asks for."""
+    """Renders compact JSON. Ignores the `indent` parameter of the media type, which DRF supports."""
 
     charset = None
 

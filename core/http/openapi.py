@@ -1,4 +1,4 @@
-"""What drf-spectacular cannot see by itself: problems, conditional headers, the size of lists."""
+"""Additions to the OpenAPI document that drf-spectacular does not infer: problem responses and headers."""
 
 import re
 from typing import Any
@@ -32,20 +32,21 @@ PROBLEM = {
         },
     },
 }
-ALWAYS = {
+EVERY_OPERATION = {
     400: "The request is not valid",
-    406: "Only JSON is spoken here",
+    406: "The API answers in JSON only",
     429: "Too many requests",
     503: "Try again in a moment",
 }
-SIGNED_IN = {401: "The credential is missing or not valid", 403: "Not allowed"}
-BODY = {
-    409: "In conflict with what is there",
+WITH_CREDENTIAL = {401: "The credential is missing or not valid", 403: "Not allowed"}
+WITH_BODY = {
+    409: "In conflict with the present state",
     413: "The body is too large",
     415: "Send application/json",
     422: "Idempotency-Key reused",
 }
-CONDITIONAL = {412: "Changed since you read it", 428: "If-Match is missing"}
+WITH_IF_MATCH = {412: "Changed since you read it", 428: "If-Match is missing"}
+SENTENCE_END = re.compile(r"\.\s+")
 
 
 class ProblemAutoSchema(AutoSchema):
@@ -70,13 +71,20 @@ class ProblemAutoSchema(AutoSchema):
         if policy and policy.if_match is True:
             parameters.append(
                 OpenApiParameter(
-                    "If-Match", str, OpenApiParameter.HEADER, required=True, description="ETag last read."
+                    "If-Match",
+                    str,
+                    OpenApiParameter.HEADER,
+                    required=True,
+                    description="The ETag that you last read.",
                 )
             )
         if policy and policy.if_match == OPTIONAL:
             parameters.append(
                 OpenApiParameter(
-                    "If-Match", str, OpenApiParameter.HEADER, description="Only if the draft is that version."
+                    "If-Match",
+                    str,
+                    OpenApiParameter.HEADER,
+                    description="Change the draft only if it has this version.",
                 )
             )
         if self.method == "POST" and self.get_auth() and "/auth/" not in self.path:
@@ -92,19 +100,19 @@ class ProblemAutoSchema(AutoSchema):
 
 
 def describe_problems(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """Give every operation the problems it may answer with."""
+    """Add the problem responses of each operation. A postprocessing hook of drf-spectacular."""
     result["components"].setdefault("schemas", {})["Problem"] = PROBLEM
     for path, operations in result["paths"].items():
         for method, operation in operations.items():
-            statuses = dict(ALWAYS)
+            statuses = dict(EVERY_OPERATION)
             if operation.get("security") or "/auth/" in path:
-                statuses |= SIGNED_IN
+                statuses |= WITH_CREDENTIAL
             if "{" in path or "/invitations/" in path:
-                statuses[404] = "Not there, or not yours"
+                statuses[404] = "Not found, or not visible to you"
             if method in {"post", "put", "patch", "delete"}:
-                statuses |= BODY
+                statuses |= WITH_BODY
             if any(item["name"] == "If-Match" for item in operation.get("parameters", [])):
-                statuses |= CONDITIONAL
+                statuses |= WITH_IF_MATCH
             for status, description in statuses.items():
                 content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
                 operation["responses"].setdefault(

@@ -1,5 +1,7 @@
-"""Keyset pagination: no page is skipped or repeated while rows come and go, and page 1,000 costs what page 1
-does.
+"""Keyset pagination.
+
+No row is skipped or repeated when rows are inserted or deleted between two pages, and the time for a page
+does not grow with its number.
 """
 
 import base64
@@ -23,18 +25,18 @@ from core.http.query_params import datetime_param
 
 MAX_LIMIT = 100
 DEFAULT_LIMIT = 20
-MAX_CURSOR = 2000
+MAX_CURSOR_CHARACTERS = 2000
 
 
-def _refuse(name: str, detail: str) -> Invalid:
+def _invalid_parameter(name: str, detail: str) -> Invalid:
     return Invalid([FieldProblem("", f"query_{name}", detail)])
 
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """What a list may be ordered by beside its id.
+    """An expression by which a list may be ordered, before the id.
 
-    `type` is that of the values of `expression`, which are never null: `str`, `int` or `datetime`.
+    `type` is the type of the values of `expression`: `str`, `int` or `datetime`. They are never null.
     """
 
     expression: Any
@@ -42,69 +44,74 @@ class Ordering:
 
 
 class KeysetPagination(BasePagination):
-    """Newest first, since ids are UUIDv7, or by the view's `order`, or by one of its `orderings`; ties by id.
+    """A paginator of DRF whose cursor is the position of the first or last row of a page.
 
-    Parameters `limit` (1 to 100), `cursor`, `count`, and `ordering` where there is a choice.
+    The order is by id descending, which is newest first because ids are UUIDv7. A view may set `order`, an
+    Ordering, or `orderings`, Orderings by name among which the client chooses; rows with equal values are
+    ordered by id. The query parameters are `limit` (1 to 100), `cursor`, `count`, and `ordering` where the
+    view has `orderings`.
     """
 
     parameters: ClassVar[set[str]] = {"limit", "cursor", "count"}
 
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
-        """One page, and what is needed for the links on both sides. Raises Invalid."""
+        """Return one page of rows, and remember what the links to its neighbours need. Raises Invalid."""
         self.request = request
         self.orderings = getattr(view, "orderings", {})
         self.default_order: Ordering | None = getattr(view, "order", None)
-        known = (
-            self.parameters | set(getattr(view, "filters", ())) | ({"ordering"} if self.orderings else set())
-        )
-        if unknown := sorted(set(request.query_params) - known):
-            raise _refuse(
-                "unknown", f"Not a parameter of this list: {', '.join(name[:40] for name in unknown[:5])}."
-            )
+        self._refuse_unknown_parameters(set(getattr(view, "filters", ())))
         self.limit = self._limit()
         self.order, descending = self._ordering()
         backwards, position = self._cursor()
         self.count = queryset.count() if request.query_params.get("count") == "true" else None
-        falling = descending != backwards
+        query_descending = descending != backwards
         rows = queryset.annotate(_key=self.order.expression) if self.order else queryset
         names = ["_key", "id"] if self.order else ["id"]
-        rows = rows.order_by(*(f"-{name}" if falling else name for name in names))
+        rows = rows.order_by(*(f"-{name}" if query_descending else name for name in names))
         if position is not None:
-            rows = rows.filter(self._beyond(position, "lt" if falling else "gt"))
+            rows = rows.filter(self._after(position, "lt" if query_descending else "gt"))
         page = list(rows[: self.limit + 1])
-        more = len(page) > self.limit
+        has_more = len(page) > self.limit
         page = page[: self.limit]
         if backwards:
             page.reverse()
-        self.has_next = bool(page) and (backwards or more)
-        self.has_previous = bool(page) and (more if backwards else position is not None)
-        self.edges = (page[0], page[-1]) if page else None
+        self.has_next = bool(page) and (backwards or has_more)
+        self.has_previous = bool(page) and (has_more if backwards else position is not None)
+        self.first_and_last = (page[0], page[-1]) if page else None
         return page
 
-    def _beyond(self, position: tuple[UUID, Any], way: str) -> Q:
+    def _refuse_unknown_parameters(self, filters: set[str]) -> None:
+        ordering = {"ordering"} if self.orderings else set()
+        if unknown := sorted(set(self.request.query_params) - self.parameters - filters - ordering):
+            names = ", ".join(name[:40] for name in unknown[:5])
+            raise _invalid_parameter("unknown", f"Not a parameter of this list: {names}.")
+
+    def _after(self, position: tuple[UUID, Any], comparison: str) -> Q:
+        """Return the filter for the rows after a position; `comparison` is the lookup `lt` or `gt`."""
         pk, value = position
         if not self.order:
-            return Q(**{f"id__{way}": pk})
-        return Q(**{f"_key__{way}": value}) | Q(**{"_key": value, f"id__{way}": pk})
+            return Q(**{f"id__{comparison}": pk})
+        return Q(**{f"_key__{comparison}": value}) | Q(**{"_key": value, f"id__{comparison}": pk})
 
     def _ordering(self) -> tuple[Ordering | None, bool]:
-        given = self.request.query_params.get("ordering") if self.orderings else None
-        if given is None:
+        """Return the ordering, and whether it is descending. Raises Invalid."""
+        text = self.request.query_params.get("ordering") if self.orderings else None
+        if text is None:
             return self.default_order, True
-        name = given.removeprefix("-")
+        name = text.removeprefix("-")
         if name not in self.orderings:
-            raise _refuse(
+            raise _invalid_parameter(
                 "ordering",
                 f"`ordering` is one of {', '.join(self.orderings)}, with - before it for descending.",
             )
-        return self.orderings[name], given.startswith("-")
+        return self.orderings[name], text.startswith("-")
 
     def get_paginated_response(self, data: Any) -> Response:
         body: dict[str, Any] = {"results": data, "next": None, "previous": None}
-        if self.edges and self.has_next:
-            body["next"] = self._link("n", self.edges[1])
-        if self.edges and self.has_previous:
-            body["previous"] = self._link("p", self.edges[0])
+        if self.first_and_last and self.has_next:
+            body["next"] = self._link("n", self.first_and_last[1])
+        if self.first_and_last and self.has_previous:
+            body["previous"] = self._link("p", self.first_and_last[0])
         if self.count is not None:
             body["count"] = self.count
         return Response(body, headers={"Cache-Control": "private, no-cache"})
@@ -132,51 +139,54 @@ class KeysetPagination(BasePagination):
             {
                 "name": "cursor",
                 "in": "query",
-                "description": "From `next` or `previous`.",
+                "description": "The cursor in `next` or `previous` of another page.",
                 "schema": {"type": "string"},
             },
             {
                 "name": "count",
                 "in": "query",
-                "description": "Also count all.",
+                "description": "Whether to count all rows.",
                 "schema": {"type": "boolean", "default": False},
             },
         ]
 
     def _limit(self) -> int:
-        given = self.request.query_params.get("limit", str(DEFAULT_LIMIT))
-        if not (given.isascii() and given.isdecimal()) or len(given) > 3 or not 1 <= int(given) <= MAX_LIMIT:
-            raise _refuse("limit", f"`limit` is a number from 1 to {MAX_LIMIT}.")
-        return int(given)
+        text = self.request.query_params.get("limit", str(DEFAULT_LIMIT))
+        if not (text.isascii() and text.isdecimal()) or len(text) > 3 or not 1 <= int(text) <= MAX_LIMIT:
+            raise _invalid_parameter("limit", f"`limit` is a number from 1 to {MAX_LIMIT}.")
+        return int(text)
 
     def _cursor(self) -> tuple[bool, tuple[UUID, Any] | None]:
-        given = self.request.query_params.get("cursor")
-        if given is None:
+        """Return whether the cursor leads to the previous page, and its position (id, value of the ordering).
+
+        The position is None without a cursor. Raises Invalid.
+        """
+        cursor = self.request.query_params.get("cursor")
+        if cursor is None:
             return False, None
-        refusal = _refuse("cursor", "This cursor is not one of ours. Start without it.")
-        if len(given) > MAX_CURSOR:
-            raise refusal
+        error = _invalid_parameter("cursor", "This cursor is not valid. Start without it.")
+        if len(cursor) > MAX_CURSOR_CHARACTERS:
+            raise error
         try:
-            way, position, value = json.loads(base64.urlsafe_b64decode(given.encode() + b"=="))
+            direction, pk, value = json.loads(base64.urlsafe_b64decode(cursor.encode() + b"=="))
             if self.order and self.order.type is datetime:
                 value = datetime_param(value)
-            found = {"n": False, "p": True}[way], (UUID(position), value)
+            result = {"n": False, "p": True}[direction], (UUID(pk), value)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
-            raise refusal from None
+            raise error from None
         if type(value) is not (self.order.type if self.order else type(None)):
-            raise refusal
+            raise error
         if (isinstance(value, str) and not is_storable(value)) or (
             isinstance(value, int) and not -(2**31) < value < 2**31
         ):
-            raise refusal
-        return found
+            raise error
+        return result
 
-    def _link(self, way: str, row: Any) -> str:
-        position = [way, str(row.pk), row._key if self.order else None]
-        cursor = (
-            base64.urlsafe_b64encode(json.dumps(position, default=datetime.isoformat).encode())
-            .decode()
-            .rstrip("=")
+    def _link(self, direction: str, row: Any) -> str:
+        """Return the URL of the next (`n`) or previous (`p`) page; `row` is the row at that end."""
+        position = json.dumps(
+            [direction, str(row.pk), row._key if self.order else None], default=datetime.isoformat
         )
+        cursor = base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
         parameters = {**self.request.query_params.dict(), "cursor": cursor}
         return self.request.build_absolute_uri(f"{self.request.path}?{urlencode(parameters)}")

@@ -1,4 +1,7 @@
-"""Conditional requests (RFC 9110, 13): nothing is overwritten that the client has not seen."""
+"""Conditional requests (RFC 9110 section 13).
+
+If-Match prevents lost updates, If-None-Match avoids sending what the client has already.
+"""
 
 from dataclasses import dataclass
 
@@ -10,30 +13,30 @@ from core.errors import PreconditionFailed, PreconditionRequired
 
 @dataclass(frozen=True, slots=True)
 class IfMatch:
-    """The versions that a client accepts; None accepts any (`*`)."""
+    """The parsed If-Match header of a resource with a version. None matches every version (`*`)."""
 
     versions: frozenset[int] | None
 
-    def check(self, version: int) -> None:
-        """Raise PreconditionFailed unless `version` is one of them."""
+    def require_match(self, version: int) -> None:
+        """Raise PreconditionFailed when the header does not contain `version`."""
         if self.versions is not None and version not in self.versions:
             raise PreconditionFailed
 
 
 @dataclass(frozen=True, slots=True)
 class IfMatchTag:
-    """The entity tags that a client accepts, for what has no version; None accepts any (`*`)."""
+    """The parsed If-Match header of a resource whose ETag is not a version. None matches every tag (`*`)."""
 
     tags: frozenset[str] | None
 
-    def check(self, tag: str) -> None:
-        """Raise PreconditionFailed unless `tag` (without quotes) is one of them."""
+    def require_match(self, tag: str) -> None:
+        """Raise PreconditionFailed when the header does not contain `tag` (without quotes)."""
         if self.tags is not None and tag not in self.tags:
             raise PreconditionFailed
 
 
 def if_match_tag(request: Request | HttpRequest) -> IfMatchTag:
-    """The If-Match header as opaque tags, strong ones only. Raises PreconditionRequired."""
+    """Return the strong tags of the If-Match header. Raises PreconditionRequired when there is no header."""
     header = request.headers.get("If-Match", "").strip()
     if not header:
         raise PreconditionRequired
@@ -44,9 +47,9 @@ def if_match_tag(request: Request | HttpRequest) -> IfMatchTag:
 
 
 def if_match(request: Request | HttpRequest, *, required: bool = True) -> IfMatch:
-    """The If-Match header as versions.
+    """Return the versions in the If-Match header. A tag that is not a version matches nothing.
 
-    Raises PreconditionRequired; what is not one of our tags matches nothing.
+    Without the header every version matches, or with `required` PreconditionRequired is raised.
     """
     header = request.headers.get("If-Match", "").strip()
     if not header and required:
@@ -64,10 +67,13 @@ def if_match(request: Request | HttpRequest, *, required: bool = True) -> IfMatc
 
 
 def matches_if_none_match(header: str, etag: str) -> bool:
-    """Whether If-None-Match says that the client has `etag` (weak comparison, RFC 9110, 13.1.2)."""
+    """Return whether an If-None-Match header contains `etag`.
+
+    The comparison is weak (RFC 9110 section 13.1.2).
+    """
     tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
     return "*" in tags or etag in tags
 
 
 ANY_VERSION = IfMatch(None)
-"""For callers without a precondition, such as staff in the admin: every version matches."""
+"""Matches every version: for callers without a precondition, such as the admin."""

@@ -1,4 +1,4 @@
-"""RFC 9457 problem details: the one shape of every error."""
+"""Responses with RFC 9457 problem details, the format of every error."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,11 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     members: Mapping[str, Any] | None = None,
 ) -> HttpResponse:
-    """`detail` is shown to anyone: no ids, SQL or paths of ours in it."""
+    """Return a problem response that is never cached.
+
+    `code` is part of the API contract. `detail` is shown to users and must not contain ids, SQL or paths.
+    `members` are extension members of the problem.
+    """
     body: dict[str, Any] = {
         "type": f"urn:getyousite:problem:{code}",
         "title": HTTPStatus(status).phrase,

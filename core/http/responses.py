@@ -6,13 +6,14 @@ from rest_framework.response import Response
 
 
 def etag(version: int) -> str:
+    """Return the ETag of a version: the number in double quotes."""
     return f'"{version}"'
 
 
 def versioned(
     data: Any, version: int, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """An answer that carries its version as ETag."""
+    """Return a response whose ETag is `version`. The client must revalidate it before each use."""
     return Response(
         data,
         status=status,

@@ -1,7 +1,7 @@
-"""Content-Security-Policy of the application host: nothing may be loaded by an API answer, little by the
-admin.
+"""The Content-Security-Policy of the application host.
 
-The other security headers are Django's own (SecurityMiddleware, XFrameOptionsMiddleware).
+An API response may load nothing; HTML pages may load their own scripts, styles and images. Django sets the
+other security headers (SecurityMiddleware, XFrameOptionsMiddleware).
 """
 
 from collections.abc import Callable
@@ -14,9 +14,12 @@ HTML_POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self'; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+HTML_PREFIXES = ("/admin", "/account/", "/shared/", "/static/", "/api/docs")
 
 
 class ContentSecurityPolicyMiddleware:
+    """Sets Content-Security-Policy and Cross-Origin-Resource-Policy unless the view has set them."""
+
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
@@ -28,8 +31,6 @@ class ContentSecurityPolicyMiddleware:
 
 
 def content_security_policy(path: str) -> str:
-    return (
-        HTML_POLICY
-        if path.startswith(("/admin", "/account/", "/shared/", "/static/", "/api/docs")) or path == "/"
-        else API_POLICY
-    )
+    """Return the policy for a URL path of the application host."""
+    is_html = path == "/" or path.startswith(HTML_PREFIXES)
+    return HTML_POLICY if is_html else API_POLICY

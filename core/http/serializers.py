@@ -1,4 +1,4 @@
-"""Base classes of serializers: unknown fields are refused, and a long invalid list gives a short answer."""
+"""Base classes of serializers."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from core.errors import (
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """Refuses fields it does not know, with a pointer to each."""
+    """Refuses unknown fields: each is an error with the code `unknown_field`."""
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
@@ -23,21 +23,24 @@ class StrictSerializer(serializers.Serializer[Any]):
 
 
 class BoundedListSerializer(serializers.ListSerializer[Any]):
-    """A list whose answer to nonsense stays small: after some faults it says so and looks no further."""
+    """A list that stops validating after `max_errors` invalid items.
 
-    most_faults = 20
+    A long invalid list would otherwise produce a response that is larger than the request.
+    """
+
+    max_errors = 20
 
     def to_internal_value(self, data: Any) -> Any:
-        self._faults = 0
+        self._error_count = 0
         return super().to_internal_value(data)
 
     def run_child_validation(self, data: Any) -> Any:
         try:
             return super().run_child_validation(data)
         except exceptions.ValidationError:
-            self._faults += 1
-            if self._faults > self.most_faults:
+            self._error_count += 1
+            if self._error_count > self.max_errors:
                 raise Invalid(
-                    [FieldProblem("", "many_faults", f"More than {self.most_faults} are not valid.")]
+                    [FieldProblem("", "many_faults", f"More than {self.max_errors} are not valid.")]
                 ) from None
             raise

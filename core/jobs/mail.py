@@ -1,10 +1,9 @@
-"""Mail: a row in the transaction of whatever it tells about, sent by a worker, tried again when the server is
-away.
-"""
+"""Mail: a row written in the caller's transaction, and sent by a worker with retries (`core.jobs.queue`)."""
 
 import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,96 +18,100 @@ from django.utils import timezone
 from core.jobs import queue
 from core.models import Mail
 
-BATCH = 20  # at 10 s a mail at worst, well within the lease
-RETENTION = timedelta(days=7)  # who got which mail, and when; what it said goes at once
-NOTHING = "{}"
+# A mail takes at most 10 s, the timeout of the SMTP connection, so a batch ends within the lease of its rows.
+BATCH_SIZE = 20
+# How long a row records that a user was sent a mail. Its content is deleted when it is sent.
+RETENTION = timedelta(days=7)
+EMPTY_CONTEXT = "{}"
 
 log = structlog.get_logger(__name__)
 
 
 def enqueue_mail(
-    to: str, template: str, *, person: UUID | None = None, until: datetime | None = None, **facts: Any
+    to: str, template: str, *, person: UUID | None = None, until: datetime | None = None, **context: object
 ) -> Mail:
-    """Write a mail in the caller's transaction and hurry it after the commit.
+    """Write a mail in the caller's transaction; a worker sends it after the commit.
 
-    `templates/mail/<template>.txt` and `.html` show `facts` (JSON values; `unsubscribe` is an address that
-    ends mails like it); the first line of the text is the subject. It is not sent after `until`.
+    `context` is the context of `templates/mail/<template>.txt` and `.html`; its values must be JSON values.
+    The first line of the text template is the subject. A value `unsubscribe` is a URL that ends such mails.
+    `person` is the user whom the mail is about, so that it is erased with them. The mail is not sent after
+    `until`.
     """
     mail = Mail.objects.create(
-        to=to, template=template, person=person, until=until, facts=json.dumps(facts), due_at=timezone.now()
+        to=to,
+        template=template,
+        person=person,
+        until=until,
+        facts=json.dumps(context),
+        due_at=timezone.now(),
     )
     queue.enqueue("core.tasks.deliver_mail")
     return mail
 
 
 def deliver_due_mail(*, now: datetime) -> int:
-    """Send what is due, over one connection; return how many were sent."""
-    late = Mail.objects.filter(state__in=Mail.OPEN, until__lt=now)
-    late.update(state=Mail.State.DEAD, error="too late", facts=NOTHING)
-    mails = queue.claim(Mail, now=now, limit=BATCH)
+    """Send up to `BATCH_SIZE` due mails over one connection; return the number of sent mails."""
+    expired = Mail.objects.filter(state__in=Mail.OPEN, until__lt=now)
+    expired.update(state=Mail.State.DEAD, error="too late", facts=EMPTY_CONTEXT)
+    mails = queue.claim(Mail, now=now, limit=BATCH_SIZE)
     if not mails:
         return 0
     connection = get_connection(fail_silently=False)
-    sent = sum(queue.run(mail, lambda mail=mail: _send(mail, connection), now=now) for mail in mails)  # type: ignore[misc]
+    sent = sum(queue.run(mail, partial(_send, mail, connection), now=now) for mail in mails)
     connection.close()
-    Mail.objects.filter(state=Mail.State.DONE, sent_at=None).update(sent_at=now, facts=NOTHING)
+    Mail.objects.filter(state=Mail.State.DONE, sent_at=None).update(sent_at=now, facts=EMPTY_CONTEXT)
     return sent
 
 
 def _send(mail: Mail, connection: Any) -> None:
-    facts = json.loads(mail.facts)
-    subject, text, html = render(mail.template, facts)
+    context = json.loads(mail.facts)
+    subject, text, html = render_mail(mail.template, context)
     message = EmailMultiAlternatives(subject, text, settings.MAIL_FROM, [mail.to], connection=connection)
     message.attach_alternative(html, "text/html")
-    # The same id on every try: a mail server or client that sees it twice can tell (RFC 5322, 3.6.4).
     message.extra_headers = {
+        # The same in every attempt, so that a repeated delivery is recognised (RFC 5322 section 3.6.4).
         "Message-ID": f"<{mail.pk}@{settings.APP_HOST}>",
         "Auto-Submitted": "auto-generated",
     }
-    if "unsubscribe" in facts:  # RFC 2369 and 8058: the button of a mail client
-        stop = {
-            "List-Unsubscribe": f"<{facts['unsubscribe']}>",
+    if "unsubscribe" in context:  # the unsubscribe button of a mail client (RFC 2369 and RFC 8058)
+        message.extra_headers |= {
+            "List-Unsubscribe": f"<{context['unsubscribe']}>",
             "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         }
-        message.extra_headers |= stop
     message.send()
 
 
-def render(template: str, facts: dict[str, Any]) -> tuple[str, str, str]:
-    """Subject, plain text and HTML of a mail."""
-    context = {**facts, "app_host": settings.APP_HOST}
+def render_mail(template: str, context: dict[str, Any]) -> tuple[str, str, str]:
+    """Return subject, plain text and HTML of a mail."""
+    context = {**context, "app_host": settings.APP_HOST}
     subject, _, text = render_to_string(f"mail/{template}.txt", context).strip().partition("\n")
-    return (
-        subject.strip(),
-        text.strip() + "\n",
-        render_to_string(f"mail/{template}.html", {**context, "subject": subject}),
-    )
+    html = render_to_string(f"mail/{template}.html", {**context, "subject": subject})
+    return subject.strip(), text.strip() + "\n", html
 
 
 def retry_mails(ids: Iterable[UUID], *, now: datetime) -> int:
-    """Try these again that are waiting or dead, unless it is too late for them; return how many."""
-    undone = Mail.objects.filter(pk__in=list(ids), state__in=[Mail.State.WAITING, Mail.State.DEAD])
-    return undone.exclude(until__lt=now).update(state=Mail.State.WAITING, attempts=0, due_at=now, error="")
+    """Make waiting and dead mails due now, unless they have expired; return the number of mails."""
+    unsent = Mail.objects.filter(pk__in=list(ids), state__in=[Mail.State.WAITING, Mail.State.DEAD])
+    return unsent.exclude(until__lt=now).update(state=Mail.State.WAITING, attempts=0, due_at=now, error="")
 
 
 def delete_expired(*, before: datetime) -> int:
-    """Delete mails that were made before then and are not on their way; return how many."""
+    """Delete mails that were created before `before` and are not waiting; return the number of mails."""
     return Mail.objects.filter(created_at__lt=before).exclude(state=Mail.State.WAITING).delete()[0]
 
 
 class FolderBackend(BaseEmailBackend):
-    """Development: each mail is a file that a person can read, and its path is logged."""
+    """A mail backend for development: it writes each mail to a file in MAIL_FOLDER and logs the path."""
 
     def send_messages(self, email_messages: Any) -> int:
         folder = Path(settings.MAIL_FOLDER)
         folder.mkdir(parents=True, exist_ok=True)
         for message in email_messages:
-            # A file name.
-            name = f"{datetime.now():%Y%m%d-%H%M%S-%f}-{message.to[0].replace('/', '_')[:100]}"  # noqa: DTZ005
-            path = folder / f"{name}.txt"
-            path.write_text(
-                f"From: {message.from_email}\nTo: {message.to[0]}\nSubject: {message.subject}\n\n{message.body}"
-            )
+            recipient = message.to[0]
+            written_at = datetime.now()  # noqa: DTZ005 - local time, for the developer who reads the folder
+            path = folder / f"{written_at:%Y%m%d-%H%M%S-%f}-{recipient.replace('/', '_')[:100]}.txt"
+            headers = f"From: {message.from_email}\nTo: {recipient}\nSubject: {message.subject}"
+            path.write_text(f"{headers}\n\n{message.body}")
             path.with_suffix(".html").write_text(str(message.alternatives[0][0]))
             log.info("mail_written", path=str(path))
         return len(email_messages)

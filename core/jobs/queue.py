@@ -1,7 +1,8 @@
 """Jobs: the work is a row in PostgreSQL, and a Celery message only makes a worker look at it sooner.
 
-A job is claimed with FOR UPDATE SKIP LOCKED and a lease. A worker that dies leaves the lease to run out, and
-the next sweep claims the row again; after `max_attempts` of its kind it is dead and counted in the metrics.
+A worker claims due rows with FOR UPDATE SKIP LOCKED and a lease. When the worker dies, the lease ends, and
+the next worker claims the row again. After `max_attempts` attempts the job is dead and counted in the
+metrics. A Celery message only makes a worker look at once; without it a periodic task finds the row.
 """
 
 from collections.abc import Callable
@@ -43,13 +44,17 @@ def enqueue(task: str, *arguments: str) -> None:
 
 
 def claim(kind: type[J], *, now: datetime, limit: int = 100) -> list[J]:
-    """Take up to `limit` due jobs, oldest first; nobody else gets them until the lease ends."""
-    waiting = kind._default_manager.filter(state__in=Job.OPEN, due_at__lte=now)
+    """Claim up to `limit` due jobs, oldest first; other callers do not get them until the lease ends.
+
+    Also marks due jobs as dead that have no attempts left.
+    """
+    due = kind._default_manager.filter(state__in=Job.OPEN, due_at__lte=now)
     with tenancy.context(tenancy.SYSTEM):
-        killed = waiting.filter(attempts__gte=kind.max_attempts)  # whoever did it was killed each time
+        # A worker was killed in each attempt: an error would have been recorded by `run`.
+        killed = due.filter(attempts__gte=kind.max_attempts)
         if dead := killed.update(state=Job.State.DEAD, error="killed"):
             metrics.jobs.labels(kind.__name__, "dead").inc(dead)
-        jobs = list(waiting.select_for_update(skip_locked=True, of=("self",)).order_by("due_at")[:limit])
+        jobs = list(due.select_for_update(skip_locked=True, of=("self",)).order_by("due_at")[:limit])
         for job in jobs:
             job.state = Job.State.RUNNING
             job.attempts = job.attempts + 1
@@ -58,13 +63,14 @@ def claim(kind: type[J], *, now: datetime, limit: int = 100) -> list[J]:
     return jobs
 
 
-def run(job: Job, act: Callable[[], None], *, now: datetime) -> bool:
-    """Do a claimed job.
+def run(job: Job, action: Callable[[], None], *, now: datetime) -> bool:
+    """Run a claimed job and store the result in its row; return whether it succeeded.
 
-    An error is kept in the row with the next try, or makes it dead. True when it is done.
+    After an error the job is tried again 2, 4, 8 ... seconds later, at most an hour, until its attempts are
+    used up and it is dead. No exception leaves this function.
     """
     try:
-        act()
+        action()
     except Exception as error:
         job.error = type(error).__name__[:200]
         dead = job.attempts >= job.max_attempts
@@ -84,8 +90,7 @@ def run(job: Job, act: Callable[[], None], *, now: datetime) -> bool:
         job.error = ""
         metrics.jobs.labels(type(job).__name__, "done").inc()
     with tenancy.context(tenancy.SYSTEM):
-        rows = type(job)._default_manager.filter(
-            pk=job.pk
-        )  # it may be gone: whoever wanted it changed their mind
+        # An update, not save(): the row may have been deleted while the job ran.
+        rows = type(job)._default_manager.filter(pk=job.pk)
         rows.update(state=job.state, due_at=job.due_at, error=job.error)
     return job.state == Job.State.DONE

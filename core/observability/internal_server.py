@@ -1,6 +1,6 @@
-"""The internal listener: what the public port never serves.
+"""The WSGI application of the internal listener: `/metrics`, and handlers of other apps below `/internal/`.
 
-`/metrics`, and `/internal/*` that apps mount here.
+The public port serves none of these paths.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,31 +10,36 @@ from core.observability import metrics
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 Handler = Callable[[dict[str, Any]], tuple[str, str, bytes]]
-_mounted: dict[str, Handler] = {}
+_handlers: dict[str, Handler] = {}
 
 
 def register_handler(path: str, handler: Handler) -> None:
-    """Serve `path` (exact) by `handler(environ) -> (status line, content type, body)`.
+    """Serve exactly `path` with `handler(environ) -> (status line, content type, body)`.
 
     For `AppConfig.ready()`.
     """
-    _mounted[path] = handler
+    _handlers[path] = handler
 
 
 def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    """Answer one request. Unknown paths get 404."""
     path = environ["PATH_INFO"]
     if path == "/metrics":
         status = "200 OK"
-        kind = "text/plain; version=0.0.4; charset=utf-8"
+        content_type = "text/plain; version=0.0.4; charset=utf-8"
         body = metrics.exposition()
-    elif path in _mounted:
-        status, kind, body = _mounted[path](environ)
+    elif path in _handlers:
+        status, content_type, body = _handlers[path](environ)
     else:
         status = "404 Not Found"
-        kind = "text/plain; charset=utf-8"
+        content_type = "text/plain; charset=utf-8"
         body = b"There is nothing here.\n"
     start_response(
         status,
-        [("Content-Type", kind), ("Content-Length", str(len(body))), ("X-Content-Type-Options", "nosniff")],
+        [
+            ("Content-Type", content_type),
+            ("Content-Length", str(len(body))),
+            ("X-Content-Type-Options", "nosniff"),
+        ],
     )
     return [body]

@@ -1,14 +1,18 @@
-"""Prometheus metrics of every process, added up over all workers when the internal listener is asked."""
+"""Prometheus metrics of every process.
+
+Each process writes its values to files in METRICS_DIR. `exposition()` adds them up over all processes.
+"""
 
 import os
 
 from django.conf import settings
 
-if settings.ENV.process != "command":  # before the import below: the library reads it once
+# Set before the import below, because prometheus_client reads the variable when it is imported.
+if settings.ENV.process != "command":
     settings.METRICS_DIR.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(settings.METRICS_DIR))
 
-from prometheus_client import REGISTRY as _LOCAL
+from prometheus_client import REGISTRY as _PROCESS_REGISTRY
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -28,13 +32,13 @@ audit_oldest_pending = Gauge(
 checkpoints_waiting = Counter(
     "getyousite_audit_checkpoints_waiting_total", "Times the object store did not take an audit checkpoint."
 )
-lost_touches = Counter("getyousite_lost_touches_total", "Invalidations that Redis did not take.")
+lost_invalidations = Counter("getyousite_lost_touches_total", "Invalidations that Redis did not take.")
 
 
 def exposition() -> bytes:
-    """All processes' metrics in the Prometheus text format."""
+    """Return the metrics of all processes in the Prometheus text format."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return generate_latest(_LOCAL)
+        return generate_latest(_PROCESS_REGISTRY)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)

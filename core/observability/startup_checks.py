@@ -1,5 +1,6 @@
-"""What must hold before a process serves: a database role that row-level security binds, and a Redis that
-keeps.
+"""Checks that every process runs when it starts; a failed check stops the process.
+
+The database role must be subject to row-level security, and PostgreSQL and Redis must be new enough.
 """
 
 from collections.abc import Callable
@@ -11,59 +12,72 @@ from django.db import OperationalError, connection
 
 from core.storage import redis
 
-MINIMUM_POSTGRES = 150000
-_also: list[Callable[[], None]] = []
+MINIMUM_POSTGRES_VERSION = 150000  # as in server_version_num
+MINIMUM_REDIS_VERSION = (6, 2)
+_registered_checks: list[Callable[[], None]] = []
 log = structlog.get_logger(__name__)
 
 
 class StartupRefused(SystemExit):
-    """One clear line, exit code 1."""
+    """Stops the process with exit code 1. The message is one line: the problem and what to do about it."""
 
 
-def register_check(look: Callable[[], None]) -> None:
-    """Let an app look before a process serves: it logs a warning, or raises BootRefused.
+def register_check(check: Callable[[], None]) -> None:
+    """Run `check()` whenever a process starts. It may log a warning or raise StartupRefused.
 
     For `AppConfig.ready()`.
     """
-    _also.append(look)
+    _registered_checks.append(check)
 
 
 def run_checks() -> None:
-    """Raise BootRefused when this process must not serve. A Redis that evicts is warned about."""
+    """Check the database, Redis and what apps registered. Raises StartupRefused.
+
+    A Redis that evicts keys or does not answer is only logged as a warning.
+    """
     try:
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT rolsuper, rolbypassrls, current_setting('server_version_num')::int, to_regclass('public.backup_restore') IS NOT NULL"
-                " FROM pg_roles WHERE rolname = current_user"
+                """
+                SELECT rolsuper, rolbypassrls,
+                    current_setting('server_version_num')::int,
+                    to_regclass('public.backup_restore') IS NOT NULL
+                FROM pg_roles
+                WHERE rolname = current_user
+                """
             )
-            superuser, bypasses, version, half_restored = cursor.fetchone()
+            is_superuser, bypasses_rls, version, is_partly_restored = cursor.fetchone()
     except (OperationalError, ImproperlyConfigured) as error:
         raise StartupRefused(
             f"DATABASE_URL cannot be reached: {str(error).strip().splitlines()[0]}"
         ) from None
     finally:
         connection.close()
-    if superuser or bypasses:
+    if is_superuser or bypasses_rls:
         raise StartupRefused(
-            "DATABASE_URL names a role with SUPERUSER or BYPASSRLS: customers would not be kept apart. Use a plain role."
+            "DATABASE_URL names a role with SUPERUSER or BYPASSRLS, which row-level security does not "
+            "restrict: customers would see each other's data. Use a role without them."
         )
-    if half_restored:
+    if is_partly_restored:
         raise StartupRefused(
-            "This database is a restore that did not finish. Go on with it (backup_restore --resume), or use another."
+            "This database is a restore that did not finish. Continue it (backup_restore --resume), or use "
+            "another database."
         )
-    if version < MINIMUM_POSTGRES:
+    if version < MINIMUM_POSTGRES_VERSION:
         raise StartupRefused("PostgreSQL 15 or newer is needed.")
     try:
         _check_redis()
     except redis_library.RedisError as error:
-        log.warning("redis_away", detail=type(error).__name__)
-    for look in _also:
-        look()
+        log.warning("redis_unavailable", detail=type(error).__name__)
+    for check in _registered_checks:
+        check()
 
 
 def check_redis_url() -> None:
-    """Raise BootRefused when nothing answers at REDIS_URL: for the first start, where it is a mistake in the
-    URL.
+    """Raise StartupRefused when Redis does not answer at REDIS_URL.
+
+    For `manage.py up`: on a developer's machine the reason is a wrong URL. In production a process starts
+    without Redis.
     """
     try:
         redis.client().ping()
@@ -72,9 +86,9 @@ def check_redis_url() -> None:
 
 
 def _check_redis() -> None:
-    facts = redis.client().info()
-    policy = facts.get("maxmemory_policy", "noeviction")
+    info = redis.client().info()
+    policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         log.warning("redis_may_evict", policy=policy, advice="set maxmemory-policy noeviction on REDIS_URL")
-    if tuple(int(part) for part in str(facts["redis_version"]).split(".")[:2]) < (6, 2):
+    if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < MINIMUM_REDIS_VERSION:
         raise StartupRefused("Redis 6.2 or newer is needed at REDIS_URL.")

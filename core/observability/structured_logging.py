@@ -1,4 +1,7 @@
-"""Log lines: an event and its fields, as JSON. What may be secret is blanked by the name of its key."""
+"""The logging configuration: JSON lines of an event and its fields, with secrets removed.
+
+A value is removed when the name of its key suggests a secret, or when the value looks like a credential.
+"""
 
 import logging
 import logging.config
@@ -8,40 +11,40 @@ from typing import Any
 
 import structlog
 
-SECRET = re.compile(
+SECRET_KEY_PATTERN = re.compile(
     r"password|secret|token|authorization|cookie|api_?key|email|ciphertext|envelope|recovery|otp", re.I
 )
-BEARER = re.compile(r"(?i)bearer\s+[\w.~+/=-]+|eyJ[\w-]+\.[\w-]+\.[\w-]+|://[^/\s:@]*:[^/\s@]+@")
+CREDENTIAL_PATTERN = re.compile(r"(?i)bearer\s+[\w.~+/=-]+|eyJ[\w-]+\.[\w-]+\.[\w-]+|://[^/\s:@]*:[^/\s@]+@")
 REDACTED = "[redacted]"
 
 
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Blank the values of telling keys, at any depth, and credentials inside text."""
+    """Remove secrets from an event: a processor of structlog. Works at any depth of nested values."""
     for key, value in event.items():
-        event[key] = REDACTED if SECRET.search(key) else _clean(value)
+        event[key] = REDACTED if SECRET_KEY_PATTERN.search(key) else _redact_value(value)
     return event
 
 
-def clean_text(text: str) -> str:
-    """Text without NUL and without credentials that stand in it."""
-    return BEARER.sub(REDACTED, text).replace("\x00", "")
+def redact_text(text: str) -> str:
+    """Return `text` without NUL characters and with credentials replaced."""
+    return CREDENTIAL_PATTERN.sub(REDACTED, text).replace("\x00", "")
 
 
-def _clean(value: Any) -> Any:
+def _redact_value(value: Any) -> Any:
     if isinstance(value, str):
-        return BEARER.sub(REDACTED, value)
+        return CREDENTIAL_PATTERN.sub(REDACTED, value)
     if isinstance(value, dict):
         return {
-            key: REDACTED if isinstance(key, str) and SECRET.search(key) else _clean(item)
+            key: REDACTED if isinstance(key, str) and SECRET_KEY_PATTERN.search(key) else _redact_value(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [_clean(item) for item in value]
+        return [_redact_value(item) for item in value]
     return value
 
 
 def configure(options: dict[str, str]) -> None:
-    """Django calls this with settings.LOGGING: `level`, and `format` json or console."""
+    """Configure logging. Django calls this with settings.LOGGING: `level`, and `format` json or console."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -51,7 +54,7 @@ def configure(options: dict[str, str]) -> None:
         structlog.processors.format_exc_info,
         redact,
     ]
-    last: Any = (
+    renderer: Any = (
         structlog.processors.JSONRenderer()
         if options["format"] == "json"
         else structlog.dev.ConsoleRenderer(colors=False)
@@ -69,7 +72,7 @@ def configure(options: dict[str, str]) -> None:
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
         "foreign_pre_chain": shared,
-        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     }
     logging.config.dictConfig(
         {
@@ -85,7 +88,7 @@ def configure(options: dict[str, str]) -> None:
             },
             "root": {"handlers": ["stdout"], "level": options["level"]},
             "loggers": {
-                "django.request": {"level": "ERROR"},  # RequestMiddleware has a line for each request
+                "django.request": {"level": "ERROR"},  # RequestLogMiddleware logs each request
                 "django.security.DisallowedHost": {"level": "CRITICAL"},
                 "celery": {"level": "WARNING" if options["level"] == "INFO" else options["level"]},
             },

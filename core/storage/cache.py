@@ -1,6 +1,7 @@
-"""A cache that may forget, on CACHE_REDIS_URL.
+"""The cache, in the Redis at CACHE_REDIS_URL, which may evict any key.
 
-Keys name their tenant; values are JSON; Redis away is a miss.
+Each key belongs to a tenant. Values are JSON, or bytes with `get_bytes` and `set_bytes`. When Redis is
+unavailable, reads are misses and writes are skipped.
 """
 
 import time
@@ -13,62 +14,69 @@ from django_redis import get_redis_connection
 from redis import RedisError
 
 LOCK_SECONDS = 10
+POLL_INTERVAL_SECONDS = 0.02
 _MISSING = object()
 log = structlog.get_logger(__name__)
 
 
-def key(tenant: str, name: str) -> str:
-    """`tenant` is a user or site id, or `shared`: two customers can never share a key by accident."""
+def cache_key(tenant: str, name: str) -> str:
+    """Return the Redis key of a name that belongs to a tenant. Raises ValueError for an invalid tenant.
+
+    `tenant` is the id of a user or site, or `shared`. Two customers therefore never share a key.
+    """
     if not tenant or ":" in tenant:
         raise ValueError("a cache key needs a tenant without a colon")
     return f"{tenant}:{name}"
 
 
 def get(tenant: str, name: str, default: Any = None) -> Any:
+    """Return the cached value, or `default` when it is missing."""
     try:
-        return _cache.get(key(tenant, name), default)
+        return _cache.get(cache_key(tenant, name), default)
     except RedisError:
         return default
 
 
-def set(tenant: str, name: str, value: Any, *, seconds: int) -> None:  # noqa: A001 - the field's word for it
+def set(tenant: str, name: str, value: Any, *, seconds: int) -> None:  # noqa: A001
+    """Cache a JSON value for `seconds`."""
     try:
-        _cache.set(key(tenant, name), value, timeout=seconds)
+        _cache.set(cache_key(tenant, name), value, timeout=seconds)
     except RedisError:
-        log.warning("cache_away", act="set")
+        log.warning("cache_unavailable", operation="set")
 
 
 def delete(tenant: str, name: str) -> None:
+    """Delete a cached value, if it exists."""
     try:
-        _cache.delete(key(tenant, name))
+        _cache.delete(cache_key(tenant, name))
     except RedisError:
-        log.warning("cache_away", act="delete")
+        log.warning("cache_unavailable", operation="delete")
 
 
-def get_or_set(tenant: str, name: str, make: Callable[[], Any], *, seconds: int) -> Any:
-    """The kept value, or `make()` kept for `seconds`.
+def get_or_set(tenant: str, name: str, compute: Callable[[], Any], *, seconds: int) -> Any:
+    """Return the cached value; without one, call `compute()` and cache its result for `seconds`.
 
-    Of many callers at once one makes it; the others wait for it.
+    When several callers need the value at the same time, one of them computes it and the others wait up to
+    `LOCK_SECONDS` for it.
     """
-    full = key(tenant, name)
+    redis_key = cache_key(tenant, name)
     try:
-        value = _cache.get(full, _MISSING)
+        value = _cache.get(redis_key, _MISSING)
         deadline = time.monotonic() + LOCK_SECONDS
-        while value is _MISSING and not _cache.add(f"{full}:making", 1, timeout=LOCK_SECONDS):
+        while value is _MISSING and not _cache.add(f"{redis_key}:making", 1, timeout=LOCK_SECONDS):
             if time.monotonic() > deadline:
-                return make()
-            time.sleep(0.02)
-            value = _cache.get(full, _MISSING)
+                return compute()
+            time.sleep(POLL_INTERVAL_SECONDS)
+            value = _cache.get(redis_key, _MISSING)
         if value is not _MISSING:
             return value
-        value = _cache.get(
-            full, _MISSING
-        )  # whoever had the lock a moment ago may have made it since we looked
+        # Another caller may have computed the value between our first read and our lock.
+        value = _cache.get(redis_key, _MISSING)
     except RedisError:
-        return make()
+        return compute()
     try:
         if value is _MISSING:
-            value = make()
+            value = compute()
             set(tenant, name, value, seconds=seconds)
     finally:
         delete(tenant, f"{name}:making")
@@ -76,31 +84,32 @@ def get_or_set(tenant: str, name: str, make: Callable[[], Any], *, seconds: int)
 
 
 def clear(tenant: str, prefix: str = "") -> int:
-    """Forget every key of `tenant` that starts with `prefix`; return how many.
+    """Delete the names of `tenant` that start with `prefix`; return their number.
 
-    Scans: for rare use, never FLUSHDB.
+    It scans all keys of the database, so it is for rare use. It never uses FLUSHDB.
     """
     pattern = "".join(
-        f"\\{character}" if character in "*?[]\\" else character for character in key(tenant, prefix)
+        f"\\{character}" if character in "*?[]\\" else character for character in cache_key(tenant, prefix)
     )
     try:
         return int(_cache.delete_pattern(f"{pattern}*"))  # type: ignore[attr-defined]
     except RedisError:
-        log.warning("cache_away", act="clear")
+        log.warning("cache_unavailable", operation="clear")
         return 0
 
 
 def get_bytes(tenant: str, name: str) -> bytes | None:
-    """Raw bytes kept by `set_bytes`; None when they are gone."""
+    """Return the bytes that `set_bytes` cached; None when they are missing."""
     try:
-        found: bytes | None = get_redis_connection("default").get(f"bytes:{key(tenant, name)}")
+        value: bytes | None = get_redis_connection("default").get(f"bytes:{cache_key(tenant, name)}")
     except RedisError:
         return None
-    return found
+    return value
 
 
 def set_bytes(tenant: str, name: str, value: bytes, *, seconds: int) -> None:
+    """Cache bytes for `seconds`."""
     try:
-        get_redis_connection("default").set(f"bytes:{key(tenant, name)}", value, ex=seconds)
+        get_redis_connection("default").set(f"bytes:{cache_key(tenant, name)}", value, ex=seconds)
     except RedisError:
-        log.warning("cache_away", act="set_bytes")
+        log.warning("cache_unavailable", operation="set_bytes")

@@ -1,23 +1,25 @@
-"""Telling "the database is away" from a bug."""
+"""Distinguishes an unavailable database from a bug, and holds ids of advisory locks."""
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-LIMIT_EXCEEDED = "54"  # SQLSTATE class: a value too large for an index is a bug of ours, not an outage
-MIGRATING = (
-    0x6D696772617465  # "migrate": the advisory lock that the command holds; long readers get out of its way
-)
-READ_ONLY_TRANSACTION = "25006"  # SQLSTATE: a primary that became a standby
+# SQLSTATE class "program limit exceeded", for example a value that is too large for an index.
+LIMIT_EXCEEDED_CLASS = "54"
+# SQLSTATE "read_only_sql_transaction": the server has become a standby.
+READ_ONLY_TRANSACTION = "25006"
+# The advisory lock ("migrate" in ASCII) that `manage.py migrate` holds. A running backup stops for it.
+MIGRATION_LOCK_ID = 0x6D696772617465
 
 
 def is_unavailable(exc: BaseException) -> bool:
-    """Whether `exc` says that the database is gone, full or read-only.
+    """Return whether `exc` means that the database is unreachable, full or read-only.
 
-    A read-only connection is not used again.
+    Closes the connection when it is read-only, so that the next request connects to the new primary.
     """
-    if isinstance(exc, DatabaseError) and getattr(exc.__cause__, "sqlstate", None) == READ_ONLY_TRANSACTION:
+    sqlstate = str(getattr(exc.__cause__, "sqlstate", "") or "")
+    if isinstance(exc, DatabaseError) and sqlstate == READ_ONLY_TRANSACTION:
         if connection.connection is not None:
-            connection.connection.close()  # closed under the pool, which then replaces it
+            connection.connection.close()  # the pool notices the closed connection and replaces it
         return True
-    if str(getattr(exc.__cause__, "sqlstate", "") or "").startswith(LIMIT_EXCEEDED):
+    if sqlstate.startswith(LIMIT_EXCEEDED_CLASS):  # an OperationalError, but a bug of ours
         return False
     return isinstance(exc, OperationalError | InterfaceError)

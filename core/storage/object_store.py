@@ -11,28 +11,30 @@ from django.conf import settings
 
 
 class ObjectExists(Exception):
-    """There is an object with this key already; it is as it was."""
+    """An object with this key exists already. It was not changed."""
 
 
 class ObjectStoreUnavailable(Exception):
-    """The store does not answer, or refuses. Try again later."""
+    """The store does not answer, or refuses the operation. The caller may try again later."""
 
 
 class ObjectStore(Protocol):
+    """The operations of a store. A key is a relative path such as `audit/checkpoints/1.json`."""
+
     def create(self, key: str, body: bytes | bytearray) -> None:
-        """Store `body` under a key that is free. Raises ObjectExists, ObjectStoreAway."""
+        """Store a new object. Raises ObjectExists, ObjectStoreUnavailable."""
 
     def read(self, key: str) -> bytes | None:
-        """The object, or None when there is none. Raises ObjectStoreAway."""
+        """Return the object, or None when it does not exist. Raises ObjectStoreUnavailable."""
 
     def delete(self, key: str) -> None:
-        """Delete an object, if it is there.
+        """Delete an object, if it exists.
 
-        Raises ObjectStoreAway, also where the store keeps what it has.
+        Raises ObjectStoreUnavailable, also when the store does not allow deletion (object lock).
         """
 
     def keys(self, prefix: str) -> list[str]:
-        """Keys that start with `prefix`, in order. Raises ObjectStoreAway."""
+        """Return the keys that start with `prefix`, sorted. Raises ObjectStoreUnavailable."""
 
 
 class FolderStore:
@@ -43,21 +45,22 @@ class FolderStore:
 
     def create(self, key: str, body: bytes | bytearray) -> None:
         path = self.folder / key
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("wb") as file:
+            with temporary.open("wb") as file:
                 file.write(body)
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(draft, path)  # whole or not at all, and only where nothing is
+            # A link appears in one step with the complete content, and fails when the key exists.
+            os.link(temporary, path)
         except FileExistsError:
             raise ObjectExists(key) from None
         except OSError as error:
             raise ObjectStoreUnavailable(type(error).__name__) from None
         finally:
             with contextlib.suppress(OSError):
-                draft.unlink()
+                temporary.unlink()
 
     def read(self, key: str) -> bytes | None:
         try:
@@ -74,18 +77,19 @@ class FolderStore:
             raise ObjectStoreUnavailable(type(error).__name__) from None
 
     def keys(self, prefix: str) -> list[str]:
-        below = self.folder / prefix.rpartition("/")[0]
-        found = (path.relative_to(self.folder).as_posix() for path in below.rglob("*") if path.is_file())
-        return sorted(key for key in found if key.startswith(prefix) and "/." not in f"/{key}")
+        parent = self.folder / prefix.rpartition("/")[0]
+        keys = (path.relative_to(self.folder).as_posix() for path in parent.rglob("*") if path.is_file())
+        # Names with a dot at the start are temporary files of `create`.
+        return sorted(key for key in keys if key.startswith(prefix) and "/." not in f"/{key}")
 
 
-READ_TIMEOUT_SECONDS = 10  # of one answer from a bucket; botocore tries three times
+READ_TIMEOUT_SECONDS = 10  # for one attempt; botocore makes three
 
 
 class S3Store:
-    """Objects in a bucket, created with `If-None-Match: *`.
+    """Objects in an S3 bucket, created with `If-None-Match: *`.
 
-    Turn on object lock there, and nobody can delete them.
+    With object lock enabled on the bucket, the objects cannot be deleted before their retention ends.
     """
 
     def __init__(
@@ -133,10 +137,9 @@ class S3Store:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
-            with contextlib.closing(
-                answer["Body"]
-            ) as stream:  # one that breaks off would keep its connection
+            response = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+            # Closed also when reading fails, because an open stream keeps its connection out of the pool.
+            with contextlib.closing(response["Body"]) as stream:
                 body: bytes = stream.read()
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
@@ -170,14 +173,17 @@ class S3Store:
 
 @cache
 def object_store() -> ObjectStore:
-    """The store at OBJECT_STORE_URL."""
+    """Return the store at OBJECT_STORE_URL."""
     return open_store(settings.OBJECT_STORE_URL)
 
 
 def open_store(
     url: str, *, folder: type[FolderStore] = FolderStore, bucket: type[S3Store] = S3Store
 ) -> ObjectStore:
-    """`file:///folder` or `s3://key:secret@bucket/prefix?endpoint=...&region=...`. Raises ValueError."""
+    """Return the store at a URL, as an instance of the class `folder` or `bucket`. Raises ValueError.
+
+    The URL is `file:///folder` or `s3://key:secret@bucket/prefix?endpoint=...&region=...`.
+    """
     parts = urlsplit(url)
     if parts.scheme == "file" and parts.path:
         return folder(Path(unquote(parts.path)))

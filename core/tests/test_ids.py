@@ -4,9 +4,9 @@ from core.ids import uuid7
 
 
 def test_uuid7_has_version_and_variant_of_rfc_9562():
-    made = uuid7()
+    value = uuid7()
 
-    assert (made.version, made.variant) == (7, "specified in RFC 4122")
+    assert (value.version, value.variant) == (7, "specified in RFC 4122")
 
 
 def test_uuid7_is_ordered_and_unique_across_threads():
@@ -14,4 +14,4 @@ def test_uuid7_is_ordered_and_unique_across_threads():
         batches = list(pool.map(lambda _: [uuid7() for _ in range(2_000)], range(8)))
 
     assert all(batch == sorted(batch) for batch in batches)
-    assert len({made for batch in batches for made in batch}) == 16_000
+    assert len({value for batch in batches for value in batch}) == 16_000

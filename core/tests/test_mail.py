@@ -1,4 +1,4 @@
-"""Delivery of mail to a real SMTP server: over TLS or not at all, and again when the server was away."""
+"""Delivery of mail to a real SMTP server: only over TLS, and with retries while the server is unavailable."""
 
 import ssl
 from datetime import timedelta
@@ -16,7 +16,10 @@ ADDRESS = "person@example.com"
 
 @pytest.fixture
 def use_server(settings, certificate, monkeypatch):
-    """Send by SMTP to `localhost:port`, whose certificate is trusted unless the test says otherwise."""
+    """Return a function that makes the tests send to `localhost:port` by SMTP.
+
+    The certificate of the server is trusted unless the test says otherwise.
+    """
 
     def configure(port, *, smtps=False, trusted=True):
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
@@ -32,8 +35,8 @@ def use_server(settings, certificate, monkeypatch):
     return configure
 
 
-def post_and_deliver(*, now=None):
-    """Write one mail and try to deliver it; the row afterwards."""
+def enqueue_and_deliver(*, now=None):
+    """Enqueue one mail and try to deliver it; return its row."""
     row = mail.enqueue_mail(
         ADDRESS, "verify_email", link="https://app.example.com/account/verify-email#token"
     )
@@ -43,11 +46,11 @@ def post_and_deliver(*, now=None):
 
 
 @pytest.mark.parametrize(("tls", "smtps"), [("smtps", True), ("starttls", False)])
-def test_deliver_sends_over_tls(use_server, mail_server, tls, smtps):
+def test_deliver_due_mail_sends_over_tls(use_server, mail_server, tls, smtps):
     server = mail_server(tls)
     use_server(server.port, smtps=smtps)
 
-    row = post_and_deliver()
+    row = enqueue_and_deliver()
 
     (message,) = server.messages(ADDRESS)
     assert (row.state, row.error) == ("done", "")
@@ -61,20 +64,20 @@ def test_deliver_sends_over_tls(use_server, mail_server, tls, smtps):
     [("plain", True, "SMTPNotSupportedError"), ("starttls", False, ssl.SSLCertVerificationError.__name__)],
     ids=["no STARTTLS", "unknown certificate"],
 )
-def test_deliver_sends_nothing_where_tls_does_not_hold(use_server, mail_server, tls, trusted, error):
+def test_deliver_due_mail_sends_nothing_without_trusted_tls(use_server, mail_server, tls, trusted, error):
     server = mail_server(tls)
     use_server(server.port, trusted=trusted)
 
-    row = post_and_deliver()
+    row = enqueue_and_deliver()
 
     assert (row.state, row.error) == ("waiting", error)
     assert server.messages() == []
 
 
-def test_deliver_tries_again_when_the_server_was_away(use_server, mail_server):
+def test_deliver_due_mail_retries_after_the_server_was_unavailable(use_server, mail_server):
     port = embedded_servers.free_port()
     use_server(port, smtps=True)
-    row = post_and_deliver()
+    row = enqueue_and_deliver()
     assert (row.state, row.error) == ("waiting", "ConnectionRefusedError")
 
     server = mail_server("smtps", port=port)

@@ -69,7 +69,7 @@ def patch_block(
 
     def merged(document: dict[str, Any]) -> dict[str, Any]:
         block = find_block(document, block_id)
-        if_match.check(tag_of(block))
+        if_match.require_match(tag_of(block))
         fresh = json_patch.merge_patch(block, changes)
         block.clear()
         block.update(fresh)
@@ -104,7 +104,7 @@ def _store(
     """
     held = Draft.objects.select_for_update()
     draft = (held if callable(change) else held.defer("blueprint")).get(site=site)
-    if_match.check(draft.version)
+    if_match.require_match(draft.version)
     draft.blueprint = change(draft.blueprint) if callable(change) else change
     draft.version = draft.version + 1
     draft.author_id = actor.id

@@ -112,7 +112,7 @@ def token_of(invitation: Invitation) -> str:
 
 def find_invitation(token: str, *, now: datetime) -> Invitation:
     """What a mailed link invites to. In context `system`. Raises InvitationRefused."""
-    if (pk := encryption.read_token(SIGNATURE, token)) is None:
+    if (pk := encryption.verify_token(SIGNATURE, token)) is None:
         raise InvitationRefused
     open_ones = Invitation.objects.select_related("site", "author").filter(used_at=None, expires_at__gt=now)
     found = open_ones.filter(pk=pk, site__deleted_at=None).first()

@@ -56,7 +56,7 @@ def change_post(
     """
     facts = _checked(post.site, facts)
     site, post = _locked(post)
-    if_match.check(post.version)
+    if_match.require_match(post.version)
     _guard(post, facts, role=role, actor=actor)
     before = post.live
     old_slug = post.slug
@@ -79,7 +79,7 @@ def delete_post(post: Post, *, actor: Actor, role: Access.Role, if_match: IfMatc
     Raises PreconditionFailed, RoleTooLow.
     """
     site, post = _locked(post)
-    if_match.check(post.version)
+    if_match.require_match(post.version)
     _guard(post, {}, role=role, actor=actor)
     post.deleted_at = now
     post.version = post.version + 1

@@ -68,7 +68,7 @@ def find_preview(token: str, *, now: datetime) -> Preview | None:
 
     A token that we did not sign costs no query.
     """
-    if (pk := encryption.read_token(SIGNATURE, token)) is None:
+    if (pk := encryption.verify_token(SIGNATURE, token)) is None:
         return None
     wanted = Preview.objects.select_related("site", "revision", "post__author").filter(
         pk=pk, expires_at__gt=now

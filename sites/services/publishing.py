@@ -57,7 +57,7 @@ def publish_site(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "")
 def _draft(site: Site, *, if_match: IfMatch) -> Draft:
     """The draft without its blueprint, held. Raises PreconditionFailed."""
     draft = Draft.objects.select_for_update().defer("blueprint").get(site=site)
-    if_match.check(draft.version)
+    if_match.require_match(draft.version)
     return draft
 
 

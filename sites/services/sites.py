@@ -74,7 +74,7 @@ def change_site(site: Site, changes: dict[str, Any], *, actor: Actor, if_match: 
     Raises PreconditionFailed, SubdomainTaken.
     """
     site = locked(site)
-    if_match.check(site.version)
+    if_match.require_match(site.version)
     before = site.subdomain
     told = {"name_before": site.name} if "name" in changes else {}
     for name, value in changes.items():
@@ -100,7 +100,7 @@ def change_site(site: Site, changes: dict[str, Any], *, actor: Actor, if_match: 
 def delete_site(site: Site, *, actor: Actor, now: datetime, if_match: IfMatch) -> None:
     """Hide a site at once everywhere; its names stay reserved. Raises PreconditionFailed."""
     site = locked(site)
-    if_match.check(site.version)
+    if_match.require_match(site.version)
     site.deleted_at = now
     site.version = site.version + 1
     site.save(update_fields=["deleted_at", "version", "updated_at"])

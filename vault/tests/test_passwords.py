@@ -225,7 +225,8 @@ def test_the_archive_has_all_that_it_takes_to_open_what_is_kept():
 
     with tenancy.context(tenancy.SYSTEM):
         archive = {
-            name: list(found) if name.endswith("l") else found for name, found in lifecycle.export(user.pk)
+            name: list(found) if name.endswith("l") else found
+            for name, found in lifecycle.export_personal_data(user.pk)
         }
     kdf = archive["account.json"]["kdf"]
     (vault,) = archive["vaults.json"]

@@ -29,7 +29,7 @@ class Command(BackupCommand):
         plan = self._plan()
         run = None if no_backup or not self._is_there() else self._back_up()
         self._migrate()
-        found = health.check()
+        found = health.run_health_checks()
         if found["database"] != "ok" or found["migrations"] != "ok":
             raise CommandError(f"Migrated, but not well: {found}. docs/upgrading.md says how to go back.")
         facts = {"backup": run.pk.hex if run else None, "migrations": len(plan), "health": found}

@@ -1,8 +1,8 @@
-"""Django's migrate, run in context `system` and with a lock timeout.
+"""Django's migrate, in tenancy context `system`, with a lock timeout and one at a time.
 
-Row-level security binds the owner of a table too: without the context a data migration would see no rows and
-change nothing, and nobody would notice. With the timeout a migration that waits for a lock gives up instead
-of stopping all traffic behind it; run it again.
+Row-level security applies to the owner of a table too. Without the context a data migration would see no
+rows, change nothing and report success. A migration that waits for a lock makes all later queries of the
+table wait behind it; with the timeout it fails instead, and can be run again.
 """
 
 from typing import Any
@@ -11,17 +11,19 @@ from django.core.management.commands.migrate import Command as DjangoMigrate
 from django.db import connections
 
 from core import tenancy
-from core.storage.database import MIGRATING
+from core.storage.database import MIGRATION_LOCK_ID
 
-LOCK_TIMEOUT = "5s"
+LOCK_TIMEOUT = "5s"  # as PostgreSQL writes a time
 
 
 class Command(DjangoMigrate):
+    """Run Django's migrate as described above."""
+
     def handle(self, *args: Any, **options: Any) -> None:
         connection = connections[options["database"]]
         with connection.cursor() as cursor:
-            # Two at once wait for each other; closing lets go.
-            cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATING])
+            # A second migrate waits here. Closing the connection below releases the lock.
+            cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK_ID])
             cursor.execute(
                 "SELECT set_config(%s, %s, false), set_config('lock_timeout', %s, false)",
                 [tenancy.SETTING, tenancy.SYSTEM, LOCK_TIMEOUT],
@@ -29,4 +31,4 @@ class Command(DjangoMigrate):
         try:
             super().handle(*args, **options)
         finally:
-            connection.close()  # with it goes the context
+            connection.close()  # also ends the context, which is set for the session

@@ -1,4 +1,4 @@
-"""Delete for good, now, what was deleted long enough ago."""
+"""Delete for good what users deleted some days ago, without waiting for the periodic job."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,18 +12,18 @@ from core import lifecycle, tenancy
 
 
 class Command(BaseCommand):
-    help = "Delete for good what people deleted more than --days ago. It cannot be brought back but from a backup."
+    help = "Delete for good what users deleted more than --days ago. After that only a backup can restore it."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--days", type=int, default=settings.SOFT_DELETE_FOR.days, help="default: %(default)s"
         )
-        parser.add_argument("--dry-run", action="store_true", help="count, and delete nothing")
+        parser.add_argument("--dry-run", action="store_true", help="only count, do not delete")
 
     def handle(self, *args: Any, days: int, dry_run: bool, **options: Any) -> None:
         if days < 0:
-            raise CommandError("--days is 0 or more.")
+            raise CommandError("--days must be 0 or more.")
         with tenancy.context(tenancy.SYSTEM):
-            gone = lifecycle.purge_expired(before=timezone.now() - timedelta(days=days))
+            count = lifecycle.purge_expired(before=timezone.now() - timedelta(days=days))
             transaction.set_rollback(dry_run)
-        self.stdout.write(f"purged={gone} dry_run={dry_run}")
+        self.stdout.write(f"purged={count} dry_run={dry_run}")

@@ -1,7 +1,7 @@
-"""The web process: the public listener, and the internal one beside it.
+"""The web process: starts the public and the internal listener, and stops them gracefully.
 
-On SIGTERM readiness fails first; after DRAIN_SECONDS the listeners close, and what is under way has 30 s to
-finish.
+On SIGTERM readiness fails first. After DRAIN_SECONDS the listeners close, and the requests in progress have
+30 seconds to finish.
 """
 
 import os
@@ -17,55 +17,65 @@ from django.core.management.base import BaseCommand, CommandError
 from core import processes
 from core.observability import startup_checks
 
-FINISH_SECONDS = 30
+GRACEFUL_STOP_SECONDS = 30
 
 
 class Command(BaseCommand):
-    help = "Serve the API, the admin and published sites on HOST:PORT, and /metrics on INTERNAL_HOST:INTERNAL_PORT."
+    help = (
+        "Serve the API, the admin and published sites on HOST:PORT, and /metrics on "
+        "INTERNAL_HOST:INTERNAL_PORT."
+    )
     requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
-        env = settings.ENV
-        for name, host, port in (
-            ("PORT", env.host, env.port),
-            ("INTERNAL_PORT", env.internal_host, env.internal_port),
-        ):
-            if not processes.port_is_free(host, port):
-                raise CommandError(f"{host}:{port} is busy: stop what listens there, or set {name}.")
+        require_free_ports()
         startup_checks.run_checks()
         draining = settings.VAR_DIR / "draining"
         draining.unlink(missing_ok=True)
-        forget_dead_metrics(settings.METRICS_DIR)
-        children = [
-            processes.start(
-                "",
-                granian("config.wsgi:application", env.host, env.port, env.web_workers, env.web_threads),
-                environ={"PROCESS": "web"},
-            ),
-            processes.start(
-                "",
-                granian("config.wsgi:internal_application", env.internal_host, env.internal_port, 1, 1),
-                environ={"PROCESS": "web", "WEB_THREADS": "1"},
-            ),
-        ]
-        stopping: list[int] = []
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda received, _: stopping.append(received))
-        while not stopping and all(child.process.poll() is None for child in children):
+        delete_metrics_of_dead_processes(settings.METRICS_DIR)
+        children = start_listeners()
+        received_signals: list[int] = []
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, lambda received, _: received_signals.append(received))
+        while not received_signals and all(child.process.poll() is None for child in children):
             time.sleep(0.1)
-        failed = not stopping
+        failed = not received_signals  # a listener ended without a signal to us
         draining.parent.mkdir(parents=True, exist_ok=True)
         draining.touch()
         if not failed:
-            time.sleep(env.drain_seconds)
-        processes.stop(children, seconds=FINISH_SECONDS)
+            time.sleep(settings.ENV.drain_seconds)
+        processes.stop_processes(children, seconds=GRACEFUL_STOP_SECONDS)
         draining.unlink(missing_ok=True)
         if failed:
-            raise CommandError("A listener stopped by itself; its lines above say why.")
+            raise CommandError("A listener stopped unexpectedly; see its output above.")
 
 
-def granian(target: str, host: str, port: int, workers: int, threads: int) -> list[str]:
-    """The command line of one listener. What Granian leaves open by default is pinned here."""
+def require_free_ports() -> None:
+    """Raise CommandError when another process listens on the public or the internal port."""
+    env = settings.ENV
+    for name, host, port in (
+        ("PORT", env.host, env.port),
+        ("INTERNAL_PORT", env.internal_host, env.internal_port),
+    ):
+        if not processes.port_is_free(host, port):
+            raise CommandError(f"{host}:{port} is busy: stop the process that uses it, or set {name}.")
+
+
+def start_listeners() -> list[processes.ChildProcess]:
+    """Start the public and the internal listener."""
+    env = settings.ENV
+    public = granian_command("config.wsgi:application", env.host, env.port, env.web_workers, env.web_threads)
+    internal = granian_command(
+        "config.wsgi:internal_application", env.internal_host, env.internal_port, workers=1, threads=1
+    )
+    return [
+        processes.start_process("", public, environ={"PROCESS": "web"}),
+        processes.start_process("", internal, environ={"PROCESS": "web", "WEB_THREADS": "1"}),
+    ]
+
+
+def granian_command(target: str, host: str, port: int, workers: int, threads: int) -> list[str]:
+    """Return the command line of a listener. Sets every option that matters, not relying on defaults."""
     options = {
         "interface": "wsgi",
         "http": "1",
@@ -73,10 +83,10 @@ def granian(target: str, host: str, port: int, workers: int, threads: int) -> li
         "port": str(port),
         "workers": str(workers),
         "blocking-threads": str(threads),
-        "backpressure": "512",  # connections that a worker holds at once
+        "backpressure": "512",  # connections that a worker accepts at the same time
         "backlog": "1024",
         "http1-header-read-timeout": "10000",
-        "workers-kill-timeout": str(FINISH_SECONDS),
+        "workers-kill-timeout": str(GRACEFUL_STOP_SECONDS),
         "respawn-interval": "1",
         "log-level": "warning",
     }
@@ -90,8 +100,8 @@ def granian(target: str, host: str, port: int, workers: int, threads: int) -> li
     ]
 
 
-def forget_dead_metrics(folder: Path) -> None:
-    """Delete the metric files of processes that are gone; a running worker keeps its own."""
+def delete_metrics_of_dead_processes(folder: Path) -> None:
+    """Delete the metric files of processes that have ended, and create the folder if it is missing."""
     for path in folder.glob("*.db"):
         pid = path.stem.rsplit("_", 1)[-1]
         if pid.isdecimal() and not Path(f"/proc/{pid}").exists():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rest_framework.exceptions import ParseError
 
 from core.errors import PayloadTooLarge
-from core.http.json_parser import MAX_DEPTH, nesting_depth, parse_json, read_bounded
+from core.http.json_parser import MAX_DEPTH, nesting_depth, parse_json, read_at_most
 
 JSON = st.recursive(
     st.none()
@@ -26,17 +26,17 @@ JSON = st.recursive(
 
 
 @given(JSON, st.booleans())
-def test_loads_reads_back_whatever_is_json(value, ascii_only):
+def test_parse_json_returns_every_json_value(value, ascii_only):
     assert parse_json(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
 
 
 @given(st.binary(max_size=200))
-def test_loads_refuses_or_reads_any_bytes_but_never_breaks(body):
+def test_parse_json_parses_or_refuses_any_bytes(body):
     try:
-        found = parse_json(body)
+        value = parse_json(body)
     except ParseError:
         return
-    assert found == json.loads(body.decode().strip() or "{}")
+    assert value == json.loads(body.decode().strip() or "{}")
 
 
 @pytest.mark.parametrize(
@@ -67,28 +67,28 @@ def test_loads_refuses_or_reads_any_bytes_but_never_breaks(body):
         b"\xef\xbb\xbf{}",
     ],
 )
-def test_loads_refuses(body):
+def test_parse_json_refuses_invalid_or_dangerous_json(body):
     with pytest.raises(ParseError):
         parse_json(body)
 
 
-def test_loads_takes_what_only_looks_dangerous():
+def test_parse_json_accepts_brackets_and_escapes_inside_strings():
     body = b'{"a": "[[[[{{{{", "b": "\\\\u0000", "c": "\\ud83d\\ude00", "d": "\\\\\\"["}'
 
     assert parse_json(body) == {"a": "[[[[{{{{", "b": "\\u0000", "c": "😀", "d": '\\"['}
     assert nesting_depth(body) == 1
 
 
-def test_loads_takes_the_deepest_allowed():
+def test_parse_json_accepts_the_deepest_allowed_nesting():
     assert nesting_depth(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH) == MAX_DEPTH
     assert parse_json(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)[0] is not None
 
 
-def test_read_bounded_reads_no_more_than_one_byte_past_the_limit():
+def test_read_at_most_reads_one_byte_more_than_the_limit():
     stream = io.BytesIO(b"x" * 1000)
 
     with pytest.raises(PayloadTooLarge):
-        read_bounded(stream, 100)
+        read_at_most(stream, 100)
 
     assert stream.tell() == 101
-    assert read_bounded(io.BytesIO(b"x" * 100), 100) == b"x" * 100
+    assert read_at_most(io.BytesIO(b"x" * 100), 100) == b"x" * 100

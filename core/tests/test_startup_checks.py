@@ -1,7 +1,8 @@
-"""What must not serve says so in one line and stops."""
+"""`manage.py up` refuses to start with one line when a startup check fails or a port is busy."""
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from urllib.parse import urlsplit
@@ -13,32 +14,36 @@ from django.conf import settings
 from config import embedded_servers
 
 
-def serve(**environ):
-    wanted = {
+def run_up(**environ):
+    """Run `manage.py up` with these variables; return the exit code and the lines on stderr."""
+    ports = {
         "PORT": str(embedded_servers.free_port()),
         "INTERNAL_PORT": str(embedded_servers.free_port()),
-        **environ,
     }
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "manage.py", "up"],
         cwd=settings.BASE_DIR,
-        env={**os.environ, **wanted},
+        env={**os.environ, **ports, **environ},
         capture_output=True,
         text=True,
         timeout=60,
     )
-    return done.returncode, [line for line in done.stderr.splitlines() if line.strip()]
+    return process.returncode, [line for line in process.stderr.splitlines() if line.strip()]
+
+
+def database_url(user, password):
+    """The URL of the test server's database for another role."""
+    port = urlsplit(os.environ["DATABASE_URL"]).port
+    return f"postgresql://{user}:{password}@127.0.0.1:{port}/getyousite"
 
 
 def superuser_url():
-    """The same server as somebody whom row-level security does not bind."""
-    home = embedded_servers._home(settings.VAR_DIR)
-    facts = json.loads((home / "postgres.json").read_text())
-    return f"postgresql://postgres:{facts['superuser_password']}@127.0.0.1:{urlsplit(os.environ['DATABASE_URL']).port}/getyousite"
+    state_file = embedded_servers.server_folder(settings.VAR_DIR) / "postgres.json"
+    return database_url("postgres", json.loads(state_file.read_text())["superuser_password"])
 
 
 @pytest.mark.parametrize(
-    ("environ", "named"),
+    ("environ", "message"),
     [
         (lambda: {"DATABASE_URL": superuser_url()}, "SUPERUSER"),
         (
@@ -52,29 +57,26 @@ def superuser_url():
     ],
     ids=["superuser", "no database", "no redis"],
 )
-def test_up_refuses_in_one_line(environ, named):
-    code, lines = serve(**environ())
+def test_up_refuses_a_failed_startup_check_in_one_line(environ, message):
+    code, lines = run_up(**environ())
 
     assert (code, len(lines)) == (1, 1), lines
-    assert named in lines[0]
+    assert message in lines[0]
 
 
 def test_up_refuses_a_busy_port_in_one_line():
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as busy:
-        code, lines = serve(PORT=str(busy.getsockname()[1]))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        code, lines = run_up(PORT=str(listener.getsockname()[1]))
 
     assert (code, len(lines)) == (1, 1), lines
     assert "is busy" in lines[0]
 
 
-def test_up_refuses_a_role_that_bypasses_the_fence():
+def test_up_refuses_a_role_that_bypasses_row_level_security():
     with psycopg.connect(superuser_url(), autocommit=True) as connection:
         connection.execute("CREATE ROLE bypasser LOGIN BYPASSRLS PASSWORD 'bypasser'")
         try:
-            port = urlsplit(os.environ["DATABASE_URL"]).port
-            code, lines = serve(DATABASE_URL=f"postgresql://bypasser:bypasser@127.0.0.1:{port}/getyousite")
+            code, lines = run_up(DATABASE_URL=database_url("bypasser", "bypasser"))
         finally:
             connection.execute("DROP ROLE bypasser")
 

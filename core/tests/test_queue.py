@@ -1,4 +1,4 @@
-"""Work is a row: claimed once, tried again, dead at last."""
+"""The job queue: claims, retries, dead jobs, and the messages that hurry workers."""
 
 import re
 import threading
@@ -8,14 +8,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.conf import settings
 from django.db import connection, connections
-from django.utils.module_loading import import_string
+from django.utils import timezone
 
+from audit.actors import SYSTEM
 from config.celery import app
 from core import tenancy
-from core.jobs import periodic, queue
+from core.http.preconditions import ANY_VERSION
+from core.jobs import queue
 from core.models import Job
 from core.storage import redis
 from sites.models import Announcement
+from sites.services.publishing import publish_site
 from sites.serving import change_stream
 from sites.tests.factories import SiteFactory
 
@@ -32,26 +35,21 @@ def rows():
         )
 
 
-def stored(row):
-    with tenancy.context(tenancy.SYSTEM):
-        return Announcement.objects.get(pk=row.pk)
-
-
 @pytest.mark.commits
-def test_parallel_claims_share_the_rows_out_once(rows):
-    def claim(_):
+def test_claim_gives_each_job_to_one_of_parallel_callers(rows):
+    def claim_ids(_):
         try:
             return [job.pk for job in queue.claim(Announcement, now=NOW, limit=3)]
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(8) as pool:
-        claimed = [pk for batch in pool.map(claim, range(10)) for pk in batch]
+        claimed = [pk for batch in pool.map(claim_ids, range(10)) for pk in batch]
 
     assert len(claimed) == len(set(claimed)) == 20
 
 
-def test_a_claim_whose_worker_died_is_claimed_again_after_its_lease(rows):
+def test_claim_returns_a_running_job_again_after_its_lease(rows):
     first = queue.claim(Announcement, now=NOW)
 
     assert queue.claim(Announcement, now=NOW + queue.LEASE - timedelta(seconds=1)) == []
@@ -60,7 +58,7 @@ def test_a_claim_whose_worker_died_is_claimed_again_after_its_lease(rows):
     assert {job.attempts for job in again} == {2}
 
 
-def test_a_job_that_fails_is_tried_later_and_is_dead_in_the_end(rows):
+def test_run_retries_a_failed_job_with_growing_delays_until_it_is_dead(rows):
     def fail():
         raise RuntimeError("secret text")
 
@@ -74,30 +72,17 @@ def test_a_job_that_fails_is_tried_later_and_is_dead_in_the_end(rows):
         delays.append((job.due_at - now).total_seconds())
         now = job.due_at
 
-    kept = stored(rows[0])
-    assert (kept.state, kept.attempts, kept.error) == ("dead", Announcement.max_attempts, "RuntimeError")
+    with tenancy.context(tenancy.SYSTEM):
+        stored = Announcement.objects.get(pk=rows[0].pk)
+    assert (stored.state, stored.attempts, stored.error) == (
+        "dead",
+        Announcement.max_attempts,
+        "RuntimeError",
+    )
     assert delays == [2, 4, 8, 16, 32, 64, 128]
 
 
-@pytest.mark.commits
-def test_one_slot_is_claimed_once_by_any_number_of_beats():
-    def claim(minute):
-        try:
-            return periodic.claim_slot(
-                "tidy", every=timedelta(minutes=5), now=NOW + timedelta(minutes=minute)
-            )
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(8) as pool:
-        first = list(pool.map(claim, [0, 1, 2, 3, 4, 4, 3, 0]))
-        second = list(pool.map(claim, [5, 6, 9, 9, 5]))
-
-    assert (first.count(True), second.count(True)) == (1, 1)
-    assert not claim(4)  # a clock that steps back gets no slot twice
-
-
-def test_the_sweep_announces_what_redis_did_not_take_and_forgets_it(rows):
+def test_sweep_announces_and_deletes_the_waiting_announcements(rows):
     assert change_stream.sweep(now=NOW) == 20
 
     entries = redis.client().xrange(change_stream.STREAM)
@@ -107,42 +92,30 @@ def test_the_sweep_announces_what_redis_did_not_take_and_forgets_it(rows):
     assert change_stream.sweep(now=NOW) == 0
 
 
-def test_every_scheduled_task_exists_and_expires_with_its_period():
-    for name, entry in settings.CELERY_BEAT_SCHEDULE.items():
-        assert import_string(entry["task"]).name in app.tasks, name
-        assert entry["options"]["expires"] == entry["schedule"], name
-
-
-def test_every_scheduled_task_runs_twice_without_harm():
-    for entry in settings.CELERY_BEAT_SCHEDULE.values():
-        task = import_string(entry["task"])
-        assert (task.apply().state, task.apply().state) == ("SUCCESS", "SUCCESS")
-
-
 @pytest.mark.commits
-def test_a_claim_passes_over_rows_that_somebody_holds(rows):
-    held = threading.Event()
-    done = threading.Event()
+def test_claim_skips_locked_rows(rows):
+    is_locked = threading.Event()
+    may_unlock = threading.Event()
 
-    def hold():
+    def lock_first_row():
         try:
             with tenancy.context(tenancy.SYSTEM):
                 list(Announcement.objects.select_for_update().filter(pk=rows[0].pk))
-                held.set()
-                done.wait(20)
+                is_locked.set()
+                may_unlock.wait(20)
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(1) as pool:
-        holding = pool.submit(hold)
-        assert held.wait(10)
+        lock_holder = pool.submit(lock_first_row)
+        assert is_locked.wait(10)
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SET lock_timeout = '2s'")
             claimed = queue.claim(Announcement, now=NOW)
         finally:
-            done.set()
-            holding.result()
+            may_unlock.set()
+            lock_holder.result()
             connection.close()
 
     assert {job.pk for job in claimed} == {row.pk for row in rows[1:]}
@@ -177,3 +150,20 @@ def test_enqueue_does_not_raise_when_the_broker_is_unavailable(
         queue.enqueue("core.tasks.deliver_mail")
 
     assert redis.client().llen("celery:celery") == 0
+
+
+def test_sweep_announces_a_publication_that_redis_did_not_take(own_redis, restart_redis):
+    site = SiteFactory()
+    own_redis.stop()
+    with tenancy.context(tenancy.SYSTEM):
+        publish_site(site, actor=SYSTEM, if_match=ANY_VERSION)
+    with tenancy.context(tenancy.SYSTEM):
+        assert [row.host for row in Announcement.objects.all()] == [f"{site.subdomain}.localhost"]
+
+    restart_redis()
+
+    # During the grace period the process that published may still announce it itself.
+    assert change_stream.sweep(now=timezone.now()) == 0
+    assert change_stream.sweep(now=timezone.now() + change_stream.GRACE) == 1
+    (entry,) = redis.client().xrange(change_stream.STREAM)
+    assert entry[1] == {b"host": f"{site.subdomain}.localhost".encode()}

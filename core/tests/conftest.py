@@ -1,0 +1,50 @@
+"""Fixtures of the tests of core."""
+
+import io
+import json
+import logging
+import shutil
+
+import pytest
+
+from config import embedded_servers
+from config.testing import VAR
+from core.observability import structured_logging
+from core.storage import redis
+
+
+@pytest.fixture
+def own_redis(settings):
+    """A Redis server that the test may stop, in place of the shared one."""
+    folder = embedded_servers.server_folder(VAR / "own-redis")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    server = embedded_servers.RedisServer(folder)
+    settings.REDIS_URL = server.start(print)
+    redis.client.cache_clear()
+    yield server
+    server.stop()
+    redis.client.cache_clear()
+    redis.close_breaker()
+
+
+@pytest.fixture
+def restart_redis(own_redis, settings):
+    """Start the stopped server again, on another port."""
+
+    def restart():
+        settings.REDIS_URL = own_redis.start(print)
+        redis.client.cache_clear()
+        redis.close_breaker()
+
+    return restart
+
+
+@pytest.fixture
+def log_lines(settings):
+    """Return a function that returns what was logged during the test, as parsed JSON lines."""
+    structured_logging.configure({"level": "INFO", "format": "json"})
+    stream = io.StringIO()
+    logging.getLogger().handlers[0].setStream(stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    structured_logging.configure(settings.LOGGING)
