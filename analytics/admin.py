@@ -16,6 +16,8 @@ from audit.services import record
 
 @admin.register(Board)
 class DashboardAdmin(ReadOnlyAdmin):
+    """Lists sites; the page of a site is its dashboard."""
+
     list_display = ("name", "subdomain", "status", "owner")
     list_filter = ("status",)
     search_fields = ("name", "subdomain")

@@ -4,12 +4,16 @@ from core.errors import DomainError
 
 
 class NameTaken(DomainError):
+    """Another goal, segment or funnel of the site has this name."""
+
     code = "name_taken"
     status = 409
     message = "This name is already used. Choose another one."
 
 
 class TooManySaved(DomainError):
+    """The site has as many goals, segments, funnels, links or annotations as it may have."""
+
     code = "too_many_saved"
     status = 409
     message = "This site has reached the limit for these. Delete one first."

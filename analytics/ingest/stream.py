@@ -28,6 +28,7 @@ SCRIPT_SHA1 = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()  
 
 
 def stream_key(shard: int) -> str:
+    """The Redis key of the stream of a shard."""
     return f"ev:{shard}"
 
 

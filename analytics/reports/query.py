@@ -45,6 +45,7 @@ class Query:
 
     @property
     def is_filtered(self) -> bool:
+        """Whether roll-ups cannot answer the query, because they hold sums over all visits."""
         return bool(self.filters or self.fixed_filters)
 
 

@@ -46,4 +46,5 @@ class CsvRenderer(renderers.BaseRenderer):
 
 
 def escape_formula(value: Any) -> Any:
+    """The value, with an apostrophe before a text that a spreadsheet would run as a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA_PREFIXES else value

@@ -109,6 +109,8 @@ class FunnelViewSet(DefinitionViewSet):
 
 
 class AnnotationViewSet(SiteScopedViewSet):
+    """Annotations of days; the list includes releases."""
+
     serializer_class = AnnotationSerializer
 
     @action_policy(
@@ -147,6 +149,8 @@ class AnnotationViewSet(SiteScopedViewSet):
 
 
 class ShareViewSet(SiteScopedViewSet):
+    """Links that show the dashboard to people without an account."""
+
     serializer_class = ShareSerializer
     pagination_class = KeysetPagination
 

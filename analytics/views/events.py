@@ -45,6 +45,8 @@ CSV_BATCH_EVENTS = 5_000
 
 
 class RawEventsViewSet(SiteScopedViewSet):
+    """Reads the stored events of one site."""
+
     renderer_classes = [JSONRenderer, CsvRenderer]
 
     @action_policy(
@@ -105,6 +107,8 @@ def _stream_csv(site_number: int, since: datetime, until: datetime) -> Iterator[
 
 
 class EventsViewSet(SiteScopedViewSet):
+    """Accepts events that servers send."""
+
     serializer_class = EventSerializer
     max_body_bytes = 512 * 1024
 

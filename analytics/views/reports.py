@@ -55,6 +55,8 @@ CURRENT_VISITORS_WINDOW = timedelta(minutes=5)
 
 
 class ReportViewSet(SiteScopedViewSet):
+    """Reports on the visits of one site."""
+
     renderer_classes = [JSONRenderer, CsvRenderer]
 
     def parse_query(self, *parameters: str) -> Query:

@@ -18,6 +18,8 @@ from sites.viewsets import Role, SiteScopedViewSet
 
 
 class SettingsViewSet(SiteScopedViewSet):
+    """The analytics settings of one site."""
+
     serializer_class = SettingsSerializer
 
     @action_policy(
