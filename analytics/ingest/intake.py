@@ -160,7 +160,7 @@ def build_event(
 ) -> Event:
     """Combine a parsed event with what is known about its visitor. Raises EventDropped.
 
-    `at` is None for now. `has_visitor` is False when a server sends an event that belongs to no visitor;
+    `at` defaults to now. `has_visitor` is False when a server sends an event that belongs to no visitor;
     such an event has no visitor id and belongs to no visit.
     """
     _refuse_unwanted(site_settings, visitor)

@@ -36,7 +36,7 @@ def stream_key(shard: int) -> str:
 class Event:
     """One event on its way to the database.
 
-    `id` is chosen by the sender, 0 for none. `at` is None for now. `utm` has the values of
+    `id` is chosen by the sender, 0 for none. Without `at` it happened now. `utm` has the values of
     `referrers.UTM_PARAMETERS`. `engaged` is the viewing time in milliseconds, `value` the revenue as decimal
     text. Texts are empty when unknown.
     """

@@ -50,7 +50,7 @@ class Query:
 
 
 def compute_metrics(sums: list[int]) -> dict[str, Any]:
-    """Metrics from sums: ratios from 0 to 1, durations in seconds. A ratio without visits is None."""
+    """Metrics from sums: ratios from 0 to 1, durations in seconds. Without visits, ratios are `None`."""
     by_name = dict(zip(METRICS, sums, strict=True))
     visits = by_name["visits"]
     views = by_name["views"]
