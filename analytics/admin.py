@@ -1,4 +1,4 @@
-"""A site's numbers for staff. Looking at them is recorded, as at any record of a customer."""
+"""Shows the dashboards of sites to staff. Each view is recorded in the audit log."""
 
 from typing import Any
 
@@ -8,14 +8,16 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from analytics.models import Board
-from analytics.reports import dashboard
+from analytics.reports.dashboard import build_dashboard_context, parse_dashboard_state
 from audit import actors
 from audit.admin import ReadOnlyAdmin
 from audit.services import record
 
 
 @admin.register(Board)
-class BoardAdmin(ReadOnlyAdmin):
+class DashboardAdmin(ReadOnlyAdmin):
+    """Lists sites; the page of a site is its dashboard."""
+
     list_display = ("name", "subdomain", "status", "owner")
     list_filter = ("status",)
     search_fields = ("name", "subdomain")
@@ -33,20 +35,17 @@ class BoardAdmin(ReadOnlyAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """The dashboard in place of a form."""
+        """Show the dashboard instead of a form. Raises Http404."""
         site = self.get_object(request, object_id)
         if site is None or not self.has_view_permission(request, site):
             raise Http404
         now = timezone.now()
         record("admin.viewed", actor=actors.staff(request.user), subject=site)
-        facts = dashboard.dashboard(dashboard.read(request, site, now=now), site, now=now)
-        return render(
-            request,
-            "admin/board.html",
-            {
-                **self.admin_site.each_context(request),
-                "title": f"Analytics of {site.name}",
-                "opts": self.opts,
-                **facts,
-            },
-        )
+        state = parse_dashboard_state(request, site, now=now)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Analytics of {site.name}",
+            "opts": self.opts,
+            **build_dashboard_context(state, site, now=now),
+        }
+        return render(request, "analytics/admin_dashboard.html", context)

@@ -6,15 +6,12 @@ class AnalyticsConfig(AppConfig):
 
     def ready(self) -> None:
         from analytics import services
-        from analytics.ingest import (
-            intake,
-            tracking_script,
-        )
+        from analytics.ingest import intake, tracking_script
         from core import lifecycle
         from sites.serving import head_parts, site_server
 
-        lifecycle.on_purge(services.purge)
-        lifecycle.on_erase(services.erase_person)
-        for path in (intake.private_path(), intake.ALIAS):
-            site_server.mount(path, intake.serve, max_body_bytes=intake.MAX_BODY)
+        lifecycle.on_purge(services.purge_deleted_sites)
+        lifecycle.on_erase(services.erase_sites_of_user)
+        for path in (intake.private_path(), intake.PUBLIC_PATH):
+            site_server.mount(path, intake.handle_request, max_body_bytes=intake.MAX_BODY_BYTES)
         head_parts.register(tracking_script.head_part)

@@ -1,15 +1,19 @@
-"""The ways analytics say no."""
+"""Refusals of the analytics app."""
 
 from core.errors import DomainError
 
 
 class NameTaken(DomainError):
+    """Another goal, segment or funnel of the site has this name."""
+
     code = "name_taken"
     status = 409
-    message = "There is one with this name. Choose another one."
+    message = "This name is already used. Choose another one."
 
 
 class TooManySaved(DomainError):
+    """The site has as many goals, segments, funnels, links or annotations as it may have."""
+
     code = "too_many_saved"
     status = 409
-    message = "This site has as many of these as it may have. Delete one first."
+    message = "This site has reached the limit for these. Delete one first."

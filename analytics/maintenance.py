@@ -1,4 +1,4 @@
-"""Keeping house: partitions ahead of time, salts and events that have lived long enough, counters from Redis."""
+"""Periodic maintenance: creates partitions, deletes expired salts and events, and saves drop counters."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,65 +6,89 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from analytics.ingest import visitors
-from analytics.ingest.intake import DROPS
+from analytics.ingest.intake import DROP_COUNTERS_KEY
 from analytics.models import Drop, Settings
 from analytics.partitions import event_partitions
 from core import tenancy
 from core.storage import redis
 
-BATCH = 10_000
-DROPS_KEPT = timedelta(days=90)
+DELETE_BATCH_ROWS = 10_000
+DROP_RETENTION = timedelta(days=90)
+COPIED_HOURS = 3  # the current hour and the two before it
 
 
 def run_maintenance(*, now: datetime) -> None:
-    """Raises RedisAway."""
+    """The maintenance of every minute. Raises RedisUnavailable."""
     event_partitions.create_ahead(now)
     visitors.delete_expired_salts(now=now)
-    copy_drops(now=now)
+    copy_drop_counters(now=now)
 
 
-def copy_drops(*, now: datetime) -> None:
-    """Counters of this hour and the last two.
+def copy_drop_counters(*, now: datetime) -> None:
+    """Copy the drop counters of the last hours from Redis to PostgreSQL. Raises RedisUnavailable.
 
-    They only grow, so the larger number is right however often they are copied.
+    Counters never decrease. The larger number is stored, so it does not matter how often they are copied.
     """
-    for hours in range(3):
+    for hours in range(COPIED_HOURS):
         hour = (now - timedelta(hours=hours)).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-        found = redis.call(lambda client, hour=hour: client.hgetall(f"{DROPS}:{hour:%Y%m%d%H}"))  # type: ignore[misc]
-        rows = [(*name.decode().split(":", 1), int(count)) for name, count in found.items()]
-        if not rows:
-            continue
-        numbers, reasons, counts = ([row[place] for row in rows] for place in range(3))
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "INSERT INTO analytics_drop (site_number, hour, reason, count) SELECT site::int, %s, reason, count FROM "
-                "unnest(%s::text[], %s::text[], %s::bigint[]) AS given(site, reason, count) "
-                "ON CONFLICT (site_number, hour, reason) DO UPDATE SET count = greatest(analytics_drop.count, EXCLUDED.count)",
-                [hour, numbers, reasons, counts],
-            )
+        key = f"{DROP_COUNTERS_KEY}:{hour:%Y%m%d%H}"
+        counters = redis.call(lambda client, key=key: client.hgetall(key))  # type: ignore[misc]
+        if counters:
+            _store_drop_counters(hour, counters)
+
+
+def _store_drop_counters(hour: datetime, counters: dict[bytes, bytes]) -> None:
+    """Store counts by `site number:reason`."""
+    site_numbers = []
+    reasons = []
+    counts = []
+    for field, count in counters.items():
+        site_number, reason = field.decode().split(":", 1)
+        site_numbers.append(site_number)
+        reasons.append(reason)
+        counts.append(int(count))
+    statement = """
+        INSERT INTO analytics_drop (site_number, hour, reason, count)
+        SELECT site_number::int, %s, reason, count
+        FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS counters(site_number, reason, count)
+        ON CONFLICT (site_number, hour, reason)
+        DO UPDATE SET count = greatest(analytics_drop.count, EXCLUDED.count)"""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [hour, site_numbers, reasons, counts])
 
 
 def delete_expired_events(*, now: datetime) -> int:
-    """Drop months that are over for everybody, and delete what single sites keep for less; return how many
-    rows that were. Sums stay.
+    """Drop expired monthly partitions, and delete the events of sites with a shorter retention.
+
+    Returns the number of deleted rows, without those of dropped partitions. Sums are kept.
     """
     event_partitions.drop_before(now - settings.ANALYTICS_KEEP_FOR)
-    Drop.objects.filter(hour__lt=now - DROPS_KEPT).delete()
+    Drop.objects.filter(hour__lt=now - DROP_RETENTION).delete()
     with tenancy.context(tenancy.SYSTEM):
-        chosen = list(Settings.objects.exclude(keep_days=None).values_list("site__number", "keep_days"))
-    return sum(_delete(number, now - timedelta(days=days)) for number, days in chosen if days)
+        rows = Settings.objects.exclude(keep_days=None).values_list("site__number", "keep_days")
+        retention_days = list(rows)
+    deleted_count = 0
+    for site_number, days in retention_days:
+        if days:
+            deleted_count += _delete_events_before(site_number, now - timedelta(days=days))
+    return deleted_count
 
 
-def _delete(number: int, before: datetime) -> int:
-    """In batches, so that no lock and no transaction is long."""
-    gone: int = 0
+def _delete_events_before(site_number: int, before: datetime) -> int:
+    """Delete events in batches, so that no transaction and no lock takes long."""
+    statement = """
+        DELETE FROM analytics_event
+        WHERE (tableoid, ctid) IN (
+            SELECT tableoid, ctid
+            FROM analytics_event
+            WHERE site_number = %s AND created_at < %s
+            LIMIT %s
+        )"""
+    deleted_count = 0
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(
-                "DELETE FROM analytics_event WHERE (tableoid, ctid) IN (SELECT tableoid, ctid FROM analytics_event "
-                "WHERE site_number = %s AND created_at < %s LIMIT %s)",
-                [number, before, BATCH],
-            )
-            gone += cursor.rowcount
-            if cursor.rowcount < BATCH:
-                return gone
+            cursor.execute(statement, [site_number, before, DELETE_BATCH_ROWS])
+            row_count: int = cursor.rowcount
+        deleted_count += row_count
+        if row_count < DELETE_BATCH_ROWS:
+            return deleted_count

@@ -1,7 +1,7 @@
-"""What is kept of visits. No row has an address or a user agent; nobody can say who came.
+"""Models of analytics. No row has an IP address or a user agent, so visitors cannot be identified.
 
-`Event` is partitioned by time and made by SQL migrations, as are the tables that many processes write at
-once. Only `analytics.reports.sql_store` reads and writes events.
+The tables `analytics_event` (partitioned by month), `analytics_dirty` and `analytics_salt` have no model; SQL
+migrations create them. Events are written by `ingest.writer` and read by `reports.event_sql`.
 """
 
 from django.conf import settings
@@ -15,9 +15,9 @@ from sites.models import Site
 
 
 class Kind(models.IntegerChoices):
-    """What an event is.
+    """The kind of an event.
 
-    An engagement says how long a page was looked at; it makes no visit and no count of its own.
+    An engagement reports the viewing time of a page. It begins no visit and is not counted as an event.
     """
 
     PAGEVIEW = 0
@@ -28,10 +28,10 @@ class Kind(models.IntegerChoices):
 
 
 class Settings(models.Model):
-    """What a site's owner chose. A site without a row has the defaults."""
+    """The analytics settings of a site. A site without a row has the defaults."""
 
     class Signals(models.TextChoices):
-        """What happens to a visit whose browser asks not to be tracked (Sec-GPC, DNT)."""
+        """What happens to events of a browser that sends the headers Sec-GPC or DNT."""
 
         COUNT = "count", "Count the page view and the country, no visitor and no visit"
         IGNORE = "ignore", "Count it as any other"
@@ -52,10 +52,10 @@ class Settings(models.Model):
 
 
 class Definition(models.Model):
-    """What a site's people saved under a name: a goal, a segment, or the steps of a funnel.
+    """A goal, a segment or a funnel that the people of a site saved under a name.
 
-    `conditions` are filters as reports take them; those of a goal and of a segment all hold, those of a
-    funnel follow each other.
+    `conditions` are filters as reports take them. A goal and a segment require all of them; those of a funnel
+    are its steps, in order.
     """
 
     class Kind(models.TextChoices):
@@ -82,7 +82,7 @@ class Definition(models.Model):
 
 
 class Annotation(models.Model):
-    """What happened on a day, beside its numbers. Publishes need none: they show themselves."""
+    """A note about a day, shown beside its numbers. Publishes need none: reports list releases, too."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="+")
@@ -102,9 +102,9 @@ class Annotation(models.Model):
 
 
 class Share(models.Model):
-    """A link to a site's numbers for whoever has it.
+    """A link to the dashboard of a site, for people without an account.
 
-    The token in it is computed, never stored: this row alone opens nothing.
+    The token of the link is a signature that is not stored, so this row alone gives no access.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -127,7 +127,7 @@ class Share(models.Model):
 
 
 class Subscription(models.Model):
-    """Somebody gets a mail about a site on Mondays. `last` is the Monday of the last one."""
+    """A user's subscription to the weekly mail about a site. `last` is the Monday of the last mail."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="+")
@@ -146,9 +146,9 @@ class Subscription(models.Model):
 
 
 class Term(models.Model):
-    """A text that events name by number: a path, a source, a browser.
+    """A text that events reference by id: a path, a source, a browser.
 
-    At most 20,000 new ones a site, sort and day.
+    `sort` is the kind of text. A site gets at most 20,000 new terms of each sort a day.
     """
 
     class Sort(models.IntegerChoices):
@@ -183,7 +183,7 @@ class Term(models.Model):
 
 
 class Cursor(models.Model):
-    """How far a writer has read its stream. It moves in the transaction that writes what was read."""
+    """The position up to which a stream is written, saved in the transaction that writes the entries."""
 
     shard = models.PositiveSmallIntegerField(primary_key=True)
     last_id = models.CharField(max_length=40, default="0-0")
@@ -192,10 +192,10 @@ class Cursor(models.Model):
 
 
 class Counted(models.Model):
-    """Sums of one slice.
+    """The sums that roll-ups store.
 
-    `visits` are distinct sessions, `bounces` those with one page view and nothing else, `seconds` from their
-    first sign of life to the last, `engaged` milliseconds that pages were looked at.
+    `visits` are distinct sessions, `bounces` those with one page view and no other event, `seconds` the time
+    from the first to the last event of the visits, `engaged` the viewing time of pages in milliseconds.
     """
 
     visitors = models.IntegerField(default=0)
@@ -212,7 +212,7 @@ class Counted(models.Model):
 
 
 class Hour(Counted):
-    """A site's hour; `hour` is its first instant in the site's time zone."""
+    """The sums of one hour of a site; `hour` is its first instant."""
 
     pk = models.CompositePrimaryKey("site_number", "hour")
     site_number = models.IntegerField()
@@ -220,9 +220,9 @@ class Hour(Counted):
 
 
 class Day(Counted):
-    """A site's day in its time zone, as a whole (`dimension` 0) or by one term.
+    """The sums of a local day of a site: of the whole day (`dimension` 0), or of one term of a dimension.
 
-    Term 0 is everything beyond the 1,000 largest, and the whole.
+    `term` 0 stands for all terms beyond the 1,000 largest, and for the whole day; -1 for an unknown value.
     """
 
     pk = models.CompositePrimaryKey("site_number", "day", "dimension", "term")
@@ -233,7 +233,7 @@ class Day(Counted):
 
 
 class Drop(models.Model):
-    """What was not counted, and why. For the owner: nothing disappears in silence."""
+    """How many events of an hour were not counted, by reason, so that the owner can see what is missing."""
 
     pk = models.CompositePrimaryKey("site_number", "hour", "reason")
     site_number = models.IntegerField()
@@ -243,7 +243,7 @@ class Drop(models.Model):
 
 
 class Board(Site):
-    """A site as its numbers: what the admin lists."""
+    """Proxy model for the dashboards in the admin."""
 
     class Meta:
         proxy = True

@@ -1,4 +1,4 @@
-"""What API keys may be given of analytics."""
+"""Scopes of API keys for analytics."""
 
 from core.permissions import scope
 

@@ -1,4 +1,7 @@
-"""What a site's people choose and save, and what servers send."""
+"""Writes of analytics: settings, goals, segments, funnels, annotations, and events that servers send.
+
+Links and the weekly mail are in `sharing`, events of browsers in `ingest`.
+"""
 
 from collections import Counter
 from datetime import datetime, timedelta
@@ -10,172 +13,198 @@ from django.db.models import QuerySet
 
 from analytics.errors import NameTaken, TooManySaved
 from analytics.ingest import intake, settings_cache
-from analytics.ingest.events import Dropped, read_event
+from analytics.ingest.events import EventDropped, parse_event
+from analytics.ingest.settings_cache import CachedSettings
+from analytics.ingest.stream import Event
 from analytics.models import Annotation, Definition, Drop, Settings
-from analytics.reports import sql_store
-from analytics.reports.time_zones import Span, day_bounds, local_day
+from analytics.reports import event_sql
+from analytics.reports.time_zones import DateRange, day_bounds, local_day
 from audit.actors import Actor
 from audit.services import record
 from sites.models import Release, Site
 from sites.subdomains import host_of
 
-LATEST = timedelta(days=7)
-EARLY = timedelta(minutes=5)  # a clock may be ahead by that much
-MOST_SAVED = 100  # goals of a site, and as many segments, funnels and links
-MOST_ANNOTATIONS = 2_000
-MOST_NOTES = 200  # of each sort beside one report
+MAX_EVENT_AGE = timedelta(days=7)
+MAX_CLOCK_SKEW = timedelta(minutes=5)  # how far the clock of a sending server may be ahead
+MAX_SAVED_PER_SITE = 100  # goals, and as many segments, funnels and links
+MAX_ANNOTATIONS_PER_SITE = 2_000
+MAX_LISTED_NOTES = 200  # annotations beside one report, and as many releases
 
 
-def settings_of(site: Site) -> Settings:
-    """What the owner chose, or the defaults."""
+def get_settings(site: Site) -> Settings:
+    """The analytics settings of a site, or an unsaved row with the defaults. One query."""
     return Settings.objects.filter(site=site).first() or Settings(site=site)
 
 
 @transaction.atomic
 def change_settings(site: Site, changes: dict[str, Any], *, actor: Actor) -> Settings:
-    """Choose anew, from now on; every process follows within a minute."""
+    """Change the analytics settings of a site. All processes use the new ones within a minute."""
     Settings.objects.get_or_create(site=site)
     row = Settings.objects.select_for_update().get(site=site)
-    moved = {
-        name: [getattr(row, name), value] for name, value in changes.items() if getattr(row, name) != value
-    }
-    for name, value in changes.items():
-        setattr(row, name, value)
+    differences = _apply_changes(row, changes)
     row.save()
-    record("analytics.settings_changed", actor=actor, subject=site, changes=moved)
+    record("analytics.settings_changed", actor=actor, subject=site, changes=differences)
     transaction.on_commit(lambda: settings_cache.invalidate(site.pk))
     return row
 
 
 @transaction.atomic
-def save_definition(site: Site, kind: str, given: dict[str, Any], *, actor: Actor) -> Definition:
-    """A goal, segment or funnel under a name. Raises NameTaken, TooManySaved."""
-    bounded(Definition.objects.filter(site=site, kind=kind))
+def create_definition(site: Site, kind: str, validated_data: dict[str, Any], *, actor: Actor) -> Definition:
+    """Save a goal, segment or funnel. Raises NameTaken, TooManySaved."""
+    enforce_row_limit(Definition.objects.filter(site=site, kind=kind))
     try:
         with transaction.atomic():
-            made = Definition.objects.create(site=site, kind=kind, **given)
+            definition = Definition.objects.create(site=site, kind=kind, **validated_data)
     except IntegrityError:
         raise NameTaken from None
-    record(f"{kind}.created", actor=actor, subject=made, conditions=made.conditions)
-    return made
+    record(f"{kind}.created", actor=actor, subject=definition, conditions=definition.conditions)
+    return definition
 
 
 @transaction.atomic
 def change_definition(row: Definition, changes: dict[str, Any], *, actor: Actor) -> Definition:
-    """Another name or other conditions: reports of days before follow them.
+    """Change the name or the conditions of a goal, segment or funnel.
 
-    Raises NameTaken, Definition.DoesNotExist.
+    Reports on earlier days use the new conditions, too. Raises NameTaken, Definition.DoesNotExist.
     """
     row = Definition.objects.select_for_update().get(pk=row.pk)
-    moved = {
-        name: [getattr(row, name), value] for name, value in changes.items() if getattr(row, name) != value
-    }
-    for name, value in changes.items():
-        setattr(row, name, value)
+    differences = _apply_changes(row, changes)
     try:
         with transaction.atomic():
             row.save()
     except IntegrityError:
         raise NameTaken from None
-    record(f"{row.kind}.changed", actor=actor, subject=row, changes=moved)
+    record(f"{row.kind}.changed", actor=actor, subject=row, changes=differences)
     return row
 
 
-@transaction.atomic
-def annotate(site: Site, given: dict[str, Any], *, actor: Actor) -> Annotation:
-    """Write beside a day what happened. Raises TooManySaved."""
-    bounded(Annotation.objects.filter(site=site), most=MOST_ANNOTATIONS)
-    made = Annotation.objects.create(site=site, **given)
-    record("annotation.created", actor=actor, subject=made, day=made.day.isoformat())
-    return made
+def _apply_changes(row: Settings | Definition, changes: dict[str, Any]) -> dict[str, list[Any]]:
+    """Set the fields of a row without saving it; return [old, new] of each field that differs."""
+    differences = {
+        name: [getattr(row, name), value] for name, value in changes.items() if getattr(row, name) != value
+    }
+    for name, value in changes.items():
+        setattr(row, name, value)
+    return differences
 
 
 @transaction.atomic
-def remove(row: Definition | Annotation, *, actor: Actor) -> None:
+def create_annotation(site: Site, validated_data: dict[str, Any], *, actor: Actor) -> Annotation:
+    """Save a note about a day. Raises TooManySaved."""
+    enforce_row_limit(Annotation.objects.filter(site=site), limit=MAX_ANNOTATIONS_PER_SITE)
+    annotation = Annotation.objects.create(site=site, **validated_data)
+    record("annotation.created", actor=actor, subject=annotation, day=annotation.day.isoformat())
+    return annotation
+
+
+@transaction.atomic
+def delete_with_audit_entry(row: Definition | Annotation, *, actor: Actor) -> None:
+    """Delete a goal, segment, funnel or annotation."""
     record(f"{row.as_subject().type}.deleted", actor=actor, subject=row)
     row.delete()
 
 
-def bounded(rows: QuerySet[Any], *, most: int = MOST_SAVED) -> None:
-    """Raises TooManySaved."""
-    if rows.count() >= most:
+def enforce_row_limit(rows: QuerySet[Any], *, limit: int = MAX_SAVED_PER_SITE) -> None:
+    """Raises TooManySaved when there are already `limit` rows. One query."""
+    if rows.count() >= limit:
         raise TooManySaved
 
 
-def notes(site: Site, span: Span) -> list[dict[str, Any]]:
-    """What happened on the days of a span, oldest first: what people wrote, and publishes by themselves.
+def list_annotations_and_releases(site: Site, date_range: DateRange) -> list[dict[str, Any]]:
+    """The annotations and the releases of a range of days, oldest first.
 
-    Two queries.
+    The newest `MAX_LISTED_NOTES` of each. Two queries.
     """
-    since, until = day_bounds(span.first, span.last, span.zone)
-    written = Annotation.objects.filter(site=site, day__gte=span.first, day__lte=span.last).order_by(
-        "-day", "-id"
-    )[:MOST_NOTES]
-    published = Release.objects.filter(site=site, created_at__gte=since, created_at__lt=until)[:MOST_NOTES]
-    found = [{"id": row.pk, "kind": "note", "day": row.day, "text": row.text} for row in written]
-    for number, note, at in published.values_list("number", "note", "created_at"):
+    since, until = day_bounds(date_range.first, date_range.last, date_range.zone)
+    annotations = Annotation.objects.filter(site=site, day__gte=date_range.first, day__lte=date_range.last)
+    releases = Release.objects.filter(site=site, created_at__gte=since, created_at__lt=until)
+    notes = [
+        {"id": row.pk, "kind": "note", "day": row.day, "text": row.text}
+        for row in annotations.order_by("-day", "-id")[:MAX_LISTED_NOTES]
+    ]
+    for number, note, at in releases[:MAX_LISTED_NOTES].values_list("number", "note", "created_at"):
         text = f"Release {number}: {note}" if note else f"Release {number}"
-        found.append({"id": None, "kind": "publish", "day": local_day(at, span.zone), "text": text})
-    return sorted(found, key=lambda one: (one["day"], one["kind"]))
+        notes.append({"id": None, "kind": "publish", "day": local_day(at, date_range.zone), "text": text})
+    return sorted(notes, key=lambda note: (note["day"], note["kind"]))
 
 
-def take_events(site: Any, given: list[dict[str, Any]], *, now: datetime) -> Counter[str]:
-    """What became of events that a server sent: `ok`, or why not. Raises RedisAway, DatabaseError."""
-    profile = settings_cache.CachedSettings(
-        *(getattr(settings_of(site), name) for name in ("enabled", "timezone", "signals"))
-    )
+def ingest_server_events(site: Any, items: list[dict[str, Any]], *, now: datetime) -> Counter[str]:
+    """Accept events that a server of the site's owner sends, as `EventSerializer` validates them.
+
+    Returns how many were accepted (`ok`), and how many were dropped by reason. Raises RedisUnavailable,
+    DatabaseError.
+    """
+    settings = get_settings(site)
+    cached_settings = CachedSettings(settings.enabled, settings.timezone, settings.signals)
     host = host_of(site.subdomain)
-    outcome = Counter[str]()
+    outcomes = Counter[str]()
     events = []
-    for item in given:
+    for item in items:
         try:
-            at = item.get("timestamp")
-            if at is not None and not now - LATEST <= at <= now + EARLY:
-                raise Dropped("too_old" if at < now else "too_new")
-            said = {"n": item["name"], "u": item["url"], "r": item.get("referrer"), "i": item.get("id")}
-            event = read_event({**said, "p": item.get("properties"), "v": item.get("revenue")}, host=host)
-            agent = item.get("user_agent", "")
-            address = item.get("address", "")
-            visitor = intake.Visitor(address=address, agent=agent, host=host)
-            person = bool(agent and address)
-            events.append(intake.make_event(site.number, profile, visitor, event, at=at, person=person))
-        except Dropped as drop:
-            outcome[drop.reason] += 1
+            events.append(_build_server_event(site.number, cached_settings, item, host=host, now=now))
+        except EventDropped as drop:
+            outcomes[drop.reason] += 1
     if events:
-        outcome.update(intake.keep(events))
-    intake.count_drops(
-        site.number, Counter({reason: count for reason, count in outcome.items() if reason != "ok"})
+        outcomes.update(intake.store_events(events))
+    drops = Counter({reason: count for reason, count in outcomes.items() if reason != "ok"})
+    intake.count_drops(site.number, drops)
+    return outcomes
+
+
+def _build_server_event(
+    site_number: int, settings: CachedSettings, item: dict[str, Any], *, host: str, now: datetime
+) -> Event:
+    """The event of one validated item. Raises EventDropped."""
+    at = item.get("timestamp")
+    if at is not None and not now - MAX_EVENT_AGE <= at <= now + MAX_CLOCK_SKEW:
+        raise EventDropped("too_old" if at < now else "too_new")
+    parsed = parse_event(
+        {
+            "n": item["name"],
+            "u": item["url"],
+            "r": item.get("referrer"),
+            "i": item.get("id"),
+            "p": item.get("properties"),
+            "v": item.get("revenue"),
+        },
+        host=host,
     )
-    return outcome
+    user_agent = item.get("user_agent", "")
+    address = item.get("address", "")
+    visitor = intake.Visitor(address=address, user_agent=user_agent, host=host)
+    has_visitor = bool(user_agent and address)
+    return intake.build_event(site_number, settings, visitor, parsed, at=at, has_visitor=has_visitor)
 
 
-def purge(before: datetime) -> int:
-    """Everything of sites that go for good now.
+def purge_deleted_sites(before: datetime) -> int:
+    """Delete the events of sites that were deleted before an instant, and are now purged.
 
-    In context `system`; how many sites that was is counted where they go.
+    Registered with `lifecycle.on_purge()`; needs the system context. Returns 0, because the purged sites
+    are counted by the app `sites`.
     """
     for number in Site.objects.filter(deleted_at__lt=before).values_list("number", flat=True):
-        sql_store.forget_site(number)
+        event_sql.delete_site_data(number)
     return 0
 
 
-def erase_person(person: UUID | None, addresses: frozenset[str]) -> dict[str, int]:
-    """What was counted of a person's sites.
+def erase_sites_of_user(user_id: UUID | None, addresses: frozenset[str]) -> dict[str, int]:
+    """Delete the events of all sites that a user owns; return the deleted rows by table.
 
-    Of visitors there is nothing that could be erased: nobody knows whose it is.
+    Registered with `lifecycle.on_erase()`. Events that the user caused as a visitor of sites stay: they are
+    anonymous, so they cannot be found.
     """
-    gone: Counter[str] = Counter()
-    for number in Site.objects.filter(owner_id=person).values_list("number", flat=True):
-        gone.update({f"analytics_{name}": count for name, count in sql_store.forget_site(number).items()})
-    return dict(gone)
+    deleted: Counter[str] = Counter()
+    for number in Site.objects.filter(owner_id=user_id).values_list("number", flat=True):
+        counts = event_sql.delete_site_data(number)
+        deleted.update({f"analytics_{table}": count for table, count in counts.items()})
+    return dict(deleted)
 
 
-def drops_of(span: Span) -> list[dict[str, Any]]:
-    """What was not counted, by reason, most first. Up to a minute old."""
-    since, until = day_bounds(span.first, span.last, span.zone)
-    counted: Counter[str] = Counter()
-    for reason, count in Drop.objects.filter(
-        site_number=span.site, hour__gte=since, hour__lt=until
-    ).values_list("reason", "count"):
-        counted[reason] += count
-    return [{"reason": reason, "count": count} for reason, count in counted.most_common()]
+def count_drops_by_reason(date_range: DateRange) -> list[dict[str, Any]]:
+    """Events that were not counted, by reason, the most frequent first. Up to a minute old."""
+    since, until = day_bounds(date_range.first, date_range.last, date_range.zone)
+    drops = Drop.objects.filter(site_number=date_range.site_number, hour__gte=since, hour__lt=until)
+    counts: Counter[str] = Counter()
+    for reason, count in drops.values_list("reason", "count"):
+        counts[reason] += count
+    return [{"reason": reason, "count": count} for reason, count in counts.most_common()]

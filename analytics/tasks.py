@@ -1,4 +1,4 @@
-"""The writers and the keeping of house, for Celery. All are safe to run twice, and to be killed."""
+"""Celery tasks of analytics. All of them may run twice at once, and may be killed at any time."""
 
 from datetime import timedelta
 
@@ -10,32 +10,33 @@ from core.jobs import periodic
 
 @shared_task
 def write_events() -> None:
-    """Whatever waits in the streams.
+    """Write the events of all streams to PostgreSQL.
 
-    Each writer takes the shards that no other has; what is wrong with one is told after the others.
+    Several workers share the shards. An error in one shard is raised after the other shards are written.
     """
     from analytics.ingest import stream, writer
 
-    faults = []
+    errors = []
     for shard in range(stream.SHARDS):
         try:
-            writer.drain(shard)
-        except Exception as fault:  # noqa: BLE001 - raised below
-            faults.append(fault)
-    if faults:
-        raise faults[0]
+            writer.drain_shard(shard)
+        except Exception as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 @shared_task
-def recount() -> None:
+def rebuild_dirty_days() -> None:
+    """Recompute the roll-ups of days whose events changed."""
     from analytics.reports import rollups
 
-    rollups.recount()
+    rollups.rebuild_dirty_days()
 
 
 @shared_task
-def keep_house() -> None:
-    """Make partitions ahead, forget salts, copy the counters of drops."""
+def run_maintenance() -> None:
+    """Create coming partitions, delete expired salts, and save drop counters."""
     from analytics import maintenance
 
     now = timezone.now()
@@ -44,8 +45,8 @@ def keep_house() -> None:
 
 
 @shared_task
-def forget_events() -> None:
-    """Drop what is older than it may be."""
+def delete_expired_events() -> None:
+    """Delete events that are older than their retention."""
     from analytics import maintenance
 
     now = timezone.now()
@@ -54,8 +55,8 @@ def forget_events() -> None:
 
 
 @shared_task
-def mail_week() -> None:
-    """Mails about the week before, wherever it is Monday morning."""
-    from analytics.sharing import links
+def send_weekly_mails() -> None:
+    """Enqueue the mails about the week before, for sites where it is Monday morning."""
+    from analytics.sharing import weekly_mail
 
-    links.mail_week(now=timezone.now())
+    weekly_mail.send_due_mails(now=timezone.now())

@@ -9,18 +9,20 @@ from analytics.views.definitions import (
     ShareViewSet,
     SubscriptionViewSet,
 )
-from analytics.views.reports import EventsViewSet, RawEventsViewSet, ReportViewSet, SettingsViewSet
+from analytics.views.events import EventsViewSet, RawEventsViewSet
+from analytics.views.reports import ReportViewSet
+from analytics.views.settings import SettingsViewSet
 from core.http.routes import route
 
 ANALYTICS = "sites/<uuid:pk>/analytics"
 
 
-def saved(name: str, viewset: type[DefinitionViewSet]) -> list[URLPattern]:
-    """`goals`, and one `goal`."""
-    one = f"{ANALYTICS}/{name}/<uuid:{viewset.kind.value}>"
+def definition_routes(name: str, viewset: type[DefinitionViewSet]) -> list[URLPattern]:
+    """The routes of goals, segments or funnels: the list, and a single one by its id."""
+    detail = f"{ANALYTICS}/{name}/<uuid:{viewset.kind.value}>"
     return [
         route(f"{ANALYTICS}/{name}", viewset, get="list", post="create"),
-        route(one, viewset, get="retrieve", patch="partial_update", delete="destroy"),
+        route(detail, viewset, get="retrieve", patch="partial_update", delete="destroy"),
     ]
 
 
@@ -35,9 +37,9 @@ urlpatterns = [
     route(f"{ANALYTICS}/events", RawEventsViewSet, get="events"),
     route(f"{ANALYTICS}/conversions", ReportViewSet, get="conversions"),
     route(f"{ANALYTICS}/funnels/<uuid:funnel>/report", ReportViewSet, get="funnel"),
-    *saved("goals", GoalViewSet),
-    *saved("segments", SegmentViewSet),
-    *saved("funnels", FunnelViewSet),
+    *definition_routes("goals", GoalViewSet),
+    *definition_routes("segments", SegmentViewSet),
+    *definition_routes("funnels", FunnelViewSet),
     route(f"{ANALYTICS}/annotations", AnnotationViewSet, get="list", post="create"),
     route(f"{ANALYTICS}/annotations/<uuid:annotation>", AnnotationViewSet, delete="destroy"),
     route(f"{ANALYTICS}/shares", ShareViewSet, get="list", post="create"),

@@ -7,7 +7,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from accounts.views.pages import account_page, provider_page
-from analytics.sharing.pages import shared_page, stop_page
+from analytics.sharing.pages import shared_dashboard_page, unsubscribe_page
 from sites.views.pages import invitation_page
 from vault.web_page import vault_page
 
@@ -23,8 +23,8 @@ urlpatterns = [
     path("account/oidc/<slug:provider>", provider_page),
     path("account/<slug:page>", account_page),
     path("vault/", vault_page),
-    path("shared/stop/<str:token>", stop_page),
-    path("shared/<str:token>", shared_page),
+    path("shared/stop/<str:token>", unsubscribe_page),
+    path("shared/<str:token>", shared_dashboard_page),
     path("admin/", admin.site.urls),
 ]
 handler400 = "core.http.exceptions.bad_request"

@@ -1,5 +1,6 @@
-"""What a browser or a server may say: the shape of one event, checked by hand because there are thousands a
-second.
+"""Validates one event as a browser or a server sends it.
+
+Written by hand instead of with a serializer, because there may be thousands of events a second.
 """
 
 import json
@@ -11,26 +12,28 @@ from urllib.parse import urlsplit
 
 from analytics.models import Kind
 
-MAX_PAGE = 500
-MAX_NAME = 60
-MAX_PROPS = 30
-MAX_PROP = 300
-MAX_PROPS_BYTES = 2048
-MAX_VALUE = 10**9
-MAX_ENGAGED = 6 * 3600 * 1000  # milliseconds
-NAMELESS = {Kind.PAGEVIEW, Kind.ENGAGEMENT}
-KINDS = {
+MAX_URL_CHARACTERS = 4000
+MAX_PAGE_CHARACTERS = 500
+MAX_NAME_CHARACTERS = 60
+MAX_PROPERTIES = 30
+MAX_PROPERTY_CHARACTERS = 300
+MAX_PROPERTIES_BYTES = 2048
+MAX_REVENUE = 10**9
+MAX_ENGAGED_MILLISECONDS = 6 * 3600 * 1000
+ID_CHARACTERS = 16
+KINDS_WITHOUT_NAME = {Kind.PAGEVIEW, Kind.ENGAGEMENT}
+KIND_BY_NAME = {
     "pageview": Kind.PAGEVIEW,
     "engagement": Kind.ENGAGEMENT,
     "outbound": Kind.OUTBOUND,
     "download": Kind.DOWNLOAD,
 }
-CURRENCY = re.compile(r"^[A-Z]{3}\Z")  # ISO 4217
+CURRENCY_CODE = re.compile(r"^[A-Z]{3}\Z")  # ISO 4217
 FIELDS = {"n", "u", "r", "i", "p", "v", "d", "w"}
 
 
-class Dropped(Exception):
-    """This is not counted. `reason` is for the owner's counters."""
+class EventDropped(Exception):
+    """The event is not counted. `reason` is the name of a counter that the site's owner sees."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -38,8 +41,13 @@ class Dropped(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """An event as it was said: where, what, from where; `engaged` in milliseconds, `value` as decimal text."""
+class ParsedEvent:
+    """A validated event.
+
+    `page` and `query` are the path and the query string of its URL, `engaged` is the viewing time in
+    milliseconds, `value` the revenue as decimal text, and `is_automated` is True when the browser says that a
+    program controls it.
+    """
 
     kind: Kind
     page: str
@@ -51,117 +59,127 @@ class Given:
     value: str | None = None
     currency: str | None = None
     engaged: int | None = None
-    automated: bool = False
+    is_automated: bool = False
 
 
-def read_event(item: Any, *, host: str) -> Given:
-    """`{n: name, u: address, r: referrer, i: id (16 hex), p: properties, v: {amount, currency}, d: ms looked
-    at, w: driven}`. Raises Dropped.
+def parse_event(item: Any, *, host: str) -> ParsedEvent:
+    """Validate an event as `script.js` sends it. Raises EventDropped.
+
+    Its keys are n: name, u: URL, r: referrer, i: id (16 hex digits), p: properties, v: revenue
+    `{amount, currency}`, d: viewing time in milliseconds, w: `navigator.webdriver`. `host` is the host of
+    the site, which the URL must have.
     """
-    if (
-        not isinstance(item, dict)
-        or not isinstance(name := item.get("n"), str)
-        or not 1 <= len(name) <= MAX_NAME
-    ):
-        raise Dropped("invalid")
-    if item.keys() - FIELDS or not name.isprintable() or name != name.strip():
-        raise Dropped("invalid")
-    page, query = _address(item.get("u"), host)
-    kind = KINDS.get(name, Kind.CUSTOM)
-    value, currency = _money(item.get("v"))
-    return Given(
+    name = _parse_name(item)
+    page, query = _parse_url(item.get("u"), host)
+    kind = KIND_BY_NAME.get(name, Kind.CUSTOM)
+    value, currency = _parse_revenue(item.get("v"))
+    return ParsedEvent(
         kind,
         page,
         query,
-        referrer=_text(item.get("r")),
-        name="" if kind in NAMELESS else name,
-        id=_id(item.get("i")),
-        props=_props(item.get("p")),
+        referrer=_parse_referrer(item.get("r")),
+        name="" if kind in KINDS_WITHOUT_NAME else name,
+        id=_parse_id(item.get("i")),
+        props=_parse_properties(item.get("p")),
         value=value,
         currency=currency,
-        engaged=_engaged(item.get("d"), kind),
-        automated=bool(item.get("w")),
+        engaged=_parse_engaged(item.get("d"), kind),
+        is_automated=bool(item.get("w")),
     )
 
 
-def _address(found: Any, host: str) -> tuple[str, str]:
-    """Path and query of an address on this host. The path has no slash at its end."""
+def _parse_name(item: Any) -> str:
+    """The name of an event, after its shape and its keys were checked."""
+    if not isinstance(item, dict) or item.keys() - FIELDS:
+        raise EventDropped("invalid")
+    name = item.get("n")
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME_CHARACTERS:
+        raise EventDropped("invalid")
+    if not name.isprintable() or name != name.strip():
+        raise EventDropped("invalid")
+    return name
+
+
+def _parse_url(url: Any, host: str) -> tuple[str, str]:
+    """The path, without a slash at its end, and the query string of a URL on this host."""
     try:
-        parts = urlsplit(found if isinstance(found, str) and len(found) <= 4000 else "")
-        there = (parts.hostname or "").lower()
+        parts = urlsplit(url if isinstance(url, str) and len(url) <= MAX_URL_CHARACTERS else "")
+        url_host = (parts.hostname or "").lower()
     except ValueError:
-        raise Dropped("invalid") from None
-    if parts.scheme not in {"http", "https"} or not there:
-        raise Dropped("invalid")
-    if there != host:
-        raise Dropped("other_host")
+        raise EventDropped("invalid") from None
+    if parts.scheme not in {"http", "https"} or not url_host:
+        raise EventDropped("invalid")
+    if url_host != host:
+        raise EventDropped("other_host")
     path = parts.path.rstrip("/") or "/"
     if not path.isprintable():
-        raise Dropped("invalid")
-    return path[:MAX_PAGE], parts.query
+        raise EventDropped("invalid")
+    return path[:MAX_PAGE_CHARACTERS], parts.query
 
 
-def _text(found: Any) -> str:
-    if found is None:
+def _parse_referrer(referrer: Any) -> str:
+    if referrer is None:
         return ""
-    if not isinstance(found, str) or len(found) > 4000:
-        raise Dropped("invalid")
-    return found
+    if not isinstance(referrer, str) or len(referrer) > MAX_URL_CHARACTERS:
+        raise EventDropped("invalid")
+    return referrer
 
 
-def _id(found: Any) -> int:
-    """63 bits of what the browser drew, so that a repeated request counts once."""
-    if found is None:
+def _parse_id(event_id: Any) -> int:
+    """63 bits of the random id of the event, so that a repeated request counts once; 0 without an id."""
+    if event_id is None:
         return 0
+    if not isinstance(event_id, str) or len(event_id) != ID_CHARACTERS:
+        raise EventDropped("invalid")
     try:
-        return int(found, 16) >> 1 if isinstance(found, str) and len(found) == 16 else _refuse()
+        return int(event_id, 16) >> 1
     except ValueError:
-        return _refuse()
+        raise EventDropped("invalid") from None
 
 
-def _refuse() -> int:
-    raise Dropped("invalid")
-
-
-def _props(found: Any) -> dict[str, Any] | None:
-    if not found:
+def _parse_properties(properties: Any) -> dict[str, Any] | None:
+    if not properties:
         return None
-    if not isinstance(found, dict) or len(found) > MAX_PROPS:
-        raise Dropped("invalid")
-    for name, value in found.items():
+    if not isinstance(properties, dict) or len(properties) > MAX_PROPERTIES:
+        raise EventDropped("invalid")
+    for name, value in properties.items():
         if (
-            not 1 <= len(name) <= MAX_PROP
+            not 1 <= len(name) <= MAX_PROPERTY_CHARACTERS
             or not isinstance(value, str | int | float | bool)
-            or len(str(value)) > MAX_PROP
+            or len(str(value)) > MAX_PROPERTY_CHARACTERS
         ):
-            raise Dropped("invalid")
-    if len(json.dumps(found)) > MAX_PROPS_BYTES:
-        raise Dropped("invalid")
-    return found
+            raise EventDropped("invalid")
+    if len(json.dumps(properties)) > MAX_PROPERTIES_BYTES:
+        raise EventDropped("invalid")
+    return properties
 
 
-def _money(found: Any) -> tuple[str | None, str | None]:
-    if found is None:
+def _parse_revenue(revenue: Any) -> tuple[str | None, str | None]:
+    """The amount as decimal text, and the currency; both None without revenue."""
+    if revenue is None:
         return None, None
-    if not isinstance(found, dict) or found.keys() != {"amount", "currency"}:
-        raise Dropped("invalid")
-    amount = found["amount"]
-    currency = found["currency"]
+    if not isinstance(revenue, dict) or revenue.keys() != {"amount", "currency"}:
+        raise EventDropped("invalid")
+    amount = revenue["amount"]
+    currency = revenue["currency"]
     if (
         isinstance(amount, bool)
         or not isinstance(amount, int | float)
         or not math.isfinite(amount)
-        or not 0 <= amount < MAX_VALUE
+        or not 0 <= amount < MAX_REVENUE
     ):
-        raise Dropped("invalid")
-    if not isinstance(currency, str) or not CURRENCY.match(currency):
-        raise Dropped("invalid")
+        raise EventDropped("invalid")
+    if not isinstance(currency, str) or not CURRENCY_CODE.match(currency):
+        raise EventDropped("invalid")
     return f"{amount:.3f}", currency
 
 
-def _engaged(found: Any, kind: Kind) -> int | None:
+def _parse_engaged(milliseconds: Any, kind: Kind) -> int | None:
+    """The viewing time of an engagement; None for the other kinds."""
     if kind != Kind.ENGAGEMENT:
         return None
-    if isinstance(found, bool) or not isinstance(found, int) or not 0 < found <= MAX_ENGAGED:
-        raise Dropped("invalid")
-    return found
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int):
+        raise EventDropped("invalid")
+    if not 0 < milliseconds <= MAX_ENGAGED_MILLISECONDS:
+        raise EventDropped("invalid")
+    return milliseconds

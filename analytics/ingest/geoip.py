@@ -1,6 +1,6 @@
-"""Countries and regions of addresses, from a file in MaxMind's format (GEOIP_PATH).
+"""Finds the country and the region of an IP address in a database in MaxMind's format (`GEOIP_PATH`).
 
-Without one nothing is known.
+Without a database, countries and regions are unknown.
 """
 
 from functools import cache
@@ -14,7 +14,8 @@ log = structlog.get_logger(__name__)
 
 
 @cache
-def _reader() -> Any:
+def _open_database() -> Any:
+    """The reader of the database, or None when no path is configured or the file cannot be read."""
     if not settings.GEOIP_PATH:
         return None
     try:
@@ -24,16 +25,16 @@ def _reader() -> Any:
         return None
 
 
-def find(address: str) -> tuple[str, str]:
-    """Country (ISO 3166-1 alpha-2) and region (ISO 3166-2) of an address; empty where unknown."""
-    reader = _reader()
-    if reader is None:
+def find_location(address: str) -> tuple[str, str]:
+    """The country (ISO 3166-1 alpha-2) and the region (ISO 3166-2) of an address; empty when unknown."""
+    database = _open_database()
+    if database is None:
         return "", ""
     try:
-        found = reader.get(address) or {}
+        record = database.get(address) or {}
     except ValueError:
         return "", ""
-    country = str((found.get("country") or {}).get("iso_code") or "")[:2]
-    parts = found.get("subdivisions") or []
-    region = str(parts[0].get("iso_code") or "")[:3] if parts and country else ""
+    country = str((record.get("country") or {}).get("iso_code") or "")[:2]
+    subdivisions = record.get("subdivisions") or []
+    region = str(subdivisions[0].get("iso_code") or "")[:3] if subdivisions and country else ""
     return country, f"{country}-{region}" if region else ""

@@ -1,9 +1,10 @@
-"""Where browsers say what they saw: below /_/ on each published site, before Django, without DRF and without
-SQL on the way.
+"""Receives the events of browsers, below `/_/` on every published site.
 
-The answer is 202 whatever came, with `X-Drop: reason` when it was not counted, so that nobody learns more
-than the owner does, who sees the reasons added up. 413, 429 and 503 are the exceptions: the script tries once
-more after the last.
+Runs before Django, without DRF, and without a database query once the site's settings are cached.
+
+The response is 202 even when an event is dropped, with `X-Drop: reason`. Visitors thereby learn nothing that
+the owner does not see in the drop counters. Exceptions are 429, 413 and 503; the tracking script repeats a
+request once after a 503.
 """
 
 from collections import Counter
@@ -17,8 +18,8 @@ from django.db import DatabaseError, close_old_connections
 from rest_framework.exceptions import ParseError
 
 from analytics.ingest import geoip, referrers, stream, user_agents, visitors
-from analytics.ingest.events import Dropped, Given, read_event
-from analytics.ingest.settings_cache import CachedSettings, settings_of
+from analytics.ingest.events import EventDropped, ParsedEvent, parse_event
+from analytics.ingest.settings_cache import CachedSettings, get_cached_settings
 from analytics.ingest.stream import Event
 from analytics.models import Kind, Settings
 from core import encryption
@@ -30,176 +31,199 @@ from sites.serving.host_routing import Route
 from sites.serving.page_cache import SECURITY_HEADERS, Headers
 from sites.serving.site_server import Environ
 
-ALIAS = "/_/event"
-MAX_BODY = 8 * 1024
-MAX_EVENTS = 20
-LEAST_RATE = 20  # requests a second of one network in one process; RATE_LIMIT may say more
+PUBLIC_PATH = "/_/event"
+MAX_BODY_BYTES = 8 * 1024
+MAX_EVENTS_PER_REQUEST = 20
+# Requests of one client network in one process; the setting RATE_LIMIT, per minute, may allow more.
+MIN_REQUESTS_PER_SECOND = 20
 BURST_SECONDS = 10
-DIRECT_RATE = 50  # requests a second of one process whose events PostgreSQL takes while Redis is away
-DROPS = "drops"  # Redis: one hash an hour, `site:reason` to how many
-GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c000000000100010000020144003b")
+# Requests of one process whose events are written to PostgreSQL directly while Redis is unavailable.
+DIRECT_WRITES_PER_SECOND = 50
+# Redis key prefix of one hash per hour, from `site number:reason` to the number of dropped events.
+DROP_COUNTERS_KEY = "drops"
+DROP_COUNTERS_TTL_SECONDS = 48 * 3600
+TRANSPARENT_GIF = bytes.fromhex(
+    "47494638396101000100800000000000ffffff21f90401000000002c000000000100010000020144003b"
+)
+
+Response = tuple[str, Headers, bytes]  # status line, headers, body
 
 log = structlog.get_logger(__name__)
-_buckets = LocalRateLimiter()
-_direct = LocalRateLimiter()
+_network_limiter = LocalRateLimiter()
+_direct_write_limiter = LocalRateLimiter()
 
 
 def private_path() -> str:
-    """This installation's own path, which no list of trackers knows."""
+    """A path that differs between installations, so that no list of tracker paths contains it."""
     return f"/_/{encryption.sign('analytics path', 'intake')[:10]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks, for as long as the request lasts."""
+    """What a request says about its sender. Kept in memory for this request only.
+
+    `host` is the host of the site, `objects_to_tracking` is True for the headers Sec-GPC and DNT, and
+    `is_prefetch` for pages that a browser loads in advance.
+    """
 
     address: str
-    agent: str
+    user_agent: str
     host: str
     language: str = ""
-    signal: bool = False
-    prefetch: bool = False
+    objects_to_tracking: bool = False
+    is_prefetch: bool = False
 
 
-def serve(environ: Environ, route: Route) -> tuple[str, Headers, bytes]:
-    """Take what a browser sends: JSON by POST, or the picture that a browser without scripts asks for."""
+def handle_request(environ: Environ, route: Route) -> Response:
+    """WSGI handler: accepts JSON by POST, or a request for the image of browsers without scripts by GET."""
     method = environ["REQUEST_METHOD"]
     address = client_address_of_environ(environ)
-    rate = max(LEAST_RATE, settings.RATE_LIMIT // 60)
-    if not _buckets.take(client_network(address), interval=1 / rate, burst=rate * BURST_SECONDS).allowed:
-        return answer("429 Too Many Requests", ("Retry-After", "10"))
-    visitor = Visitor(
+    rate = max(MIN_REQUESTS_PER_SECOND, settings.RATE_LIMIT // 60)
+    network = client_network(address)
+    if not _network_limiter.take(network, interval=1 / rate, burst=rate * BURST_SECONDS).allowed:
+        return build_response("429 Too Many Requests", ("Retry-After", "10"))
+    visitor = _parse_visitor(environ, address)
+    if method == "GET":
+        return _handle_image_request(environ, route, visitor)
+    if method != "POST":
+        return build_response("405 Method Not Allowed", ("Allow", "GET, POST"))
+    body = environ["wsgi.input"].read(MAX_BODY_BYTES + 1)
+    if len(body) > MAX_BODY_BYTES:
+        return build_response("413 Content Too Large")
+    try:
+        content = parse_json(body)
+    except ParseError:
+        content = None  # dropped as an invalid event
+    items = content if isinstance(content, list) else [content]
+    excess_count = max(0, len(items) - MAX_EVENTS_PER_REQUEST)
+    return _accept_events(route, visitor, items[:MAX_EVENTS_PER_REQUEST], excess_count=excess_count)
+
+
+def _parse_visitor(environ: Environ, address: str) -> Visitor:
+    return Visitor(
         address=address,
-        agent=environ.get("HTTP_USER_AGENT", ""),
+        user_agent=environ.get("HTTP_USER_AGENT", ""),
         host=environ.get("HTTP_HOST", "").partition(":")[0].lower(),
         language=environ.get("HTTP_ACCEPT_LANGUAGE", "")[:2].lower(),
-        signal=environ.get("HTTP_SEC_GPC") == "1" or environ.get("HTTP_DNT") == "1",
-        prefetch="prefetch" in environ.get("HTTP_SEC_PURPOSE", "")
+        objects_to_tracking=environ.get("HTTP_SEC_GPC") == "1" or environ.get("HTTP_DNT") == "1",
+        is_prefetch="prefetch" in environ.get("HTTP_SEC_PURPOSE", "")
         or "prefetch" in environ.get("HTTP_PURPOSE", ""),
     )
-    if method == "GET":
-        return _picture(environ, route, visitor)
-    if method != "POST":
-        return answer("405 Method Not Allowed", ("Allow", "GET, POST"))
-    body = environ["wsgi.input"].read(MAX_BODY + 1)
-    if len(body) > MAX_BODY:
-        return answer("413 Content Too Large")
-    try:
-        told = parse_json(body)
-    except ParseError:
-        told = None
-    batch = told if isinstance(told, list) else [told]
-    return _take(route, visitor, batch[:MAX_EVENTS], beyond=len(batch) - MAX_EVENTS)
 
 
-def _picture(environ: Environ, route: Route, visitor: Visitor) -> tuple[str, Headers, bytes]:
-    """A page view of the page that shows the picture."""
-    status, headers, _ = _take(route, visitor, [{"n": "pageview", "u": environ.get("HTTP_REFERER", "")}])
+def _handle_image_request(environ: Environ, route: Route, visitor: Visitor) -> Response:
+    """Count a view of the page that contains the image, and return the image."""
+    page_view = {"n": "pageview", "u": environ.get("HTTP_REFERER", "")}
+    status, headers, _ = _accept_events(route, visitor, [page_view])
     status = "200 OK" if status.startswith("202") else status
-    kept = [header for header in headers if header[0] != "Content-Length"]
-    return status, [*kept, ("Content-Type", "image/gif"), ("Content-Length", str(len(GIF)))], GIF
+    other_headers = [header for header in headers if header[0] != "Content-Length"]
+    image_headers = [("Content-Type", "image/gif"), ("Content-Length", str(len(TRANSPARENT_GIF)))]
+    return status, [*other_headers, *image_headers], TRANSPARENT_GIF
 
 
-def _take(route: Route, visitor: Visitor, batch: list[Any], *, beyond: int = 0) -> tuple[str, Headers, bytes]:
-    drops: Counter[str] = Counter({"too_many": beyond} if beyond > 0 else {})
+def _accept_events(route: Route, visitor: Visitor, items: list[Any], *, excess_count: int = 0) -> Response:
+    """Store the events of one request. `excess_count` are those beyond the limit, which are dropped."""
+    drops: Counter[str] = Counter({"too_many": excess_count} if excess_count else {})
     assert route.site_id is not None
     try:
-        profile = settings_of(route.site_id)
+        site_settings = get_cached_settings(route.site_id)
         events = []
-        for item in batch:
+        for item in items:
             try:
-                events.append(make_event(route.number, profile, visitor, read_event(item, host=visitor.host)))
-            except Dropped as drop:
+                parsed = parse_event(item, host=visitor.host)
+                events.append(build_event(route.number, site_settings, visitor, parsed))
+            except EventDropped as drop:
                 drops[drop.reason] += 1
         if events:
-            drops.update(state for state in keep(events) if state != "ok")
+            drops.update(outcome for outcome in store_events(events) if outcome != "ok")
     except (redis.RedisUnavailable, DatabaseError) as error:
         log.warning("event_refused", error=type(error).__name__)
-        return answer("503 Service Unavailable", ("Retry-After", "2"))
+        return build_response("503 Service Unavailable", ("Retry-After", "2"))
     finally:
-        close_old_connections()  # nobody does it for us here, before Django
+        # Django does this at the end of its own requests; this function runs outside of them.
+        close_old_connections()
     if drops["full"]:
-        return answer("503 Service Unavailable", ("Retry-After", "10"))
+        return build_response("503 Service Unavailable", ("Retry-After", "10"))
     count_drops(route.number, drops)
     reasons = ",".join(sorted(drops))
-    return answer("202 Accepted", *([("X-Drop", reasons)] if reasons else []))
+    return build_response("202 Accepted", *([("X-Drop", reasons)] if reasons else []))
 
 
-def make_event(
-    number: int,
-    profile: CachedSettings,
+def build_event(
+    site_number: int,
+    site_settings: CachedSettings,
     visitor: Visitor,
-    given: Given,
+    parsed: ParsedEvent,
     *,
     at: datetime | None = None,
-    person: bool = True,
+    has_visitor: bool = True,
 ) -> Event:
-    """The event that a visitor's word becomes.
+    """Combine a parsed event with what is known about its visitor. Raises EventDropped.
 
-    `person` is False where a server speaks for nobody. Raises Dropped.
+    `at` defaults to now. `has_visitor` is False when a server sends an event that belongs to no visitor;
+    such an event has no visitor id and belongs to no visit.
     """
-    _refuse_unwanted(profile, visitor)
-    agent = (
-        user_agents.parse_user_agent(visitor.agent[: user_agents.MAX_AGENT])
-        if person
-        else user_agents.UserAgent()
-    )
-    if agent.bot or given.automated:
-        raise Dropped("bot")
-    country, region = geoip.find(visitor.address) if visitor.address else ("", "")
-    origin = referrers.read(given.query, given.referrer, visitor.host)
+    _refuse_unwanted(site_settings, visitor)
+    agent = user_agents.UserAgent()
+    if has_visitor:
+        agent = user_agents.parse_user_agent(visitor.user_agent[: user_agents.MAX_USER_AGENT_CHARACTERS])
+    if agent.is_bot or parsed.is_automated:
+        raise EventDropped("bot")
+    country, region = geoip.find_location(visitor.address) if visitor.address else ("", "")
+    source = referrers.parse_traffic_source(parsed.query, parsed.referrer, visitor.host)
     event = Event(
-        number,
-        given.kind,
-        given.page,
-        id=given.id,
+        site_number,
+        parsed.kind,
+        parsed.page,
+        id=parsed.id,
         at=at,
-        name=given.name,
-        referrer=origin.referrer,
-        source=origin.source,
-        utm=origin.utm,
+        name=parsed.name,
+        referrer=source.referrer,
+        source=source.source,
+        utm=source.utm,
         country=country,
-        engaged=given.engaged,
-        value=given.value,
-        currency=given.currency,
-        props=given.props,
+        engaged=parsed.engaged,
+        value=parsed.value,
+        currency=parsed.currency,
+        props=parsed.props,
     )
-    counted_only = visitor.signal and profile.signals == Settings.Signals.COUNT
-    if counted_only:
+    counts_only = visitor.objects_to_tracking and site_settings.signals == Settings.Signals.COUNT
+    if counts_only:
         _reduce_to_page_and_country(event)
-    salt_expired = at is not None and not visitors.salt_lives(at, profile.timezone, now=datetime.now(UTC))
-    if not person or counted_only or salt_expired:
-        if given.kind == Kind.ENGAGEMENT:
-            raise Dropped("signal")
+    now = datetime.now(UTC)
+    is_salt_expired = at is not None and not visitors.is_salt_available(at, site_settings.timezone, now=now)
+    if not has_visitor or counts_only or is_salt_expired:
+        if parsed.kind == Kind.ENGAGEMENT:
+            raise EventDropped("signal")
         return event
     event.region = region
     event.browser = agent.browser
     event.os = agent.os
     event.device = agent.device
     event.language = visitor.language if visitor.language.isascii() and visitor.language.isalpha() else ""
-    event.visitor = visitors.visitor_id(
-        number,
-        profile.timezone,
+    event.visitor = visitors.compute_visitor_id(
+        site_number,
+        site_settings.timezone,
         address=visitor.address,
-        agent=visitor.agent,
+        user_agent=visitor.user_agent,
         host=visitor.host,
         now=at or datetime.now(UTC),
     )
     return event
 
 
-def _refuse_unwanted(profile: CachedSettings, visitor: Visitor) -> None:
-    """Raise Dropped when the site's settings or the visitor's signals say that nothing is counted."""
-    if not profile.enabled:
-        raise Dropped("disabled")
-    if visitor.prefetch:
-        raise Dropped("prefetch")
-    if visitor.signal and profile.signals == Settings.Signals.DROP:
-        raise Dropped("signal")
+def _refuse_unwanted(site_settings: CachedSettings, visitor: Visitor) -> None:
+    """Raise EventDropped when the settings of the site or the signals of the visitor forbid counting."""
+    if not site_settings.enabled:
+        raise EventDropped("disabled")
+    if visitor.is_prefetch:
+        raise EventDropped("prefetch")
+    if visitor.objects_to_tracking and site_settings.signals == Settings.Signals.DROP:
+        raise EventDropped("signal")
 
 
 def _reduce_to_page_and_country(event: Event) -> None:
-    """Remove what an event says beyond its page or name and the country, for a visitor who objects to tracking."""
+    """Clear all fields but page, name and country, for a visitor who objects to tracking."""
     event.referrer = ""
     event.source = ""
     event.utm = ("",) * 5
@@ -208,40 +232,44 @@ def _reduce_to_page_and_country(event: Event) -> None:
     event.props = None
 
 
-def keep(events: list[Event]) -> list[str]:
-    """What became of each event.
+def store_events(events: list[Event]) -> list[str]:
+    """Append events to their streams; return for each `ok` or the reason why it was dropped.
 
-    While Redis is away a few go straight into PostgreSQL. Raises RedisAway beyond those, DatabaseError.
+    While Redis is unavailable, up to `DIRECT_WRITES_PER_SECOND` calls write to PostgreSQL instead. Raises
+    RedisUnavailable above this rate, and DatabaseError.
     """
     try:
-        return stream.append(events)
+        return stream.append_events(events)
     except redis.RedisUnavailable:
-        if not _direct.take("all", interval=1 / DIRECT_RATE, burst=DIRECT_RATE).allowed:
+        rate = DIRECT_WRITES_PER_SECOND
+        if not _direct_write_limiter.take("all", interval=1 / rate, burst=rate).allowed:
             raise
-        from analytics.ingest import writer  # it needs PostgreSQL alone, and is needed when Redis is gone
+        from analytics.ingest import writer  # imported late because only this exception needs it
 
-        writer.write_now(events)
+        writer.write_without_stream(events)
         return ["ok"] * len(events)
 
 
-def count_drops(number: int, drops: Counter[str]) -> None:
-    """Add to the hour's counters. They may be lost with Redis; nothing else is."""
+def count_drops(site_number: int, drops: Counter[str]) -> None:
+    """Add dropped events to the counters of this hour in Redis. Counts are lost while it is unavailable."""
     if not drops:
         return
-    name = f"{DROPS}:{datetime.now(UTC):%Y%m%d%H}"
+    key = f"{DROP_COUNTERS_KEY}:{datetime.now(UTC):%Y%m%d%H}"
 
-    def add(client: Any) -> None:
+    def increment(client: Any) -> None:
         with client.pipeline(transaction=False) as pipe:
             for reason, count in drops.items():
-                pipe.hincrby(name, f"{number}:{reason}", count)
-            pipe.expire(name, 48 * 3600)
+                pipe.hincrby(key, f"{site_number}:{reason}", count)
+            pipe.expire(key, DROP_COUNTERS_TTL_SECONDS)
             pipe.execute()
 
     try:
-        redis.call(add)
+        redis.call(increment)
     except redis.RedisUnavailable:
-        log.warning("drops_not_counted", site=number)
+        log.warning("drops_not_counted", site=site_number)
 
 
-def answer(status: str, *extra: tuple[str, str]) -> tuple[str, Headers, bytes]:
-    return status, [("Content-Length", "0"), ("Cache-Control", "no-store"), *SECURITY_HEADERS, *extra], b""
+def build_response(status: str, *extra_headers: tuple[str, str]) -> Response:
+    """A response without a body that must not be cached."""
+    headers = [("Content-Length", "0"), ("Cache-Control", "no-store"), *SECURITY_HEADERS, *extra_headers]
+    return status, headers, b""

@@ -1,12 +1,15 @@
-"""Where a visit came from: campaign parameters first, else the page that linked here."""
+"""Finds the traffic source of a visit: from campaign parameters, else from the page that linked to it."""
 
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import parse_qsl, urlsplit
 
-MAX_TEXT = 500
-UTM = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
-NAMES = {
+MAX_TEXT_CHARACTERS = 500
+MAX_URL_CHARACTERS = 2000
+MAX_QUERY_PARAMETERS = 50
+UTM_PARAMETERS = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
+# Display names by a label of the host (`www.google.co.uk`) or by the text of a campaign parameter.
+SOURCE_NAMES = {
     "google": "Google",
     "bing": "Bing",
     "duckduckgo": "DuckDuckGo",
@@ -34,7 +37,8 @@ NAMES = {
     "perplexity": "Perplexity",
     "claude": "Claude",
 }
-HOSTS = {
+# Display names of hosts that no single label identifies.
+SOURCE_NAME_BY_HOST = {
     "t.co": "X",
     "x.com": "X",
     "youtu.be": "YouTube",
@@ -48,9 +52,11 @@ HOSTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """`source` is a name for people; `referrer` is host and path, without query; `utm` has the five values in
-    order.
+class TrafficSource:
+    """Where a visit came from.
+
+    `source` is a display name, `referrer` is host and path without a query string, `utm` has the values of
+    `UTM_PARAMETERS` in order. Texts are empty when unknown.
     """
 
     source: str = ""
@@ -58,41 +64,46 @@ class Origin:
     utm: tuple[str, ...] = ("",) * 5
 
 
-def read(query: str, referrer: str, host: str) -> Origin:
-    """The origin of a view of `host`, by its query string and its referrer.
+def parse_traffic_source(query: str, referrer: str, host: str) -> TrafficSource:
+    """The traffic source of a page view on `host`, from its query string and its referrer.
 
-    A link within the host has none.
+    A link within the host is no traffic source.
     """
-    given = _parameters(query[:2000]) if "utm_" in query or "ref=" in query else {}
-    utm = tuple(_text(given.get(name, "")) for name in UTM)
-    named = utm[0] or _text(given.get("ref", ""))
-    name, address = _referrer(referrer[:2000], host)
-    return Origin(NAMES.get(named.lower(), named) or name, address, utm)
+    has_campaign = "utm_" in query or "ref=" in query
+    parameters = _parse_parameters(query[:MAX_URL_CHARACTERS]) if has_campaign else {}
+    utm = tuple(_clean_text(parameters.get(name, "")) for name in UTM_PARAMETERS)
+    campaign_source = utm[0] or _clean_text(parameters.get("ref", ""))
+    referrer_name, referrer_address = _parse_referrer(referrer[:MAX_URL_CHARACTERS], host)
+    source = SOURCE_NAMES.get(campaign_source.lower(), campaign_source) or referrer_name
+    return TrafficSource(source, referrer_address, utm)
 
 
-def _text(found: str) -> str:
-    """What can be kept and shown: neither PostgreSQL nor people take control characters."""
-    return "".join(filter(str.isprintable, found)).strip()[:MAX_TEXT]
+def _clean_text(text: str) -> str:
+    """The text without control characters, which PostgreSQL cannot store, limited in length."""
+    return "".join(filter(str.isprintable, text)).strip()[:MAX_TEXT_CHARACTERS]
 
 
-def _parameters(query: str) -> dict[str, str]:
+def _parse_parameters(query: str) -> dict[str, str]:
     try:
-        return dict(parse_qsl(query, max_num_fields=50))
+        return dict(parse_qsl(query, max_num_fields=MAX_QUERY_PARAMETERS))
     except ValueError:
         return {}
 
 
 @lru_cache(maxsize=8192)
-def _referrer(text: str, host: str) -> tuple[str, str]:
+def _parse_referrer(text: str, host: str) -> tuple[str, str]:
+    """The display name and the address of a referrer; both empty for a link within `host`."""
     try:
         parts = urlsplit(text)
-        found = _text((parts.hostname or "").lower().removeprefix("www."))
+        referrer_host = _clean_text((parts.hostname or "").lower().removeprefix("www."))
     except ValueError:
         return "", ""
-    if not found or found == host.removeprefix("www."):
+    if not referrer_host or referrer_host == host.removeprefix("www."):
         return "", ""
-    if found in HOSTS:
-        return HOSTS[found], _text(f"{found}{parts.path}").rstrip("/")
-    labels = found.split(".")
-    known = next((NAMES[label] for label in labels[-3:-1] if len(label) > 1 and label in NAMES), "")
-    return known or found, _text(f"{found}{parts.path}").rstrip("/")
+    address = _clean_text(f"{referrer_host}{parts.path}").rstrip("/")
+    if referrer_host in SOURCE_NAME_BY_HOST:
+        return SOURCE_NAME_BY_HOST[referrer_host], address
+    # `google` stands before the top-level domain, which may have two labels.
+    labels = referrer_host.split(".")[-3:-1]
+    names = (SOURCE_NAMES[label] for label in labels if len(label) > 1 and label in SOURCE_NAMES)
+    return next(names, referrer_host), address

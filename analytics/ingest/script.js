@@ -1,16 +1,20 @@
-// Page views, outbound links, downloads, own events, and how long a page is looked at. No cookie, no storage, nothing of the visitor.
-// Short names, because it is part of every page: d document, l location, h history, u address of the page, t milliseconds looked at, s since when.
+// Sends page views, outbound links, downloads, custom events and the viewing time of pages.
+// Uses no cookie and no storage.
+// Names are short because the script is part of every page: d document, l location, h history, u URL of the
+// page, t viewing time in milliseconds, s when the page became visible (0 while it is hidden), on adds an event
+// listener.
 (() => {
 let d = document, l = location, h = history, u, t, s,
 on = (o, e, f) => o.addEventListener(e, f),
 now = () => Date.now(),
-// an id of 64 bits, so that a repeated request counts once; after a 503 it is sent once more
+// The id of 64 random bits makes a repeated request count once.
+// After a 503 response the event is sent once more.
 send = (n, m) => {
 let body = JSON.stringify({ n, u, i: [...crypto.getRandomValues(new Uint8Array(8))].map(b => (b + 256).toString(16).slice(1)).join(""), w: navigator.webdriver || undefined, ...m }),
 go = () => fetch("PATH", { method: "POST", body, keepalive: true });
 go().then(a => (a.status == 503 && setTimeout(go, 3e3), a.text())).catch(() => {});
 },
-// the page is not looked at any more
+// The page is no longer visible: send the viewing time.
 rest = () => {
 if (s) t += now() - s;
 s = 0;

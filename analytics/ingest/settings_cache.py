@@ -17,6 +17,8 @@ MAX_SITES = 50_000
 
 @dataclass(frozen=True, slots=True)
 class CachedSettings:
+    """The fields of `models.Settings` that the intake needs."""
+
     enabled: bool = True
     timezone: str = "UTC"
     signals: str = Settings.Signals.COUNT
@@ -31,10 +33,10 @@ class _Entry:
 _entries: MemoryCache[UUID, _Entry] = MemoryCache(MAX_SITES)
 
 
-def settings_of(site_id: UUID) -> CachedSettings:
+def get_cached_settings(site_id: UUID) -> CachedSettings:
     """Return the settings of a site, at most `MAX_AGE_SECONDS` old. One query when they are older.
 
-    While PostgreSQL is unavailable older settings are used. Raises DatabaseError when there are none.
+    While PostgreSQL is unavailable older settings are used. Raises DatabaseError when no settings are cached.
     """
     now = time.monotonic()
     entry = _entries.get(site_id)
@@ -55,12 +57,18 @@ def settings_of(site_id: UUID) -> CachedSettings:
 
 
 def invalidate(site_id: UUID) -> None:
-    """The settings of a site changed: this process reads them again. Others do within `MAX_AGE_SECONDS`."""
+    """Remove the settings of a site from the cache of this process, after they were changed.
+
+    Other processes read them within `MAX_AGE_SECONDS`.
+    """
     _entries.pop(site_id)
 
 
-def zones_of(numbers: set[int]) -> dict[int, str]:
-    """The time zones of sites by number, where they have one of their own. One query. In any context."""
+def get_time_zones(numbers: set[int]) -> dict[int, str]:
+    """The time zones of sites by their number; sites without settings are missing. One query.
+
+    Works in any tenancy context.
+    """
     with tenancy.context(tenancy.SYSTEM):
         rows = Settings.objects.filter(site__number__in=numbers).values_list("site__number", "timezone")
         return dict(rows)

@@ -1,6 +1,11 @@
--- Take one event: refuse what is full or was sent before, find or make the visit, append. One call, so nothing comes between.
--- KEYS: stream, event id, visit, epoch. ARGV: event id or '', '1' with a visitor, new visit id, event, '1' for an engagement,
--- entries from which engagements are shed, entries from which everything is refused, new epoch, milliseconds of when it happened or ''.
+-- Appends one event to its stream and assigns its visit, unless the stream is too long or the event was sent
+-- before.
+-- One script, so that no other command runs between these steps.
+-- KEYS: stream, event id, visit of the visitor, epoch.
+-- ARGV: 1 event id or '', 2 '1' when the event has a visitor, 3 id for a new visit, 4 the event as JSON,
+-- 5 '1' for an engagement, 6 stream length from which engagements are dropped, 7 stream length from which all
+-- events are dropped, 8 new epoch, 9 when it happened, in milliseconds since 1970, or '' for now.
+-- Returns ok, full, shed, duplicate, or alone (an engagement without a visit).
 local size = redis.call('XLEN', KEYS[1])
 if size >= tonumber(ARGV[7]) then return 'full' end
 if ARGV[5] == '1' and size >= tonumber(ARGV[6]) then return 'shed' end
@@ -9,10 +14,10 @@ local visit = ''
 if ARGV[2] == '1' then
   local time = redis.call('TIME')
   local at = tonumber(ARGV[9]) or time[1] * 1000 + math.floor(time[2] / 1000)
-  local known = redis.call('GET', KEYS[3]) or ''
-  local last
-  visit, last = string.match(known, '^(%d+):(%d+)$')
-  if not visit or math.abs(at - tonumber(last)) > 1800000 then
+  local stored = redis.call('GET', KEYS[3]) or ''
+  local last_at
+  visit, last_at = string.match(stored, '^(%d+):(%d+)$')
+  if not visit or math.abs(at - tonumber(last_at)) > 1800000 then
     if ARGV[5] == '1' then return 'alone' end
     visit = ARGV[3]
   end

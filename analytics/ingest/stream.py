@@ -1,9 +1,7 @@
-"""The way from web processes to writers: streams in Redis, one for each shard.
+"""Queues events in Redis streams, one for each shard, until `writer` stores them in PostgreSQL.
 
-Nothing is trimmed before it is in PostgreSQL.
-
-An engagement that comes when the stream is long is shed; when it is very long, everything is refused, and the
-browser tries once more.
+No entry is removed before it is stored. Events of engagement are dropped when a stream is long. When it is
+very long, all events are refused, and the browser tries once more.
 """
 
 import hashlib
@@ -21,23 +19,26 @@ from analytics.models import Kind
 from core.storage import redis
 
 SHARDS = 4
-# entries; about 190 bytes each
-SHED_AT = 500_000 // SHARDS
-FULL_AT = 2_000_000 // SHARDS
-EPOCH = "ev:epoch"
+# Limits of one stream; an entry has about 190 bytes.
+SHED_ENGAGEMENTS_AT_ENTRIES = 500_000 // SHARDS
+REFUSE_ALL_AT_ENTRIES = 2_000_000 // SHARDS
+EPOCH_KEY = "ev:epoch"  # a random text that is lost with the data of Redis, so the writer notices a loss
 SCRIPT = (Path(__file__).parent / "stream.lua").read_text()
-DIGEST = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()  # its name in Redis
+SCRIPT_SHA1 = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()  # for EVALSHA
 
 
-def name_of(shard: int) -> str:
+def stream_key(shard: int) -> str:
+    """The Redis key of the stream of a shard."""
     return f"ev:{shard}"
 
 
 @dataclass(slots=True)
 class Event:
-    """One event as it travels.
+    """One event on its way to the database.
 
-    `id` is the browser's, 0 for none; `at` is None for now; texts are empty where unknown.
+    `id` is chosen by the sender, 0 for none. Without `at` it happened now. `utm` has the values of
+    `referrers.UTM_PARAMETERS`. `engaged` is the viewing time in milliseconds, `value` the revenue as decimal
+    text. Texts are empty when unknown.
     """
 
     site_number: int
@@ -61,7 +62,8 @@ class Event:
     currency: str | None = None
     props: dict[str, Any] | None = None
 
-    def packed(self) -> str:
+    def to_json(self) -> str:
+        """A JSON array whose order `writer.TERM_POSITIONS` and `_format_line()` rely on."""
         at = self.at and int(self.at.timestamp() * 1000)
         return json.dumps(
             [
@@ -92,11 +94,15 @@ class Event:
 
     @property
     def shard(self) -> int:
+        """All events of a visitor are in one shard, so that their order is kept."""
         return (self.visitor or self.id or 0) % SHARDS
 
 
-def append(events: list[Event]) -> list[str]:
-    """What became of each: `ok`, or why not. One round trip. Raises RedisAway."""
+def append_events(events: list[Event]) -> list[str]:
+    """Append events to their streams; return for each `ok` or the reason why it was dropped.
+
+    One round trip. Raises RedisUnavailable.
+    """
 
     def send(client: Redis) -> list[Any]:
         try:
@@ -105,28 +111,33 @@ def append(events: list[Event]) -> list[str]:
             client.script_load(SCRIPT)
             return _send(client, events)
 
-    return [answer.decode() for answer in redis.call(send)]
+    return [outcome.decode() for outcome in redis.call(send)]
 
 
 def _send(client: Redis, events: list[Event]) -> list[Any]:
     with client.pipeline(transaction=False) as pipe:
         for event in events:
-            site = event.site_number
-            visitor = event.visitor
-            keys = [name_of(event.shard), f"e:{site}:{event.id}", f"v:{site}:{visitor}", EPOCH]
-            pipe.evalsha(DIGEST, len(keys), *keys, *_arguments(event))
+            site_number = event.site_number
+            keys = [
+                stream_key(event.shard),
+                f"e:{site_number}:{event.id}",
+                f"v:{site_number}:{event.visitor}",
+                EPOCH_KEY,
+            ]
+            pipe.evalsha(SCRIPT_SHA1, len(keys), *keys, *_script_arguments(event))
         return pipe.execute()
 
 
-def _arguments(event: Event) -> list[Any]:
+def _script_arguments(event: Event) -> list[Any]:
+    """The ARGV of `stream.lua`."""
     return [
         event.id or "",
         "" if event.visitor is None else "1",
         secrets.randbits(63),
-        event.packed(),
+        event.to_json(),
         "1" if event.kind == Kind.ENGAGEMENT else "",
-        SHED_AT,
-        FULL_AT,
+        SHED_ENGAGEMENTS_AT_ENTRIES,
+        REFUSE_ALL_AT_ENTRIES,
         secrets.token_hex(8),
         int(event.at.timestamp() * 1000) if event.at else "",
     ]

@@ -1,6 +1,6 @@
-"""Texts as numbers.
+"""Replaces the texts of events by the ids of terms (dictionary encoding), with a cache in process memory.
 
-A writer asks the database for the texts of a batch that it does not know, once for all of them.
+For each batch, the writer asks the database once for all texts that are not cached.
 """
 
 from collections.abc import Iterable
@@ -10,87 +10,110 @@ from django.db import connection, transaction
 
 from analytics.models import Term
 
-MOST_A_DAY = 20_000  # new texts of one site and sort; the rest are counted as OTHER
-OTHER = "(other)"
-MAX_TEXT = 500
-KEPT = 200_000  # in memory
-Key = tuple[int, int, str]  # site number, sort, text
+# New texts of one site and sort; further ones are counted as `OTHER_TEXT`.
+MAX_NEW_TERMS_PER_DAY = 20_000
+OTHER_TEXT = "(other)"
+MAX_TEXT_CHARACTERS = 500
+MAX_CACHED_TERMS = 200_000
+TermKey = tuple[int, int, str]  # site number, sort, text
+# For each sort the id of each cached text, as COPY writes it. The empty text is NULL.
+TermsBySort = tuple[dict[str, str], ...]
 
-Book = tuple[dict[str, str], ...]
-
-_books: dict[
-    int, Book
-] = {}  # by site: for each sort, the number of each known text as COPY writes it; no text is no number
-_kept = 0
-
-
-def book_of(site: int) -> Book:
-    """The texts of a site that this process knows."""
-    book = _books.get(site)
-    if book is None:
-        book = _books[site] = tuple({"": "\\N"} for _ in range(len(Term.Sort) + 1))
-    return book
+_terms_by_site: dict[int, TermsBySort] = {}
+_cached_count = 0
 
 
-def resolve(wanted: set[Key], *, today: date) -> dict[Key, int]:
-    """The number of each text. Four queries when some are new. In the writer's transaction."""
-    if not wanted:
-        return {}
-    there = _read(wanted)
-    new = wanted - there.keys()
-    capped = _beyond_the_cap(new, today) if new else set()
-    there |= _add((new - capped) | {(site, sort, OTHER) for site, sort, _ in capped}, today)
-    for key in capped:
-        there[key] = there[key[0], key[1], OTHER]
-    kept = {key: number for key, number in there.items() if key not in capped}
-    transaction.on_commit(lambda: _remember(kept))  # not before: a number that was rolled back is nobody's
-    return there
+def get_cached_terms(site_number: int) -> TermsBySort:
+    """The terms of a site that this process has cached."""
+    terms = _terms_by_site.get(site_number)
+    if terms is None:
+        terms = tuple({"": "\\N"} for _ in range(len(Term.Sort) + 1))
+        _terms_by_site[site_number] = terms
+    return terms
 
 
-def _read(keys: Iterable[Key]) -> dict[Key, int]:
-    rows = list(keys)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT t.site_number, t.sort, t.text, t.id FROM unnest(%s::int[], %s::smallint[], %s::text[]) AS w(site, sort, text) "
-            "JOIN analytics_term t ON t.site_number = w.site AND t.sort = w.sort AND t.text = w.text",
-            [list(column) for column in zip(*rows, strict=True)],
-        )
-        return {(site, sort, text): number for site, sort, text, number in cursor.fetchall()}
+def get_or_create_term_ids(keys: set[TermKey], *, today: date) -> dict[TermKey, int]:
+    """The id of each text, in the writer's transaction.
 
-
-def _add(keys: set[Key], today: date) -> dict[Key, int]:
-    """In order, so that two writers never wait for each other."""
+    One query, and three more when some texts are new.
+    """
     if not keys:
         return {}
-    rows = [Term(site_number=site, sort=sort, text=text, since=today) for site, sort, text in sorted(keys)]
-    Term.objects.bulk_create(rows, ignore_conflicts=True)
-    return _read(keys)
+    term_ids = _find_ids(keys)
+    new = keys - term_ids.keys()
+    beyond_limit = _find_keys_beyond_limit(new, today) if new else set()
+    other_keys = {(site_number, sort, OTHER_TEXT) for site_number, sort, _ in beyond_limit}
+    term_ids |= _create((new - beyond_limit) | other_keys, today)
+    for site_number, sort, text in beyond_limit:
+        term_ids[site_number, sort, text] = term_ids[site_number, sort, OTHER_TEXT]
+    cacheable = {key: term_id for key, term_id in term_ids.items() if key not in beyond_limit}
+    # Cached after the commit only, because ids of a transaction that is rolled back do not exist.
+    transaction.on_commit(lambda: _cache(cacheable))
+    return term_ids
 
 
-def _beyond_the_cap(keys: set[Key], today: date) -> set[Key]:
-    """Those that would make too many new texts today. A flood of invented paths must not fill the disk."""
-    new: dict[tuple[int, int], list[Key]] = {}
-    for key in sorted(keys):
-        new.setdefault(key[:2], []).append(key)
+def _find_ids(keys: Iterable[TermKey]) -> dict[TermKey, int]:
+    """The ids of those texts that are stored. One query."""
+    statement = """
+        SELECT term.site_number, term.sort, term.text, term.id
+        FROM unnest(%s::int[], %s::smallint[], %s::text[]) AS keys(site_number, sort, text)
+        JOIN analytics_term term
+            ON term.site_number = keys.site_number
+            AND term.sort = keys.sort
+            AND term.text = keys.text"""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT w.site, w.sort, count(t.id) FROM unnest(%s::int[], %s::smallint[]) AS w(site, sort) "
-            "LEFT JOIN analytics_term t ON t.site_number = w.site AND t.sort = w.sort AND t.since = %s GROUP BY 1, 2",
-            [*(list(column) for column in zip(*new, strict=True)), today],
-        )
-        there = {(site, sort): count for site, sort, count in cursor.fetchall()}
-    return {key for pair, mine in new.items() for key in mine[max(0, MOST_A_DAY - there[pair]) :]}
+        cursor.execute(statement, [list(column) for column in zip(*list(keys), strict=True)])
+        return {(site_number, sort, text): term_id for site_number, sort, text, term_id in cursor.fetchall()}
 
 
-def _remember(numbers: dict[Key, int]) -> None:
-    global _kept
-    _kept += len(numbers)
-    if _kept > KEPT:
-        forget_known()
-        _kept = len(numbers)
-    for (site, sort, text), number in numbers.items():
-        book_of(site)[sort][text] = str(number)
+def _create(keys: set[TermKey], today: date) -> dict[TermKey, int]:
+    """Store texts and return their ids. Two queries.
+
+    The texts are sorted, so that two writers cannot deadlock.
+    """
+    if not keys:
+        return {}
+    rows = [
+        Term(site_number=site_number, sort=sort, text=text, since=today)
+        for site_number, sort, text in sorted(keys)
+    ]
+    Term.objects.bulk_create(rows, ignore_conflicts=True)
+    return _find_ids(keys)
 
 
-def forget_known() -> None:
-    _books.clear()
+def _find_keys_beyond_limit(keys: set[TermKey], today: date) -> set[TermKey]:
+    """The keys beyond `MAX_NEW_TERMS_PER_DAY`, so that invented paths cannot fill the disk. One query."""
+    keys_by_sort: dict[tuple[int, int], list[TermKey]] = {}
+    for key in sorted(keys):
+        keys_by_sort.setdefault(key[:2], []).append(key)
+    statement = """
+        SELECT sorts.site_number, sorts.sort, count(term.id)
+        FROM unnest(%s::int[], %s::smallint[]) AS sorts(site_number, sort)
+        LEFT JOIN analytics_term term
+            ON term.site_number = sorts.site_number
+            AND term.sort = sorts.sort
+            AND term.since = %s
+        GROUP BY sorts.site_number, sorts.sort"""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [*(list(column) for column in zip(*keys_by_sort, strict=True)), today])
+        new_counts = {(site_number, sort): count for site_number, sort, count in cursor.fetchall()}
+    beyond_limit: set[TermKey] = set()
+    for site_and_sort, sort_keys in keys_by_sort.items():
+        allowed_count = max(0, MAX_NEW_TERMS_PER_DAY - new_counts[site_and_sort])
+        beyond_limit.update(sort_keys[allowed_count:])
+    return beyond_limit
+
+
+def _cache(term_ids: dict[TermKey, int]) -> None:
+    global _cached_count
+    _cached_count += len(term_ids)
+    if _cached_count > MAX_CACHED_TERMS:
+        clear_cache()
+        _cached_count = len(term_ids)
+    for (site_number, sort, text), term_id in term_ids.items():
+        get_cached_terms(site_number)[sort][text] = str(term_id)
+
+
+def clear_cache() -> None:
+    """Forget all cached terms of this process."""
+    _terms_by_site.clear()

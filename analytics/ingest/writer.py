@@ -1,8 +1,8 @@
-"""From the streams into PostgreSQL, each event once: the cursor moves in the transaction that writes what was
-read before it.
+"""Writes events from the Redis streams to PostgreSQL, each exactly once.
 
-Whatever is killed, whenever: before the commit nothing was written and the same entries are read again; after
-it they lie behind the cursor.
+The position in a stream is saved in the transaction that writes the entries before it. A process that is
+killed before the commit has written nothing, and the next one reads the same entries again; after the commit
+the entries lie before the saved position.
 """
 
 import gc
@@ -18,23 +18,27 @@ from django.utils import timezone
 from redis import Redis
 
 from analytics.ingest import stream, string_dictionary
-from analytics.ingest.settings_cache import zones_of
+from analytics.ingest.settings_cache import get_time_zones
 from analytics.ingest.stream import Event
-from analytics.ingest.string_dictionary import Key
+from analytics.ingest.string_dictionary import TermKey
 from analytics.models import Cursor, Term
 from analytics.partitions import event_partitions
 from analytics.reports.time_zones import local_day
 from core.storage import redis
 
-BATCH = 5_000
-TAIL = timedelta(minutes=10)  # stays in Redis after it was written: a standby that takes over may be behind
+BATCH_ENTRIES = 5_000
+# Entries stay in Redis for this time after they were written, because a PostgreSQL standby that takes over
+# may lack the last transactions; the writer then reads the entries again.
+STREAM_RETENTION = timedelta(minutes=10)
+VISIT_SECONDS = 1800
 Sort = Term.Sort
 COLUMNS = (
-    "created_at, event_id, visitor, session, site_number, kind, page, name, referrer, source, utm_source, utm_medium, utm_campaign, "
-    "utm_content, utm_term, country, region, browser, os, device, language, engaged, value, currency, props"
+    "created_at, event_id, visitor, session, site_number, kind, "
+    "page, name, referrer, source, utm_source, utm_medium, utm_campaign, utm_content, utm_term, "
+    "country, region, browser, os, device, language, engaged, value, currency, props"
 )
-# Where the texts of a packed event stand, and of which sort they are; in the order of COLUMNS.
-TEXTS = (
+# Positions of the texts in an event as JSON, and their sort of term, in the order of COLUMNS.
+TERM_POSITIONS = (
     (2, Sort.PAGE),
     (5, Sort.EVENT),
     (7, Sort.REFERRER),
@@ -51,62 +55,66 @@ TEXTS = (
     (18, Sort.DEVICE),
     (19, Sort.LANGUAGE),
 )
-ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-COPY = f"COPY analytics_event ({COLUMNS}) FROM STDIN"
-NULL = "\\N"
-NOTHING_MORE = "\\N\t\\N\t\\N\t\\N\n"
-PART = 500  # lines that are sent at once
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# microseconds
-DAY = 86_400_000_000
-QUARTER = 900_000_000
-Timed = tuple[int, int | None, list[Any]]  # microseconds since the epoch, visit, the packed event
-Row = Timed | tuple[datetime, int | None, list[Any]]
+# PostgreSQL's text format of COPY.
+COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+COPY_EVENTS = f"COPY analytics_event ({COLUMNS}) FROM STDIN"
+COPY_NULL = "\\N"
+NULLS_OF_LAST_COLUMNS = "\\N\t\\N\t\\N\t\\N\n"  # engaged, value, currency, props
+LINES_PER_WRITE = 500
+UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAY_MICROSECONDS = 86_400_000_000
+QUARTER_HOUR_MICROSECONDS = 900_000_000
+Packed = list[Any]  # an event as `Event.to_json()` orders it
+TimedRow = tuple[int, int | None, Packed]  # microseconds since 1970, visit, event
+Row = TimedRow | tuple[datetime, int | None, Packed]
+StreamEntry = tuple[bytes, dict[bytes, bytes]]  # id, fields
 
 log = structlog.get_logger(__name__)
 
 
-def drain(shard: int) -> int:
-    """Write everything that waits in a stream; return how many events.
+def drain_shard(shard: int) -> int:
+    """Write all entries of a stream; return how many.
 
-    Returns at once while another writer has the shard. Raises RedisAway, DatabaseError.
+    Returns at once while another writer has the shard. Raises RedisUnavailable, DatabaseError.
     """
     total = 0
     while True:
-        count, whole = write_batch(shard)
+        count, has_more = write_batch(shard)
         total += count
-        if not whole:
+        if not has_more:
             return total
 
 
 def write_batch(shard: int) -> tuple[int, bool]:
-    """Write the next entries of a stream; how many, and whether there may be more."""
-    with transaction.atomic(), _uncollected():
-        rows = Cursor.objects.select_for_update(skip_locked=True).filter(shard=shard)
-        cursor = rows.first()
-        if cursor is None:  # another writer has it; or nobody ever had
+    """Write the next entries of a stream; return how many, and whether there may be more.
+
+    Raises RedisUnavailable, DatabaseError.
+    """
+    with transaction.atomic(), _garbage_collection_disabled():
+        cursors = Cursor.objects.select_for_update(skip_locked=True).filter(shard=shard)
+        cursor = cursors.first()
+        if cursor is None:  # locked by another writer, or not yet created
             Cursor.objects.bulk_create([Cursor(shard=shard)], ignore_conflicts=True)
-            cursor = rows.first()
+            cursor = cursors.first()
         if cursor is None:
             return 0, False
-        epoch, entries = _read(shard, cursor)
+        epoch, entries = _read_entries(shard, cursor)
         if not entries:
             return 0, False
-        write_each(_rows(entries))
-        cursor.last_id, cursor.epoch, cursor.written = (
-            entries[-1][0].decode(),
-            epoch,
-            cursor.written + len(entries),
-        )
+        write_valid_rows(_parse_entries(entries))
+        cursor.last_id = entries[-1][0].decode()
+        cursor.epoch = epoch
+        cursor.written += len(entries)
         cursor.save()
-    _trim(shard, cursor.last_id)
-    return len(entries), len(entries) == BATCH
+    _trim_stream(shard, cursor.last_id)
+    return len(entries), len(entries) == BATCH_ENTRIES
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """A batch makes a hundred thousand objects and no cycle: looking for those again and again takes a third
-    of the time.
+def _garbage_collection_disabled() -> Iterator[None]:
+    """Disable the cyclic garbage collector during a batch.
+
+    A batch creates a hundred thousand objects without cycles, and searching them takes a third of the time.
     """
     gc.disable()
     try:
@@ -115,34 +123,38 @@ def _uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def _read(shard: int, cursor: Cursor) -> tuple[str, list[tuple[bytes, dict[bytes, bytes]]]]:
-    """Which life of Redis this is, and what comes after the cursor.
+def _read_entries(shard: int, cursor: Cursor) -> tuple[str, list[StreamEntry]]:
+    """The epoch of Redis, and the entries after the saved position.
 
-    An emptied Redis begins from the beginning.
+    When the epoch differs from the saved one, Redis lost its data since; then the stream is read from its
+    beginning. Raises RedisUnavailable.
     """
-    name = stream.name_of(shard)
+    key = stream.stream_key(shard)
 
-    def ask(client: Redis) -> tuple[str, list[Any]]:
+    def read_stream(client: Redis) -> tuple[str, list[Any]]:
         with client.pipeline(transaction=True) as pipe:
-            pipe.get(stream.EPOCH)
-            pipe.xrange(name, min=f"({cursor.last_id}", count=BATCH)
+            pipe.get(stream.EPOCH_KEY)
+            pipe.xrange(key, min=f"({cursor.last_id}", count=BATCH_ENTRIES)
             epoch, entries = pipe.execute()
         epoch = (epoch or b"").decode()
         if cursor.epoch and epoch and epoch != cursor.epoch:
-            entries = client.xrange(name, count=BATCH)
+            entries = client.xrange(key, count=BATCH_ENTRIES)
         return epoch or cursor.epoch, entries
 
-    return redis.call(ask)
+    return redis.call(read_stream)
 
 
-def _rows(entries: list[tuple[bytes, dict[bytes, bytes]]]) -> list[Timed]:
-    """What came within the same millisecond stays in order, by microseconds: the steps of a funnel have one."""
+def _parse_entries(entries: list[StreamEntry]) -> list[TimedRow]:
+    """The rows of stream entries.
+
+    Entries of the same millisecond get increasing microseconds, because funnels need the order of events.
+    """
     events = json.loads(b"[%s]" % b",".join(fields[b"e"] for _, fields in entries))
-    rows: list[Timed] = []
+    rows: list[TimedRow] = []
     for (entry_id, fields), packed in zip(entries, events, strict=True):
         if packed[4] is None:
-            milliseconds, _, place = entry_id.partition(b"-")
-            at = int(milliseconds) * 1000 + min(int(place), 999)
+            milliseconds, _, sequence = entry_id.partition(b"-")
+            at = int(milliseconds) * 1000 + min(int(sequence), 999)
         else:
             at = packed[4] * 1000
         visit = fields[b"v"]
@@ -150,127 +162,150 @@ def _rows(entries: list[tuple[bytes, dict[bytes, bytes]]]) -> list[Timed]:
     return rows
 
 
-def write_now(events: list[Event]) -> None:
-    """Write without a stream, while Redis is away.
+def write_without_stream(events: list[Event]) -> None:
+    """Write events directly, while Redis is unavailable. Raises DatabaseError.
 
-    A visit is then whoever comes within the same half hour.
+    A visit is then made of the events of a visitor within the same half hour of the clock.
     """
     now = timezone.now()
     rows: list[Row] = []
     for event in events:
-        visit = None if event.visitor is None else event.visitor ^ int(now.timestamp() // 1800)
-        rows.append((event.at or now, visit, json.loads(event.packed())))
+        visit = None if event.visitor is None else event.visitor ^ int(now.timestamp() // VISIT_SECONDS)
+        rows.append((event.at or now, visit, json.loads(event.to_json())))
     with transaction.atomic():
-        write(rows)
+        write_rows(rows)
 
 
-def write_each(rows: Sequence[Row]) -> int:
-    """Write all that can be written; return how many could not.
+def write_valid_rows(rows: Sequence[Row]) -> int:
+    """Write all rows that the database accepts; return how many it refused.
 
-    One that the database refuses must not hold up those behind it.
+    A refused row is logged, so that it does not block the rows after it.
     """
     try:
         with transaction.atomic():
-            write(rows)
+            write_rows(rows)
     except (DataError, ValueError) as error:
         if len(rows) == 1:
-            log.error("event_unwritable", site=rows[0][2][0], error=type(error).__name__)
+            log.error("event_refused_by_database", site=rows[0][2][0], error=type(error).__name__)
             return 1
         middle = len(rows) // 2
-        return write_each(rows[:middle]) + write_each(rows[middle:])
+        return write_valid_rows(rows[:middle]) + write_valid_rows(rows[middle:])
     return 0
 
 
-def write(rows: Sequence[Row]) -> None:
-    """COPY events, and mark their sites' days to be counted anew. In the caller's transaction."""
-    timed = [(at if isinstance(at, int) else _micros(at), visit, packed) for at, visit, packed in rows]
-    event_partitions.create_missing(
-        {EPOCH + timedelta(days=day) for day in {at // DAY for at, _, _ in timed}}
-    )
-    with connection.cursor() as cursor:
-        later = _copy(cursor, timed)
-        if later:
-            wanted: set[Key] = {
-                (packed[0], sort, packed[place])
-                for _, _, packed in later
-                for place, sort in TEXTS
-                if packed[place]
-            }
-            numbers = string_dictionary.resolve(wanted, today=timezone.localdate())
-            with cursor.copy(COPY) as copy:
-                copy.write("".join(_line(row, numbers) for row in later))
-        slots = {
-            (packed[0], at // QUARTER) for at, _, packed in timed
-        }  # no time zone's midnight is within one
-        zones = zones_of({site for site, _ in slots})
-        dirty = {
-            (site, local_day(EPOCH + slot * timedelta(minutes=15), zones.get(site, "UTC")))
-            for site, slot in slots
-        }
-        cursor.execute(
-            "INSERT INTO analytics_dirty SELECT * FROM unnest(%s::int[], %s::date[])",
-            [list(column) for column in zip(*sorted(dirty), strict=True)],
-        )
+def write_rows(rows: Sequence[Row]) -> None:
+    """COPY events, and mark the days of their sites as dirty, in the caller's transaction.
 
-
-def _copy(cursor: Any, rows: list[Timed]) -> list[Timed]:
-    """Send what has only texts that this process knows, a part at a time, so that the database reads while we
-    write; return the others.
+    Raises DataError, ValueError.
     """
-    later = []
+    timed_rows = [
+        (at if isinstance(at, int) else _to_microseconds(at), visit, packed) for at, visit, packed in rows
+    ]
+    days = {at // DAY_MICROSECONDS for at, _, _ in timed_rows}
+    event_partitions.create_missing({UNIX_EPOCH + timedelta(days=day) for day in days})
+    with connection.cursor() as cursor:
+        rows_with_new_terms = _copy_rows_with_cached_terms(cursor, timed_rows)
+        if rows_with_new_terms:
+            _copy_rows_with_new_terms(cursor, rows_with_new_terms)
+        _mark_days_as_dirty(cursor, timed_rows)
+
+
+def _mark_days_as_dirty(cursor: Any, rows: list[TimedRow]) -> None:
+    # No midnight of any time zone lies within a quarter of an hour, so one local day for each is enough.
+    quarters = {(packed[0], at // QUARTER_HOUR_MICROSECONDS) for at, _, packed in rows}
+    zones = get_time_zones({site_number for site_number, _ in quarters})
+    dirty_days = {
+        (
+            site_number,
+            local_day(UNIX_EPOCH + quarter * timedelta(minutes=15), zones.get(site_number, "UTC")),
+        )
+        for site_number, quarter in quarters
+    }
+    cursor.execute(
+        "INSERT INTO analytics_dirty SELECT * FROM unnest(%s::int[], %s::date[])",
+        [list(column) for column in zip(*sorted(dirty_days), strict=True)],
+    )
+
+
+def _copy_rows_with_cached_terms(cursor: Any, rows: list[TimedRow]) -> list[TimedRow]:
+    """COPY the rows whose texts all have a cached term id; return the other rows.
+
+    Lines are sent in parts, so that the database parses them while further lines are formatted.
+    """
+    remaining = []
     lines = []
-    seconds = {}
-    with cursor.copy(COPY) as copy:
+    formatted_seconds: dict[int, str] = {}
+    with cursor.copy(COPY_EVENTS) as copy:
         for row in rows:
             at, visit, packed = row
             second = at // 1_000_000
-            if second not in seconds:
-                seconds[second] = f"{EPOCH + timedelta(seconds=second):%Y-%m-%d %H:%M:%S}"
+            if second not in formatted_seconds:
+                formatted_seconds[second] = f"{UNIX_EPOCH + timedelta(seconds=second):%Y-%m-%d %H:%M:%S}"
             try:
-                book = string_dictionary.book_of(packed[0])
-                texts = "\t".join([book[sort][packed[place]] for place, sort in TEXTS])
+                cached = string_dictionary.get_cached_terms(packed[0])
+                terms = "\t".join([cached[sort][packed[position]] for position, sort in TERM_POSITIONS])
             except KeyError:
-                later.append(row)
+                remaining.append(row)
                 continue
-            lines.append(_joined(f"{seconds[second]}.{at % 1_000_000:06d}+00", visit, packed, texts))
-            if len(lines) == PART:
+            time_text = f"{formatted_seconds[second]}.{at % 1_000_000:06d}+00"
+            lines.append(_format_line(time_text, visit, packed, terms))
+            if len(lines) == LINES_PER_WRITE:
                 copy.write("".join(lines))
                 lines.clear()
         copy.write("".join(lines))
-    return later
+    return remaining
 
 
-def _line(row: Timed, numbers: dict[Key, int]) -> str:
-    at, visit, packed = row
-    texts = [str(numbers[packed[0], sort, packed[place]]) if packed[place] else NULL for place, sort in TEXTS]
-    return _joined((EPOCH + timedelta(microseconds=at)).isoformat(), visit, packed, "\t".join(texts))
+def _copy_rows_with_new_terms(cursor: Any, rows: list[TimedRow]) -> None:
+    """Create the missing terms of some rows, and COPY the rows."""
+    keys: set[TermKey] = {
+        (packed[0], sort, packed[position])
+        for _, _, packed in rows
+        for position, sort in TERM_POSITIONS
+        if packed[position]
+    }
+    term_ids = string_dictionary.get_or_create_term_ids(keys, today=timezone.localdate())
+    lines = []
+    for at, visit, packed in rows:
+        terms = "\t".join(
+            str(term_ids[packed[0], sort, packed[position]]) if packed[position] else COPY_NULL
+            for position, sort in TERM_POSITIONS
+        )
+        time_text = (UNIX_EPOCH + timedelta(microseconds=at)).isoformat()
+        lines.append(_format_line(time_text, visit, packed, terms))
+    with cursor.copy(COPY_EVENTS) as copy:
+        copy.write("".join(lines))
 
 
-def _joined(at: str, visit: int | None, packed: list[Any], texts: str) -> str:
-    """One line in the order of COLUMNS, in PostgreSQL's text format."""
-    visitor = NULL if packed[6] is None else packed[6]
-    visited = NULL if visit is None else visit
+def _format_line(time_text: str, visit: int | None, packed: Packed, terms: str) -> str:
+    """One line in the order of COLUMNS, in PostgreSQL's text format of COPY."""
+    visitor_text = COPY_NULL if packed[6] is None else packed[6]
+    visit_text = COPY_NULL if visit is None else visit
     engaged, value, currency, props = packed[20:24]
     if engaged is None and value is None and not props:
-        rest = NOTHING_MORE
+        last_columns = NULLS_OF_LAST_COLUMNS
     else:
-        told = json.dumps(props, ensure_ascii=False).translate(ESCAPES) if props else NULL
-        rest = (
-            "\t".join([NULL if one is None else str(one) for one in (engaged, value, currency)])
-            + f"\t{told}\n"
-        )
-    return f"{at}\t{packed[3]}\t{visitor}\t{visited}\t{packed[0]}\t{packed[1]}\t{texts}\t{rest}"
+        props_text = json.dumps(props, ensure_ascii=False).translate(COPY_ESCAPES) if props else COPY_NULL
+        fields = [COPY_NULL if field is None else str(field) for field in (engaged, value, currency)]
+        last_columns = "\t".join([*fields, props_text]) + "\n"
+    return (
+        f"{time_text}\t{packed[3]}\t{visitor_text}\t{visit_text}\t{packed[0]}\t{packed[1]}"
+        f"\t{terms}\t{last_columns}"
+    )
 
 
-def _micros(at: datetime) -> int:
-    return (at - EPOCH) // timedelta(microseconds=1)
+def _to_microseconds(at: datetime) -> int:
+    return (at - UNIX_EPOCH) // timedelta(microseconds=1)
 
 
-def _trim(shard: int, last_id: str) -> None:
-    """Forget what was written long enough ago. Losing this call is harmless."""
-    oldest = f"{int((timezone.now() - TAIL).timestamp() * 1000)}-0"
-    keep_from = min(oldest, last_id, key=lambda text: tuple(map(int, text.split("-"))))
+def _trim_stream(shard: int, last_id: str) -> None:
+    """Remove entries that were written longer than `STREAM_RETENTION` ago.
+
+    A failure is logged only, because the next call removes the same entries.
+    """
+    oldest_id = f"{int((timezone.now() - STREAM_RETENTION).timestamp() * 1000)}-0"
+    min_id = min(oldest_id, last_id, key=lambda text: tuple(map(int, text.split("-"))))
     try:
-        redis.call(lambda client: client.xtrim(stream.name_of(shard), minid=keep_from, approximate=False))
+        redis.call(lambda client: client.xtrim(stream.stream_key(shard), minid=min_id, approximate=False))
     except redis.RedisUnavailable:
         log.warning("stream_not_trimmed", shard=shard)

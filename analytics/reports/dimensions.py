@@ -1,16 +1,21 @@
-"""What is counted, and what it can be cut by."""
+"""The metrics of reports, and the dimensions by which a report can be broken down."""
 
 from dataclasses import dataclass
 
 from analytics.models import Term
 
 Sort = Term.Sort
+# The sums that roll-ups store, in the order in which all queries return them; see `models.Counted`.
 METRICS = ("visitors", "visits", "pageviews", "events", "bounces", "seconds", "engaged", "views")
 
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """What a report can be broken down by. `column` is of `seen`: an event's own, or one of its visit."""
+    """A property of events or visits by which a report can be broken down.
+
+    `number` identifies it in stored roll-ups, `column` is a column of `visited_events` in `sql_fragments`,
+    and `sort` is the `Term.Sort` of its values.
+    """
 
     number: int
     column: str
@@ -19,8 +24,8 @@ class Dimension:
 
 DIMENSIONS = {
     "page": Dimension(1, "page", Sort.PAGE),
-    "entry_page": Dimension(2, "entry", Sort.PAGE),
-    "exit_page": Dimension(3, "leave", Sort.PAGE),
+    "entry_page": Dimension(2, "entry_page", Sort.PAGE),
+    "exit_page": Dimension(3, "exit_page", Sort.PAGE),
     "referrer": Dimension(4, "referrer", Sort.REFERRER),
     "source": Dimension(5, "source", Sort.SOURCE),
     "utm_source": Dimension(6, "utm_source", Sort.UTM_SOURCE),
@@ -37,12 +42,16 @@ DIMENSIONS = {
     "event": Dimension(17, "name", Sort.EVENT),
 }
 
-OF_SOME = {
-    "event",
-    "entry_page",
-    "exit_page",
-    "property",
-}  # what not every event has: those without are not "unknown"
+# Dimensions that not every event has. Events without one are left out instead of counted as "unknown".
+OPTIONAL_DIMENSIONS = {"event", "entry_page", "exit_page", "property"}
 
-# What a visit began with belongs to all of its events.
-OF_VISITS = ("source", "referrer", "utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
+# Columns that describe how a visit began. The values of its first event hold for all events of the visit.
+TRAFFIC_SOURCE_COLUMNS = (
+    "source",
+    "referrer",
+    "utm_source",
+    "utm_medium",
+    "utm_campaign",
+    "utm_content",
+    "utm_term",
+)

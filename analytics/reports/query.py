@@ -1,10 +1,9 @@
-"""One question about the visits of a site, and its answer: for the API, files, charts and links that are
-shared.
+"""Computes reports on the visits of a site, for the HTTP API, CSV files, the dashboard and the weekly mail.
 
-Whole days without a filter come from roll-ups; days whose events are newer than their roll-up, and everything
-with a filter, from the events themselves. Both are exact, and days add up, so an answer may be made of both.
-Beyond `MANY` events that must be read one by one, an answer is made of a sample of visitors, and `share` says
-which part they are.
+Whole days without a filter are read from roll-ups. Days whose events are newer than their roll-up, and
+everything with a filter, are read from the events. Both are exact, and the sums of days can be added, so one
+result may be made of both. When more than `SAMPLING_THRESHOLD_EVENTS` events would have to be read, only a
+sample of the visitors is read; `sampled_share()` returns how large it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,249 +13,290 @@ from math import ceil, log2
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from analytics.reports import filters, sql_store
+from analytics.reports import event_sql, filters, rollup_sql, sql_fragments
 from analytics.reports.dimensions import METRICS
+from analytics.reports.event_sql import Conversions
 from analytics.reports.filters import Filter
-from analytics.reports.sql_store import Conversions, Where
-from analytics.reports.time_zones import Span, day_starts, starts
+from analytics.reports.sql_fragments import SqlCondition
+from analytics.reports.time_zones import DateRange, interval_starts, start_of_day
 
-Sums = dict[Any, list[int]]
+Sums = dict[Any, list[int]]  # by key: values in the order of METRICS
 INTERVALS = ("minute", "hour", "day", "week", "month")
-SLOWEST = 5_000  # milliseconds that a report may take in the database
-MANY = 1_000_000  # events beyond which a report from events is made of a sample
-FINEST = {"minute": 2, "hour": 62}  # days that may be asked for at this interval
+MAX_DAYS_BY_INTERVAL = {"minute": 2, "hour": 62}
+STATEMENT_TIMEOUT_MILLISECONDS = 5_000
+SAMPLING_THRESHOLD_EVENTS = 1_000_000
+MAX_SAMPLE_FACTOR = 256
+ZERO_SUMS = [0] * len(METRICS)
+NO_CONVERSIONS = Conversions()
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """With a `goal` the metrics also say who reached it.
+    """The date range and the filters of a report.
 
-    What is `frozen` holds for every single event that is counted.
+    `filters` select whole visits. `fixed_filters` are those of a shared link: every single event must meet
+    them. With a `goal` the result has its conversions beside the metrics.
     """
 
-    span: Span
+    date_range: DateRange
     filters: tuple[Filter, ...] = ()
     goal: tuple[Filter, ...] = ()
-    frozen: tuple[Filter, ...] = ()
+    fixed_filters: tuple[Filter, ...] = ()
 
     @property
-    def narrow(self) -> bool:
-        return bool(self.filters or self.frozen)
+    def is_filtered(self) -> bool:
+        """Whether roll-ups cannot answer the query, because they hold sums over all visits."""
+        return bool(self.filters or self.fixed_filters)
 
 
-def metrics(sums: list[int]) -> dict[str, Any]:
-    """What people read, from sums: ratios from 0 to 1, durations in seconds.
-
-    Without visits there is no ratio.
-    """
-    found = dict(zip(METRICS, sums, strict=True))
-    visits = found["visits"]
+def compute_metrics(sums: list[int]) -> dict[str, Any]:
+    """Metrics from sums: ratios from 0 to 1, durations in seconds. Without visits, ratios are `None`."""
+    by_name = dict(zip(METRICS, sums, strict=True))
+    visits = by_name["visits"]
+    views = by_name["views"]
     return {
-        "visitors": found["visitors"],
+        "visitors": by_name["visitors"],
         "visits": visits,
-        "pageviews": found["pageviews"],
-        "events": found["events"],
-        "views_per_visit": round(found["views"] / visits, 2) if visits else None,
-        "bounce_rate": round(found["bounces"] / visits, 4) if visits else None,
-        "visit_duration": round(found["seconds"] / visits) if visits else None,
-        "time_on_page": round(found["engaged"] / found["views"] / 1000) if found["views"] else None,
+        "pageviews": by_name["pageviews"],
+        "events": by_name["events"],
+        "views_per_visit": round(views / visits, 2) if visits else None,
+        "bounce_rate": round(by_name["bounces"] / visits, 4) if visits else None,
+        "visit_duration": round(by_name["seconds"] / visits) if visits else None,
+        "time_on_page": round(by_name["engaged"] / views / 1000) if views else None,
     }
 
 
-NOTHING = [0] * len(METRICS)
-NOBODY = Conversions()
-
-
-def converted(found: Conversions, visitors: int) -> dict[str, Any]:
-    """Who reached a goal, of so many; revenue as decimal text by ISO 4217 currency."""
+def compute_conversion_metrics(conversions: Conversions, visitors: int) -> dict[str, Any]:
+    """Conversions out of a number of visitors; revenue as decimal text by ISO 4217 currency."""
     return {
-        "conversions": found.count,
-        "converted": found.visitors,
-        "conversion_rate": round(found.visitors / visitors, 4) if visitors else None,
-        "revenue": {currency: f"{value:.2f}" for currency, value in sorted(found.revenue.items())},
+        "conversions": conversions.count,
+        "converted": conversions.visitors,
+        "conversion_rate": round(conversions.visitors / visitors, 4) if visitors else None,
+        "revenue": {currency: f"{value:.2f}" for currency, value in sorted(conversions.revenue.items())},
     }
 
 
 def summary(query: Query) -> dict[str, Any]:
     """The metrics of the whole range."""
-    return _answers(query, _ask(query), [None])[0]
+    return _metrics_by_key(query, _sums(query), [None])[0]
 
 
 def timeseries(query: Query, interval: str) -> list[dict[str, Any]]:
-    """Metrics of each interval of the range, empty ones too: `at` is its first instant in the site's time
-    zone.
+    """The metrics of each interval of the range, including empty ones.
+
+    `at` is the first instant of the interval, in ISO 8601 and in the time zone of the site.
     """
-    zone = query.span.zone
-    found = {_instant(key, zone): sums for key, sums in _ask(query, bucket=interval).items()}
-    moments = starts(query.span, interval)
-    answers = _answers(query, found, moments, bucket=interval)
+    zone = query.date_range.zone
+    sums = {_to_instant(key, zone): values for key, values in _sums(query, interval=interval).items()}
+    starts = interval_starts(query.date_range, interval)
+    metrics = _metrics_by_key(query, sums, starts, interval=interval)
     return [
-        {"at": at.astimezone(ZoneInfo(zone)).isoformat(), **answer}
-        for at, answer in zip(moments, answers, strict=True)
+        {"at": start.astimezone(ZoneInfo(zone)).isoformat(), **values}
+        for start, values in zip(starts, metrics, strict=True)
     ]
 
 
 def breakdown(
-    query: Query, dimension: str, *, prop: str = "", limit: int
+    query: Query, dimension: str, *, property_name: str = "", limit: int
 ) -> tuple[list[dict[str, Any]], int]:
-    """The largest slices by visitors, then page views and events; and how many there are."""
-    found = _ask(query, dimension=dimension, prop=prop)
-    place = [METRICS.index(name) for name in ("visitors", "pageviews", "events")]
-    largest = sorted(found, key=lambda key: ([-found[key][one] for one in place], str(key)))[:limit]
-    names = sql_store.names_of([key for key in largest if isinstance(key, int) and key > 0])
-    answers = _answers(query, found, largest, dimension=dimension, prop=prop)
-    return [
-        {"value": _shown(key, names), **answer} for key, answer in zip(largest, answers, strict=True)
-    ], len(found)
+    """The metrics of the largest values of a dimension, and how many values there are.
 
-
-def goals(query: Query, asked: Sequence[tuple[Filter, ...]]) -> list[dict[str, Any]]:
-    """How often each of some goals was reached, and by which part of the visitors.
-
-    One statement each, and one for the visitors.
+    Ordered by visitors, then page views, then events.
     """
-    if not asked:
+    sums = _sums(query, dimension=dimension, property_name=property_name)
+    order = [METRICS.index(name) for name in ("visitors", "pageviews", "events")]
+    largest = sorted(sums, key=lambda key: ([-sums[key][position] for position in order], str(key)))[:limit]
+    texts = event_sql.get_term_texts([key for key in largest if isinstance(key, int) and key > 0])
+    metrics = _metrics_by_key(query, sums, largest, dimension=dimension, property_name=property_name)
+    results = [
+        {"value": _value_text(key, texts), **values} for key, values in zip(largest, metrics, strict=True)
+    ]
+    return results, len(sums)
+
+
+def goal_conversions(query: Query, goals: Sequence[tuple[Filter, ...]]) -> list[dict[str, Any]]:
+    """The conversions of each goal. One statement for each goal, and one for the visitors."""
+    if not goals:
         return []
-    visitors = _visitors(query).get(None, 0)
-    return [converted(_conversions(replace(query, goal=goal)).get(None, NOBODY), visitors) for goal in asked]
+    visitors = _count_visitors(query).get(None, 0)
+    results = []
+    for goal in goals:
+        conversions = _count_conversions(replace(query, goal=goal)).get(None, NO_CONVERSIONS)
+        results.append(compute_conversion_metrics(conversions, visitors))
+    return results
 
 
 def funnel(query: Query, steps: Sequence[Filter]) -> list[dict[str, Any]]:
-    """Visitors of each step who took all before it, in order and on the same day; rates from 0 to 1."""
-    sql_store.prepare(slowest=SLOWEST)
-    site = query.span.site
-    span = _sampled(query.span)
-    reached = [filters.reached(site, [step], name=f"s{number}_") for number, step in enumerate(steps)]
-    counts = sql_store.funnel(span, where=_followed(query), steps=reached)
+    """The visitors of each step who took all steps before it, in order and on the same day.
+
+    `rate` is the share of the visitors of the first step, `step_rate` that of the step before, from 0 to 1.
+    """
+    sql_fragments.configure_transaction(timeout_milliseconds=STATEMENT_TIMEOUT_MILLISECONDS)
+    site_number = query.date_range.site_number
+    counts = event_sql.count_funnel_visitors(
+        _choose_sample(query.date_range),
+        condition=_visit_and_goal_condition(query),
+        steps=[
+            filters.conversion_condition(site_number, [step], prefix=f"s{number}_")
+            for number, step in enumerate(steps)
+        ],
+    )
     return [
         {
             "step": str(step),
             "visitors": count,
             "rate": round(count / counts[0], 4) if counts[0] else None,
-            "step_rate": round(count / before, 4) if before else None,
+            "step_rate": round(count / previous, 4) if previous else None,
         }
-        for step, count, before in zip(steps, counts, [counts[0], *counts], strict=False)
+        for step, count, previous in zip(steps, counts, [counts[0], *counts], strict=False)
     ]
 
 
-def share(query: Query, *, raw: bool = False) -> float:
-    """The part of the visitors that an answer is made of: 1, or less where there are so many events that only
-    a sample is in time.
+def sampled_share(query: Query, *, reads_events: bool = False) -> float:
+    """The share of the visitors that a report reads: 1, or less when it reads a sample.
+
+    `reads_events` is True for reports that cannot use roll-ups even without a filter.
     """
-    if raw or query.narrow or query.goal:
-        return 1 / _sampled(query.span).sample
-    runs = _runs(sorted(sql_store.dirty_days(query.span)))
+    if reads_events or query.is_filtered or query.goal:
+        return 1 / _choose_sample(query.date_range).sample_factor
+    dirty_days = sorted(rollup_sql.list_dirty_days(query.date_range))
     return min(
-        (1 / _sampled(replace(query.span, first=first, last=last)).sample for first, last in runs),
+        (
+            1 / _choose_sample(replace(query.date_range, first=first, last=last)).sample_factor
+            for first, last in _consecutive_days(dirty_days)
+        ),
         default=1.0,
     )
 
 
-def _answers(query: Query, found: Sums, keys: Sequence[Any], **cut: str) -> list[dict[str, Any]]:
-    """The metrics of some slices, with conversions where a goal is asked for."""
-    answers = [metrics(found.get(key, NOTHING)) for key in keys]
-    if query.goal:
-        reached = _conversions(query, **cut)
-        visitors = _visitors(query, **cut)
-        for key, answer in zip(keys, answers, strict=True):
-            answer.update(converted(reached.get(key, NOBODY), visitors.get(key, 0)))
-    return answers
-
-
-def _followed(query: Query, goal: tuple[Filter, ...] = ()) -> Where:
-    """In the visits that are filtered for, the events that may be shown, and of those the ones that reach a
-    goal.
-    """
-    site = query.span.site
-    parts = [filters.visits(site, query.filters), filters.where(site, query.frozen, name="z")]
-    parts += [filters.reached(site, goal)] if goal else []
-    return Where(
-        " AND ".join(part.sql for part in parts),
-        {name: value for part in parts for name, value in part.values.items()},
-    )
-
-
-def _conversions(query: Query, **cut: str) -> dict[Any, Conversions]:
-    sql_store.prepare(slowest=SLOWEST)
-    return sql_store.conversions(_sampled(query.span), where=_followed(query, query.goal), **cut)
-
-
-def _visitors(query: Query, **cut: str) -> dict[Any, int]:
-    """Of whom conversions are a part: those of whom there are events, which sums of days from elsewhere have
-    none of.
-    """
-    sql_store.prepare(slowest=SLOWEST)
-    found = sql_store.raw_sums(_sampled(query.span), where=_followed(query), **cut)
-    return {key: sums[METRICS.index("visitors")] for key, sums in found.items()}
-
-
-def _sampled(span: Span) -> Span:
-    """The span, or a sample of it where there are many events."""
-    count = sql_store.size(span)
-    return (
-        span
-        if count <= MANY
-        else replace(span, sample=min(256, max(sql_store.ONE_IN, 2 ** ceil(log2(count / MANY)))))
-    )
-
-
-def before(query: Query, compare: str) -> Query:
-    """The same question about as many days before, or about the same days a year ago."""
-    span = query.span
+def comparison_query(query: Query, compare: str) -> Query:
+    """The same query for as many days before (`previous`), or for the same days a year ago (`year`)."""
+    days = query.date_range
     if compare == "year":
-        return replace(
-            query, span=replace(span, first=_year_before(span.first), last=_year_before(span.last))
-        )
-    days = span.last - span.first + timedelta(days=1)
-    return replace(query, span=replace(span, first=span.first - days, last=span.last - days))
+        earlier = replace(days, first=_one_year_before(days.first), last=_one_year_before(days.last))
+    else:
+        length = days.last - days.first + timedelta(days=1)
+        earlier = replace(days, first=days.first - length, last=days.last - length)
+    return replace(query, date_range=earlier)
 
 
-def _year_before(day: date) -> date:
+def _one_year_before(day: date) -> date:
     return day.replace(year=day.year - 1, day=28 if (day.month, day.day) == (2, 29) else day.day)
 
 
-def _shown(key: Any, names: dict[int, str]) -> str | None:
-    """A slice as people read it; None is unknown."""
-    if key == sql_store.BEYOND:
-        return "(other)"
-    return names.get(key) if isinstance(key, int) else key
+def _metrics_by_key(query: Query, sums: Sums, keys: Sequence[Any], **slices: str) -> list[dict[str, Any]]:
+    """The metrics of some keys, with conversions when the query has a goal.
+
+    `slices` are the interval, dimension or property name that the sums were grouped by.
+    """
+    results = [compute_metrics(sums.get(key, ZERO_SUMS)) for key in keys]
+    if query.goal:
+        conversions = _count_conversions(query, **slices)
+        visitors = _count_visitors(query, **slices)
+        for key, result in zip(keys, results, strict=True):
+            reached = conversions.get(key, NO_CONVERSIONS)
+            result.update(compute_conversion_metrics(reached, visitors.get(key, 0)))
+    return results
 
 
-def _ask(query: Query, *, bucket: str = "", dimension: str = "", prop: str = "") -> Sums:
-    sql_store.prepare(slowest=SLOWEST)
-    where = filters.where(query.span.site, [*query.filters, *query.frozen])
+def _visit_and_goal_condition(query: Query, goal: tuple[Filter, ...] = ()) -> SqlCondition:
+    """The events of visits that match the filters, that meet the fixed filters, and that reach the goal."""
+    site_number = query.date_range.site_number
+    conditions = [
+        filters.visit_condition(site_number, query.filters),
+        filters.event_condition(site_number, query.fixed_filters, prefix="z"),
+    ]
+    if goal:
+        conditions.append(filters.conversion_condition(site_number, goal))
+    parameters: dict[str, Any] = {}
+    for condition in conditions:
+        parameters |= condition.parameters
+    return SqlCondition(" AND ".join(condition.sql for condition in conditions), parameters)
 
-    def raw(span: Span) -> Sums:
-        return sql_store.raw_sums(_sampled(span), where=where, bucket=bucket, dimension=dimension, prop=prop)
 
-    if query.narrow or prop or bucket == "minute":
-        return raw(query.span)
-    if bucket == "hour":
-        return _mixed(query.span, lambda days: sql_store.rolled_hours(query.span, days), raw)
-    return _mixed(
-        query.span,
-        lambda days: sql_store.rolled_sums(query.span, days, bucket=bucket, dimension=dimension),
-        raw,
+def _count_conversions(query: Query, **slices: str) -> dict[Any, Conversions]:
+    sql_fragments.configure_transaction(timeout_milliseconds=STATEMENT_TIMEOUT_MILLISECONDS)
+    return event_sql.count_conversions(
+        _choose_sample(query.date_range), condition=_visit_and_goal_condition(query, query.goal), **slices
     )
 
 
-def _mixed(span: Span, rolled: Callable[[list[date]], Sums], raw: Callable[[Span], Sums]) -> Sums:
-    """Roll-ups of the days that have them, and events of those that changed since."""
-    dirty = set(sql_store.dirty_days(span))
-    days = [span.first + timedelta(days=count) for count in range((span.last - span.first).days + 1)]
-    clean = [day for day in days if day not in dirty]
-    answers = [rolled(clean)] if clean else []
-    answers += [raw(replace(span, first=first, last=last)) for first, last in _runs(sorted(dirty))]
+def _count_visitors(query: Query, **slices: str) -> dict[Any, int]:
+    """The visitors that conversion rates refer to.
+
+    They are counted from events, because imported days have sums without events, and so no conversions.
+    """
+    sql_fragments.configure_transaction(timeout_milliseconds=STATEMENT_TIMEOUT_MILLISECONDS)
+    sums_by_key = event_sql.sum_events(
+        _choose_sample(query.date_range), condition=_visit_and_goal_condition(query), **slices
+    )
+    return {key: sums[METRICS.index("visitors")] for key, sums in sums_by_key.items()}
+
+
+def _choose_sample(date_range: DateRange) -> DateRange:
+    """The range with a sample factor above 1 when it has too many events to read all of them."""
+    count = event_sql.estimate_event_count(date_range)
+    if count <= SAMPLING_THRESHOLD_EVENTS:
+        return date_range
+    factor = 2 ** ceil(log2(count / SAMPLING_THRESHOLD_EVENTS))
+    factor = min(MAX_SAMPLE_FACTOR, max(sql_fragments.MIN_SAMPLE_FACTOR, factor))
+    return replace(date_range, sample_factor=factor)
+
+
+def _value_text(key: Any, texts: dict[int, str]) -> str | None:
+    """The text of a key of a breakdown; None when the value is unknown."""
+    if key == sql_fragments.OTHER_TERM:
+        return "(other)"
+    return texts.get(key) if isinstance(key, int) else key
+
+
+def _sums(query: Query, *, interval: str = "", dimension: str = "", property_name: str = "") -> Sums:
+    """The sums of a report, from roll-ups where they can answer it, else from events."""
+    sql_fragments.configure_transaction(timeout_milliseconds=STATEMENT_TIMEOUT_MILLISECONDS)
+    date_range = query.date_range
+    condition = filters.event_condition(date_range.site_number, [*query.filters, *query.fixed_filters])
+
+    def from_events(part: DateRange) -> Sums:
+        return event_sql.sum_events(
+            _choose_sample(part),
+            condition=condition,
+            interval=interval,
+            dimension=dimension,
+            property_name=property_name,
+        )
+
+    def from_rollups(days: list[date]) -> Sums:
+        if interval == "hour":
+            return rollup_sql.sum_hours(date_range, days)
+        return rollup_sql.sum_days(date_range, days, interval=interval, dimension=dimension)
+
+    if query.is_filtered or property_name or interval == "minute":
+        return from_events(date_range)
+    return _combine(date_range, from_rollups, from_events)
+
+
+def _combine(
+    date_range: DateRange,
+    from_rollups: Callable[[list[date]], Sums],
+    from_events: Callable[[DateRange], Sums],
+) -> Sums:
+    """The sums of a range: from roll-ups, except for days that changed since these were written."""
+    dirty_days = set(rollup_sql.list_dirty_days(date_range))
+    clean_days = [day for day in date_range.days if day not in dirty_days]
+    parts = [from_rollups(clean_days)] if clean_days else []
+    for first, last in _consecutive_days(sorted(dirty_days)):
+        parts.append(from_events(replace(date_range, first=first, last=last)))
     total: Sums = {}
-    for answer in answers:
-        for key, sums in answer.items():
-            at = _instant(key, span.zone) if isinstance(key, date) else key
-            total[at] = [one + other for one, other in zip(total.get(at, NOTHING), sums, strict=True)]
+    for part in parts:
+        for key, sums in part.items():
+            total_key = _to_instant(key, date_range.zone) if isinstance(key, date) else key
+            previous = total.get(total_key, ZERO_SUMS)
+            total[total_key] = [left + right for left, right in zip(previous, sums, strict=True)]
     return total
 
 
-def _runs(days: list[date]) -> list[tuple[date, date]]:
-    """First and last of days that follow each other."""
+def _consecutive_days(days: list[date]) -> list[tuple[date, date]]:
+    """The first and last day of each run of days without a gap. `days` are in order."""
     runs: list[tuple[date, date]] = []
     for day in days:
         if runs and day - runs[-1][1] == timedelta(days=1):
@@ -266,5 +306,6 @@ def _runs(days: list[date]) -> list[tuple[date, date]]:
     return runs
 
 
-def _instant(key: Any, zone: str) -> datetime:
-    return key.astimezone(UTC) if isinstance(key, datetime) else day_starts(key, zone)
+def _to_instant(key: Any, zone: str) -> datetime:
+    """The key of an interval in UTC. Roll-ups use local dates as keys, events use instants."""
+    return key.astimezone(UTC) if isinstance(key, datetime) else start_of_day(key, zone)

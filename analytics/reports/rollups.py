@@ -1,28 +1,32 @@
-"""Roll-ups follow events: days that changed are counted anew, whole.
+"""Keeps roll-ups up to date: the sums of every day whose events changed are computed again from its events.
 
-Late and repeated rows are right by that, and so is a count that was killed.
+A whole day is always recomputed, so late events, repeated runs and interrupted runs cannot make sums wrong.
 """
 
 import structlog
 from django.db import DataError, transaction
 
-from analytics.ingest.settings_cache import zones_of
-from analytics.reports import sql_store
+from analytics.ingest.settings_cache import get_time_zones
+from analytics.reports import rollup_sql
 
 log = structlog.get_logger(__name__)
 
 
-def recount(*, limit: int = 1_000) -> int:
-    """Count the days that changed; return how many. Two workers share the work."""
-    done = 0
-    waiting = sql_store.take_dirty(limit)
-    zones = zones_of({site for site, _ in waiting})
-    for site, day in waiting:
+def rebuild_dirty_days(*, limit: int = 1_000) -> int:
+    """Recompute up to `limit` days whose events changed; return how many were recomputed.
+
+    Several workers may run this at once; each day is recomputed by one of them.
+    """
+    count = 0
+    dirty_days = rollup_sql.list_oldest_dirty_days(limit)
+    zones = get_time_zones({site_number for site_number, _ in dirty_days})
+    for site_number, day in dirty_days:
         try:
             with transaction.atomic():
-                if sql_store.clean(site, day) and day not in sql_store.imported_days(site):
-                    sql_store.count_day(site, day, zones.get(site, "UTC"))
-                    done += 1
-        except DataError as error:  # it stays to be counted, and holds up nobody else's days
-            log.error("day_not_counted", site=site, day=day.isoformat(), error=type(error).__name__)
-    return done
+                is_claimed = rollup_sql.clear_dirty_day(site_number, day)
+                if is_claimed and day not in rollup_sql.list_imported_days(site_number):
+                    rollup_sql.rebuild_day(site_number, day, zones.get(site_number, "UTC"))
+                    count += 1
+        except DataError as error:  # the day stays dirty; the days of other sites must not wait for it
+            log.error("rollup_failed", site=site_number, day=day.isoformat(), error=type(error).__name__)
+    return count

@@ -1,22 +1,23 @@
-"""What a site's people save: goals, segments, funnels, annotations and links."""
+"""Serializers of what the people of a site save: goals, segments, funnels, annotations, links and mails."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
 from rest_framework import serializers
 
 from analytics.models import Annotation, Definition, Share, Subscription
-from analytics.reports.filters import MAX_FILTERS, MAX_TEXT, parse_filter
-from analytics.sharing.links import link_to
+from analytics.reports.filters import MAX_FILTER_CHARACTERS, MAX_FILTERS, parse_filter
+from analytics.sharing.links import build_share_url
 from core.http.serializers import StrictSerializer
 
-CONDITION = "A filter as reports take it: `dimension:operator:value`."
-MAX_STEPS = 8
-LONGEST = timedelta(days=5 * 366)
+CONDITION_HELP = "A filter as reports take it: `dimension:operator:value`."
+MAX_FUNNEL_STEPS = 8
+MAX_SHARE_LIFETIME = timedelta(days=5 * 366)
 
 
-def condition(text: str) -> None:
+def validate_condition(text: str) -> None:
+    """Raises ValidationError when a text is not a filter."""
     try:
         parse_filter(text)
     except ValueError as error:
@@ -24,7 +25,9 @@ def condition(text: str) -> None:
 
 
 class ConditionsField(serializers.ListField):
-    child = serializers.CharField(max_length=MAX_TEXT, validators=[condition], help_text=CONDITION)
+    child = serializers.CharField(
+        max_length=MAX_FILTER_CHARACTERS, validators=[validate_condition], help_text=CONDITION_HELP
+    )
 
 
 class DefinitionSerializer(serializers.ModelSerializer[Definition], StrictSerializer):
@@ -37,7 +40,7 @@ class DefinitionSerializer(serializers.ModelSerializer[Definition], StrictSerial
 
 
 class FunnelSerializer(DefinitionSerializer):
-    conditions = ConditionsField(min_length=2, max_length=MAX_STEPS, help_text="The steps, in order.")
+    conditions = ConditionsField(min_length=2, max_length=MAX_FUNNEL_STEPS, help_text="The steps, in order.")
 
 
 class AnnotationCreateSerializer(serializers.ModelSerializer[Annotation], StrictSerializer):
@@ -47,7 +50,7 @@ class AnnotationCreateSerializer(serializers.ModelSerializer[Annotation], Strict
 
 
 class AnnotationSerializer(serializers.Serializer[Any]):
-    id = serializers.UUIDField(allow_null=True, help_text="null for a publish, which nobody wrote.")
+    id = serializers.UUIDField(allow_null=True, help_text="null for a publish, which is not an annotation.")
     kind = serializers.ChoiceField(["note", "publish"])
     day = serializers.DateField()
     text = serializers.CharField()
@@ -55,7 +58,7 @@ class AnnotationSerializer(serializers.Serializer[Any]):
 
 class ShareSerializer(serializers.ModelSerializer[Share]):
     author = serializers.UUIDField(source="author_id", read_only=True)
-    url = serializers.SerializerMethodField(help_text="Whoever has it sees the numbers.")
+    url = serializers.SerializerMethodField(help_text="Shows the dashboard to everyone who has it.")
     protected = serializers.SerializerMethodField(help_text="Whether it asks for a password.")
 
     class Meta:
@@ -64,7 +67,7 @@ class ShareSerializer(serializers.ModelSerializer[Share]):
         read_only_fields = fields
 
     def get_url(self, row: Share) -> str:
-        return link_to(row)
+        return build_share_url(row)
 
     def get_protected(self, row: Share) -> bool:
         return bool(row.password)
@@ -73,18 +76,24 @@ class ShareSerializer(serializers.ModelSerializer[Share]):
 class ShareCreateSerializer(StrictSerializer):
     name = serializers.CharField(max_length=80)
     conditions = ConditionsField(
-        max_length=MAX_FILTERS, default=list, help_text="They hold whatever is looked at."
+        max_length=MAX_FILTERS, default=list, help_text="Filters that apply to everything the link shows."
     )
     password = serializers.CharField(
-        min_length=8, max_length=200, default="", trim_whitespace=False, help_text="None unless told."
+        min_length=8,
+        max_length=200,
+        default="",
+        trim_whitespace=False,
+        help_text="By default the link asks for no password.",
     )
-    expires_at = serializers.DateTimeField(default=None, allow_null=True, help_text="Never unless told.")
+    expires_at = serializers.DateTimeField(
+        default=None, allow_null=True, help_text="By default the link never expires."
+    )
 
-    def validate_expires_at(self, value: Any) -> Any:
+    def validate_expires_at(self, value: datetime | None) -> datetime | None:
         now = timezone.now()
-        if value is not None and not now < value <= now + LONGEST:
+        if value is not None and not now < value <= now + MAX_SHARE_LIFETIME:
             raise serializers.ValidationError(
-                "Choose a time that lies ahead, within five years.", code="time_passed"
+                "Choose a time in the future, within five years.", code="time_passed"
             )
         return value
 

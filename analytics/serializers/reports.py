@@ -1,4 +1,4 @@
-"""Answers of reports, and what owners choose."""
+"""Serializers of reports, of analytics settings, and of events that servers send."""
 
 from typing import Any
 
@@ -7,35 +7,35 @@ from rest_framework import serializers
 from analytics.models import Settings
 from core.http.serializers import BoundedListSerializer, StrictSerializer
 
-SAMPLE = "The part of the visitors that this is made of; below 1 the numbers are estimates."
+SAMPLE_HELP = "The share of the visitors that was counted. Below 1 the numbers are estimates."
 
 
 class MetricsSerializer(serializers.Serializer[Any]):
     visitors = serializers.IntegerField(
-        help_text="Daily visitors, summed: who comes on two days counts twice."
+        help_text="Daily visitors, summed: a person who comes on two days counts twice."
     )
     visits = serializers.IntegerField(
-        help_text="They end after 30 quiet minutes, and at the site's midnight."
+        help_text="A visit ends after 30 minutes without an event, and at the site's midnight."
     )
     pageviews = serializers.IntegerField()
     events = serializers.IntegerField(help_text="Custom events, outbound links and downloads.")
     views_per_visit = serializers.FloatField(allow_null=True)
     bounce_rate = serializers.FloatField(
-        allow_null=True, help_text="Visits of one page view and nothing else, 0 to 1."
+        allow_null=True, help_text="Share of the visits with one page view and no other event, 0 to 1."
     )
     visit_duration = serializers.IntegerField(allow_null=True, help_text="Seconds.")
     time_on_page = serializers.IntegerField(
-        allow_null=True, help_text="Seconds that a page view was looked at."
+        allow_null=True, help_text="Average viewing time of a page view, in seconds."
     )
 
 
 class ConversionSerializer(serializers.Serializer[Any]):
-    """Beside metrics where a goal is asked for."""
+    """Added to the metrics when the request names a goal."""
 
     conversions = serializers.IntegerField(required=False, help_text="How often the goal was reached.")
     converted = serializers.IntegerField(required=False, help_text="Daily visitors who reached it.")
     conversion_rate = serializers.FloatField(
-        required=False, allow_null=True, help_text="Of all visitors, 0 to 1."
+        required=False, allow_null=True, help_text="Share of all visitors, 0 to 1."
     )
     revenue = serializers.DictField(
         required=False, child=serializers.CharField(), help_text="Decimal text by ISO 4217 currency."
@@ -54,7 +54,7 @@ class RangeSerializer(serializers.Serializer[Any]):
 
 class SummarySerializer(serializers.Serializer[Any]):
     range = RangeSerializer()
-    sample = serializers.FloatField(help_text=SAMPLE)
+    sample = serializers.FloatField(help_text=SAMPLE_HELP)
     metrics = AnswerSerializer()
     compared = AnswerSerializer(allow_null=True)
 
@@ -65,19 +65,19 @@ class PointSerializer(AnswerSerializer):
 
 class TimeseriesSerializer(serializers.Serializer[Any]):
     range = RangeSerializer()
-    sample = serializers.FloatField(help_text=SAMPLE)
+    sample = serializers.FloatField(help_text=SAMPLE_HELP)
     interval = serializers.CharField()
     results = PointSerializer(many=True)
     compared = PointSerializer(many=True, allow_null=True)
 
 
 class SliceSerializer(AnswerSerializer):
-    value = serializers.CharField(allow_null=True, help_text="null is unknown.")
+    value = serializers.CharField(allow_null=True, help_text="null when the value is unknown.")
 
 
 class BreakdownSerializer(serializers.Serializer[Any]):
     range = RangeSerializer()
-    sample = serializers.FloatField(help_text=SAMPLE)
+    sample = serializers.FloatField(help_text=SAMPLE_HELP)
     dimension = serializers.CharField()
     count = serializers.IntegerField(help_text="How many values there are.")
     results = SliceSerializer(many=True)
@@ -90,20 +90,24 @@ class GoalReportSerializer(ConversionSerializer):
 
 class ConversionsSerializer(serializers.Serializer[Any]):
     range = RangeSerializer()
-    sample = serializers.FloatField(help_text=SAMPLE)
+    sample = serializers.FloatField(help_text=SAMPLE_HELP)
     results = GoalReportSerializer(many=True)
 
 
 class StepSerializer(serializers.Serializer[Any]):
     step = serializers.CharField()
     visitors = serializers.IntegerField()
-    rate = serializers.FloatField(allow_null=True, help_text="Of those at the first step, 0 to 1.")
-    step_rate = serializers.FloatField(allow_null=True, help_text="Of those at the step before.")
+    rate = serializers.FloatField(
+        allow_null=True, help_text="Share of the visitors of the first step, 0 to 1."
+    )
+    step_rate = serializers.FloatField(
+        allow_null=True, help_text="Share of the visitors of the step before, 0 to 1."
+    )
 
 
 class FunnelReportSerializer(serializers.Serializer[Any]):
     range = RangeSerializer()
-    sample = serializers.FloatField(help_text=SAMPLE)
+    sample = serializers.FloatField(help_text=SAMPLE_HELP)
     name = serializers.CharField()
     results = StepSerializer(many=True)
 
@@ -112,14 +116,16 @@ class RawEventSerializer(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
     kind = serializers.CharField()
     page = serializers.CharField()
-    visitor = serializers.CharField(allow_null=True, help_text="The same until the site's midnight.")
+    visitor = serializers.CharField(
+        allow_null=True, help_text="The same for one visitor until the site's midnight."
+    )
     visit = serializers.CharField(allow_null=True)
     properties = serializers.DictField(allow_null=True)
 
 
 class RawEventsSerializer(serializers.Serializer[Any]):
     results = RawEventSerializer(
-        many=True, help_text="With all that is known of each; texts are empty where unknown."
+        many=True, help_text="Each with all fields of the event; texts are empty when unknown."
     )
     next = serializers.URLField(allow_null=True)
 
@@ -152,20 +158,22 @@ class SettingsSerializer(serializers.ModelSerializer[Settings], StrictSerializer
 
 
 class EventSerializer(StrictSerializer):
-    """One event as a server saw it.
+    """One event that a server recorded.
 
-    With `address` and `user_agent` of a visitor it is part of their visit.
+    With the `address` and the `user_agent` of a visitor it becomes part of their visit.
     """
 
     class Meta:
         list_serializer_class = BoundedListSerializer
 
-    name = serializers.CharField(max_length=60, help_text="`pageview`, or a name of your own.")
+    name = serializers.CharField(max_length=60, help_text="`pageview`, or the name of a custom event.")
     url = serializers.CharField(max_length=4000, help_text="On the site's own host.")
     referrer = serializers.CharField(max_length=4000, required=False)
-    timestamp = serializers.DateTimeField(required=False, help_text="Up to 7 days ago; now unless told.")
+    timestamp = serializers.DateTimeField(required=False, help_text="At most 7 days ago. The default is now.")
     id = serializers.RegexField(
-        r"^[0-9a-f]{16}\Z", required=False, help_text="Sent again within an hour it counts once."
+        r"^[0-9a-f]{16}\Z",
+        required=False,
+        help_text="An event that is sent again with this id within an hour counts once.",
     )
     properties = serializers.DictField(required=False)
     revenue = serializers.DictField(required=False, help_text="`{amount, currency}`, ISO 4217.")
@@ -175,4 +183,6 @@ class EventSerializer(StrictSerializer):
 
 class AcceptedSerializer(serializers.Serializer[Any]):
     accepted = serializers.IntegerField()
-    dropped = serializers.DictField(child=serializers.IntegerField(), help_text="Reasons, and how many.")
+    dropped = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Number of dropped events by reason."
+    )

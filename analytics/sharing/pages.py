@@ -1,6 +1,5 @@
-"""Pages for people without an account: a site's numbers behind a link, and the end of a weekly mail."""
+"""HTML pages for people without an account: the dashboard behind a link, and the end of a weekly mail."""
 
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -14,94 +13,112 @@ from django_ratelimit.core import is_ratelimited
 from redis import RedisError
 
 from analytics.models import Share
-from analytics.reports import dashboard
-from analytics.reports.filters import conditions_of
-from analytics.sharing import links
+from analytics.reports.dashboard import build_dashboard_context, parse_dashboard_state
+from analytics.reports.filters import parse_conditions
+from analytics.sharing import links, weekly_mail
 from audit import actors
 from core import tenancy
 from core.admission.rate_limits import LocalRateLimiter
 from core.http.client_address import client_address, client_network
 
-COOKIE = "shared"
-GONE: dict[str, Any] = {
-    "title": "No numbers here",
-    "status": 404,
-    "said": "The link has expired or was revoked. Ask for a new one.",
-}
-LOOKS = 60  # at once, of one network in one process; then one a second
-_looks = LocalRateLimiter()
-ATTEMPTS = "10/m"  # passwords that one network may try at one link
+COOKIE_NAME = "shared"
+MAX_PASSWORD_CHARACTERS = 200
+# For each client network, in one process: a burst of this many views, then one a second.
+PAGE_VIEW_BURST = 60
+PASSWORD_ATTEMPT_RATE = "10/m"  # of one client network at one link  # noqa: S105
+PASSWORD_PROMPT = "These numbers are behind a password."  # noqa: S105
+UNSUBSCRIBED_TITLE = "No more mails"
+
+_page_view_limiter = LocalRateLimiter()
 
 
-# Nothing is changed but what this browser may read, and a password that is not known cannot be forged.
+# CSRF protection is not needed: POST only sets a cookie in this browser, after the right password.
 @csrf_exempt
 @require_http_methods(["GET", "HEAD", "POST"])
-def shared_page(request: HttpRequest, token: str) -> HttpResponse:
-    """The dashboard of a link. What is unknown, expired or revoked is the same 404."""
-    pk = links.read_link(token)
-    if pk is None:
-        return _page(request, **GONE)
-    if not _looks.take(client_network(client_address(request)), interval=1, burst=LOOKS).allowed:
-        return _page(request, "One moment", 429, said="That was much at once. Look again in a minute.")
+def shared_dashboard_page(request: HttpRequest, token: str) -> HttpResponse:
+    """The dashboard of a link. An unknown, an expired and a revoked link have the same 404 page."""
+    share_id = links.parse_share_token(token)
+    if share_id is None:
+        return _link_invalid_page(request)
+    network = client_network(client_address(request))
+    if not _page_view_limiter.take(network, interval=1, burst=PAGE_VIEW_BURST).allowed:
+        return _render(
+            request,
+            "One moment",
+            429,
+            message="You have opened this page many times. Try again in a minute.",
+        )
     try:
-        return _shown(request, pk)
-    except OperationalError:
-        return _page(
+        return _dashboard_response(request, share_id)
+    except OperationalError:  # the statement timeout of reports
+        return _render(
             request,
             "Too much at once",
             503,
-            said="This takes too long. Ask for fewer days, or for fewer filters.",
+            message="This takes too long. Choose fewer days, or fewer filters.",
         )
 
 
-def _shown(request: HttpRequest, pk: UUID) -> HttpResponse:
+def _dashboard_response(request: HttpRequest, share_id: UUID) -> HttpResponse:
     now = timezone.now()
     with tenancy.context(tenancy.SYSTEM):
-        row = links.find(pk, now=now)
-        if row is None:
-            return _page(request, **GONE)
+        share = links.find_valid_share(share_id, now=now)
+        if share is None:
+            return _link_invalid_page(request)
         if request.method == "POST":
-            return _unlock(request, row)
-        if not links.proven(row, request.COOKIES.get(COOKIE, "")):
-            return _page(request, row.name, 401, asks="These numbers are behind a password.")
-        asked = dashboard.read(request, row.site, frozen=conditions_of(row), now=now)
-        return _page(request, row.name, **dashboard.dashboard(asked, row.site, now=now))
+            return _unlock(request, share)
+        if not links.is_unlocked(share, request.COOKIES.get(COOKIE_NAME, "")):
+            return _render(request, share.name, 401, password_prompt=PASSWORD_PROMPT)
+        state = parse_dashboard_state(request, share.site, fixed_filters=parse_conditions(share), now=now)
+        return _render(request, share.name, **build_dashboard_context(state, share.site, now=now))
 
 
-def _unlock(request: HttpRequest, row: Share) -> HttpResponse:
-    if _too_often(request, row):
-        told = {
-            "asks": "These numbers are behind a password.",
-            "wrong": "Too many attempts. Wait a minute, then try again.",
-        }
-        return _page(request, row.name, 429, **told)
-    if row.password and not links.opens(row, request.POST.get("password", "")[:200]):
-        told = {"asks": "These numbers are behind a password.", "wrong": "That is not the password."}
-        return _page(request, row.name, 401, **told)
-    answer = redirect(request.get_full_path())
-    answer.set_cookie(
-        COOKIE,
-        links.proof(row),
-        max_age=links.OPEN_FOR,
+def _unlock(request: HttpRequest, share: Share) -> HttpResponse:
+    """Check the password and redirect to the dashboard with a cookie that proves it."""
+    if _has_too_many_attempts(request, share):
+        return _render(
+            request,
+            share.name,
+            429,
+            password_prompt=PASSWORD_PROMPT,
+            error="Too many attempts. Wait a minute, then try again.",
+        )
+    password = request.POST.get("password", "")[:MAX_PASSWORD_CHARACTERS]
+    if share.password and not links.password_matches(share, password):
+        return _render(
+            request,
+            share.name,
+            401,
+            password_prompt=PASSWORD_PROMPT,
+            error="That is not the password.",
+        )
+    response = redirect(request.get_full_path())
+    response.set_cookie(
+        COOKIE_NAME,
+        links.sign_unlock_cookie(share),
+        max_age=links.COOKIE_LIFETIME,
         path=request.path,
         httponly=True,
         samesite="Lax",
         secure=settings.SESSION_COOKIE_SECURE,
     )
-    answer["Cache-Control"] = "no-store"
-    return answer
+    response["Cache-Control"] = "no-store"
+    return response
 
 
-def _too_often(request: HttpRequest, row: Share) -> bool:
-    """Redis away lets people try: the password is hashed slowly, and the link is a secret of its own."""
+def _has_too_many_attempts(request: HttpRequest, share: Share) -> bool:
+    """Count an attempt at the password, and return whether the limit of this network is exceeded.
+
+    Attempts are allowed while Redis is unavailable: the password hash is slow, and the link itself is secret.
+    """
     network = client_network(client_address(request))
     try:
         return bool(
             is_ratelimited(
                 request,
                 group="shared",
-                key=lambda *_: f"{row.pk}:{network}",
-                rate=ATTEMPTS,
+                key=lambda *_: f"{share.pk}:{network}",
+                rate=PASSWORD_ATTEMPT_RATE,
                 method="POST",
                 increment=True,
             )
@@ -110,34 +127,51 @@ def _too_often(request: HttpRequest, row: Share) -> bool:
         return False
 
 
-@csrf_exempt  # the token is the right to do it, and a mail client that follows RFC 8058 has no cookie
+# CSRF protection is not needed: the token authorises the request. Mail clients that support one-click
+# unsubscription (RFC 8058) send no cookie.
+@csrf_exempt
 @require_http_methods(["GET", "HEAD", "POST"])
-def stop_page(request: HttpRequest, token: str) -> HttpResponse:
-    """No more mails about a site.
+def unsubscribe_page(request: HttpRequest, token: str) -> HttpResponse:
+    """The unsubscribe link of the weekly mail.
 
-    Looking does nothing, since programs open links in mails; the button does.
+    GET only shows a button, because mail scanners open links; POST deletes the subscription.
     """
     with tenancy.context(tenancy.SYSTEM):
-        row = links.find_subscription(token)
-        if row is None:
-            return _page(request, "No more mails", said="There are none, or you have stopped them before.")
-        if request.method == "POST":
-            links.unsubscribe(row, actor=actors.ANONYMOUS)
-            return _page(
-                request, "No more mails", said="You will get no more mails about this site on Mondays."
+        subscription = weekly_mail.find_subscription_by_token(token)
+        if subscription is None:
+            return _render(
+                request,
+                UNSUBSCRIBED_TITLE,
+                message="You do not receive these mails, or have already stopped them.",
             )
-        return _page(
+        if request.method == "POST":
+            weekly_mail.unsubscribe(subscription, actor=actors.ANONYMOUS)
+            return _render(
+                request,
+                UNSUBSCRIBED_TITLE,
+                message="You will get no more mails about this site on Mondays.",
+            )
+        return _render(
             request,
             "No more mails?",
-            said=f"Every Monday you get a mail about “{row.site.name}”.",
-            act="Stop them",
+            message=f"Every Monday you get a mail about “{subscription.site.name}”.",
+            button="Stop them",
         )
 
 
-def _page(request: HttpRequest, title: str, status: int = 200, **facts: Any) -> HttpResponse:
-    """Never kept, never indexed, and its address, which is the key, goes to nobody else."""
-    answer = render(request, "analytics/shared.html", {"title": title, **facts}, status=status)
-    answer["Cache-Control"] = "no-store"
-    answer["X-Robots-Tag"] = "noindex, nofollow"
-    answer["Referrer-Policy"] = "same-origin"
-    return answer
+def _link_invalid_page(request: HttpRequest) -> HttpResponse:
+    return _render(
+        request,
+        "No numbers here",
+        404,
+        message="The link has expired or was revoked. Ask for a new one.",
+    )
+
+
+def _render(request: HttpRequest, title: str, status: int = 200, **context: object) -> HttpResponse:
+    """Render the page. It is not cached or indexed, and its secret URL is not sent to other sites."""
+    response = render(request, "analytics/shared_page.html", {"title": title, **context}, status=status)
+    response["Cache-Control"] = "no-store"
+    response["X-Robots-Tag"] = "noindex, nofollow"
+    response["Referrer-Policy"] = "same-origin"
+    return response

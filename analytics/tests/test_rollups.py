@@ -1,201 +1,34 @@
-"""Sums of sums are sums: whatever is asked of roll-ups equals what the events say, on days of 23 and 25 hours
-too.
-"""
-
-import random
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
+from unittest.mock import Mock
 
 import pytest
-from django.db import transaction
+from django.db import DataError
 
-from analytics.ingest import writer
-from analytics.ingest.stream import Event
-from analytics.models import Kind, Settings
-from analytics.reports import rollups, sql_store
-from analytics.reports.dimensions import DIMENSIONS, METRICS
-from analytics.reports.sql_store import Where
-from analytics.reports.time_zones import Span, day_bounds, local_day
+from analytics.reports import rollup_sql, rollups
+from analytics.reports.time_zones import DateRange
+from analytics.tests.helpers import write_visits
 from core import tenancy
+from sites.tests.factories import SiteFactory
 
 pytestmark = pytest.mark.django_db
-# Berlin's clock goes back on the 25th
-FIRST = date(2026, 10, 23)
-LAST = date(2026, 10, 27)
-ALL = Where()
 
 
-def settle(site, zone):
+def test_rebuild_dirty_days_skips_a_day_with_a_database_error(site, monkeypatch):
+    other_site = SiteFactory()
     with tenancy.context(tenancy.SYSTEM):
-        Settings.objects.create(site=site, timezone=zone)
-
-
-def random_rows(site, zone, count, seed):
-    """Visits of visitors who live for one local day, as the intake makes them; some events belong to nobody."""
-    draw = random.Random(seed)
-    since, until = day_bounds(FIRST, LAST, zone)
-    rows = []
-    for number in range(count):
-        at = since + (until - since) * draw.random()
-        at = at.replace(microsecond=at.microsecond // 1000 * 1000)
-        person = draw.random() < 0.9
-        visitor = local_day(at, zone).toordinal() * 1_000 + draw.randrange(40) if person else None
-        kind = draw.choice([Kind.PAGEVIEW] * 6 + [Kind.CUSTOM, Kind.OUTBOUND, Kind.DOWNLOAD, Kind.ENGAGEMENT])
-        event = Event(
-            site.number,
-            kind,
-            f"/{draw.randrange(12)}",
-            id=number + 1,
-            at=at,
-            visitor=visitor,
-            name=draw.choice(["Sign up", "Buy"]) if kind == Kind.CUSTOM else "",
-            source=draw.choice(["", "Google", "X"]),
-            referrer=draw.choice(["", "google.com"]),
-            utm=(draw.choice(["", "mail"]), "", draw.choice(["", "may"]), "", ""),
-            country=draw.choice(["", "DE", "FR"]),
-            browser=draw.choice(["Chrome", "Firefox"]),
-            os=draw.choice(["iOS", ""]),
-            device="mobile",
-            language=draw.choice(["", "de"]),
-            engaged=draw.randrange(1, 9_999) if kind == Kind.ENGAGEMENT else None,
-        )
-        visit = None if visitor is None else visitor * 10 + draw.randrange(2)
-        rows.append((at, visit, writer.json.loads(event.packed())))
-    return rows
-
-
-def write(rows):
-    with transaction.atomic():
-        writer.write(rows)
-
-
-@pytest.mark.parametrize(
-    "zone", ["Europe/Berlin", "Asia/Kathmandu", "America/St_Johns", "Australia/Lord_Howe"]
-)
-def test_every_metric_of_every_slice_is_the_same_from_roll_ups_and_from_events(site, zone):
-    settle(site, zone)
-    rows = random_rows(site, zone, 3_000, seed=7)
-    late = random.Random(1).sample(rows, 200)
-    write([row for row in rows if row not in late])
-    rollups.recount()
-    write(late)  # after the days were counted
-    span = Span(site.number, zone, FIRST, LAST)
-    days = [FIRST + timedelta(days=count) for count in range((LAST - FIRST).days + 1)]
-    dirty = sql_store.dirty_days(span)
-    assert (rollups.recount(), sql_store.dirty_days(span)) == (len(dirty), [])
-    assert dirty
-
-    with transaction.atomic():
-        sql_store.prepare()
-        assert sql_store.rolled_sums(span, days) == sql_store.raw_sums(span, where=ALL)
-        for name in DIMENSIONS:
-            assert sql_store.rolled_sums(span, days, dimension=name) == sql_store.raw_sums(
-                span, where=ALL, dimension=name
-            ), name
-        for bucket in ("day", "week", "month"):
-            raw = {
-                local_day(key, zone): sums
-                for key, sums in sql_store.raw_sums(span, where=ALL, bucket=bucket).items()
-            }
-            rolled = {
-                (key.date() if isinstance(key, datetime) else key): sums
-                for key, sums in sql_store.rolled_sums(span, days, bucket=bucket).items()
-            }
-            assert rolled == raw, bucket
-        assert sql_store.rolled_hours(span, days) == sql_store.raw_sums(span, where=ALL, bucket="hour")
-
-
-def test_days_add_up_to_the_range(site):
-    zone = "Europe/Berlin"
-    settle(site, zone)
-    write(random_rows(site, zone, 2_000, seed=3))
-    span = Span(site.number, zone, FIRST, LAST)
-    whole = sql_store.raw_sums(span, where=ALL)[None]
-    by_day = sql_store.raw_sums(span, where=ALL, bucket="day")
-    alone = [
-        sql_store.raw_sums(Span(site.number, zone, day, day), where=ALL)[None]
-        for day in (FIRST + timedelta(days=n) for n in range(5))
-    ]
-
-    assert [sum(column) for column in zip(*by_day.values(), strict=True)] == whole
-    assert [sum(column) for column in zip(*alone, strict=True)] == whole
-    assert len(METRICS) == len(whole)
-
-
-def test_the_25_hours_of_a_day_are_25(site):
-    zone = "Europe/Berlin"
-    settle(site, zone)
-    since, until = day_bounds(date(2026, 10, 25), date(2026, 10, 25), zone)
-    hours = [since + timedelta(hours=count, minutes=5) for count in range(25)]
-    write(
-        [
-            (at, None, writer.json.loads(Event(site.number, Kind.PAGEVIEW, "/", id=n + 1).packed()))
-            for n, at in enumerate(hours)
-        ]
+        other_site.refresh_from_db()
+    write_visits(site, (0, 1, {}))
+    write_visits(other_site, (0, 1, {}))
+    original = rollup_sql.rebuild_day
+    monkeypatch.setattr(
+        rollup_sql,
+        "rebuild_day",
+        lambda number, *arguments: (
+            original(number, *arguments) if number == other_site.number else Mock(side_effect=DataError)()
+        ),
     )
-    rollups.recount()
 
-    span = Span(site.number, zone, date(2026, 10, 25), date(2026, 10, 25))
-    assert (until - since) == timedelta(hours=25)
-    assert len(sql_store.rolled_hours(span, [span.first])) == 25
-    assert sql_store.rolled_sums(span, [span.first])[None][METRICS.index("pageviews")] == 25
-
-
-def test_a_visit_means_what_the_definitions_say(site):
-    noon = datetime(2026, 10, 24, 12, tzinfo=UTC)
-    said = [  # seconds after noon, visit, kind, page, engaged
-        (0, 1, Kind.PAGEVIEW, "/in", None),
-        (60, 1, Kind.PAGEVIEW, "/out", None),
-        (90, 1, Kind.ENGAGEMENT, "/out", 25_000),
-        (0, 2, Kind.PAGEVIEW, "/in", None),
-        (30, 2, Kind.ENGAGEMENT, "/in", 5_000),
-        (0, 3, Kind.PAGEVIEW, "/in", None),
-        (10, 3, Kind.CUSTOM, "/in", None),
-    ]
-    rows = []
-    for number, (second, visit, kind, page, engaged) in enumerate(said):
-        event = Event(
-            site.number,
-            kind,
-            page,
-            id=number + 1,
-            visitor=visit,
-            name="Buy" if kind == Kind.CUSTOM else "",
-            engaged=engaged,
-        )
-        rows.append((noon + timedelta(seconds=second), visit, writer.json.loads(event.packed())))
-    write(rows)
-    span = Span(site.number, "UTC", noon.date(), noon.date())
-
-    found = dict(zip(METRICS, sql_store.raw_sums(span, where=ALL)[None], strict=True))
-    assert found == {
-        "visitors": 3,
-        "visits": 3,
-        "pageviews": 4,
-        "events": 1,
-        "bounces": 1,
-        "seconds": 130,
-        "views": 4,
-        "engaged": 30_000,
-    }
-    names = sql_store.names_of(list(sql_store.raw_sums(span, where=ALL, dimension="exit_page")))
-    exits = {
-        names[key]: sums[1]
-        for key, sums in sql_store.raw_sums(span, where=ALL, dimension="exit_page").items()
-    }
-    assert exits == {"/out": 1, "/in": 2}
-
-
-def test_what_is_beyond_the_largest_is_one_and_nothing_is_lost(site, monkeypatch):
-    monkeypatch.setattr(sql_store, "LARGEST", 3)
-    zone = "UTC"
-    write(random_rows(site, zone, 500, seed=9))
-    rollups.recount()
-    span = Span(site.number, zone, FIRST, FIRST)
-
-    by_page = sql_store.rolled_sums(span, [FIRST], dimension="page")
-    assert (len(by_page), sql_store.BEYOND in by_page) == (4, True)
-    whole = sql_store.rolled_sums(span, [FIRST])[None]
-    assert (
-        sum(sums[METRICS.index("pageviews")] for sums in by_page.values())
-        == whole[METRICS.index("pageviews")]
-    )
+    assert rollups.rebuild_dirty_days() >= 1
+    day = date(2026, 3, 1)
+    assert rollup_sql.list_dirty_days(DateRange(other_site.number, "UTC", day, day)) == []
+    assert rollup_sql.list_dirty_days(DateRange(site.number, "UTC", day, day)) == [day]

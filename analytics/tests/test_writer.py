@@ -1,57 +1,47 @@
-"""Every event once, whatever is killed, emptied, missing or said twice."""
+"""The writer stores each event exactly once, also when it is killed or when Redis loses its data."""
 
+import json
 import os
 import random
 from datetime import UTC, datetime, timedelta
-from unittest.mock import Mock
 
 import pytest
 from django.db import connection
-from django.utils import timezone
 
-from analytics.ingest import intake, stream, string_dictionary, writer
+from analytics.ingest import stream, writer
 from analytics.ingest.stream import Event
 from analytics.models import Cursor, Kind, Term
 from analytics.partitions import event_partitions
+from analytics.tests.helpers import (
+    build_page_view,
+    count_events,
+    count_rows,
+    drain_all_shards,
+    page_view,
+    send_to_intake,
+)
 from core.storage import redis
 
 pytestmark = pytest.mark.django_db
-KILLS = 1_000 if os.environ.get("SOAK") else 60
+KILL_COUNT = 1_000 if os.environ.get("SOAK") else 60
 
 
-def rows(site):
-    """Events, distinct ids, distinct visits."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*), count(DISTINCT event_id), count(DISTINCT session) FROM analytics_event WHERE site_number = %s",
-            [site.number],
-        )
-        return cursor.fetchone()
-
-
-def view(number, count, *, visitor=None, page="/", **facts):
-    return Event(number, Kind.PAGEVIEW, page, id=count, visitor=visitor, **facts)
-
-
-def drain():
-    return sum(writer.drain(shard) for shard in range(stream.SHARDS))
-
-
-def test_each_event_is_written_once(site):
+def test_drain_shard_writes_each_event_once(site):
     events = [
-        view(site.number, count + 1, visitor=count % 7, page=f"/{count % 3}\t\\N") for count in range(100)
+        build_page_view(site.number, count + 1, visitor=count % 7, page=f"/{count % 3}\t\\N")
+        for count in range(100)
     ]
 
-    assert stream.append(events) == ["ok"] * 100
-    assert stream.append(events[:10]) == ["duplicate"] * 10
-    assert drain() == 100
-    assert drain() == 0
-    assert rows(site) == (100, 100, 7)
+    assert stream.append_events(events) == ["ok"] * 100
+    assert stream.append_events(events[:10]) == ["duplicate"] * 10
+    assert drain_all_shards() == 100
+    assert drain_all_shards() == 0
+    assert count_rows(site) == (100, 100, 7)
 
 
-def test_props_come_back_as_they_were_said(site):
-    said = {"tab\t": "line\nback\\slash \\N", "ünï": 1.5, "yes": True}
-    stream.append(
+def test_drain_shard_preserves_properties(site):
+    properties = {"tab\t": "line\nback\\slash \\N", "ünï": 1.5, "yes": True}
+    stream.append_events(
         [
             Event(
                 site.number,
@@ -59,156 +49,179 @@ def test_props_come_back_as_they_were_said(site):
                 "/",
                 id=1,
                 name="Sign\\up",
-                props=said,
+                props=properties,
                 value="12.500",
                 currency="EUR",
             )
         ]
     )
-    drain()
+    drain_all_shards()
 
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT props, value, currency FROM analytics_event WHERE site_number = %s", [site.number]
         )
         (props, value, currency) = cursor.fetchone()
-    assert (writer.json.loads(props) if isinstance(props, str) else props, str(value), currency) == (
-        said,
+    assert (json.loads(props) if isinstance(props, str) else props, str(value), currency) == (
+        properties,
         "12.500",
         "EUR",
     )
     assert Term.objects.get(site_number=site.number, sort=Term.Sort.EVENT).text == "Sign\\up"
 
 
-def drain_all():
-    """In a child that the test may kill."""
-    return drain()
+def drain_in_subprocess():
+    """Runs in a subprocess that the test may kill."""
+    return drain_all_shards()
 
 
 @pytest.mark.commits
-def test_writers_that_are_killed_at_any_moment_leave_every_event_once(site, child_process_runner):
-    sent = 0
-    took = 0.1
+def test_drain_shard_writes_each_event_once_when_killed_at_any_time(site, nursery):
+    sent_count = 0
+    seconds = 0.1
     random.seed(8)
-    for _ in range(KILLS):
+    for _ in range(KILL_COUNT):
         count = random.randint(1, 40)
-        stream.append(
+        stream.append_events(
             [
-                view(site.number, sent + n + 1, visitor=random.randint(1, 50), page=f"/{sent + n}")
+                build_page_view(
+                    site.number, sent_count + n + 1, visitor=random.randint(1, 50), page=f"/{sent_count + n}"
+                )
                 for n in range(count)
             ]
         )
-        sent += count
-        child_process_runner.run(drain_all, kill_after=random.uniform(0, 2 * took))
+        sent_count += count
+        nursery.run(drain_in_subprocess, kill_after=random.uniform(0, 2 * seconds))
         if random.random() < 0.1:
-            took, _ = child_process_runner.run(drain_all)
-    drain()
+            seconds, _ = nursery.run(drain_in_subprocess)
+    drain_all_shards()
 
-    assert rows(site)[:2] == (sent, sent)
-    assert sum(cursor.written for cursor in Cursor.objects.all()) == sent
+    assert count_rows(site)[:2] == (sent_count, sent_count)
+    assert sum(cursor.written for cursor in Cursor.objects.all()) == sent_count
 
 
-def test_an_emptied_redis_begins_anew_and_loses_only_what_was_in_it(site):
-    stream.append([view(site.number, count + 1, visitor=4) for count in range(10)])
-    drain()
-    stream.append([view(site.number, 100, visitor=4)])  # never read
+def test_drain_shard_reads_from_the_beginning_after_redis_lost_its_data(site):
+    stream.append_events([build_page_view(site.number, count + 1, visitor=4) for count in range(10)])
+    drain_all_shards()
+    stream.append_events([build_page_view(site.number, 100, visitor=4)])  # never read
     redis.client().flushdb()
     redis.client().xadd(
-        stream.name_of(0), {"e": view(site.number, 11, visitor=4).packed(), "v": "7"}, id="5-1"
-    )  # a clock that went back
-    redis.client().set(stream.EPOCH, "another life")
+        stream.stream_key(0), {"e": build_page_view(site.number, 11, visitor=4).to_json(), "v": "7"}, id="5-1"
+    )  # an id before the cursor
+    redis.client().set(stream.EPOCH_KEY, "another epoch")
 
-    assert drain() == 1
-    assert drain() == 0
-    assert rows(site)[:2] == (11, 11)
-
-
-def test_a_batch_that_is_delivered_twice_is_behind_the_cursor(site):
-    stream.append([view(site.number, count + 1, visitor=8) for count in range(10)])
-    entries = redis.client().xrange(stream.name_of(0))
-    drain()
-    assert redis.client().xlen(stream.name_of(0)) == 10, "the tail stays for a standby"
-
-    assert drain() == 0
-    assert (len(entries), rows(site)[0]) == (10, 10)
+    assert drain_all_shards() == 1
+    assert drain_all_shards() == 0
+    assert count_rows(site)[:2] == (11, 11)
 
 
-def test_what_is_written_long_ago_leaves_redis_and_nothing_else(site, monkeypatch):
-    stream.append([view(site.number, count + 1, visitor=8) for count in range(10)])
-    drain()
-    monkeypatch.setattr(writer, "TAIL", timedelta(0))
-    stream.append([view(site.number, 11, visitor=8)])
-    drain()
+def test_drain_shard_skips_entries_before_the_cursor(site):
+    stream.append_events([build_page_view(site.number, count + 1, visitor=8) for count in range(10)])
+    entries = redis.client().xrange(stream.stream_key(0))
+    drain_all_shards()
+    assert redis.client().xlen(stream.stream_key(0)) == 10, "entries stay for a standby of PostgreSQL"
 
-    assert redis.client().xlen(stream.name_of(0)) <= 1
+    assert drain_all_shards() == 0
+    assert (len(entries), count_rows(site)[0]) == (10, 10)
+
+
+def test_drain_shard_trims_entries_after_the_stream_retention(site, monkeypatch):
+    stream.append_events([build_page_view(site.number, count + 1, visitor=8) for count in range(10)])
+    drain_all_shards()
+    monkeypatch.setattr(writer, "STREAM_RETENTION", timedelta(0))
+    stream.append_events([build_page_view(site.number, 11, visitor=8)])
+    drain_all_shards()
+
+    assert redis.client().xlen(stream.stream_key(0)) <= 1
 
 
 @pytest.mark.commits
-def test_a_missing_partition_is_made_while_writing(site):
-    old = datetime(2019, 2, 3, 4, 5, tzinfo=UTC)
-    stream.append([view(site.number, 1, visitor=8, at=old)])
+def test_drain_shard_creates_a_missing_partition(site):
+    old_month = datetime(2019, 2, 3, 4, 5, tzinfo=UTC)
+    stream.append_events([build_page_view(site.number, 1, visitor=8, at=old_month)])
 
-    assert drain() == 1
+    assert drain_all_shards() == 1
     assert "analytics_event_201902" in event_partitions.names()
-    assert event_partitions.create(old) is False
+    assert event_partitions.create(old_month) is False
     assert "analytics_event_201902" in event_partitions.drop_before(datetime(2019, 3, 1, tzinfo=UTC))
     assert "analytics_event_201902" not in event_partitions.names()
-    assert rows(site)[0] == 0
+    assert count_rows(site)[0] == 0
 
 
 @pytest.mark.commits
-def test_two_writers_of_one_shard_do_not_write_twice(site):
+def test_drain_shard_in_several_threads_writes_each_event_once(site):
     from concurrent.futures import ThreadPoolExecutor
 
     from django.db import connections
 
-    stream.append([view(site.number, count + 1, visitor=count, page=f"/{count}") for count in range(3_000)])
+    stream.append_events(
+        [build_page_view(site.number, count + 1, visitor=count, page=f"/{count}") for count in range(3_000)]
+    )
 
-    def act(_):
+    def drain_and_close(_):
         try:
-            return drain()
+            return drain_all_shards()
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(6) as pool:
-        done = list(pool.map(act, range(6)))
-    drain()
-    assert rows(site)[:2] == (3_000, 3_000)
-    assert sum(done) <= 3_000
+        counts = list(pool.map(drain_and_close, range(6)))
+    drain_all_shards()
+    assert count_rows(site)[:2] == (3_000, 3_000)
+    assert sum(counts) <= 3_000
 
 
-def test_a_flood_of_invented_paths_ends_as_other(site, monkeypatch):
-    monkeypatch.setattr(string_dictionary, "MOST_A_DAY", 5)
-    stream.append([view(site.number, count + 1, visitor=8, page=f"/{count}") for count in range(20)])
-    drain()
-    stream.append([view(site.number, count + 21, visitor=8, page=f"/{count}") for count in range(20)])
-    drain()
+def test_parse_entries_keeps_the_order_within_a_millisecond():
+    packed = json.dumps([7, 0, "/", 1, None, "", 1, *[""] * 13, None, None, None, None]).encode()
+    (first, *_), (second, *_) = writer._parse_entries(
+        [(f"1700000000000-{sequence}".encode(), {b"e": packed, b"v": b"1"}) for sequence in (0, 1)]
+    )
 
-    texts = Term.objects.filter(site_number=site.number, sort=Term.Sort.PAGE).values_list("text", flat=True)
-    assert len(texts) == 6
-    assert string_dictionary.OTHER in texts
-    assert rows(site)[0] == 40
+    assert first < second < first + 1_000
 
 
-def test_numbers_of_a_transaction_that_failed_are_not_remembered(site):
-    from django.db import transaction
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"n": "Order", "v": {"amount": 1, "currency": "A\tB"}},
+        {"n": "Order", "v": {"amount": 1, "currency": "A\nB"}},
+        {"n": "Order", "v": {"amount": 1, "currency": "ÄÖÜ"}},
+        {"u": "?utm_source=%00"},
+        {"u": "?ref=%00x%09y&utm_campaign=%0A%5C."},
+        {"r": f"http://{'a' * 600}/"},
+        {"r": "http://x.example/\ud800"},
+        {"u": "?utm_term=\ud800"},
+        {"n": "Order", "p": {"a": "\\N", "b\t": "\\", "c": "\n"}},
+    ],
+    ids=str,
+)
+def test_drain_shard_is_not_blocked_by_unusual_texts_of_browsers(site, fields):
+    address = "http://shop.localhost:8000/"
+    status, *_ = send_to_intake(site, {**page_view(), **fields, "u": address + fields.get("u", "")})
+    assert status == 202
+    assert send_to_intake(site, page_view("/after"))[0] == 202
 
-    with transaction.atomic():
-        string_dictionary.resolve({(site.number, Term.Sort.PAGE, "/gone")}, today=timezone.localdate())
-        transaction.set_rollback(True)
+    assert drain_all_shards() >= 1
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT term.text
+            FROM analytics_event event
+            JOIN analytics_term term ON term.id = event.page
+            WHERE event.site_number = %s""",
+            [site.number],
+        )
+        assert "/after" in {row[0] for row in cursor.fetchall()}
 
-    stream.append([view(site.number, 1, visitor=8, page="/gone")])
-    assert drain() == 1
-    assert Term.objects.filter(site_number=site.number, text="/gone").exists()
 
+def test_write_valid_rows_leaves_out_only_the_refused_row(site):
+    invalid = Event(site.number, Kind.PAGEVIEW, "/invalid", id=1, visitor=4, source="\x00")
+    stream.append_events(
+        [Event(site.number, Kind.PAGEVIEW, f"/{number}", id=number + 2, visitor=4) for number in range(3)]
+    )
+    redis.client().xadd(stream.stream_key(invalid.shard), {"e": invalid.to_json(), "v": "9"})
+    stream.append_events([Event(site.number, Kind.PAGEVIEW, "/last", id=9, visitor=4)])
 
-def test_while_redis_is_away_events_go_straight_into_the_database(site, monkeypatch):
-    monkeypatch.setattr(stream, "append", Mock(side_effect=redis.RedisUnavailable))
-    monkeypatch.setattr(intake, "_direct", intake.LocalRateLimiter())
-
-    assert intake.keep([view(site.number, 1, visitor=8), view(site.number, 2, visitor=8)]) == ["ok", "ok"]
-    assert rows(site) == (2, 2, 1)
-    many = [[view(site.number, count, visitor=8)] for count in range(3, 2 * intake.DIRECT_RATE)]
-    monkeypatch.setattr(writer, "write_now", Mock())
-    with pytest.raises(redis.RedisUnavailable):
-        list(map(intake.keep, many))
+    assert drain_all_shards() == 5
+    assert count_events(site) == 4
+    assert drain_all_shards() == 0

@@ -1,8 +1,7 @@
-"""What a site's people save, over HTTP: goals, segments, funnels, annotations, links, and the mail on
-Mondays.
-"""
+"""HTTP API of goals, segments, funnels, annotations, links and subscriptions to the weekly mail."""
 
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
@@ -13,7 +12,7 @@ from rest_framework.response import Response
 from analytics import services
 from analytics.models import Annotation, Definition, Share, Subscription
 from analytics.permissions import ANALYTICS_READ
-from analytics.reports.query_params import RANGE, known, read_query
+from analytics.reports.query_params import DATE_PARAMETERS, parse_query, refuse_unknown_parameters
 from analytics.serializers.definitions import (
     AnnotationCreateSerializer,
     AnnotationSerializer,
@@ -23,28 +22,24 @@ from analytics.serializers.definitions import (
     ShareSerializer,
     SubscriptionSerializer,
 )
-from analytics.sharing import links
+from analytics.sharing import links, weekly_mail
 from core.http.action_policy import action_policy
 from core.http.pagination import KeysetPagination
 from sites.viewsets import Role, SiteScopedViewSet
 
-READERS_AND_EDITORS = {
-    "list": Role.VIEWER,
-    "create": Role.EDITOR,
-    "retrieve": Role.VIEWER,
-    "partial_update": Role.EDITOR,
-    "destroy": Role.EDITOR,
-}
-
 
 class DefinitionViewSet(SiteScopedViewSet):
-    """Goals, segments and funnels are the same thing with another meaning."""
+    """Base class of goals, segments and funnels, which differ only in their kind and their serializer.
+
+    The id in the path is named for the kind: `goal`, `segment` or `funnel`.
+    """
 
     kind: ClassVar[Definition.Kind]
     serializer_class: type[DefinitionSerializer] = DefinitionSerializer
     pagination_class = KeysetPagination
 
-    def row(self) -> Definition:
+    def get_definition(self) -> Definition:
+        """The row that the path names. Raises Http404."""
         return get_object_or_404(
             Definition, site=self.site(), kind=self.kind, pk=self.kwargs[self.kind.value]
         )
@@ -53,110 +48,116 @@ class DefinitionViewSet(SiteScopedViewSet):
         scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
     )
     def list(self, request: Request, pk: Any) -> Response:
-        """All that were saved, newest first."""
+        """List them, the newest first."""
         page = self.paginate_queryset(Definition.objects.filter(site=self.site(), kind=self.kind))
         return self.get_paginated_response(self.serializer_class(page, many=True).data)
 
     @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     def create(self, request: Request, pk: Any) -> Response:
-        """Save one. It holds for days before, too: nothing is counted ahead."""
-        given = self.validated(self.serializer_class)
+        """Save one. Reports on earlier days can use it at once."""
+        validated_data = self.validated(self.serializer_class)
         site = self.site()
-        made = services.save_definition(site, self.kind, given, actor=self.actor)
-        return Response(self.serializer_class(made).data, status=201)
+        definition = services.create_definition(site, self.kind, validated_data, actor=self.actor)
+        return Response(self.serializer_class(definition).data, status=201)
 
     @action_policy(
         scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
     )
-    def retrieve(self, request: Request, pk: Any, **which: Any) -> Response:
-        """One of them."""
-        return Response(self.serializer_class(self.row()).data)
+    def retrieve(self, request: Request, pk: Any, **definition_id: UUID) -> Response:
+        """Read one."""
+        return Response(self.serializer_class(self.get_definition()).data)
 
     @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
-    def partial_update(self, request: Request, pk: Any, **which: Any) -> Response:
-        """Another name, or other conditions."""
-        given = self.validated(self.serializer_class, partial=True)
-        row = services.change_definition(self.row(), given, actor=self.actor)
-        return Response(self.serializer_class(row).data)
+    def partial_update(self, request: Request, pk: Any, **definition_id: UUID) -> Response:
+        """Change its name or its conditions."""
+        changes = self.validated(self.serializer_class, partial=True)
+        definition = services.change_definition(self.get_definition(), changes, actor=self.actor)
+        return Response(self.serializer_class(definition).data)
 
     @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
-    def destroy(self, request: Request, pk: Any, **which: Any) -> Response:
-        """Forget it. What was counted stays."""
-        services.remove(self.row(), actor=self.actor)
+    def destroy(self, request: Request, pk: Any, **definition_id: UUID) -> Response:
+        """Delete it. Events that were counted stay."""
+        services.delete_with_audit_entry(self.get_definition(), actor=self.actor)
         return Response(status=204)
 
 
-def _described(one: str, serializer: type[DefinitionSerializer]) -> Any:
+def _describe_operations(kind: str, serializer: type[DefinitionSerializer]) -> Any:
+    """Class decorator with the OpenAPI operations of a kind of definition."""
     return extend_schema_view(
-        list=extend_schema(operation_id=f"list_{one}s", responses=serializer(many=True)),
-        create=extend_schema(operation_id=f"create_{one}", request=serializer, responses={201: serializer}),
-        retrieve=extend_schema(operation_id=f"read_{one}", responses=serializer),
-        partial_update=extend_schema(operation_id=f"change_{one}", request=serializer, responses=serializer),
-        destroy=extend_schema(operation_id=f"delete_{one}", responses={204: None}),
+        list=extend_schema(operation_id=f"list_{kind}s", responses=serializer(many=True)),
+        create=extend_schema(operation_id=f"create_{kind}", request=serializer, responses={201: serializer}),
+        retrieve=extend_schema(operation_id=f"read_{kind}", responses=serializer),
+        partial_update=extend_schema(operation_id=f"change_{kind}", request=serializer, responses=serializer),
+        destroy=extend_schema(operation_id=f"delete_{kind}", responses={204: None}),
     )
 
 
-@_described("goal", DefinitionSerializer)
+@_describe_operations("goal", DefinitionSerializer)
 class GoalViewSet(DefinitionViewSet):
     kind = Definition.Kind.GOAL
 
 
-@_described("segment", DefinitionSerializer)
+@_describe_operations("segment", DefinitionSerializer)
 class SegmentViewSet(DefinitionViewSet):
     kind = Definition.Kind.SEGMENT
 
 
-@_described("funnel", FunnelSerializer)
+@_describe_operations("funnel", FunnelSerializer)
 class FunnelViewSet(DefinitionViewSet):
     kind = Definition.Kind.FUNNEL
     serializer_class = FunnelSerializer
 
 
 class AnnotationViewSet(SiteScopedViewSet):
+    """Annotations of days; the list includes releases."""
+
     serializer_class = AnnotationSerializer
 
     @action_policy(
         scope=ANALYTICS_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True
     )
     @extend_schema(
-        operation_id="list_annotations", parameters=RANGE[:3], responses=AnnotationSerializer(many=True)
+        operation_id="list_annotations", parameters=DATE_PARAMETERS, responses=AnnotationSerializer(many=True)
     )
     def list(self, request: Request, pk: Any) -> Response:
-        """What happened on the days of a range, publishes too; the newest 200 of each."""
-        known(request, {"period", "from", "to"})
+        """List the annotations and the publishes of a range of days, the newest 200 of each."""
+        refuse_unknown_parameters(request, {"period", "from", "to"})
         site = self.site()
-        zone = services.settings_of(site).timezone
-        asked = read_query(request, site=site.number, zone=zone, now=timezone.now())
-        return Response(AnnotationSerializer(services.notes(site, asked.span), many=True).data)
+        zone = services.get_settings(site).timezone
+        query = parse_query(request, site_number=site.number, zone=zone, now=timezone.now())
+        notes = services.list_annotations_and_releases(site, query.date_range)
+        return Response(AnnotationSerializer(notes, many=True).data)
 
     @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="annotate", request=AnnotationCreateSerializer, responses={201: AnnotationSerializer}
     )
     def create(self, request: Request, pk: Any) -> Response:
-        """Write beside a day what happened."""
-        given = self.validated(AnnotationCreateSerializer)
-        site = self.site()
-        made = services.annotate(site, given, actor=self.actor)
-        shown = {"id": made.pk, "kind": "note", "day": made.day, "text": made.text}
-        return Response(AnnotationSerializer(shown).data, status=201)
+        """Save a note about what happened on a day."""
+        validated_data = self.validated(AnnotationCreateSerializer)
+        annotation = services.create_annotation(self.site(), validated_data, actor=self.actor)
+        note = {"id": annotation.pk, "kind": "note", "day": annotation.day, "text": annotation.text}
+        return Response(AnnotationSerializer(note).data, status=201)
 
     @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="delete_annotation", responses={204: None})
     def destroy(self, request: Request, pk: Any, annotation: Any) -> Response:
-        """Forget it."""
-        services.remove(get_object_or_404(Annotation, site=self.site(), pk=annotation), actor=self.actor)
+        """Delete a note."""
+        row = get_object_or_404(Annotation, site=self.site(), pk=annotation)
+        services.delete_with_audit_entry(row, actor=self.actor)
         return Response(status=204)
 
 
 class ShareViewSet(SiteScopedViewSet):
+    """Links that show the dashboard to people without an account."""
+
     serializer_class = ShareSerializer
     pagination_class = KeysetPagination
 
     @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="list_shares", responses=ShareSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
-        """Links to the numbers, newest first."""
+        """List the links to the dashboard, the newest first."""
         page = self.paginate_queryset(Share.objects.filter(site=self.site()))
         return self.get_paginated_response(ShareSerializer(page, many=True).data)
 
@@ -165,46 +166,48 @@ class ShareViewSet(SiteScopedViewSet):
         operation_id="create_share", request=ShareCreateSerializer, responses={201: ShareSerializer}
     )
     def create(self, request: Request, pk: Any) -> Response:
-        """A link that shows the dashboard to whoever has it, as long as you work on the site."""
-        given = self.validated(ShareCreateSerializer)
-        site = self.site()
-        made = links.share(site, actor=self.actor, **given)
-        return Response(ShareSerializer(made).data, status=201, headers={"Cache-Control": "no-store"})
+        """Create a link that shows the dashboard without an account, as long as you work on the site."""
+        validated_data = self.validated(ShareCreateSerializer)
+        share = links.create_share(self.site(), actor=self.actor, **validated_data)
+        return Response(ShareSerializer(share).data, status=201, headers={"Cache-Control": "no-store"})
 
     @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="revoke_share", responses={204: None})
     def destroy(self, request: Request, pk: Any, share: Any) -> Response:
-        """The link shows nothing from now on."""
-        links.revoke(get_object_or_404(Share, site=self.site(), pk=share), actor=self.actor)
+        """Delete a link. It stops working at once."""
+        links.revoke_share(get_object_or_404(Share, site=self.site(), pk=share), actor=self.actor)
         return Response(status=204)
 
 
 class SubscriptionViewSet(SiteScopedViewSet):
-    """One's own; nobody subscribes somebody else."""
+    """The caller's own subscription. It is not possible to subscribe another user."""
 
     serializer_class = SubscriptionSerializer
 
-    def mine(self) -> Subscription:
+    def get_own_subscription(self) -> Subscription:
+        """Raises Http404."""
         return get_object_or_404(Subscription, site=self.site(), user=self.caller.pk)
 
     @action_policy(scope=None, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="read_weekly_mail", responses=SubscriptionSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
-        """Whether you get a mail about this site on Mondays; 404 when not."""
-        return Response(SubscriptionSerializer(self.mine()).data)
+        """Read your subscription to the weekly mail about this site; 404 when you have none."""
+        return Response(SubscriptionSerializer(self.get_own_subscription()).data)
 
     @action_policy(
         scope=None, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=False, body="none"
     )
     @extend_schema(operation_id="subscribe_weekly_mail", request=None, responses=SubscriptionSerializer)
     def create(self, request: Request, pk: Any) -> Response:
-        """Get a mail about the week before, every Monday at seven in the site's time zone."""
-        row = links.subscribe(self.site(), self.caller.pk, actor=self.actor, now=timezone.now())
-        return Response(SubscriptionSerializer(row).data)
+        """Subscribe to a mail about the week before, every Monday at seven in the site's time zone."""
+        subscription = weekly_mail.subscribe(
+            self.site(), self.caller.pk, actor=self.actor, now=timezone.now()
+        )
+        return Response(SubscriptionSerializer(subscription).data)
 
     @action_policy(scope=None, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="unsubscribe_weekly_mail", responses={204: None})
     def destroy(self, request: Request, pk: Any) -> Response:
-        """No more of them."""
-        links.unsubscribe(self.mine(), actor=self.actor)
+        """Unsubscribe from the weekly mail."""
+        weekly_mail.unsubscribe(self.get_own_subscription(), actor=self.actor)
         return Response(status=204)

@@ -43,16 +43,18 @@ def main() -> None:
             generate_run_id(datetime.now(UTC)),
             previous,
             pace=1.0 if action == "take" else 0.1,
-            sums=previous is None,
+            hash_rows=previous is None,
         )
         backup_run = backup.take_backup(plan)
         backup_run.publish(store)
         manifest_path.write_bytes(pickle.dumps(backup_run.manifest))
-        shipped_bytes = backup_run.shipped
-        read_bytes = plan.read
+        shipped_bytes = backup_run.shipped_bytes
+        read_bytes = plan.read_bytes
     else:
         repository = Repository(store, keys)
-        restore_backup(repository, repository.manifest(repository.find()), options["dsn"], workers=2)
+        restore_backup(
+            repository, repository.load_manifest(repository.find_manifest()), options["dsn"], workers=2
+        )
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(
         json.dumps(

@@ -72,10 +72,10 @@ def measure_writer() -> dict[str, Any]:
     from analytics.ingest import writer
 
     add_events_to_stream()
-    writer.drain(0)  # fills the dictionary of page and agent texts, which is full after some minutes
+    writer.drain_shard(0)  # fills the dictionary of page and agent texts, which is full after some minutes
     add_events_to_stream()
     started = time.perf_counter()
-    written = writer.drain(0)
+    written = writer.drain_shard(0)
     elapsed = time.perf_counter() - started
     assert written == STREAM_EVENTS
     return {
@@ -95,13 +95,13 @@ def add_events_to_stream() -> None:
         for number in range(STREAM_EVENTS):
             visitor = random_source.randrange(10_000)
             pipe.xadd(
-                stream.name_of(0),
-                {"e": random_event(random_source, number, visitor).packed(), "v": str(visitor)},
+                stream.stream_key(0),
+                {"e": random_event(random_source, number, visitor).to_json(), "v": str(visitor)},
             )
             if number % 5_000 == 0:
                 pipe.execute()
         pipe.execute()
-    client.set(stream.EPOCH, "bench")
+    client.set(stream.EPOCH_KEY, "bench")
 
 
 def copy_seconds() -> float:
@@ -151,15 +151,17 @@ def measure_reports() -> dict[str, Any]:
     """Milliseconds of reports over one large site among others, from events and from roll-ups."""
     from analytics.reports import query
     from analytics.reports.filters import Filter
-    from analytics.reports.time_zones import Span
+    from analytics.reports.time_zones import DateRange
     from benchmarks.events import umami
 
     last = datetime.now(UTC).date() - timedelta(days=1)
     first = last - timedelta(days=REPORT_DAYS - 1)
     page = create_site_history(first, last)
-    whole_site = query.Query(Span(1, "UTC", first, last))
-    filtered = query.Query(whole_site.span, (Filter("page", "is", (page,)),))
-    query.SLOWEST = 60_000  # milliseconds, so that a slow report is measured and not refused
+    whole_site = query.Query(DateRange(1, "UTC", first, last))
+    filtered = query.Query(whole_site.date_range, (Filter("page", "is", (page,)),))
+    query.STATEMENT_TIMEOUT_MILLISECONDS = (
+        60_000  # milliseconds, so that a slow report is measured and not refused
+    )
     results: dict[str, Any] = {
         "events": REPORT_EVENTS,
         "summary_raw_ms": median_milliseconds(3, lambda: query.summary(whole_site)),
@@ -171,7 +173,7 @@ def measure_reports() -> dict[str, Any]:
         "pages_rolled_ms": median_milliseconds(20, lambda: query.breakdown(whole_site, "page", limit=20)),
         "summary_filtered_ms": median_milliseconds(3, lambda: query.summary(filtered)),
         "sources_filtered_ms": median_milliseconds(3, lambda: query.breakdown(filtered, "source", limit=20)),
-        "sample": query.share(filtered),
+        "sample": query.sampled_share(filtered),
         "bytes_a_row": row_bytes(),
         **umami.measure(first, last, page, median_milliseconds),
     }
@@ -228,7 +230,7 @@ def measure_rollups() -> dict[str, Any]:
 
     started = time.perf_counter()
     counted_days = 0
-    while batch := rollups.recount(limit=100):
+    while batch := rollups.rebuild_dirty_days(limit=100):
         counted_days += batch
     elapsed = time.perf_counter() - started
     with connection.cursor() as cursor:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 # Tables with a site, owner or user column and without row-level security. Only `visible_to(user)` protects
 # them (DESIGN 4.4).
 TABLES_WITHOUT_POLICY = {
-    # Only analytics.reports.sql_store reads events and their aggregates, and its functions take one site.
+    # Only the SQL modules of analytics.reports read events and their sums; their functions take one site.
     # The writers of events write for all sites.
     "analytics_event",
     "analytics_dirty",

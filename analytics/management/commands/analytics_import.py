@@ -1,11 +1,11 @@
-"""`manage.py analytics_import`: what was counted elsewhere, added once."""
+"""`manage.py analytics_import`: imports visits that another tool recorded, each once."""
 
 import gzip
 import io
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,9 +16,9 @@ from django.utils import timezone
 from rich.console import Console
 from rich.progress import Progress
 
-from analytics.imports import importers
-from analytics.imports.importers import Target
-from analytics.ingest.settings_cache import zones_of
+from analytics.imports import access_log, plausible, umami
+from analytics.imports.events import ImportTarget, add_events
+from analytics.ingest.settings_cache import get_time_zones
 from analytics.models import Settings
 from analytics.reports import rollups
 from audit import actors
@@ -27,24 +27,27 @@ from core import tenancy
 from sites.models import Site
 from sites.subdomains import host_of
 
-TOLD = {
+OUTCOME_LABELS = {
     "added": "events added",
-    "known": "there already",
-    "days": "days of sums kept",
+    "known": "already imported",
+    "days": "days of sums imported",
     "days_with_events": "days left out: they have events of their own",
     "day_has_sums": "left out: sums of that day were imported",
     "too_old": "left out: older than events are kept here (ANALYTICS_KEEP_DAYS)",
-    "too_new": "left out: from the future",
+    "too_new": "left out: in the future",
     "too_late": "left out: today, or not before --until",
     "other_host": "left out: of another host than --host",
-    "unreadable": "lines that were not understood",
-    "no_page": "lines that are no page view",
+    "unreadable": "lines that could not be parsed",
+    "no_page": "lines that are not page views",
     "bot": "lines of crawlers",
 }
 
 
 class Command(BaseCommand):
-    help = "Import visits of one site. Killed half-way it goes on when it is run again; a second run adds nothing."
+    help = (
+        "Import the visits of one site from another tool. An interrupted import continues when it is run "
+        "again; a second run adds nothing."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("subdomain")
@@ -55,15 +58,18 @@ class Command(BaseCommand):
         parser.add_argument(
             "--host",
             default="",
-            help="The host it had there: links within it are no source, other hosts are left out.",
+            help=(
+                "The earlier host of the site. Links within it are no traffic source. "
+                "Visits of other hosts are left out."
+            ),
         )
         parser.add_argument(
-            "--name", default="", help="Of the server that wrote a log, where there are several."
+            "--name", default="", help="Name of the server that wrote the logs, if there are several servers."
         )
         parser.add_argument(
             "--until",
             type=date.fromisoformat,
-            help="The first day that is left out: when counting began here.",
+            help="The first day that is left out: the day when counting began here.",
         )
 
     def handle(self, *args: Any, subdomain: str, files: list[Path], source: str, **options: Any) -> None:
@@ -73,77 +79,95 @@ class Command(BaseCommand):
             raise CommandError(f"There is no site {subdomain!r}.")
         if missing := [str(path) for path in files if not path.is_file()]:
             raise CommandError(f"Not a file: {', '.join(missing)}")
-        zone = zones_of({site.number}).get(site.number, "UTC")
-        with tenancy.context(tenancy.SYSTEM):
-            days = Settings.objects.filter(site=site).values_list("keep_days", flat=True).first()
-        keep = min(settings.ANALYTICS_KEEP_FOR, timedelta(days=days)) if days else settings.ANALYTICS_KEEP_FOR
-        host = options["host"]
-        now = timezone.now()
-        target = Target(
-            site.number,
-            zone,
-            host or host_of(subdomain),
-            now,
-            keep,
-            own=bool(host),
-            name=options["name"],
+        target = _build_target(
+            site,
+            host=options["host"],
+            server_name=options["name"],
             until=options["until"],
+            now=timezone.now(),
         )
-        with alone(site.number):
-            self._read(target, source, files, quiet=options["verbosity"] == 0)
-        while rollups.recount():
+        with site_lock(site.number):
+            self._import_files(target, source, files, quiet=options["verbosity"] == 0)
+        while rollups.rebuild_dirty_days():
             pass
-        counted: dict[str, Any] = dict(target.counted)
+        outcomes: dict[str, Any] = dict(target.outcomes)
         with tenancy.context(tenancy.SYSTEM):
-            record("analytics.imported", actor=actors.SYSTEM, subject=site, source=source, **counted)
-        for name, count in target.counted.most_common():
-            self.stdout.write(f"{count:>10,} {TOLD[name]}")
+            record("analytics.imported", actor=actors.SYSTEM, subject=site, source=source, **outcomes)
+        for name, count in target.outcomes.most_common():
+            self.stdout.write(f"{count:>10,} {OUTCOME_LABELS[name]}")
 
-    def _read(self, target: Target, source: str, files: list[Path], *, quiet: bool) -> None:
-        sums: importers.Sums = {}
-        seen: set[tuple[str, date]] = set()
-        parts = [part for path in files for part in _parts(path)]
+    def _import_files(self, target: ImportTarget, source: str, files: list[Path], *, quiet: bool) -> None:
+        sums: plausible.Sums = {}
+        parsed_days: set[tuple[str, date]] = set()
+        members = [member for path in files for member in _list_members(path)]
         with Progress(console=Console(stderr=True), disable=quiet) as progress:
-            for path, name in parts:
-                with _opened(path, name, progress) as lines:
+            for path, name in members:
+                with _open_member(path, name, progress) as lines:
                     if source == "plausible":
-                        if table := importers.table_of(name or path.name):
-                            self._table(table, lines, sums, seen)
+                        _parse_plausible_file(name or path.name, lines, sums, parsed_days)
+                    elif source == "umami":
+                        add_events(target, umami.parse_umami_csv(target, lines))
                     else:
-                        importers.add(
-                            target, {"umami": importers.umami, "log": importers.log}[source](target, lines)
-                        )
+                        add_events(target, access_log.parse_access_log(target, lines))
         if source == "plausible":
-            if not any(name == "" for _, name, _ in sums):
-                raise CommandError("No file is named imported_visitors….csv, so there are no days to keep.")
-            importers.add_sums(target, sums)
+            if not any(dimension == "" for _, dimension, _ in sums):
+                raise CommandError("No file is named imported_visitors….csv, so there are no days to import.")
+            plausible.store_sums(target, sums)
 
-    def _table(self, table: str, lines: IO[str], sums: importers.Sums, seen: set[tuple[str, date]]) -> None:
-        try:
-            importers.plausible(table, lines, sums, seen)
-        except ValueError as error:
-            raise CommandError(f"{table} is not a table of a Plausible export: {error}") from None
+
+def _build_target(
+    site: Site, *, host: str, server_name: str, until: date | None, now: datetime
+) -> ImportTarget:
+    """The target of an import with the time zone and the retention of its site."""
+    with tenancy.context(tenancy.SYSTEM):
+        keep_days = Settings.objects.filter(site=site).values_list("keep_days", flat=True).first()
+    retention = settings.ANALYTICS_KEEP_FOR
+    if keep_days:
+        retention = min(retention, timedelta(days=keep_days))
+    return ImportTarget(
+        site.number,
+        get_time_zones({site.number}).get(site.number, "UTC"),
+        host or host_of(site.subdomain),
+        now,
+        retention,
+        only_this_host=bool(host),
+        server_name=server_name,
+        until=until,
+    )
+
+
+def _parse_plausible_file(
+    path: str, lines: IO[str], sums: plausible.Sums, parsed_days: set[tuple[str, date]]
+) -> None:
+    """Add a file to the sums if it is a table of an export. Raises CommandError."""
+    table = plausible.parse_table_name(path)
+    if not table:
+        return
+    try:
+        plausible.add_table(table, lines, sums, parsed_days)
+    except ValueError as error:
+        raise CommandError(f"{table} is not a table of a Plausible export: {error}") from None
 
 
 @contextmanager
-def alone(number: int) -> Iterator[None]:
-    """Two imports of a site at once would each add what the other has not written yet.
+def site_lock(site_number: int) -> Iterator[None]:
+    """Prevent two imports of a site at once, which would both add events that the other has not stored yet.
 
     Raises CommandError.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtext('analytics import'), %s)", [number])
+        cursor.execute("SELECT pg_try_advisory_lock(hashtext('analytics import'), %s)", [site_number])
         if not cursor.fetchone()[0]:
             raise CommandError("Another import of this site is running.")
     try:
         yield
     finally:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(hashtext('analytics import'), %s)", [number])
+            cursor.execute("SELECT pg_advisory_unlock(hashtext('analytics import'), %s)", [site_number])
 
 
-def _parts(path: Path) -> list[tuple[Path, str]]:
-    """A file, or each file of an archive."""
+def _list_members(path: Path) -> list[tuple[Path, str]]:
+    """The path with an empty name, or for a zip archive the path with the name of each CSV or log file."""
     if path.suffix != ".zip":
         return [(path, "")]
     with zipfile.ZipFile(path) as archive:
@@ -151,12 +175,14 @@ def _parts(path: Path) -> list[tuple[Path, str]]:
 
 
 @contextmanager
-def _opened(path: Path, name: str, progress: Progress) -> Iterator[IO[str]]:
-    """The lines of a file, with a bar that follows its bytes."""
-    with progress.open(path, "rb", description=name or path.name) as raw:
+def _open_member(path: Path, name: str, progress: Progress) -> Iterator[IO[str]]:
+    """The lines of a file, or of a file in an archive, with a progress bar of its bytes."""
+    with progress.open(path, "rb", description=name or path.name) as file:
         if name:
-            with zipfile.ZipFile(raw) as archive, archive.open(name) as part:  # type: ignore[arg-type]
-                yield io.TextIOWrapper(part, "utf-8", errors="replace", newline="")
+            with zipfile.ZipFile(file) as archive, archive.open(name) as member:  # type: ignore[arg-type]
+                yield io.TextIOWrapper(member, "utf-8", errors="replace", newline="")
         else:
-            plain: Any = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw  # type: ignore[arg-type]
+            plain: Any = file
+            if path.suffix == ".gz":
+                plain = gzip.GzipFile(fileobj=file)  # type: ignore[arg-type]
             yield io.TextIOWrapper(plain, "utf-8", errors="replace", newline="")

@@ -1,4 +1,4 @@
-"""`manage.py analytics_partitions`: the months of events, made ahead and dropped when their time is over."""
+"""`manage.py analytics_partitions`: creates coming monthly partitions of events and drops expired ones."""
 
 from typing import Any
 
@@ -10,18 +10,22 @@ from analytics.partitions import event_partitions
 
 
 class Command(BaseCommand):
-    help = "Make the partitions of the months to come, drop those past ANALYTICS_KEEP_DAYS, and list what is there. Beat does it, too."
+    help = (
+        "Create the partitions of the coming months, drop those older than ANALYTICS_KEEP_DAYS, and list "
+        "all. Celery beat does the same regularly."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="List only.")
+        parser.add_argument("--dry-run", action="store_true", help="List the partitions, and change nothing.")
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         now = timezone.now()
-        made = 0
-        gone = []
+        created_count = 0
+        dropped: list[str] = []
         if not dry_run:
-            made = event_partitions.create_ahead(now)
-            gone = event_partitions.drop_before(now - settings.ANALYTICS_KEEP_FOR)
+            created_count = event_partitions.create_ahead(now)
+            dropped = event_partitions.drop_before(now - settings.ANALYTICS_KEEP_FOR)
         for name in event_partitions.names():
             self.stdout.write(name)
-        self.stdout.write(f"{made} made, {len(gone)} dropped" + (f": {', '.join(gone)}" if gone else ""))
+        names = f": {', '.join(dropped)}" if dropped else ""
+        self.stdout.write(f"{created_count} created, {len(dropped)} dropped{names}")

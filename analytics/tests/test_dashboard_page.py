@@ -1,6 +1,4 @@
-"""The dashboard behind a link, in Chromium: what people see and click, on a phone, in the dark, without a
-script.
-"""
+"""The dashboard behind a link in Chromium: on several screen sizes, in dark mode, and printed."""
 
 import pytest
 
@@ -12,10 +10,8 @@ PASSWORD = "sourdough & rye"
 
 
 @pytest.fixture
-def shared(person, stack):
-    """A bakery with two months of visits, goals, a funnel and a note; a link to its numbers behind a
-    password.
-    """
+def share_url(person, stack):
+    """The URL of a link with a password, of a site with two months of visits, goals, a funnel and a note."""
     site, host = person.publish()
     stack.manage(
         "analytics_simulate",
@@ -28,38 +24,38 @@ def shared(person, stack):
         "--i-know",
     )
 
-    def save(what, **given):
-        answer = person.call("POST", f"sites/{site}/analytics/{what}", given)
-        assert answer.status_code == 201, answer.text
-        return answer.json()
+    def create(resource, **fields):
+        response = person.call("POST", f"sites/{site}/analytics/{resource}", fields)
+        assert response.status_code == 201, response.text
+        return response.json()
 
-    save("goals", name="Orders", conditions=["event:is:Order"])
-    save("goals", name="Looked at the bread", conditions=["page:is:/bread"])
-    save(
+    create("goals", name="Orders", conditions=["event:is:Order"])
+    create("goals", name="Viewed the bread", conditions=["page:is:/bread"])
+    create(
         "funnels",
-        name="From the door to an order",
+        name="From the start page to an order",
         conditions=["page:is:/", "page:is:/bread", "event:is:Order"],
     )
     day = person.call("GET", f"sites/{site}/analytics/summary").json()["range"]["first"]
-    save("annotations", day=day, text="The new oven is here")
-    url = save("shares", name="Numbers of the bakery", password=PASSWORD)["url"]
+    create("annotations", day=day, text="The new oven is here")
+    url = create("shares", name="Numbers of the bakery", password=PASSWORD)["url"]
     return f"http://localhost:{person.web.port}/shared/{url.rpartition('/')[2]}"
 
 
-def test_a_person_opens_reads_and_filters_the_numbers(shared, open_page):
+def test_shared_dashboard_page_is_unlocked_and_filtered_in_a_browser(share_url, look):
     for size in WINDOW_SIZES:
-        page = open_page(shared, size, color_scheme="dark" if size == "phone" else "light")
-        save_screenshot(page, f"board-door-{size}")
+        page = look(share_url, size, color_scheme="dark" if size == "phone" else "light")
+        save_screenshot(page, f"dashboard-password-{size}")
         page.get_by_label("Password").fill("wrong")
         page.get_by_role("button", name="Show the numbers").click()
         page.get_by_text("That is not the password.").wait_for()
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Show the numbers").click()
         page.get_by_role("heading", name="Visitors by day").wait_for()
-        troubles = [one for one in page.errors if "401" not in one]
-        assert (troubles, overflow_pixels(page)) == ([], 0)
-        save_screenshot(page, f"board-{size}")
-        found = find_violations(page, size)
+        errors = [error for error in page.troubles if "401" not in error]
+        assert (errors, overflow_pixels(page)) == ([], 0)
+        save_screenshot(page, f"dashboard-{size}")
+        accessibility_faults = find_violations(page, size)
         page.get_by_role("link", name="/bread", exact=True).first.click()
         page.get_by_role("link", name="Without: Page is /bread").wait_for()
         page.get_by_role("link", name="Page views").first.click()
@@ -70,15 +66,15 @@ def test_a_person_opens_reads_and_filters_the_numbers(shared, open_page):
         for summary in page.get_by_text("As a table").all():
             summary.click()
         assert overflow_pixels(page) == 0
-        save_screenshot(page, f"board-filtered-{size}")
-        found += find_violations(page, f"{size}, filtered")
+        save_screenshot(page, f"dashboard-filtered-{size}")
+        accessibility_faults += find_violations(page, f"{size}, filtered")
         page.get_by_role("link", name="Without: Page is /bread").click()
         page.get_by_role("heading", name="Page views by week").wait_for()
-        assert violations_if_serious(found) == []
+        assert violations_if_serious(accessibility_faults) == []
 
 
-def test_it_can_be_read_without_a_script_and_printed(shared, open_page):
-    page = open_page(shared)
+def test_shared_dashboard_page_has_no_script_and_can_be_printed(share_url, look):
+    page = look(share_url)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Show the numbers").click()
     page.get_by_role("heading", name="Visitors by day").wait_for()
@@ -86,4 +82,4 @@ def test_it_can_be_read_without_a_script_and_printed(shared, open_page):
     assert page.locator("script").count() == 0
     page.emulate_media(media="print")
     assert not page.get_by_role("link", name="30 days").is_visible()
-    save_screenshot(page, "board-print")
+    save_screenshot(page, "dashboard-print")
