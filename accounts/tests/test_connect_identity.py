@@ -20,12 +20,12 @@ pytestmark = pytest.mark.django_db
 
 def connect(issuer, api):
     started = api.post("auth/providers/mock/options")
-    return api.post("auth/providers/mock", issuer.visit(started.json()["authorization_url"]))
+    return api.post("auth/providers/mock", issuer.authorize(started.json()["authorization_url"]))
 
 
 def test_connect_identity_adds_a_sign_in_until_disconnect_identity(issuer, member):
     api = sign_in(member)
-    issuer.say(claims={"email": "elsewhere@example.com", "email_verified": False})
+    issuer.configure(claims={"email": "elsewhere@example.com", "email_verified": False})
 
     created = connect(issuer, api)
     listed = api.get("auth/identities").json()["results"]
@@ -55,7 +55,7 @@ def test_connect_identity_refuses_a_flow_of_another_user(issuer, member):
     own = sign_in(member)
     other = sign_in(UserFactory())
     started = own.post("auth/providers/mock/options")
-    callback_params = issuer.visit(started.json()["authorization_url"])
+    callback_params = issuer.authorize(started.json()["authorization_url"])
     other.client.cookies["sign-in"] = own.client.cookies["sign-in"].value
 
     refused = other.post("auth/providers/mock", callback_params)
@@ -99,10 +99,12 @@ def test_config_lists_providers_and_unknown_providers_are_404(issuer):
 def test_connect_identity_refuses_a_flow_overtaken_by_a_password_reset(issuer):
     """A squatter's unverified account is taken over by the owner of the address during the flow."""
     squatter = sign_in(UserFactory(email="owner@example.com"))
-    callback_params = issuer.visit(squatter.post("auth/providers/mock/options").json()["authorization_url"])
+    callback_params = issuer.authorize(
+        squatter.post("auth/providers/mock/options").json()["authorization_url"]
+    )
     post_auth(Client(), "password/forgot", {"email": "owner@example.com"})
     token = token_in_mail(deliver_and_read_mails("owner@example.com")[-1])
-    issuer.say(wait=2)
+    issuer.configure(wait=2)
 
     def connect_in_thread():
         try:

@@ -121,8 +121,8 @@ def test_confirm_email_discards_all_passwords_of_competing_sign_ups(require_veri
 
 def test_reset_password_removes_credentials_added_before_verification(password_hash):
     world = new_world(password_hash, role="user")
-    world.passkey()
-    key = world.key()["key"]
+    world.add_passkey()
+    key = world.create_api_key()["key"]
     post_auth(Client(), "password/forgot", {"email": world.api.user.email})
     token = token_in_mail(deliver_and_read_mails(world.api.user.email)[-1])
 

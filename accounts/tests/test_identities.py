@@ -28,7 +28,7 @@ def start_sign_in(issuer, client=None, *, path=LOGIN):
     client = client or Client()
     started = post_auth(client, f"{path}/options")
     assert started.status_code == 200, started.content
-    return client, issuer.visit(started.json()["authorization_url"])
+    return client, issuer.authorize(started.json()["authorization_url"])
 
 
 def sign_in_by_provider(issuer, **change):
@@ -46,7 +46,7 @@ def row_counts():
 
 def test_sign_in_by_oidc_creates_an_account_once(issuer):
     first = sign_in_by_provider(issuer)
-    issuer.say(claims={"email": "moved@example.com"})
+    issuer.configure(claims={"email": "moved@example.com"})
     again = sign_in_by_provider(issuer)
 
     assert (first.status_code, again.status_code) == (200, 200)
@@ -68,7 +68,7 @@ def test_sign_in_by_oidc_creates_an_account_once(issuer):
 
 def test_begin_oidc_sends_state_nonce_and_pkce(issuer):
     start_sign_in(issuer)
-    authorization_request = issuer.seen()
+    authorization_request = issuer.last_authorization_request()
 
     assert authorization_request["response_type"] == "code"
     assert authorization_request["scope"] == "openid email profile"
@@ -116,7 +116,7 @@ def test_sign_in_by_oidc_matches_no_account_by_an_unverified_address(issuer, use
     if "deleted_at" in values:
         values["deleted_at"] = timezone.now()
     UserFactory(email=EMAIL, **values)
-    issuer.say(claims=claims)
+    issuer.configure(claims=claims)
 
     response = sign_in_by_provider(issuer)
 
@@ -126,7 +126,7 @@ def test_sign_in_by_oidc_matches_no_account_by_an_unverified_address(issuer, use
 
 def test_sign_in_by_oidc_creates_no_account_without_a_verified_address(issuer):
     for claims in ({"email_verified": False}, {"email": None}):
-        issuer.say(claims=claims)
+        issuer.configure(claims=claims)
         assert sign_in_by_provider(issuer).json()["code"] == "provider_email_unverified"
 
     assert row_counts() == (0, 0, 0)
@@ -142,9 +142,9 @@ def test_sign_in_by_oidc_accepts_the_address_of_a_trust_email_provider(issuer, s
 def test_exchange_code_reads_the_address_from_userinfo(issuer):
     without_profile = {"email": None, "email_verified": None, "name": None}
     userinfo = {"sub": "248289761001", "email": EMAIL, "email_verified": True, "name": "Ada"}
-    issuer.say(claims=without_profile, userinfo={**userinfo, "sub": "somebody else"})
+    issuer.configure(claims=without_profile, userinfo={**userinfo, "sub": "somebody else"})
     assert sign_in_by_provider(issuer).json()["code"] == "provider_email_unverified"
-    issuer.say(claims=without_profile, userinfo=userinfo)
+    issuer.configure(claims=without_profile, userinfo=userinfo)
 
     assert sign_in_by_provider(issuer).json()["user"]["email"] == EMAIL
 
@@ -179,7 +179,7 @@ INVALID_TOKENS = {
 @pytest.mark.parametrize("case", INVALID_TOKENS)
 def test_sign_in_by_oidc_refuses_invalid_tokens(issuer, case):
     verified_user()
-    issuer.say(**INVALID_TOKENS[case])
+    issuer.configure(**INVALID_TOKENS[case])
     failed = Entry.objects.filter(event="sign_in.failed")
     before = failed.count()
 
@@ -218,7 +218,7 @@ def test_sign_in_by_oidc_refuses_state_of_another_purpose_or_expired(issuer, mem
     api = sign_in(member)
     client = api.client
     started = api.post("auth/providers/mock/options").json()
-    callback_params = issuer.visit(started["authorization_url"])
+    callback_params = issuer.authorize(started["authorization_url"])
 
     assert post_auth(client, LOGIN, callback_params).json()["code"] == "challenge_refused"
     later = timezone.now() + timedelta(minutes=6)
@@ -269,7 +269,7 @@ def test_sign_in_by_oidc_refuses_malformed_parameters(issuer, body):
 def test_exchange_code_and_authorization_url_report_an_unavailable_provider(issuer, settings):
     for control in ({"token": [500, "down"]}, {"token": [200, "not JSON"]}):
         client, callback_params = start_sign_in(issuer)
-        issuer.say(**control)
+        issuer.configure(**control)
         response = post_auth(client, LOGIN, callback_params)
         assert (response.status_code, response.json()["code"]) == (503, "provider_away")
         assert response["Retry-After"]
@@ -279,7 +279,7 @@ def test_exchange_code_and_authorization_url_report_an_unavailable_provider(issu
         {"token_endpoint": "http://evil.example.com/token"},
     ):
         oidc._issuers.clear()
-        issuer.say(metadata=metadata)
+        issuer.configure(metadata=metadata)
         assert post_auth(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
     settings.OIDC_PROVIDERS = {"mock": issuer.provider(issuer="http://localhost:9")}
     assert post_auth(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
@@ -288,7 +288,7 @@ def test_exchange_code_and_authorization_url_report_an_unavailable_provider(issu
 
 def test_authorization_url_pauses_after_a_timeout(issuer, monkeypatch):
     monkeypatch.setattr(oidc, "TIMEOUT_SECONDS", 0.3)
-    issuer.say(wait=2)
+    issuer.configure(wait=2)
     assert post_auth(Client(), f"{LOGIN}/options").status_code == 503
     started = time.monotonic()
     responses = [post_auth(Client(), f"{LOGIN}/options").status_code for _ in range(20)]
@@ -306,7 +306,7 @@ def test_exchange_code_fetches_keys_again_at_most_once_a_minute(issuer, monkeypa
         lambda provider, url, **kwargs: fetched_urls.append(url) or original_fetch(provider, url, **kwargs),
     )
     sign_in_by_provider(issuer)
-    issuer.say(key="unpublished")
+    issuer.configure(key="unpublished")
     for _ in range(3):
         sign_in_by_provider(issuer)
 
@@ -317,7 +317,7 @@ def test_exchange_code_fetches_keys_again_at_most_once_a_minute(issuer, monkeypa
 
 
 def test_sign_in_by_oidc_requires_the_second_factor(issuer, world):
-    app = world.totp()
+    app = world.add_totp()
     User.objects.alive().filter(pk=world.api.user.pk).update(email_verified_at=timezone.now())
     issuer.configure(claims={"email": world.api.user.email})
 

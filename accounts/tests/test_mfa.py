@@ -50,7 +50,7 @@ def test_confirm_totp_refuses_a_wrong_code(world):
 
 
 def test_verify_mfa_opens_the_session_after_login(world):
-    authenticator = world.totp()
+    authenticator = world.add_totp()
     sessions = Session.objects.count()
 
     first = log_in(world)
@@ -68,7 +68,7 @@ def test_verify_mfa_opens_the_session_after_login(world):
 
 @pytest.mark.commits
 def test_consume_totp_code_accepts_a_code_once_in_parallel(world):
-    authenticator = world.totp()
+    authenticator = world.add_totp()
     challenge_tokens = [log_in(world).json()["challenge"] for _ in range(2)]
     code = authenticator.now()
 
@@ -104,7 +104,7 @@ def test_consume_totp_code_accepts_one_step_of_clock_drift(world, seconds, statu
 
 
 def test_verify_challenge_and_spend_challenge_limit_time_and_use(world):
-    authenticator = world.totp()
+    authenticator = world.add_totp()
     challenge = log_in(world).json()["challenge"]
     assert verify_mfa(challenge, code=authenticator.now()).status_code == 200
     Totp.objects.update(last_step=0)
@@ -118,7 +118,7 @@ def test_verify_challenge_and_spend_challenge_limit_time_and_use(world):
 
 
 def test_verify_mfa_refuses_a_challenge_from_before_a_password_change(world):
-    authenticator = world.totp()
+    authenticator = world.add_totp()
     challenge = log_in(world).json()["challenge"]
     users.set_password(world.api.user.pk, "an entirely new phrase", actor=SYSTEM, now=timezone.now())
 
@@ -131,14 +131,14 @@ def test_verify_challenge_refuses_forged_tokens(world, token):
 
 
 def test_verify_challenge_refuses_another_purpose(world):
-    authenticator = world.totp()
+    authenticator = world.add_totp()
     other, _ = challenges.issue_challenge("passkey registration", user=world.api.user, now=timezone.now())
 
     assert verify_mfa(other, code=authenticator.now()).json()["code"] == "challenge_refused"
 
 
 def test_verify_mfa_throttles_an_address_and_not_the_owner(world):
-    authenticator = world.totp()
+    authenticator = world.add_totp()
     challenge = log_in(world).json()["challenge"]
     statuses = [verify_mfa(challenge, code=f"{number:06}").status_code for number in range(8)]
     assert statuses == [401] * 5 + [429] * 3
@@ -154,7 +154,7 @@ def test_verify_mfa_throttles_an_address_and_not_the_owner(world):
 
 
 def test_verify_mfa_throttles_an_account_and_accepts_a_recovery_code(world):
-    world.totp()
+    world.add_totp()
     code = world.api.post("auth/recovery-codes").json()["recovery_codes"][0]
     challenge = log_in(world).json()["challenge"]
 
@@ -167,7 +167,7 @@ def test_verify_mfa_throttles_an_account_and_accepts_a_recovery_code(world):
 
 
 def test_consume_recovery_code_accepts_each_code_once_and_mails_the_owner(world):
-    world.totp()
+    world.add_totp()
     codes = world.api.post("auth/recovery-codes").json()["recovery_codes"]
 
     first = verify_mfa(log_in(world).json()["challenge"], recovery_code=codes[0].lower().replace("-", " "))
@@ -179,7 +179,7 @@ def test_consume_recovery_code_accepts_each_code_once_and_mails_the_owner(world)
 
 def test_new_recovery_codes_replace_old_ones_and_require_a_factor(world):
     assert world.api.post("auth/recovery-codes").json()["code"] == "factor_missing"
-    world.totp()
+    world.add_totp()
     old = world.api.post("auth/recovery-codes").json()["recovery_codes"]
     world.api.post("auth/recovery-codes")
 
@@ -190,9 +190,9 @@ def test_new_recovery_codes_replace_old_ones_and_require_a_factor(world):
 
 
 def test_reset_password_keeps_second_factors(world):
-    world.totp()
+    world.add_totp()
     User.objects.update(email_verified_at=timezone.now())
-    token = world.proof("reset")
+    token = world.email_token("reset")
     post_auth(Client(), "password/reset", {"token": token, "password": "an entirely new phrase"})
 
     login = post_auth(
@@ -205,8 +205,8 @@ def test_reset_password_keeps_second_factors(world):
 @pytest.mark.commits
 def test_remove_totp_and_remove_passkey_in_parallel_leave_staff_one_factor(password_hash):
     staff = new_world(password_hash)
-    staff.totp()
-    pk = staff.passkey()["id"]
+    staff.add_totp()
+    pk = staff.add_passkey()["id"]
 
     def remove(path):
         try:
@@ -234,8 +234,8 @@ def test_begin_totp_and_new_recovery_codes_store_no_plain_text(world):
 
 
 def test_reset_factors_removes_all_factors_and_mails_the_owner(world):
-    world.totp()
-    world.passkey()
+    world.add_totp()
+    world.add_passkey()
 
     mfa.reset_factors(world.api.user.pk, actor=SYSTEM)
 

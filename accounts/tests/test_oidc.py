@@ -100,14 +100,14 @@ METADATA = {
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_exchange_code_refuses_invalid_claims(issuer, name):
-    issuer.say(claims=CLAIMS[name])
+    issuer.configure(claims=CLAIMS[name])
 
     assert sign_in_by_provider(issuer).json()["code"] == "provider_refused"
 
 
 @pytest.mark.parametrize("name", TOKENS)
 def test_exchange_code_refuses_malformed_tokens(issuer, name):
-    issuer.say(token=[200, {"access_token": "x", "token_type": "Bearer", "id_token": TOKENS[name]}])
+    issuer.configure(token=[200, {"access_token": "x", "token_type": "Bearer", "id_token": TOKENS[name]}])
 
     assert sign_in_by_provider(issuer).json()["code"] == "provider_refused"
 
@@ -115,42 +115,42 @@ def test_exchange_code_refuses_malformed_tokens(issuer, name):
 @pytest.mark.parametrize("name", BODIES)
 def test_exchange_code_refuses_malformed_token_responses(issuer, name):
     client, callback_params = start_sign_in(issuer)
-    issuer.say(token=[200, BODIES[name]])
+    issuer.configure(token=[200, BODIES[name]])
 
     assert post_auth(client, LOGIN, callback_params).json()["code"] in {"provider_refused", "provider_away"}
 
 
 @pytest.mark.parametrize("name", KEYS)
 def test_exchange_code_refuses_malformed_keys(issuer, name):
-    issuer.say(jwks=KEYS[name])
+    issuer.configure(jwks=KEYS[name])
 
     assert sign_in_by_provider(issuer).json()["code"] == "provider_refused"
 
 
 @pytest.mark.parametrize("name", METADATA)
 def test_authorization_url_refuses_malformed_metadata(issuer, name):
-    issuer.say(metadata=METADATA[name])
+    issuer.configure(metadata=METADATA[name])
 
     assert post_auth(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
 
 
 @pytest.mark.parametrize("methods", [5, None, "x", [], ["client_secret_basic"]])
 def test_exchange_code_survives_malformed_auth_methods(issuer, methods):
-    issuer.say(metadata={"token_endpoint_auth_methods_supported": methods})
+    issuer.configure(metadata={"token_endpoint_auth_methods_supported": methods})
 
     assert sign_in_by_provider(issuer).status_code in {200, 401}
 
 
 def test_exchange_code_skips_unknown_key_types(issuer):
-    published = json.loads(json.dumps(issuer.keys()))
-    issuer.say(jwks={"keys": [{"kty": "AKP", "kid": "new"}, *published["keys"]]})
+    published = json.loads(json.dumps(issuer.published_keys()))
+    issuer.configure(jwks={"keys": [{"kty": "AKP", "kid": "new"}, *published["keys"]]})
 
     assert sign_in_by_provider(issuer).status_code == 200
 
 
 def test_authorization_url_limits_the_duration_of_a_slow_response(issuer, monkeypatch):
     monkeypatch.setattr(oidc, "MAX_RESPONSE_SECONDS", 1)
-    issuer.say(drip=0.05)
+    issuer.configure(drip=0.05)
     started_at = time.monotonic()
 
     assert post_auth(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
@@ -163,7 +163,7 @@ def test_authorization_url_limits_the_duration_of_a_slow_response(issuer, monkey
 )
 def test_sign_in_by_oidc_refuses_look_alike_addresses(issuer, spelling):
     verified_user(EMAIL)
-    issuer.say(claims={"email": spelling})
+    issuer.configure(claims={"email": spelling})
 
     assert sign_in_by_provider(issuer).json()["code"] == "provider_email_unverified"
 
@@ -171,6 +171,6 @@ def test_sign_in_by_oidc_refuses_look_alike_addresses(issuer, spelling):
 @pytest.mark.parametrize("spelling", [" ada@example.com", "ADA@Example.com"])
 def test_sign_in_by_oidc_ignores_case_and_space_of_the_address(issuer, spelling):
     user = verified_user(EMAIL)
-    issuer.say(claims={"email": spelling})
+    issuer.configure(claims={"email": spelling})
 
     assert sign_in_by_provider(issuer).json()["user"]["id"] == str(user.pk)

@@ -25,7 +25,7 @@ def sign_in_with_passkey(authenticator, **options):
 
 
 def test_passkey_sign_in_needs_no_password(world):
-    created = world.passkey()
+    created = world.add_passkey()
 
     signed_in = sign_in_with_passkey(world.authenticator, handle=world.api.user.pk.bytes)
 
@@ -36,7 +36,7 @@ def test_passkey_sign_in_needs_no_password(world):
 
 
 def test_verify_mfa_accepts_a_passkey_once(world):
-    world.passkey()
+    world.add_passkey()
     challenge_response = log_in(world).json()
     assert challenge_response["methods"] == ["passkey", "recovery_code"]
     (allowed,) = challenge_response["public_key"]["allowCredentials"]
@@ -65,7 +65,7 @@ def test_passkey_sign_in_requires_user_verification(world):
 
 @pytest.mark.commits
 def test_verify_passkey_accepts_an_assertion_once_in_parallel(world):
-    world.passkey()
+    world.add_passkey()
     challenge_response = post_auth(Client(), "login/passkey/options").json()
     body = {
         "challenge": challenge_response["challenge"],
@@ -88,7 +88,7 @@ def test_verify_passkey_accepts_an_assertion_once_in_parallel(world):
     ids=["origin", "domain", "copied authenticator", "unknown credential"],
 )
 def test_verify_assertion_refuses_another_origin_and_cloned_authenticators(world, change):
-    world.passkey()
+    world.add_passkey()
     sign_in_with_passkey(world.authenticator)
     for name, value in change.items():
         setattr(world.authenticator, name, value)
@@ -140,7 +140,7 @@ def test_add_passkey_refuses_a_challenge_of_another_user(world):
     ],
 )
 def test_verify_registration_and_verify_assertion_refuse_malformed_credentials(world, credential):
-    world.passkey()
+    world.add_passkey()
     with_new_id = {
         **credential,
         "rawId": Authenticator().create(world.api.post("auth/passkeys/options").json()["public_key"])[
@@ -162,7 +162,7 @@ def test_verify_registration_and_verify_assertion_refuse_malformed_credentials(w
 
 
 def test_verify_assertion_refuses_malformed_parts(world):
-    world.passkey()
+    world.add_passkey()
     challenge_response = post_auth(Client(), "login/passkey/options").json()
     valid = world.authenticator.get(challenge_response["public_key"])
     for field in ("clientDataJSON", "authenticatorData", "signature"):
@@ -177,7 +177,7 @@ def test_verify_assertion_refuses_malformed_parts(world):
 
 
 def test_passkeys_list_rename_and_remove_are_limited_to_the_owner(world):
-    pk = world.passkey()["id"]
+    pk = world.add_passkey()["id"]
     stranger = sign_in(UserFactory())
 
     renamed = world.api.patch(f"auth/passkeys/{pk}", {"name": "Desk"})
@@ -229,7 +229,7 @@ def test_verify_registration_refuses_attestations(world, form, statement):
 
 
 def test_passkey_sign_in_requires_a_verified_address(world, settings):
-    world.passkey()
+    world.add_passkey()
     settings.EMAIL_VERIFICATION_REQUIRED = True
 
     response = sign_in_with_passkey(world.authenticator)

@@ -37,8 +37,8 @@ def test_recent_proof_is_required_for_sensitive_actions(world, method, path):
 
 
 def test_reauthenticate_accepts_every_method(world):
-    app = world.totp()
-    world.passkey()
+    app = world.add_totp()
+    world.add_passkey()
     code = world.api.post("auth/recovery-codes").json()["recovery_codes"][0]
     challenge_response = world.api.post("auth/reauthenticate/passkey/options").json()
     credential = world.authenticator.get(challenge_response["public_key"])

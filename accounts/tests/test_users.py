@@ -186,7 +186,7 @@ def test_caller_may_requires_a_second_factor_of_staff(admin, settings, password_
     assert admin.get("auth/me").status_code == 200
     from tests.world import World
 
-    World(admin, None, None, None).totp()
+    World(admin, None, None, None).add_totp()
     assert admin.get("users").status_code == 200
 
 

@@ -42,9 +42,9 @@ def share_url(person, stack):
     return f"http://localhost:{person.web.port}/shared/{url.rpartition('/')[2]}"
 
 
-def test_shared_dashboard_page_is_unlocked_and_filtered_in_a_browser(share_url, look):
+def test_shared_dashboard_page_is_unlocked_and_filtered_in_a_browser(share_url, open_page):
     for size in WINDOW_SIZES:
-        page = look(share_url, size, color_scheme="dark" if size == "phone" else "light")
+        page = open_page(share_url, size, color_scheme="dark" if size == "phone" else "light")
         save_screenshot(page, f"dashboard-password-{size}")
         page.get_by_label("Password").fill("wrong")
         page.get_by_role("button", name="Show the numbers").click()
@@ -52,7 +52,7 @@ def test_shared_dashboard_page_is_unlocked_and_filtered_in_a_browser(share_url, 
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Show the numbers").click()
         page.get_by_role("heading", name="Visitors by day").wait_for()
-        errors = [error for error in page.troubles if "401" not in error]
+        errors = [error for error in page.errors if "401" not in error]
         assert (errors, overflow_pixels(page)) == ([], 0)
         save_screenshot(page, f"dashboard-{size}")
         accessibility_faults = find_violations(page, size)
@@ -73,8 +73,8 @@ def test_shared_dashboard_page_is_unlocked_and_filtered_in_a_browser(share_url, 
         assert violations_if_serious(accessibility_faults) == []
 
 
-def test_shared_dashboard_page_has_no_script_and_can_be_printed(share_url, look):
-    page = look(share_url)
+def test_shared_dashboard_page_has_no_script_and_can_be_printed(share_url, open_page):
+    page = open_page(share_url)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Show the numbers").click()
     page.get_by_role("heading", name="Visitors by day").wait_for()

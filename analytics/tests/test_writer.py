@@ -76,7 +76,7 @@ def drain_in_subprocess():
 
 
 @pytest.mark.commits
-def test_drain_shard_writes_each_event_once_when_killed_at_any_time(site, nursery):
+def test_drain_shard_writes_each_event_once_when_killed_at_any_time(site, child_process_runner):
     sent_count = 0
     seconds = 0.1
     random.seed(8)
@@ -91,9 +91,9 @@ def test_drain_shard_writes_each_event_once_when_killed_at_any_time(site, nurser
             ]
         )
         sent_count += count
-        nursery.run(drain_in_subprocess, kill_after=random.uniform(0, 2 * seconds))
+        child_process_runner.run(drain_in_subprocess, kill_after=random.uniform(0, 2 * seconds))
         if random.random() < 0.1:
-            seconds, _ = nursery.run(drain_in_subprocess)
+            seconds, _ = child_process_runner.run(drain_in_subprocess)
     drain_all_shards()
 
     assert count_rows(site)[:2] == (sent_count, sent_count)

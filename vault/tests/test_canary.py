@@ -118,13 +118,13 @@ def use_page(canaries, page):
     canaries.add_derived_keys(second)
 
 
-def test_client_and_vault_page_leave_no_secret_on_the_server(stack, look, tmp_path):
+def test_client_and_vault_page_leave_no_secret_on_the_server(stack, open_page, tmp_path):
     web = stack.start_web(workers=1, LOG_LEVEL="DEBUG")
     try:
         terminal_user = Canaries(web)
         page_user = Canaries(web)
         use_terminal_client(terminal_user, tmp_path)
-        use_page(page_user, look(f"http://localhost:{web.port}/vault/"))
+        use_page(page_user, open_page(f"http://localhost:{web.port}/vault/"))
         places = collect_stored_bytes(stack, web)
     finally:
         web.process.terminate()

@@ -126,10 +126,10 @@ FIND_DIFFERENCES = """async (vectors) => {
 
 
 @pytest.mark.stack
-def test_vectors_view_set_publishes_the_vectors_that_client_js_matches(stack, look):
+def test_vectors_view_set_publishes_the_vectors_that_client_js_matches(stack, open_page):
     web = stack.webs[0]
     published = web.get("/api/v1/vault/vectors")
-    page = look(f"http://localhost:{web.port}/account/forgot-password")
+    page = open_page(f"http://localhost:{web.port}/account/forgot-password")
 
     assert published.json() == VECTORS
     assert page.evaluate(FIND_DIFFERENCES, VECTORS) == []

@@ -25,11 +25,11 @@ EXPECTED_STATUSES = ("412", "401")  # refusals that the page handles; the browse
 
 
 @pytest.fixture
-def device(stack, look):
+def device(stack, open_page):
     """A function that opens the page in a browser of its own, whose clock the test can move."""
 
     def open_page(size="desktop"):
-        page = look(
+        page = open_page(
             f"http://localhost:{stack.webs[0].port}/vault/",
             size,
             permissions=["clipboard-read", "clipboard-write"],
@@ -41,7 +41,7 @@ def device(stack, look):
 
 
 def unexpected_troubles(page):
-    return [trouble for trouble in page.troubles if not any(code in trouble for code in EXPECTED_STATUSES)]
+    return [trouble for trouble in page.errors if not any(code in trouble for code in EXPECTED_STATUSES)]
 
 
 @pytest.mark.parametrize("size", WINDOW_SIZES)

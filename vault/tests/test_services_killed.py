@@ -21,12 +21,14 @@ def send_request(path, body, headers):
     return client.post(path, body, content_type="application/json").status_code
 
 
-def rotate_in_child(nursery, api, vault, version, item_versions, **kill):
+def rotate_in_child(child_process_runner, api, vault, version, item_versions, **kill):
     """Rotate once in a child process. Return its seconds, and whether it answered before it was killed."""
     items = [{"item_id": pk, **random_envelope(number + 1)} for pk, number in item_versions.items()]
     body = {**random_envelope(version + 1), "items": items}
     headers = {"Authorization": f"Bearer {api.access}", "If-Match": f'"{version}"'}
-    seconds, statuses = nursery.run(send_request, f"/api/v1/vault/{vault}/rotate", body, headers, **kill)
+    seconds, statuses = child_process_runner.run(
+        send_request, f"/api/v1/vault/{vault}/rotate", body, headers, **kill
+    )
     assert statuses in ([], [200]), statuses
     return seconds, bool(statuses)
 
@@ -50,11 +52,13 @@ def read_state(vault_id):
     )
 
 
-def test_rotate_vault_key_killed_at_any_time_leaves_everything_old_or_everything_new(nursery, api, vault):
+def test_rotate_vault_key_killed_at_any_time_leaves_everything_old_or_everything_new(
+    child_process_runner, api, vault
+):
     for _ in range(ITEM_COUNT):
         create_item(api, vault)
     version, item_versions, *_ = read_state(vault)
-    seconds, answered = rotate_in_child(nursery, api, vault, version, item_versions)
+    seconds, answered = rotate_in_child(child_process_runner, api, vault, version, item_versions)
     assert answered
     outcomes = []
     max_seconds = 1.3 * seconds  # follows how busy the machine is
@@ -62,7 +66,12 @@ def test_rotate_vault_key_killed_at_any_time_leaves_everything_old_or_everything
     for _ in range(KILL_COUNT):
         version, item_versions, *_ = read_state(vault)
         _, answered = rotate_in_child(
-            nursery, api, vault, version, item_versions, kill_after=random.uniform(0, max_seconds)
+            child_process_runner,
+            api,
+            vault,
+            version,
+            item_versions,
+            kill_after=random.uniform(0, max_seconds),
         )
         new_version, new_item_versions, sequences, usage = read_state(vault)
         increment = new_version - version
