@@ -90,7 +90,7 @@ class BackupS3Store(S3Store):
                 raise
 
     def read(self, key: str) -> bytes | None:
-        """Return the object, or None when there is none. A truncated response is requested again.
+        """Return the object, or None when it does not exist. A truncated response is requested again.
 
         Raises Damaged when the content does not match its checksum, and ObjectStoreUnavailable.
         """

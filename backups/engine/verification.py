@@ -16,7 +16,7 @@ from backups.engine.range_queries import BLOCKS_PER_RANGE, Connection
 from backups.engine.repository import Repository
 from backups.engine.source import Snapshot, TableInfo
 
-MIN_OWN_PACKS = 4  # packs written by the run itself that are read whatever the share
+MIN_OWN_PACKS = 4  # packs written by the run itself that are always read
 
 
 def verify_packs(

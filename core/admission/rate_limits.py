@@ -49,13 +49,19 @@ class TooManyRequests(DomainError):
 
 
 class LocalRateLimiter:
-    """The same limit in this process's memory, for when Redis is unavailable. Keeps the `size` most recent keys."""
+    """The same limit in this process's memory, for when Redis is unavailable.
+
+    Keeps the `size` most recent keys.
+    """
 
     def __init__(self, size: int = 20_000) -> None:
         self._full_at: MemoryCache[str, float] = MemoryCache(size)
 
     def take(self, key: str, *, interval: float, burst: int, now: float | None = None) -> RateLimitResult:
-        """Count one request of `key`. `interval` is the seconds between requests, `now` a monotonic time in seconds."""
+        """Count one request of `key`.
+
+        `interval` is the seconds between requests, `now` a monotonic time in seconds.
+        """
         now = time.monotonic() if now is None else now
         with self._full_at.lock:
             full_at = max(self._full_at.get(key) or now, now)

@@ -1,8 +1,8 @@
 """The policy of an API action: who may call it and on which conditions, declared beside its handler.
 
-Nothing has a default, so an action cannot be more open than somebody wrote down. `ApiViewSet` enforces the policy, the
-OpenAPI document shows it, and docs/permissions.md and the matrix tests are generated from it. An action without a policy
-stops the start of the process.
+Nothing has a default, so an action is never more open than its declaration says. `ApiViewSet` enforces the
+policy, the OpenAPI document shows it, and docs/permissions.md and the matrix tests are generated from it. An
+action without a policy stops the start of the process.
 """
 
 from collections.abc import Callable
@@ -59,13 +59,12 @@ def action_policy(
 ) -> Callable[[Handler], Handler]:
     """Declare the policy of the handler below.
 
-    `scope`: the scope that an API key needs; None refuses API keys.
-    `role`: ANONYMOUS, SIGNED_IN, a platform permission that a role of the caller must hold, or the least role that the
-    caller must have on the site of the route.
-    `recent_proof`: whether the caller must have proved their identity within the last minutes (API keys need not).
-    `if_match`: whether the request must carry If-Match; OPTIONAL when it may.
-    `impersonation`: whether staff may do this while they act as the user.
-    `body`: the JSON value that POST, PUT and PATCH take.
+    `scope`: the scope that an API key needs; None refuses API keys. `role`: ANONYMOUS, SIGNED_IN, a platform
+    permission that a role of the caller must hold, or the least role that the caller must have on the site of
+    the route. `recent_proof`: whether the caller must have proved their identity within the last minutes (API
+    keys need not). `if_match`: whether the request must carry If-Match; OPTIONAL when it may.
+    `impersonation`: whether staff may do this while they act as the user. `body`: the JSON value that POST,
+    PUT and PATCH take.
     """
     policy = ActionPolicy(scope, role, recent_proof, if_match, impersonation, body)
 

@@ -50,7 +50,9 @@ SENTENCE_END = re.compile(r"\.\s+")
 
 
 class ProblemAutoSchema(AutoSchema):
-    """Documents the If-Match header of an action from its policy, and Idempotency-Key for every authenticated POST."""
+    """Documents the If-Match header of an action from its policy, and Idempotency-Key for every authenticated
+    POST.
+    """
 
     def get_summary(self) -> str:
         """Return the first sentence of the handler's docstring."""

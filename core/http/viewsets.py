@@ -32,8 +32,8 @@ log = structlog.get_logger(__name__)
 class ApiViewSet(viewsets.GenericViewSet[Any]):
     """Base class of API views. Each handler declares its policy with `@action_policy`.
 
-    A view with `row_level_security` runs its handlers in one transaction, in the tenancy context of the signed-in user.
-    A POST with an Idempotency-Key is executed once. `max_body_bytes` limits the request body.
+    A view with `row_level_security` runs its handlers in one transaction, in the tenancy context of the
+    signed-in user. A POST with an Idempotency-Key is executed once. `max_body_bytes` limits the request body.
     """
 
     max_body_bytes: ClassVar[int] = MAX_BODY_BYTES
@@ -73,7 +73,7 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
         return self.response
 
     def get_permissions(self) -> list[Any]:
-        """DRF's permission classes for the OpenAPI document; `check_permissions` enforces the policy itself."""
+        """DRF's permission classes, for the OpenAPI document. `check_permissions` enforces the policy."""
         return [AllowAny() if self.policy and self.policy.is_anonymous else IsAuthenticated()]
 
     def check_permissions(self, request: Request) -> None:
@@ -103,7 +103,7 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
             self.caller.require_recent_proof()
 
     def _check_unknown_method(self, request: Request) -> None:
-        """Let a method that the route does not have through to its 405, for callers who may know the route."""
+        """Let a method that the route does not have through to its 405, if the caller may use the route."""
         if any(policy_of(type(self), action).is_anonymous for action in self.action_map.values()):
             return
         if getattr(request.auth, "scopes", None) is not None:
@@ -112,7 +112,7 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
             self.permission_denied(request)
 
     def _handle(self, handler: Callable[..., HttpResponse]) -> HttpResponse:
-        """Call the handler, and hold it to its policy: no success without the If-Match that it must ask for."""
+        """Call the handler. Raises RuntimeError when it succeeds without the If-Match of its policy."""
         response = handler(self.request, *self.args, **self.kwargs)
         must_match = self.policy is not None and self.policy.if_match is True
         if must_match and response.status_code < 400 and "If-Match" not in self.request.headers:

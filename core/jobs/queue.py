@@ -26,11 +26,12 @@ log = structlog.get_logger(__name__)
 
 
 def enqueue(task: str, *arguments: str) -> None:
-    """Send a message for the Celery task of this name after the commit, so that a job row is worked on at once.
+    """Send a message for the Celery task of this name after the commit, so that a job row is worked on at
+    once.
 
-    The name keeps services from importing tasks. A message that is lost does no harm: a periodic task finds the row
-    within a minute. Redis is asked first, by a client with short timeouts and a circuit breaker, so that a broker that
-    is unavailable does not hold the request.
+    The name keeps services from importing tasks. A message that is lost does no harm: a periodic task finds
+    the row within a minute. Redis is asked first, by a client with short timeouts and a circuit breaker, so
+    that a broker that is unavailable does not hold the request.
     """
 
     def send() -> None:

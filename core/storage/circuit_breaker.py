@@ -4,7 +4,10 @@ import time
 
 
 class CircuitBreaker:
-    """Open for `pause_seconds` after each `open()`. While it `is_open`, callers fail at once instead of asking."""
+    """Open for `pause_seconds` after each `open()`.
+
+    While it `is_open`, callers fail at once instead of asking.
+    """
 
     def __init__(self, pause_seconds: float) -> None:
         self.pause_seconds = pause_seconds

@@ -23,8 +23,8 @@ class _Entry(Generic[V]):
 class MemoryCache(Generic[K, V]):
     """Keeps at most `max_size` of values; the least recently used value is evicted first.
 
-    The size of a value is `size_of(value)`, or 1. `lock` is held by each method; hold it yourself to make several calls
-    one step.
+    The size of a value is `size_of(value)`, or 1. `lock` is held by each method; hold it yourself to make
+    several calls one step.
     """
 
     def __init__(self, max_size: int, *, size_of: Callable[[V], int] | None = None) -> None:
@@ -34,7 +34,7 @@ class MemoryCache(Generic[K, V]):
         self._creating: dict[K, threading.Lock] = {}
 
     def get(self, key: K) -> V | None:
-        """Return the value of `key`; None when there is none or it has expired."""
+        """Return the value of `key`; None when it is missing or has expired."""
         with self.lock:
             entry = self._entries.get(key)
             if entry is None:
@@ -53,9 +53,10 @@ class MemoryCache(Generic[K, V]):
                 self._entries[key] = _Entry(value, time.monotonic() + seconds, size)
 
     def get_or_create(self, key: K, create: Callable[[], V | None]) -> V | None:
-        """Return the value of `key`, or `create()`, which is kept unless it is None.
+        """Return the value of `key`, or `create()`, which is kept if it is a value.
 
-        Of several threads that ask for the same key at once, one creates the value and the others wait for it.
+        Of several threads that ask for the same key at once, one creates the value and the others wait for
+        it.
         """
         with self.lock:
             creating = self._creating.setdefault(key, threading.Lock())

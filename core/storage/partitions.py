@@ -13,10 +13,10 @@ from django.db import DatabaseError, connection, transaction
 LOCK_TIMEOUT = "2s"
 
 
-def month_start(moment: datetime, months_later: int = 0) -> datetime:
-    """Return the first instant, in UTC, of the month of `moment`, or of the month `months_later`."""
-    moment = moment.astimezone(UTC)
-    number = moment.year * 12 + moment.month - 1 + months_later
+def month_start(instant: datetime, months_later: int = 0) -> datetime:
+    """Return the first instant, in UTC, of the month of `instant`, or of the month `months_later`."""
+    instant = instant.astimezone(UTC)
+    number = instant.year * 12 + instant.month - 1 + months_later
     return datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC)
 
 
@@ -24,9 +24,9 @@ def month_start(moment: datetime, months_later: int = 0) -> datetime:
 class MonthlyPartitions:
     """The partitions of the table `parent`, named `<parent>_<YYYYMM>`.
 
-    `bound` gives the SQL literal of the partition key at the start of a month. `on_create` is SQL with `{name}` that
-    each new partition needs beyond its parent's definition. The calls that create partitions are safe to repeat and to
-    run in parallel.
+    `bound` gives the SQL literal of the partition key at the start of a month. `on_create` is SQL with
+    `{name}` that each new partition needs beyond its parent's definition. The calls that create partitions
+    are safe to repeat and to run in parallel.
     """
 
     parent: str
@@ -35,18 +35,18 @@ class MonthlyPartitions:
     on_create: str = ""
     _existing: set[str] = field(default_factory=set)
 
-    def name_of(self, moment: datetime) -> str:
-        """Return the name of the partition for `moment`."""
-        return f"{self.parent}_{month_start(moment):%Y%m}"
+    def name_of(self, instant: datetime) -> str:
+        """Return the name of the partition for `instant`."""
+        return f"{self.parent}_{month_start(instant):%Y%m}"
 
-    def create(self, moment: datetime) -> bool:
+    def create(self, instant: datetime) -> bool:
         """Create the partition of a month. Returns False when it exists.
 
         The table is attached after it is created, because readers and writers do not wait for that lock.
         """
-        name = self.name_of(moment)
-        low = self.bound(month_start(moment))
-        high = self.bound(month_start(moment, 1))
+        name = self.name_of(instant)
+        low = self.bound(month_start(instant))
+        high = self.bound(month_start(instant, 1))
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [name])
@@ -61,9 +61,10 @@ class MonthlyPartitions:
                 cursor.execute(self.on_create.format(name=name))
         return True
 
-    def create_missing(self, moments: Iterable[datetime]) -> None:
-        """Create the partitions of these moments. No query for partitions that this process has seen."""
-        missing = {month_start(moment) for moment in moments if self.name_of(moment) not in self._existing}
+    def create_missing(self, instants: Iterable[datetime]) -> None:
+        """Create the partitions of these instants. No query for partitions that this process has seen."""
+        unseen = [instant for instant in instants if self.name_of(instant) not in self._existing]
+        missing = {month_start(instant) for instant in unseen}
         for start in missing:
             self.create(start)
         names = {self.name_of(start) for start in missing}
@@ -83,16 +84,16 @@ class MonthlyPartitions:
             )
             return [row[0] for row in cursor.fetchall()]
 
-    def drop_before(self, moment: datetime) -> list[str]:
-        """Detach and drop the partitions of months that ended before `moment`. Returns their names.
+    def drop_before(self, instant: datetime) -> list[str]:
+        """Detach and drop the partitions of months that ended before `instant`. Returns their names.
 
-        Detaching CONCURRENTLY is not allowed in a transaction, so this must not be called in one. A detach that was
-        interrupted is finished first. Raises DatabaseError.
+        Detaching CONCURRENTLY is not allowed in a transaction, so this must not be called in one. A detach
+        that was interrupted is finished first. Raises DatabaseError.
         """
         dropped = []
         for name in self.names():
             match = re.fullmatch(rf"{self.parent}_(\d{{4}})(\d{{2}})", name)
-            if match and month_start(datetime(int(match[1]), int(match[2]), 1, tzinfo=UTC), 1) <= moment:
+            if match and month_start(datetime(int(match[1]), int(match[2]), 1, tzinfo=UTC), 1) <= instant:
                 self._detach(name)
                 with connection.cursor() as cursor:
                     cursor.execute(f"DROP TABLE {name}")

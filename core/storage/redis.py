@@ -43,7 +43,7 @@ def call(command: Callable[[redis.Redis], T]) -> T:
 
 
 def deliver(command: Callable[[redis.Redis], T]) -> bool:
-    """Execute a write that other processes wait for, whatever the circuit breaker says.
+    """Execute a write that other processes wait for, also while the circuit breaker is open.
 
     When it fails it is executed again after the next call that succeeds. Returns whether it succeeded now.
     """

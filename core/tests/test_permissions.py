@@ -1,4 +1,6 @@
-"""Permissions and scopes: those of every app are registered when Django has started, before any view is loaded."""
+"""Permissions and scopes: those of every app are registered when Django has started, before any view is
+loaded.
+"""
 
 import json
 import subprocess

@@ -149,7 +149,10 @@ def one_item_per_kind(value):
 
 @cache
 def compact_document():
-    """Return `every_block.json` reduced to one page with each kind of string once. Do not modify the result."""
+    """Return `every_block.json` reduced to one page with each kind of string once.
+
+    Do not modify the result.
+    """
     blocks = []
     kinds = set()
     for page in EVERY_BLOCK["pages"]:
