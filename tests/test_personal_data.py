@@ -358,11 +358,11 @@ def test_an_archive_of_somebody_erased_meanwhile_leaves_no_part(api, store, monk
     real = data_exports._encrypt_part
 
     def seal(*given):
-        monkeypatch.setattr(data_exports, "_seal", real)
+        monkeypatch.setattr(data_exports, "_encrypt_part", real)
         call_command("erase_user", api.user.email)
         return real(*given)
 
-    monkeypatch.setattr(data_exports, "_seal", seal)
+    monkeypatch.setattr(data_exports, "_encrypt_part", seal)
     data_exports.make_exports(now=timezone.now())
 
     assert store.keys("exports/") == []
