@@ -47,3 +47,11 @@ def test_links_between_documents_lead_somewhere():
     for page in [BASE_DIR / "README.md", *(BASE_DIR / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_development_guide_names_files_that_exist():
+    guide = (BASE_DIR / "docs" / "development.md").read_text()
+    paths = set(re.findall(r"`([a-z_]+/[\w/]*\.py)`", guide))
+
+    assert len(paths) > 30
+    assert [path for path in sorted(paths) if not (BASE_DIR / path).exists()] == []
