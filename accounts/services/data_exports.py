@@ -38,7 +38,7 @@ LINK_PURPOSE = "data export"
 README_TEXT = """All personal data that this installation stores about you, as of {now:%Y-%m-%d %H:%M} UTC.
 
 Files that end in .json contain one JSON value. Files that end in .jsonl contain one JSON value per line.
-Passwords, keys and codes are not included: the installation stores only irreversible digests of them.
+Passwords, keys and codes are not included: the installation stores only one-way hashes of them.
 """
 
 log = structlog.get_logger(__name__)
