@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test smoke check lint types format soak bench pictures lock clean
+.PHONY: run test smoke check lint types format soak bench schema pictures lock clean
 
 run: $(READY)
 	@exec $(BIN)/python manage.py up
@@ -42,6 +42,9 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.vault
 	@$(BIN)/python -m benchmarks.events
 	@$(BIN)/python -m benchmarks.backups
+
+schema: $(READY)
+	@RECORD_SCHEMA=1 $(BIN)/python -m pytest -q tests/test_migrations.py
 
 pictures: $(READY)
 	@DATABASE_URL=postgresql://none/none REDIS_URL=redis://none DJANGO_SETTINGS_MODULE=config.settings $(BIN)/python docs/pictures.py # renders only, and asks no store

@@ -267,7 +267,7 @@ class EmailProof(Job):
     class Meta:
         ordering = ["-id"]
         indexes = [
-            models.Index("due_at", name="email_proof_due", condition=Q(state__in=["waiting", "running"])),
+            models.Index("due_at", name="email_proof_due", condition=Q(status__in=["waiting", "running"])),
             models.Index("email", "id", name="email_proof_email"),
             models.Index("expires_at", name="email_proof_expiry"),
         ]
@@ -365,7 +365,7 @@ class DataExport(Job):
     class Meta:
         ordering = ["-id"]
         indexes = [
-            models.Index("due_at", name="data_export_due", condition=Q(state__in=["waiting", "running"]))
+            models.Index("due_at", name="data_export_due", condition=Q(status__in=["waiting", "running"]))
         ]
 
     def __str__(self) -> str:

@@ -16,6 +16,7 @@ from audit.chain.hashing import hash_personal_value
 from audit.partitions import entry_partitions
 from audit.subjects import HasSubject, Subject
 from core.ids import uuid7
+from core.storage.database import table_exists
 
 RECORD_ENTRY = f"SELECT audit_record({', '.join(['%s'] * 13)}, %s::text[], %s::text[], %s::bytea[])"
 ERASE_PERSONAL_VALUES = """
@@ -90,7 +91,7 @@ def create_partitions(**_: Any) -> int:
 
     Runs once a day and after each migration; it accepts the arguments of the `post_migrate` signal.
     """
-    return entry_partitions.create_ahead(timezone.now())
+    return entry_partitions.create_ahead(timezone.now()) if table_exists(entry_partitions.parent) else 0
 
 
 def erase_personal_values(*, owner_id: UUID | None, values: Sequence[str] = ()) -> int:

@@ -1,32 +1,37 @@
 """Backups, their checks, restores of sites, the state for increments, and tombstones of erased people."""
 
+from typing import ClassVar
+
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from audit.subjects import Subject
-from core.ids import uuid7
+from core.models import Job
 from sites.models import Site
 
 
-class Work(models.Model):
-    """A job of the backup worker, which runs one job at a time.
+class BackupJob(Job):
+    """Abstract base class of the jobs of the backup worker, which runs one job at a time and tries each once.
 
-    When a row is running and no process holds the worker lock, the process of the job was killed.
+    A job may take hours, so an advisory lock of the worker's session takes the place of the lease: when a row is
+    running and no process holds that lock, the process of the job was killed.
     """
 
-    class Status(models.TextChoices):
+    class Status(models.TextChoices):  # type: ignore[assignment]  # these values are part of the API
         QUEUED = "queued"
         RUNNING = "running"
         DONE = "done"
         FAILED = "failed"
         STOPPED = "stopped"
 
-    OPEN = (Status.QUEUED, Status.RUNNING)
+    max_attempts = 1
+    WAITING_STATUS = "queued"
+    OPEN: ClassVar[list[str]] = ["queued", "running"]
 
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
     error = models.CharField(max_length=500, blank=True, default="")
-    created_at = models.DateTimeField(auto_now_add=True)
+    due_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
@@ -35,7 +40,7 @@ class Work(models.Model):
         ordering = ["-id"]
 
 
-class BackupRun(Work):
+class BackupRun(BackupJob):
     """One backup: a full one, or an increment that builds on the previous run.
 
     The id, in hex, is also the id of the run in the store.
@@ -72,7 +77,7 @@ class BackupRun(Work):
     )
     pruned_at = models.DateTimeField(null=True, help_text="Since when it cannot be restored any more.")
 
-    class Meta(Work.Meta):
+    class Meta(BackupJob.Meta):
         indexes = [models.Index("created_at", name="backup_run_created")]
         constraints = [
             models.CheckConstraint(
@@ -87,7 +92,7 @@ class BackupRun(Work):
         return Subject("backup", self.pk)
 
 
-class Check(Work):
+class Check(BackupJob):
     """A check of a backup: verify its packs, drill a restore, or scrub the database against it."""
 
     class Kind(models.TextChoices):
@@ -99,7 +104,7 @@ class Check(Work):
     kind = models.CharField(max_length=10, choices=Kind)
     result = models.CharField(max_length=300, blank=True, default="")
 
-    class Meta(Work.Meta):
+    class Meta(BackupJob.Meta):
         constraints = [
             models.UniqueConstraint(
                 "run", "kind", condition=Q(status__in=["queued", "running"]), name="check_open_once"
@@ -113,14 +118,14 @@ class Check(Work):
         return Subject("backup", self.run_id)
 
 
-class SiteRestore(Work):
+class SiteRestore(BackupJob):
     """A request to restore a site from a backup as a new draft. `made` is the draft."""
 
     site_id = models.UUIDField(help_text="Which site is brought back; it may be gone.")
     run = models.ForeignKey(BackupRun, on_delete=models.CASCADE, related_name="+")
     made = models.ForeignKey(Site, on_delete=models.SET_NULL, null=True, related_name="+")
 
-    class Meta(Work.Meta):
+    class Meta(BackupJob.Meta):
         indexes = [models.Index("site_id", name="site_restore_site")]
         constraints = [
             models.UniqueConstraint(

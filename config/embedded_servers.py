@@ -293,6 +293,11 @@ def _postgres_wheel() -> Path:
     return folder
 
 
+def postgres_program(name: str) -> str:
+    """Return the path of a PostgreSQL client program, such as `pg_dump`. Raises EmbeddedServersUnavailable."""
+    return str(_postgres_wheel() / "pginstall18" / "bin" / name)
+
+
 class RedisServer:
     """Redis on 127.0.0.1 with a password, an append-only file and no eviction."""
 

@@ -283,7 +283,7 @@ SPECTACULAR_SETTINGS = {
     ],
     "ENUM_NAME_OVERRIDES": {
         "SiteStatus": "sites.models.Site.Status",
-        "JobState": "core.models.Job.State",
+        "JobState": "core.models.Job.Status",
         "SiteRole": "sites.models.Access.Role",
         "InvitedRole": "sites.serializers.members.ASSIGNABLE_ROLES",
         "BackupStatus": "backups.models.Work.Status",

@@ -15,7 +15,7 @@ def random_salt() -> bytes:
     return os.urandom(16)
 
 
-class StoredAnswer(models.Model):
+class IdempotentResponse(models.Model):
     """The stored response to a POST with an Idempotency-Key, encrypted under that key."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -24,14 +24,16 @@ class StoredAnswer(models.Model):
     route = models.CharField(max_length=64)
     body_digest = models.CharField(max_length=64)
     salt = models.BinaryField(default=random_salt)
-    answer = models.BinaryField(null=True)
+    response = models.BinaryField(null=True)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint("principal", "key_digest", "route", name="stored_answer_once")]
+        constraints = [
+            models.UniqueConstraint("principal", "key_digest", "route", name="idempotent_response_once")
+        ]
 
 
-class Slot(models.Model):
+class PeriodicSlot(models.Model):
     """The latest time slot of a periodic job that a process has claimed (`core.jobs.periodic`)."""
 
     job = models.CharField(primary_key=True, max_length=100)
@@ -51,22 +53,26 @@ class AliveQuerySet(models.QuerySet[M]):
 class Job(models.Model):
     """Abstract base class of jobs (`core.jobs.queue`). Subclasses add the fields that the work needs.
 
-    After `max_attempts` failed attempts a job is dead.
+    After `max_attempts` failed attempts a job is dead. A subclass with its own `Status` says in `WAITING_STATUS` and
+    `OPEN` which of them wait and which are not finished.
     """
 
     max_attempts: ClassVar[int] = 8
+    WAITING_STATUS: ClassVar[str] = "waiting"
     OPEN: ClassVar[list[str]] = ["waiting", "running"]
 
-    class State(models.TextChoices):
+    class Status(models.TextChoices):
         WAITING = "waiting"
         RUNNING = "running"
         DONE = "done"
         DEAD = "dead"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    status = models.CharField(max_length=10, choices=Status, default=Status.WAITING)
     attempts = models.PositiveSmallIntegerField(default=0)
-    due_at = models.DateTimeField(help_text="When to try next; while running, when the lease ends.")
+    due_at = models.DateTimeField(
+        help_text="The time of the next attempt; while the job is running, the end of its lease."
+    )
     error = models.CharField(max_length=200, blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -81,16 +87,18 @@ class Mail(Job):
 
     to = models.EmailField(max_length=254)
     template = models.CharField(max_length=60)
-    facts = EncryptedTextField(help_text="JSON: what the template shows.")
-    person = models.UUIDField(null=True, help_text="Whose mail this is, so that it can be erased with them.")
-    until = models.DateTimeField(null=True, help_text="After that it would mislead, and is not sent.")
+    context = EncryptedTextField(help_text="The context of the template, as JSON.")
+    person = models.UUIDField(
+        null=True, help_text="The user whom the mail is about, so that it is erased with them."
+    )
+    until = models.DateTimeField(null=True, help_text="The mail is not sent after this time.")
     sent_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ["-id"]
         verbose_name_plural = "mails"
         indexes = [
-            models.Index("due_at", name="mail_due", condition=models.Q(state__in=["waiting", "running"])),
+            models.Index("due_at", name="mail_due", condition=models.Q(status__in=["waiting", "running"])),
             models.Index("person", name="mail_person"),
             models.Index("created_at", name="mail_created"),
         ]

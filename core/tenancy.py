@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from django.db import connection, migrations, transaction
+from django.db import connection, transaction
 
 SYSTEM = "system"
 PUBLIC = "public"
@@ -47,64 +47,3 @@ def current() -> str:
 def _set(value: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config(%s, %s, true)", [SETTING, value])
-
-
-FUNCTIONS = """
-CREATE FUNCTION app_context() RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
-    AS $$ SELECT NULLIF(current_setting('app.context', true), '') $$;
-CREATE FUNCTION app_user() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE
-    AS $$ SELECT substring(current_setting('app.context', true) FROM '^user:(.{36})$')::uuid $$;
-"""
-DROP_FUNCTIONS = "DROP FUNCTION app_user(); DROP FUNCTION app_context();"
-
-
-def isolate(table: str, *, site_column: str = "site_id", published: str | None = None) -> migrations.RunSQL:
-    """Return a migration operation that enables row-level security on `table`.
-
-    Context `system` sees all rows. A user sees the rows of the sites to which they have access. `published`
-    is an SQL condition for the rows that `public` may read. The condition may read another table with
-    policies only when the policies of that table do not read this one, or PostgreSQL reports a recursion.
-    """
-    # The names come from our migrations, not from users.
-    member = (
-        f"{site_column} IN "  # noqa: S608
-        "(SELECT site_id FROM sites_access WHERE user_id = (SELECT app_user()))"
-    )
-    system = "(SELECT app_context()) = 'system'"
-    forward = [
-        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
-        f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
-        f"CREATE POLICY tenant ON {table} USING ({system} OR {member}) WITH CHECK ({system} OR {member})",
-    ]
-    if published:
-        forward.append(
-            f"CREATE POLICY published ON {table} FOR SELECT "
-            f"USING ((SELECT app_context()) = 'public' AND ({published}))"
-        )
-    policies = ["tenant", *(["published"] if published else [])]
-    backward = [
-        *(f"DROP POLICY {name} ON {table}" for name in policies),
-        f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY",
-        f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
-    ]
-    return migrations.RunSQL(";\n".join(forward) + ";", ";\n".join(backward) + ";")
-
-
-def only_writers_write(table: str, *, site_column: str = "site_id") -> migrations.RunSQL:
-    """Return a migration operation, for after `isolate`, that allows writes only to members who may write.
-
-    A member with the role `viewer` reads the rows of `table` and changes none.
-    """
-    # The names come from our migrations, not from users.
-    writer = (
-        f"{site_column} IN "  # noqa: S608
-        "(SELECT site_id FROM sites_access WHERE user_id = (SELECT app_user()) AND role <> 'viewer')"
-    )
-    allowed = f"((SELECT app_context()) = 'system' OR {writer})"
-    checks = {"insert": f"WITH CHECK {allowed}", "update": f"USING {allowed}", "delete": f"USING {allowed}"}
-    forward = [
-        f"CREATE POLICY writers_{verb} ON {table} AS RESTRICTIVE FOR {verb.upper()} {check}"
-        for verb, check in checks.items()
-    ]
-    backward = [f"DROP POLICY writers_{verb} ON {table}" for verb in checks]
-    return migrations.RunSQL(";\n".join(forward) + ";", ";\n".join(backward) + ";")

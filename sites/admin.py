@@ -218,11 +218,11 @@ class InvitationAdmin(ServiceAdmin):
 
 @admin.register(Schedule)
 class ScheduleAdmin(ServiceAdmin):
-    list_display = ("site", "act", "at", "state", "author", "note", "error")
-    list_filter = ("act", "state", "at")
+    list_display = ("site", "act", "at", "status", "author", "note", "error")
+    list_filter = ("act", "status", "at")
     list_select_related = ("site", "author")
     search_fields = BY_SITE_OR_AUTHOR
-    fields = ("site", "act", "at", "revision", "note", "author", "state", "attempts", "error", "created_at")
+    fields = ("site", "act", "at", "revision", "note", "author", "status", "attempts", "error", "created_at")
     actions = ["cancel"]
 
     @admin.action(description="Cancel", permissions=["change_state"])
@@ -235,11 +235,21 @@ class ScheduleAdmin(ServiceAdmin):
 
 @admin.register(Review)
 class ReviewAdmin(ServiceAdmin):
-    list_display = ("site", "state", "author", "note", "editor", "answered_at")
-    list_filter = ("state", "created_at")
+    list_display = ("site", "status", "author", "note", "editor", "answered_at")
+    list_filter = ("status", "created_at")
     search_fields = BY_SITE_OR_AUTHOR
     list_select_related = ("site", "author", "editor")
-    fields = ("site", "state", "revision", "author", "note", "editor", "comment", "created_at", "answered_at")
+    fields = (
+        "site",
+        "status",
+        "revision",
+        "author",
+        "note",
+        "editor",
+        "comment",
+        "created_at",
+        "answered_at",
+    )
     actions = ["approve", "withdraw"]
 
     @admin.action(description="Approve and publish", permissions=["change_state"])

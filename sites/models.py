@@ -238,7 +238,9 @@ class Schedule(Job):
         constraints = [
             models.CheckConstraint(name="schedule_revision", condition=Q(act="unpublish") ^ ~Q(revision=None))
         ]
-        indexes = [models.Index("due_at", name="schedule_due", condition=Q(state__in=["waiting", "running"]))]
+        indexes = [
+            models.Index("due_at", name="schedule_due", condition=Q(status__in=["waiting", "running"]))
+        ]
 
     def __str__(self) -> str:
         return f"{self.act} at {self.at:%Y-%m-%d %H:%M}"
@@ -250,7 +252,7 @@ class Schedule(Job):
 class Review(models.Model):
     """An author asks for `revision` to be published. An editor approves it or returns it with a comment."""
 
-    class State(models.TextChoices):
+    class Status(models.TextChoices):
         OPEN = "open"
         APPROVED = "approved"
         RETURNED = "returned"
@@ -259,7 +261,7 @@ class Review(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="reviews")
     revision = models.ForeignKey(Revision, on_delete=models.SET_NULL, null=True, related_name="+")
-    state = models.CharField(max_length=10, choices=State, default=State.OPEN)
+    status = models.CharField(max_length=10, choices=Status, default=Status.OPEN)
     note = models.CharField(max_length=500, blank=True, default="")
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
@@ -273,10 +275,10 @@ class Review(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        constraints = [models.UniqueConstraint("site", condition=Q(state="open"), name="review_open_once")]
+        constraints = [models.UniqueConstraint("site", condition=Q(status="open"), name="review_open_once")]
 
     def __str__(self) -> str:
-        return f"{self.state} review"
+        return f"{self.status} review"
 
     def as_subject(self) -> Subject:
         return Subject("review", self.pk, site_id=self.site_id)
@@ -387,5 +389,5 @@ class Announcement(Job):
 
     class Meta:
         indexes = [
-            models.Index("due_at", name="announcement_due", condition=Q(state__in=["waiting", "running"]))
+            models.Index("due_at", name="announcement_due", condition=Q(status__in=["waiting", "running"]))
         ]

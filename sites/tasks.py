@@ -42,7 +42,7 @@ def delete_expired() -> None:
     from sites.services import members, previews, publishing
 
     now = timezone.now()
-    # The slot has the earlier name of this task, which is stored in the table `core_slot`.
+    # The slot has the earlier name of this task, which is stored in the table `core_periodicslot`.
     if periodic.claim_slot("forget_finished", every=timedelta(hours=1), now=now):
         with tenancy.context(tenancy.SYSTEM):
             previews.delete_expired_previews(before=now - timedelta(days=1))

@@ -89,7 +89,7 @@ def test_mail_admin_hides_the_content_of_mails_and_retries_them(world):
     row = mail.enqueue_mail(
         "reader@example.com", "new_device", device="SECRET-DEVICE", network="", time="now"
     )
-    Mail.objects.update(state=Mail.State.DEAD, attempts=16, error="ConnectionRefusedError")
+    Mail.objects.update(status=Mail.Status.DEAD, attempts=16, error="ConnectionRefusedError")
     client = Client()
     submit_login(client, world)
     pages = [client.get(f"/admin/core/mail/{path}").content.decode() for path in ("", f"{row.pk}/change/")]

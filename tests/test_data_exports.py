@@ -220,10 +220,10 @@ def test_make_exports_leaves_no_part_of_a_user_who_was_erased_meanwhile(api, exp
 
 def test_make_exports_gives_up_on_an_export_that_was_killed_five_times(api):
     api.post("auth/me/export")
-    DataExport.objects.update(state="running", attempts=5, due_at=timezone.now() - timedelta(minutes=1))
+    DataExport.objects.update(status="running", attempts=5, due_at=timezone.now() - timedelta(minutes=1))
 
     assert data_exports.make_exports(now=timezone.now()) == 0
-    assert (DataExport.objects.get().state, DataExport.objects.get().error) == ("dead", "killed")
+    assert (DataExport.objects.get().status, DataExport.objects.get().error) == ("dead", "killed")
     assert api.post("auth/me/export").json()["state"] == "waiting"
 
 

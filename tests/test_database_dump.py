@@ -23,7 +23,7 @@ with connection.cursor() as cursor:
 COUNT_PREPARED_RESET_MAILS = """
 from core.models import Mail
 mails = Mail.objects.filter(to={email!r}, template='reset_password')
-print(mails.exclude(facts='{{}}').count())
+print(mails.exclude(context='{{}}').count())
 """
 PRINT_LINK_TOKENS = """
 from accounts.models import EmailProof

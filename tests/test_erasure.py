@@ -150,11 +150,11 @@ def test_erase_user_removes_the_address_from_waiting_mails_to_others(api):
     other = sign_in(UserFactory())
     team.owner.post(team.path("invitations"), {"email": "friend@example.com", "role": "viewer"})
     other.post("auth/email/change", {"email": owner.email})
-    assert [mail for mail in Mail.objects.all() if owner.email in mail.facts]
+    assert [mail for mail in Mail.objects.all() if owner.email in mail.context]
 
     call_command("erase_user", owner.email)
 
-    assert [mail for mail in Mail.objects.all() if owner.email in mail.facts] == []
+    assert [mail for mail in Mail.objects.all() if owner.email in mail.context] == []
 
 
 def test_erase_user_of_staff_keeps_the_audit_entries_of_customers(api):

@@ -13,10 +13,10 @@ from core.models import Mail
 
 @admin.register(Mail)
 class MailAdmin(AuditedAdmin, ReadOnlyAdmin):
-    list_display = ("template", "to", "state", "attempts", "error", "created_at", "due_at", "sent_at")
-    list_filter = ("state", "template", "created_at")
+    list_display = ("template", "to", "status", "attempts", "error", "created_at", "due_at", "sent_at")
+    list_filter = ("status", "template", "created_at")
     search_fields = ("to",)
-    exclude = ("facts",)
+    exclude = ("context",)
     actions = ["retry"]
 
     def subject_of(self, obj: Mail) -> Subject:

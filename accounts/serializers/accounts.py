@@ -129,6 +129,7 @@ class ReturnSerializer(StrictSerializer):
 
 
 class ExportSerializer(serializers.ModelSerializer[DataExport]):
+    state = serializers.ChoiceField(choices=DataExport.Status.choices, source="status", read_only=True)
     link: Any = serializers.SerializerMethodField()
 
     class Meta:

@@ -51,7 +51,7 @@ def request_export(user: User, *, now: datetime) -> DataExport:
     Raises TooManyObjects beyond MAX_EXPORTS_PER_DAY.
     """
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    if pending := user.exports.filter(state__in=DataExport.OPEN).first():
+    if pending := user.exports.filter(status__in=DataExport.OPEN).first():
         return pending
     if user.exports.filter(created_at__gt=now - timedelta(days=1)).count() >= MAX_EXPORTS_PER_DAY:
         raise TooManyObjects
@@ -155,7 +155,7 @@ def _read_and_decrypt_part(export: DataExport, number: int) -> bytes:
 def delete_expired_exports(*, now: datetime) -> int:
     """Delete archives with an expired link, and failed ones after LINK_LIFETIME. Returns how many."""
     expired = DataExport.objects.filter(expires_at__lt=now)
-    failed = DataExport.objects.filter(state=DataExport.State.DEAD, created_at__lt=now - LINK_LIFETIME)
+    failed = DataExport.objects.filter(status=DataExport.Status.DEAD, created_at__lt=now - LINK_LIFETIME)
     count = 0
     for export in [*expired, *failed]:
         delete_stored_parts([export.pk])
@@ -241,6 +241,6 @@ def _exported_fields(user: User) -> dict[str, tuple[Any, list[str]]]:
             EmailProof.objects.filter(email=user.email),
             ["purpose", "email", "created_at", "expires_at", "used_at"],
         ),
-        "mails": (Mail.objects.filter(person=user.pk), ["to", "template", "created_at", "sent_at", "state"]),
+        "mails": (Mail.objects.filter(person=user.pk), ["to", "template", "created_at", "sent_at", "status"]),
         "exports": (user.exports, ["created_at", "expires_at", "size"]),
     }

@@ -363,7 +363,7 @@ def close_account(user_id: UUID, *, now: datetime, if_match: IfMatch) -> None:
         user=user,
         due_at=now,
         expires_at=expires,
-        state=EmailProof.State.DONE,
+        status=EmailProof.Status.DONE,
     )
     mail.enqueue_mail(
         proof.email,

@@ -20,7 +20,7 @@ from audit.services import erase_personal_values, record
 from audit.subjects import Subject
 from core import lifecycle
 from core.http.preconditions import ANY_VERSION
-from core.models import Mail, StoredAnswer
+from core.models import IdempotentResponse, Mail
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +104,7 @@ def erase_account_data(person: UUID | None, addresses: frozenset[str]) -> dict[s
     counts["mails"] += Mail.objects.filter(to__in=addresses).delete()[0]
     counts["mails"] += _delete_unsent_mails_mentioning(addresses)
     if person:
-        StoredAnswer.objects.filter(principal=person).delete()
+        IdempotentResponse.objects.filter(principal=person).delete()
         LogEntry.objects.filter(object_id=str(person)).delete()
         _, deleted_by_model = User.objects.get_queryset().filter(pk=person).delete()
         counts["accounts"] = deleted_by_model.get("accounts.User", 0)
@@ -116,8 +116,8 @@ def _delete_unsent_mails_mentioning(addresses: frozenset[str]) -> int:
 
     Sent mails need no search: their content is deleted when they are sent.
     """
-    unsent = Mail.objects.exclude(state=Mail.State.DONE)
+    unsent = Mail.objects.exclude(status=Mail.Status.DONE)
     mentioning = [
-        mail.pk for mail in unsent.iterator() if any(address in mail.facts.lower() for address in addresses)
+        mail.pk for mail in unsent.iterator() if any(address in mail.context.lower() for address in addresses)
     ]
     return Mail.objects.filter(pk__in=mentioning).delete()[0]

@@ -23,6 +23,7 @@ from audit.actors import SYSTEM, Actor
 from audit.services import record
 from core.http.preconditions import ANY_VERSION, IfMatch
 from core.permissions import ADMIN_ACCESS, all_permissions
+from core.storage.database import table_exists
 
 ADMIN_ROLE = "admin"
 USER_ROLE = "user"
@@ -173,7 +174,9 @@ def _lock_custom_role(role_id: UUID, allowed_permissions: frozenset[str], if_mat
 
 
 def upsert_roles(**_: Any) -> None:
-    """Create or update the built-in roles. Receiver of `post_migrate`."""
+    """Create or update the built-in roles. Receiver of `post_migrate`, also after the table was migrated away."""
+    if not table_exists(Role._meta.db_table):
+        return
     for name, codes in BUILT_IN_ROLES.items():
         permissions = sorted(all_permissions()) if codes is None else codes
         role, created = Role.objects.get_or_create(

@@ -282,13 +282,13 @@ def test_mail_requested_links_stores_mails_encrypted_and_deletes_their_content_w
     post_auth(Client(), "password/forgot", {"email": member.email})
     email_links.mail_requested_links(now=timezone.now())
     with connection.cursor() as cursor:
-        cursor.execute("SELECT encode(facts, 'escape') FROM core_mail")
+        cursor.execute("SELECT encode(context, 'escape') FROM core_mail")
         stored = cursor.fetchall()
     (mail,) = deliver_and_read_mails(member.email)
 
     assert len(stored) == 1
     assert token_in_mail(mail) not in stored[0][0]
-    assert [(row.state, row.facts, row.to) for row in Mail.objects.all()] == [("done", "{}", member.email)]
+    assert [(row.status, row.context, row.to) for row in Mail.objects.all()] == [("done", "{}", member.email)]
 
 
 def test_mail_requested_links_sends_no_mail_with_an_expired_link(member):
@@ -297,7 +297,9 @@ def test_mail_requested_links_sends_no_mail_with_an_expired_link(member):
     email_links.mail_requested_links(now=long_ago)
 
     assert deliver_and_read_mails(member.email) == []
-    assert [(row.state, row.error, row.facts) for row in Mail.objects.all()] == [("dead", "too late", "{}")]
+    assert [(row.status, row.error, row.context) for row in Mail.objects.all()] == [
+        ("dead", "too late", "{}")
+    ]
 
 
 def test_delete_expired_proofs_deletes_only_old_proofs(member):

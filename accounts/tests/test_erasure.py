@@ -85,9 +85,9 @@ def test_create_api_key_stores_its_idempotent_response_encrypted(api, settings):
 
     from core import encryption
     from core.http import idempotency
-    from core.models import StoredAnswer
+    from core.models import IdempotentResponse
 
     settings.SECRET_KEY_FALLBACKS = []
     with pytest.raises(encryption.Undecryptable):
-        idempotency._decrypt_response(StoredAnswer.objects.get(), "1")
+        idempotency._decrypt_response(IdempotentResponse.objects.get(), "1")
     assert json.dumps(key) not in all_rows_as_text()

@@ -277,7 +277,7 @@ def test_shared_dashboard_page_limits_views_by_network(site, owner, monkeypatch)
 
 def test_unsubscribe_page_deletes_the_subscription_by_post_only(site, subscriber):
     weekly_mail.send_due_mails(now=MONDAY)
-    path = re.sub(r"^https?://[^/]+", "", json.loads(weekly_mails().get().facts)["unsubscribe"])
+    path = re.sub(r"^https?://[^/]+", "", json.loads(weekly_mails().get().context)["unsubscribe"])
 
     assert "Stop them" in Client().get(path).content.decode()
     assert subscriber.get(f"sites/{site.pk}/analytics/weekly-mail").status_code == 200

@@ -34,7 +34,7 @@ def test_send_due_mails_sends_one_mail_on_monday(site, subscriber):
     assert weekly_mail.send_due_mails(now=MONDAY) == 1
     assert weekly_mail.send_due_mails(now=MONDAY + timedelta(hours=1)) == 0
     assert weekly_mail.send_due_mails(now=MONDAY + timedelta(days=6)) == 0
-    context = json.loads(weekly_mails().get().facts)
+    context = json.loads(weekly_mails().get().context)
     assert (context["metrics"][0]["now"], context["span"]) == ("3", "2 March to 8 March")
     subject, text, html = mail.render_mail("weekly", context)
     assert subject == "The week of A site"
@@ -49,7 +49,7 @@ def test_send_due_mails_uses_the_time_zone_of_the_site(site, subscriber):
         Settings.objects.create(site=site, timezone="Pacific/Auckland")
 
     assert weekly_mail.send_due_mails(now=MONDAY - timedelta(hours=13, minutes=20)) == 1
-    assert json.loads(weekly_mails().get().facts)["span"] == "2 March to 8 March"
+    assert json.loads(weekly_mails().get().context)["span"] == "2 March to 8 March"
 
 
 @pytest.mark.parametrize("reason", ["left", "closed", "deleted"])

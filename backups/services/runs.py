@@ -24,7 +24,7 @@ from backups.engine import backup
 from backups.engine.backup import BackupPlan
 from backups.engine.errors import BackupError, Damaged, Stopped
 from backups.engine.manifest import Manifest
-from backups.models import BackupRun, BackupState, Check, SiteRestore, Work
+from backups.models import BackupJob, BackupRun, BackupState, Check, SiteRestore
 from backups.services.cancellation import CancellationMonitor
 from core.jobs import queue
 from core.storage.object_store import ObjectExists, ObjectStoreUnavailable
@@ -114,20 +114,22 @@ def _delay_after(recent: list[BackupRun]) -> timedelta:
 # --- the state of jobs ---
 
 
-def claim_job(job: Work, *, now: datetime) -> bool:
+def claim_job(job: BackupJob, *, now: datetime) -> bool:
     """Move a queued job to running. Returns False when it is no longer queued."""
-    queued = type(job)._default_manager.filter(pk=job.pk, status=Work.Status.QUEUED)
-    return queued.update(status=Work.Status.RUNNING, started_at=now) == 1
+    if not queue.claim_row(job, now=now):
+        return False
+    type(job)._default_manager.filter(pk=job.pk).update(started_at=now)
+    return True
 
 
-def mark_failed(job: Work, reason: str, *, now: datetime, status: str = Work.Status.FAILED) -> None:
+def mark_failed(job: BackupJob, reason: str, *, now: datetime, status: str = BackupJob.Status.FAILED) -> None:
     """Record in a job's row, the audit trail and the log that it failed. `status` may be STOPPED instead."""
     job.status = status
     job.error = reason[:MAX_ERROR_LENGTH]
     job.finished_at = now
     job.save(update_fields=["status", "error", "finished_at"])
     kind = type(job).__name__
-    if status == Work.Status.FAILED:
+    if status == BackupJob.Status.FAILED:
         log.error("backup_job_failed", kind=kind, job=str(job.pk), reason=job.error)
         metrics.failures.labels(kind).inc()
     record(
@@ -164,7 +166,7 @@ def recover_interrupted_jobs(*, now: datetime) -> None:
             mark_failed(run, "The process was killed.", now=now)
     BackupState.objects.update(pending=None)
     for model in (Check, SiteRestore):
-        for job in model._default_manager.filter(status=Work.Status.RUNNING):
+        for job in model._default_manager.filter(status=BackupJob.Status.RUNNING):
             mark_failed(job, "The process was killed.", now=now)
 
 
@@ -223,7 +225,7 @@ def execute_run(
         with CancellationMonitor() as monitor:
             _take_backup(run, monitor, on_progress, pace, started_at=started_at)
     except Stopped as error:
-        mark_failed(run, str(error), now=timezone.now(), status=Work.Status.STOPPED)
+        mark_failed(run, str(error), now=timezone.now(), status=BackupJob.Status.STOPPED)
     except EXPECTED_ERRORS as error:
         mark_failed(run, describe_error(error), now=timezone.now())
     run.refresh_from_db()

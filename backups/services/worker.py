@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from backups import metrics, selectors
 from backups.engine.errors import Damaged
-from backups.models import BackupRun, Check, SiteRestore, Work
+from backups.models import BackupJob, BackupRun, Check, SiteRestore
 from backups.services import erasure_tombstones, retention
 from backups.services.checks import SAMPLE_SHARE, queue_due_checks, run_check, verify_run
 from backups.services.runs import (
@@ -50,16 +50,18 @@ def run_pending_jobs(*, now: datetime) -> int:
         return job_count
 
 
-def _next_job() -> Work | None:
+def _next_job() -> BackupJob | None:
     """Return the oldest queued job. Backups come first, then site restores, then checks."""
     for model in (BackupRun, SiteRestore, Check):
-        job: Work | None = model._default_manager.filter(status=Work.Status.QUEUED).order_by("pk").first()
+        job: BackupJob | None = (
+            model._default_manager.filter(status=BackupJob.Status.QUEUED).order_by("pk").first()
+        )
         if job:
             return job
     return None
 
 
-def _run_job(job: Work) -> None:
+def _run_job(job: BackupJob) -> None:
     if isinstance(job, BackupRun):
         run = execute_run(job, pace=settings.BACKUP_PACE)
         if run.status == BackupRun.Status.DONE:

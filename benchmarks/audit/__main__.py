@@ -39,7 +39,7 @@ def measure_record() -> float:
             with connection.cursor() as cursor:
                 cursor.execute(
                     """
-                    INSERT INTO core_slot (job, slot)
+                    INSERT INTO core_periodicslot (job, slot)
                     VALUES (%s, now())
                     ON CONFLICT (job) DO UPDATE SET slot = EXCLUDED.slot
                     """,

@@ -25,7 +25,7 @@ from rest_framework.request import Request
 
 from core import encryption
 from core.errors import DomainError, FieldProblem, Invalid
-from core.models import StoredAnswer
+from core.models import IdempotentResponse
 
 LIFETIME = timedelta(hours=24)
 STORED_HEADERS = ("ETag", "Location", "Cache-Control")
@@ -60,7 +60,7 @@ def execute_once(
     body = json.dumps(request.data, sort_keys=True).encode()
     try:
         with transaction.atomic():
-            row, created = StoredAnswer.objects.get_or_create(
+            row, created = IdempotentResponse.objects.get_or_create(
                 principal=principal,
                 key_digest=hashlib.sha256(key.encode()).hexdigest(),
                 route=hashlib.sha256(request.path.encode()).hexdigest(),
@@ -73,8 +73,8 @@ def execute_once(
                 response.render()
             if response.status_code >= 500:
                 raise _Rollback(response)
-            row.answer = _encrypt_response(response, key, bytes(row.salt))
-            row.save(update_fields=["answer"])
+            row.response = _encrypt_response(response, key, bytes(row.salt))
+            row.save(update_fields=["response"])
             return response
     except _Rollback as rollback:
         return rollback.response
@@ -83,7 +83,7 @@ def execute_once(
 def delete_expired(*, before: datetime | None = None) -> int:
     """Delete the responses stored before `before`, by default a day ago; return the number of rows."""
     before = before or timezone.now() - LIFETIME
-    return StoredAnswer.objects.filter(created_at__lt=before).delete()[0]
+    return IdempotentResponse.objects.filter(created_at__lt=before).delete()[0]
 
 
 def _ciphers(key: str, salt: bytes) -> Iterator[AESGCM]:
@@ -92,11 +92,11 @@ def _ciphers(key: str, salt: bytes) -> Iterator[AESGCM]:
         yield AESGCM(HKDF(hashes.SHA256(), 32, salt, b"getyousite idempotency").derive(secret + key.encode()))
 
 
-def _decrypt_response(row: StoredAnswer, key: str) -> bytes:
+def _decrypt_response(row: IdempotentResponse, key: str) -> bytes:
     """Return metadata and content of the stored response. Raises Undecryptable."""
     for cipher in _ciphers(key, bytes(row.salt)):
         with suppress(InvalidTag):
-            return cipher.decrypt(NONCE, bytes(row.answer or b""), None)
+            return cipher.decrypt(NONCE, bytes(row.response or b""), None)
     raise encryption.Undecryptable
 
 
@@ -111,7 +111,7 @@ def _encrypt_response(response: HttpResponse, key: str, salt: bytes) -> bytes:
     return next(_ciphers(key, salt)).encrypt(NONCE, plaintext, None)
 
 
-def _stored_response(row: StoredAnswer, key: str, body: bytes) -> HttpResponse:
+def _stored_response(row: IdempotentResponse, key: str, body: bytes) -> HttpResponse:
     """Return the stored response. Raises IdempotencyKeyReused when it is for another body."""
     if row.body_digest != hashlib.sha256(body).hexdigest():
         raise IdempotencyKeyReused

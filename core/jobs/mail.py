@@ -42,7 +42,7 @@ def enqueue_mail(
         template=template,
         person=person,
         until=until,
-        facts=json.dumps(context),
+        context=json.dumps(context),
         due_at=timezone.now(),
     )
     queue.enqueue("core.tasks.deliver_mail")
@@ -51,20 +51,20 @@ def enqueue_mail(
 
 def deliver_due_mail(*, now: datetime) -> int:
     """Send up to `BATCH_SIZE` due mails over one connection; return the number of sent mails."""
-    expired = Mail.objects.filter(state__in=Mail.OPEN, until__lt=now)
-    expired.update(state=Mail.State.DEAD, error="too late", facts=EMPTY_CONTEXT)
+    expired = Mail.objects.filter(status__in=Mail.OPEN, until__lt=now)
+    expired.update(status=Mail.Status.DEAD, error="too late", context=EMPTY_CONTEXT)
     mails = queue.claim(Mail, now=now, limit=BATCH_SIZE)
     if not mails:
         return 0
     connection = get_connection(fail_silently=False)
     sent = sum(queue.run(mail, partial(_send, mail, connection), now=now) for mail in mails)
     connection.close()
-    Mail.objects.filter(state=Mail.State.DONE, sent_at=None).update(sent_at=now, facts=EMPTY_CONTEXT)
+    Mail.objects.filter(status=Mail.Status.DONE, sent_at=None).update(sent_at=now, context=EMPTY_CONTEXT)
     return sent
 
 
 def _send(mail: Mail, connection: Any) -> None:
-    context = json.loads(mail.facts)
+    context = json.loads(mail.context)
     subject, text, html = render_mail(mail.template, context)
     message = EmailMultiAlternatives(subject, text, settings.MAIL_FROM, [mail.to], connection=connection)
     message.attach_alternative(html, "text/html")
@@ -91,13 +91,13 @@ def render_mail(template: str, context: dict[str, Any]) -> tuple[str, str, str]:
 
 def retry_mails(ids: Iterable[UUID], *, now: datetime) -> int:
     """Make waiting and dead mails due now, unless they have expired; return the number of mails."""
-    unsent = Mail.objects.filter(pk__in=list(ids), state__in=[Mail.State.WAITING, Mail.State.DEAD])
-    return unsent.exclude(until__lt=now).update(state=Mail.State.WAITING, attempts=0, due_at=now, error="")
+    unsent = Mail.objects.filter(pk__in=list(ids), status__in=[Mail.Status.WAITING, Mail.Status.DEAD])
+    return unsent.exclude(until__lt=now).update(status=Mail.Status.WAITING, attempts=0, due_at=now, error="")
 
 
 def delete_expired(*, before: datetime) -> int:
     """Delete mails that were created before `before` and are not waiting; return the number of mails."""
-    return Mail.objects.filter(created_at__lt=before).exclude(state=Mail.State.WAITING).delete()[0]
+    return Mail.objects.filter(created_at__lt=before).exclude(status=Mail.Status.WAITING).delete()[0]
 
 
 class FolderBackend(BaseEmailBackend):

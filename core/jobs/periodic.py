@@ -14,9 +14,9 @@ def claim_slot(job: str, *, every: timedelta, now: datetime) -> bool:
     slot = datetime.fromtimestamp(now.timestamp() // seconds * seconds, tz=now.tzinfo)
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO core_slot (job, slot) VALUES (%s, %s) "
+            "INSERT INTO core_periodicslot (job, slot) VALUES (%s, %s) "
             "ON CONFLICT (job) DO UPDATE SET slot = EXCLUDED.slot "
-            "WHERE core_slot.slot < EXCLUDED.slot",
+            "WHERE core_periodicslot.slot < EXCLUDED.slot",
             [job, slot],
         )
         return bool(cursor.rowcount == 1)

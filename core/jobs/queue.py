@@ -12,6 +12,7 @@ from typing import TypeVar
 import structlog
 from celery import current_app
 from django.db import transaction
+from django.db.models import F
 from kombu.exceptions import OperationalError as BrokerUnavailable
 
 from core import tenancy
@@ -49,19 +50,26 @@ def claim(kind: type[J], *, now: datetime, limit: int = 100) -> list[J]:
 
     Also marks due jobs as dead that have no attempts left.
     """
-    due = kind._default_manager.filter(state__in=Job.OPEN, due_at__lte=now)
+    due = kind._default_manager.filter(status__in=kind.OPEN, due_at__lte=now)
     with tenancy.context(tenancy.SYSTEM):
         # A worker was killed in each attempt: an error would have been recorded by `run`.
         killed = due.filter(attempts__gte=kind.max_attempts)
-        if dead := killed.update(state=Job.State.DEAD, error="killed"):
+        if dead := killed.update(status=Job.Status.DEAD, error="killed"):
             metrics.jobs.labels(kind.__name__, "dead").inc(dead)
         jobs = list(due.select_for_update(skip_locked=True, of=("self",)).order_by("due_at")[:limit])
         for job in jobs:
-            job.state = Job.State.RUNNING
+            job.status = Job.Status.RUNNING
             job.attempts = job.attempts + 1
             job.due_at = now + LEASE
-        kind._default_manager.bulk_update(jobs, ["state", "attempts", "due_at"])
+        kind._default_manager.bulk_update(jobs, ["status", "attempts", "due_at"])
     return jobs
+
+
+def claim_row(job: Job, *, now: datetime) -> bool:
+    """Claim one waiting job by its id. Returns False when another worker claimed it first."""
+    kind = type(job)
+    waiting = kind._default_manager.filter(pk=job.pk, status=kind.WAITING_STATUS)
+    return waiting.update(status=Job.Status.RUNNING, attempts=F("attempts") + 1, due_at=now + LEASE) == 1
 
 
 def run(job: Job, action: Callable[[], None], *, now: datetime) -> bool:
@@ -75,7 +83,7 @@ def run(job: Job, action: Callable[[], None], *, now: datetime) -> bool:
     except Exception as error:
         job.error = type(error).__name__[:200]
         dead = job.attempts >= job.max_attempts
-        job.state = Job.State.DEAD if dead else Job.State.WAITING
+        job.status = Job.Status.DEAD if dead else Job.Status.WAITING
         job.due_at = now + timedelta(seconds=min(2**job.attempts, 3600))
         log.warning(
             "job_failed",
@@ -87,11 +95,11 @@ def run(job: Job, action: Callable[[], None], *, now: datetime) -> bool:
         )
         metrics.jobs.labels(type(job).__name__, "dead" if dead else "failed").inc()
     else:
-        job.state = Job.State.DONE
+        job.status = Job.Status.DONE
         job.error = ""
         metrics.jobs.labels(type(job).__name__, "done").inc()
     with tenancy.context(tenancy.SYSTEM):
         # An update, not save(): the row may have been deleted while the job ran.
         rows = type(job)._default_manager.filter(pk=job.pk)
-        rows.update(state=job.state, due_at=job.due_at, error=job.error)
-    return job.state == Job.State.DONE
+        rows.update(status=job.status, due_at=job.due_at, error=job.error)
+    return job.status == Job.Status.DONE

@@ -1,8 +1,14 @@
+"""The SQL functions that policies of row-level security call."""
+
+from pathlib import Path
+
 from django.db import migrations
 
-from core import tenancy
+from core.migration_sql import run_sql_file
+
+SQL = Path(__file__).parent / "sql"
 
 
 class Migration(migrations.Migration):
     dependencies = [("core", "0001_initial")]
-    operations = [migrations.RunSQL(tenancy.FUNCTIONS, tenancy.DROP_FUNCTIONS)]
+    operations = [run_sql_file(SQL / "context_functions")]

@@ -53,7 +53,7 @@ def test_deliver_due_mail_sends_over_tls(use_server, mail_server, tls, smtps):
     row = enqueue_and_deliver()
 
     (message,) = server.messages(ADDRESS)
-    assert (row.state, row.error) == ("done", "")
+    assert (row.status, row.error) == ("done", "")
     assert message["X-Over-TLS"] == "True"
     assert message["Auto-Submitted"] == "auto-generated"
     assert "https://app.example.com/account/verify-email#token" in message.get_body(("html",)).get_content()
@@ -70,7 +70,7 @@ def test_deliver_due_mail_sends_nothing_without_trusted_tls(use_server, mail_ser
 
     row = enqueue_and_deliver()
 
-    assert (row.state, row.error) == ("waiting", error)
+    assert (row.status, row.error) == ("waiting", error)
     assert server.messages() == []
 
 
@@ -78,12 +78,12 @@ def test_deliver_due_mail_retries_after_the_server_was_unavailable(use_server, m
     port = embedded_servers.free_port()
     use_server(port, smtps=True)
     row = enqueue_and_deliver()
-    assert (row.state, row.error) == ("waiting", "ConnectionRefusedError")
+    assert (row.status, row.error) == ("waiting", "ConnectionRefusedError")
 
     server = mail_server("smtps", port=port)
     mail.deliver_due_mail(now=timezone.now() + timedelta(hours=1))
 
     row.refresh_from_db()
-    assert row.state == "done"
+    assert row.status == "done"
     assert len(server.messages(ADDRESS)) == 1
     assert Mail.objects.count() == 1

@@ -67,14 +67,14 @@ def test_run_retries_a_failed_job_with_growing_delays_until_it_is_dead(rows):
     while True:
         (job,) = [job for job in queue.claim(Announcement, now=now) if job.pk == rows[0].pk]
         assert not queue.run(job, fail, now=now)
-        if job.state == Job.State.DEAD:
+        if job.status == Job.Status.DEAD:
             break
         delays.append((job.due_at - now).total_seconds())
         now = job.due_at
 
     with tenancy.context(tenancy.SYSTEM):
         stored = Announcement.objects.get(pk=rows[0].pk)
-    assert (stored.state, stored.attempts, stored.error) == (
+    assert (stored.status, stored.attempts, stored.error) == (
         "dead",
         Announcement.max_attempts,
         "RuntimeError",

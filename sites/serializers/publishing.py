@@ -38,6 +38,8 @@ class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
         help_text="The version of the draft that is published.",
     )
 
+    state = serializers.ChoiceField(choices=Schedule.Status.choices, source="status", read_only=True)
+
     class Meta:
         model = Schedule
         fields = ["id", "act", "at", "note", "author", "draft_version", "state", "refused", "created_at"]
@@ -60,6 +62,8 @@ class ReviewSerializer(serializers.ModelSerializer[Review]):
         read_only=True,
         help_text="The version of the draft to publish.",
     )
+
+    state = serializers.ChoiceField(choices=Review.Status.choices, source="status", read_only=True)
 
     class Meta:
         model = Review

@@ -183,8 +183,8 @@ def thin_revisions(*, now: datetime) -> int:
     an open review or a preview link refers to.
     """
     deleted = 0
-    open_schedules = Schedule.objects.filter(state__in=Schedule.OPEN)
-    open_reviews = Review.objects.filter(state=Review.State.OPEN)
+    open_schedules = Schedule.objects.filter(status__in=Schedule.OPEN)
+    open_reviews = Review.objects.filter(status=Review.Status.OPEN)
     referenced = Q()
     for rows in (open_schedules, open_reviews, Preview.objects.all()):
         # `exclude(revision=None)` matters: in SQL, NOT IN over a list with a NULL is never true.

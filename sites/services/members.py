@@ -232,7 +232,7 @@ def _lock_access(site: Site, member: UUID) -> Access:
 def _delete_pending_work(site: Site, member: UUID, *, actor: Actor, keep_previews: bool) -> None:
     """Delete the open schedules and preview links of a member who lost the right to create them."""
     _delete_and_record(
-        Schedule.objects.filter(state__in=Schedule.OPEN, site=site, author_id=member),
+        Schedule.objects.filter(status__in=Schedule.OPEN, site=site, author_id=member),
         "site.schedule_cancelled",
         actor,
     )
@@ -253,7 +253,7 @@ def cancel_pending_work_of(user_id: UUID, deleted_at: datetime) -> None:
     posts of theirs render again, without their name.
     """
     with tenancy.context(tenancy.SYSTEM):
-        schedules = Schedule.objects.filter(state__in=Schedule.OPEN, author_id=user_id).exclude(
+        schedules = Schedule.objects.filter(status__in=Schedule.OPEN, author_id=user_id).exclude(
             site__owner_id=user_id
         )
         _delete_and_record(schedules, "site.schedule_cancelled", SYSTEM)

@@ -39,7 +39,7 @@ def export_personal_data(user_id: UUID) -> Iterator[tuple[str, Any]]:
     reviews = Review.objects.filter(author_id=user_id) | Review.objects.filter(editor_id=user_id)
     yield (
         "reviews.json",
-        list(reviews.values("site_id", "state", "note", "comment", "created_at", "answered_at")),
+        list(reviews.values("site_id", "status", "note", "comment", "created_at", "answered_at")),
     )
     posts_on_other_sites = Post.objects.filter(author_id=user_id).exclude(site__owner_id=user_id)
     yield (
@@ -55,7 +55,7 @@ def _export_site(site: Site) -> Iterator[tuple[str, Any]]:
     yield f"{folder}/site.json", {name: getattr(site, name) for name in SITE_FIELDS}
     yield f"{folder}/draft.json", site.draft.blueprint
     yield f"{folder}/members.json", list(site.access.values("user_id", "role", "created_at"))
-    yield f"{folder}/schedules.json", list(site.schedules.values("act", "at", "note", "state", "created_at"))
+    yield f"{folder}/schedules.json", list(site.schedules.values("act", "at", "note", "status", "created_at"))
     previews = Preview.objects.filter(site=site)
     yield f"{folder}/previews.json", list(previews.values("created_at", "expires_at"))
     posts = Post.objects.filter(site=site).order_by("id")

@@ -158,7 +158,7 @@ def schedule_change(
     site = lock_site(site)
     if not now < at <= now + MAX_SCHEDULE_AHEAD:
         raise TimePassed
-    if site.schedules.filter(state__in=Schedule.OPEN).count() >= MAX_SCHEDULES:
+    if site.schedules.filter(status__in=Schedule.OPEN).count() >= MAX_SCHEDULES:
         raise TooManySchedules
     revision = None
     if act == Schedule.Act.PUBLISH:
@@ -188,7 +188,7 @@ def cancel_schedule(schedule: Schedule, *, actor: Actor) -> None:
     locked_schedule = Schedule.objects.select_for_update().filter(pk=schedule.pk).first()
     if locked_schedule is None:
         raise NotFound
-    if locked_schedule.state == Job.State.DONE:
+    if locked_schedule.status == Job.Status.DONE:
         raise ScheduleDone
     record(
         "site.schedule_cancelled",
@@ -226,7 +226,7 @@ def _run_schedule(schedule: Schedule) -> None:
     with tenancy.context(tenancy.SYSTEM):
         site = Site.objects.alive().select_for_update(no_key=True).filter(pk=schedule.site_id).first()
         schedules = Schedule.objects.select_related("author", "revision").defer("revision__blueprint")
-        running = schedules.filter(pk=schedule.pk, state=Job.State.RUNNING)
+        running = schedules.filter(pk=schedule.pk, status=Job.Status.RUNNING)
         locked_schedule = running.select_for_update(of=("self",)).first()
         if locked_schedule is None:  # cancelled after it was claimed
             return
@@ -243,7 +243,7 @@ def _run_schedule(schedule: Schedule) -> None:
                 act=locked_schedule.act,
                 because=error_code,
             )
-        Schedule.objects.filter(pk=locked_schedule.pk).update(state=Job.State.DONE, refused=error_code)
+        Schedule.objects.filter(pk=locked_schedule.pk).update(status=Job.Status.DONE, refused=error_code)
 
 
 def _apply_schedule(site: Site | None, schedule: Schedule) -> None:
@@ -277,4 +277,4 @@ def delete_finished_schedules(*, before: datetime) -> int:
 
     Runs in the tenancy context `system`.
     """
-    return Schedule.objects.filter(at__lt=before).exclude(state__in=Schedule.OPEN).delete()[0]
+    return Schedule.objects.filter(at__lt=before).exclude(status__in=Schedule.OPEN).delete()[0]

@@ -66,7 +66,7 @@ def approve_review(review: Review, *, actor: Actor, now: datetime, comment: str 
         note=review.note,
         audit_fields={"review": review.pk},
     )
-    _close_review(review, Review.State.APPROVED, actor=actor, now=now, comment=comment)
+    _close_review(review, Review.Status.APPROVED, actor=actor, now=now, comment=comment)
     _mail_author(review, site, actor=actor)
     return release
 
@@ -76,7 +76,7 @@ def return_review(review: Review, *, actor: Actor, now: datetime, comment: str) 
     """Close a review without publishing and send the comment to its author. Raises ReviewAnswered."""
     site = lock_site(review.site)
     review = _lock_open_review(review)
-    _close_review(review, Review.State.RETURNED, actor=actor, now=now, comment=comment)
+    _close_review(review, Review.Status.RETURNED, actor=actor, now=now, comment=comment)
     _mail_author(review, site, actor=actor)
     return review
 
@@ -85,7 +85,7 @@ def return_review(review: Review, *, actor: Actor, now: datetime, comment: str) 
 def withdraw_review(review: Review, *, actor: Actor, now: datetime) -> None:
     """Close a review on behalf of its author or an editor. Raises ReviewAnswered."""
     lock_site(review.site)
-    _close_review(_lock_open_review(review), Review.State.WITHDRAWN, actor=actor, now=now)
+    _close_review(_lock_open_review(review), Review.Status.WITHDRAWN, actor=actor, now=now)
 
 
 def _lock_open_review(review: Review) -> Review:
@@ -96,18 +96,18 @@ def _lock_open_review(review: Review) -> Review:
         .defer("revision__blueprint")
         .get(pk=review.pk)
     )
-    if locked_review.state != Review.State.OPEN:
+    if locked_review.status != Review.Status.OPEN:
         raise ReviewAnswered
     return locked_review
 
 
-def _close_review(review: Review, state: str, *, actor: Actor, now: datetime, comment: str = "") -> None:
-    review.state = state
+def _close_review(review: Review, status: str, *, actor: Actor, now: datetime, comment: str = "") -> None:
+    review.status = status
     review.editor_id = actor.id
     review.answered_at = now
     review.comment = comment
-    review.save(update_fields=["state", "editor", "answered_at", "comment"])
-    record(f"review.{state}", actor=actor, subject=review)
+    review.save(update_fields=["status", "editor", "answered_at", "comment"])
+    record(f"review.{status}", actor=actor, subject=review)
 
 
 def _mail_author(review: Review, site: Site, *, actor: Actor) -> None:
@@ -116,7 +116,7 @@ def _mail_author(review: Review, site: Site, *, actor: Actor) -> None:
         return
     author = User.objects.alive().filter(pk=review.author_id, is_active=True).first()
     if author:
-        _mail_user(author, f"review_{review.state}", site)
+        _mail_user(author, f"review_{review.status}", site)
 
 
 def _mail_user(user: User, template: str, site: Site) -> None:

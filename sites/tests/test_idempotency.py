@@ -13,7 +13,7 @@ from rest_framework.request import Request
 
 from core.http import idempotency
 from core.http.json_parser import StrictJSONParser
-from core.models import StoredAnswer
+from core.models import IdempotentResponse
 
 pytestmark = pytest.mark.django_db
 SITE = {"name": "My site", "subdomain": "my-site"}
@@ -59,8 +59,8 @@ def test_execute_once_replays_an_error(api):
 def test_execute_once_stores_an_encrypted_response(api):
     api.post("sites", SITE, Idempotency_Key="secret-key-1")
 
-    row = StoredAnswer.objects.get()
-    assert b"my-site" not in bytes(row.answer)
+    row = IdempotentResponse.objects.get()
+    assert b"my-site" not in bytes(row.response)
     assert "secret-key-1" not in json.dumps([row.key_digest, row.route, row.body_digest])
 
 
@@ -93,11 +93,11 @@ def test_execute_once_does_not_replay_server_errors(api):
 def test_delete_expired_deletes_stored_responses_after_a_day(api):
     for key in ("old-key", "new-key"):
         api.post("sites", {"name": "x", "subdomain": f"from-{key}"}, Idempotency_Key=key)
-    old, new = StoredAnswer.objects.order_by("pk")
-    StoredAnswer.objects.filter(pk=old.pk).update(
+    old, new = IdempotentResponse.objects.order_by("pk")
+    IdempotentResponse.objects.filter(pk=old.pk).update(
         created_at=timezone.now() - idempotency.LIFETIME - timedelta(seconds=1)
     )
 
     assert idempotency.delete_expired() == 1
 
-    assert list(StoredAnswer.objects.all()) == [new]
+    assert list(IdempotentResponse.objects.all()) == [new]

@@ -236,7 +236,7 @@ def test_publish_scheduled_command_publishes_once_in_two_processes(team):
 
     assert counts == ["done=0", "done=1"]
     with tenancy.context(tenancy.SYSTEM):
-        assert Schedule.objects.get().state == Job.State.DONE
+        assert Schedule.objects.get().status == Job.Status.DONE
 
 
 def test_publish_scheduled_refuses_schedules_of_disabled_users(live_team, visitor):

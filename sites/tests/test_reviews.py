@@ -92,7 +92,7 @@ def test_withdraw_review_is_allowed_to_its_author_and_editors(team):
     second = request_review(team).json()["id"]
     assert team.author.delete(team.path(f"reviews/{second}")).status_code == 204
     with tenancy.context(tenancy.SYSTEM):
-        assert set(Review.objects.values_list("state", flat=True)) == {"withdrawn"}
+        assert set(Review.objects.values_list("status", flat=True)) == {"withdrawn"}
 
 
 def test_request_review_limits_mails_per_hour(team):

@@ -19,7 +19,7 @@ from accounts.tests.helpers import auth_hash, post_auth, zero_knowledge_fields
 from audit.models import Entry
 from conftest import PASSWORD, sign_in
 from core import tenancy
-from core.models import StoredAnswer
+from core.models import IdempotentResponse
 from vault import services
 from vault.models import Holder, Item, Vault
 from vault.tests.api_helpers import create_item, create_vault, new_uuid, random_envelope
@@ -226,7 +226,7 @@ def test_password_view_set_stores_no_answer_for_an_idempotency_key(blind_account
     response = api.post("auth/password/vaults", body, Idempotency_Key="once")
 
     assert response.status_code == 200
-    assert StoredAnswer.objects.count() == 0
+    assert IdempotentResponse.objects.count() == 0
 
 
 @pytest.mark.parametrize("count", [90, 30_000])

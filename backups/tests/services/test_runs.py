@@ -139,8 +139,8 @@ def test_execute_run_stops_for_a_migration_and_frees_its_locks(monkeypatch):
     with psycopg.connect(config.database_dsn(), autocommit=True) as migration:
         migration.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK_ID])
         migration.execute("SET lock_timeout = '5s'")
-        migration.execute("ALTER TABLE core_slot ADD COLUMN passing int")
-        migration.execute("ALTER TABLE core_slot DROP COLUMN passing")
+        migration.execute("ALTER TABLE core_periodicslot ADD COLUMN passing int")
+        migration.execute("ALTER TABLE core_periodicslot DROP COLUMN passing")
     thread.join(20)
 
     (run,) = executed

@@ -1,6 +1,4 @@
-from django.db import migrations
-
-TRAIL = """
+-- The audit trail: partitioned entries and seals that triggers protect from changes, and the function that records.
 CREATE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'the audit trail is never changed' USING ERRCODE = 'restrict_violation';
@@ -9,7 +7,7 @@ END $$;
 CREATE TABLE audit_entry (
     id uuid PRIMARY KEY,
     event text NOT NULL,
-    actor_kind text NOT NULL CHECK (actor_kind IN ('user', 'staff', 'system', 'anonymous')),
+    actor_kind text NOT NULL CHECK (actor_kind IN ('user', 'key', 'staff', 'system', 'anonymous')),
     actor_id uuid,
     subject_type text NOT NULL,
     subject_id uuid,
@@ -55,16 +53,3 @@ BEGIN
 END $$;
 
 CREATE TRIGGER refuse_update BEFORE UPDATE ON audit_personal FOR EACH ROW EXECUTE FUNCTION audit_refuse();
-"""
-GONE = """
-DROP FUNCTION audit_record;
-DROP TABLE audit_seal;
-DROP TABLE audit_entry;
-DROP TRIGGER refuse_update ON audit_personal;
-DROP FUNCTION audit_refuse();
-"""
-
-
-class Migration(migrations.Migration):
-    dependencies = [("audit", "0001_initial")]
-    operations = [migrations.RunSQL(TRAIL, GONE)]

@@ -1,0 +1,1 @@
+DROP TABLE analytics_salt; DROP TABLE analytics_dirty; DROP TABLE analytics_event;

@@ -1,0 +1,1 @@
+DROP FUNCTION app_user(); DROP FUNCTION app_context();

@@ -1,0 +1,1 @@
+DROP FUNCTION sites_with_one_page(jsonb, text);

@@ -1,0 +1,14 @@
+"""Row-level security of vaults."""
+
+from pathlib import Path
+
+from django.db import migrations
+
+from core.migration_sql import run_sql_file
+
+SQL = Path(__file__).parent / "sql"
+
+
+class Migration(migrations.Migration):
+    dependencies = [("vault", "0001_initial"), ("core", "0002_context_functions")]
+    operations = [run_sql_file(SQL / "row_level_security")]
