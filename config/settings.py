@@ -286,7 +286,7 @@ SPECTACULAR_SETTINGS = {
         "JobState": "core.models.Job.Status",
         "SiteRole": "sites.models.Access.Role",
         "InvitedRole": "sites.serializers.members.ASSIGNABLE_ROLES",
-        "BackupStatus": "backups.models.Work.Status",
+        "BackupStatus": "backups.models.BackupJob.Status",
         "BackupKind": "backups.models.BackupRun.Kind",
         "BackupCheckKind": "backups.models.Check.Kind",
     },
