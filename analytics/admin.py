@@ -10,7 +10,7 @@ from django.utils import timezone
 from analytics.models import Board
 from analytics.reports.dashboard import build_dashboard_context, parse_dashboard_state
 from audit import actors
-from audit.admin import ReadOnlyAdmin
+from audit.model_admin import ReadOnlyAdmin
 from audit.services import record
 
 

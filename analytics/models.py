@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from analytics.reports.time_zones import valid_zone
+from analytics.time_zones import valid_zone
 from audit.subjects import Subject
 from core.ids import uuid7
 from sites.models import Site

@@ -16,24 +16,18 @@ from analytics.ingest import intake, settings_cache
 from analytics.ingest.events import EventDropped, parse_event
 from analytics.ingest.settings_cache import CachedSettings
 from analytics.ingest.stream import Event
-from analytics.models import Annotation, Definition, Drop, Settings
+from analytics.models import Annotation, Definition, Settings
 from analytics.reports import event_sql
-from analytics.reports.time_zones import DateRange, day_bounds, local_day
+from analytics.selectors import get_settings
 from audit.actors import Actor
 from audit.services import record
-from sites.models import Release, Site
+from sites.models import Site
 from sites.subdomains import host_of
 
 MAX_EVENT_AGE = timedelta(days=7)
 MAX_CLOCK_SKEW = timedelta(minutes=5)  # how far the clock of a sending server may be ahead
 MAX_SAVED_PER_SITE = 100  # goals, and as many segments, funnels and links
 MAX_ANNOTATIONS_PER_SITE = 2_000
-MAX_LISTED_NOTES = 200  # annotations beside one report, and as many releases
-
-
-def get_settings(site: Site) -> Settings:
-    """The analytics settings of a site, or an unsaved row with the defaults. One query."""
-    return Settings.objects.filter(site=site).first() or Settings(site=site)
 
 
 @transaction.atomic
@@ -110,24 +104,6 @@ def enforce_row_limit(rows: QuerySet[Any], *, limit: int = MAX_SAVED_PER_SITE) -
         raise TooManySaved
 
 
-def list_annotations_and_releases(site: Site, date_range: DateRange) -> list[dict[str, Any]]:
-    """The annotations and the releases of a range of days, oldest first.
-
-    The newest `MAX_LISTED_NOTES` of each. Two queries.
-    """
-    since, until = day_bounds(date_range.first, date_range.last, date_range.zone)
-    annotations = Annotation.objects.filter(site=site, day__gte=date_range.first, day__lte=date_range.last)
-    releases = Release.objects.filter(site=site, created_at__gte=since, created_at__lt=until)
-    notes = [
-        {"id": row.pk, "kind": "note", "day": row.day, "text": row.text}
-        for row in annotations.order_by("-day", "-id")[:MAX_LISTED_NOTES]
-    ]
-    for number, note, at in releases[:MAX_LISTED_NOTES].values_list("number", "note", "created_at"):
-        text = f"Release {number}: {note}" if note else f"Release {number}"
-        notes.append({"id": None, "kind": "publish", "day": local_day(at, date_range.zone), "text": text})
-    return sorted(notes, key=lambda note: (note["day"], note["kind"]))
-
-
 def ingest_server_events(site: Any, items: list[dict[str, Any]], *, now: datetime) -> Counter[str]:
     """Accept events that a server of the site's owner sends, as `EventSerializer` validates them.
 
@@ -198,13 +174,3 @@ def erase_sites_of_user(user_id: UUID | None, addresses: frozenset[str]) -> dict
         counts = event_sql.delete_site_data(number)
         deleted.update({f"analytics_{table}": count for table, count in counts.items()})
     return dict(deleted)
-
-
-def count_drops_by_reason(date_range: DateRange) -> list[dict[str, Any]]:
-    """Events that were not counted, by reason, the most frequent first. Up to a minute old."""
-    since, until = day_bounds(date_range.first, date_range.last, date_range.zone)
-    drops = Drop.objects.filter(site_number=date_range.site_number, hour__gte=since, hour__lt=until)
-    counts: Counter[str] = Counter()
-    for reason, count in drops.values_list("reason", "count"):
-        counts[reason] += count
-    return [{"reason": reason, "count": count} for reason, count in counts.most_common()]

@@ -18,7 +18,7 @@ from analytics.ingest import writer
 from analytics.ingest.stream import Event
 from analytics.maintenance import DROP_RETENTION
 from analytics.models import Drop, Kind
-from analytics.reports.time_zones import day_bounds, start_of_day
+from analytics.time_zones import day_bounds, start_of_day
 
 BATCH_EVENTS = 5_000
 # Relative traffic by hour: a peak in the evening and a lower one at noon.

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count, OuterRef, QuerySet, Subquery
@@ -14,41 +14,11 @@ from django.utils import timezone
 
 from audit import actors
 from audit.chain.verification import verify_trail
+from audit.model_admin import ReadOnlyAdmin
 from audit.models import Entry, LogLine, Personal
 from audit.selectors import search_entries
 from audit.services import record
-from audit.subjects import HasSubject, Subject
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """An admin without add, change and delete."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
-class AuditedAdmin:
-    """Mixin for admins of customer data: opening a row is recorded in the audit trail with its viewer."""
-
-    def subject_of(self, obj: Any) -> HasSubject | Subject:
-        """Return the subject of the audit entry. Override it for rows without `as_subject`."""
-        return cast(HasSubject, obj)
-
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **kwargs: Any
-    ) -> HttpResponse:
-        if request.method == "GET" and obj is not None:
-            record("admin.viewed", actor=actors.staff(request.user), subject=self.subject_of(obj))
-        response: HttpResponse = super().render_change_form(  # type: ignore[misc]
-            request, context, *args, obj=obj, **kwargs
-        )
-        return response
+from audit.subjects import Subject
 
 
 @admin.register(Entry)

@@ -11,7 +11,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from audit import actors
-from audit.admin import ReadOnlyAdmin
+from audit.model_admin import ReadOnlyAdmin
 from backups import selectors
 from backups.models import BackupRun, Check, SiteRestore
 from backups.services import checks

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from audit import actors
-from audit.admin import AuditedAdmin, ReadOnlyAdmin
+from audit.model_admin import AuditedAdmin, ReadOnlyAdmin
 from core.admin_site import for_each_row
 from core.http.preconditions import ANY_VERSION
 from sites.models import Access, Invitation, Post, Preview, Release, Review, Revision, Schedule, Site

@@ -12,7 +12,7 @@ from core.jobs import periodic
 @shared_task
 def sweep_announcements() -> None:
     """Send the change announcements that did not reach the web processes right after their commit."""
-    from sites.serving import change_stream
+    from sites import change_stream
 
     change_stream.send_due_announcements(now=timezone.now())
 

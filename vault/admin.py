@@ -8,7 +8,7 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 
-from audit.admin import AuditedAdmin, ReadOnlyAdmin
+from audit.model_admin import AuditedAdmin, ReadOnlyAdmin
 from audit.subjects import Subject
 from vault.models import Holder, Vault
 

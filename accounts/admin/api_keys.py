@@ -8,7 +8,7 @@ from django.utils import timezone
 from accounts.models import ApiKey
 from accounts.services import api_keys
 from audit import actors
-from audit.admin import AuditedAdmin, ReadOnlyAdmin
+from audit.model_admin import AuditedAdmin, ReadOnlyAdmin
 from core.admin_site import for_each_row
 
 

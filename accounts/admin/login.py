@@ -22,11 +22,11 @@ from accounts.credentials import known_devices
 from accounts.credentials.known_devices import Device
 from accounts.errors import ChallengeRefused, CodeRefused, CredentialsRefused, PasskeyRefused
 from accounts.models import Totp, User
+from accounts.qr_codes import qr_svg
 from accounts.responses import DEVICE_COOKIE, DEVICE_COOKIE_SECONDS, device_of
 from accounts.selectors import factors_of
 from accounts.services import mfa, sessions, sign_in
 from accounts.services import users as users_services
-from accounts.views.mfa import qr_svg
 from audit import actors
 from audit.services import record
 from core.admin_site import PlatformAdminSite

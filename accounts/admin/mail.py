@@ -5,7 +5,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from audit.admin import AuditedAdmin, ReadOnlyAdmin
+from audit.model_admin import AuditedAdmin, ReadOnlyAdmin
 from audit.subjects import Subject
 from core.jobs import mail
 from core.models import Mail

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.contrib.auth.models import Group
 
 from accounts.models import Role
-from audit.admin import ReadOnlyAdmin
+from audit.model_admin import ReadOnlyAdmin
 
 admin.site.unregister(Group)
 

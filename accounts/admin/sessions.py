@@ -8,7 +8,7 @@ from django.utils import timezone
 from accounts.models import Session
 from accounts.services import sessions
 from audit import actors
-from audit.admin import AuditedAdmin, ReadOnlyAdmin
+from audit.model_admin import AuditedAdmin, ReadOnlyAdmin
 
 
 @admin.register(Session)

@@ -21,7 +21,7 @@ from accounts.selectors import factors_of
 from accounts.services import impersonation, mfa, roles, sessions
 from accounts.services import users as users_services
 from audit import actors
-from audit.admin import AuditedAdmin
+from audit.model_admin import AuditedAdmin
 from core.admin_site import for_each_row
 from core.http.preconditions import ANY_VERSION
 

@@ -19,9 +19,10 @@ from accounts.errors import (
     ProviderRefused,
 )
 from accounts.models import Identity, Session, User, normalise_email
+from accounts.services.locks import lock_active_user
 from accounts.services.roles import USER_ROLE
 from accounts.services.sign_in import open_session_after_first_factor
-from accounts.services.users import insert_user, lock_active_user
+from accounts.services.users import insert_user
 from audit import actors
 from audit.actors import ANONYMOUS
 from audit.services import record

@@ -26,8 +26,8 @@ from accounts.errors import (
 )
 from accounts.models import Passkey, RecoveryCode, Totp, User
 from accounts.selectors import factors_of
+from accounts.services.locks import lock_active_user
 from accounts.services.roles import require_permissions_within
-from accounts.services.users import lock_active_user
 from audit import actors
 from audit.actors import Actor
 from audit.services import record

@@ -18,7 +18,7 @@ from accounts.errors import (
     RoleTaken,
     ZeroKnowledgeStaff,
 )
-from accounts.models import Role, Session, User, normalise_email
+from accounts.models import Role, Session, User
 from audit.actors import SYSTEM, Actor
 from audit.services import record
 from core.http.preconditions import ANY_VERSION, IfMatch
@@ -188,27 +188,3 @@ def upsert_roles(**_: Any) -> None:
             role.version += 1
             role.save(update_fields=["permissions", "built_in", "version"])
             record("role.changed", actor=SYSTEM, subject=role, permissions=permissions)
-
-
-def ensure_admin(*, email: str, password: str, name: str = "") -> tuple[User, bool]:
-    """Return the administrator with this address, and whether the account was created.
-
-    An existing account gets the admin role and keeps its password. Raises ZeroKnowledgeStaff.
-    """
-    from accounts.services.users import register_user
-
-    user = User.objects.alive().filter(email=normalise_email(email)).first()
-    if user is None:
-        user = register_user(
-            email=email,
-            password=password,
-            name=name,
-            role=ADMIN_ROLE,
-            actor=SYSTEM,
-            verified_at=timezone.now(),
-        )
-        return user, True
-    if not user.roles.filter(name=ADMIN_ROLE).exists():
-        names = {role.name for role in user.roles.all()} | {ADMIN_ROLE}
-        set_roles(user.pk, names, actor=SYSTEM, now=timezone.now())
-    return user, False

@@ -8,9 +8,8 @@ from django.contrib.auth.hashers import make_password
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
-from accounts.errors import CredentialsRefused, EmailTaken, ZeroKnowledgePermanent, ZeroKnowledgeStaff
+from accounts.errors import EmailTaken, ZeroKnowledgePermanent, ZeroKnowledgeStaff
 from accounts.models import EmailProof, Kdf, Role, User, normalise_email
-from accounts.selectors import factors_of
 from accounts.services.roles import (
     USER_ROLE,
     lock_admin_role,
@@ -19,6 +18,7 @@ from accounts.services.roles import (
     set_roles,
 )
 from accounts.services.sessions import close_all_sessions
+from accounts.services.unverified_credentials import remove_unverified_credentials
 from audit import actors
 from audit.actors import Actor
 from audit.services import record
@@ -92,38 +92,6 @@ def insert_user(
             roles=sorted(roles),
             scheme=user.scheme,
         )
-    return user
-
-
-@transaction.atomic
-def create_user(
-    *,
-    email: str,
-    name: str = "",
-    age: int | None = None,
-    roles: set[str],
-    actor: Actor,
-    allowed_permissions: frozenset[str],
-    now: datetime,
-) -> User:
-    """Create an account on behalf of staff and mail its owner a link to choose a password.
-
-    Raises EmailTaken, and PermissionsExceeded for roles beyond `allowed_permissions`.
-    """
-    from accounts.services.email_links import request_password_reset
-
-    for role in Role.objects.filter(name__in=roles):
-        require_permissions_within(role.permissions, allowed_permissions)
-    user = insert_user(
-        email=email,
-        password_hash=make_password(None),
-        name=name,
-        age=age,
-        roles=roles,
-        actor=actor,
-        verified_at=None,
-    )
-    request_password_reset(email, now=now)
     return user
 
 
@@ -259,40 +227,11 @@ def _lock_roles_of(user_id: UUID) -> None:
     list(roles.order_by("pk").values("pk"))
 
 
-def remove_unverified_credentials(user: User, *, actor: Actor, now: datetime) -> None:
-    """Remove second factors, API keys and identities that were added before the address was verified."""
-    from accounts.services.api_keys import revoke_api_key
-    from accounts.services.mfa import reset_factors
-
-    if factors_of(user.pk).any:
-        reset_factors(user.pk, actor=actor)
-    for key_id in list(user.api_keys.filter(revoked_at=None).values_list("pk", flat=True)):
-        revoke_api_key(key_id, actor=actor, now=now)
-    for identity in user.identities.all():
-        record("identity.disconnected", actor=actor, subject=identity)
-        identity.delete()
-
-
 def expire_email_links(user: User, *, now: datetime) -> None:
     """Mark all unused mailed links of this account as used."""
     # A reset request has no user until the worker has looked it up.
     unprocessed_reset = Q(email=user.email, purpose=EmailProof.Purpose.RESET)
     EmailProof.objects.filter(Q(user=user) | unprocessed_reset, used_at=None).update(used_at=now)
-
-
-def lock_active_user(user: User) -> None:
-    """Lock the row of a user to whom another credential is being added.
-
-    Raises CredentialsRefused when the account was disabled or its epoch was raised since `user` was loaded:
-    a flow that began before a password reset must not finish after it.
-    """
-    rows = (
-        User.objects.alive()
-        .select_for_update(no_key=True)
-        .filter(pk=user.pk, is_active=True, epoch=user.epoch)
-    )
-    if not rows.exists():
-        raise CredentialsRefused
 
 
 @transaction.atomic

@@ -1,6 +1,5 @@
 """Views of the caller's second factors."""
 
-import io
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import Passkey, User
+from accounts.qr_codes import qr_svg
 from accounts.responses import NO_STORE
 from accounts.selectors import factors_of
 from accounts.serializers.accounts import NameSerializer
@@ -28,15 +28,6 @@ from accounts.views.sign_in import passkey_options_response
 from core.http.action_policy import SIGNED_IN, action_policy
 from core.http.pagination import KeysetPagination
 from core.http.viewsets import ApiViewSet
-
-
-def qr_svg(text: str) -> str:
-    """Return a QR code as a stand-alone SVG element."""
-    import segno
-
-    buffer = io.BytesIO()
-    segno.make(text, error="m").save(buffer, kind="svg", scale=5, border=4, xmldecl=False, light="#fff")
-    return buffer.getvalue().decode()
 
 
 class FactorViewSet(ApiViewSet):

@@ -24,6 +24,7 @@ from accounts.serializers.roles import (
     RolesSerializer,
 )
 from accounts.services import roles as roles_services
+from accounts.services import staff_users
 from accounts.services import users as users_services
 from audit import actors
 from core.http.action_policy import action_policy
@@ -101,7 +102,7 @@ class UserViewSet(ApiViewSet):
         """Create an account. Its owner gets a mail with a link to choose a password."""
         values = self.validated(AccountCreateSerializer)
         roles = set(values.pop("roles", [roles_services.USER_ROLE]))
-        user = users_services.create_user(
+        user = staff_users.create_user(
             **values,
             roles=roles,
             actor=actors.user(self.caller),

@@ -15,7 +15,7 @@ from analytics.imports.events import (
 from analytics.ingest import geoip, referrers, user_agents, visitors
 from analytics.ingest.stream import Event
 from analytics.models import Kind
-from analytics.reports.time_zones import local_day
+from analytics.time_zones import local_day
 
 MAX_LINE_CHARACTERS = 16_384
 MAX_REMEMBERED_LINES = 500_000  # and as many visitors

@@ -18,7 +18,7 @@ from django.db import transaction
 from analytics.ingest import string_dictionary, visitors, writer
 from analytics.ingest.stream import Event
 from analytics.reports import event_sql, rollup_sql
-from analytics.reports.time_zones import day_bounds, local_day
+from analytics.time_zones import day_bounds, local_day
 
 BATCH_EVENTS = 5_000
 

@@ -12,7 +12,7 @@ from analytics.ingest import string_dictionary
 from analytics.reports import rollup_sql
 from analytics.reports.dimensions import DIMENSIONS, METRICS, OPTIONAL_DIMENSIONS
 from analytics.reports.sql_fragments import OTHER_TERM, UNKNOWN_TERM
-from analytics.reports.time_zones import local_day
+from analytics.time_zones import local_day
 
 # The tables of an export, and for each the dimensions here by the column there.
 DIMENSIONS_BY_TABLE = {

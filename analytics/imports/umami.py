@@ -14,7 +14,7 @@ from analytics.imports.events import (
 from analytics.ingest import referrers, visitors
 from analytics.ingest.stream import Event
 from analytics.models import Kind
-from analytics.reports.time_zones import local_day
+from analytics.time_zones import local_day
 
 CUSTOM_EVENT_TYPE = "2"
 # Names of browsers in Umami, and the names that user agents are parsed to here.

@@ -62,13 +62,3 @@ def invalidate(site_id: UUID) -> None:
     Other processes read them within `MAX_AGE_SECONDS`.
     """
     _entries.pop(site_id)
-
-
-def get_time_zones(numbers: set[int]) -> dict[int, str]:
-    """The time zones of sites by their number; sites without settings are missing. One query.
-
-    Works in any tenancy context.
-    """
-    with tenancy.context(tenancy.SYSTEM):
-        rows = Settings.objects.filter(site__number__in=numbers).values_list("site__number", "timezone")
-        return dict(rows)

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 
 from django.db import connection, transaction
 
-from analytics.reports.time_zones import day_bounds, local_day
+from analytics.time_zones import day_bounds, local_day
 from core.storage.memory_cache import MemoryCache
 
 SALT_BYTES = 16

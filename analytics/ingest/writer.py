@@ -18,12 +18,12 @@ from django.utils import timezone
 from redis import Redis
 
 from analytics.ingest import stream, string_dictionary
-from analytics.ingest.settings_cache import get_time_zones
 from analytics.ingest.stream import Event
 from analytics.ingest.string_dictionary import TermKey
 from analytics.models import Cursor, Term
 from analytics.partitions import event_partitions
-from analytics.reports.time_zones import local_day
+from analytics.selectors import get_time_zones
+from analytics.time_zones import local_day
 from core.storage import redis
 
 BATCH_ENTRIES = 5_000

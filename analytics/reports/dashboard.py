@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, QueryDict
 from rest_framework.request import Request
 
-from analytics import services
+from analytics import selectors
 from analytics.models import Definition
 from analytics.reports import charts, event_sql, query
 from analytics.reports.filters import EVENT_DIMENSIONS, Filter, parse_conditions
@@ -123,7 +123,7 @@ def parse_dashboard_state(
     a shared link, and None in the admin. Behind a link, filters are limited to the dimensions that the page
     shows, because others would reveal what it does not show.
     """
-    zone = services.get_settings(site).timezone
+    zone = selectors.get_settings(site).timezone
     parameters: QueryDict = request.GET
     error = ""
     try:
@@ -161,7 +161,7 @@ def build_dashboard_context(state: DashboardState, site: Site, *, now: datetime)
     compared = query.comparison_query(state.query, state.compare)
     interval = _choose_interval((date_range.last - date_range.first).days + 1)
     # Annotations are internal to the people who work on the site, so shared links do not show them.
-    notes = [] if state.is_shared else services.list_annotations_and_releases(site, date_range)
+    notes = [] if state.is_shared else selectors.list_annotations_and_releases(site, date_range)
     goals = _goals(state.query, site)
     funnels = _funnels(state.query, site)
     return {
@@ -215,7 +215,7 @@ def _unfiltered_context(state: DashboardState, site: Site, *, now: datetime) -> 
         "current_pages": pages,
         "drops": [
             {"text": DROP_REASON_LABELS.get(drop["reason"], drop["reason"]), "count": drop["count"]}
-            for drop in services.count_drops_by_reason(state.query.date_range)
+            for drop in selectors.count_drops_by_reason(state.query.date_range)
         ],
     }
 

@@ -24,7 +24,7 @@ from analytics.reports.sql_fragments import (
     slice_key,
     visit_rows,
 )
-from analytics.reports.time_zones import DateRange, day_bounds, interval_starts
+from analytics.time_zones import DateRange, day_bounds, interval_starts
 
 MAX_COUNTED_EVENTS = 5_000_000
 CURRENT_PAGES_LIMIT = 10

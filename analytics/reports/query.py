@@ -18,7 +18,7 @@ from analytics.reports.dimensions import METRICS
 from analytics.reports.event_sql import Conversions
 from analytics.reports.filters import Filter
 from analytics.reports.sql_fragments import SqlCondition
-from analytics.reports.time_zones import DateRange, interval_starts, start_of_day
+from analytics.time_zones import DateRange, interval_starts, start_of_day
 
 Sums = dict[Any, list[int]]  # by key: values in the order of METRICS
 INTERVALS = ("minute", "hour", "day", "week", "month")

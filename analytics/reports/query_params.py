@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from analytics.reports.dimensions import DIMENSIONS
 from analytics.reports.filters import FILTER_SYNTAX, MAX_FILTERS, PROPERTY_PREFIX, parse_filter
 from analytics.reports.query import INTERVALS, MAX_DAYS_BY_INTERVAL, Query
-from analytics.reports.time_zones import DateRange
+from analytics.time_zones import DateRange
 from core.errors import FieldProblem, Invalid
 from core.http.query_params import integer_param, query_param, text_param
 

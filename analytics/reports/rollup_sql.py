@@ -25,7 +25,7 @@ from analytics.reports.sql_fragments import (
     fetch_sums,
     visit_rows,
 )
-from analytics.reports.time_zones import DateRange, day_bounds, interval_starts
+from analytics.time_zones import DateRange, day_bounds, interval_starts
 
 MAX_TERMS_PER_DIMENSION = 1_000  # of one day; the remaining terms are summed up as `OTHER_TERM`
 

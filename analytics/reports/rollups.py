@@ -6,8 +6,8 @@ A whole day is always recomputed, so late events, repeated runs and interrupted 
 import structlog
 from django.db import DataError, transaction
 
-from analytics.ingest.settings_cache import get_time_zones
 from analytics.reports import rollup_sql
+from analytics.selectors import get_time_zones
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from django.db import DatabaseError, transaction
 from analytics.models import Settings, Subscription
 from analytics.reports import charts, query
 from analytics.reports.query import Query
-from analytics.reports.time_zones import DateRange
+from analytics.time_zones import DateRange
 from audit.actors import Actor
 from audit.services import record
 from core import encryption, tenancy

@@ -16,7 +16,7 @@ from analytics.ingest import intake, stream, writer
 from analytics.ingest.stream import Event
 from analytics.models import Kind, Settings
 from analytics.reports import query
-from analytics.reports.time_zones import DateRange, day_bounds, local_day
+from analytics.time_zones import DateRange, day_bounds, local_day
 from core import tenancy
 from core.models import Mail
 from sites.serving.host_routing import Route

@@ -10,13 +10,13 @@ from analytics.partitions import event_partitions
 from analytics.reports import event_sql, sql_fragments
 from analytics.reports.dimensions import METRICS
 from analytics.reports.sql_fragments import SqlCondition
-from analytics.reports.time_zones import DateRange
 from analytics.tests.helpers import (
     random_rows,
     set_time_zone,
     write_events,
     write_rows,
 )
+from analytics.time_zones import DateRange
 
 pytestmark = pytest.mark.django_db
 NO_CONDITION = SqlCondition()

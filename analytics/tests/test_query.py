@@ -9,12 +9,12 @@ from analytics.models import Settings
 from analytics.reports import event_sql, query, rollups
 from analytics.reports.filters import parse_filter
 from analytics.reports.sql_fragments import SqlCondition
-from analytics.reports.time_zones import DateRange
 from analytics.tests.helpers import (
     MARCH_DAYS,
     write_events,
     write_visits,
 )
+from analytics.time_zones import DateRange
 from core import tenancy
 
 pytestmark = pytest.mark.django_db

@@ -9,13 +9,13 @@ from django.db import transaction
 from analytics.reports import event_sql, rollup_sql, rollups, sql_fragments
 from analytics.reports.dimensions import DIMENSIONS, METRICS
 from analytics.reports.sql_fragments import SqlCondition
-from analytics.reports.time_zones import DateRange, day_bounds, local_day
 from analytics.tests.helpers import (
     random_rows,
     set_time_zone,
     write_events,
     write_rows,
 )
+from analytics.time_zones import DateRange, day_bounds, local_day
 
 pytestmark = pytest.mark.django_db
 # In Berlin, the clocks are put back on the 25th.

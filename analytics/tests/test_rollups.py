@@ -5,8 +5,8 @@ import pytest
 from django.db import DataError
 
 from analytics.reports import rollup_sql, rollups
-from analytics.reports.time_zones import DateRange
 from analytics.tests.helpers import write_visits
+from analytics.time_zones import DateRange
 from core import tenancy
 from sites.tests.factories import SiteFactory
 

@@ -7,8 +7,8 @@ from analytics import services
 from analytics.models import Term
 from analytics.reports import event_sql
 from analytics.reports.sql_fragments import SqlCondition
-from analytics.reports.time_zones import DateRange
 from analytics.tests.helpers import write_visits
+from analytics.time_zones import DateRange
 from core import tenancy
 
 pytestmark = pytest.mark.django_db

@@ -6,8 +6,8 @@ from django.core.management import CommandError, call_command
 from analytics.reports import event_sql, rollup_sql, rollups
 from analytics.reports.dimensions import METRICS
 from analytics.reports.sql_fragments import SqlCondition
-from analytics.reports.time_zones import DateRange
 from analytics.simulation import SimulatedTraffic
+from analytics.time_zones import DateRange
 
 pytestmark = pytest.mark.django_db
 LAST = date(2026, 11, 1)

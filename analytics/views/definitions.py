@@ -9,7 +9,7 @@ from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from analytics import services
+from analytics import selectors, services
 from analytics.models import Annotation, Definition, Share, Subscription
 from analytics.permissions import ANALYTICS_READ
 from analytics.reports.query_params import DATE_PARAMETERS, parse_query, refuse_unknown_parameters
@@ -123,9 +123,9 @@ class AnnotationViewSet(SiteScopedViewSet):
         """List the annotations and the publishes of a range of days, the newest 200 of each."""
         refuse_unknown_parameters(request, {"period", "from", "to"})
         site = self.site()
-        zone = services.get_settings(site).timezone
+        zone = selectors.get_settings(site).timezone
         query = parse_query(request, site_number=site.number, zone=zone, now=timezone.now())
-        notes = services.list_annotations_and_releases(site, query.date_range)
+        notes = selectors.list_annotations_and_releases(site, query.date_range)
         return Response(AnnotationSerializer(notes, many=True).data)
 
     @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)

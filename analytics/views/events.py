@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from analytics import services
+from analytics import selectors, services
 from analytics.permissions import ANALYTICS_READ, EVENTS_WRITE
 from analytics.reports import event_sql
 from analytics.reports.event_sql import COLUMN_BY_EVENT_FIELD
@@ -26,12 +26,12 @@ from analytics.reports.query_params import (
     parse_query,
     refuse_unknown_parameters,
 )
-from analytics.reports.time_zones import day_bounds
 from analytics.serializers.reports import (
     AcceptedSerializer,
     EventSerializer,
     RawEventsSerializer,
 )
+from analytics.time_zones import day_bounds
 from analytics.views.csv_renderer import CsvRenderer, escape_formula
 from analytics.views.headers import PRIVATE_CACHE_HEADERS
 from core.errors import FieldProblem, Invalid
@@ -64,7 +64,7 @@ class RawEventsViewSet(SiteScopedViewSet):
         """
         refuse_unknown_parameters(request, {"period", "from", "to", "before", "limit"})
         site = self.site()
-        zone = services.get_settings(site).timezone
+        zone = selectors.get_settings(site).timezone
         date_range = parse_query(request, site_number=site.number, zone=zone, now=timezone.now()).date_range
         since, until = day_bounds(date_range.first, date_range.last, date_range.zone)
         if request.accepted_renderer.format == "csv":

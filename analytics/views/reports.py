@@ -11,7 +11,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from analytics import services
+from analytics import selectors
 from analytics.models import Definition
 from analytics.permissions import ANALYTICS_READ
 from analytics.reports import event_sql, query
@@ -66,7 +66,7 @@ class ReportViewSet(SiteScopedViewSet):
         """
         refuse_unknown_parameters(self.request, QUERY_PARAMETERS | set(parameters))
         site = self.site()
-        zone = services.get_settings(site).timezone
+        zone = selectors.get_settings(site).timezone
         parsed_query = parse_query(self.request, site_number=site.number, zone=zone, now=timezone.now())
         has_segment = "segment" in self.request.query_params
         has_goal = "goal" in parameters and "goal" in self.request.query_params
@@ -236,7 +236,7 @@ class ReportViewSet(SiteScopedViewSet):
     def drops(self, request: Request, pk: Any) -> Response:
         """How many events were not counted, by reason."""
         report_query = self.parse_query()
-        drops = services.count_drops_by_reason(report_query.date_range)
+        drops = selectors.count_drops_by_reason(report_query.date_range)
         return Response(
             {"range": _describe_range(report_query), "results": drops}, headers=PRIVATE_CACHE_HEADERS
         )

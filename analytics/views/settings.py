@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from analytics import services
+from analytics import selectors, services
 from analytics.models import Settings
 from analytics.permissions import ANALYTICS_READ
 from analytics.serializers.reports import (
@@ -29,7 +29,7 @@ class SettingsViewSet(SiteScopedViewSet):
     def retrieve(self, request: Request, pk: Any) -> Response:
         """Read whether visits are counted, in which time zone, and for how long events are kept."""
         return Response(
-            SettingsSerializer(services.get_settings(self.site())).data, headers=PRIVATE_CACHE_HEADERS
+            SettingsSerializer(selectors.get_settings(self.site())).data, headers=PRIVATE_CACHE_HEADERS
         )
 
     @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)

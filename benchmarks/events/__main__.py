@@ -151,7 +151,7 @@ def measure_reports() -> dict[str, Any]:
     """Milliseconds of reports over one large site among others, from events and from roll-ups."""
     from analytics.reports import query
     from analytics.reports.filters import Filter
-    from analytics.reports.time_zones import DateRange
+    from analytics.time_zones import DateRange
     from benchmarks.events import umami
 
     last = datetime.now(UTC).date() - timedelta(days=1)

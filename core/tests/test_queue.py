@@ -17,9 +17,9 @@ from core.http.preconditions import ANY_VERSION
 from core.jobs import queue
 from core.models import Job
 from core.storage import redis
+from sites import change_stream
 from sites.models import Announcement
 from sites.services.publishing import publish_site
-from sites.serving import change_stream
 from sites.tests.factories import SiteFactory
 
 pytestmark = pytest.mark.django_db

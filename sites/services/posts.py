@@ -13,12 +13,12 @@ from audit.services import record
 from core import tenancy
 from core.errors import FieldProblem, Invalid
 from core.http.preconditions import IfMatch
+from sites import change_stream
 from sites.blueprint import schema
 from sites.database_functions import JsonPathQueryArray
 from sites.errors import NotDeleted, RoleTooLow, SlugTaken, TooManyPosts
 from sites.models import Access, Draft, FormerSlug, Post, Site
 from sites.services.sites import lock_site
-from sites.serving import change_stream
 from sites.subdomains import host_of
 
 MAX_POSTS = 20_000  # of one site, deleted ones included

@@ -18,6 +18,7 @@ from core.errors import DomainError, NotFound
 from core.http.preconditions import IfMatch
 from core.jobs import queue
 from core.models import Job
+from sites import change_stream
 from sites.database_functions import PageCount
 from sites.errors import (
     AuthorGone,
@@ -33,7 +34,6 @@ from sites.errors import (
 from sites.models import Draft, Release, Revision, Schedule, Site
 from sites.services.posts import publish_due_posts
 from sites.services.sites import invalidate_site_responses, lock_site
-from sites.serving import change_stream
 from sites.subdomains import host_of
 
 MAX_SCHEDULES = 20  # open ones of one site

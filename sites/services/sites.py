@@ -18,12 +18,12 @@ from core import tenancy
 from core.admission import cached_responses
 from core.errors import NotFound
 from core.http.preconditions import IfMatch
+from sites import change_stream
 from sites.blueprint import schema
 from sites.blueprint.site_templates import empty_blueprint, site_templates
 from sites.errors import NotDeleted, SubdomainTaken, TooManySites
 from sites.models import Access, Draft, Site
 from sites.services.drafts import create_revision, to_compact_json
-from sites.serving import change_stream
 from sites.subdomains import host_of
 
 MAX_SITES = 200  # of one owner, soft-deleted ones included

@@ -1,6 +1,6 @@
 """The routes of hosts: which release of which site a host shows, cached in the memory of each process.
 
-A change of a site appends its host to a Redis stream (`sites.serving.change_stream`). Each process reads the
+A change of a site appends its host to a Redis stream (`sites.change_stream`). Each process reads the
 stream at most once a second and removes the hosts from its cache. While Redis is unavailable, every cached
 route is loaded from PostgreSQL again, at most once a second. While PostgreSQL is unavailable too, cached
 routes stay in use.
@@ -21,9 +21,9 @@ from core.storage import redis
 from core.storage.circuit_breaker import CircuitBreaker
 from core.storage.memory_cache import MemoryCache
 from sites.blueprint.schema import PostSettings
+from sites.change_stream import STREAM
 from sites.database_functions import JsonPathQueryArray
 from sites.models import Site
-from sites.serving.change_stream import STREAM
 from sites.subdomains import address_of
 
 STREAM_READ_INTERVAL_SECONDS = 1.0

@@ -6,9 +6,9 @@ from django.db import transaction
 from audit.actors import SYSTEM
 from core import tenancy
 from core.storage import redis
+from sites import change_stream
 from sites.models import Announcement
 from sites.services import publishing
-from sites.serving import change_stream
 from sites.tests.visitor import publish
 
 pytestmark = pytest.mark.django_db

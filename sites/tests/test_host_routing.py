@@ -10,8 +10,9 @@ from audit.actors import SYSTEM
 from core import tenancy
 from core.http.preconditions import ANY_VERSION
 from core.storage import redis
+from sites import change_stream
 from sites.services import publishing, sites
-from sites.serving import change_stream, host_routing
+from sites.serving import host_routing
 from sites.tests.visitor import publish
 from tests.stack import wait_until
 

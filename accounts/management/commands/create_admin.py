@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.validators import validate_email
 
 from accounts.errors import ZeroKnowledgeStaff
-from accounts.services.roles import ensure_admin
+from accounts.services.staff_users import ensure_admin
 
 
 class Command(BaseCommand):

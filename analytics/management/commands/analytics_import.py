@@ -18,9 +18,9 @@ from rich.progress import Progress
 
 from analytics.imports import access_log, plausible, umami
 from analytics.imports.events import ImportTarget, add_events
-from analytics.ingest.settings_cache import get_time_zones
 from analytics.models import Settings
 from analytics.reports import rollups
+from analytics.selectors import get_time_zones
 from audit import actors
 from audit.services import record
 from core import tenancy

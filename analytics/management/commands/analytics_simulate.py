@@ -7,10 +7,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from analytics.ingest.settings_cache import get_time_zones
 from analytics.reports import rollups
-from analytics.reports.time_zones import local_day
+from analytics.selectors import get_time_zones
 from analytics.simulation import SimulatedTraffic
+from analytics.time_zones import local_day
 from core import tenancy
 from sites.database_functions import JsonPathQueryArray
 from sites.models import Site

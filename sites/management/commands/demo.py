@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User
-from accounts.services.roles import ensure_admin
+from accounts.services.staff_users import ensure_admin
 from accounts.services.users import register_user
 from audit.actors import SYSTEM
 from core import tenancy
