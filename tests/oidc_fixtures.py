@@ -75,6 +75,6 @@ def oidc_process() -> Iterator[OidcServer]:
 def issuer(oidc_process: OidcServer, settings: Any) -> OidcServer:
     """An honest provider named `mock`. This process has nothing about it in its caches."""
     oidc_process.configure()
-    oidc._known.clear()
+    oidc._issuers.clear()
     settings.OIDC_PROVIDERS = {"mock": oidc_process.provider()}
     return oidc_process

@@ -216,7 +216,7 @@ def test_change_email_takes_effect_when_the_new_address_confirms(api, password_h
     assert (queries.status_code, User.objects.get(pk=api.user.pk).email) == (202, old)
 
     assert [subject_of_mail(mail) for mail in deliver_and_read_mails(old)] == [
-        "Somebody asked to change the address of your account"
+        "Someone asked to change the address of your account"
     ]
     (mail,) = deliver_and_read_mails("moved@example.com")
     assert verify(token_in_mail(mail)).status_code == 204

@@ -240,4 +240,4 @@ def test_reset_factors_removes_all_factors_and_mails_the_owner(world):
     mfa.reset_factors(world.api.user.pk, actor=SYSTEM)
 
     assert world.api.get("auth/mfa").json() == {"totp": False, "passkeys": 0, "recovery_codes": 0}
-    assert "Staff took all second factors away" in deliver_and_read_mails(world.api.user.email)[-1]
+    assert "Staff removed all second factors" in deliver_and_read_mails(world.api.user.email)[-1]
