@@ -20,8 +20,8 @@ GUIDE_FUNCTION = """
   {samples}
   return {{
     signUp, login, refreshed, me, confirmed, first, second, passkey, byPasskey, again, moved, changed, forgot,
-    reset, sessions, revoked, byKey: {{status: byKey.status}}, byProvider, blindSignUp, known, blindLogin,
-    asked, archive, zip: {{status: zip.status}}, closed, reopened, vector: (await derive({vector})).auth_hash,
+    reset, sessions, revoked, byKey: {{status: byKey.status}}, byProvider, blindSignUp, prelogin, blindLogin,
+    requested, archive, zip: {{status: zip.status}}, closed, reopened, vector: (await derive({vector})).auth_hash,
   }};
 }})()
 """
@@ -116,9 +116,9 @@ def test_accounts_guide_samples_run_in_a_browser(web_and_worker, open_page, issu
         "revoked": 204,
         "byProvider": 200,
         "blindSignUp": 202,
-        "known": 200,
+        "prelogin": 200,
         "blindLogin": 200,
-        "asked": 202,
+        "requested": 202,
         "archive": 200,
         "zip": 200,
         "closed": 204,
