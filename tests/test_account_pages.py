@@ -143,7 +143,7 @@ def test_account_pages_confirm_an_address_and_reset_a_password(web_and_worker, o
     page = open_page(f"{base}/forgot-password", size)
     page.get_by_label("E-mail address").fill(address)
     page.keyboard.press("Enter")
-    page.get_by_text("a mail is on its way").wait_for()
+    page.get_by_text("we have sent a mail").wait_for()
     wait_until(lambda: len(web_and_worker.links_to(address)) == 2, seconds=30)
     link = web_and_worker.links_to(address)[1]
     assert link.startswith(f"{base}/reset-password#")
@@ -174,7 +174,7 @@ def test_reset_password_page_of_a_blind_account_never_sends_the_password(web_and
     page = open_page(f"{base}/forgot-password", size)
     page.get_by_label("E-mail address").fill(address)
     page.keyboard.press("Enter")
-    page.get_by_text("a mail is on its way").wait_for()
+    page.get_by_text("we have sent a mail").wait_for()
     wait_until(lambda: len(web_and_worker.tokens_to(address)) == 2, seconds=30)
     token = web_and_worker.tokens_to(address)[1]
 
@@ -185,7 +185,7 @@ def test_reset_password_page_of_a_blind_account_never_sends_the_password(web_and
     page.get_by_label("New password").fill("the second long phrase")
     page.get_by_role("button", name="Use this password").click()
     assert not bodies  # the box is not ticked
-    page.get_by_label("I know that my vault is lost").check()
+    page.get_by_label("I understand that my vault will be lost").check()
     page.get_by_role("button", name="Use this password").click()
     page.get_by_text("Sign in with your new password").wait_for()
 
@@ -207,10 +207,10 @@ def test_account_pages_complete_an_oidc_login_and_restore_a_closed_account(
     base = f"http://localhost:{web.port}"
     page = open_page(f"{base}/account/forgot-password", size)
     page.goto(page.evaluate(OIDC_OPTIONS)["authorization_url"])  # the provider redirects back at once
-    page.get_by_text("confirm that it is you").wait_for()
+    page.get_by_text("confirm that you want to sign in").wait_for()
     save_screenshot(page, f"account-oidc-{size}")
     assert "code=" not in page.url
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     page.get_by_text("You are signed in").wait_for()
 
     bearer = {"Host": "localhost", "Authorization": f"Bearer {page.evaluate(REFRESH)}"}
@@ -219,8 +219,8 @@ def test_account_pages_complete_an_oidc_login_and_restore_a_closed_account(
     (token,) = wait_until(lambda: web_and_worker.tokens_to(address), seconds=30)
     page = open_page(f"{base}/account/restore-account#{token}", size)
     save_screenshot(page, f"account-restore-{size}")
-    page.get_by_role("button", name="Open it again").click()
-    page.get_by_text("Your account is open again").wait_for()
+    page.get_by_role("button", name="Restore").click()
+    page.get_by_text("Your account is restored").wait_for()
 
 
 @pytest.mark.parametrize("size", WINDOW_SIZES)

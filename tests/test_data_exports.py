@@ -155,7 +155,7 @@ def test_data_export_requests_share_one_export_and_are_limited_to_five_a_day(api
 
     refused = api.post("auth/me/export")
     assert (refused.status_code, refused.json()["code"]) == (409, "too_many")
-    assert "Your data are ready" in [subject_of_mail(text) for text in deliver_and_read_mails(api.user.email)]
+    assert "Your data is ready" in [subject_of_mail(text) for text in deliver_and_read_mails(api.user.email)]
 
 
 def test_make_exports_starts_again_after_the_store_failed(api, export_store, settings, tmp_path):

@@ -42,7 +42,7 @@ def test_invitation_page_registers_the_guest_and_adds_the_member(web_and_worker,
     page.click("button")
     page.locator("#said.bad").wait_for()
     page.check("#fresh")
-    expect(page.locator("button")).to_have_text("Make an account and join")
+    expect(page.locator("button")).to_have_text("Create an account and join")
     page.fill("#password", PASSWORD)
     page.click("button")
     page.get_by_text("Welcome. You are now editor of “Outside”.").wait_for()
@@ -51,7 +51,7 @@ def test_invitation_page_registers_the_guest_and_adds_the_member(web_and_worker,
     members = person.call("GET", f"sites/{site_id}/members").json()["results"]
     assert {(row["email"], row["role"]) for row in members} == {(person.email, "owner"), (guest, "editor")}
     used_page = open_page(link, size)
-    expect(used_page.locator("#said")).to_contain_text("This invitation does not work")
+    expect(used_page.locator("#said")).to_contain_text("This invitation is not valid")
     assert not used_page.locator("#form").is_visible()
 
 

@@ -75,15 +75,15 @@ class Client:
             message = f"{error.code} {problem.get('code')}: {problem.get('detail')}"
             raise VaultError(message, problem) from None
         except (OSError, ValueError) as error:
-            raise VaultError(f"The server did not answer, or not with JSON: {error}") from None
+            raise VaultError(f"The server did not answer with JSON: {error}") from None
 
     def get_sign_in_parameters(self) -> dict[str, Any]:
         """Return the key derivation parameters. Raises VaultError for a weaker key than before."""
         parameters: dict[str, Any] = self.request("POST", "auth/prelogin", {"email": self.state.email})
         if parameters["scheme"] != "blind":
-            raise VaultError("This account is not blind: the server would see its password.")
+            raise VaultError("This is not a zero-knowledge account: the server would see its password.")
         if parameters["kdf"]["iterations"] < self.state.iterations:
-            raise VaultError("This server asks for a weaker key than before. Do not sign in.")
+            raise VaultError("This server requests a weaker key than before. Do not sign in.")
         return parameters
 
     def sign_in(self, password: str) -> None:
@@ -126,7 +126,7 @@ class Client:
         ]
         if missing:
             raise VaultError(
-                f"The server has lost {missing[0]}: it neither returns it nor reports a deletion."
+                f"The server did not return {missing[0]}, and did not report that it was deleted."
             )
 
     def _read_changes(self) -> dict[str, dict[str, Any]]:
@@ -194,7 +194,8 @@ class Client:
         Includes vaults in the trash. Raises VaultError.
         """
         if self.undecryptable:
-            raise VaultError(f"First delete what cannot be decrypted: {', '.join(self.undecryptable)}")
+            names = ", ".join(self.undecryptable)
+            raise VaultError(f"First delete the items that cannot be decrypted: {names}")
         salt = os.urandom(16)
         iterations = self.state.iterations
         current_auth_hash = derive_auth_hash(self.master_key)
@@ -300,10 +301,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--state",
         type=Path,
         default=Path.home() / ".getyousite-vault.json",
-        help="The file in which the client remembers versions and iterations.",
+        help="File in which the client stores versions and iterations.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    login = commands.add_parser("login", help="Sign in to a server and remember its address.")
+    login = commands.add_parser("login", help="Sign in to a server and store its address.")
     login.add_argument("url")
     login.add_argument("email")
     commands.add_parser("list", help="Print the names of all items.")
@@ -312,7 +313,9 @@ def build_parser() -> argparse.ArgumentParser:
     put = commands.add_parser("put", help="Store an item. The secret is read from standard input.")
     put.add_argument("name")
     commands.add_parser("rotate", help="Replace the key of every vault.")
-    commands.add_parser("password", help="Replace the password by VAULT_NEW_PASSWORD, or ask for it.")
+    commands.add_parser(
+        "password", help="Change the password. It is read from VAULT_NEW_PASSWORD or a prompt."
+    )
     return parser
 
 
@@ -326,7 +329,7 @@ def run_command(options: argparse.Namespace) -> None:
     client.sign_in(prompt_secret("VAULT_PASSWORD", "Password: "))
     client.sync()
     if client.undecryptable:
-        print(f"These cannot be decrypted: {', '.join(client.undecryptable)}", file=sys.stderr)
+        print(f"These items cannot be decrypted: {', '.join(client.undecryptable)}", file=sys.stderr)
     execute(client, options)
     state.save(options.state)
 
@@ -350,10 +353,10 @@ def execute(client: Client, options: argparse.Namespace) -> None:
     """Run the command on the vaults that were read. Raises VaultError."""
     items = {value.get("name", ""): (ids, value) for ids, value in client.item_values.items()}
     if options.command == "list":
-        print("\n".join(sorted(items)) or "Nothing yet.")
+        print("\n".join(sorted(items)) or "The vault is empty.")
     elif options.command == "get":
         if options.name not in items:
-            raise VaultError(f"There is no {options.name}.")
+            raise VaultError(f"There is no item {options.name!r}.")
         _, value = items[options.name]
         print(value.get("secret", ""))
     elif options.command == "put":

@@ -46,7 +46,7 @@ def derive_master_key(password: str, *, salt: bytes, iterations: int) -> bytes:
     Raises VaultError unless the number of iterations is from 600,000 to 10,000,000.
     """
     if not MIN_ITERATIONS <= iterations <= MAX_ITERATIONS:
-        raise VaultError("This server asks for too weak a key. Do not sign in.")
+        raise VaultError("This server requests a key that is too weak. Do not sign in.")
     normalized = unicodedata.normalize("NFKC", password)
     return hashlib.pbkdf2_hmac("sha256", normalized.encode(), salt, iterations)
 
@@ -106,7 +106,9 @@ def decrypt_envelope(key: bytes, envelope: dict[str, Any], *, vault_id: UUID, it
             associated_data(vault_id, item_id, envelope["version"]),
         )
     except InvalidTag:
-        raise VaultError("An envelope cannot be decrypted: it was changed or belongs elsewhere.") from None
+        raise VaultError(
+            "An envelope cannot be decrypted: it was changed, or belongs to another item."
+        ) from None
 
 
 def compact_json(value: Any) -> bytes:

@@ -216,7 +216,7 @@ def test_change_email_takes_effect_when_the_new_address_confirms(api, password_h
     assert (queries.status_code, User.objects.get(pk=api.user.pk).email) == (202, old)
 
     assert [subject_of_mail(mail) for mail in deliver_and_read_mails(old)] == [
-        "Someone asked to change the address of your account"
+        "A change of the address of your account was requested"
     ]
     (mail,) = deliver_and_read_mails("moved@example.com")
     assert verify(token_in_mail(mail)).status_code == 204
@@ -233,7 +233,7 @@ def test_change_email_does_not_reveal_a_taken_address(api, member):
 
     assert (taken.status_code, taken.content) == (free.status_code, free.content)
     assert [subject_of_mail(mail) for mail in deliver_and_read_mails(member.email)] == [
-        "This address belongs to an account already"
+        "This address already belongs to an account"
     ]
 
 
@@ -336,5 +336,5 @@ def test_refresh_mails_the_owner_about_a_replayed_token(member):
     post_auth(browser, "refresh", **{"X-Requested-With": "fetch", "Origin": "http://localhost:3000"})
 
     assert [subject_of_mail(mail) for mail in deliver_and_read_mails(member.email)] == [
-        "We ended a session of yours to be safe"
+        "We ended one of your sessions"
     ]

@@ -9,10 +9,10 @@ from accounts.models import User
 
 PAGES = {
     "verify-email": ("Confirm your address", "Confirm"),
-    "forgot-password": ("Forgot your password?", "Mail me a link"),
+    "forgot-password": ("Forgot your password?", "Send me a link"),
     "reset-password": ("Choose a new password", "Use this password"),
-    "restore-account": ("Open your account again", "Open it again"),
-    "impersonate": ("Act as a customer", "Begin"),
+    "restore-account": ("Restore your account", "Restore"),
+    "impersonate": ("Act as a customer", "Start"),
 }
 
 
@@ -37,6 +37,6 @@ def provider_page(request: HttpRequest, provider: str) -> HttpResponse:
         "page": "oidc",
         "provider": provider,
         "title": f"Sign in with {config.label}",
-        "action": "Go on",
+        "action": "Continue",
     }
     return render(request, "account.html", context)

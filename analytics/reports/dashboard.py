@@ -38,7 +38,7 @@ PERIOD_LABELS = {
     "90d": "90 days",
     "12m": "12 months",
 }
-COMPARISON_LABELS = {"previous": "the days before", "year": "a year ago"}
+COMPARISON_LABELS = {"previous": "the previous period", "year": "a year ago"}
 # Panels with their tabs: each tab is a dimension and its title. Panel names are parameters of the page.
 PANELS = {
     "pages": {"page": "Pages", "entry_page": "Entry pages", "exit_page": "Exit pages"},
@@ -61,16 +61,16 @@ DIMENSION_LABELS = {name: label[:-1] for tabs in PANELS.values() for name, label
 PANEL_DIMENSIONS = {name for tabs in PANELS.values() for name in tabs}
 PAGE_PARAMETERS = {"period", "from", "to", "filter", "compare", "measure", *PANELS}
 DROP_REASON_LABELS = {
-    "bot": "crawlers and browsers without a screen",
-    "prefetch": "pages that were only loaded in advance",
+    "bot": "crawlers and headless browsers",
+    "prefetch": "prefetched pages",
     "duplicate": "sent twice",
     "other_host": "sent from another host",
-    "invalid": "not understood",
-    "signal": "asked not to be tracked",
+    "invalid": "not valid",
+    "signal": "visitors with a Do Not Track signal",
     "disabled": "counting was switched off",
-    "shed": "viewing times, during high load",
-    "alone": "without a page view before",
-    "too_many": "more than 20 at once",
+    "shed": "times on page, discarded during high load",
+    "alone": "without a preceding page view",
+    "too_many": "more than 20 in one request",
     "too_old": "older than 7 days",
     "too_new": "from the future",
 }
@@ -130,7 +130,7 @@ def parse_dashboard_state(
         parsed_query, compare = _parse_request(request, site, zone, now)
         is_hidden = any(item.dimension not in PANEL_DIMENSIONS for item in parsed_query.filters)
         if fixed_filters is not None and is_hidden:
-            raise Invalid([FieldProblem("", "query_filter", "This page has no such filter.")])
+            raise Invalid([FieldProblem("", "query_filter", "This filter is not available on this page.")])
     except Invalid as refusal:
         error = refusal.errors[0].detail
         parameters = QueryDict()

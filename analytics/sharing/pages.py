@@ -26,8 +26,8 @@ MAX_PASSWORD_CHARACTERS = 200
 # For each client network, in one process: a burst of this many views, then one a second.
 PAGE_VIEW_BURST = 60
 PASSWORD_ATTEMPT_RATE = "10/m"  # of one client network at one link  # noqa: S105
-PASSWORD_PROMPT = "These numbers are behind a password."  # noqa: S105
-UNSUBSCRIBED_TITLE = "No more mails"
+PASSWORD_PROMPT = "This dashboard is protected by a password."  # noqa: S105
+UNSUBSCRIBED_TITLE = "Weekly mail cancelled"
 
 _page_view_limiter = LocalRateLimiter()
 
@@ -44,7 +44,7 @@ def shared_dashboard_page(request: HttpRequest, token: str) -> HttpResponse:
     if not _page_view_limiter.take(network, interval=1, burst=PAGE_VIEW_BURST).allowed:
         return _render(
             request,
-            "One moment",
+            "Too many requests",
             429,
             message="You have opened this page many times. Try again in a minute.",
         )
@@ -53,9 +53,9 @@ def shared_dashboard_page(request: HttpRequest, token: str) -> HttpResponse:
     except OperationalError:  # the statement timeout of reports
         return _render(
             request,
-            "Too much at once",
+            "This report takes too long",
             503,
-            message="This takes too long. Choose fewer days, or fewer filters.",
+            message="Choose fewer days or fewer filters.",
         )
 
 
@@ -90,7 +90,7 @@ def _unlock(request: HttpRequest, share: Share) -> HttpResponse:
             share.name,
             401,
             password_prompt=PASSWORD_PROMPT,
-            error="That is not the password.",
+            error="This password is wrong.",
         )
     response = redirect(request.get_full_path())
     response.set_cookie(
@@ -142,27 +142,27 @@ def unsubscribe_page(request: HttpRequest, token: str) -> HttpResponse:
             return _render(
                 request,
                 UNSUBSCRIBED_TITLE,
-                message="You do not receive these mails, or have already stopped them.",
+                message="You are not subscribed to this mail.",
             )
         if request.method == "POST":
             weekly_mail.unsubscribe(subscription, actor=actors.ANONYMOUS)
             return _render(
                 request,
                 UNSUBSCRIBED_TITLE,
-                message="You will get no more mails about this site on Mondays.",
+                message="You will not receive the weekly mail about this site any more.",
             )
         return _render(
             request,
-            "No more mails?",
-            message=f"Every Monday you get a mail about “{subscription.site.name}”.",
-            button="Stop them",
+            "Cancel the weekly mail?",
+            message=f"You receive a mail about “{subscription.site.name}” every Monday.",
+            button="Cancel the weekly mail",
         )
 
 
 def _link_invalid_page(request: HttpRequest) -> HttpResponse:
     return _render(
         request,
-        "No numbers here",
+        "This link is not valid",
         404,
         message="The link has expired or was revoked. Ask for a new one.",
     )

@@ -47,28 +47,28 @@ def test_shared_dashboard_page_is_unlocked_and_filtered_in_a_browser(share_url, 
         page = open_page(share_url, size, color_scheme="dark" if size == "phone" else "light")
         save_screenshot(page, f"dashboard-password-{size}")
         page.get_by_label("Password").fill("wrong")
-        page.get_by_role("button", name="Show the numbers").click()
-        page.get_by_text("That is not the password.").wait_for()
+        page.get_by_role("button", name="Show the dashboard").click()
+        page.get_by_text("This password is wrong.").wait_for()
         page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Show the numbers").click()
+        page.get_by_role("button", name="Show the dashboard").click()
         page.get_by_role("heading", name="Visitors by day").wait_for()
         errors = [error for error in page.errors if "401" not in error]
         assert (errors, overflow_pixels(page)) == ([], 0)
         save_screenshot(page, f"dashboard-{size}")
         accessibility_faults = find_violations(page, size)
         page.get_by_role("link", name="/bread", exact=True).first.click()
-        page.get_by_role("link", name="Without: Page is /bread").wait_for()
+        page.get_by_role("link", name="Remove the filter Page is /bread").wait_for()
         page.get_by_role("link", name="Page views").first.click()
         page.get_by_role("heading", name="Page views by day").wait_for()
         page.get_by_role("link", name="12 months").click()
         page.get_by_role("heading", name="Page views by week").wait_for()
         page.get_by_role("link", name="Browsers").click()
-        for summary in page.get_by_text("As a table").all():
+        for summary in page.get_by_text("Show as a table").all():
             summary.click()
         assert overflow_pixels(page) == 0
         save_screenshot(page, f"dashboard-filtered-{size}")
         accessibility_faults += find_violations(page, f"{size}, filtered")
-        page.get_by_role("link", name="Without: Page is /bread").click()
+        page.get_by_role("link", name="Remove the filter Page is /bread").click()
         page.get_by_role("heading", name="Page views by week").wait_for()
         assert violations_if_serious(accessibility_faults) == []
 
@@ -76,7 +76,7 @@ def test_shared_dashboard_page_is_unlocked_and_filtered_in_a_browser(share_url, 
 def test_shared_dashboard_page_has_no_script_and_can_be_printed(share_url, open_page):
     page = open_page(share_url)
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Show the numbers").click()
+    page.get_by_role("button", name="Show the dashboard").click()
     page.get_by_role("heading", name="Visitors by day").wait_for()
 
     assert page.locator("script").count() == 0

@@ -80,7 +80,7 @@ def test_shared_dashboard_page_shows_30_days_and_an_error_for_invalid_parameters
     response = Client().get(f"{share_path(create_share(owner, site))}?{parameters}")
 
     assert response.status_code == 200
-    assert "This address was not understood" in response.content.decode()
+    assert "This address is not valid" in response.content.decode()
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_shared_dashboard_page_refuses_filters_by_property(site, owner):
 
     html = Client().get(f"{path}?{MARCH_DAYS}&filter=property:email:contains:bob").content.decode()
 
-    assert "This address was not understood" in html
+    assert "This address is not valid" in html
 
 
 def test_shared_dashboard_page_is_unlocked_by_its_password_in_one_browser(site, owner, simulated_month):
@@ -279,8 +279,8 @@ def test_unsubscribe_page_deletes_the_subscription_by_post_only(site, subscriber
     weekly_mail.send_due_mails(now=MONDAY)
     path = re.sub(r"^https?://[^/]+", "", json.loads(weekly_mails().get().context)["unsubscribe"])
 
-    assert "Stop them" in Client().get(path).content.decode()
+    assert "Cancel the weekly mail" in Client().get(path).content.decode()
     assert subscriber.get(f"sites/{site.pk}/analytics/weekly-mail").status_code == 200
     assert Client(enforce_csrf_checks=True).post(path, {"List-Unsubscribe": "One-Click"}).status_code == 200
     assert subscriber.get(f"sites/{site.pk}/analytics/weekly-mail").status_code == 404
-    assert "already stopped them" in Client().get(path).content.decode()
+    assert "not subscribed" in Client().get(path).content.decode()

@@ -160,8 +160,8 @@ def test_transfer_site_makes_a_member_the_only_owner(team):
     assert (response.status_code, response.json()["role"]) == (200, "editor")
     assert team.viewer.get(team.path()).json()["role"] == "owner"
     assert team.owner.delete(team.path(), if_match="*").status_code == 403
-    assert "You handed a website over" in deliver_and_read_mails(team.owner.user.email)[-1]
-    assert "A website is yours now" in deliver_and_read_mails(team.viewer.user.email)[-1]
+    assert "You transferred a website" in deliver_and_read_mails(team.owner.user.email)[-1]
+    assert "You are now the owner of a website" in deliver_and_read_mails(team.viewer.user.email)[-1]
     assert team.owner.delete("auth/me", if_match="*").status_code == 204
     assert team.viewer.get(team.path()).status_code == 200  # the site belongs to the new owner
     assert team.viewer.delete(team.path(), if_match="*").status_code == 204

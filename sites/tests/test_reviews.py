@@ -26,7 +26,7 @@ def test_request_review_mails_the_editors(team):
 
     assert (review["state"], review["note"], review["draft_version"]) == ("open", "Please", 2)
     for member in (team.owner, team.editor):
-        assert "A draft waits for your review" in deliver_and_read_mails(member.user.email)[0]
+        assert "A draft is waiting for your review" in deliver_and_read_mails(member.user.email)[0]
     assert deliver_and_read_mails(team.viewer.user.email) == []
     assert deliver_and_read_mails(team.author.user.email) == []
 
@@ -62,7 +62,7 @@ def test_return_review_needs_a_comment_and_publishes_nothing(team):
     response = team.editor.post(team.path(f"reviews/{review}/return"), {"comment": "The prices are old"})
 
     assert (response.json()["state"], live_title_and_release_count(team)) == ("returned", (None, 0))
-    assert "Your draft came back" in deliver_and_read_mails(team.author.user.email)[0]
+    assert "Your draft was returned" in deliver_and_read_mails(team.author.user.email)[0]
     for verb in ("return", "approve"):
         again = team.editor.post(team.path(f"reviews/{review}/{verb}"), {"comment": "x"})
         assert (again.status_code, again.json()["code"]) == (409, "review_answered")

@@ -5,7 +5,7 @@ import secrets
 from playwright.sync_api import expect
 
 PASSWORD = "correct horse battery staple"
-SIGN_UP = "I am new here"
+SIGN_UP = "Create an account"
 
 
 def new_email():
@@ -23,7 +23,7 @@ def enter(page, email, password=PASSWORD, *, button="Open"):
     page.get_by_role("button", name=button).click()
     if button == SIGN_UP:
         page.get_by_label("Password again", exact=True).fill(password)
-        press(page, "Make my vault")
+        press(page, "Create my vault")
     page.get_by_role("button", name="Add").wait_for()
     return page
 

@@ -82,7 +82,7 @@ def test_sync_refuses_older_versions_and_missing_items():
 
     with pytest.raises(VaultError, match="rolled back"):
         sync_with(state, item_row(2), other_row)
-    with pytest.raises(VaultError, match="has lost"):
+    with pytest.raises(VaultError, match="did not return"):
         sync_with(state, item_row(3))
     sync_with(state, item_row(3), deleted_row(1, item=OTHER_ITEM))
 
@@ -114,7 +114,7 @@ def test_sync_lists_undecryptable_rows_and_keeps_the_rest():
 
 @pytest.mark.parametrize(
     ("scheme", "iterations", "message"),
-    [("blind", 699_999, "weaker key than before"), ("password", 700_000, "not blind")],
+    [("blind", 699_999, "weaker key than before"), ("password", 700_000, "not a zero-knowledge account")],
 )
 def test_sign_in_refuses_weaker_parameters_than_before(scheme, iterations, message):
     parameters = {
@@ -165,6 +165,6 @@ def test_main_stores_finds_and_rotates(stack, tmp_path):
     assert [run.returncode for run in runs] == [0] * 6, [run.stderr for run in runs]
     assert (first.stdout, second.stdout) == ("first\n", "second\n")
     assert names.stdout.split() == ["bank", "mail"]
-    assert run_client(laptop, "get", "nothing").stderr.strip() == "There is no nothing."
+    assert run_client(laptop, "get", "nothing").stderr.strip() == "There is no item 'nothing'."
     assert "second" not in laptop.read_text()
     assert os.stat(laptop).st_mode & 0o777 == 0o600

@@ -68,18 +68,18 @@ def test_vault_page_synchronizes_two_devices(device, size):
     assert laptop.locator("#stored-values").inner_text().split("\n") == ["Secret", "changed on the phone"]
     save_screenshot(laptop, f"vault-conflict-{size}")
     assert violations_if_serious(find_violations(laptop, "conflict")) == []
-    press(laptop, "Save mine over it")
+    press(laptop, "Save my version")
     wait_until_saved(laptop)
     list_item(phone, "Mail").locator(".item").click()
     fill_and_save(phone, Note="Written late.")
-    press(phone, "Take that one")
+    press(phone, "Use the other version")
     expect(phone.get_by_label("Secret", exact=True)).to_have_value("changed on the laptop")
     press(phone, "Cancel")
 
     press(laptop, "Settings")
     save_screenshot(laptop, f"vault-settings-{size}")
-    press(laptop, "Make a new key")
-    laptop.get_by_text("sealed with a new key").wait_for()
+    press(laptop, "Create a new key")
+    laptop.get_by_text("encrypted with a new key").wait_for()
     press(phone, "Add")
     fill_and_save(phone, Name="Written by a lost phone")
     phone.get_by_role("alert").filter(has_text="signed out").wait_for()
@@ -91,7 +91,7 @@ def test_vault_page_synchronizes_two_devices(device, size):
     save_screenshot(laptop, f"vault-locked-{size}")
     laptop.get_by_label("Password", exact=True).fill("not the password")
     press(laptop, "Open")
-    laptop.get_by_text("This is not the password.").wait_for()
+    laptop.get_by_text("This password is wrong.").wait_for()
     laptop.get_by_label("Password", exact=True).fill(PASSWORD)
     laptop.keyboard.press("Enter")
     list_item(laptop, "Mail").wait_for()
@@ -108,20 +108,20 @@ def test_vault_page_undoes_a_deletion_and_changes_the_password(device):
     add_item(page, Name="Mail", Secret="kept")
     list_item(page, "Mail").locator(".item").click()
     press(page, "Delete")
-    page.get_by_text("Nothing is in here yet").wait_for()
+    page.get_by_text("Your vault is empty").wait_for()
     press(page, "Undo")
     list_item(page, "Mail").wait_for()
 
     press(page, "Settings")
-    page.get_by_label("Password now").fill("not the password")
+    page.get_by_label("Current password").fill("not the password")
     page.get_by_label("New password", exact=True).fill(NEW_PASSWORD)
     page.get_by_label("New password again").fill("another")
     press(page, "Change the password")
     page.locator("#settings-dialog .error").filter(has_text="differ").wait_for()
     page.get_by_label("New password again").fill(NEW_PASSWORD)
     press(page, "Change the password")
-    page.locator("#settings-dialog .error").filter(has_text="not the password").wait_for()
-    page.get_by_label("Password now").fill(PASSWORD)
+    page.locator("#settings-dialog .error").filter(has_text="password is wrong").wait_for()
+    page.get_by_label("Current password").fill(PASSWORD)
     press(page, "Change the password")
     page.get_by_text("The password is changed.").wait_for()
     assert read_secret(page, "Mail") == "kept"
@@ -171,8 +171,8 @@ def test_vault_page_refuses_a_server_that_lies(device):
         ("changes?since=", older, "was rolled back to version 1"),
         ("changes?since=", with_last(version=2**32 + 2), "was rolled back to version 4294967298"),
         ("changes?since=", with_last(item_id=last["item_id"].upper()), "was rolled back to version"),
-        ("changes?since=", missing, "The server has lost"),
-        ("auth/prelogin", weak, "too weak a key"),
+        ("changes?since=", missing, "The server did not return"),
+        ("auth/prelogin", weak, "key that is too weak"),
         ("auth/prelogin", {**weak, "scheme": "password"}, "the server would see its password"),
     ]:
         page.reload()
@@ -189,7 +189,7 @@ def test_vault_page_refuses_a_server_that_lies(device):
     page.reload()
     page.route(lambda url: "changes?since=" in url, lambda route: route.fulfill(json=swapped))
     enter(page, email)
-    page.get_by_text("One thing does not open").wait_for()
+    page.get_by_text("One item cannot be decrypted").wait_for()
     save_screenshot(page, "vault-broken")
     page.unroute_all()
     page.reload()
@@ -206,11 +206,11 @@ def test_vault_page_asks_for_a_second_factor(device):
     page.get_by_label("E-mail address").fill(email)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     press(page, "Open")
-    page.get_by_label("Code of your app").fill("000000")
+    page.get_by_label("Code of your authenticator app").fill("000000")
     press(page, "Open")
     page.get_by_role("alert").filter(has_text="code").wait_for()
     press(page, "Open")
-    page.get_by_label("Code of your app").fill(app.now())
+    page.get_by_label("Code of your authenticator app").fill(app.now())
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Add").wait_for()
 
@@ -309,7 +309,7 @@ def test_vault_page_does_not_write_with_the_session_of_another_user(device):
     first.locator("#editor .error").filter(has_text="signed out").wait_for()
     second.reload()
     enter(second, bob)
-    expect(second.get_by_text("Nothing is in here yet")).to_be_visible()
+    expect(second.get_by_text("Your vault is empty")).to_be_visible()
 
 
 def answer_token_expired(route):
@@ -360,6 +360,6 @@ def test_vault_page_can_add_an_item_again_that_another_device_deleted(device):
     laptop.get_by_role("button", name="Undo").wait_for()
     fill_and_save(phone, Secret="still wanted")
     phone.get_by_text("This was deleted on another device").wait_for()
-    press(phone, "Add mine again")
+    press(phone, "Add my version again")
     wait_until_saved(phone)
     assert read_secret(phone, "Mail") == "still wanted"

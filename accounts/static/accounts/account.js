@@ -21,14 +21,14 @@ const routes = {
   "forgot-password": [
     "password/forgot",
     () => ({ email: inputValue("email") }),
-    "If there is an account with this address, a mail is on its way.",
+    "If there is an account with this address, we have sent a mail to it.",
   ],
   "reset-password": ["password/reset", newPasswordBody, "Done. Sign in with your new password."],
-  "restore-account": ["restore", () => ({ token }), "Done. Your account is open again, and you can sign in."],
+  "restore-account": ["restore", () => ({ token }), "Done. Your account is restored, and you can sign in."],
   impersonate: [
     "impersonate",
     () => ({ token }),
-    "Begun. Sign out when you are done; it ends by itself after half an hour.",
+    "You are signed in as the customer. Sign out when you have finished; the session ends automatically after half an hour.",
   ],
   oidc: [
     `login/oidc/${provider}`,
@@ -65,7 +65,7 @@ if (page === "oidc") {
 } else if (page !== "forgot-password") {
   history.replaceState(null, "", location.pathname); // keep the token out of the browser history
   if (!token) {
-    showResult("This address is not complete. Open the link in your mail, or copy all of it.", true);
+    showResult("This address is not complete. Open the link in your mail, or copy the whole address.", true);
   }
 }
 
@@ -88,7 +88,7 @@ form.addEventListener("submit", async (event) => {
       form.hidden = true;
     }
   } catch {
-    showResult("There was no answer. Are you online? Try again.", true);
+    showResult("The server did not answer. Check your connection and try again.", true);
   }
   button.disabled = false;
 });

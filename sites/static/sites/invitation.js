@@ -30,7 +30,7 @@ async function openInvitation() {
   if (!invitation.ok) {
     byId("invited").hidden = true;
     showMessage(
-      "This invitation does not work: it was used, withdrawn or is older than 7 days. Ask for a new one.",
+      "This invitation is not valid: it was used, withdrawn or is older than 7 days. Ask for a new one.",
       true,
     );
     return;
@@ -66,7 +66,7 @@ async function acceptInvitation(accessToken) {
 }
 
 byId("fresh").addEventListener("change", () => {
-  button.textContent = byId("fresh").checked ? "Make an account and join" : "Sign in and join";
+  button.textContent = byId("fresh").checked ? "Create an account and join" : "Sign in and join";
   byId("password").autocomplete = byId("fresh").checked ? "new-password" : "current-password";
 });
 
@@ -81,7 +81,7 @@ form.addEventListener("submit", async (event) => {
       byId("second").hidden = false;
       byId("code").focus();
     } else if (result.status === 202) {
-      showMessage("Open the link that we just mailed to you, then open this invitation again.", false);
+      showMessage("Open the link in the mail that we have sent you, then open this invitation again.", false);
     } else if (!result.ok) {
       challenge = "";
       byId("second").hidden = true;

@@ -84,7 +84,7 @@ export class Client {
     this.#accessToken = "";
     const parameters = await this.call("POST", "auth/prelogin", { email });
     if (parameters.scheme !== "blind") {
-      throw new VaultError("This account is not blind: the server would see its password.");
+      throw new VaultError("This is not a zero-knowledge account: the server would see its password.");
     }
     const { auth_hash, key } = await derive(password, parameters, this.memory.iterations);
     const { access } = await this.call("POST", "auth/login", { email, auth_hash }).catch(async (error) => {
@@ -127,7 +127,7 @@ export class Client {
   async verifyPassword(password) {
     const secrets = await derive(password, this.passwordVerifier);
     await decryptEnvelope(secrets.key, this.passwordVerifier.envelope, recordPlace(NIL_ID)).catch(() => {
-      throw new VaultError("This is not the password.");
+      throw new VaultError("This password is wrong.");
     });
     return secrets;
   }
@@ -177,7 +177,7 @@ export class Client {
     for (const [name, { vaultId }] of items) if (!vaults.has(vaultId)) items.delete(name);
     const missing = Object.keys(seen).find((name) => seen[name] > 0 && !name.endsWith(NIL_ID)
       && vaults.has(name.slice(0, UUID_CHARACTERS)) && !items.has(name) && !undecryptable.has(name));
-    if (missing) throw new VaultError(`The server has lost ${missing}.`);
+    if (missing) throw new VaultError(`The server did not return ${missing}.`);
     if (accountKey !== this.#accountKey) return; // the page was locked meanwhile
     Object.assign(this, { vaults, items, undecryptable });
     this.memory.seen = seen;

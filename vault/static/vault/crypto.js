@@ -29,7 +29,7 @@ function deriveKey(key, salt, info) {
 /** PBKDF2-HMAC-SHA256 of the password in Unicode NFKC, 32 bytes. Throws VaultError. */
 async function deriveMasterKey(password, salt, iterations, minIterations) {
   if (!(iterations >= minIterations && iterations <= MAX_ITERATIONS)) {
-    throw new VaultError("This server asks for too weak a key. Do not sign in.");
+    throw new VaultError("This server requests a key that is too weak. Do not sign in.");
   }
   return deriveBits(utf8.encode(password.normalize("NFKC")), { name: "PBKDF2", salt, iterations });
 }
@@ -87,7 +87,7 @@ export async function decryptEnvelope(key, { alg, iv, salt, version, ciphertext 
     const plaintext = await subtle.decrypt(algorithm, envelopeKey, decodeBase64(ciphertext));
     return new TextDecoder("utf-8", { fatal: true }).decode(plaintext);
   } catch {
-    throw new VaultError("An envelope cannot be decrypted: it was changed or belongs elsewhere.");
+    throw new VaultError("An envelope cannot be decrypted: it was changed, or belongs to another item.");
   }
 }
 

@@ -50,6 +50,6 @@ function errorText(error) {
     return "This device was signed out. "
       + "Copy what you have not saved, then reload the page and sign in again.";
   }
-  if (error.name === "TypeError") return "There was no answer. Are you online? Try again."; // fetch failed
+  if (error.name === "TypeError") return "The server did not answer. Check your connection and try again."; // fetch failed
   return error.message;
 }

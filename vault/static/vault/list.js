@@ -15,12 +15,12 @@ export function renderList(client, openEditor) {
   const undecryptableCount = client.undecryptable.size;
   byId("undecryptable").hidden = !undecryptableCount;
   byId("undecryptable-message").textContent = undecryptableCount === 1
-    ? "One thing does not open: it was changed, or sealed with another key."
-    : `${undecryptableCount} things do not open: they were changed, or sealed with another key.`;
+    ? "One item cannot be decrypted: it was changed, or encrypted with another key."
+    : `${undecryptableCount} items cannot be decrypted: they were changed, or encrypted with another key.`;
   byId("empty-message").hidden = items.length > 0;
   byId("empty-message").textContent = client.items.size
     ? "No name matches your search."
-    : "Nothing is in here yet. Add the first thing.";
+    : "Your vault is empty. Add the first item.";
 }
 
 function createListItem(item, openEditor) {
@@ -42,6 +42,6 @@ async function copySecret(item) {
     await navigator.clipboard.writeText(item.value.secret ?? "");
     showStatus(`Copied the secret of ${item.value.name}.`);
   } catch {
-    showStatus("Your browser does not let this page copy.");
+    showStatus("Your browser does not allow this page to copy.");
   }
 }

@@ -56,7 +56,7 @@ function showSignIn(explanation) {
   byId("email-row").hidden = isUnlocking;
   byId("email").required = !isUnlocking;
   byId("email").value = client.email ?? localStorage.getItem("vault") ?? "";
-  byId("switch-to-sign-up").textContent = isUnlocking ? "Use another account" : "I am new here";
+  byId("switch-to-sign-up").textContent = isUnlocking ? "Use another account" : "Create an account";
   showSignUpFields(false);
   showSecondFactorField(false);
   byId("toolbar").hidden = true;
@@ -70,7 +70,7 @@ function showSignUpFields(shown) {
   byId("sign-up-row").hidden = !shown;
   byId("password-again").required = shown;
   byId("password").autocomplete = shown ? "new-password" : "current-password";
-  byId("sign-in-submit").textContent = shown ? "Make my vault" : "Open";
+  byId("sign-in-submit").textContent = shown ? "Create my vault" : "Open";
   byId("switch-to-sign-up").hidden = shown;
 }
 
@@ -144,7 +144,7 @@ async function signUp() {
   const account = await newClient.call("POST", "auth/register", { email, ...fields });
   showSignUpFields(false);
   if (!account.access) {
-    const explanation = "A mail is on its way. Open the link in it, then come back and sign in.";
+    const explanation = "We have sent you a mail. Open the link in it, then return to this page and sign in.";
     byId("sign-in-explanation").textContent = explanation;
     return;
   }
@@ -173,7 +173,7 @@ const showList = () => renderList(client, openEditor);
 byId("search").addEventListener("input", showList);
 byId("add-item").addEventListener("click", () => openEditor({ itemId: crypto.randomUUID() }));
 byId("delete-undecryptable").addEventListener("click", async () => {
-  if (!confirm("Delete for good what does not open?")) return;
+  if (!confirm("Permanently delete the items that cannot be decrypted?")) return;
   try {
     for (const [name, { version }] of client.undecryptable) await client.purge(name, version);
     await client.sync();
@@ -260,8 +260,8 @@ function showConflict() {
     ? "This was changed on another device"
     : "This was deleted on another device";
   byId("conflict-detail").textContent = storedItem
-    ? "while you had it open. It now says:"
-    : "while you had it open.";
+    ? "while it was open here. The other version is:"
+    : "while it was open here.";
   byId("stored-values").replaceChildren(...differing.flatMap((field) => [
     createElement("dt", { textContent: LABELS[field] }),
     createElement("dd", { textContent: storedItem.value[field] || "(empty)" }),
@@ -269,7 +269,7 @@ function showConflict() {
   byId("conflict").hidden = false;
   byId("save-item").hidden = true;
   byId("use-stored").hidden = !storedItem;
-  byId("overwrite-stored").textContent = storedItem ? "Save mine over it" : "Add mine again";
+  byId("overwrite-stored").textContent = storedItem ? "Save my version" : "Add my version again";
   byId("overwrite-stored").onclick = () => {
     editedItem = storedItem ?? { itemId: crypto.randomUUID() };
     save();
@@ -288,7 +288,7 @@ byId("toggle-secret").addEventListener("click", () => {
 });
 
 function closeEditor(event) {
-  const isDiscardRefused = () => changedFields().length > 0 && !confirm("Discard what you changed?");
+  const isDiscardRefused = () => changedFields().length > 0 && !confirm("Discard your changes?");
   if (editorForm.dataset.busy || isDiscardRefused()) event.preventDefault();
   else byId("editor").close();
 }
@@ -310,7 +310,7 @@ async function deleteEditedItem() {
   await client.sync();
   if (!isDeleted) {
     if (showConflict()) return;
-    throw new Error("Another device has just saved the same. Press Delete again if you still want to.");
+    throw new Error("Another device has just saved the same content. Press Delete again to delete it.");
   }
   byId("editor").close();
   showList();
@@ -337,7 +337,7 @@ byId("rotate-key").addEventListener("click", () => submitSettings(async () => {
   await client.sync();
   for (const vaultId of client.vaults.keys()) await rotateVaultKey(client, vaultId);
   byId("settings-dialog").close();
-  showStatus("Everything is sealed with a new key. Other devices are signed out.");
+  showStatus("Everything is encrypted with a new key. Other devices are signed out.");
 }));
 settingsForm.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -345,7 +345,7 @@ settingsForm.addEventListener("submit", (event) => {
     const newPassword = byId("new-password").value;
     if (newPassword !== byId("new-password-again").value) throw new Error("The two new passwords differ.");
     await client.sync();
-    if (client.undecryptable.size) throw new Error("First delete what does not open: the list shows it.");
+    if (client.undecryptable.size) throw new Error("First delete the items that cannot be decrypted.");
     await changePassword(client, byId("current-password").value, newPassword);
     byId("settings-dialog").close();
     showStatus("The password is changed. Other devices are signed out.");
@@ -365,7 +365,7 @@ byId("sign-out").addEventListener("click", () => submitSettings(async () => {
     showSignIn("You are signed out.");
   } catch {
     showSignIn(
-      "This page has forgotten everything, but there was no answer: the session may not have ended.",
+      "All keys were removed from this page, but the server did not answer: the session may still be active.",
     );
   }
 }));
@@ -380,11 +380,11 @@ function lock(explanation) {
 
 function lockWhenIdle() {
   if (Date.now() - lastInputTime < IDLE_MILLISECONDS) return;
-  lock("You were away for five minutes, so the vault is locked.");
+  lock("The vault is locked, because there was no input for five minutes.");
 }
 
 byId("lock-now").addEventListener("click", () => {
-  lock("Everything that was open is gone from this page. Your password opens it again.");
+  lock("The vault is locked. Enter your password to unlock it.");
 });
 for (const type of ["pointerdown", "keydown"]) {
   addEventListener(type, () => { lastInputTime = Date.now(); }, true);
@@ -392,7 +392,7 @@ for (const type of ["pointerdown", "keydown"]) {
 setInterval(lockWhenIdle, 5_000);
 document.addEventListener("visibilitychange", lockWhenIdle); // the computer may have been asleep
 addEventListener("pageshow", (event) => {
-  if (event.persisted) lock("Your password opens the vault again."); // from the back-forward cache
+  if (event.persisted) lock("The vault is locked. Enter your password to unlock it."); // from the back-forward cache
 });
 
 showSignIn();
