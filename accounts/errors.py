@@ -14,7 +14,7 @@ class EmailTaken(DomainError):
 class CredentialsRefused(DomainError):
     code = "invalid_credentials"
     status = 401
-    message = "This e-mail address and password do not go together."
+    message = "This e-mail address or password is wrong."
 
 
 class EmailUnverified(DomainError):
@@ -26,7 +26,7 @@ class EmailUnverified(DomainError):
 class LinkRefused(DomainError):
     code = "link_refused"
     status = 400
-    message = "This link was used before, is too old, or is not complete. Ask for a new one."
+    message = "This link was used before, has expired, or is not complete. Request a new one."
 
 
 class RefreshRefused(DomainError):
@@ -67,7 +67,7 @@ class MfaRequired(DomainError):
 class MfaEnrolmentRequired(DomainError):
     code = "mfa_enrolment_required"
     status = 403
-    message = "Staff need a second factor here. Set one up first: POST /auth/totp or add a passkey."
+    message = "Staff must have a second factor for this. Set one up first: POST /auth/totp, or add a passkey."
 
 
 class ChallengeRefused(DomainError):
@@ -160,7 +160,7 @@ class KdfLowered(DomainError):
 
     code = "kdf_lowered"
     status = 409
-    message = "A mailed link cannot lower the number of iterations. Use as many as before, or more."
+    message = "A password reset cannot lower the number of iterations. Use at least as many as before."
 
     def __init__(self, iterations: int) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ class VaultLossUnconfirmed(DomainError):
     code = "vault_loss_unconfirmed"
     status = 409
     message = (
-        "Data that the old password encrypted will be lost for good. Repeat with accept_vault_loss: true."
+        "Data that the old password encrypted will be permanently lost. Repeat with accept_vault_loss: true."
     )
 
 

@@ -16,4 +16,4 @@ class TooManySaved(DomainError):
 
     code = "too_many_saved"
     status = 409
-    message = "This site has reached the limit for these. Delete one first."
+    message = "This site has reached the maximum number of these objects. Delete one first."

@@ -35,7 +35,8 @@ class Entry(models.Model):
         managed = False
         db_table = "audit_entry"
         ordering = ["-id"]
-        verbose_name_plural = "entries"
+        verbose_name = "audit entry"
+        verbose_name_plural = "audit entries"
 
     def __str__(self) -> str:
         return f"{self.event} at {self.created_at:%Y-%m-%d %H:%M:%S}"

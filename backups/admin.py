@@ -80,7 +80,7 @@ class BackupRunAdmin(ReadOnlyAdmin):
     def stored(self, run: BackupRun) -> str:
         return filesizeformat(run.stored_bytes)
 
-    @admin.display(description="took", ordering="seconds")
+    @admin.display(description="duration", ordering="seconds")
     def took(self, run: BackupRun) -> str:
         return f"{run.seconds:,.1f} s" if run.seconds else ""
 

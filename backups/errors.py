@@ -30,4 +30,4 @@ class NotProvable(DomainError):
 class TooManyRestores(DomainError):
     code = "too_many_restores"
     status = 409
-    message = "This site was restored too often today. Wait until tomorrow."
+    message = "This site has reached the maximum number of restores for today. Try again tomorrow."

@@ -105,6 +105,7 @@ class Check(BackupJob):
     result = models.CharField(max_length=300, blank=True, default="")
 
     class Meta(BackupJob.Meta):
+        verbose_name = "backup check"
         constraints = [
             models.UniqueConstraint(
                 "run", "kind", condition=Q(status__in=["queued", "running"]), name="check_open_once"

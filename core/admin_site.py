@@ -95,7 +95,7 @@ def for_each_row(
         except DomainError as error:
             model_admin.message_user(request, f"{row}: {error.message}", level="error")
         except ObjectDoesNotExist:
-            model_admin.message_user(request, f"{row}: deleted, so this was not done.", level="error")
+            model_admin.message_user(request, f"{row}: it was deleted in the meantime, so nothing was changed.", level="error")
     model_admin.message_user(request, f"{done} {count} {model_admin.opts.verbose_name_plural}.")
 
 

@@ -54,7 +54,7 @@ class Invalid(DomainError):
 class NotFound(DomainError):
     code = "not_found"
     status = 404
-    message = "There is nothing here."
+    message = "This resource does not exist, or you have no right to see it."
 
 
 class PreconditionRequired(DomainError):

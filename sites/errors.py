@@ -48,7 +48,7 @@ class RoleTooLow(DomainError):
 class ReleaseLive(DomainError):
     code = "release_live"
     status = 409
-    message = "Visitors see this release already."
+    message = "This release is already live."
 
 
 class TimePassed(DomainError):
@@ -84,7 +84,7 @@ class AuthorGone(DomainError):
 class ReviewOpen(DomainError):
     code = "review_open"
     status = 409
-    message = "A review of this site is open. Wait for it, or withdraw it."
+    message = "A review of this site is open. Wait until it is answered, or withdraw it."
 
 
 class ReviewAnswered(DomainError):
@@ -114,7 +114,7 @@ class TooManyInvitations(DomainError):
 class InvitedOften(DomainError):
     code = "invited_often"
     status = 429
-    message = "You have invited this address too often. Try again in an hour."
+    message = "You have sent too many invitations to this address. Try again in an hour."
 
 
 class AlreadyMember(DomainError):

@@ -111,7 +111,7 @@ class Access(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        verbose_name_plural = "access"
+        verbose_name = "site member"
         constraints = [
             models.UniqueConstraint("user", "site", name="access_once"),
             models.UniqueConstraint("site", condition=Q(role="owner"), name="access_one_owner"),

@@ -67,7 +67,7 @@ def test_release_admin_show_rolls_back_to_the_release(staff_client, team_with_ro
     repeated = run_admin_action(staff_client, "sites/release", "show", first_release)
 
     assert "Rolled back to 1 releases" in messages
-    assert "see this release already" in repeated
+    assert "is already live" in repeated
     assert first_row(Site).live_release_id == first_release.pk
 
 
@@ -111,6 +111,6 @@ def test_access_admin_remove_keeps_the_owner(staff_client, team_with_rows):
     editor = Access.objects.get(site=team_with_rows.site, role="editor")
     owner = Access.objects.get(site=team_with_rows.site, role="owner")
 
-    assert "Removed 1 access" in run_admin_action(staff_client, "sites/access", "remove", editor)
+    assert "Removed 1 site members" in run_admin_action(staff_client, "sites/access", "remove", editor)
     assert team_with_rows.editor.get(team_with_rows.path()).status_code == 404
     assert "always has an owner" in run_admin_action(staff_client, "sites/access", "remove", owner)

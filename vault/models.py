@@ -39,6 +39,10 @@ class Holder(models.Model):
         default=0, help_text="Bytes of ciphertext, former versions and trash included."
     )
 
+    class Meta:
+        verbose_name = "vault usage"
+        verbose_name_plural = "vault usage"
+
     def __str__(self) -> str:
         return f"{self.items} items in vaults"
 

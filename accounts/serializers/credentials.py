@@ -170,7 +170,7 @@ class TokenSerializer(StrictSerializer):
 class PasswordResetSerializer(NewSecretSerializer, TokenSerializer):
     accept_vault_loss = serializers.BooleanField(
         default=False,
-        help_text="With zero-knowledge login: data that the old password encrypted is lost for good.",
+        help_text="With zero-knowledge login: data that the old password encrypted is permanently lost.",
     )
 
 

@@ -241,7 +241,7 @@ def test_reset_password_requires_accept_vault_loss(zero_knowledge_account):
         "password/reset",
         {"token": token_in_mail(text), "password": "some long phrase", "accept_vault_loss": True},
     )
-    assert "lost for good" in text
+    assert "permanently lost" in text
     assert "/reset-password?scheme=blind#" in text
     assert [(r.status_code, r.json()["code"]) for r in (without_consent, with_plain_password)] == [
         (409, "vault_loss_unconfirmed"),

@@ -29,7 +29,8 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField()),
             ],
             options={
-                'verbose_name_plural': 'entries',
+                'verbose_name': 'audit entry',
+                'verbose_name_plural': 'audit entries',
                 'db_table': 'audit_entry',
                 'ordering': ['-id'],
                 'managed': False,

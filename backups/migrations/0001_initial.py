@@ -86,6 +86,7 @@ class Migration(migrations.Migration):
                 ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='checks', to='backups.backuprun')),
             ],
             options={
+                'verbose_name': 'backup check',
                 'ordering': ['-id'],
                 'abstract': False,
                 'constraints': [models.UniqueConstraint(models.F('run'), models.F('kind'), condition=models.Q(('status__in', ['queued', 'running'])), name='check_open_once')],

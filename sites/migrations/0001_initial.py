@@ -204,7 +204,7 @@ class Migration(migrations.Migration):
                 ('site', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='access', to='sites.site')),
             ],
             options={
-                'verbose_name_plural': 'access',
+                'verbose_name': 'site member',
                 'constraints': [models.UniqueConstraint(models.F('user'), models.F('site'), name='access_once'), models.UniqueConstraint(models.F('site'), condition=models.Q(('role', 'owner')), name='access_one_owner')],
             },
         ),

@@ -26,6 +26,10 @@ class Migration(migrations.Migration):
                 ('items', models.PositiveIntegerField(default=0)),
                 ('size', models.BigIntegerField(default=0, help_text='Bytes of ciphertext, former versions and trash included.')),
             ],
+            options={
+                'verbose_name': 'vault usage',
+                'verbose_name_plural': 'vault usage',
+            },
         ),
         migrations.CreateModel(
             name='Vault',

@@ -28,7 +28,8 @@ const routes = {
   impersonate: [
     "impersonate",
     () => ({ token }),
-    "You are signed in as the customer. Sign out when you have finished; the session ends automatically after half an hour.",
+    "You are signed in as the customer. Sign out when you have finished. "
+      + "The session ends automatically after half an hour.",
   ],
   oidc: [
     `login/oidc/${provider}`,

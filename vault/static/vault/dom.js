@@ -50,6 +50,8 @@ function errorText(error) {
     return "This device was signed out. "
       + "Copy what you have not saved, then reload the page and sign in again.";
   }
-  if (error.name === "TypeError") return "The server did not answer. Check your connection and try again."; // fetch failed
+  if (error.name === "TypeError") { // fetch failed
+    return "The server did not answer. Check your connection and try again.";
+  }
   return error.message;
 }

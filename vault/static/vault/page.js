@@ -392,7 +392,8 @@ for (const type of ["pointerdown", "keydown"]) {
 setInterval(lockWhenIdle, 5_000);
 document.addEventListener("visibilitychange", lockWhenIdle); // the computer may have been asleep
 addEventListener("pageshow", (event) => {
-  if (event.persisted) lock("The vault is locked. Enter your password to unlock it."); // from the back-forward cache
+  // A page from the back-forward cache.
+  if (event.persisted) lock("The vault is locked. Enter your password to unlock it.");
 });
 
 showSignIn();
