@@ -78,7 +78,7 @@ def fetch_range_state(
 ) -> tuple[tuple[int, int], bytes, int | None]:
     """Return the fingerprint, the ctids (6 bytes each) and the content hash sum, all read in one scan.
 
-    The hash sum is None unless `hash_rows` is set.
+    Without `hash_rows` there is no hash sum.
     """
     count, version_hash, ctids, hash_sum = _fetch_row(
         connection,
@@ -103,7 +103,7 @@ def fetch_changed_ctids(
 ) -> tuple[bytes, bytes, int | None]:
     """Return the ctids of all matching rows, the ctids of those that satisfy `is_new`, and the hash sum.
 
-    One scan reads all three. The hash sum is None unless `hash_rows` is set.
+    One scan reads all three. Without `hash_rows` there is no hash sum.
     """
     ctids, new_ctids, hash_sum = _fetch_row(
         connection,

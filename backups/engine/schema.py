@@ -1,9 +1,9 @@
-"""What a database is made of, as statements that make it again: from the catalogue, so that no other program
-must have the server's version.
+"""The schema of a database as SQL statements, read from the catalogue, so that no client program must have the
+server's version.
 
-`before` stands before the rows, `after` behind them; within each the order is not promised, and whoever runs
-them tries again what needed another first. Owners, grants and comments are not taken: everything belongs to
-whoever restores.
+`before` is executed before the rows are loaded, `after` behind them. Within each the order is not significant: the
+caller repeats statements that depend on later ones. Owners, grants and comments are not included: the role that
+restores owns everything.
 """
 
 from typing import Any

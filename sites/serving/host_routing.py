@@ -42,7 +42,7 @@ class RoutesUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a host shows. `release_id` is None for a host without a live site.
+    """What a host shows. A host without a live site has no `release_id`.
 
     `generation` is that of `Routes` when the route was loaded. `paths` are the paths of the pages. Posts are
     published below `posts_path`; `posts_version` counts their changes. `number` is `Site.number`.
