@@ -63,8 +63,8 @@ def on_erase(handler: EraseHandler) -> None:
     """Register `handler(id, addresses)`, which deletes the personal data of a user for good.
 
     It runs in one transaction with the others, in context `system`, and returns the number of deleted rows by
-    name. `addresses` holds the user's present and former email addresses. An address without an account has no
-    id.
+    name. `addresses` holds the present and former email addresses of the user. An address without an account
+    has no id.
     """
     _erase_handlers.append(handler)
 
