@@ -1,8 +1,8 @@
 """The schema of a database as SQL statements, read from the catalogue.
 
-No client program must have the server's version. `before` is executed before the rows are loaded, `after` behind
-them. Within each the order is not significant: the caller repeats statements that depend on later ones. Owners,
-grants and comments are not included: the role that restores owns everything.
+No client program must have the server's version. `before` is executed before the rows are loaded, `after`
+behind them. Within each the order is not significant: the caller repeats statements that depend on later
+ones. Owners, grants and comments are not included: the role that restores owns everything.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Distinguishes an unavailable database from a bug, and holds ids of advisory locks."""
+"""Tells an unavailable database from a bug. Also holds the advisory lock id of `migrate`."""
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 

@@ -3,7 +3,7 @@
 A change of a site appends its host to a Redis stream (`sites.change_stream`). Each process reads the
 stream at most once a second and removes the hosts from its cache. While Redis is unavailable, every cached
 route is loaded from PostgreSQL again, at most once a second. While PostgreSQL is unavailable too, cached
-routes stay in use.
+routes stay in use. An unknown host gets an empty route, which the site server answers with 404.
 """
 
 import threading
