@@ -12,6 +12,6 @@ class AnalyticsConfig(AppConfig):
 
         lifecycle.on_purge(services.purge_deleted_sites)
         lifecycle.on_erase(services.erase_sites_of_user)
-        for path in (intake.private_path(), intake.PUBLIC_PATH):
+        for path in (intake.unlisted_path(), intake.DEFAULT_PATH):
             site_server.mount(path, intake.handle_request, max_body_bytes=intake.MAX_BODY_BYTES)
         head_parts.register(tracking_script.head_part)

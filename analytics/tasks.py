@@ -36,7 +36,7 @@ def rebuild_dirty_days() -> None:
 
 @shared_task
 def run_maintenance() -> None:
-    """Create coming partitions, delete expired salts, and save drop counters."""
+    """Create the next partitions, delete expired salts, and save the counts of dropped events."""
     from analytics import maintenance
 
     now = timezone.now()

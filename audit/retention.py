@@ -12,8 +12,8 @@ from django.db import connection, transaction
 from audit.actors import SYSTEM
 from audit.chain import hashing, signing_keys
 from audit.chain.export import export_lines
+from audit.chain.partitions import entry_partitions
 from audit.models import Checkpoint, Stub
-from audit.partitions import entry_partitions
 from audit.services import record
 from audit.subjects import Subject
 from core.storage import object_store

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
+from audit.chain.partitions import lowest_id
 from audit.models import Entry, Personal
-from audit.partitions import lowest_id
 
 EXPORT_BATCH_ROWS = 500
 ACTOR_FIELDS = {"actor", "network"}  # personal values of the actor; all others belong to the owner

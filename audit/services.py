@@ -13,7 +13,7 @@ from django.utils import timezone
 from audit import actors
 from audit.actors import Actor
 from audit.chain.hashing import hash_personal_value
-from audit.partitions import entry_partitions
+from audit.chain.partitions import entry_partitions
 from audit.subjects import HasSubject, Subject
 from core.ids import uuid7
 from core.storage.database import table_exists

@@ -9,7 +9,7 @@ LOG_RETENTION = timedelta(days=30)
 
 
 @shared_task
-def seal_entries() -> None:
+def seal_pending() -> None:
     """Write counted refusals as entries, then seal every pending entry."""
     from audit import refusal_counters
     from audit.chain import sealing

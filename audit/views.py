@@ -64,7 +64,8 @@ class AuditViewSet(ApiViewSet):
         responses=EntrySerializer(many=True),
     )
     def list(self, request: Request) -> Response:
-        """List audit entries, newest first: your own acts, and acts on your account and your sites.
+        """List audit entries, newest first: your own actions, and actions on your account and
+        your sites.
 
         With the permission `audit.read` the list contains every entry.
         """

@@ -14,8 +14,8 @@ from sites.models import Site
 class BackupJob(Job):
     """Abstract base class of the jobs of the backup worker, which runs one job at a time and tries each once.
 
-    A job may take hours, so an advisory lock of the worker's session takes the place of the lease: when a row is
-    running and no process holds that lock, the process of the job was killed.
+    A job may take hours, so an advisory lock of the worker's session takes the place of the lease: when a row
+    is running and no process holds that lock, the process of the job was killed.
     """
 
     class Status(models.TextChoices):  # type: ignore[assignment]  # these values are part of the API

@@ -294,7 +294,10 @@ def _postgres_wheel() -> Path:
 
 
 def postgres_program(name: str) -> str:
-    """Return the path of a PostgreSQL client program, such as `pg_dump`. Raises EmbeddedServersUnavailable."""
+    """Return the path of a PostgreSQL client program, such as `pg_dump`.
+
+    Raises EmbeddedServersUnavailable.
+    """
     return str(_postgres_wheel() / "pginstall18" / "bin" / name)
 
 

@@ -326,7 +326,7 @@ def _periodic(seconds: int, task: str) -> dict[str, Any]:
 # Every task here is safe to run twice. Times are in UTC. A test checks that each task exists.
 CELERY_BEAT_SCHEDULE = {
     "mirror-revocations": _periodic(60, "accounts.tasks.mirror_revocations"),
-    "seal-audit": _periodic(10, "audit.tasks.seal_entries"),
+    "seal-audit": _periodic(10, "audit.tasks.seal_pending"),
     "checkpoint-audit": _periodic(3600, "audit.tasks.sign_and_store_checkpoints"),
     "keep-audit": _periodic(86400, "audit.tasks.create_partitions_and_delete_old_logs"),
     "announce-sites": _periodic(60, "sites.tasks.sweep_announcements"),

@@ -1,7 +1,8 @@
-"""Registries for what concerns all data of a user or a site: deletion, restoring, export and erasure.
+"""Hooks to soft-delete, restore, purge, export and erase all data of a user or a site.
 
-Each app registers functions for its own tables in `AppConfig.ready()`. The caller, such as the account
-closing of the accounts app, knows none of these apps. A subject is `"person"` (a user) or `"site"`.
+Each app registers its handlers in `AppConfig.ready()`, so that the code that closes an account need not
+import those apps. A subject is `"person"` (a user) or `"site"`. What is soft-deleted is purged after 30 days
+(`SOFT_DELETE_FOR` in the settings) by `core.tasks.purge_deleted`, in the order of the `on_purge` handlers.
 """
 
 from collections import Counter
@@ -63,8 +64,8 @@ def on_erase(handler: EraseHandler) -> None:
     """Register `handler(id, addresses)`, which deletes the personal data of a user for good.
 
     It runs in one transaction with the others, in context `system`, and returns the number of deleted rows by
-    name. `addresses` holds the user's present and former email addresses. For an address without an account
-    the id is None.
+    name. `addresses` holds the present and former email addresses of the user. An address without an account
+    has no id.
     """
     _erase_handlers.append(handler)
 

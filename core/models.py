@@ -53,8 +53,8 @@ class AliveQuerySet(models.QuerySet[M]):
 class Job(models.Model):
     """Abstract base class of jobs (`core.jobs.queue`). Subclasses add the fields that the work needs.
 
-    After `max_attempts` failed attempts a job is dead. A subclass with its own `Status` says in `WAITING_STATUS` and
-    `OPEN` which of them wait and which are not finished.
+    After `max_attempts` failed attempts a job is dead. A subclass with its own `Status` says in
+    `WAITING_STATUS` and `OPEN` which of them wait and which are not finished.
     """
 
     max_attempts: ClassVar[int] = 8

@@ -1,4 +1,8 @@
-"""Scopes of API keys for sites. A signed-in user needs none of them."""
+"""Scopes of API keys for sites. A signed-in user needs none of them.
+
+Which role on a site an action needs is declared in `sites/views/` by `@action_policy`; docs/permissions.md
+lists all.
+"""
 
 from core.permissions import scope
 

@@ -27,8 +27,8 @@ print(mails.exclude(context='{{}}').count())
 """
 PRINT_LINK_TOKENS = """
 from accounts.models import EmailProof
-from accounts.services.email_links import token_of
-print(*[token_of(proof) for proof in EmailProof.objects.all()])
+from accounts.services.email_links import make_token
+print(*[make_token(proof) for proof in EmailProof.objects.all()])
 """
 
 

@@ -38,7 +38,9 @@ def migrate(url, *arguments):
 
 
 def dump_schema(url):
-    """The statements of `pg_dump --schema-only`, sorted; columns of a table are sorted, partitions are left out."""
+    """The statements of `pg_dump --schema-only`, sorted; columns of a table are sorted, partitions are left
+    out.
+    """
     options = ["--schema-only", "--no-owner", "--no-privileges", "--exclude-table=audit_entry_2*"]
     options += ["--exclude-table=analytics_event_2*"]
     text = subprocess.run(

@@ -13,7 +13,7 @@ from accounts.credentials.tokens import make_refresh_token
 from accounts.models import EmailProof, Kdf, Role, User
 from accounts.services import data_exports, email_links
 from accounts.services import impersonation as impersonation_services
-from accounts.services.email_links import token_of
+from accounts.services.email_links import make_token
 from accounts.tests.factories import UserFactory
 from audit import actors
 from backups.models import BackupRun
@@ -80,7 +80,7 @@ class World:
         else:
             email_links.request_password_reset(self.api.user.email, now=timezone.now())
         email_links.mail_requested_links(now=timezone.now())
-        return token_of(EmailProof.objects.latest("id"))
+        return make_token(EmailProof.objects.latest("id"))
 
     def invitation_token(self) -> str:
         """The token of an invitation of the account to a site of the other user."""
@@ -119,7 +119,7 @@ class World:
         """Close the account; return the token of the mailed link that opens it again."""
         UserFactory(role="admin")  # so that an admin remains
         email_links.close_account(self.api.user.pk, now=timezone.now(), if_match=ANY_VERSION)
-        return token_of(EmailProof.objects.latest("id"))
+        return make_token(EmailProof.objects.latest("id"))
 
     def impersonation_token(self) -> str:
         """The token with which a member of staff begins to impersonate the other user."""

@@ -378,7 +378,9 @@ def prompt_secret(variable: str, prompt: str) -> str:
 
 
 def read_new_password() -> str:
-    """Return VAULT_NEW_PASSWORD, or ask twice, because a mistyped password could never be replaced.
+    """Return the environment variable VAULT_NEW_PASSWORD, or ask for the password twice.
+
+    A mistyped password would lock the vault for ever.
 
     Raises VaultError for a short password, and when the two inputs differ.
     """

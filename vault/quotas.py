@@ -13,7 +13,7 @@ from vault.envelopes import MAX_REQUEST_BYTES
 from vault.errors import QuotaReached, VaultFull
 from vault.models import Holder, Vault
 
-# Room in a key rotation request for everything but the envelopes.
+# Bytes of a key rotation request that are not envelopes.
 REQUEST_RESERVE_BYTES = 64 * 1024
 
 

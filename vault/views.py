@@ -97,7 +97,7 @@ class VaultApiViewSet(ApiViewSet):
         return versioned(serializer(row).data, row.version, status=status, headers=NO_STORE)
 
     def list_response(self, rows: Any, serializer: Any) -> Response:
-        """Return a page of rows without their ciphertext, annotated with its `size`."""
+        """Return a page of rows without the ciphertext. `size` is the length of the ciphertext in bytes."""
         page = self.paginate_queryset(rows.annotate(size=Length("ciphertext")).defer("ciphertext"))
         response: Response = self.get_paginated_response(serializer(page, many=True).data)
         response["Cache-Control"] = "no-store"

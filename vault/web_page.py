@@ -88,6 +88,7 @@ def _read_static_file(name: str) -> bytes:
     if settings.DEVELOPMENT:
         return Path(str(finders.find(name))).read_bytes()
     # In production the storage has a manifest (`ManifestFilesMixin.stored_name`).
-    with staticfiles_storage.open(staticfiles_storage.stored_name(name)) as file:  # type: ignore[attr-defined]
+    stored_name = staticfiles_storage.stored_name(name)  # type: ignore[attr-defined]
+    with staticfiles_storage.open(stored_name) as file:
         content: bytes = file.read()
     return content

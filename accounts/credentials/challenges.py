@@ -26,7 +26,7 @@ MAX_TOKEN_CHARACTERS = 1000
 class Challenge:
     """A verified challenge.
 
-    `user_id` is None when any user may answer it. `epoch` is the user's epoch at the time of issue.
+    Without a `user_id` any user may answer it. `epoch` is the user's epoch at the time of issue.
     `completed_method` names the first factor that was accepted before, if any.
     """
 

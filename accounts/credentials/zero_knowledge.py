@@ -41,7 +41,7 @@ class LoginParameters:
 
 @dataclass(frozen=True, slots=True)
 class LoginProfile:
-    """What several accounts have in common in a prelogin response."""
+    """The prelogin values that do not identify an account: scheme, iterations and length of the salt."""
 
     scheme: str
     iterations: int

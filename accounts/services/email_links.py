@@ -42,7 +42,7 @@ DEFAULT_LIFETIME = timedelta(hours=24)
 # Mails of one template to one address while their links are valid. More requests send nothing: the recipient
 # already has valid links.
 MAX_RECENT_MAILS_PER_ADDRESS = 5
-LINK_PURPOSE = "mailed link"
+LINK_SIGNING_PURPOSE = "mailed link"
 PASSWORD_RESET_MAIL = ("reset_password", "reset-password")  # template and page
 # The page must know the scheme, so that it never sends the password itself.
 ZERO_KNOWLEDGE_RESET_MAIL = ("reset_blind", "reset-password?scheme=blind")
@@ -64,22 +64,22 @@ def request_sign_up(
     details: dict[str, Any] = {"password": make_password(password), "name": name, "age": age}
     if kdf:
         details["kdf"] = [kdf.iterations, kdf.salt.hex()]
-    _create_request(Purpose.SIGN_UP, email, now=now, details=json.dumps(details))
+    _create_proof(Purpose.SIGN_UP, email, now=now, details=json.dumps(details))
 
 
 def request_password_reset(email: str, *, now: datetime) -> None:
     """Request a mail with a link to choose a new password."""
-    _create_request(Purpose.RESET, email, now=now)
+    _create_proof(Purpose.RESET, email, now=now)
 
 
 def request_verification_resend(email: str, *, now: datetime) -> None:
     """Request the link that verifies an address or finishes a sign-up once more."""
-    _create_request(Purpose.RESEND, email, now=now)
+    _create_proof(Purpose.RESEND, email, now=now)
 
 
 def request_verification(user: User, *, now: datetime) -> None:
     """Request a mail that asks the owner of an account to verify its address."""
-    _create_request(Purpose.VERIFY, user.email, now=now, user=user)
+    _create_proof(Purpose.VERIFY, user.email, now=now, user=user)
 
 
 @transaction.atomic
@@ -88,7 +88,7 @@ def request_email_change(user: User, email: str, *, now: datetime) -> None:
 
     The account keeps its address until the link is opened.
     """
-    _create_request(Purpose.CHANGE, email, now=now, user=user)
+    _create_proof(Purpose.CHANGE, email, now=now, user=user)
     record(
         "user.email_change_requested", actor=actors.user(user), subject=user, personal={"email_after": email}
     )
@@ -96,7 +96,7 @@ def request_email_change(user: User, email: str, *, now: datetime) -> None:
 
 
 @transaction.atomic
-def _create_request(
+def _create_proof(
     purpose: str, email: str, *, now: datetime, user: User | None = None, details: str = "{}"
 ) -> None:
     proof = EmailProof.objects.create(
@@ -181,15 +181,15 @@ def _mail_for_resend(proof: EmailProof, account: User | None) -> None:
 
 
 def _mail_link(proof: EmailProof, template: str, page: str) -> None:
-    context = {"link": link_of(proof, page)}
+    context = {"link": make_link(proof, page)}
     _mail_unless_recently_mailed(
         proof, template, person=proof.user_id, until=proof.expires_at, context=context
     )
 
 
-def link_of(proof: EmailProof, page: str) -> str:
+def make_link(proof: EmailProof, page: str) -> str:
     """Return the URL for a mail. The token is in the fragment, so no server logs it."""
-    return f"{settings.FRONT_END_URL}/{page}#{token_of(proof)}"
+    return f"{settings.FRONT_END_URL}/{page}#{make_token(proof)}"
 
 
 def _mail_unless_recently_mailed(
@@ -210,14 +210,14 @@ def _mail_unless_recently_mailed(
         mail.enqueue_mail(proof.email, template, person=person, until=until, **(context or {}))
 
 
-def token_of(proof: EmailProof) -> str:
+def make_token(proof: EmailProof) -> str:
     """Return the signed token of a proof. It is computed and never stored."""
-    return encryption.make_token(LINK_PURPOSE, proof.pk)
+    return encryption.make_token(LINK_SIGNING_PURPOSE, proof.pk)
 
 
 def _find_valid_proof(token: str, purposes: set[str], *, now: datetime) -> EmailProof:
     """Return the unused, unexpired proof of a token. Raises LinkRefused."""
-    if (pk := encryption.verify_token(LINK_PURPOSE, token)) is None:
+    if (pk := encryption.verify_token(LINK_SIGNING_PURPOSE, token)) is None:
         raise LinkRefused
     proof = EmailProof.objects.filter(pk=pk, used_at=None, expires_at__gt=now, purpose__in=purposes).first()
     if proof is None:
@@ -370,7 +370,7 @@ def close_account(user_id: UUID, *, now: datetime, if_match: IfMatch) -> None:
         "account_closed",
         person=user.pk,
         until=expires,
-        link=link_of(proof, "restore-account"),
+        link=make_link(proof, "restore-account"),
         day=f"{expires:%Y-%m-%d}",
     )
 

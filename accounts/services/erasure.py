@@ -50,9 +50,10 @@ def close_and_erase(email: str, *, actor: Actor, now: datetime) -> dict[str, int
 
 @transaction.atomic
 def erase_person(pk: UUID, *, actor: Actor, now: datetime) -> dict[str, int]:
-    """Soft-delete and erase the user with this id. Returns counts by kind, empty when there is no such user.
+    """Erase a user for good, and close the account first if it is open. Raises LastAdmin.
 
-    Used after a backup was restored, for users who had been erased since. Raises LastAdmin.
+    Returns the number of deleted rows by name; empty for an unknown id. Used after a restore, for users who
+    were erased after the backup was taken.
     """
     user = User.objects.get_queryset().filter(pk=pk).first()
     if user is None:

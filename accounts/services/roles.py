@@ -174,7 +174,10 @@ def _lock_custom_role(role_id: UUID, allowed_permissions: frozenset[str], if_mat
 
 
 def upsert_roles(**_: Any) -> None:
-    """Create or update the built-in roles. Receiver of `post_migrate`, also after the table was migrated away."""
+    """Create or update the built-in roles.
+
+    Receiver of `post_migrate`, also after the table was migrated away.
+    """
     if not table_exists(Role._meta.db_table):
         return
     for name, codes in BUILT_IN_ROLES.items():

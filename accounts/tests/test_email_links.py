@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.credentials.tokens import make_refresh_token
 from accounts.models import ApiKey, EmailProof, Passkey, Session, User
 from accounts.services import email_links
-from accounts.services.email_links import token_of
+from accounts.services.email_links import make_token
 from accounts.tests.factories import UserFactory
 from accounts.tests.helpers import deliver_and_read_mails, post_auth, subject_of_mail, token_in_mail
 from conftest import PASSWORD, sign_in
@@ -185,7 +185,7 @@ def test_confirm_email_and_reset_password_refuse_an_expired_link(member, purpose
         "reset": lambda: email_links.request_password_reset(member.email, now=long_ago),
         "change": lambda: email_links.request_email_change(member, "new@example.com", now=long_ago),
     }[purpose]()
-    token = token_of(EmailProof.objects.latest("id"))
+    token = make_token(EmailProof.objects.latest("id"))
     email_links.mail_requested_links(now=long_ago)
 
     path, body = (

@@ -11,7 +11,7 @@ from accounts.credentials import known_devices
 from accounts.errors import CredentialsRefused
 from accounts.models import EmailProof, Session, User
 from accounts.services import sessions, users
-from accounts.services.email_links import token_of
+from accounts.services.email_links import make_token
 from accounts.tests.factories import UserFactory
 from accounts.tests.helpers import deliver_and_read_mails, post_auth, subject_of_mail, token_in_mail
 from audit.actors import SYSTEM
@@ -29,7 +29,7 @@ def test_reset_password_expires_unprocessed_requests(member):
     post_auth(Client(), "password/forgot", {"email": member.email})
     first = token_in_mail(deliver_and_read_mails(member.email)[0])
     post_auth(Client(), "password/forgot", {"email": member.email})
-    unprocessed_token = token_of(EmailProof.objects.latest("id"))
+    unprocessed_token = make_token(EmailProof.objects.latest("id"))
 
     post_auth(Client(), "password/reset", {"token": first, "password": NEW_PASSWORD})
     deliver_and_read_mails(member.email)

@@ -28,10 +28,10 @@ from core.http.client_address import client_address_of_environ, client_network
 from core.http.json_parser import parse_json
 from core.storage import redis
 from sites.serving.host_routing import Route
-from sites.serving.page_cache import SECURITY_HEADERS, Headers
+from sites.serving.page_cache import SITE_SECURITY_HEADERS, Headers
 from sites.serving.site_server import Environ
 
-PUBLIC_PATH = "/_/event"
+DEFAULT_PATH = "/_/event"
 MAX_BODY_BYTES = 8 * 1024
 MAX_EVENTS_PER_REQUEST = 20
 # Requests of one client network in one process; the setting RATE_LIMIT, per minute, may allow more.
@@ -39,7 +39,7 @@ MIN_REQUESTS_PER_SECOND = 20
 BURST_SECONDS = 10
 # Requests of one process whose events are written to PostgreSQL directly while Redis is unavailable.
 DIRECT_WRITES_PER_SECOND = 50
-# Redis key prefix of one hash per hour, from `site number:reason` to the number of dropped events.
+# Redis keys `drops:<hour>`: a hash with the fields `site number:reason` and the number of dropped events.
 DROP_COUNTERS_KEY = "drops"
 DROP_COUNTERS_TTL_SECONDS = 48 * 3600
 TRANSPARENT_GIF = bytes.fromhex(
@@ -53,7 +53,7 @@ _network_limiter = LocalRateLimiter()
 _direct_write_limiter = LocalRateLimiter()
 
 
-def private_path() -> str:
+def unlisted_path() -> str:
     """A path that differs between installations, so that no list of tracker paths contains it."""
     return f"/_/{encryption.sign('analytics path', 'intake')[:10]}"
 
@@ -75,7 +75,7 @@ class Visitor:
 
 
 def handle_request(environ: Environ, route: Route) -> Response:
-    """WSGI handler: accepts JSON by POST, or a request for the image of browsers without scripts by GET."""
+    """Handle a WSGI request: events as JSON by POST, or the image for browsers without scripts by GET."""
     method = environ["REQUEST_METHOD"]
     address = client_address_of_environ(environ)
     rate = max(MIN_REQUESTS_PER_SECOND, settings.RATE_LIMIT // 60)
@@ -271,5 +271,5 @@ def count_drops(site_number: int, drops: Counter[str]) -> None:
 
 def build_response(status: str, *extra_headers: tuple[str, str]) -> Response:
     """A response without a body that must not be cached."""
-    headers = [("Content-Length", "0"), ("Cache-Control", "no-store"), *SECURITY_HEADERS, *extra_headers]
+    headers = [("Content-Length", "0"), ("Cache-Control", "no-store"), *SITE_SECURITY_HEADERS, *extra_headers]
     return status, headers, b""

@@ -22,7 +22,7 @@ def script_text() -> str:
     """The script as it is sent: without comments and indentation, and with the path of this installation."""
     lines = (line.strip() for line in SCRIPT_PATH.read_text().splitlines())
     code = "".join(line for line in lines if not line.startswith("//"))
-    return code.replace("PATH", intake.private_path())
+    return code.replace("PATH", intake.unlisted_path())
 
 
 @cache
@@ -31,7 +31,7 @@ def head_part(base_url: str) -> HeadPart:
     script = script_text()
     image = format_html(
         '<noscript><img src="{}" alt="" width="1" height="1" hidden></noscript>',
-        intake.private_path(),
+        intake.unlisted_path(),
     )
     html = mark_safe(f"<script>{script}</script>")  # noqa: S308 - a file of this package
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -23,5 +23,5 @@ def public_keys() -> dict[str, Ed25519PublicKey]:
 
 
 def encoded_public_keys() -> dict[str, str]:
-    """Return what an auditor needs: every public key in base64 by its kid."""
+    """Return every public key in base64, by key id (`kid`). Auditors need them."""
     return {kid: encode_public_key(key) for kid, key in public_keys().items()}

@@ -14,9 +14,9 @@ from django.db import connection, transaction
 
 from audit.chain import hashing, signing_keys
 from audit.chain.checkpoints import CHECKPOINT_PREFIX, object_key
+from audit.chain.partitions import lowest_id
 from audit.chain.sealing import HASHED_COLUMNS, oldest_pending_seconds
 from audit.models import Checkpoint, Stub
-from audit.partitions import lowest_id
 from core.storage import object_store
 
 ROWS_PER_QUERY = 20_000

@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from audit.partitions import entry_partitions, lowest_id
+from audit.chain.partitions import entry_partitions, lowest_id
 
 pytestmark = [pytest.mark.django_db, pytest.mark.commits]
 INSERT_ENTRY = """

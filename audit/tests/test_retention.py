@@ -7,9 +7,9 @@ from django.db import connection
 from django.utils import timezone
 
 from audit.actors import SYSTEM
+from audit.chain.partitions import entry_partitions, lowest_id
 from audit.chain.verification import verify_trail
 from audit.models import Stub
-from audit.partitions import entry_partitions, lowest_id
 from audit.retention import MonthNotDroppable, archive_and_drop_month
 from audit.services import record
 from audit.subjects import Subject

@@ -6,9 +6,9 @@ from django.utils import timezone
 
 from audit.actors import Actor, request_origin
 from audit.chain import sealing
+from audit.chain.partitions import entry_partitions
 from audit.chain.verification import verify_trail
 from audit.models import Personal
-from audit.partitions import entry_partitions
 from audit.services import erase_personal_values, record
 from audit.subjects import Subject
 from audit.tests.trail_helpers import find_fault

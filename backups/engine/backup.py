@@ -2,7 +2,7 @@
 
 An increment stores only the row versions that the previous run cannot have seen. This is complete, because a
 version that is visible now and was not visible then was written by a transaction that had not ended then.
-Its xmin is therefore not below the xmin of the previous snapshot, whatever savepoint wrote it. Storing a
+Its xmin is therefore not below the xmin of the previous snapshot, even if a savepoint wrote it. Storing a
 version twice is harmless, because a restore assembles a range by ctid from the newest part to the oldest.
 Deleted rows are missing from the list of live ctids.
 """

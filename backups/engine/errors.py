@@ -6,7 +6,7 @@ class BackupError(Exception):
 
 
 class BackupRefused(BackupError):
-    """The database cannot be backed up, or the target cannot be restored into.
+    """The database cannot be backed up, or the target database cannot take a restore.
 
     For example, the role lacks a privilege, the server is too old, or the target is not empty.
     """

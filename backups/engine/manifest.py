@@ -52,7 +52,7 @@ class BlockRange:
 
     fingerprint: tuple[int, int]  # row count, and a hash over the (ctid, xmin) of the row versions
     parts: list[Part]
-    # The ctids that exist. It is None when there is only one part, because then all its rows exist.
+    # The ctids that exist. A table with only one part has no list, because all its rows exist.
     live_ctids: Chunk | None = None
     # Sum of the 64-bit hashes of the rows as text, or None when they were not hashed since the last change.
     hash_sum: int | None = None

@@ -37,7 +37,7 @@ def parse_run_id(name: str) -> str:
 
 
 def list_run_ids(names: Iterable[str]) -> set[str]:
-    """Return the ids of the runs whose manifests are in a listing of `runs/`."""
+    """Return the run ids of the manifests among these object names."""
     return {parse_run_id(name) for name in names if not name.endswith(".refs")}
 
 

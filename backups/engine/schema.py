@@ -1,9 +1,8 @@
-"""What a database is made of, as statements that make it again: from the catalogue, so that no other program
-must have the server's version.
+"""The schema of a database as SQL statements, read from the catalogue.
 
-`before` stands before the rows, `after` behind them; within each the order is not promised, and whoever runs
-them tries again what needed another first. Owners, grants and comments are not taken: everything belongs to
-whoever restores.
+No client program must have the server's version. `before` is executed before the rows are loaded, `after`
+behind them. Within each the order is not significant: the caller repeats statements that depend on later
+ones. Owners, grants and comments are not included: the role that restores owns everything.
 """
 
 from typing import Any
@@ -14,7 +13,10 @@ from backups.engine.errors import BackupRefused
 from backups.engine.source import IS_USER_SCHEMA
 
 # Objects that an extension made come with it.
-MINE = "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = '{0}'::regclass AND d.objid = {1}.oid AND d.deptype = 'e')"
+MINE = (
+    "NOT EXISTS (SELECT FROM pg_depend d"
+    " WHERE d.classid = '{0}'::regclass AND d.objid = {1}.oid AND d.deptype = 'e')"
+)
 
 
 def _mine(catalogue: str, alias: str) -> str:
@@ -61,7 +63,10 @@ AFTER = {
     f"WHERE {IS_USER_SCHEMA} AND k.contype IN ('p', 'u', 'x', 'c') AND k.conparentid = 0 AND k.coninhcount = 0 AND {_mine('pg_class', 'c')} ORDER BY k.contype = 'c'",
     "indexes": f"SELECT pg_get_indexdef(x.indexrelid) FROM pg_index x {TABLE_OF.format('x.indrelid')} WHERE {IS_USER_SCHEMA} AND {_mine('pg_class', 'c')} AND c.relkind IN ('r', 'p', 'm') "
     "AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = x.indexrelid AND k.contype IN ('p', 'u', 'x')) AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = x.indexrelid)",
-    "statistics": f"SELECT pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext s {IN_SCHEMA.format('s', 'stxnamespace')}",
+    "statistics": (
+        "SELECT pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext s "
+        + IN_SCHEMA.format("s", "stxnamespace")
+    ),
     "foreign keys": f"SELECT format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s', n.nspname, c.relname, k.conname, pg_get_constraintdef(k.oid)) FROM pg_constraint k {TABLE_OF.format('k.conrelid')} "
     f"WHERE {IS_USER_SCHEMA} AND k.contype = 'f' AND k.conparentid = 0 AND {_mine('pg_class', 'c')}",
     "views": f"SELECT concat(format('CREATE %s %I.%I', CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, n.nspname, c.relname), ' WITH (' || array_to_string(c.reloptions, ', ') || ')', "
@@ -71,7 +76,10 @@ AFTER = {
     "triggers": f"SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t {TABLE_OF.format('t.tgrelid')} WHERE {IS_USER_SCHEMA} AND NOT t.tgisinternal AND t.tgparentid = 0",
     "trigger states": f"SELECT format('ALTER TABLE %I.%I %s TRIGGER %I', n.nspname, c.relname, CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, t.tgname) "
     f"FROM pg_trigger t {TABLE_OF.format('t.tgrelid')} WHERE {IS_USER_SCHEMA} AND NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled <> 'O'",
-    "rules": f"SELECT pg_get_ruledef(r.oid) FROM pg_rewrite r {TABLE_OF.format('r.ev_class')} WHERE {IS_USER_SCHEMA} AND r.rulename <> '_RETURN'",
+    "rules": (
+        f"SELECT pg_get_ruledef(r.oid) FROM pg_rewrite r {TABLE_OF.format('r.ev_class')}"
+        f" WHERE {IS_USER_SCHEMA} AND r.rulename <> '_RETURN'"
+    ),
     "policies": f"""SELECT concat(format('CREATE POLICY %I ON %I.%I AS %s FOR %s TO %s', p.polname, n.nspname, c.relname, CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
         CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
         (SELECT string_agg(CASE WHEN r = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(r)) END, ', ') FROM unnest(p.polroles) AS r)),

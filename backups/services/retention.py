@@ -1,4 +1,7 @@
-"""Pruning the store, renewing object locks, and rotating keys."""
+"""Pruning the store, renewing object locks, and rotating keys.
+
+Which runs are kept (28 x 6 hours, 14 days, 8 weeks, 12 months) is decided by `backups.engine.retention`.
+"""
 
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -79,7 +79,7 @@ def run_site_restore(site_restore: SiteRestore) -> SiteRestore:
     if not claim_job(site_restore, now=timezone.now()):
         return site_restore
     try:
-        restore_site(site_restore)
+        copy_site_from_backup(site_restore)
     except DomainError as error:
         mark_failed(site_restore, str(error), now=timezone.now())
     except EXPECTED_ERRORS as error:
@@ -87,7 +87,7 @@ def run_site_restore(site_restore: SiteRestore) -> SiteRestore:
     return site_restore
 
 
-def restore_site(site_restore: SiteRestore, *, identities: tuple[bytes, ...] = ()) -> Site:
+def copy_site_from_backup(site_restore: SiteRestore, *, identities: tuple[bytes, ...] = ()) -> Site:
     """Create a new draft with the content that the site had at the time of the backup.
 
     Raises BackupRefused, Damaged, KeyMissing, TooManySites, ObjectStoreUnavailable.

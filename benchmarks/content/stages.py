@@ -22,7 +22,7 @@ STAGES = {
     "JSON from PostgreSQL to Python": ("django.db.models", "JSONField.from_db_value"),
     "render the answer": ("rest_framework.renderers", "JSONRenderer.render"),
     "validate and render the page": ("sites.serving.rendering", "render_page"),
-    "compress the page": ("sites.serving.page_cache", "make_page"),
+    "compress the page": ("sites.serving.page_cache", "encode_page"),
     "SQL: COMMIT": ("psycopg", "Connection.commit"),
     "JSON to bytes (in SQL)": ("psycopg.types.json", "JsonbDumper.dump"),
 }

@@ -1,5 +1,8 @@
 """Rate limits by the generic cell rate algorithm (GCRA, ITU-T I.371).
 
+The limit of the API is the setting `RATE_LIMIT` (`config/env.py`, default 100 requests a minute for each user
+or client network; an API key may have its own), which `core.admission.middleware` applies.
+
 A bucket holds `burst` requests and is refilled at a constant rate. Redis applies the limit (`admission.lua`);
 `LocalRateLimiter` replaces it while Redis is unavailable.
 """

@@ -15,7 +15,7 @@ from core.permissions import Permission
 
 ANONYMOUS = "anonymous"
 SIGNED_IN = "signed in"
-OPTIONAL: Literal["optional"] = "optional"
+IF_MATCH_OPTIONAL: Literal["optional"] = "optional"
 
 Body = Literal["object", "list", "none"]
 Handler = TypeVar("Handler", bound=Callable[..., Any])

@@ -6,9 +6,9 @@ from typing import Any
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter
 
-from core.http.action_policy import OPTIONAL
+from core.http.action_policy import IF_MATCH_OPTIONAL
 
-PROBLEM = {
+PROBLEM_SCHEMA = {
     "type": "object",
     "description": "RFC 9457 problem details.",
     "required": ["type", "title", "status", "detail", "code"],
@@ -80,7 +80,7 @@ class ProblemAutoSchema(AutoSchema):
                     description="The ETag that you last read.",
                 )
             )
-        if policy and policy.if_match == OPTIONAL:
+        if policy and policy.if_match == IF_MATCH_OPTIONAL:
             parameters.append(
                 OpenApiParameter(
                     "If-Match",
@@ -103,7 +103,7 @@ class ProblemAutoSchema(AutoSchema):
 
 def describe_problems(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
     """Add the problem responses of each operation. A postprocessing hook of drf-spectacular."""
-    result["components"].setdefault("schemas", {})["Problem"] = PROBLEM
+    result["components"].setdefault("schemas", {})["Problem"] = PROBLEM_SCHEMA
     for path, operations in result["paths"].items():
         for method, operation in operations.items():
             statuses = dict(EVERY_OPERATION)

@@ -159,7 +159,7 @@ class KeysetPagination(BasePagination):
     def _cursor(self) -> tuple[bool, tuple[UUID, Any] | None]:
         """Return whether the cursor leads to the previous page, and its position (id, value of the ordering).
 
-        The position is None without a cursor. Raises Invalid.
+        Without a cursor there is no position. Raises Invalid.
         """
         cursor = self.request.query_params.get("cursor")
         if cursor is None:

@@ -52,7 +52,9 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
         """The policy of the requested action; None when the route does not have the request's method."""
         return getattr(getattr(self, self.action or "", None), "action_policy", None)
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
+    def dispatch(  # type: ignore[override]
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
         """As in DRF, with `run` around the handler."""
         self.args = args
         self.kwargs = kwargs

@@ -1,4 +1,8 @@
-"""Mail: a row written in the caller's transaction, and sent by a worker with retries (`core.jobs.queue`)."""
+"""Mail: a row written in the caller's transaction, and sent by a worker.
+
+A mail that the server did not take becomes due again 2, 4, 8 ... seconds later, at most an hour
+(`core.jobs.queue`); after 16 attempts, about five hours, it is dead (`core.models.Mail`).
+"""
 
 import json
 from collections.abc import Iterable

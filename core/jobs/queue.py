@@ -1,4 +1,4 @@
-"""Jobs: the work is a row in PostgreSQL, and a Celery message only makes a worker look at it sooner.
+"""The job queue: a job is a row in PostgreSQL, of a subclass of `core.models.Job`.
 
 A worker claims due rows with FOR UPDATE SKIP LOCKED and a lease. When the worker dies, the lease ends, and
 the next worker claims the row again. After `max_attempts` attempts the job is dead and counted in the
@@ -75,8 +75,8 @@ def claim_row(job: Job, *, now: datetime) -> bool:
 def run(job: Job, action: Callable[[], None], *, now: datetime) -> bool:
     """Run a claimed job and store the result in its row; return whether it succeeded.
 
-    After an error the job is tried again 2, 4, 8 ... seconds later, at most an hour, until its attempts are
-    used up and it is dead. No exception leaves this function.
+    After an error the job becomes due again 2, 4, 8 ... seconds later, at most an hour, and a periodic task
+    picks it up. When its attempts are used up it is dead. No exception leaves this function.
     """
     try:
         action()

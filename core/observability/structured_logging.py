@@ -44,7 +44,10 @@ def _redact_value(value: Any) -> Any:
 
 
 def configure(options: dict[str, str]) -> None:
-    """Configure logging. Django calls this with settings.LOGGING: `level`, and `format` json or console."""
+    """Configure logging.
+
+    Django calls this with `settings.LOGGING`, which has the keys `level` and `format` (`json` or `console`).
+    """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,

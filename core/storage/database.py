@@ -1,4 +1,4 @@
-"""Distinguishes an unavailable database from a bug, and holds ids of advisory locks."""
+"""Tells an unavailable database from a bug. Also holds the advisory lock id of `migrate`."""
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
@@ -26,7 +26,10 @@ def is_unavailable(exc: BaseException) -> bool:
 
 
 def table_exists(name: str) -> bool:
-    """Return whether the database has this table. Receivers of `post_migrate` also run when it was migrated away."""
+    """Return whether the database has this table.
+
+    Receivers of `post_migrate` also run when it was migrated away.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [name])
         return bool(cursor.fetchone()[0])

@@ -39,7 +39,8 @@ INVITATION_LIMIT_PER_ADDRESS_PER_HOUR = 5  # sent by one user to one address
 INVITATION_LIFETIME = timedelta(days=7)
 SIGNING_PURPOSE = "site invitation"
 SELECT_ROLE_SQL = "SELECT role FROM sites_access WHERE site_id = %s AND user_id = %s"
-# A name in one line that no mail program turns into a link: a dot only before a space or at the end.
+# A site name that is safe in a mail: one line, and no dot inside a word, because mail programs turn `a.com`
+# into a link.
 PLAIN_SITE_NAME = re.compile(r"(?:[\w &'’,!?()+–-]|\.(?= |$))+")
 
 

@@ -3,7 +3,7 @@
 A change of a site appends its host to a Redis stream (`sites.change_stream`). Each process reads the
 stream at most once a second and removes the hosts from its cache. While Redis is unavailable, every cached
 route is loaded from PostgreSQL again, at most once a second. While PostgreSQL is unavailable too, cached
-routes stay in use.
+routes stay in use. An unknown host gets an empty route, which the site server answers with 404.
 """
 
 import threading
@@ -42,7 +42,7 @@ class RoutesUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a host shows. `release_id` is None for a host without a live site.
+    """What a host shows. A host without a live site has no `release_id`.
 
     `generation` is that of `Routes` when the route was loaded. `paths` are the paths of the pages. Posts are
     published below `posts_path`; `posts_version` counts their changes. `number` is `Site.number`.

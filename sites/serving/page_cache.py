@@ -36,7 +36,7 @@ NO_SUBRESOURCES_CSP = "default-src 'none'"
 Headers = list[tuple[str, str]]
 PageKey = tuple[UUID, int, str, str]  # release id, posts version, path, base URL
 
-SECURITY_HEADERS: Headers = [
+SITE_SECURITY_HEADERS: Headers = [
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "strict-origin-when-cross-origin"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
@@ -59,7 +59,7 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class EncodedPage:
     """A page in every encoding. `size` is its approximate size in memory, in bytes."""
 
     status: str
@@ -68,7 +68,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class PageContent:
     """The content of a path, without compression."""
 
     content_type: str
@@ -76,7 +76,7 @@ class Content:
     body: bytes
 
 
-def make_page(content: Content, *, status: str = "200 OK") -> Page:
+def encode_page(content: PageContent, *, status: str = "200 OK") -> EncodedPage:
     """Compress `content` and build the headers of each encoding, once for all requests."""
     digest = hashlib.sha256(content.body + content.csp.encode()).hexdigest()[:20]
     encoded_bodies = {
@@ -94,23 +94,23 @@ def make_page(content: Content, *, status: str = "200 OK") -> Page:
             ("Cache-Control", "public, max-age=0" if status.startswith("200") else "no-store"),
             ("Vary", "Accept-Encoding"),
             ("Content-Security-Policy", content.csp),
-            *SECURITY_HEADERS,
+            *SITE_SECURITY_HEADERS,
         ]
         if encoding != "identity":
             headers.append(("Content-Encoding", encoding))
         variants[encoding] = Variant(etag, headers, body)
     headers_size = 2048  # an estimate for the headers of all variants
-    return Page(status, variants, sum(len(body) for body in encoded_bodies.values()) + headers_size)
+    return EncodedPage(status, variants, sum(len(body) for body in encoded_bodies.values()) + headers_size)
 
 
 class PageCache:
     """The pages of one process, at most `limit` bytes; the least recently used page is evicted first."""
 
     def __init__(self, limit: int) -> None:
-        self._pages: MemoryCache[PageKey, Page] = MemoryCache(limit, size_of=lambda page: page.size)
+        self._pages: MemoryCache[PageKey, EncodedPage] = MemoryCache(limit, size_of=lambda page: page.size)
         self._memory_hits = metrics.pages.labels("memory")
 
-    def get_page(self, route: Route, path: str) -> Page:
+    def get_page(self, route: Route, path: str) -> EncodedPage:
         """Return the page at `path`, or the 404 page of the site when it has no such path.
 
         `route` must have a release. Raises DatabaseError, Release.DoesNotExist and RenderFailed when the page
@@ -131,7 +131,7 @@ class PageCache:
             return self.get_page(route, NOT_FOUND_PATH)
         return page
 
-    def _fetch(self, route: Route, release_id: UUID, path: str) -> Page | None:
+    def _fetch(self, route: Route, release_id: UUID, path: str) -> EncodedPage | None:
         """Take a page from Redis, or render it and store it there; None when no post is at `path`."""
         status = "404 Not Found" if path == NOT_FOUND_PATH else "200 OK"
         key = (
@@ -142,7 +142,7 @@ class PageCache:
             metrics.pages.labels("redis").inc()
             metadata, _, body = cached.partition(b"\n")
             content_type, csp = json.loads(metadata)
-            return make_page(Content(content_type, csp, body), status=status)
+            return encode_page(PageContent(content_type, csp, body), status=status)
         try:
             content = _render_release(route, release_id, path)
         except ValidationError as error:  # an older version stored it, or the database was changed directly
@@ -152,7 +152,7 @@ class PageCache:
         metrics.pages.labels("rendered").inc()
         metadata = json.dumps([content.content_type, content.csp]).encode()
         cache.set_bytes(str(route.site_id), key, metadata + b"\n" + content.body, seconds=REDIS_TTL_SECONDS)
-        return make_page(content, status=status)
+        return encode_page(content, status=status)
 
 
 def decode_path(path_info: str) -> str:
@@ -186,7 +186,7 @@ def moved_post_path(route: Route, path: str) -> str | None:
     return post_pages.post_path(route.posts_path, slug=slug) if slug else None
 
 
-def _render_release(route: Route, release_id: UUID, path: str) -> Content | None:
+def _render_release(route: Route, release_id: UUID, path: str) -> PageContent | None:
     """Render `path` of a release; None when no post is there. One query, and those for posts.
 
     Raises Release.DoesNotExist when the release is not the live one any more.
@@ -211,7 +211,7 @@ def render_path(
     path: str,
     post_route: post_pages.PostRoute | None,
     context: rendering.RenderContext,
-) -> Content | None:
+) -> PageContent | None:
     """Render what `blueprint` has at `path`: a generated file, a page, the feed, or posts.
 
     Without a page and a `post_route` it renders the 404 page. Returns None when `post_route` shows no post.
@@ -220,11 +220,11 @@ def render_path(
     if path in GENERATED_FILES:
         content_type, generate = GENERATED_FILES[path]
         text = generate(blueprint, context.base_url, context.posts)
-        return Content(content_type, NO_SUBRESOURCES_CSP, text.encode())
+        return PageContent(content_type, NO_SUBRESOURCES_CSP, text.encode())
     page = rendering.find_page(blueprint, path)
     if page is None and post_route and post_route.is_feed:
         feed = post_pages.atom_feed(blueprint, context.base_url, context.posts)
-        return Content("application/atom+xml; charset=utf-8", NO_SUBRESOURCES_CSP, feed.encode())
+        return PageContent("application/atom+xml; charset=utf-8", NO_SUBRESOURCES_CSP, feed.encode())
     rendered: rendering.RenderedPage | None
     if page is not None:
         rendered = rendering.render_page(blueprint, page, context)
@@ -232,4 +232,4 @@ def render_path(
         rendered = post_pages.render_post_route(blueprint, post_route, context)
     else:
         rendered = rendering.render_not_found(blueprint, context)
-    return Content(HTML_CONTENT_TYPE, rendered.csp, rendered.html) if rendered else None
+    return PageContent(HTML_CONTENT_TYPE, rendered.csp, rendered.html) if rendered else None

@@ -15,7 +15,7 @@ from sites.services.previews import PREVIEW_PATH_PREFIX, find_preview_by_token
 from sites.serving import page_cache, post_pages, rendering
 from sites.serving.generated_files import GENERATED_FILES
 from sites.serving.host_routing import Route
-from sites.serving.page_cache import SECURITY_HEADERS, RenderFailed
+from sites.serving.page_cache import SITE_SECURITY_HEADERS, RenderFailed
 from sites.serving.site_server import (
     Environ,
     WsgiResponse,
@@ -100,11 +100,11 @@ def _stored_blueprint(preview: Preview) -> dict[str, Any]:
 
 
 def _html_response(page: rendering.RenderedPage, status: str = "200 OK") -> WsgiResponse:
-    content = page_cache.Content(page_cache.HTML_CONTENT_TYPE, page.csp, page.html)
+    content = page_cache.PageContent(page_cache.HTML_CONTENT_TYPE, page.csp, page.html)
     return _uncached_response(status, content)
 
 
-def _uncached_response(status: str, content: page_cache.Content) -> WsgiResponse:
+def _uncached_response(status: str, content: page_cache.PageContent) -> WsgiResponse:
     """Return a response that is neither cached nor indexed.
 
     The URL of a preview is its secret, so the page sends no referrer.
@@ -115,7 +115,7 @@ def _uncached_response(status: str, content: page_cache.Content) -> WsgiResponse
         ("Cache-Control", "no-store"),
         ("X-Robots-Tag", "noindex, nofollow"),
         ("Content-Security-Policy", content.csp),
-        *(header for header in SECURITY_HEADERS if header[0] != "Referrer-Policy"),
+        *(header for header in SITE_SECURITY_HEADERS if header[0] != "Referrer-Policy"),
         ("Referrer-Policy", "no-referrer"),
     ]
     return status, headers, content.body

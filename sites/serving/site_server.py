@@ -22,7 +22,7 @@ from core.http.preconditions import matches_if_none_match
 from core.http.problems import problem_response
 from sites.models import Release
 from sites.serving.host_routing import Route, Routes, RoutesUnavailable
-from sites.serving.page_cache import SECURITY_HEADERS, Headers, PageCache, RenderFailed, moved_post_path
+from sites.serving.page_cache import SITE_SECURITY_HEADERS, Headers, PageCache, RenderFailed, moved_post_path
 from sites.serving.template_pictures import shipped_files
 from sites.subdomains import LABEL
 
@@ -201,7 +201,7 @@ def plain_response(status: str, body: bytes, *extra_headers: tuple[str, str]) ->
         ("Cache-Control", "no-store"),
         ("Content-Security-Policy", "default-src 'none'"),
     ]
-    return status, [*headers, *SECURITY_HEADERS, *extra_headers], body
+    return status, [*headers, *SITE_SECURITY_HEADERS, *extra_headers], body
 
 
 def redirect_permanently(path: str) -> WsgiResponse:
@@ -263,7 +263,7 @@ def serve_picture(environ: Environ, route: Route) -> WsgiResponse:
         ("Cache-Control", "public, max-age=31536000, immutable"),
         ("Content-Security-Policy", "default-src 'none'; sandbox"),
     ]
-    return "200 OK", [*headers, *SECURITY_HEADERS], body
+    return "200 OK", [*headers, *SITE_SECURITY_HEADERS], body
 
 
 @lru_cache(maxsize=64)

@@ -9,7 +9,7 @@ from conftest import sign_in
 from core import tenancy
 from sites.models import Draft
 from sites.services import publishing
-from sites.serving.page_cache import SECURITY_HEADERS
+from sites.serving.page_cache import SITE_SECURITY_HEADERS
 from sites.serving.site_server import choose_encoding, parse_host_header
 from sites.serving.template_pictures import shipped_files
 from sites.tests.factories import SiteFactory, document, page
@@ -212,7 +212,7 @@ def test_site_server_sends_security_headers_with_every_answer(visitor, path, met
 
     _, headers, _ = visitor.request(path, host, method=method)
 
-    assert {name: headers.get(name) for name, _ in SECURITY_HEADERS} == dict(SECURITY_HEADERS)
+    assert {name: headers.get(name) for name, _ in SITE_SECURITY_HEADERS} == dict(SITE_SECURITY_HEADERS)
     assert "default-src 'none'" in headers["Content-Security-Policy"]
 
 
@@ -222,7 +222,7 @@ def test_serve_picture_sends_a_sandbox_policy(visitor):
     _, headers, _ = visitor.request(next(iter(shipped_files())), host)
 
     assert headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
-    assert {name: headers.get(name) for name, _ in SECURITY_HEADERS} == dict(SECURITY_HEADERS)
+    assert {name: headers.get(name) for name, _ in SITE_SECURITY_HEADERS} == dict(SITE_SECURITY_HEADERS)
 
 
 def test_site_server_never_answers_304_for_a_not_found_page(visitor):

@@ -9,7 +9,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core.http.action_policy import OPTIONAL, action_policy
+from core.http.action_policy import IF_MATCH_OPTIONAL, action_policy
 from core.http.pagination import KeysetPagination
 from core.http.preconditions import if_match
 from core.http.responses import versioned
@@ -38,7 +38,11 @@ class PublishingViewSet(SiteScopedViewSet):
     serializer_class = ReleaseSerializer
 
     @action_policy(
-        scope=SITES_PUBLISH, role=Role.EDITOR, recent_proof=False, if_match=OPTIONAL, impersonation=True
+        scope=SITES_PUBLISH,
+        role=Role.EDITOR,
+        recent_proof=False,
+        if_match=IF_MATCH_OPTIONAL,
+        impersonation=True,
     )
     @extend_schema(operation_id="publish_site", request=NoteSerializer, responses={201: ReleaseSerializer})
     def publish(self, request: Request, pk: Any) -> Response:
@@ -139,7 +143,11 @@ class ScheduleViewSet(SiteScopedViewSet):
 
     # Not while impersonating: the change would happen after the impersonation has ended.
     @action_policy(
-        scope=SITES_PUBLISH, role=Role.EDITOR, recent_proof=False, if_match=OPTIONAL, impersonation=False
+        scope=SITES_PUBLISH,
+        role=Role.EDITOR,
+        recent_proof=False,
+        if_match=IF_MATCH_OPTIONAL,
+        impersonation=False,
     )
     @extend_schema(
         operation_id="schedule_change", request=ScheduleCreateSerializer, responses={201: ScheduleSerializer}
@@ -186,7 +194,11 @@ class ReviewViewSet(SiteScopedViewSet):
         return self.get_paginated_response(ReviewSerializer(page, many=True).data)
 
     @action_policy(
-        scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=OPTIONAL, impersonation=True
+        scope=SITES_WRITE,
+        role=Role.AUTHOR,
+        recent_proof=False,
+        if_match=IF_MATCH_OPTIONAL,
+        impersonation=True,
     )
     @extend_schema(operation_id="ask_for_review", request=NoteSerializer, responses={201: ReviewSerializer})
     def create(self, request: Request, pk: Any) -> Response:

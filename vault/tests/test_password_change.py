@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.models import EmailProof, Kdf, Session, User
 from accounts.services import email_links
-from accounts.services.email_links import token_of
+from accounts.services.email_links import make_token
 from accounts.tests.factories import UserFactory
 from accounts.tests.helpers import auth_hash, post_auth, zero_knowledge_fields
 from audit.models import Entry
@@ -143,7 +143,7 @@ def test_reencrypt_or_delete_vaults_deletes_vaults_and_usage_after_a_lost_passwo
     email_links.request_password_reset(api.user.email, now=timezone.now())
     email_links.mail_requested_links(now=timezone.now())
     body = {
-        "token": token_of(EmailProof.objects.latest("id")),
+        "token": make_token(EmailProof.objects.latest("id")),
         **zero_knowledge_fields(NEW_PASSWORD, salt=NEW_SALT),
     }
 

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from audit.partitions import entry_partitions
+from audit.chain.partitions import entry_partitions
 from audit.retention import MonthNotDroppable, archive_and_drop_month
 from core.storage.object_store import ObjectStoreUnavailable
 from core.storage.partitions import month_start

@@ -10,7 +10,7 @@ from audit.actors import SYSTEM
 from backups.cli import BackupCommand, add_identity_argument, parse_datetime
 from backups.models import BackupRun, SiteRestore
 from backups.services import runs
-from backups.services.site_restores import find_site_id, restore_site
+from backups.services.site_restores import copy_site_from_backup, find_site_id
 from core.errors import DomainError
 from sites.models import Site
 
@@ -64,7 +64,7 @@ class Command(BackupCommand):
         """Save the row and restore the site. Any error is recorded in the row before it is raised."""
         site_restore.save()
         try:
-            return restore_site(site_restore, identities=identities)
+            return copy_site_from_backup(site_restore, identities=identities)
         except BaseException as error:
             runs.mark_failed(site_restore, str(error), now=timezone.now())
             if isinstance(error, DomainError):

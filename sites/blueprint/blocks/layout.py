@@ -8,7 +8,7 @@ from sites.blueprint.blocks.registry import block
 
 @block("section", slots=["content"])
 class Section(Props):
-    """A band across the page with its own background. A link can point to its `anchor`."""
+    """A full-width part of the page with its own background. A link can point to its `anchor`."""
 
     background: Literal["plain", "muted", "accent", "inverse"] = "plain"
     width: Literal["narrow", "normal", "wide"] = "normal"
