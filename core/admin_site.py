@@ -95,7 +95,8 @@ def for_each_row(
         except DomainError as error:
             model_admin.message_user(request, f"{row}: {error.message}", level="error")
         except ObjectDoesNotExist:
-            model_admin.message_user(request, f"{row}: it was deleted in the meantime, so nothing was changed.", level="error")
+            message = f"{row}: it was deleted in the meantime, so nothing was changed."
+            model_admin.message_user(request, message, level="error")
     model_admin.message_user(request, f"{done} {count} {model_admin.opts.verbose_name_plural}.")
 
 

@@ -21,7 +21,8 @@ GUIDE_FUNCTION = """
   return {{
     signUp, login, refreshed, me, confirmed, first, second, passkey, byPasskey, again, moved, changed, forgot,
     reset, sessions, revoked, byKey: {{status: byKey.status}}, byProvider, blindSignUp, prelogin, blindLogin,
-    requested, archive, zip: {{status: zip.status}}, closed, reopened, vector: (await derive({vector})).auth_hash,
+    requested, archive, zip: {{status: zip.status}}, closed, reopened,
+    vector: (await derive({vector})).auth_hash,
   }};
 }})()
 """

@@ -75,7 +75,7 @@ def test_analytics_import_of_a_log_counts_page_views_as_visits(site, tmp_path):
         "lines that are not page views": 3,
         "lines of crawlers": 2,
         "lines that could not be parsed": 4,
-        "left out: older than events are kept here (ANALYTICS_KEEP_DAYS)": 1,
+        "left out: older than the retention period (ANALYTICS_KEEP_DAYS)": 1,
         "left out: in the future": 1,
     }
     metrics = import_week_summary(site)
@@ -200,7 +200,7 @@ def test_analytics_import_leaves_out_days_beyond_the_retention_of_the_site(site,
     path.write_text(log_line(IMPORT_DAY))
 
     assert (
-        run_import(site, path, "log")["left out: older than events are kept here (ANALYTICS_KEEP_DAYS)"] == 1
+        run_import(site, path, "log")["left out: older than the retention period (ANALYTICS_KEEP_DAYS)"] == 1
     )
 
 
@@ -238,11 +238,11 @@ def test_analytics_import_with_host_leaves_out_other_hosts(site, tmp_path):
 
     assert run_import(site, log_path, "log", host="www.bakery.example") == {
         "events added": 1,
-        "left out: of another host than --host": 1,
+        "left out: not of the host in --host": 1,
     }
     assert run_import(site, umami_path, "umami", host="www.bakery.example") == {
         "events added": 1,
-        "left out: of another host than --host": 1,
+        "left out: not of the host in --host": 1,
     }
 
 

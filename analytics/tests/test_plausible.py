@@ -56,8 +56,8 @@ def test_analytics_import_of_plausible_stores_the_sums_of_days(site, tmp_path):
 
     for _ in range(2):
         assert run_import(site, path, "plausible") == {
-            "days of sums imported": 2,
-            "days left out: they have events of their own": 0,
+            "days of totals imported": 2,
+            "days left out: they already have events": 0,
         }
         metrics = import_week_summary(site)
         assert (metrics["visitors"], metrics["visits"], metrics["pageviews"], metrics["visit_duration"]) == (
@@ -79,11 +79,11 @@ def test_analytics_import_of_plausible_leaves_out_days_with_events(site, tmp_pat
     run_import(site, path, "log")
     outcomes = run_import(site, plausible_export_of_two_days(tmp_path), "plausible")
 
-    assert outcomes == {"days of sums imported": 1, "days left out: they have events of their own": 1}
+    assert outcomes == {"days of totals imported": 1, "days left out: they already have events": 1}
     assert import_week_summary(site)["visitors"] == 1 + 5
     path.write_text(log_line(IMPORT_DAY + timedelta(days=1)))
     assert run_import(site, path, "log") == {
-        "left out: sums of that day were imported": 1,
+        "left out: daily totals of that day were imported before": 1,
         "events added": 0,
     }
 
@@ -136,7 +136,7 @@ def test_analytics_import_of_plausible_leaves_out_today_and_the_future(site, tmp
 
     outcomes = run_import(site, path, "plausible")
 
-    assert (outcomes["days of sums imported"], outcomes["left out: today, or not before --until"]) == (0, 2)
+    assert (outcomes["days of totals imported"], outcomes["left out: today, or not before --until"]) == (0, 2)
 
 
 def test_analytics_import_of_plausible_refuses_the_same_table_twice(site, tmp_path):

@@ -30,13 +30,13 @@ from sites.subdomains import host_of
 OUTCOME_LABELS = {
     "added": "events added",
     "known": "already imported",
-    "days": "days of sums imported",
-    "days_with_events": "days left out: they have events of their own",
-    "day_has_sums": "left out: sums of that day were imported",
-    "too_old": "left out: older than events are kept here (ANALYTICS_KEEP_DAYS)",
+    "days": "days of totals imported",
+    "days_with_events": "days left out: they already have events",
+    "day_has_sums": "left out: daily totals of that day were imported before",
+    "too_old": "left out: older than the retention period (ANALYTICS_KEEP_DAYS)",
     "too_new": "left out: in the future",
     "too_late": "left out: today, or not before --until",
-    "other_host": "left out: of another host than --host",
+    "other_host": "left out: not of the host in --host",
     "unreadable": "lines that could not be parsed",
     "no_page": "lines that are not page views",
     "bot": "lines of crawlers",
@@ -69,7 +69,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--until",
             type=date.fromisoformat,
-            help="The first day that is left out: the day when counting began here.",
+            help="Import only days before this day. Use the day on which counting began here.",
         )
 
     def handle(self, *args: Any, subdomain: str, files: list[Path], source: str, **options: Any) -> None:
