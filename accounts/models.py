@@ -215,13 +215,13 @@ class Session(models.Model):
     mirrored_at = models.DateTimeField(null=True)
     agent = models.CharField(max_length=200, blank=True, default="")
     network = models.CharField(max_length=60, blank=True, default="")
-    proved_at = models.DateTimeField(help_text="When its owner last proved who they are.")
+    proved_at = models.DateTimeField(help_text="When the user last authenticated.")
     impersonator = models.ForeignKey(
         User,
         null=True,
         on_delete=models.CASCADE,
         related_name="impersonations",
-        help_text="The member of staff who acts as the owner. Generation 0 until they have fetched it.",
+        help_text="The member of staff who acts as the owner. Generation 0 until the link is opened.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -24,7 +24,7 @@ from audit.subjects import Subject
 @admin.register(Entry)
 class EntryAdmin(ReadOnlyAdmin):
     change_list_template = "admin/audit_timeline.html"
-    list_display = ("created_at", "event", "actor_display", "subject_display", "facts", "request_id")
+    list_display = ("created_at", "event", "actor_display", "subject_display", "details", "request_id")
     list_filter = ("actor_kind", "created_at")
     search_fields = ("event",)
     search_help_text = "Event, detail or personal value."
@@ -52,6 +52,10 @@ class EntryAdmin(ReadOnlyAdmin):
     @admin.display(description="subject")
     def subject_display(self, entry: Any) -> str:
         return f"{entry.subject_type} {entry.subject_label or entry.subject_id or ''}".strip()
+
+    @admin.display(description="details", ordering="facts")
+    def details(self, entry: Entry) -> str:
+        return entry.facts
 
     def get_urls(self) -> list[URLPattern]:
         verify_url = path("verify/", self.admin_site.admin_view(self.verify_view), name="audit_entry_verify")

@@ -17,6 +17,7 @@ from backups.models import BackupRun, Check, SiteRestore
 from backups.services import checks
 from backups.services import runs as runs_services
 from core.admin_site import for_each_row
+from sites.models import Site
 
 MAX_CHART_RUNS = 60
 
@@ -119,8 +120,12 @@ class CheckAdmin(ReadOnlyAdmin):
 
 @admin.register(SiteRestore)
 class SiteRestoreAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "site_id", "run", "status", "made", "error", "finished_at")
+    list_display = ("created_at", "site_id", "run", "status", "restored_site", "error", "finished_at")
     list_filter = ("status", "created_at")
     list_select_related = ("run", "made")
     search_fields = ("site_id",)
     ordering = ("-id",)
+
+    @admin.display(description="restored site", ordering="made")
+    def restored_site(self, restore: SiteRestore) -> Site | None:
+        return restore.made

@@ -13,7 +13,9 @@ def _gauge(name: str, description: str) -> Gauge:
     return Gauge(f"getyousite_backup_{name}", description, multiprocess_mode="mostrecent")
 
 
-newest_good = _gauge("newest_good_timestamp_seconds", "When the newest good backup was taken; 0 without one.")
+newest_good = _gauge(
+    "newest_good_timestamp_seconds", "When the newest successful backup was taken; 0 without one."
+)
 newest_proven = _gauge(
     "newest_proven_timestamp_seconds",
     "When the newest backup was taken that a restore has proven; 0 without one.",

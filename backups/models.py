@@ -64,17 +64,13 @@ class BackupRun(BackupJob):
     )
     rows = models.BigIntegerField(default=0)
     chain = models.PositiveIntegerField(
-        default=0, help_text="Runs that the longest chain of a range goes back over."
+        default=0, help_text="Number of earlier backups that the longest chain of a range depends on."
     )
     seconds = models.FloatField(default=0)
     waited_seconds = models.FloatField(default=0, help_text="For locks.")
     warning = models.CharField(max_length=300, blank=True, default="")
-    verified_at = models.DateTimeField(
-        null=True, help_text="When packs of it were last read and found whole."
-    )
-    proven_at = models.DateTimeField(
-        null=True, help_text="When it was last restored and was what it had been."
-    )
+    verified_at = models.DateTimeField(null=True, help_text="When its packs were last read and verified.")
+    proven_at = models.DateTimeField(null=True, help_text="When it was last restored, with the same content.")
     pruned_at = models.DateTimeField(null=True, help_text="Since when it cannot be restored any more.")
 
     class Meta(BackupJob.Meta):
@@ -122,7 +118,7 @@ class Check(BackupJob):
 class SiteRestore(BackupJob):
     """A request to restore a site from a backup as a new draft. `made` is the draft."""
 
-    site_id = models.UUIDField(help_text="Which site is brought back; it may be gone.")
+    site_id = models.UUIDField(help_text="The site to restore. It may have been deleted.")
     run = models.ForeignKey(BackupRun, on_delete=models.CASCADE, related_name="+")
     made = models.ForeignKey(Site, on_delete=models.SET_NULL, null=True, related_name="+")
 

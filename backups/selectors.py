@@ -38,7 +38,7 @@ def backup_warnings(*, now: datetime) -> list[str]:
     if newest_good is None:
         warnings.append("There is no backup yet.")
     elif now - newest_good > max_age:
-        warnings.append(f"The newest good backup was taken at {newest_good:%Y-%m-%d %H:%M} UTC.")
+        warnings.append(f"The newest successful backup was taken at {newest_good:%Y-%m-%d %H:%M} UTC.")
     if newest_good and (newest_proven is None or now - newest_proven > MAX_PROOF_AGE):
         warnings.append("No backup of the last two days has been proven by restoring it.")
     return [*warnings, *_job_warnings()]
@@ -82,7 +82,7 @@ def backup_overview(*, now: datetime) -> dict[str, Any]:
         prunable = prunable_run_ids(now=now)
     except ObjectStoreUnavailable:
         prunable = []
-        warnings.append("The store of backups does not answer.")
+        warnings.append("The backup store is unavailable.")
     return {
         "newest_good_at": times["good"],
         "newest_proven_at": times["proven"],

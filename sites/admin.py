@@ -3,6 +3,8 @@
 Pages are read-only. Actions call the same services as the API.
 """
 
+from datetime import datetime
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -218,12 +220,20 @@ class InvitationAdmin(ServiceAdmin):
 
 @admin.register(Schedule)
 class ScheduleAdmin(ServiceAdmin):
-    list_display = ("site", "act", "at", "status", "author", "note", "error")
+    list_display = ("site", "action_name", "scheduled_for", "status", "author", "note", "error")
     list_filter = ("act", "status", "at")
     list_select_related = ("site", "author")
     search_fields = BY_SITE_OR_AUTHOR
     fields = ("site", "act", "at", "revision", "note", "author", "status", "attempts", "error", "created_at")
     actions = ["cancel"]
+
+    @admin.display(description="action", ordering="act")
+    def action_name(self, schedule: Schedule) -> str:
+        return schedule.get_act_display()
+
+    @admin.display(description="scheduled for", ordering="at")
+    def scheduled_for(self, schedule: Schedule) -> datetime:
+        return schedule.at
 
     @admin.action(description="Cancel", permissions=["change_state"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:

@@ -56,9 +56,7 @@ class Site(models.Model):
     )
     number = models.IntegerField(unique=True, editable=False, db_default=NextNumber())
     next_release = models.PositiveIntegerField(default=1)
-    posts_version = models.PositiveIntegerField(
-        default=0, help_text="Counts changes of what visitors see of its posts."
-    )
+    posts_version = models.PositiveIntegerField(default=0, help_text="Counts the changes of published posts.")
     version = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

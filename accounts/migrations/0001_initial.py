@@ -129,9 +129,9 @@ class Migration(migrations.Migration):
                 ('mirrored_at', models.DateTimeField(null=True)),
                 ('agent', models.CharField(blank=True, default='', max_length=200)),
                 ('network', models.CharField(blank=True, default='', max_length=60)),
-                ('proved_at', models.DateTimeField(help_text='When its owner last proved who they are.')),
+                ('proved_at', models.DateTimeField(help_text='When the user last authenticated.')),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('impersonator', models.ForeignKey(help_text='The member of staff who acts as the owner. Generation 0 until they have fetched it.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='impersonations', to=settings.AUTH_USER_MODEL)),
+                ('impersonator', models.ForeignKey(help_text='The member of staff who acts as the owner. Generation 0 until the link is opened.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='impersonations', to=settings.AUTH_USER_MODEL)),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='sessions', to=settings.AUTH_USER_MODEL)),
             ],
             options={

@@ -63,9 +63,9 @@ def test_backups_overview_lists_warnings(staff, settings):
     run = execute_backup()
     assert any("proven" in text for text in warnings())
     BackupRun.objects.filter(pk=run.pk).update(taken_at=timezone.now() - 3 * settings.BACKUP_EVERY)
-    assert any(text.startswith("The newest good backup was taken at") for text in warnings())
+    assert any(text.startswith("The newest successful backup was taken at") for text in warnings())
     settings.BACKUP_STORE_URL = "s3://a:b@nowhere/?endpoint=http://127.0.0.1:9"
-    assert "The store of backups does not answer." in warnings()
+    assert "The backup store is unavailable." in warnings()
 
 
 def test_backups_need_permissions_to_read_and_to_write(api):

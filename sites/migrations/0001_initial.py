@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
                 ('status', models.CharField(choices=[('draft', 'Draft'), ('live', 'Live'), ('archived', 'Archived')], default='draft', max_length=10)),
                 ('number', models.IntegerField(db_default=sites.database_functions.NextNumber(), editable=False, unique=True)),
                 ('next_release', models.PositiveIntegerField(default=1)),
-                ('posts_version', models.PositiveIntegerField(default=0, help_text='Counts changes of what visitors see of its posts.')),
+                ('posts_version', models.PositiveIntegerField(default=0, help_text='Counts the changes of published posts.')),
                 ('version', models.PositiveIntegerField(default=1)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('updated_at', models.DateTimeField(auto_now=True)),
