@@ -35,5 +35,5 @@ def test_audit_timeline_shows_events_and_verifies_the_trail(stack, person, open_
     assert page.locator("[role=img] > div").count() >= 1
     assert page.get_by_text("site.published").count() >= 1
     page.click("input[value='Verify the whole trail']")
-    page.get_by_text("The trail is whole").wait_for()
+    page.get_by_text("The audit trail is intact").wait_for()
     save_screenshot(page, "admin-timeline-desktop")
