@@ -196,12 +196,13 @@ class Stack:
             [embedded_servers._redis_program(), str(configuration)], stdout=subprocess.DEVNULL
         )
         embedded_servers._started_processes.append(process)
-        self.redis.facts.write_text(json.dumps({"url": self.redis_url, "pid": process.pid}))
+        self.redis.state_file.write_text(json.dumps({"url": self.redis_url, "pid": process.pid}))
         wait_until(lambda: self.redis._answers(self.redis_url), seconds=10)
 
     def freeze_redis(self, frozen: bool) -> None:
         """Stop the process with SIGSTOP, so that connections stay open without replies, or continue it."""
-        os.kill(json.loads(self.redis.facts.read_text())["pid"], signal.SIGSTOP if frozen else signal.SIGCONT)
+        pid = json.loads(self.redis.state_file.read_text())["pid"]
+        os.kill(pid, signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def stop_postgres(self) -> None:
         self.postgres.stop()

@@ -127,7 +127,7 @@ def test_purge_deleted_continues_after_an_account_that_cannot_be_purged(api, oth
             raise ProtectedError("referred to", set())
         return {}
 
-    monkeypatch.setattr(lifecycle, "_erase", [*lifecycle._erase_handlers, refuse_first_account])
+    monkeypatch.setattr(lifecycle, "_erase_handlers", [*lifecycle._erase_handlers, refuse_first_account])
     purge_deleted.apply().get()
 
     assert list(User.objects.deleted().values_list("pk", flat=True)) == [api.user.pk]

@@ -80,7 +80,7 @@ def test_site_admin_actions_call_the_services(staff_client):
     assert status_and_presence(site) == ("live", True)
     assert "Unpublished 1 sites" in run_admin_action(staff_client, "sites/site", "unpublish", site)
     assert "not published" in run_admin_action(staff_client, "sites/site", "unpublish", site)
-    assert "Deleted 1 sites" in run_admin_action(staff_client, "sites/site", "hide", site)
+    assert "Deleted 1 sites" in run_admin_action(staff_client, "sites/site", "soft_delete", site)
     assert status_and_presence(site) == ("draft", False)
     assert "Restored 1 sites" in run_admin_action(staff_client, "sites/site", "restore", site)
     assert status_and_presence(site) == ("draft", True)
@@ -180,16 +180,16 @@ def test_admin_pages_refuse_an_access_token():
     assert api.get("/admin/sites/site/").status_code == 302
 
 
-def test_revision_admin_make_draft_restores_an_old_draft(staff_client):
+def test_revision_admin_restore_as_draft_restores_an_old_draft(staff_client):
     site = SiteFactory()
     with tenancy.context(tenancy.SYSTEM):
         changed = {**document(), "settings": {"title": "Later"}}
         drafts.save_draft(site, changed, actor=SYSTEM, if_match=ANY_VERSION)
         first_revision = Revision.objects.get(site=site, version=1)
 
-    messages = run_admin_action(staff_client, "sites/revision", "make_draft", first_revision)
+    messages = run_admin_action(staff_client, "sites/revision", "restore_as_draft", first_revision)
 
-    assert "Brought back 1 revisions" in messages
+    assert "Restored 1 revisions" in messages
     with tenancy.context(tenancy.SYSTEM):
         draft = Draft.objects.get(site=site)
     assert (draft.version, draft.blueprint["settings"]["title"]) == (3, "A site")

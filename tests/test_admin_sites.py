@@ -60,11 +60,11 @@ def test_preview_admin_hides_the_key_of_the_preview(staff_client, team_with_rows
         assert key not in staff_client.get(f"/admin/sites/preview/{page}").content.decode()
 
 
-def test_release_admin_show_rolls_back_to_the_release(staff_client, team_with_rows):
+def test_release_admin_roll_back_rolls_back_to_the_release(staff_client, team_with_rows):
     first_release = first_row(Release, number=1)
 
-    messages = run_admin_action(staff_client, "sites/release", "show", first_release)
-    repeated = run_admin_action(staff_client, "sites/release", "show", first_release)
+    messages = run_admin_action(staff_client, "sites/release", "roll_back", first_release)
+    repeated = run_admin_action(staff_client, "sites/release", "roll_back", first_release)
 
     assert "Rolled back to 1 releases" in messages
     assert "is already live" in repeated
@@ -99,9 +99,9 @@ def test_preview_admin_revoke_and_invitation_admin_withdraw_call_the_services(st
 def test_post_admin_actions_call_the_services(staff_client, team_with_rows):
     post = first_row(Post)
 
-    assert "Took off 1 posts" in run_admin_action(staff_client, "sites/post", "take_off", post)
+    assert "Unpublished 1 posts" in run_admin_action(staff_client, "sites/post", "unpublish", post)
     assert (first_row(Post).live, first_row(Post).published_at) == (False, None)
-    assert "Deleted 1 posts" in run_admin_action(staff_client, "sites/post", "hide", post)
+    assert "Deleted 1 posts" in run_admin_action(staff_client, "sites/post", "soft_delete", post)
     assert first_row(Post).deleted_at is not None
     assert "Restored 1 posts" in run_admin_action(staff_client, "sites/post", "restore", post)
     assert first_row(Post).deleted_at is None

@@ -91,7 +91,7 @@ def test_data_export_of_a_new_account_has_its_session_without_network(api):
 def test_data_export_holds_no_personal_data_of_others(password_hash):
     team = new_team()
     team.editor.client.defaults["REMOTE_ADDR"] = "203.0.113.77"
-    assert team.save("hello", who="editor").status_code == 200
+    assert team.save_draft("hello", role="editor").status_code == 200
     team.owner.post(team.path("invitations"), {"email": "third@example.com", "role": "viewer"})
     staff = sign_in(UserFactory(email="staff@example.com", role="admin"))
     staff.patch(f"users/{team.owner.user.pk}", {"name": "Secretname"}, if_match="*")
@@ -205,14 +205,14 @@ def test_make_exports_splits_a_large_archive_into_parts_on_s3(api, settings, s3,
 
 def test_make_exports_leaves_no_part_of_a_user_who_was_erased_meanwhile(api, export_store, monkeypatch):
     api.post("auth/me/export")
-    original_seal = data_exports._encrypt_part
+    original_encrypt = data_exports._encrypt_part
 
-    def erase_user_and_seal(*arguments):
-        monkeypatch.setattr(data_exports, "_seal", original_seal)
+    def erase_user_and_encrypt(*arguments):
+        monkeypatch.setattr(data_exports, "_encrypt_part", original_encrypt)
         call_command("erase_user", api.user.email)
-        return original_seal(*arguments)
+        return original_encrypt(*arguments)
 
-    monkeypatch.setattr(data_exports, "_seal", erase_user_and_seal)
+    monkeypatch.setattr(data_exports, "_encrypt_part", erase_user_and_encrypt)
     data_exports.make_exports(now=timezone.now())
 
     assert export_store.keys("exports/") == []

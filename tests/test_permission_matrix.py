@@ -34,7 +34,7 @@ def test_permission_matrix_agrees_with_what_a_role_may_call(role):
         caller = sign_in(UserFactory(role=role))
         response = caller.call(item.method, with_random_ids(item.path), {}, if_match="*")
         is_refused = response.status_code == 403 and response.json()["code"] == "permission_denied"
-        if is_refused == (item.anonymous or item.allows(role)):
+        if is_refused == (item.policy.is_anonymous or item.allows(role)):
             disagreements[item.method, item.path] = (response.status_code, response.content[:200])
 
     assert disagreements == {}
@@ -45,4 +45,4 @@ def test_permission_matrix_agrees_with_what_an_anonymous_client_may_call():
         path = with_random_ids(item.path)
         response = Client().generic(item.method, path, b"{}", content_type="application/json")
         is_refused = response.status_code == 401 and response.json()["code"] == "not_authenticated"
-        assert is_refused == (not item.anonymous), (item.method, item.path)
+        assert is_refused == (not item.policy.is_anonymous), (item.method, item.path)

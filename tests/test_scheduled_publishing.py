@@ -21,7 +21,7 @@ PUBLISH_AND_DIE_BEFORE_COMMIT = """
 import os, signal, time
 from django.utils import timezone
 from sites.services import publishing
-publishing.change_stream.announce = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+publishing.change_stream.announce_host_change = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
 time.sleep(1.5)
 publishing.publish_scheduled(now=timezone.now())
 """

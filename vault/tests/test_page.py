@@ -28,7 +28,7 @@ EXPECTED_STATUSES = ("412", "401")  # refusals that the page handles; the browse
 def device(stack, open_page):
     """A function that opens the page in a browser of its own, whose clock the test can move."""
 
-    def open_page(size="desktop"):
+    def open_vault_page(size="desktop"):
         page = open_page(
             f"http://localhost:{stack.webs[0].port}/vault/",
             size,
@@ -37,7 +37,7 @@ def device(stack, open_page):
         page.clock.install()
         return page
 
-    return open_page
+    return open_vault_page
 
 
 def unexpected_troubles(page):
