@@ -15,7 +15,7 @@ from core.http.preconditions import ANY_VERSION
 from sites.models import Draft, Revision, Site
 from sites.services import drafts
 from sites.tests.factories import SiteFactory, document
-from tests.admin_client import run_admin_action, user_form
+from tests.admin_client import post_admin_action, run_admin_action, user_form
 
 pytestmark = pytest.mark.django_db
 MAX_QUERIES_OF_LIST = 20
@@ -145,11 +145,11 @@ def test_user_admin_actions_require_the_permission_to_write(password_hash):
 
     for model, action, row in (
         ("user", "disable", victim.user),
-        ("user", "hide", victim.user),
+        ("user", "soft_delete", victim.user),
         ("user", "sign_out", victim.user),
         ("session", "revoke", victim.session),
     ):
-        client.post(f"/admin/accounts/{model}/", {"action": action, "_selected_action": [str(row.pk)]})
+        post_admin_action(client, f"accounts/{model}", action, row)
 
     assert victim.get("auth/me").status_code == 200
 

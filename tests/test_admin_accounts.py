@@ -11,7 +11,7 @@ from audit.models import Entry
 from conftest import PASSWORD
 from core.jobs import mail
 from core.models import Mail
-from tests.admin_client import submit_login, user_form
+from tests.admin_client import post_admin_action, submit_login, user_form
 from tests.world import new_world
 
 pytestmark = pytest.mark.django_db
@@ -65,21 +65,21 @@ def test_user_admin_gives_and_takes_only_rights_that_the_editor_has(world, passw
 
     assert client.post(f"/admin/accounts/user/{clerk.pk}/change/", form).status_code == 200, "no such choice"
     assert client.post(f"/admin/accounts/user/{victim.pk}/change/", form).status_code == 403
-    for action in ("sign_out", "disable", "reset_factors", "hide"):
-        client.post("/admin/accounts/user/", {"action": action, "_selected_action": [str(victim.pk)]})
+    for action in ("sign_out", "disable", "reset_factors", "soft_delete"):
+        post_admin_action(client, "accounts/user", action, victim)
 
     assert [role.name for role in clerk.roles.all()] == ["clerks"]
     assert world.api.get("auth/me").status_code == 200
     assert User.objects.get(pk=victim.pk).is_active
 
 
-@pytest.mark.parametrize("action", ["disable", "enable", "reset_factors", "hide", "sign_out"])
+@pytest.mark.parametrize("action", ["disable", "enable", "reset_factors", "soft_delete", "sign_out"])
 def test_user_admin_actions_do_not_fail_on_a_deleted_account(world, action):
     client = Client()
     submit_login(client, world)
     deleted = UserFactory(deleted_at=timezone.now())
 
-    response = client.post("/admin/accounts/user/", {"action": action, "_selected_action": [str(deleted.pk)]})
+    response = post_admin_action(client, "accounts/user", action, deleted)
 
     assert response.status_code == 302
     assert client.post(f"/admin/accounts/user/{deleted.pk}/change/", {"name": "x"}).status_code == 403
