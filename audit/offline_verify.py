@@ -28,7 +28,7 @@ class ExportInvalid(Exception):
 
 @dataclass
 class OfflineResult:
-    """Numbers of verified entries, of verified signed checkpoints, and of erased personal values."""
+    """How many entries and signed checkpoints were verified, and how many personal values are erased."""
 
     entries: int = 0
     checkpoints: int = 0

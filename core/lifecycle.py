@@ -113,7 +113,7 @@ def export_personal_data(pk: UUID) -> Iterator[tuple[str, Any]]:
 
 
 def replace_password(pk: UUID, *, now: datetime, old_password_lost: bool, reencrypted: Any) -> None:
-    """Call the handlers of `on_password_replaced`, which raise what they find in the way."""
+    """Call the handlers of `on_password_replaced`. Raises the DomainError of a handler that refuses."""
     for handler in _password_handlers:
         handler(pk, now, old_password_lost, reencrypted)
 

@@ -36,7 +36,7 @@ class QuotaReached(DomainError):
 
 
 class VaultFull(DomainError):
-    """A request with the whole vault, as a key rotation needs it, would be too large."""
+    """The vault would outgrow one request. A key rotation sends the whole vault in one request."""
 
     code = "vault_full"
     status = 409

@@ -33,9 +33,9 @@ class ChangesPage:
 def changes_since(owner_id: UUID, since: int) -> ChangesPage:
     """Return what changed after change number `since`, each row once with its present state.
 
-    A page has at most 4 MiB of ciphertext or 500 rows, or more when rows share one change number, because
-    these stay together. Five queries; the ciphertext of rows on other pages is not read. Raises CursorUnknown
-    when `since` is not reached yet, which happens after a backup was restored.
+    A page ends after the change that takes it past 4 MiB of ciphertext or to 500 rows; rows that share one
+    change number stay together. Five queries; the ciphertext of rows on other pages is not read. Raises
+    CursorUnknown when `since` is above the owner's newest change number, as after a restored backup.
 
     The owner's row is locked against writes until the transaction ends, so that all queries see one state.
     """
@@ -57,7 +57,8 @@ def changes_since(owner_id: UUID, since: int) -> ChangesPage:
             items.filter(sequence__lte=last_sequence).annotate(in_vault=F("vault__vault_id"))
         ),
     ]
-    has_more = bool(sizes) and sizes[-1][0] > last_sequence
+    # Not from `sizes`: it ends after a page of rows, which may all share the last change number of this page.
+    has_more = last_sequence < newest_sequence
     return ChangesPage(sorted(rows, key=lambda row: row.sequence), last_sequence, has_more)
 
 

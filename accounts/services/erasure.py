@@ -26,7 +26,10 @@ log = structlog.get_logger(__name__)
 
 
 def purge_users(before: datetime) -> int:
-    """Erase all accounts that were soft-deleted before `before`. Returns how many."""
+    """Erase all accounts that were soft-deleted before `before`. Returns how many.
+
+    Called 30 days after the deletion (`core.lifecycle`).
+    """
     count = 0
     for user in User.objects.deleted().filter(deleted_at__lt=before):
         try:

@@ -60,10 +60,10 @@ LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 class VerificationResult:
     """The result of one verification.
 
-    `rows` counts the verified seals, `first` and `last` are their numbers, `checkpoints` counts compared
-    objects in the object store, `erased` counts erased personal values, and `dropped` counts entries whose
-    month was archived. `fault` describes the first fault by its `kind`, its location and `why`, or is empty
-    (None) for an intact trail.
+    `rows` counts the verified seals; `first` and `last` are the numbers of the first and the last seal in
+    the range. `checkpoints` counts compared objects in the object store, `erased` counts erased personal
+    values, and `dropped` counts entries whose month was archived. `fault` describes the first fault by its
+    `kind`, its location and `why`; it is None for an intact trail.
     """
 
     rows: int = 0

@@ -1,4 +1,4 @@
-"""The Content-Security-Policy of the application host.
+"""The Content-Security-Policy and the Cross-Origin-Resource-Policy of the application host.
 
 An API response may load nothing; HTML pages may load their own scripts, styles and images. Django sets the
 other security headers (SecurityMiddleware, XFrameOptionsMiddleware).

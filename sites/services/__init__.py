@@ -1,1 +1,1 @@
-"""Every write to a site that follows a business rule, one module for each subject."""
+"""The writes of the sites app that have to keep business rules, one module for each subject."""

@@ -179,9 +179,10 @@ def strip_invalid_xml(text: str) -> str:
 
 
 def indexable_post_paths(blueprint: dict[str, Any], posts: PublishedPosts, *, limit: int) -> list[str]:
-    """Return the paths of the list and of the posts, newest first, at most `limit`. One query.
+    """Return the path of the post list, then the paths of the posts, newest first. One query.
 
-    Empty when the site has no posts. The list is left out when a page of the site has its path.
+    At most `limit` paths; none when the site has no posts. The path of the post list is left out when a page
+    of the site has the same path.
     """
     posts_path = _post_settings(blueprint).path
     slugs = posts.slugs(limit=max(limit - 1, 0))

@@ -33,10 +33,10 @@ _PREVIEW_NOT_FOUND_HTML = (
 
 
 def serve_preview(environ: Environ, route: Route) -> WsgiResponse:
-    """Answer a request for a page of a preview.
+    """Answer a request for a page or a picture of a preview.
 
-    A link that is forged, expired, revoked or of another site's host gets the same 404. Raises RenderFailed
-    when the stored blueprint is not valid.
+    A link that is forged, expired, revoked, or opened on the host of another site gets the same 404. Raises
+    RenderFailed when the stored blueprint is not valid.
     """
     token, slash, rest = environ["PATH_INFO"].removeprefix(PREVIEW_PATH_PREFIX).partition("/")
     if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:

@@ -150,6 +150,20 @@ def test_changes_since_pages_large_vaults_with_a_fixed_number_of_queries(
         api.get("vault/changes")
 
 
+def test_changes_since_announces_more_after_a_page_of_one_change_number(api, vault, monkeypatch):
+    """A key rotation gives all items of a vault the same change number."""
+    monkeypatch.setattr(selectors, "MAX_PAGE_ROWS", 2)
+    items = [create_item(api, vault) for _ in range(4)]
+    with tenancy.context(tenancy.SYSTEM):
+        shared_number = Item.objects.get(item_id=items[-1]).sequence
+        Item.objects.update(sequence=shared_number)
+    create_item(api, vault)
+
+    rows, _ = read_changes(api)
+
+    assert len([row for row in rows if row["item_id"]]) == 5
+
+
 def test_personal_data_contains_the_vaults_and_close_and_erase_deletes_them(api, vault):
     create_item(api, vault)
     UserFactory(role="admin")

@@ -1,4 +1,4 @@
-"""The registry of block types."""
+"""The registry of block types. `sites.blueprint.schema` makes the JSON Schema from their `Props` classes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
