@@ -92,7 +92,7 @@ def queue_run(*, actor: Actor, full: bool = False, provable: bool = False) -> Ba
 
 def queue_due_run(*, now: datetime) -> BackupRun | None:
     """Queue a backup when BACKUP_EVERY has passed since the last one, or sooner after a failed one."""
-    recent = list(BackupRun.objects.order_by("-created_at")[:RECENT_RUNS])
+    recent = list(BackupRun.objects.order_by("-created_at", "-pk")[:RECENT_RUNS])
     if not recent:
         return queue_run(actor=SYSTEM)
     last = recent[0]

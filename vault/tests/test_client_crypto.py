@@ -79,7 +79,7 @@ def test_decrypt_envelope_refuses_a_changed_envelope(envelope, fields):
 
 @pytest.mark.parametrize(("vault_id", "item_id"), [(VAULT, OTHER_ITEM), (OTHER_ITEM, ITEM), (ITEM, VAULT)])
 def test_decrypt_envelope_refuses_a_moved_envelope(envelope, vault_id, item_id):
-    with pytest.raises(VaultError, match="belongs elsewhere"):
+    with pytest.raises(VaultError, match="belongs to another item"):
         client_crypto.decrypt_envelope(KEY, envelope, vault_id=vault_id, item_id=item_id)
 
 

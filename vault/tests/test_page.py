@@ -345,7 +345,7 @@ def test_vault_page_forgets_everything_when_it_locks(device):
     page.route(lambda url: "logout" in url, lambda route: route.abort())
     press(page, "Settings")
     press(page, "Sign out")
-    page.get_by_text("has forgotten everything").wait_for()
+    page.get_by_text("All keys were removed from this page").wait_for()
     assert page.get_by_role("button", name="Add").count() == 0
 
 
