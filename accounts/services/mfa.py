@@ -234,7 +234,7 @@ def remove_passkey(passkey: Passkey) -> None:
 
 @transaction.atomic
 def reset_factors(user_id: UUID, *, actor: Actor, allowed_permissions: frozenset[str] | None = None) -> None:
-    """Remove all second factors of a user, for example one who lost them and proved their identity to staff.
+    """Remove all second factors of a user, for example after the user lost them and proved their identity.
 
     Raises PermissionsExceeded when the user holds more than `allowed_permissions`.
     """

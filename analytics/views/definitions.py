@@ -76,7 +76,7 @@ class DefinitionViewSet(SiteScopedViewSet):
 
     @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
     def destroy(self, request: Request, pk: Any, **definition_id: UUID) -> Response:
-        """Delete it. Events that were counted stay."""
+        """Delete the goal, segment or funnel. Its events are not deleted."""
         services.delete_with_audit_entry(self.get_definition(), actor=self.actor)
         return Response(status=204)
 

@@ -77,7 +77,9 @@ class BackupPlan:
         return self.pace < 1 and time.monotonic() - self.started_monotonic < THROTTLE_SECONDS
 
     def throttle(self) -> None:
-        """Sleep in proportion to the work since the last call, as `pace` says. Raises Stopped.
+        """Sleep so long that reading takes the share `pace` of the time since the last call. Raises Stopped.
+
+        After `THROTTLE_SECONDS` the run is not throttled any more.
 
         The first call never sleeps: the time before it was spent waiting for locks, not working.
         """

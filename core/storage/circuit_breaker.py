@@ -18,9 +18,9 @@ class CircuitBreaker:
         return time.monotonic() < self._open_until
 
     def open(self) -> None:
-        """The service failed: do not ask it for `pause_seconds`."""
+        """Record a failure of the service: calls are refused for `pause_seconds`."""
         self._open_until = time.monotonic() + self.pause_seconds
 
     def close(self) -> None:
-        """The service answered: ask it again."""
+        """Record that the service answered: calls are allowed again."""
         self._open_until = 0.0
