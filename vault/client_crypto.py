@@ -57,7 +57,7 @@ def derive_auth_hash(master_key: bytes) -> bytes:
 
 
 def derive_account_key(master_key: bytes) -> bytes:
-    """Return the key that encrypts the record of each vault, which holds the key of its items. It never leaves the client."""
+    """Return the key that encrypts the record of each vault. It never leaves the client."""
     return derive_key(master_key, salt=b"", info="enc")
 
 
