@@ -26,9 +26,8 @@ from core.http.problems import problem_response
 from core.storage import redis
 from core.storage.database import is_unavailable
 
-# The values of the credential status that the Lua script returns.
+# Values of the credential status that the Lua script returns; 1 means revoked.
 CREDENTIAL_VALID = 0
-CREDENTIAL_REVOKED = 1
 TOMBSTONES_LOST = 2
 
 

@@ -35,8 +35,12 @@ def test_validate_operations_reports_the_refused_operation(operations, pointer, 
     assert [(error.pointer, error.code) for error in refusal.value.errors] == [(pointer, code)]
 
 
-def test_validate_operations_accepts_the_highest_number_of_operations():
-    validate_operations([REPLACE_TITLE] * MAX_OPERATIONS)
+def test_validate_operations_refuses_one_operation_more_than_the_limit():
+    assert validate_operations([REPLACE_TITLE] * MAX_OPERATIONS) is None
+
+    with pytest.raises(Invalid) as refusal:
+        validate_operations([REPLACE_TITLE] * (MAX_OPERATIONS + 1))
+    assert [error.pointer for error in refusal.value.errors] == [""]
 
 
 def test_apply_patch_applies_all_operations_in_order():
