@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin
 
+import hypothesis
 import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
@@ -37,8 +38,16 @@ pytest_plugins = [  # a module stands before those that import it, so that pytes
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let WhiteNoise find static files on request. Otherwise every `Client` would list all of them first."""
+    """Set what holds for every test.
+
+    WhiteNoise finds static files on request, because otherwise every `Client` would list all of them first.
+    Hypothesis does not measure time, because a busy machine is not a wrong answer.
+    """
     settings.WHITENOISE_AUTOREFRESH = True
+    hypothesis.settings.register_profile(
+        "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)

@@ -24,14 +24,6 @@ seconds = Histogram("getyousite_request_seconds", "Time to answer, by route.", [
 pages = Counter("getyousite_pages_total", "Published pages by where they came from.", ["source"])
 refusals = Counter("getyousite_refusals_total", "Refused requests by problem code.", ["code"])
 jobs = Counter("getyousite_jobs_total", "Jobs by kind and how they ended.", ["kind", "outcome"])
-audit_oldest_pending = Gauge(
-    "getyousite_audit_oldest_pending_seconds",
-    "How long the oldest audit entry waits for its seal.",
-    multiprocess_mode="max",
-)
-checkpoints_waiting = Counter(
-    "getyousite_audit_checkpoints_waiting_total", "Times the object store did not take an audit checkpoint."
-)
 lost_invalidations = Counter("getyousite_lost_touches_total", "Invalidations that Redis did not take.")
 
 

@@ -200,7 +200,7 @@ HTML_MIXTURES = st.recursive(
 )
 
 
-@settings(max_examples=MAX_EXAMPLES, deadline=None)
+@settings(max_examples=MAX_EXAMPLES)
 @given(HTML_MIXTURES)
 def test_sanitise_rich_text_removes_any_mixture_of_hostile_markup(html):
     assert_sanitised(sanitise_rich_text(html))
