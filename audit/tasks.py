@@ -12,8 +12,7 @@ LOG_RETENTION = timedelta(days=30)
 def seal_pending() -> None:
     """Write counted refusals as entries, then seal every pending entry."""
     from audit import refusal_counters
-    from audit.chain import sealing
-    from core.observability import metrics
+    from audit.chain import metrics, sealing
 
     refusal_counters.record_counted_refusals(now=timezone.now())
     while sealing.seal_pending() == sealing.SEAL_BATCH_ROWS:

@@ -5,9 +5,6 @@ The gauges hold times instead of ages, because an age would stand still when the
 
 from prometheus_client import Counter, Gauge
 
-# This module sets the multiprocess directory, which must happen before the first metric is created.
-from core.observability import metrics  # noqa: F401
-
 
 def _gauge(name: str, description: str) -> Gauge:
     return Gauge(f"getyousite_backup_{name}", description, multiprocess_mode="mostrecent")

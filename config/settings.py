@@ -1,5 +1,6 @@
 """Django's settings, wired from the typed environment in `config.env`."""
 
+import os
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -292,6 +293,9 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
+# The command with which `manage.py up` invents visits of the demo site, once.
+DEMO_VISITS_COMMAND = ("analytics_simulate", "--sites", "bakery")
+
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
@@ -375,3 +379,6 @@ LOG_FORMAT = ENV.log_format or "json"
 LOGGING_CONFIG = "core.observability.structured_logging.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
 METRICS_DIR = VAR_DIR / "metrics"
+if ENV.process != "command":  # here, because prometheus_client reads the variable when it is imported
+    METRICS_DIR.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(METRICS_DIR))

@@ -9,9 +9,8 @@ from datetime import datetime
 import structlog
 from django.db import transaction
 
-from audit.chain import hashing, signing_keys
+from audit.chain import hashing, metrics, signing_keys
 from audit.models import Checkpoint, Seal
-from core.observability import metrics
 from core.storage import object_store
 
 CHECKPOINT_PREFIX = "audit/checkpoints/"

@@ -5,15 +5,8 @@ Each process writes its values to files in METRICS_DIR. `exposition()` adds them
 
 import os
 
-from django.conf import settings
-
-# Set before the import below, because prometheus_client reads the variable when it is imported.
-if settings.ENV.process != "command":
-    settings.METRICS_DIR.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(settings.METRICS_DIR))
-
 from prometheus_client import REGISTRY as _PROCESS_REGISTRY
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 

@@ -66,7 +66,7 @@ class Command(BaseCommand):
         call_command("demo")
         if first_run and json.loads(self.accounts_path.read_text())["owner"]:
             self.write_step("simulating visits")
-            call_command("analytics_simulate", "--sites", "bakery", stdout=io.StringIO())
+            call_command(*settings.DEMO_VISITS_COMMAND, stdout=io.StringIO())
 
     @property
     def accounts_path(self) -> Path:
@@ -96,7 +96,8 @@ class Command(BaseCommand):
 
 
 def start_processes() -> list[processes.ChildProcess]:
-    """Start web, the default worker, the worker for backups, and beat."""
+    """Start web, the default worker, a worker for the queues of long tasks, and beat."""
+    long_task_queues = ",".join(sorted({route["queue"] for route in settings.CELERY_TASK_ROUTES.values()}))
     manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "config.celery"]
     beat_file = str(settings.VAR_DIR / "beat-schedule")
@@ -116,7 +117,7 @@ def start_processes() -> list[processes.ChildProcess]:
         processes.start_process("worker", worker, environ={"PROCESS": "worker"}),
         processes.start_process(
             "backup",
-            ["nice", *worker, "--queues", "backups", "--concurrency", "1"],
+            ["nice", *worker, "--queues", long_task_queues, "--concurrency", "1"],
             environ={"PROCESS": "worker"},
         ),
         processes.start_process("beat", beat, environ={"PROCESS": "beat"}),
