@@ -81,7 +81,7 @@ def running_servers(
             if "DATABASE_URL" in needed:
                 urls["DATABASE_URL"] = PostgresServer(folder).start(report, fast=fast)
             if "REDIS_URL" in needed:
-                urls["REDIS_URL"] = RedisServer(folder).start(report)
+                urls["REDIS_URL"] = RedisServer(folder).start(report, fast=fast)
         yield urls
 
 
@@ -308,7 +308,7 @@ class RedisServer:
         self.folder = folder / "redis"
         self.state_file = self.folder / "facts.json"
 
-    def start(self, report: Report, *, port: int | None = None) -> str:
+    def start(self, report: Report, *, fast: bool = False) -> str:
         """Return the URL; start the server unless it answers already. Raises EmbeddedServersUnavailable."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         if self.state_file.exists():
@@ -316,13 +316,14 @@ class RedisServer:
             if self._answers(running_url):
                 return running_url
         report("starting Redis")
-        port = port or free_port()
+        port = free_port()
         password = secrets.token_urlsafe(24)
-        process = self._start_process(port, password)
+        process = self._start_process(port, password, append_only=not fast)
         url = f"redis://:{password}@127.0.0.1:{port}/0"
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while not self._answers(url):
             if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
                 raise EmbeddedServersUnavailable(
                     f"Redis did not start; its log is {self.folder / 'log'}. Or set REDIS_URL."
                 )
@@ -330,14 +331,14 @@ class RedisServer:
         _write_private_file(self.state_file, json.dumps({"url": url, "pid": process.pid}))
         return url
 
-    def _start_process(self, port: int, password: str) -> "subprocess.Popen[bytes]":
+    def _start_process(self, port: int, password: str, *, append_only: bool) -> "subprocess.Popen[bytes]":
         configuration = self.folder / "redis.conf"
         lines = [
             "bind 127.0.0.1",
             f"port {port}",
             f"requirepass {password}",
             f"dir {json.dumps(str(self.folder))}",
-            "appendonly yes",
+            f"appendonly {'yes' if append_only else 'no'}",
             'save ""',
             "maxmemory-policy noeviction",
             "daemonize no",

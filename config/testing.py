@@ -1,6 +1,6 @@
 """A pytest plugin that starts private servers for the tests. It is loaded first (`-p config.testing`).
 
-Each pytest-xdist worker gets two Redis databases of its own.
+Each pytest-xdist worker gets two Redis databases and a folder of its own, because workers run side by side.
 """
 
 import atexit
@@ -9,12 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
-VAR = Path(__file__).resolve().parent.parent / "var" / "test"
+VAR = Path(__file__).resolve().parent.parent / "var" / "test"  # the servers that all workers share
+WORKER_FOLDER = VAR / (WORKER or "main")  # the files of this worker
 
 os.environ.update(
     {
         "ENVIRONMENT": "development",
-        "VAR_DIR": str(VAR),
+        "VAR_DIR": str(WORKER_FOLDER),
         "LOG_LEVEL": "CRITICAL",
         "RATE_LIMIT": "100000",
         "BACKUP_PACE": "1",

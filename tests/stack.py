@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from config import embedded_servers
-from config.testing import VAR, WORKER
+from config.testing import WORKER_FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 ORIGIN = "http://localhost:3000"
@@ -109,7 +109,7 @@ class Stack:
 
     def __init__(self, name: str) -> None:
         """Start the servers with their files in a folder called `name`, one for each test worker."""
-        var = VAR / f"{name}-{WORKER}"
+        var = WORKER_FOLDER / name
         shutil.rmtree(var, ignore_errors=True)
         self.home = embedded_servers.server_folder(var)
         shutil.rmtree(self.home, ignore_errors=True)

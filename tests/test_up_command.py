@@ -14,11 +14,11 @@ import httpx
 import pytest
 
 from config import embedded_servers
-from config.testing import VAR, WORKER
+from config.testing import WORKER_FOLDER
 from tests.stack import ROOT, wait_until
 
 pytestmark = pytest.mark.stack
-VAR_DIR = VAR / f"up-{WORKER}"
+VAR_DIR = WORKER_FOLDER / "up"
 
 
 @pytest.fixture(scope="module")

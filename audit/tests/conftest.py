@@ -9,7 +9,7 @@ from django.db import connection
 
 from audit.chain import sealing
 from audit.tests.trail_helpers import record_entries, sign_and_store
-from config.testing import VAR, WORKER
+from config.testing import WORKER_FOLDER
 from core.storage import object_store
 from tests.database import superuser_dsn
 
@@ -28,7 +28,7 @@ def superuser(transactional_db):
 def trail(superuser, settings):
     """An empty trail, and an object store of its own. Returns the folder of the object store."""
     superuser.execute("; ".join(f"TRUNCATE audit_{table}" for table in AUDIT_TABLES))
-    folder = VAR / f"objects-{WORKER}"
+    folder = WORKER_FOLDER / "objects"
     if folder.is_file():
         folder.unlink()
     else:

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from config import embedded_servers
-from config.testing import VAR
+from config.testing import WORKER_FOLDER
 from core.observability import structured_logging
 from core.storage import redis
 
@@ -16,16 +16,18 @@ from core.storage import redis
 @pytest.fixture
 def own_redis(settings):
     """A Redis server that the test may stop, in place of the shared one."""
-    folder = embedded_servers.server_folder(VAR / "own-redis")
+    folder = embedded_servers.server_folder(WORKER_FOLDER / "own-redis")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     server = embedded_servers.RedisServer(folder)
     settings.REDIS_URL = server.start(print)
     redis.client.cache_clear()
-    yield server
-    server.stop()
-    redis.client.cache_clear()
-    redis.close_breaker()
+    try:
+        yield server
+        server.stop()
+    finally:  # the tests after this one use the shared server again, whatever happened to this one
+        redis.client.cache_clear()
+        redis.close_breaker()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings
 
 from config import embedded_servers
+from config.testing import VAR
 
 
 def run_up(**environ):
@@ -38,7 +39,7 @@ def database_url(user, password):
 
 
 def superuser_url():
-    state_file = embedded_servers.server_folder(settings.VAR_DIR) / "postgres.json"
+    state_file = embedded_servers.server_folder(VAR) / "postgres.json"
     return database_url("postgres", json.loads(state_file.read_text())["superuser_password"])
 
 
