@@ -16,6 +16,13 @@ RUN ENVIRONMENT=production APP_HOST=app.example.com SITES_DOMAIN=example.net VAR
     /venv/bin/python manage.py collectstatic --noinput
 
 FROM python:3.12-slim
+# pg_dump and pg_restore for backups. Debian's own package can be older than the server, so that the script of
+# postgresql-common adds the repository of the PostgreSQL project.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends postgresql-common ca-certificates \
+    && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y \
+    && apt-get install -y --no-install-recommends postgresql-client-18 \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin getyousite \
     && install -d -o getyousite -g getyousite /var/lib/getyousite
 COPY --from=build /venv /venv

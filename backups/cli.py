@@ -1,15 +1,18 @@
 """Shared parts of the backup commands: arguments, progress bar, output and exit codes."""
 
 import json
+import re
 from argparse import ArgumentTypeError
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
 from rich.progress import Progress
 
@@ -23,6 +26,7 @@ from backups.services.runs import EXPECTED_ERRORS, ProgressCallback, describe_er
 EXIT_DAMAGED = 3
 EXIT_KEY_MISSING = 4
 EXIT_BUSY = 5
+DATE_PATTERN = re.compile(r"\d{4}-?\d\d-?\d\d")
 
 
 class BackupCommand(BaseCommand):
@@ -50,9 +54,9 @@ class BackupCommand(BaseCommand):
         self.stdout.write(json.dumps(result, default=str) if as_json else text)
 
     @contextmanager
-    def hold_worker_lock(self) -> Iterator[None]:
+    def hold_worker_lock(self, lock_id: int = runs.WORKER_LOCK_ID) -> Iterator[None]:
         """Hold the lock that allows one backup job at a time. Raises CommandError when it is taken."""
-        with runs.worker_lock() as acquired:
+        with runs.worker_lock(lock_id) as acquired:
             if not acquired:
                 raise CommandError(
                     "Another backup, verification or restore is running. Try again when it is done.",
@@ -71,12 +75,30 @@ def progress_bar(label: str, *, quiet: bool) -> Iterator[ProgressCallback]:
 
 
 def parse_datetime(text: str) -> datetime:
-    """Parse a time in ISO 8601. A time without an offset is UTC. Raises ArgumentTypeError."""
+    """Parse a time in ISO 8601. A time without an offset is UTC, and a date is the end of that day.
+
+    Raises ArgumentTypeError.
+    """
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:
-        raise ArgumentTypeError(f"{text!r} is not a time such as 2026-11-20T12:00Z") from None
+        raise ArgumentTypeError(f"{text!r} is not a time such as 2026-11-20T12:00Z, or a date") from None
+    if DATE_PATTERN.fullmatch(text):
+        parsed += timedelta(days=1) - timedelta(microseconds=1)
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def parse_database_url(text: str) -> str:
+    """Return the URL of a database. Raises ArgumentTypeError when it is none."""
+    if not text.startswith(("postgresql://", "postgres://")):
+        raise ArgumentTypeError("the target must be a URL such as postgresql://user:password@host/database")
+    try:
+        parts = conninfo_to_dict(text)
+    except psycopg.ProgrammingError as error:
+        raise ArgumentTypeError(f"the URL of the target is wrong: {' '.join(str(error).split())}") from None
+    if not parts.get("dbname"):
+        raise ArgumentTypeError("the URL of the target does not name a database")
+    return text
 
 
 def load_identity_file(path: str) -> bytes:

@@ -1,5 +1,6 @@
-"""The engine's objects as the settings of this installation define them: database, store, keys."""
+"""The engine's objects as the settings of this installation define them: database, programs, store, keys."""
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ from django.db import connections
 
 from backups.engine.encryption import Keys, parse_keys
 from backups.engine.repository import Repository
+from backups.engine.schema.postgres_programs import PostgresPrograms
 from backups.engine.source import Source
+from backups.engine.table_names import TableName
 from backups.object_stores import BackupStore, open_backup_store
+from config import embedded_servers
 from core import tenancy
 
 # A connection to a server that disappeared is noticed within a minute.
@@ -22,7 +26,9 @@ KEEPALIVE_OPTIONS = {
     "tcp_user_timeout": 60000,
 }
 # The state that increments are compared with is useless in another database.
-EXCLUDED_TABLES = frozenset({"public.backups_backupstate"})
+EXCLUDED_TABLES = frozenset({TableName("public", "backups_backupstate")})
+# The salts of visitor ids are meant to be lost.
+UNLOGGED_TABLES = frozenset({TableName("public", "analytics_salt")})
 # How the catalogue prints the beginning of every policy of ours: those of `core.tenancy` and of the vault.
 POLICY_PREFIX = "((( SELECT public.app_context() AS app_context) = 'system'::text) OR "
 
@@ -49,9 +55,18 @@ def source() -> Source:
     in the context `system`, and each run verifies that the policies show it every row.
     """
     if settings.BACKUP_DATABASE_URL:
-        return Source(settings.BACKUP_DATABASE_URL, {}, EXCLUDED_TABLES)
+        return Source(settings.BACKUP_DATABASE_URL, {}, EXCLUDED_TABLES, UNLOGGED_TABLES)
     session_settings = {tenancy.SETTING: tenancy.SYSTEM, "row_security": "on"}
-    return Source(database_dsn(), session_settings, EXCLUDED_TABLES, POLICY_PREFIX)
+    return Source(database_dsn(), session_settings, EXCLUDED_TABLES, UNLOGGED_TABLES, POLICY_PREFIX)
+
+
+def programs() -> PostgresPrograms:
+    """Return the folders of pg_dump: PG_DUMP_DIR alone if it is set, else PATH, then the wheel's folder."""
+    if settings.PG_DUMP_DIR:
+        return PostgresPrograms((settings.PG_DUMP_DIR,))
+    folders = [Path(folder) for folder in os.get_exec_path()]
+    wheel = embedded_servers.postgres_programs()
+    return PostgresPrograms((*folders, *([wheel] if wheel else [])))
 
 
 def keys(*, identities: tuple[bytes, ...] = ()) -> Keys:

@@ -1,5 +1,8 @@
 """Errors of the backup services that the API reports."""
 
+from datetime import datetime
+from typing import Any
+
 from core.errors import DomainError
 
 
@@ -19,6 +22,20 @@ class RestoreUnderWay(DomainError):
     code = "restore_under_way"
     status = 409
     message = "This site is already being restored."
+
+
+class RestorePointLater(DomainError):
+    code = "restore_point_later"
+    status = 409
+    message = "Your site has changed since the last backup. The next backup becomes a restore point."
+
+    def __init__(self, next_at: datetime) -> None:
+        super().__init__()
+        self.next_at = next_at
+
+    @property
+    def members(self) -> dict[str, Any]:
+        return {"next_at": self.next_at.isoformat()}
 
 
 class NotProvable(DomainError):

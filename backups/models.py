@@ -51,6 +51,9 @@ class BackupRun(BackupJob):
         INCREMENT = "increment"
 
     full = models.BooleanField(default=False, help_text="Read everything again, whatever has not changed.")
+    requested_by_owner = models.BooleanField(
+        default=False, help_text="An owner of a site asked for a restore point."
+    )
     provable = models.BooleanField(
         default=False, help_text="The content of its rows is summed, so that a drill can compare it."
     )
@@ -68,7 +71,7 @@ class BackupRun(BackupJob):
     )
     seconds = models.FloatField(default=0)
     waited_seconds = models.FloatField(default=0, help_text="For locks.")
-    warning = models.CharField(max_length=300, blank=True, default="")
+    warning = models.TextField(blank=True, default="")
     verified_at = models.DateTimeField(null=True, help_text="When its packs were last read and verified.")
     proven_at = models.DateTimeField(null=True, help_text="When it was last restored, with the same content.")
     pruned_at = models.DateTimeField(null=True, help_text="Since when it cannot be restored any more.")
@@ -98,7 +101,7 @@ class Check(BackupJob):
 
     run = models.ForeignKey(BackupRun, on_delete=models.CASCADE, related_name="checks")
     kind = models.CharField(max_length=10, choices=Kind)
-    result = models.CharField(max_length=300, blank=True, default="")
+    result = models.TextField(blank=True, default="")
 
     class Meta(BackupJob.Meta):
         verbose_name = "backup check"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 from uuid import UUID
@@ -44,6 +45,14 @@ JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'site_id' AND NOT a.attisdropped
 WHERE c.relkind = 'r' AND NOT c.relispartition AND c.relname NOT LIKE 'audit\\_%'
 ORDER BY 1"""
+EVENTS_WITHOUT_CHANGE = ["restore_point.%", "site_restore.%"]
+TIME_COLUMNS_QUERY = """
+SELECT c.relname, a.attname
+FROM pg_class c
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname IN ('created_at', 'updated_at') AND NOT a.attisdropped
+WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%s)
+    -- visitors and backups change these
+    AND c.relname NOT LIKE ALL (ARRAY['analytics\\_%%', 'backups\\_%%'])"""
 # The fields of Column.
 COLUMNS_QUERY = """
 SELECT
@@ -122,6 +131,37 @@ def list_site_tables() -> list[str]:
         return [SITE_TABLE, *(row[0] for row in cursor.fetchall() if row[0] != SITE_TABLE)]
 
 
+def last_change_of(site_id: UUID) -> datetime:
+    """Return when the site or anything that belongs to it was last changed.
+
+    Deletions and changes of rows without a time are known from the audit trail.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(TIME_COLUMNS_QUERY, [list_site_tables()])
+        parts = [
+            sql.SQL("SELECT max({}) FROM {} WHERE {} = {}").format(
+                sql.Identifier(column),
+                sql.Identifier(table),
+                sql.Identifier("id" if table == SITE_TABLE else "site_id"),
+                sql.Literal(site_id),
+            )
+            for table, column in cursor.fetchall()
+        ]
+        parts.append(
+            sql.SQL(
+                "(SELECT created_at FROM audit_entry WHERE site_id = {} AND event NOT LIKE ALL ({})"
+                " ORDER BY id DESC LIMIT 1)"
+            ).format(sql.Literal(site_id), sql.Literal(EVENTS_WITHOUT_CHANGE))
+        )
+        cursor.execute(  # type: ignore[arg-type]
+            sql.SQL("SELECT max(changed.at) FROM ({}) AS changed (at)").format(
+                sql.SQL(" UNION ALL ").join(parts)
+            )
+        )
+        last_change: datetime = cursor.fetchone()[0]
+        return last_change
+
+
 @contextmanager
 def extract_site_rows(manifest: Manifest, reader: PackReader, site_id: UUID) -> Iterator[RowFiles]:
     """Read the rows of a site from a backup into temporary files.
@@ -133,14 +173,14 @@ def extract_site_rows(manifest: Manifest, reader: PackReader, site_id: UUID) -> 
     value = str(site_id).encode()
     with ExitStack() as stack:
         for table in manifest.tables:
-            if table.schema != "public" or table.name not in restored_tables:
+            if table.name.schema != "public" or table.name.table not in restored_tables:
                 continue
             file: IO[bytes] = stack.enter_context(SpooledTemporaryFile(SPOOL_BYTES))
-            column = "id" if table.name == SITE_TABLE else "site_id"
+            column = "id" if table.name.table == SITE_TABLE else "site_id"
             for fields in row_extraction.iter_matching_rows(reader, table, column=column, value=value):
                 file.write(b"\t".join(fields) + b"\n")
             file.seek(0)
-            row_files[table.name] = file
+            row_files[table.name.table] = file
         yield row_files
 
 
@@ -160,7 +200,9 @@ class SiteImport:
 
     def stage_rows(self) -> None:
         """Copy the rows into temporary tables. Raises BackupRefused when the backup lacks the site."""
-        stored_tables = {table.name: table for table in self.manifest.tables if table.schema == "public"}
+        stored_tables = {
+            table.name.table: table for table in self.manifest.tables if table.name.schema == "public"
+        }
         self.staged_tables = [
             self._stage_table(stored_tables[name]) for name in self.site_tables if name in self.row_files
         ]
@@ -171,22 +213,22 @@ class SiteImport:
 
     def _stage_table(self, table: Table) -> StagedTable:
         """Stage the columns that the table has both in the backup and now."""
-        current_columns = [Column(*row) for row in self._query(COLUMNS_QUERY, [table.name])]
+        current_columns = [Column(*row) for row in self._query(COLUMNS_QUERY, [table.name.table])]
         staged = StagedTable(
-            table.name, [column for column in current_columns if column.name in table.columns]
+            table.name.table, [column for column in current_columns if column.name in table.columns]
         )
         names = sql.SQL(", ").join(sql.Identifier(column.name) for column in staged.columns)
         self._run(
             "CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA",
             sql.Identifier(staged.temporary_name),
             names,
-            sql.Identifier(table.name),
+            sql.Identifier(table.name.table),
         )
         positions = [table.columns.index(column.name) for column in staged.columns]
         # Django's cursor wraps psycopg's, which has copy().
         statement = sql.SQL("COPY {} FROM STDIN").format(staged.table)
         with self.cursor.copy(statement) as copy:  # type: ignore[attr-defined]
-            for line in self.row_files[table.name]:
+            for line in self.row_files[table.name.table]:
                 fields = line.rstrip(b"\n").split(b"\t")
                 copy.write(b"\t".join(fields[position] for position in positions) + b"\n")
         return staged

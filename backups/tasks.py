@@ -1,4 +1,4 @@
-"""The one Celery task of backups. It runs on a worker of its own (`-Q backups`)."""
+"""The Celery tasks of backups. They run on a worker of their own (`-Q backups,restores`)."""
 
 from typing import Any
 
@@ -17,6 +17,14 @@ def run_pending_jobs() -> None:
     from backups.services import worker
 
     worker.run_pending_jobs(now=timezone.now())
+
+
+@shared_task(time_limit=3 * 3600, soft_time_limit=170 * 60)
+def run_site_restores() -> None:
+    """Restore all sites that owners asked for. Safe to run twice and to be killed."""
+    from backups.services import site_restores
+
+    site_restores.run_pending_site_restores(now=timezone.now())
 
 
 @worker_ready.connect

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from audit import actors
 from backups import selectors
-from backups.models import BackupRun, Check, SiteRestore
+from backups.models import BackupRun, Check
 from backups.permissions import BACKUPS_READ, BACKUPS_WRITE
 from backups.serializers import (
     BackupCreateSerializer,
@@ -136,9 +136,10 @@ class RestorePointViewSet(SiteScopedViewSet):
     )
     @extend_schema(operation_id="create_restore_point", request=None, responses={202: RestorePointSerializer})
     def create(self, request: Request, pk: Any) -> Response:
-        """Create a restore point now.
+        """Return a restore point that has your site as it is now, and start a backup if that is needed.
 
-        A backup of the last quarter of an hour, or one that is queued or running, is returned instead.
+        Owners can start a backup only as often as one is taken by the schedule. Otherwise the answer is 409
+        with the code `restore_point_later`, and `next_at` is the time of the next backup.
         """
         self.site()
         restore_point = site_restores.request_restore_point(
@@ -168,5 +169,5 @@ class RestorePointViewSet(SiteScopedViewSet):
     @extend_schema(operation_id="list_site_restores", responses=SiteRestoreSerializer(many=True))
     def restores(self, request: Request, pk: Any) -> Response:
         """List the restores of your site and their results, newest first."""
-        page = self.paginate_queryset(SiteRestore.objects.filter(site_id=self.site().pk))
+        page = self.paginate_queryset(site_restores.restores_of(self.site()))
         return self.get_paginated_response(SiteRestoreSerializer(page, many=True).data)

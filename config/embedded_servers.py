@@ -293,12 +293,12 @@ def _postgres_wheel() -> Path:
     return folder
 
 
-def postgres_program(name: str) -> str:
-    """Return the path of a PostgreSQL client program, such as `pg_dump`.
-
-    Raises EmbeddedServersUnavailable.
-    """
-    return str(_postgres_wheel() / "pginstall18" / "bin" / name)
+def postgres_programs() -> Path | None:
+    """Return the folder of PostgreSQL's programs in the wheel, or None when it is not installed."""
+    try:
+        return _postgres_wheel() / "pginstall18" / "bin"
+    except EmbeddedServersUnavailable:
+        return None
 
 
 class RedisServer:

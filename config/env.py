@@ -274,11 +274,21 @@ class Environment(BaseSettings):
             "policies are checked."
         ),
     )
-    backup_drill_url: PostgresUrl | None = Field(
+    backup_drill_database_url: PostgresUrl | None = Field(
         None,
         description=(
-            "A role with CREATEDB, on the server where backups are restored to prove them. "
-            "Default: DATABASE_URL."
+            "Where backups are restored to prove them. The role creates a database on that server if it has "
+            "CREATEDB; otherwise this database is used, which must be empty. Default: DATABASE_URL."
+        ),
+    )
+    backup_compression: Literal["zstd", "gzip"] = Field(
+        "zstd", description="How new backups are compressed. Both can always be restored."
+    )
+    pg_dump_dir: Path | None = Field(
+        None,
+        description=(
+            "The folder with the programs pg_dump and pg_restore, of the server's version or newer. "
+            "Default: the folders in PATH."
         ),
     )
     backup_mib_per_second: float = Field(

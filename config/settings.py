@@ -178,7 +178,11 @@ BACKUP_RECIPIENTS = ENV.backup_recipients
 BACKUP_EVERY = ENV.backup_every
 BACKUP_PACE = ENV.backup_pace
 BACKUP_DATABASE_URL = ENV.backup_database_url.get_secret_value() if ENV.backup_database_url else ""
-BACKUP_DRILL_URL = ENV.backup_drill_url.get_secret_value() if ENV.backup_drill_url else ""
+BACKUP_DRILL_DATABASE_URL = (
+    ENV.backup_drill_database_url.get_secret_value() if ENV.backup_drill_database_url else ""
+)
+BACKUP_COMPRESSION = ENV.backup_compression
+PG_DUMP_DIR = ENV.pg_dump_dir
 BACKUP_BYTES_PER_SECOND = int(ENV.backup_mib_per_second * 1024 * 1024)
 BACKUP_LOCK_FOR = timedelta(days=ENV.backup_lock_days)
 VAULT_BYTES = ENV.vault_mib * 1024 * 1024
@@ -302,7 +306,11 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
-CELERY_TASK_ROUTES = {"backups.tasks.*": {"queue": "backups"}}  # a separate worker, because backups take long
+# Long tasks have queues of their own, so that none delays another.
+CELERY_TASK_ROUTES = {
+    "backups.tasks.run_pending_jobs": {"queue": "backups"},
+    "backups.tasks.run_site_restores": {"queue": "restores"},
+}
 CELERY_TASK_TIME_LIMIT = 300
 CELERY_TASK_SOFT_TIME_LIMIT = 270
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -350,6 +358,7 @@ CELERY_BEAT_SCHEDULE = {
     "delete-expired-events": _periodic(86400, "analytics.tasks.delete_expired_events"),
     "send-weekly-mails": _periodic(900, "analytics.tasks.send_weekly_mails"),
     "run-backup-jobs": _periodic(60, "backups.tasks.run_pending_jobs"),
+    "run-site-restores": _periodic(60, "backups.tasks.run_site_restores"),
     "delete-expired-exports": _periodic(3600, "accounts.tasks.delete_expired_exports"),
 }
 

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
+from django.utils import timezone
 
 from audit.subjects import Subject
 from core.ids import uuid7
@@ -106,6 +107,7 @@ class Access(models.Model):
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="access")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="site_access")
     role = models.CharField(max_length=10, choices=Role)
+    role_since = models.DateTimeField(default=timezone.now)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -117,6 +119,12 @@ class Access(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role} {self.user_id}"
+
+    def set_role(self, role: str) -> None:
+        """Save another role, and since when the member has it."""
+        self.role = role
+        self.role_since = timezone.now()
+        self.save(update_fields=["role", "role_since"])
 
 
 class Invitation(models.Model):

@@ -270,6 +270,7 @@ def prepare_installation(home: Path, *, mail_url: str, certificate: Path) -> Ins
         shutil.rmtree(home / name, ignore_errors=True)
         (home / name).mkdir(mode=0o755)
     copy_application(home / "app")
+    client_programs = install_client_programs(home)
     can_change_user = os.geteuid() == 0 and reachable_by_others(environment / "bin" / "python")
     user_id = IMAGE_USER_ID if can_change_user else None
     if user_id is not None:
@@ -279,7 +280,11 @@ def prepare_installation(home: Path, *, mail_url: str, certificate: Path) -> Ins
     stores = empty_stores(home)
     settings = production_settings(home, mail_url=mail_url, certificate=certificate)
     port = embedded_servers.free_port()
-    settings |= {"PORT": str(port), "INTERNAL_PORT": str(embedded_servers.free_port())}
+    settings |= {
+        "PORT": str(port),
+        "INTERNAL_PORT": str(embedded_servers.free_port()),
+        "PG_DUMP_DIR": str(client_programs),
+    }
     installation = Installation(home, environment, settings, user_id, port, stores)
     try:
         settings["DATABASE_URL"] = embedded_servers.PostgresServer(stores).start(print, fast=True)
@@ -290,6 +295,25 @@ def prepare_installation(home: Path, *, mail_url: str, certificate: Path) -> Ins
         stop_stores(stores)
         raise
     return installation
+
+
+def install_client_programs(home: Path) -> Path:
+    """Copy pg_dump and pg_restore from the development wheel, and return their folder.
+
+    The image has them from a package of its distribution.
+    """
+    programs = embedded_servers.postgres_programs()
+    assert programs, "the tests need the PostgreSQL programs of the development packages"
+    wheel = programs.parent.parent
+    target = home / "client"
+    shutil.rmtree(target, ignore_errors=True)
+    folder = target / programs.relative_to(wheel.parent)
+    folder.mkdir(parents=True)
+    for name in ("pg_dump", "pg_restore"):
+        shutil.copy(programs / name, folder / name)
+    libraries = wheel.name + ".libs"
+    shutil.copytree(wheel.with_name(libraries), target / libraries)
+    return folder
 
 
 def empty_stores(home: Path) -> Path:

@@ -1,6 +1,7 @@
 """The platform runs with the locked production packages and the files of the image.
 
-The test signs up by mail, publishes a page, waits for a periodic job, and stops everything with SIGTERM.
+The test signs up by mail, publishes a page, waits for a periodic job and for a proven backup, and stops
+everything with SIGTERM.
 """
 
 import ast
@@ -72,9 +73,18 @@ import importlib.util, sys
 print(*sorted({name for name in sys.argv[1:] if importlib.util.find_spec(name) is None}))
 """
 PRINT_SEAL_COUNT = "from audit.models import Seal; print(Seal.objects.count())"
+PRINT_CHECKS = (
+    "from backups.models import Check; print(*Check.objects.values_list('kind', 'status', 'error'), sep='; ')"
+)
 
 
-def test_production_signs_up_by_mail_publishes_runs_periodic_jobs_and_stops(installed, mailbox):
+def finished_checks(installed):
+    """The kind, status and error of every check of a backup; empty while one is queued or running."""
+    output = installed.run("python", "manage.py", "shell", "-v", "0", "-c", PRINT_CHECKS)
+    return output if "drill" in output and not {"queued", "running"} & set(output.split("'")) else ""
+
+
+def test_production_signs_up_publishes_runs_periodic_jobs_proves_a_backup_and_stops(installed, mailbox):
     production.start_all(installed)
 
     def api(method, path, access="", json=None):
@@ -105,6 +115,9 @@ def test_production_signs_up_by_mail_publishes_runs_periodic_jobs_and_stops(inst
         return int(installed.run("python", "manage.py", "shell", "-v", "0", "-c", PRINT_SEAL_COUNT)) > 0
 
     wait_until(is_sealed, seconds=40)
+
+    # The worker takes and proves a backup as soon as it starts.
+    assert "('drill', 'done', '')" in wait_until(lambda: finished_checks(installed), seconds=60)
     installed.assert_running()
     assert set(installed.running) == {"web", "worker-0", "worker-1", "beat"}
     assert installed.stop() == dict.fromkeys(["web", "worker-0", "worker-1", "beat"], 0), installed.logs()

@@ -701,6 +701,7 @@ CREATE TABLE public.backups_backuprun (
     proven_at timestamp with time zone,
     pruned_at timestamp with time zone,
     read_bytes bigint NOT NULL,
+    requested_by_owner boolean NOT NULL,
     rows bigint NOT NULL,
     seconds double precision NOT NULL,
     shipped_bytes bigint NOT NULL,
@@ -710,7 +711,7 @@ CREATE TABLE public.backups_backuprun (
     taken_at timestamp with time zone,
     verified_at timestamp with time zone,
     waited_seconds double precision NOT NULL,
-    warning character varying(300) NOT NULL
+    warning text NOT NULL
 );
 CREATE TABLE public.backups_backupstate (
     CONSTRAINT backup_state_one CHECK ((id = 1)),
@@ -728,7 +729,7 @@ CREATE TABLE public.backups_check (
     finished_at timestamp with time zone,
     id uuid NOT NULL,
     kind character varying(10) NOT NULL,
-    result character varying(300) NOT NULL,
+    result text NOT NULL,
     run_id uuid NOT NULL,
     started_at timestamp with time zone,
     status character varying(10) NOT NULL
@@ -812,6 +813,7 @@ CREATE TABLE public.sites_access (
     created_at timestamp with time zone NOT NULL,
     id bigint NOT NULL,
     role character varying(10) NOT NULL,
+    role_since timestamp with time zone NOT NULL,
     site_id uuid NOT NULL,
     user_id uuid NOT NULL
 );

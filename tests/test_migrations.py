@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 from psycopg import sql
 
-from config.embedded_servers import postgres_program
+from config.embedded_servers import postgres_programs
 from tests.stack import ROOT
 
 RECORDED = Path(__file__).parent / "schema.sql"
@@ -43,10 +43,12 @@ def dump_schema(url):
     """The statements of `pg_dump --schema-only`, sorted; columns of a table are sorted, partitions are left
     out.
     """
+    programs = postgres_programs()
+    assert programs
     options = ["--schema-only", "--no-owner", "--no-privileges", "--exclude-table=audit_entry_2*"]
     options += ["--exclude-table=analytics_event_2*"]
     text = subprocess.run(
-        [postgres_program("pg_dump"), *options, url], capture_output=True, text=True, check=True, timeout=60
+        [programs / "pg_dump", *options, url], capture_output=True, text=True, check=True, timeout=60
     ).stdout
     text = re.sub(r"^(--|\\(un)?restrict).*$", "", text, flags=re.MULTILINE)
     return sorted(normalise(statement) for statement in re.split(r";\n", text) if statement.strip())

@@ -166,7 +166,7 @@ class World:
     def create_backup(self) -> Any:
         """Create the row of a finished backup, dated when the site was created, without its objects."""
         return BackupRun.objects.create(
-            status="done", name="runs/none", provable=True, taken_at=self.site.created_at
+            status="done", name="runs/none", provable=True, taken_at=timezone.now()
         ).pk
 
     def create_api_key(self) -> Any:

@@ -7,6 +7,8 @@ version twice is harmless, because a restore assembles a range by ctid from the 
 Deleted rows are missing from the list of live ctids.
 """
 
+import hashlib
+import hmac
 import os
 import threading
 import time
@@ -22,11 +24,22 @@ from backups.engine import range_queries
 from backups.engine import source as sources
 from backups.engine.encryption import KEY_BYTES, Keys, encrypt_blob
 from backups.engine.errors import Stopped
-from backups.engine.manifest import CTID_BYTES, BlockRange, Manifest, Part, Table, shuffle_ctids
+from backups.engine.manifest import (
+    CTID_BYTES,
+    BlockRange,
+    Manifest,
+    Part,
+    Schema,
+    Table,
+    shuffle_ctids,
+)
 from backups.engine.packs import Chunk, PackWriter, Store
 from backups.engine.range_queries import BLOCKS_PER_RANGE, Connection
-from backups.engine.schema import schema_of
+from backups.engine.schema import catalogue, coverage
+from backups.engine.schema.archive import content_without_time
+from backups.engine.schema.postgres_programs import PostgresPrograms, dump_schema, program_version
 from backups.engine.source import Snapshot, Source, TableInfo
+from backups.engine.table_names import TableName
 
 # A range is stored in full again when it has this many parts, or when a delta would hold more than this share
 # of its rows.
@@ -44,6 +57,7 @@ class BackupPlan:
     """The inputs and settings of one run, and what it has read so far."""
 
     source: Source
+    programs: PostgresPrograms
     store: Store
     keys: Keys
     id_key: bytes
@@ -56,6 +70,7 @@ class BackupPlan:
     # Whether to sum the content hashes of changed ranges, so that a restore can be compared by content.
     # Hashing takes as long as reading the rows.
     hash_rows: bool = True
+    compression: str = "zstd"  # or "gzip"
     metadata: dict[str, Any] = field(default_factory=dict)
     should_stop: Callable[[], bool] = lambda: False
     on_progress: Callable[[int, int], None] = lambda done, total: None  # numbers of ranges
@@ -126,10 +141,10 @@ def take_backup(plan: BackupPlan) -> StagedBackup:
 
     Raises BackupError, psycopg.Error and what the store raises.
     """
-    sources.ensure_database_is_supported(plan.source)
     data_key = os.urandom(KEY_BYTES)
-    plan.store.create(f"keys/{plan.run_id}.json", plan.keys.wrap(plan.run_id, data_key))
-    writer = PackWriter(plan.store, plan.run_id, data_key, plan.id_key, plan.raise_if_stopped)
+    writer = PackWriter(
+        plan.store, plan.run_id, data_key, plan.id_key, plan.raise_if_stopped, plan.compression
+    )
     try:
         return _take_backup(plan, writer, data_key)
     finally:
@@ -137,14 +152,32 @@ def take_backup(plan: BackupPlan) -> StagedBackup:
 
 
 def _take_backup(plan: BackupPlan, writer: PackWriter, data_key: bytes) -> StagedBackup:
-    with sources.open_snapshot(plan.source) as snapshot:
+    with sources.open_snapshot(plan.source) as snapshot, ThreadPoolExecutor(1) as pool:
+        program = plan.programs.find("pg_dump", minimum_version=snapshot.server_version)
         sources.ensure_no_rows_are_hidden(snapshot.connection, plan.source)
+        coverage.ensure_everything_can_be_stored(snapshot.connection)
+        plan.store.create(f"keys/{plan.run_id}.json", plan.keys.wrap(plan.run_id, data_key))
+        dump = pool.submit(
+            dump_schema,
+            program,
+            plan.source.dsn,
+            snapshot=snapshot.name,
+            raise_if_stopped=plan.raise_if_stopped,
+        )
         parent = _select_parent(plan.previous, snapshot)
-        parent_tables = {table.key: table for table in parent.tables} if parent else {}
-        tables_to_read = [table for table in snapshot.tables if table.key not in plan.source.excluded_tables]
+        parent_tables = {table.name: table for table in parent.tables} if parent else {}
+        tables_to_read = [table for table in snapshot.tables if table.name not in plan.source.excluded_tables]
         tables = RangeReader(plan, snapshot, writer, parent_tables).read_tables(tables_to_read)
         plan.on_tables_read(snapshot)
-        schema = schema_of(snapshot.connection)
+        archive, digest = _store_archive(dump.result(), plan, writer, parent)
+        schema = Schema(
+            archive,
+            digest,
+            program_version(program),
+            snapshot.search_path,
+            catalogue.describe_for_restore(snapshot.connection),
+            coverage.list_warnings(snapshot.connection, expected_names=plan.source.unlogged_tables),
+        )
         sequences = sources.read_sequences(snapshot.connection)
     writer.finish()
     snapshot.wait_until_durable()
@@ -173,6 +206,16 @@ def _take_backup(plan: BackupPlan, writer: PackWriter, data_key: bytes) -> Stage
     )
 
 
+def _store_archive(
+    content: bytes, plan: BackupPlan, writer: PackWriter, parent: Manifest | None
+) -> tuple[Chunk, str]:
+    """Return the chunk of the schema and its digest. An unchanged schema is not stored again."""
+    digest = hmac.new(plan.id_key, content_without_time(content), hashlib.sha256).hexdigest()
+    if parent and parent.schema.digest == digest:
+        return parent.schema.archive, digest
+    return writer.write_chunk([content]), digest
+
+
 def _select_parent(previous: Manifest | None, snapshot: Snapshot) -> Manifest | None:
     """Return the previous run if its (ctid, xmin) pairs can be compared with those of this snapshot."""
     if (
@@ -187,6 +230,11 @@ def _select_parent(previous: Manifest | None, snapshot: Snapshot) -> Manifest | 
     return None if lsn_went_back and lsn_went_back[0] else previous
 
 
+def is_comparable(table: TableInfo, stored: Table) -> bool:
+    """Whether equal row versions of a table have the text that a run stored."""
+    return table.heap and (table.oid, table.shape) == (stored.oid, stored.shape)
+
+
 @dataclass
 class RangeReader:
     """Reads the ranges of one snapshot on several connections."""
@@ -194,8 +242,8 @@ class RangeReader:
     plan: BackupPlan
     snapshot: Snapshot
     writer: PackWriter | None  # None when ranges are only compared, not stored
-    parent_tables: dict[str, Table]
-    results: dict[tuple[str, int], BlockRange] = field(default_factory=dict)
+    parent_tables: dict[TableName, Table]
+    results: dict[tuple[TableName, int], BlockRange] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _done: int = 0
     # Set when all ranges were handed out or a reader failed, so that the other readers end.
@@ -203,8 +251,8 @@ class RangeReader:
 
     def read_tables(self, tables: list[TableInfo]) -> list[Table]:
         """Return all tables with their ranges in order. Raises the first error of any reader."""
-        range_counts = {table.key: self._count_ranges(table) for table in tables}
-        queue = iter([(table, number) for table in tables for number in range(range_counts[table.key])])
+        range_counts = {table.name: self._count_ranges(table) for table in tables}
+        queue = iter([(table, number) for table in tables for number in range(range_counts[table.name])])
         total = sum(range_counts.values())
         with ThreadPoolExecutor(self.plan.workers) as pool:
             for future in [
@@ -213,11 +261,12 @@ class RangeReader:
                 future.result()
         return [
             Table(
-                table.schema,
+                table.oid,
                 table.name,
                 list(table.columns),
                 table.shape,
-                [self.results[table.key, number] for number in range(range_counts[table.key])],
+                table.load_into,
+                [self.results[table.name, number] for number in range(range_counts[table.name])],
             )
             for table in tables
         ]
@@ -255,15 +304,15 @@ class RangeReader:
                 self.plan.throttle()
                 table, number = item
                 parent_range = self._find_parent_range(table, number)
-                self.results[table.key, number] = self._read_range(connection, table, number, parent_range)
+                self.results[table.name, number] = self._read_range(connection, table, number, parent_range)
                 with self._lock:
                     self._done += 1
                     self.plan.on_progress(self._done, total)
 
     def _find_parent_range(self, table: TableInfo, number: int) -> BlockRange | None:
         """Return the range as the parent stored it, or None when its row versions cannot be compared."""
-        stored = self.parent_tables.get(table.key)
-        if stored is None or stored.shape != table.shape or not table.heap or number >= len(stored.ranges):
+        stored = self.parent_tables.get(table.name)
+        if stored is None or not is_comparable(table, stored) or number >= len(stored.ranges):
             return None
         return stored.ranges[number]
 

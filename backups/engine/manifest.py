@@ -10,10 +10,11 @@ from typing import Any
 
 import zstandard
 
-from backups.engine.errors import Damaged
+from backups.engine.errors import BackupRefused, Damaged
 from backups.engine.packs import Chunk
+from backups.engine.table_names import TableName, format_table_name
 
-FORMAT = 1
+FORMAT = 2
 CTID_BYTES = 6  # four bytes for the block, two for the position in it
 
 
@@ -66,15 +67,16 @@ class BlockRange:
 class Table:
     """A table of a run, with its ranges in order."""
 
-    schema: str
-    name: str
+    oid: int
+    name: TableName
     columns: list[str]
     shape: str  # digest; when it changes, equal (ctid, xmin) pairs no longer mean equal content
+    load_into: TableName | None  # the table through which its rows are restored, when it is another one
     ranges: list[BlockRange] = field(default_factory=list)
 
     @property
-    def key(self) -> str:
-        return f"{self.schema}.{self.name}"
+    def label(self) -> str:
+        return format_table_name(self.name)
 
     @property
     def rows(self) -> int:
@@ -90,6 +92,22 @@ class Table:
         return (self.rows, sum(hash_sums)) if len(hash_sums) == len(self.ranges) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The schema as an archive of `pg_dump`, and what a restore needs to know about it.
+
+    `program_version` is the major version of that `pg_dump`. `digest` is an HMAC of the archive without the
+    time in it. `catalogue` comes from `catalogue.describe_for_restore`.
+    """
+
+    archive: Chunk
+    digest: str
+    program_version: int
+    search_path: str
+    catalogue: dict[str, Any]
+    warnings: list[str]
+
+
 @dataclass(slots=True)
 class Manifest:
     """One run."""
@@ -101,7 +119,7 @@ class Manifest:
     xmin: int  # of the snapshot, 64 bits: all older transactions had ended
     xid: int
     lsn: str
-    schema: dict[str, Any]
+    schema: Schema
     tables: list[Table]
     sequences: list[list[Any]]
     packs: dict[str, tuple[str, int]]  # SHA-256 and size of each pack of this run and the runs it builds on
@@ -114,11 +132,14 @@ class Manifest:
 
     @staticmethod
     def from_bytes(packed: bytes) -> "Manifest":
-        """Parse the stored form. Raises Damaged."""
+        """Parse the stored form. Raises Damaged, BackupRefused."""
         try:
             data = json.loads(zstandard.ZstdDecompressor().decompress(packed))
             if data["format"] != FORMAT:
-                raise Damaged(f"This manifest has format {data['format']}; this program reads {FORMAT}.")
+                raise BackupRefused(
+                    f"The backup has format {data['format']}, and this version reads format {FORMAT}."
+                    " Restore it with the version that took it."
+                )
             return Manifest(
                 run_id=data["run"],
                 parent=data["parent"],
@@ -127,7 +148,7 @@ class Manifest:
                 xmin=data["xmin"],
                 xid=data["xid"],
                 lsn=data["lsn"],
-                schema=data["schema"],
+                schema=_parse_schema(data["schema"]),
                 tables=[_parse_table(table) for table in data["tables"]],
                 sequences=data["sequences"],
                 packs={name: (str(digest), int(size)) for name, (digest, size) in data["packs"].items()},
@@ -146,7 +167,7 @@ class Manifest:
             "xmin": self.xmin,
             "xid": self.xid,
             "lsn": self.lsn,
-            "schema": self.schema,
+            "schema": _schema_to_json(self.schema),
             "sequences": self.sequences,
             "packs": self.packs,
             "facts": self.metadata,
@@ -160,7 +181,7 @@ class Manifest:
 
     def used_packs(self) -> set[str]:
         """Return the names of the packs that a restore of this run reads."""
-        chunks: list[Chunk] = []
+        chunks: list[Chunk] = [self.schema.archive]
         for table in self.tables:
             for block_range in table.ranges:
                 chunks += [chunk for part in block_range.parts for chunk in (part.rows, part.ctids)]
@@ -168,8 +189,24 @@ class Manifest:
         return {pack for chunk in chunks for pack, _, _ in chunk.pieces}
 
 
+def _schema_to_json(schema: Schema) -> dict[str, Any]:
+    return {
+        "archive": schema.archive.to_json(),
+        "digest": schema.digest,
+        "program_version": schema.program_version,
+        "search_path": schema.search_path,
+        "catalogue": schema.catalogue,
+        "warnings": schema.warnings,
+    }
+
+
+def _parse_schema(data: dict[str, Any]) -> Schema:
+    return Schema(**{**data, "archive": Chunk.from_json(data["archive"])})
+
+
 def _table_to_json(table: Table) -> list[Any]:
-    return [table.schema, table.name, table.columns, table.shape, list(map(_range_to_json, table.ranges))]
+    ranges = list(map(_range_to_json, table.ranges))
+    return [table.oid, table.name, table.columns, table.shape, table.load_into, ranges]
 
 
 def _range_to_json(block_range: BlockRange) -> list[Any]:
@@ -179,8 +216,9 @@ def _range_to_json(block_range: BlockRange) -> list[Any]:
 
 
 def _parse_table(data: list[Any]) -> Table:
-    schema, name, columns, shape, ranges = data
-    return Table(schema, name, columns, shape, list(map(_parse_range, ranges)))
+    oid, name, columns, shape, load_into, ranges = data
+    load_name = TableName(*load_into) if load_into else None
+    return Table(oid, TableName(*name), columns, shape, load_name, list(map(_parse_range, ranges)))
 
 
 def _parse_range(data: list[Any]) -> BlockRange:

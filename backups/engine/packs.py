@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import os
 import threading
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +27,36 @@ DECRYPT_SLICE_BYTES = 4 << 20
 # Decompressed in pieces of this size, because repetitive data grows up to a thousandfold.
 DECOMPRESS_INPUT_BYTES = 1 << 16
 ZSTD_LEVEL = 1  # faster than any network, and as small as gzip
+GZIP_LEVEL = 6
+GZIP_WINDOW_BITS = 31  # zlib writes and reads the header of gzip with this value
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Compressor(Protocol):
+    """Compresses a chunk, block by block."""
+
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+class Decompressor(Protocol):
+    """Decompresses a chunk, block by block."""
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def new_compressor(compression: str) -> Compressor:
+    """Return a compressor. `compression` is "zstd" or "gzip"."""
+    if compression == "gzip":
+        return zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WINDOW_BITS)
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj()
+
+
+def new_decompressor(first_bytes: bytes) -> Decompressor:
+    """Return the decompressor for a chunk that begins with these bytes."""
+    if first_bytes.startswith(GZIP_MAGIC):
+        return zlib.decompressobj(wbits=GZIP_WINDOW_BITS)
+    return zstandard.ZstdDecompressor().decompressobj()
 
 
 class Store(Protocol):
@@ -70,6 +101,7 @@ class PackWriter:
     key: bytes
     id_key: bytes
     raise_if_stopped: Callable[[], None] = lambda: None
+    compression: str = "zstd"  # or "gzip"
     packs: dict[str, tuple[str, int]] = field(default_factory=dict)  # SHA-256 and size of uploaded packs
     _pack: bytearray = field(default_factory=bytearray)
     _filled: int = 0
@@ -87,7 +119,7 @@ class PackWriter:
         """
         digest = hmac.new(self.id_key, digestmod=hashlib.sha256)
         size = 0
-        compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj()
+        compressor = new_compressor(self.compression)
         pieces: list[tuple[str, int, int]] = []
         pending: list[bytes] = []
         pending_bytes = 0
@@ -207,15 +239,16 @@ class PackReader:
         Raises Damaged and KeyMissing, in the worst case only after the last block. Callers must be able to
         undo what they did with earlier blocks.
         """
-        decompressor = zstandard.ZstdDecompressor().decompressobj()
+        decompressor: Decompressor | None = None
         size = 0
         try:
             for part in self._decrypted_parts(chunk):
+                decompressor = decompressor or new_decompressor(part)
                 for start in range(0, len(part), DECOMPRESS_INPUT_BYTES):
                     block = decompressor.decompress(part[start : start + DECOMPRESS_INPUT_BYTES])
                     size += len(block)
                     yield block
-        except zstandard.ZstdError:
+        except (zstandard.ZstdError, zlib.error):
             raise Damaged(f"A chunk in {chunk.pieces[0][0]} does not decompress.") from None
         if size != chunk.size:
             raise Damaged(f"A chunk in {chunk.pieces[0][0]} has {size} bytes where {chunk.size} were stored.")

@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
 
-from backups.engine.source import ROW_ALIAS, ROW_HASH_SUM, TableInfo
+from backups.engine.source import TableInfo, row_hash_sum
 
 Connection = psycopg.Connection[Any]
 BLOCKS_PER_RANGE = 1024  # 8 MiB with the default block size of 8 KiB
@@ -64,10 +64,9 @@ def fetch_hash_sum(connection: Connection, table: TableInfo, condition: sql.Comp
     """Return the sum of the content hashes of the matching rows."""
     (hash_sum,) = _fetch_row(
         connection,
-        "SELECT {hash_sum} FROM ONLY {table} AS {alias} WHERE {condition}",
-        hash_sum=ROW_HASH_SUM,
+        "SELECT {hash_sum} FROM ONLY {table} WHERE {condition}",
+        hash_sum=row_hash_sum(table.all_columns),
         table=table.ref,
-        alias=ROW_ALIAS,
         condition=condition,
     )
     return int(hash_sum)
@@ -82,12 +81,11 @@ def fetch_range_state(
     """
     count, version_hash, ctids, hash_sum = _fetch_row(
         connection,
-        "SELECT {fingerprint}, {ctids}, {hash_sum} FROM ONLY {table} AS {alias} WHERE {condition}",
+        "SELECT {fingerprint}, {ctids}, {hash_sum} FROM ONLY {table} WHERE {condition}",
         fingerprint=FINGERPRINT,
         ctids=CTIDS,
-        hash_sum=ROW_HASH_SUM if hash_rows else sql.NULL,
+        hash_sum=row_hash_sum(table.all_columns) if hash_rows else sql.NULL,
         table=table.ref,
-        alias=ROW_ALIAS,
         condition=condition,
     )
     return (int(count), int(version_hash)), bytes(ctids or b""), int(hash_sum) if hash_rows else None
@@ -107,13 +105,11 @@ def fetch_changed_ctids(
     """
     ctids, new_ctids, hash_sum = _fetch_row(
         connection,
-        "SELECT {ctids}, {ctids} FILTER (WHERE {is_new}), {hash_sum}"
-        " FROM ONLY {table} AS {alias} WHERE {condition}",
+        "SELECT {ctids}, {ctids} FILTER (WHERE {is_new}), {hash_sum} FROM ONLY {table} WHERE {condition}",
         ctids=CTIDS,
         is_new=is_new,
-        hash_sum=ROW_HASH_SUM if hash_rows else sql.NULL,
+        hash_sum=row_hash_sum(table.all_columns) if hash_rows else sql.NULL,
         table=table.ref,
-        alias=ROW_ALIAS,
         condition=condition,
     )
     return bytes(ctids or b""), bytes(new_ctids or b""), int(hash_sum) if hash_rows else None

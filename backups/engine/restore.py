@@ -5,8 +5,7 @@ database. Each finished step is recorded in the transaction that did it, so that
 """
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,40 +13,48 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from backups.engine import comparison
 from backups.engine.errors import BackupRefused, Damaged
 from backups.engine.manifest import BlockRange, Manifest, Table
 from backups.engine.packs import PackReader
 from backups.engine.repository import Repository
 from backups.engine.row_extraction import iter_range_rows
-from backups.engine.source import IS_USER_SCHEMA, ROW_ALIAS, ROW_HASH_SUM, SESSION_SETTINGS
+from backups.engine.schema.archive import PRE_DATA, Entry, SchemaArchive, StatementFailed, open_archive
+from backups.engine.schema.catalogue import IS_USER_SCHEMA, not_from_extension
+from backups.engine.schema.postgres_programs import PostgresPrograms
+from backups.engine.schema.restore_steps import SchemaStep, plan_post_data
+from backups.engine.source import SESSION_SETTINGS, apply_settings
+from backups.engine.table_names import TableName, format_table_name
 
 # Both tables are dropped at the end. Their names and step names are stored in targets that can be resumed.
 MARKER_TABLE_NAME = "backup_restore"
 MARKER_TABLE = sql.Identifier("public", MARKER_TABLE_NAME)
 STEP_TABLE = sql.Identifier("public", "backup_restore_step")
-CONTENT_COMPARED_STEP = "proved"
+CONTENT_COMPARED_STEP = "content compared"
+DEADLOCK_ATTEMPTS = 5
 
-EXISTING_RELATIONS_QUERY = f"""
+EXISTING_OBJECTS_QUERY = f"""
 SELECT n.nspname || '.' || c.relname
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE {IS_USER_SCHEMA} AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+WHERE {IS_USER_SCHEMA} AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+    AND {not_from_extension("pg_class", "c")}
+UNION ALL
+SELECT n.nspname || '.' || p.proname || '()'
+FROM pg_proc p
+JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE {IS_USER_SCHEMA} AND {not_from_extension("pg_proc", "p")}
+UNION ALL
+SELECT n.nspname || '.' || t.typname
+FROM pg_type t
+JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE {IS_USER_SCHEMA} AND t.typtype IN ('d', 'e', 'r') AND {not_from_extension("pg_type", "t")}
+UNION ALL
+SELECT 'the schema ' || n.nspname
+FROM pg_namespace n
+WHERE {IS_USER_SCHEMA} AND n.nspname <> 'public' AND {not_from_extension("pg_namespace", "n")}
 ORDER BY 1
 LIMIT 5"""
-
-# Kinds of statements that may run on several connections at once, one group after the other.
-PARALLEL_GROUPS = (("keys", "indexes"), ("foreign keys",))
-
-# Errors of a statement that runs before an object it depends on exists.
-DEPENDENCY_ERRORS = (
-    psycopg.errors.UndefinedObject,
-    psycopg.errors.UndefinedTable,
-    psycopg.errors.UndefinedFunction,
-    psycopg.errors.InvalidTableDefinition,
-    psycopg.errors.WrongObjectType,
-    psycopg.errors.InvalidForeignKey,
-    psycopg.errors.DeadlockDetected,
-)
 
 
 @dataclass
@@ -56,10 +63,11 @@ class RestoreJob:
 
     reader: PackReader
     manifest: Manifest
+    archive: SchemaArchive
     dsn: str
     workers: int
     on_progress: Callable[[int, int], None]
-    table_keys: frozenset[str] | None  # None for all tables
+    table_names: frozenset[TableName] | None  # None for all tables
     completed_steps: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _failed: bool = False
@@ -67,18 +75,29 @@ class RestoreJob:
     @property
     def selected_tables(self) -> list[Table]:
         return [
-            table for table in self.manifest.tables if self.table_keys is None or table.key in self.table_keys
+            table
+            for table in self.manifest.tables
+            if self.table_names is None or table.name in self.table_names
         ]
 
+    @property
+    def selected_entries(self) -> list[Entry]:
+        if self.table_names is None:
+            return self.archive.entries
+        return self.archive.select_for_tables([table.oid for table in self.selected_tables])
+
     def run_in_parallel(
-        self, items: Iterable[Any], action: Callable[[psycopg.Connection[Any], Any], None]
+        self,
+        items: Iterable[Any],
+        action: Callable[[psycopg.Connection[Any], Any], None],
+        **settings: str,
     ) -> None:
         """Call `action` for each item on `workers` connections. Raises the first error."""
         queue = iter(list(items))
 
         def run() -> None:
             try:
-                with connect_target(self.dsn) as connection:
+                with connect_target(self.dsn, **settings) as connection:
                     while not self._failed and (item := self._next_item(queue)) is not None:
                         action(connection, item)
             except BaseException:
@@ -103,25 +122,38 @@ def restore_backup(
     manifest: Manifest,
     dsn: str,
     *,
+    programs: PostgresPrograms,
     workers: int = 2,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-    tables: Iterable[str] | None = None,
+    tables: Collection[TableName] | None = None,
     resume: bool = False,
     compare_content: bool = False,
 ) -> None:
     """Restore a run into an empty database. `on_progress` receives numbers of rows.
 
     `resume` continues an interrupted restore of the same run. `compare_content` compares the content of each
-    table whose rows were hashed. With `tables` (as schema.table) only these are filled, foreign keys are left
-    out, and the target stays marked as incomplete.
+    table whose rows were hashed, and some tables cell by cell. With `tables` only these are restored, with
+    the types, sequences, indexes and constraints that they need; foreign keys to other tables are left out,
+    and the target stays marked as incomplete.
 
-    Raises BackupRefused, Damaged, KeyMissing, psycopg.Error. The target is then marked as incomplete.
+    Raises BackupRefused, Damaged, KeyMissing, StatementFailed, psycopg.Error. The target is then marked as
+    incomplete, or is still empty.
     """
-    table_keys = None if tables is None else frozenset(tables)
-    if unknown := sorted((table_keys or frozenset()) - {table.key for table in manifest.tables}):
-        raise BackupRefused(f"The run has no table {', '.join(unknown[:5])}. Name them as schema.table.")
-    job = RestoreJob(repository.pack_reader(manifest), manifest, dsn, workers, on_progress, table_keys)
-    with connect_target(dsn) as connection:
+    table_names = None if tables is None else frozenset(tables)
+    known_names = {table.name for table in manifest.tables}
+    if unknown := sorted((table_names or frozenset()) - known_names):
+        raise BackupRefused(
+            f"The run has no table {', '.join(map(format_table_name, unknown[:5]))}."
+            " Name them as schema.table."
+        )
+    reader = repository.pack_reader(manifest)
+    with (
+        open_archive(
+            reader.read_chunk(manifest.schema.archive), programs, version=manifest.schema.program_version
+        ) as archive,
+        connect_target(dsn) as connection,
+    ):
+        job = RestoreJob(reader, manifest, archive, dsn, workers, on_progress, table_names)
         _prepare_target(connection, job, resume=resume)
         _copy_tables(job)
         _restore_sequences(connection, manifest)
@@ -129,9 +161,12 @@ def restore_backup(
         if compare_content and CONTENT_COMPARED_STEP not in job.completed_steps:
             _compare_content(job)
             job.record_step(connection, CONTENT_COMPARED_STEP)
-        _create_dependent_objects(connection, job)
+        _create_dependent_objects(job)
+        if table_names is None:
+            _validate_constraints(connection, manifest)
+            _refresh_materialized_views(connection, manifest)
         connection.execute("ANALYZE")
-        if table_keys is None:
+        if table_names is None:
             connection.execute(sql.SQL("DROP TABLE {}, {}").format(MARKER_TABLE, STEP_TABLE))
 
 
@@ -147,8 +182,7 @@ def connect_target(dsn: str, **extra_settings: str) -> psycopg.Connection[Any]:
         "application_name": "restore",
         **extra_settings,
     }
-    for name, value in settings.items():
-        connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+    apply_settings(connection, settings)
     return connection
 
 
@@ -167,7 +201,7 @@ def find_unfinished_restore(connection: psycopg.Connection[Any]) -> str | None:
 def _prepare_target(connection: psycopg.Connection[Any], job: RestoreJob, *, resume: bool) -> None:
     """Create the tables of the run in an empty target, or load the completed steps of a resumed restore.
 
-    Raises BackupRefused.
+    Raises BackupRefused, StatementFailed.
     """
     manifest = job.manifest
     if connection.info.server_version // 10000 < manifest.cluster["version"] // 10000:
@@ -183,80 +217,71 @@ def _prepare_target(connection: psycopg.Connection[Any], job: RestoreJob, *, res
     if unfinished_run:
         _load_completed_steps(connection, job)
         return
-    existing = connection.execute(EXISTING_RELATIONS_QUERY).fetchall()
-    if existing:
+    if existing := find_existing_objects(connection):
         raise BackupRefused(
-            f"The target is not empty: it has {', '.join(row[0] for row in existing)}."
-            " Restore into a new, empty database."
+            f"The target is not empty: it has {', '.join(existing)}. Restore into a new, empty database."
         )
-    _create_tables(connection, job)
+    if job.table_names is None:
+        _ensure_server_has_what_is_needed(connection, manifest)
+    _create_tables(job)
+
+
+def find_existing_objects(connection: psycopg.Connection[Any]) -> list[str]:
+    """Return the names of up to five objects of a database. An empty database has none."""
+    return [row[0] for row in connection.execute(EXISTING_OBJECTS_QUERY).fetchall()]
+
+
+def _ensure_server_has_what_is_needed(connection: psycopg.Connection[Any], manifest: Manifest) -> None:
+    """Raise BackupRefused when roles of policies or extensions are missing on the server."""
+    catalogue = manifest.schema.catalogue
+    roles = connection.execute("SELECT rolname FROM pg_roles").fetchall()
+    if missing_roles := set(catalogue["policy_roles"]) - {row[0] for row in roles}:
+        statements = [sql.SQL("CREATE ROLE {};").format(sql.Identifier(role)) for role in missing_roles]
+        raise BackupRefused(
+            f"Policies name roles that this server does not have: {', '.join(sorted(missing_roles))}."
+            f" Create them first: {' '.join(statement.as_string() for statement in statements)}"
+        )
+    available = connection.execute("SELECT name FROM pg_available_extensions").fetchall()
+    if missing_extensions := set(catalogue["extensions"]) - {row[0] for row in available}:
+        raise BackupRefused(
+            f"This server does not have the extensions {', '.join(sorted(missing_extensions))}."
+            " Install them on the server first."
+        )
 
 
 def _load_completed_steps(connection: psycopg.Connection[Any], job: RestoreJob) -> None:
     row = connection.execute(sql.SQL("SELECT tables FROM {}").format(MARKER_TABLE)).fetchone()
-    if row is None or (None if row[0] is None else frozenset(row[0])) != job.table_keys:
+    if row is None or row[0] != _selection_of(job):
         raise BackupRefused("The restore that did not finish selected other tables.")
     steps = connection.execute(sql.SQL("SELECT step FROM {}").format(STEP_TABLE))
     job.completed_steps = {row[0] for row in steps}
 
 
-def _create_tables(connection: psycopg.Connection[Any], job: RestoreJob) -> None:
+def _selection_of(job: RestoreJob) -> list[str] | None:
+    """Return the names of the selected tables as they are stored in the marker table."""
+    return None if job.table_names is None else sorted(map(format_table_name, job.table_names))
+
+
+def _create_tables(job: RestoreJob) -> None:
     """Create the marker and everything that must exist before the rows, in one transaction."""
-    table_keys = None if job.table_keys is None else sorted(job.table_keys)
-    statements = [("", statement) for group in job.manifest.schema["before"].values() for statement in group]
-    with connection.transaction():
+    with connect_target(job.dsn) as connection, connection.transaction():
         connection.execute("CREATE SCHEMA IF NOT EXISTS public")
         connection.execute(sql.SQL("CREATE TABLE {} (run text, tables text[])").format(MARKER_TABLE))
         connection.execute(sql.SQL("CREATE TABLE {} (step text PRIMARY KEY)").format(STEP_TABLE))
         connection.execute(
-            sql.SQL("INSERT INTO {} VALUES (%s, %s)").format(MARKER_TABLE), [job.manifest.run_id, table_keys]
+            sql.SQL("INSERT INTO {} VALUES (%s, %s)").format(MARKER_TABLE),
+            [job.manifest.run_id, _selection_of(job)],
         )
-        run_in_dependency_order(connection, statements)
-
-
-def run_in_dependency_order(
-    connection: psycopg.Connection[Any],
-    statements: Iterable[tuple[str, str]],
-    record_step: Callable[[psycopg.Connection[Any], str], None] | None = None,
-) -> None:
-    """Run all (name, statement) pairs, and retry those that failed because a dependency did not exist yet.
-
-    Raises the first error when a full pass over the remaining statements makes no progress.
-    """
-    pending = deque(statements)
-    failures_in_row = 0
-    first_error = None
-    while pending:
-        name, statement = pending.popleft()
-        try:
-            _run_statement(connection, name, statement, record_step)
-            failures_in_row = 0
-            first_error = None
-        except DEPENDENCY_ERRORS as error:
-            first_error = first_error or error
-            pending.append((name, statement))
-            failures_in_row += 1
-            if failures_in_row > len(pending):
-                raise first_error from None
-
-
-def _run_statement(
-    connection: psycopg.Connection[Any],
-    name: str,
-    statement: str,
-    record_step: Callable[[psycopg.Connection[Any], str], None] | None,
-) -> None:
-    with connection.transaction():
-        connection.execute(statement.encode())
-        if record_step:
-            record_step(connection, name)
+        job.archive.execute(
+            connection, [entry for entry in job.selected_entries if entry.section == PRE_DATA]
+        )
 
 
 # --- the rows ---
 
 
 def _copy_tables(job: RestoreJob) -> None:
-    """Copy the rows of all ranges that are not complete yet. Raises Damaged."""
+    """Copy the rows of all ranges that are not complete yet. Raises Damaged, BackupRefused."""
     ranges = [
         (table, number, block_range)
         for table in job.selected_tables
@@ -270,26 +295,41 @@ def _copy_tables(job: RestoreJob) -> None:
     def copy_range(connection: psycopg.Connection[Any], item: tuple[Table, int, BlockRange]) -> None:
         nonlocal copied_rows
         table, _, block_range = item
-        with connection.transaction():
-            inserted = copy_rows(connection, table, iter_range_rows(job.reader, table, block_range))
-            if inserted != block_range.row_count:
-                raise Damaged(f"{table.key} does not have as many rows as were counted.")
-            job.record_step(connection, _range_step(item))
+        try:
+            with connection.transaction():
+                rows = iter_range_rows(job.reader, table, block_range)
+                inserted = copy_rows(connection, table, rows, into=_target_of(job, table))
+                if inserted != block_range.row_count:
+                    raise Damaged(f"{table.label} does not have as many rows as were counted.")
+                job.record_step(connection, _range_step(item))
+        except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
+            reason = " ".join(str(error).split())
+            raise BackupRefused(f"The target does not take the rows of {table.label}: {reason}") from None
         copied_rows += block_range.row_count
         job.on_progress(copied_rows, total_rows)
 
-    job.run_in_parallel(remaining, copy_range)
+    # Functions of generated columns and constraints may find other functions by the search path.
+    job.run_in_parallel(remaining, copy_range, search_path=job.manifest.schema.search_path)
 
 
 def _range_step(item: tuple[Table, int, BlockRange]) -> str:
     table, number, _ = item
-    return f"{table.key} {number}"
+    return f"{table.label} {number}"
 
 
-def copy_rows(connection: psycopg.Connection[Any], table: Table, blocks: Iterable[bytes]) -> int:
+def _target_of(job: RestoreJob, table: Table) -> TableName:
+    """Return the table that takes the rows of `table`. A selected partition stands alone."""
+    return table.load_into if table.load_into and job.table_names is None else table.name
+
+
+def copy_rows(
+    connection: psycopg.Connection[Any], table: Table, blocks: Iterable[bytes], *, into: TableName
+) -> int:
     """Insert rows in the text format of COPY. Returns how many the server inserted."""
-    columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table.schema, table.name), columns)
+    columns: sql.Composable = sql.SQL("")
+    if table.columns:
+        columns = sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Identifier, table.columns)))
+    statement = sql.SQL("COPY {} {} FROM STDIN").format(sql.Identifier(*into), columns)
     with connection.cursor() as cursor:
         with cursor.copy(statement) as copy:
             for block in blocks:
@@ -298,25 +338,30 @@ def copy_rows(connection: psycopg.Connection[Any], table: Table, blocks: Iterabl
 
 
 def _restore_sequences(connection: psycopg.Connection[Any], manifest: Manifest) -> None:
+    """Set the sequences that exist: a restore of some tables has only those that they need."""
     for schema, name, last_value, is_called in manifest.sequences:
         connection.execute(
-            "SELECT setval(format('%%I.%%I', %s::text, %s::text)::regclass, %s, %s)",
-            [schema, name, last_value, is_called],
+            "SELECT setval(c.oid::regclass, %s, %s)"
+            " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind = 'S' AND (n.nspname, c.relname) = (%s, %s)",
+            [last_value, is_called, schema, name],
         )
 
 
 def _compare_content(job: RestoreJob) -> None:
-    """Compare row count and content hash of every table that was hashed. Raises Damaged."""
+    """Compare the content of every table that was hashed, and of some tables cell by cell. Raises Damaged."""
+    groups = comparison.group_tables(job.selected_tables, by_target=job.table_names is None)
     differing: list[str] = []
 
-    def compare(connection: psycopg.Connection[Any], table: Table) -> None:
-        ref = sql.Identifier(table.schema, table.name)
-        statement = sql.SQL("SELECT count(*), {} FROM ONLY {} AS {}").format(ROW_HASH_SUM, ref, ROW_ALIAS)
-        row = connection.execute(statement).fetchone()
-        if row is None or (int(row[0]), int(row[1])) != table.checksum:
-            differing.append(table.key)
+    def compare(connection: psycopg.Connection[Any], tables: list[Table]) -> None:
+        if not comparison.have_same_content(connection, tables):
+            differing.extend(table.label for table in tables)
 
-    job.run_in_parallel([table for table in job.selected_tables if table.checksum], compare)
+    job.run_in_parallel([tables for tables in groups if comparison.is_provable(tables)], compare)
+    sample = comparison.sample_groups(groups)
+    job.run_in_parallel(
+        sample, lambda connection, tables: comparison.compare_cells(connection, job.reader, tables)
+    )
     if differing:
         raise Damaged(f"These tables differ from what was backed up: {', '.join(sorted(differing)[:5])}.")
 
@@ -324,30 +369,53 @@ def _compare_content(job: RestoreJob) -> None:
 # --- after the rows ---
 
 
-def _create_dependent_objects(connection: psycopg.Connection[Any], job: RestoreJob) -> None:
-    """Create constraints, indexes, views, triggers and policies.
+def _create_dependent_objects(job: RestoreJob) -> None:
+    """Create indexes, constraints, triggers, policies and everything else that comes after the rows.
 
-    A statement that fails in parallel, because it needs another one first, runs again at the end.
+    Raises StatementFailed.
     """
-    statements = [
-        (kind, f"{kind} {number}", statement)
-        for kind, group in job.manifest.schema["after"].items()
-        for number, statement in enumerate(group)
-        if job.table_keys is None or kind != "foreign keys"
-    ]
-    remaining = [item for item in statements if item[1] not in job.completed_steps]
-    for kinds in PARALLEL_GROUPS:
-        failed: list[tuple[str, str, str]] = []
+    rows_by_oid = {table.oid: table.rows for table in job.manifest.tables}
 
-        def create(worker: psycopg.Connection[Any], item: tuple[str, str, str], failed: Any = failed) -> None:
-            _, name, statement = item
+    def create(_: psycopg.Connection[Any], step: SchemaStep) -> None:
+        for attempt in range(DEADLOCK_ATTEMPTS):
             try:
-                _run_statement(worker, name, statement, job.record_step)
-            except DEPENDENCY_ERRORS:
-                failed.append(item)
+                # The script changes the settings of its session.
+                with connect_target(job.dsn) as connection, connection.transaction():
+                    job.archive.execute(connection, step.entries)
+                    job.record_step(connection, step.name)
+            except psycopg.errors.DeadlockDetected:
+                if attempt == DEADLOCK_ATTEMPTS - 1:
+                    raise
+            else:
+                return
 
-        job.run_in_parallel([item for item in remaining if item[0] in kinds], create)
-        remaining = [item for item in remaining if item[0] not in kinds or item in failed]
-    run_in_dependency_order(
-        connection, [(name, statement) for _, name, statement in remaining], job.record_step
-    )
+    for steps in plan_post_data(job.selected_entries, rows_by_oid):
+        job.run_in_parallel([step for step in steps if step.name not in job.completed_steps], create)
+
+
+def _validate_constraints(connection: psycopg.Connection[Any], manifest: Manifest) -> None:
+    """Validate the constraints that were validated, and that `pg_restore` left not validated."""
+    for schema, table, constraint in manifest.schema.catalogue["validated_children"]:
+        connection.execute(
+            sql.SQL("ALTER TABLE ONLY {} VALIDATE CONSTRAINT {}").format(
+                sql.Identifier(schema, table), sql.Identifier(constraint)
+            )
+        )
+
+
+def _refresh_materialized_views(connection: psycopg.Connection[Any], manifest: Manifest) -> None:
+    """Fill the materialized views that were filled. One that reads another one is filled after it."""
+    pending = [TableName(*name) for name in manifest.schema.catalogue["populated_views"]]
+    while pending:
+        reasons: dict[TableName, str] = {}
+        for view in pending:
+            try:
+                connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(sql.Identifier(*view)))
+            except psycopg.Error as error:
+                reasons[view] = " ".join(str(error).split())
+        if len(reasons) == len(pending):
+            view, reason = reasons.popitem()
+            raise StatementFailed(
+                f"The materialized view {format_table_name(view)} could not be filled: {reason}"
+            )
+        pending = list(reasons)

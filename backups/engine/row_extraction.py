@@ -43,7 +43,7 @@ def iter_range_rows(reader: PackReader, table: Table, block_range: BlockRange) -
         return
     remaining = set(unshuffle_ctids(reader.read_chunk(block_range.live_ctids)))
     if len(remaining) != block_range.row_count:
-        raise Damaged(f"The list of rows of {table.key} does not have as many as were counted.")
+        raise Damaged(f"The list of rows of {table.label} does not have as many as were counted.")
     for part in reversed(block_range.parts):
         if not remaining:
             return
@@ -54,7 +54,7 @@ def iter_range_rows(reader: PackReader, table: Table, block_range: BlockRange) -
         if any(selected):
             yield from _iter_selected_rows(reader, part, selected)
     if remaining:
-        raise Damaged(f"{len(remaining)} rows of {table.key} are in no part of its chain.")
+        raise Damaged(f"{len(remaining)} rows of {table.label} are in no part of its chain.")
 
 
 def _iter_selected_rows(reader: PackReader, part: Part, selected: bytes) -> Iterator[bytes]:

@@ -4,9 +4,8 @@ This module opens one snapshot for several connections, lists the tables, and co
 row versions can be compared with those of an earlier run.
 """
 
-import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,10 @@ import psycopg
 from psycopg import sql
 
 from backups.engine.errors import BackupRefused
+from backups.engine.schema import catalogue
+from backups.engine.schema.catalogue import IS_USER_SCHEMA, not_from_extension
+from backups.engine.schema.row_shapes import row_shapes
+from backups.engine.table_names import TableName, format_table_name
 
 # The text form of a value must not depend on the settings of a role or database. Without parallel workers and
 # synchronized scans, a table is read in the order of ctid, with and without an index.
@@ -36,56 +39,35 @@ SESSION_SETTINGS = {
     "idle_in_transaction_session_timeout": "0",
     "application_name": "backup",
 }
-MIN_SERVER_VERSION = 140000  # PostgreSQL 14 is the first with TID range scans
+MIN_SERVER_VERSION = 150000
 SNAPSHOT_ATTEMPTS = 5  # when tables are created or dropped between listing and locking
 DURABLE_TIMEOUT_SECONDS = 30
-IS_USER_SCHEMA = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
 
 # Permanent tables with rows of their own. Tables that belong to an extension are created with the extension.
 TABLES_QUERY = f"""
-SELECT c.oid, n.nspname, c.relname, am.amname
+SELECT c.oid::bigint, n.nspname, c.relname, am.amname
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_am am ON am.oid = c.relam
 WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND {IS_USER_SCHEMA}
-    AND NOT EXISTS (
-        SELECT FROM pg_depend d
-        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
-    )
+    AND {not_from_extension("pg_class", "c")}
 ORDER BY n.nspname, c.relname"""
 
-# Everything that can change the text of a row without a new row version: the file of the table, its columns,
-# the labels of enums, and the versions of extensions that define types.
-TABLE_SHAPE_QUERY = """
-SELECT concat_ws('|', pg_relation_filenode(c.oid), c.relam, (
-        SELECT string_agg(
-            concat_ws(
-                ',',
-                a.attnum,
-                a.attname,
-                format_type(a.atttypid, a.atttypmod),
-                a.attgenerated,
-                a.attmissingval::text
-            ),
-            ';' ORDER BY a.attnum
-        )
-        FROM pg_attribute a
-        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    ), (
-        SELECT string_agg(concat_ws(',', e.enumtypid, e.enumlabel, e.enumsortorder), ';' ORDER BY e.oid)
-        FROM pg_enum e
-    ), (
-        SELECT string_agg(concat_ws(',', x.extname, x.extversion), ';' ORDER BY x.extname)
-        FROM pg_extension x
-    ))
-FROM pg_class c
-WHERE c.oid = %s"""
+DEFAULT_SEARCH_PATH_QUERY = "SELECT reset_val FROM pg_settings WHERE name = 'search_path'"
 
-COLUMNS_QUERY = """
-SELECT attname
-FROM pg_attribute
-WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
-ORDER BY attnum"""
+# Sessions that hold a lock on a table that conflicts with ACCESS SHARE.
+LOCK_HOLDERS_QUERY = """
+SELECT format(
+    'process %%s of role %%s (%%s), in a transaction for %%s s',
+    a.pid,
+    a.usename,
+    coalesce(nullif(a.application_name, ''), 'no application name'),
+    extract(epoch FROM clock_timestamp() - a.xact_start)::int
+)
+FROM pg_locks l
+JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.relation = %s AND l.granted AND l.mode = 'AccessExclusiveLock'
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 
 SNAPSHOT_QUERY = """
 SELECT
@@ -103,13 +85,6 @@ SELECT CASE
     WHEN pg_is_in_recovery() THEN 'standby'
     ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8)
 END"""
-
-UNREADABLE_RELATIONS_QUERY = f"""
-SELECT n.nspname || '.' || c.relname
-FROM pg_class c
-JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'S') AND {IS_USER_SCHEMA} AND NOT has_table_privilege(c.oid, 'SELECT')
-ORDER BY 1"""
 
 # Tables whose row-level security applies to the session's role and has no policy that shows it every row.
 FILTERED_TABLES_QUERY = f"""
@@ -149,30 +124,36 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'S' AND {IS_USER_SCHEMA}
 ORDER BY 1, 2"""
 
-# The content checksum of a table: the sum of the hashes of its rows as text, since not every type can be
-# hashed. ROW_ALIAS is the table alias in statements that use it.
-ROW_ALIAS = sql.Identifier("row of a backup")
-ROW_HASH_SUM = sql.SQL("coalesce(sum(hashtextextended({}::text, 0)), 0)").format(ROW_ALIAS)
+
+def row_hash_sum(columns: Iterable[str]) -> sql.Composable:
+    """Return the expression for the content checksum of rows: the sum of the hashes of the rows as text.
+
+    Not every type can be hashed, but each has a text. The columns are taken in the order of their names,
+    because a restore gives a table that inherits columns another order.
+    """
+    names = sql.SQL(", ").join(map(sql.Identifier, sorted(columns)))
+    return sql.SQL("coalesce(sum(hashtextextended(ROW({})::text, 0)), 0)").format(names)
 
 
 @dataclass(frozen=True, slots=True)
 class TableInfo:
-    """A table in the snapshot. `heap` is False for other table access methods."""
+    """A table in the snapshot.
+
+    `heap` is False for other table access methods. `load_into` is the table through which its rows are
+    restored when that is not the table itself.
+    """
 
     oid: int
-    schema: str
-    name: str
+    name: TableName
     heap: bool
-    columns: tuple[str, ...]
+    columns: tuple[str, ...]  # without generated ones
+    all_columns: tuple[str, ...]
     shape: str
+    load_into: TableName | None
 
     @property
     def ref(self) -> sql.Identifier:
-        return sql.Identifier(self.schema, self.name)
-
-    @property
-    def key(self) -> str:
-        return f"{self.schema}.{self.name}"
+        return sql.Identifier(*self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,15 +167,21 @@ class Source:
 
     dsn: str
     session_settings: Mapping[str, str]
-    excluded_tables: frozenset[str] = frozenset()  # as schema.table; their rows are not stored
+    excluded_tables: frozenset[TableName] = frozenset()  # their rows are not stored
+    unlogged_tables: frozenset[TableName] = frozenset()  # whose rows are not missed
     policy_prefix: str = ""
 
     def connect(self) -> psycopg.Connection[Any]:
         """Return an autocommit connection with fixed settings. Raises psycopg.Error."""
         connection = psycopg.connect(self.dsn, autocommit=True)
-        for name, value in {**SESSION_SETTINGS, **self.session_settings}.items():
-            connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+        apply_settings(connection, {**SESSION_SETTINGS, **self.session_settings})
         return connection
+
+
+def apply_settings(connection: psycopg.Connection[Any], settings: Mapping[str, str]) -> None:
+    """Set the settings of a session. Raises psycopg.Error."""
+    for name, value in settings.items():
+        connection.execute("SELECT set_config(%s, %s, false)", [name, value])
 
 
 @dataclass
@@ -211,6 +198,12 @@ class Snapshot:
     cluster: dict[str, Any]
     tables: list[TableInfo]
     lock_wait_seconds: float
+    search_path: str  # the default of the role and the database
+
+    @property
+    def server_version(self) -> int:
+        """The major version of the server."""
+        return self.connection.info.server_version // 10000
 
     @contextmanager
     def open_reader(self) -> Iterator[psycopg.Connection[Any]]:
@@ -245,45 +238,89 @@ def open_snapshot(source: Source) -> Iterator[Snapshot]:
     """
     with source.connect() as connection:
         if connection.info.server_version < MIN_SERVER_VERSION:
-            raise BackupRefused("PostgreSQL 14 or newer is needed.")
+            raise BackupRefused("PostgreSQL 15 or newer is needed.")
         started = time.monotonic()
-        for _ in range(SNAPSHOT_ATTEMPTS):
-            table_rows = connection.execute(TABLES_QUERY).fetchall()
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            try:
-                _lock_tables(connection, table_rows)
-                snapshot_row = connection.execute(SNAPSHOT_QUERY).fetchone()
-                assert snapshot_row is not None
-                name, taken_at, xmin, xid, lsn = snapshot_row
-                if connection.execute(TABLES_QUERY).fetchall() == table_rows:
-                    lock_wait_seconds = time.monotonic() - started
-                    tables = [_load_table_info(connection, *row) for row in table_rows]
-                    break
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.UndefinedTable):
-                pass  # a table is locked exclusively or was dropped: try again
-            connection.execute("ROLLBACK")
-            time.sleep(0.2)
-        else:
-            raise BackupRefused(
-                "Tables were created, dropped or locked during every attempt to take a snapshot."
-                " Try again when no migration is running."
-            )
+        tables, snapshot_row = _lock_and_take_snapshot(connection)
+        lock_wait_seconds = time.monotonic() - started
+        name, taken_at, xmin, xid, lsn = snapshot_row
         cluster = _load_cluster_identity(connection)
-        yield Snapshot(source, connection, name, taken_at, xmin, xid, lsn, cluster, tables, lock_wait_seconds)
+        yield Snapshot(
+            source,
+            connection,
+            name,
+            taken_at,
+            xmin,
+            xid,
+            lsn,
+            cluster,
+            tables,
+            lock_wait_seconds,
+            _fetch_value(connection, DEFAULT_SEARCH_PATH_QUERY),
+        )
+
+
+def _lock_and_take_snapshot(connection: psycopg.Connection[Any]) -> tuple[list[TableInfo], tuple[Any, ...]]:
+    """Open the transaction of the snapshot. Returns its tables and the row of SNAPSHOT_QUERY.
+
+    Raises BackupRefused after SNAPSHOT_ATTEMPTS, and psycopg.Error.
+    """
+    obstacle = ""
+    for _ in range(SNAPSHOT_ATTEMPTS):
+        table_rows = connection.execute(TABLES_QUERY).fetchall()
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            _lock_tables(connection, table_rows)
+            snapshot_row = connection.execute(SNAPSHOT_QUERY).fetchone()
+            assert snapshot_row is not None
+            if connection.execute(TABLES_QUERY).fetchall() == table_rows:
+                return _load_tables(connection, table_rows), snapshot_row
+            obstacle = "Tables were created or dropped"
+        except psycopg.errors.UndefinedTable:
+            obstacle = "A table was dropped"
+        except TableLocked as error:
+            obstacle = str(error)
+        connection.execute("ROLLBACK")
+        time.sleep(0.2)
+    raise BackupRefused(f"{obstacle} during every attempt to take a snapshot. Try again when that has ended.")
+
+
+class TableLocked(Exception):
+    """Another session holds a lock on a table. The message names both."""
 
 
 def _lock_tables(connection: psycopg.Connection[Any], table_rows: list[tuple[Any, ...]]) -> None:
-    for _, schema, name, _ in table_rows:
+    """Lock all tables in ACCESS SHARE mode. Raises TableLocked, psycopg.Error."""
+    for oid, schema, name, _ in table_rows:
         table = sql.Identifier(schema, name)
-        connection.execute(sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(table))
+        try:
+            connection.execute(sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(table))
+        except psycopg.errors.LockNotAvailable:
+            connection.execute("ROLLBACK")
+            holders = [row[0] for row in connection.execute(LOCK_HOLDERS_QUERY, [oid]).fetchall()]
+            held_by = f" by {' and '.join(holders)}" if holders else ""
+            raise TableLocked(f"{format_table_name((schema, name))} was locked{held_by}") from None
 
 
-def _load_table_info(
-    connection: psycopg.Connection[Any], oid: int, schema: str, name: str, access_method: str
-) -> TableInfo:
-    columns = tuple(row[0] for row in connection.execute(COLUMNS_QUERY, [oid]))
-    shape = hashlib.sha256(str(_fetch_value(connection, TABLE_SHAPE_QUERY, [oid])).encode()).hexdigest()
-    return TableInfo(oid, schema, name, access_method == "heap", columns, shape)
+def _load_tables(
+    connection: psycopg.Connection[Any], table_rows: list[tuple[int, str, str, str]]
+) -> list[TableInfo]:
+    oids = [row[0] for row in table_rows]
+    columns = catalogue.list_columns(connection, oids, generated=False)
+    all_columns = catalogue.list_columns(connection, oids, generated=True)
+    shapes = row_shapes(connection, oids)
+    hashed_parents = catalogue.hashed_parents(connection)
+    return [
+        TableInfo(
+            oid,
+            TableName(schema, name),
+            access_method == "heap",
+            columns.get(oid, ()),
+            all_columns.get(oid, ()),
+            shapes[oid],
+            hashed_parents.get(oid),
+        )
+        for oid, schema, name, access_method in table_rows
+    ]
 
 
 def _load_cluster_identity(connection: psycopg.Connection[Any]) -> dict[str, Any]:
@@ -300,22 +337,6 @@ def _load_cluster_identity(connection: psycopg.Connection[Any]) -> dict[str, Any
             connection, "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"
         ),
     }
-
-
-def ensure_database_is_supported(source: Source) -> None:
-    """Raise BackupRefused for large objects or unreadable tables, which would make a backup incomplete."""
-    with source.connect() as connection:
-        if _fetch_value(connection, "SELECT EXISTS (SELECT FROM pg_largeobject_metadata)"):
-            raise BackupRefused(
-                "The database has large objects, which a backup does not include."
-                " Keep files in an object store."
-            )
-        unreadable = connection.execute(UNREADABLE_RELATIONS_QUERY).fetchall()
-        if unreadable:
-            raise BackupRefused(
-                f"The role may not read {', '.join(row[0] for row in unreadable[:5])}."
-                " GRANT pg_read_all_data TO it."
-            )
 
 
 def ensure_no_rows_are_hidden(connection: psycopg.Connection[Any], source: Source) -> None:

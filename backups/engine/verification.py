@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from backups.engine import source as sources
-from backups.engine.backup import BackupPlan, RangeReader
+from backups.engine.backup import BackupPlan, RangeReader, is_comparable
 from backups.engine.encryption import decrypt_blob
 from backups.engine.errors import BackupError, Damaged
 from backups.engine.manifest import Manifest, Table
@@ -100,10 +100,10 @@ def scrub_ranges(plan: BackupPlan, manifest: Manifest) -> ScrubResult:
 
 
 def _iter_comparable_tables(snapshot: Snapshot, manifest: Manifest) -> Iterator[tuple[TableInfo, Table]]:
-    stored_tables = {table.key: table for table in manifest.tables}
+    stored_tables = {table.name: table for table in manifest.tables}
     for table in snapshot.tables:
-        stored = stored_tables.get(table.key)
-        if stored is not None and stored.shape == table.shape and table.heap:
+        stored = stored_tables.get(table.name)
+        if stored is not None and is_comparable(table, stored):
             yield table, stored
 
 
@@ -125,4 +125,4 @@ def _scrub_table(
         result.ranges += 1
         reader.plan.on_progress(result.ranges, result.ranges)
         if digest.hexdigest() != block_range.parts[0].rows.id:
-            result.drifted.append(f"{table.key}, blocks from {number * BLOCKS_PER_RANGE}")
+            result.drifted.append(f"{stored.label}, blocks from {number * BLOCKS_PER_RANGE}")

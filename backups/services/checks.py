@@ -1,31 +1,27 @@
 """Checks of a backup: verify the stored packs, drill a restore, and scrub the database against the store."""
 
-import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
-import psycopg
 import structlog
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
-from psycopg import sql
 
 from audit.actors import SYSTEM, Actor
 from audit.services import record
 from backups import config, metrics
 from backups.engine import verification
 from backups.engine.backup import BackupPlan
+from backups.engine.comparison import compare_structure
 from backups.engine.errors import BackupRefused, Damaged, KeyMissing
 from backups.engine.manifest import Manifest
-from backups.engine.restore import connect_target, restore_backup
-from backups.engine.schema import schema_of
+from backups.engine.restore import restore_backup
 from backups.errors import NotProvable, NotRestorable
 from backups.models import BackupRun, BackupState, Check
 from backups.services.cancellation import CancellationMonitor
+from backups.services.drill_databases import drill_database
 from backups.services.runs import (
     EXPECTED_ERRORS,
     ProgressCallback,
@@ -157,70 +153,30 @@ def drill_run(
     manifest = repository.load_manifest(run.name)
     if not manifest.provable:
         raise BackupRefused(NotProvable.message)
-    with scratch_database() as dsn:
-        restore_backup(repository, manifest, dsn, on_progress=on_progress, compare_content=True)
-        _compare_structure(manifest, dsn)
+    with drill_database() as dsn:
+        restore_backup(
+            repository,
+            manifest,
+            dsn,
+            programs=config.programs(),
+            on_progress=on_progress,
+            compare_content=True,
+        )
+        archive = repository.pack_reader(manifest).read_chunk(manifest.schema.archive)
+        structure = compare_structure(manifest, archive, dsn, programs=config.programs())
     seconds = (timezone.now() - started_at).total_seconds()
     BackupRun.objects.filter(pk=run.pk).update(proven_at=timezone.now(), verified_at=timezone.now())
     record("backup.proven", actor=SYSTEM, subject=run, rows=run.rows, seconds=round(seconds, 1))
     rows = sum(table.rows for table in manifest.tables)
     tables = len(manifest.tables)
-    return f"{rows:,} rows of {tables} tables match the backup. The restore took {seconds:.0f} s."
+    result = f"{rows:,} rows of {tables} tables match the backup. {structure}"
+    return " ".join([result, f"The restore took {seconds:.0f} s.", *_missing_role_warnings(manifest)])
 
 
-def _compare_structure(manifest: Manifest, dsn: str) -> None:
-    """Raise Damaged unless the restored database has every table, index, constraint, trigger and policy."""
-    with connect_target(dsn, row_security="on") as connection:
-        if connection.info.server_version // 10000 != manifest.cluster["version"] // 10000:
-            return  # another major version prints some statements differently
-        restored_schema = schema_of(connection)
-    for phase, kinds in manifest.schema.items():
-        for kind, statements in kinds.items():
-            restored = restored_schema[phase][kind]
-            if sorted(map(_statement_head, restored)) != sorted(map(_statement_head, statements)):
-                raise Damaged(f"The {kind} of the restored database differ from those that were backed up.")
-
-
-def _statement_head(statement: str) -> str:
-    """Return what a statement creates, without the expression.
-
-    PostgreSQL can print an expression differently after it was parsed again.
-    """
-    return statement.partition("(")[0]
-
-
-@contextmanager
-def scratch_database() -> Iterator[str]:
-    """Create an empty database, yield its DSN, and drop it at the end.
-
-    Databases that a killed drill left behind are dropped first. Raises psycopg.Error.
-    """
-    server_dsn = settings.BACKUP_DRILL_URL or config.database_dsn()
-    database_name = psycopg.conninfo.conninfo_to_dict(config.database_dsn())["dbname"]
-    prefix = f"{database_name}_drill_"[-50:]
-    name = f"{prefix}{secrets.token_hex(4)}"
-    with psycopg.connect(server_dsn, autocommit=True) as connection:
-        leftovers = connection.execute(
-            "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [prefix]
-        ).fetchall()
-        for (leftover,) in leftovers:
-            drop_database(connection, leftover)
-        statement = "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'"
-        connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
-        try:
-            yield psycopg.conninfo.make_conninfo(server_dsn, dbname=name)
-        finally:
-            drop_database(connection, name)
-
-
-def drop_database(connection: psycopg.Connection[Any], name: str) -> None:
-    """Drop a database and end its sessions. Raises psycopg.Error."""
-    statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
-    try:
-        connection.execute(statement + sql.SQL(" WITH (FORCE)"))
-    except psycopg.errors.InsufficientPrivilege:
-        # FORCE may not end an autovacuum worker, but a plain DROP makes it leave.
-        connection.execute(statement)
+def _missing_role_warnings(manifest: Manifest) -> list[str]:
+    """Return a sentence about the roles that a new server needs before a restore, or nothing."""
+    roles = manifest.schema.catalogue["policy_roles"]
+    return [f"A new server first needs the roles {', '.join(roles)}."] if roles else []
 
 
 def scrub_run(run: BackupRun, *, on_progress: ProgressCallback = ignore_progress, pace: float = 1.0) -> str:
@@ -236,6 +192,7 @@ def scrub_run(run: BackupRun, *, on_progress: ProgressCallback = ignore_progress
     with CancellationMonitor() as monitor:
         plan = BackupPlan(
             config.source(),
+            config.programs(),
             config.store(),
             config.keys(),
             bytes(state.id_key),

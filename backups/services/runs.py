@@ -22,21 +22,21 @@ from audit.services import record
 from backups import config, metrics
 from backups.engine import backup
 from backups.engine.backup import BackupPlan
-from backups.engine.errors import BackupError, Damaged, Stopped
+from backups.engine.errors import BackupError, BackupRefused, Damaged, Stopped
 from backups.engine.manifest import Manifest
-from backups.models import BackupJob, BackupRun, BackupState, Check, SiteRestore
+from backups.models import BackupJob, BackupRun, BackupState, Check
 from backups.services.cancellation import CancellationMonitor
 from core.jobs import queue
 from core.storage.object_store import ObjectExists, ObjectStoreUnavailable
 
 WORKER_LOCK_ID = 0x6261636B757073  # "backups" in ASCII; an advisory lock
+RESTORE_LOCK_ID = 0x726573746F7265  # "restore" in ASCII; an advisory lock
 RETRY_DELAY = timedelta(minutes=10)  # after a failed run; doubled after each further failure
 STOPPED_RETRY_DELAY = timedelta(minutes=1)  # after a run that made way for a migration
 RECENT_RUNS = 8  # how many runs are looked at for failures in a row
 PROVABLE_INTERVAL = timedelta(
     hours=23
 )  # rows are hashed once a day, because it takes as long as reading them
-RESTORE_POINT_MAX_AGE = timedelta(minutes=15)  # a run of this age is returned instead of a new one
 MAX_ERROR_LENGTH = 500  # of the column
 MAX_AUDITED_ERROR_LENGTH = 200
 JOB_NAMES = {"BackupRun": "backup", "Check": "backup_check", "SiteRestore": "site_restore"}
@@ -60,14 +60,16 @@ def ignore_progress(done: int, total: int) -> None:
 
 
 @contextmanager
-def worker_lock() -> Iterator[bool]:
+def worker_lock(lock_id: int = WORKER_LOCK_ID) -> Iterator[bool]:
     """Try to get the lock that allows one backup job at a time. Yields False when it is taken.
+
+    Restores of sites have a lock of their own, so that a long backup does not delay them.
 
     A separate connection holds the lock, so that the lock ends with the process. Raises psycopg.Error.
     """
     dsn = config.database_dsn()
     with psycopg.connect(dsn, autocommit=True, application_name="backup runner") as lock_connection:
-        row = lock_connection.execute("SELECT pg_try_advisory_lock(%s)", [WORKER_LOCK_ID]).fetchone()
+        row = lock_connection.execute("SELECT pg_try_advisory_lock(%s)", [lock_id]).fetchone()
         yield bool(row and row[0])
 
 
@@ -75,16 +77,23 @@ def worker_lock() -> Iterator[bool]:
 
 
 @transaction.atomic
-def queue_run(*, actor: Actor, full: bool = False, provable: bool = False) -> BackupRun:
+def queue_run(
+    *, actor: Actor, full: bool = False, provable: bool = False, requested_by_owner: bool = False
+) -> BackupRun:
     """Queue a backup, or return the queued one if it is sufficient. It starts within a minute.
 
     `full` reads everything again. `provable` hashes the rows; without it, that is decided at the start.
+    `requested_by_owner` is for a restore point that an owner of a site asked for.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, 1)", [WORKER_LOCK_ID % 2**31])
     queued = BackupRun.objects.filter(status=BackupRun.Status.QUEUED).first()
     is_sufficient = queued and queued.full >= full and queued.provable >= provable
-    run = queued if queued and is_sufficient else BackupRun.objects.create(full=full, provable=provable)
+    run = (
+        queued
+        if queued and is_sufficient
+        else BackupRun.objects.create(full=full, provable=provable, requested_by_owner=requested_by_owner)
+    )
     record("backup.queued", actor=actor, subject=run, full=full)
     queue.enqueue("backups.tasks.run_pending_jobs")
     return run
@@ -99,6 +108,12 @@ def queue_due_run(*, now: datetime) -> BackupRun | None:
     if last.status in BackupRun.OPEN or now - last.created_at < _delay_after(recent):
         return None
     return queue_run(actor=SYSTEM)
+
+
+def next_run_time() -> datetime:
+    """Return when the next backup is due by the schedule."""
+    recent = list(BackupRun.objects.order_by("-created_at", "-pk")[:RECENT_RUNS])
+    return recent[0].created_at + _delay_after(recent) if recent else timezone.now()
 
 
 def _delay_after(recent: list[BackupRun]) -> timedelta:
@@ -165,9 +180,13 @@ def recover_interrupted_jobs(*, now: datetime) -> None:
         else:
             mark_failed(run, "The process was killed.", now=now)
     BackupState.objects.update(pending=None)
-    for model in (Check, SiteRestore):
-        for job in model._default_manager.filter(status=BackupJob.Status.RUNNING):
-            mark_failed(job, "The process was killed.", now=now)
+    fail_interrupted_jobs(Check, now=now)
+
+
+def fail_interrupted_jobs(kind: type[BackupJob], *, now: datetime) -> None:
+    """Fail the jobs of this kind that a killed process left running. The caller holds their lock."""
+    for job in kind._default_manager.filter(status=BackupJob.Status.RUNNING):
+        mark_failed(job, "The process was killed.", now=now)
 
 
 def _recover_published_run(run: BackupRun, name: str, *, now: datetime) -> None:
@@ -194,7 +213,7 @@ def _parse_saved_manifest(packed: Any) -> Manifest | None:
     """
     try:
         return Manifest.from_bytes(bytes(packed)) if packed else None
-    except Damaged:
+    except (BackupRefused, Damaged):
         return None
 
 
@@ -249,6 +268,7 @@ def _take_backup(
     run.provable = run.provable or previous is None or not hashed_lately.exists()
     plan = BackupPlan(
         config.source(),
+        config.programs(),
         store,
         config.keys(),
         bytes(state.id_key),
@@ -256,6 +276,7 @@ def _take_backup(
         previous,
         pace=pace,
         hash_rows=run.provable,
+        compression=settings.BACKUP_COMPRESSION,
         metadata={"version": settings.VERSION},
         should_stop=monitor.should_stop,
         on_progress=on_progress,
@@ -294,7 +315,7 @@ def _finish(
     run.read_bytes = statistics.read_bytes
     run.shipped_bytes = statistics.shipped_bytes
     run.waited_seconds = statistics.waited_seconds
-    _warn_if_shrunk(run, previous)
+    run.warning = " ".join([*_shrink_warnings(run, previous), *manifest.schema.warnings])
     run.save()
     BackupState.objects.filter(pk=1).update(manifest=manifest.to_bytes(), pending=None)
     record("backup.finished", actor=SYSTEM, subject=run, kind=run.kind, shipped_bytes=run.shipped_bytes)
@@ -314,12 +335,13 @@ def _longest_chain(manifest: Manifest) -> int:
     )
 
 
-def _warn_if_shrunk(run: BackupRun, previous: BackupRun | None) -> None:
-    """Set a warning when the database lost all or more than half of its rows since the previous run."""
-    if run.rows == 0 or (previous and run.rows < previous.rows / 2):
-        previous_rows = previous.rows if previous else 0
-        run.warning = f"It has {run.rows:,} rows where the previous backup had {previous_rows:,}."
-        log.error("backup_shrank", run=str(run.pk), rows=run.rows)
+def _shrink_warnings(run: BackupRun, previous: BackupRun | None) -> list[str]:
+    """Return a warning when the database lost all or more than half of its rows since the previous run."""
+    if run.rows and not (previous and run.rows < previous.rows / 2):
+        return []
+    log.error("backup_shrank", run=str(run.pk), rows=run.rows)
+    previous_rows = previous.rows if previous else 0
+    return [f"It has {run.rows:,} rows where the previous backup had {previous_rows:,}."]
 
 
 def get_backup_state() -> BackupState:

@@ -4,8 +4,9 @@ import secrets
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Subquery
 from django.utils import timezone
 
 from accounts.models import User
@@ -14,15 +15,24 @@ from audit.services import record
 from audit.subjects import Subject
 from backups import config, site_import
 from backups.engine.errors import BackupRefused
-from backups.errors import KeyElsewhere, NotRestorable, RestoreUnderWay, TooManyRestores
+from backups.errors import (
+    KeyElsewhere,
+    NotRestorable,
+    RestorePointLater,
+    RestoreUnderWay,
+    TooManyRestores,
+)
 from backups.models import BackupRun, SiteRestore
 from backups.services.runs import (
     EXPECTED_ERRORS,
-    RESTORE_POINT_MAX_AGE,
+    RESTORE_LOCK_ID,
     claim_job,
     describe_error,
+    fail_interrupted_jobs,
     mark_failed,
+    next_run_time,
     queue_run,
+    worker_lock,
 )
 from core import tenancy
 from core.errors import DomainError
@@ -36,19 +46,42 @@ SUBDOMAIN_STEM_MAX_LENGTH = 50  # leaves room for the random suffix
 
 
 def restore_points(site: Site) -> QuerySet[BackupRun]:
-    """Return the backups that a site can be restored from, newest first."""
+    """Return the backups that the owner can restore a site from, newest first.
+
+    Only those that were taken since the present owner became the owner: an earlier one may hold what a former
+    owner deleted.
+    """
     restorable = BackupRun.objects.filter(status=BackupRun.Status.DONE, pruned_at=None)
-    return restorable.filter(taken_at__gte=site.created_at).order_by("-id")
+    return restorable.filter(taken_at__gte=_owner_since(site.pk)).order_by("-id")
+
+
+def restores_of(site: Site) -> QuerySet[SiteRestore]:
+    """Return the restores of a site that its present owner asked for."""
+    return SiteRestore.objects.filter(site_id=site.pk, created_at__gte=_owner_since(site.pk))
+
+
+def _owner_since(site_id: UUID) -> Subquery:
+    """Return the expression for the time since when the site has its present owner."""
+    return Subquery(Access.objects.filter(site_id=site_id, role=Access.Role.OWNER).values("role_since"))
 
 
 @transaction.atomic
 def request_restore_point(*, site_id: UUID, actor: Actor, now: datetime) -> BackupRun:
-    """Return an open or recent backup, or queue a new one."""
+    """Return a backup that has the site as it is now: the newest one, or one that has not begun.
+
+    Owners can start one backup in BACKUP_EVERY, all owners together. Raises RestorePointLater.
+    """
+    last_change = site_import.last_change_of(site_id)
+    newest = BackupRun.objects.filter(status=BackupRun.Status.DONE, pruned_at=None).order_by("-taken_at")
     record("restore_point.asked", actor=actor, subject=Subject("site", site_id, site_id=site_id))
-    recent = BackupRun.objects.filter(
-        created_at__gt=now - RESTORE_POINT_MAX_AGE, status__in=[*BackupRun.OPEN, BackupRun.Status.DONE]
-    ).first()
-    return recent or queue_run(actor=actor)
+    if run := newest.filter(taken_at__gt=last_change).first():
+        return run
+    if run := BackupRun.objects.filter(status=BackupRun.Status.QUEUED).first():
+        return run
+    requested = BackupRun.objects.filter(requested_by_owner=True).order_by("-created_at").first()
+    if requested and requested.created_at > now - settings.BACKUP_EVERY:
+        raise RestorePointLater(next_run_time())
+    return queue_run(actor=actor, requested_by_owner=True)
 
 
 @transaction.atomic
@@ -70,27 +103,43 @@ def queue_site_restore(site_id: UUID, run: BackupRun, *, actor: Actor) -> SiteRe
     except IntegrityError:
         raise RestoreUnderWay from None
     record("site_restore.queued", actor=actor, subject=site_restore, run=run.pk)
-    queue.enqueue("backups.tasks.run_pending_jobs")
+    queue.enqueue("backups.tasks.run_site_restores")
     return site_restore
 
 
-def run_site_restore(site_restore: SiteRestore) -> SiteRestore:
-    """Run a queued restore while the caller holds the worker lock. An error is saved in the row."""
+def run_pending_site_restores(*, now: datetime) -> int:
+    """Run all queued restores. Returns their number; 0 when another process works on them."""
+    with worker_lock(RESTORE_LOCK_ID) as acquired:
+        if not acquired:
+            return 0
+        fail_interrupted_jobs(SiteRestore, now=now)
+        count = 0
+        queued = SiteRestore.objects.filter(status=SiteRestore.Status.QUEUED).order_by("pk")
+        while site_restore := queued.first():
+            _run_site_restore(site_restore)
+            count += 1
+        return count
+
+
+def _run_site_restore(site_restore: SiteRestore) -> None:
+    """Run a queued restore. An error is saved in the row."""
     if not claim_job(site_restore, now=timezone.now()):
-        return site_restore
+        return
     try:
-        copy_site_from_backup(site_restore)
+        copy_site_from_backup(site_restore, for_owner=True)
     except DomainError as error:
         mark_failed(site_restore, str(error), now=timezone.now())
     except EXPECTED_ERRORS as error:
         mark_failed(site_restore, describe_error(error), now=timezone.now())
-    return site_restore
 
 
-def copy_site_from_backup(site_restore: SiteRestore, *, identities: tuple[bytes, ...] = ()) -> Site:
+def copy_site_from_backup(
+    site_restore: SiteRestore, *, for_owner: bool, identities: tuple[bytes, ...] = ()
+) -> Site:
     """Create a new draft with the content that the site had at the time of the backup.
 
-    Raises BackupRefused, Damaged, KeyMissing, TooManySites, ObjectStoreUnavailable.
+    `for_owner` refuses a backup that is older than the ownership of the present owner. An operator may
+    restore any. Raises BackupRefused, Damaged, KeyMissing, TooManySites, ObjectStoreUnavailable.
     """
     repository = config.repository(identities=identities)
     manifest = repository.load_manifest(site_restore.run.name)
@@ -99,12 +148,14 @@ def copy_site_from_backup(site_restore: SiteRestore, *, identities: tuple[bytes,
         site_import.extract_site_rows(manifest, reader, site_restore.site_id) as row_files,
         tenancy.context(tenancy.SYSTEM),
     ):
+        taken_at = datetime.fromisoformat(manifest.taken_at)
+        if for_owner:
+            _ensure_owner_had_site(site_restore.site_id, taken_at)
         job = site_import.SiteImport(manifest, row_files)
         job.stage_rows()
         owner_id = _lock_owner_of(site_restore.site_id, job)
         name, subdomain = job.stored_name_and_subdomain()
         new_site_id = job.assign_new_ids()
-        taken_at = datetime.fromisoformat(manifest.taken_at)
         name_suffix = f" ({taken_at:%Y-%m-%d %H:%M} UTC)"
         subdomain_stem = subdomain[:SUBDOMAIN_STEM_MAX_LENGTH].rstrip("-")
         job.update_site(
@@ -137,6 +188,17 @@ def _finish(site_restore: SiteRestore, site: Site, *, rows: int) -> None:
         run=site_restore.run_id,
         rows=rows,
     )
+
+
+def _ensure_owner_had_site(site_id: UUID, taken_at: datetime) -> None:
+    """Raise BackupRefused unless the present owner was the owner at `taken_at`.
+
+    The row is locked, so that the site is not transferred before the draft exists.
+    """
+    owners = Access.objects.select_for_update(of=("self",)).filter(site_id=site_id, role=Access.Role.OWNER)
+    access = owners.first()
+    if access is None or access.role_since > taken_at:
+        raise BackupRefused("The site has had another owner since that moment.")
 
 
 def _lock_owner_of(site_id: UUID, job: site_import.SiteImport) -> UUID:

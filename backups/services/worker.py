@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from backups import metrics, selectors
 from backups.engine.errors import Damaged
-from backups.models import BackupJob, BackupRun, Check, SiteRestore
+from backups.models import BackupJob, BackupRun, Check
 from backups.services import erasure_tombstones, retention
 from backups.services.checks import SAMPLE_SHARE, queue_due_checks, run_check, verify_run
 from backups.services.runs import (
@@ -20,7 +20,6 @@ from backups.services.runs import (
     recover_interrupted_jobs,
     worker_lock,
 )
-from backups.services.site_restores import run_site_restore
 from core.jobs import periodic
 
 log = structlog.get_logger(__name__)
@@ -51,8 +50,8 @@ def run_pending_jobs(*, now: datetime) -> int:
 
 
 def _next_job() -> BackupJob | None:
-    """Return the oldest queued job. Backups come first, then site restores, then checks."""
-    for model in (BackupRun, SiteRestore, Check):
+    """Return the oldest queued job. Backups come before checks."""
+    for model in (BackupRun, Check):
         job: BackupJob | None = (
             model._default_manager.filter(status=BackupJob.Status.QUEUED).order_by("pk").first()
         )
@@ -68,8 +67,6 @@ def _run_job(job: BackupJob) -> None:
             _verify_new_run(run)
     elif isinstance(job, Check):
         run_check(job)
-    elif isinstance(job, SiteRestore):
-        run_site_restore(job)
 
 
 def _verify_new_run(run: BackupRun) -> None:

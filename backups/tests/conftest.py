@@ -5,7 +5,7 @@ import pytest
 from psycopg import sql
 
 from backups.engine.encryption import Keys
-from backups.services.checks import drop_database
+from backups.services.drill_databases import drop_database
 from backups.tests.helpers import ROWS, TABLES, BackupChain, run_sql, server_dsn
 from core.storage.object_store import FolderStore
 

@@ -7,6 +7,7 @@ import psycopg
 from django.db import connections
 
 from audit.actors import SYSTEM
+from backups import config
 from backups.engine.backup import BackupPlan, take_backup
 from backups.engine.repository import Repository
 from backups.engine.restore import restore_backup
@@ -98,6 +99,7 @@ class BackupChain:
         """Take and publish a run. Returns its manifest."""
         plan = BackupPlan(
             self.source,
+            config.programs(),
             self.store,
             self.keys,
             self.id_key,
@@ -121,7 +123,7 @@ class BackupChain:
     def restore_newest(self, target, **options):
         repository = self.repository()
         manifest = repository.load_manifest(repository.list_manifests()[-1])
-        restore_backup(repository, manifest, target, **options)
+        restore_backup(repository, manifest, target, programs=config.programs(), **options)
 
     def restored_checksums(self, target):
         self.restore_newest(target)

@@ -17,7 +17,9 @@ from backups.engine.encryption import Keys
 from backups.engine.repository import Repository
 from backups.engine.restore import restore_backup
 from backups.engine.retention import generate_run_id
+from backups.engine.schema.postgres_programs import PostgresPrograms
 from backups.engine.source import Source
+from benchmarks.backups.cluster import POSTGRES_PROGRAMS
 from core.storage.object_store import FolderStore
 
 
@@ -29,6 +31,7 @@ def main() -> None:
     keys = Keys(masters=(b"k" * 32,))
     store = FolderStore(Path(options["store"]))
     manifest_path = Path(options["state"])
+    programs = PostgresPrograms((POSTGRES_PROGRAMS,))
     started = time.perf_counter()
     shipped_bytes = 0
     read_bytes = 0
@@ -37,6 +40,7 @@ def main() -> None:
         previous = pickle.loads(manifest_path.read_bytes()) if manifest_path.exists() else None
         plan = BackupPlan(
             Source(options["dsn"], {}),
+            programs,
             store,
             keys,
             b"i" * 32,
@@ -52,9 +56,8 @@ def main() -> None:
         read_bytes = plan.read_bytes
     else:
         repository = Repository(store, keys)
-        restore_backup(
-            repository, repository.load_manifest(repository.find_manifest()), options["dsn"], workers=2
-        )
+        manifest = repository.load_manifest(repository.find_manifest())
+        restore_backup(repository, manifest, options["dsn"], programs=programs, workers=2)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(
         json.dumps(

@@ -10,6 +10,7 @@ import structlog
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection
 
+from config.restore_guard import REFUSAL
 from core.storage import redis
 
 MINIMUM_POSTGRES_VERSION = 150000  # as in server_version_num
@@ -59,10 +60,7 @@ def run_checks() -> None:
             "restrict: customers would see each other's data. Use a role without them."
         )
     if is_partly_restored:
-        raise StartupRefused(
-            "This database is a restore that did not finish. Continue it (backup_restore --resume), or use "
-            "another database."
-        )
+        raise StartupRefused(REFUSAL)
     if version < MINIMUM_POSTGRES_VERSION:
         raise StartupRefused("PostgreSQL 15 or newer is needed.")
     try:

@@ -197,8 +197,7 @@ def change_role(site: Site, member: UUID, role: str, *, actor: Actor) -> None:
     access = _lock_access(site, member)
     site = lock_site(site)
     old_role = access.role
-    access.role = role
-    access.save(update_fields=["role"])
+    access.set_role(role)
     record("member.changed", actor=actor, subject=site, member=member, changes={"role": [old_role, role]})
     if role != Access.Role.EDITOR:
         _delete_pending_work(site, member, actor=actor, keep_previews=role == Access.Role.AUTHOR)
@@ -282,8 +281,7 @@ def transfer_site(site: Site, member: UUID, *, actor: Actor) -> Site:
     check_site_limit(member)
     # The old owner first: a unique constraint allows one owner for each site at any time.
     for user_id, role in ((old_owner, Access.Role.EDITOR), (member, Access.Role.OWNER)):
-        access_by_user[user_id].role = role
-        access_by_user[user_id].save(update_fields=["role"])
+        access_by_user[user_id].set_role(role)
     site.owner_id = member
     site.version = site.version + 1
     site.save(update_fields=["owner", "version", "updated_at"])

@@ -41,4 +41,6 @@ class Command(BaseCommand):
                     count += '"kind": "entry"' in line
         except FileExistsError:
             raise CommandError(f"{to} exists already.") from None
+        except OSError as error:
+            raise CommandError(f"{to} cannot be written: {error.strerror}.") from None
         self.stdout.write(f"{count} entries at {timezone.now():%Y-%m-%d %H:%M} UTC in {to}")

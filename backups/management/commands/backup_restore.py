@@ -6,9 +6,16 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from backups import config
-from backups.cli import BackupCommand, add_identity_argument, parse_datetime, progress_bar
+from backups.cli import (
+    BackupCommand,
+    add_identity_argument,
+    parse_database_url,
+    parse_datetime,
+    progress_bar,
+)
 from backups.engine.restore import restore_backup
 from backups.engine.retention import parse_run_id
+from backups.engine.table_names import parse_table_names
 
 
 class Command(BackupCommand):
@@ -24,18 +31,19 @@ class Command(BackupCommand):
         selection.add_argument(
             "--at",
             type=parse_datetime,
-            help="Use the newest backup at or before this time, such as 2026-11-20T12:00Z.",
+            help="Use the newest backup at or before this time, such as 2026-11-20T12:00Z, or of this day.",
         )
         selection.add_argument("--run", help="The id of the backup. Default: the newest.")
         parser.add_argument(
             "--target",
             required=True,
+            type=parse_database_url,
             metavar="URL",
             help="postgresql://… of an empty database, or of one whose restore --resume continues.",
         )
         parser.add_argument(
             "--tables",
-            help="Fill only these tables, comma separated. The target stays marked, without foreign keys.",
+            help="Restore only these tables, comma separated, and what they need. The target stays marked.",
         )
         parser.add_argument("--resume", action="store_true", help="Continue a restore that was interrupted.")
         parser.add_argument(
@@ -56,38 +64,36 @@ class Command(BackupCommand):
         repository = config.repository(identities=tuple(options["identity"]))
         name = repository.find_manifest(run_id=run.replace("-", "") if run else None, at=at)
         manifest = repository.load_manifest(name)
-        table_keys = _parse_table_keys(tables)
+        table_names = parse_table_names(tables) if tables else None
+        if not options["json"]:
+            self.stdout.write(f"restoring backup {parse_run_id(name)}, taken at {manifest.taken_at}")
         with progress_bar("restoring", quiet=options["json"]) as on_progress:
             restore_backup(
                 repository,
                 manifest,
                 target,
+                programs=config.programs(),
                 workers=max(1, options["jobs"]),
                 on_progress=on_progress,
-                tables=table_keys,
+                tables=table_names,
                 resume=options["resume"],
                 compare_content=options["prove"],
             )
-        rows = sum(table.rows for table in manifest.tables if table_keys is None or table.key in table_keys)
+        rows = sum(
+            table.rows for table in manifest.tables if table_names is None or table.name in table_names
+        )
         version = manifest.metadata.get("version")
         result = {
             "run": parse_run_id(name),
             "taken_at": manifest.taken_at,
             "version": version,
             "rows": rows,
-            "whole": table_keys is None,
+            "whole": table_names is None,
         }
         text = f"restored {rows:,} rows as of {manifest.taken_at}, backed up by version {version}"
         text += (
             "\nOnly some tables were restored: the target stays marked, and no process serves it."
-            if table_keys
+            if table_names
             else "\nNext: run migrate, then backup_forget, with DATABASE_URL set to the target."
         )
         self.write_result(result, text, as_json=options["json"])
-
-
-def _parse_table_keys(tables: str | None) -> list[str] | None:
-    """Return names as schema.table. The default schema is `public`."""
-    if not tables:
-        return None
-    return [table if "." in table else f"public.{table}" for table in tables.split(",")]

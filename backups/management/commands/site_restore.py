@@ -27,7 +27,7 @@ class Command(BackupCommand):
             "--at",
             type=parse_datetime,
             required=True,
-            help="Use the newest backup at or before this time, such as 2026-11-20T12:00Z.",
+            help="Use the newest backup at or before this time, such as 2026-11-20T12:00Z, or of this day.",
         )
         add_identity_argument(parser)
 
@@ -45,7 +45,7 @@ class Command(BackupCommand):
         site_restore = SiteRestore(
             site_id=site_id, run=run, started_at=timezone.now(), status=SiteRestore.Status.RUNNING
         )
-        with self.hold_worker_lock():
+        with self.hold_worker_lock(runs.RESTORE_LOCK_ID):
             draft = self._restore(site_restore, identities=tuple(options["identity"]))
         result = {
             "site": draft.pk,
@@ -64,7 +64,7 @@ class Command(BackupCommand):
         """Save the row and restore the site. Any error is recorded in the row before it is raised."""
         site_restore.save()
         try:
-            return copy_site_from_backup(site_restore, identities=identities)
+            return copy_site_from_backup(site_restore, for_owner=False, identities=identities)
         except BaseException as error:
             runs.mark_failed(site_restore, str(error), now=timezone.now())
             if isinstance(error, DomainError):

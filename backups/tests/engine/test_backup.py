@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
+from backups import config
 from backups.engine import backup
 from backups.engine.backup import BackupPlan, take_backup
 from backups.engine.encryption import Keys, generate_identity
@@ -27,6 +28,7 @@ from backups.tests.helpers import (
     run_sql,
     table_checksums,
 )
+from config import embedded_servers
 from tests.stack import ROOT
 
 ROUNDS = 200 if os.environ.get("SOAK") else 10
@@ -306,7 +308,9 @@ def test_take_backup_twice_at_once_makes_two_good_runs(source_dsn, store, keys, 
     errors = []
 
     def take():
-        plan = BackupPlan(Source(source_dsn, {}), store, keys, b"i" * 32, secrets.token_hex(8))
+        plan = BackupPlan(
+            Source(source_dsn, {}), config.programs(), store, keys, b"i" * 32, secrets.token_hex(8)
+        )
         try:
             staged = take_backup(plan)
             staged.publish(store)
@@ -324,7 +328,7 @@ def test_take_backup_twice_at_once_makes_two_good_runs(source_dsn, store, keys, 
     repository = Repository(store, keys)
     for name in repository.list_manifests():
         target = create_database()
-        restore_backup(repository, repository.load_manifest(name), target)
+        restore_backup(repository, repository.load_manifest(name), target, programs=config.programs())
         assert database_checksums(target) == database_checksums(source_dsn)
 
 
@@ -349,6 +353,7 @@ import json, os, sys
 from pathlib import Path
 from backups.engine.backup import BackupPlan, take_backup
 from backups.engine.encryption import Keys
+from backups.engine.schema.postgres_programs import PostgresPrograms
 from backups.engine.source import Source
 arguments = json.loads(sys.argv[1])
 step = arguments["step"]
@@ -367,6 +372,7 @@ class Store:
 
 plan = BackupPlan(
     Source(arguments["dsn"], {}),
+    PostgresPrograms((Path(arguments["programs"]),)),
     Store(),
     Keys(masters=(bytes.fromhex(arguments["master"]),)),
     b"i" * 32,
@@ -389,6 +395,7 @@ def test_take_backup_that_is_killed_leaves_a_complete_run_or_none(
     run_sql(source_dsn, "DELETE FROM event WHERE id % 2 = 0")
     arguments = {
         "dsn": source_dsn,
+        "programs": str(embedded_servers.postgres_programs()),
         "folder": str(store.folder),
         "master": chain.keys.masters[0].hex(),
         "step": step,

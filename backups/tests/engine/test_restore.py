@@ -9,6 +9,7 @@ import sys
 import psycopg
 import pytest
 
+from backups import config
 from backups.engine.encryption import Keys
 from backups.engine.errors import BackupRefused, Damaged, KeyMissing
 from backups.engine.repository import Repository
@@ -22,6 +23,7 @@ import json, os, sys
 from pathlib import Path
 from backups.engine import restore
 from backups.engine.encryption import Keys
+from backups.engine.schema.postgres_programs import PostgresPrograms
 from backups.engine.repository import Repository
 from core.storage.object_store import FolderStore
 arguments = json.loads(sys.argv[1])
@@ -34,7 +36,13 @@ def record_step(self, connection, name, original=restore.RestoreJob.record_step)
     if len(steps) == arguments["steps"]: os._exit(9)  # inside the transaction that records the step
 restore.RestoreJob.record_step = record_step
 manifest = repository.load_manifest(repository.find_manifest())
-restore.restore_backup(repository, manifest, arguments["dsn"], workers=2)
+restore.restore_backup(
+    repository,
+    manifest,
+    arguments["dsn"],
+    programs=PostgresPrograms((Path(arguments["programs"]),)),
+    workers=2,
+)
 os._exit(0)
 """
 
@@ -56,6 +64,7 @@ def restore_in_killed_process(chain, target, steps):
         "folder": str(chain.store.folder),
         "master": chain.keys.masters[0].hex(),
         "dsn": target,
+        "programs": str(embedded_servers.postgres_programs()),
         "steps": steps,
     }
     completed = subprocess.run(
@@ -98,7 +107,11 @@ def test_restore_backup_refuses_to_resume_another_run(two_runs, create_database)
 
     with pytest.raises(BackupRefused, match="another run"):
         restore_backup(
-            repository, repository.load_manifest(repository.list_manifests()[0]), target, resume=True
+            repository,
+            repository.load_manifest(repository.list_manifests()[0]),
+            target,
+            programs=config.programs(),
+            resume=True,
         )
 
 
@@ -113,28 +126,28 @@ def test_restore_backup_with_resume_starts_in_an_empty_database(two_runs, source
 def test_restore_backup_of_selected_tables_leaves_the_target_marked(two_runs, source_dsn, create_database):
     target = create_database()
 
-    two_runs.restore_newest(target, tables=["public.event"], compare_content=True)
+    two_runs.restore_newest(target, tables=[("public", "event")], compare_content=True)
 
     restored = database_checksums(target)
     expected = database_checksums(source_dsn)
     assert restored.pop("backup_restore")[0] == 1
     restored.pop("backup_restore_step")
-    assert (restored["event"], restored["page"][0]) == (expected["event"], 0)
+    assert restored == {"event": expected["event"]}, "other tables are not created"
     assert unfinished_restore(target)
     with pytest.raises(BackupRefused, match=r"no table public\.nothing"):
-        two_runs.restore_newest(create_database(), tables=["public.nothing"])
+        two_runs.restore_newest(create_database(), tables=[("public", "nothing")])
 
 
 def test_restore_backup_compares_content_even_where_row_counts_are_equal(two_runs, create_database):
     repository = two_runs.repository()
     manifest = two_runs.newest_manifest()
-    page = next(table for table in manifest.tables if table.name == "page")
+    page = next(table for table in manifest.tables if table.name == ("public", "page"))
     page.ranges[0].hash_sum += 1
 
-    restore_backup(repository, manifest, create_database())
+    restore_backup(repository, manifest, create_database(), programs=config.programs())
     target = create_database()
     with pytest.raises(Damaged, match=r"public\.page"):
-        restore_backup(repository, manifest, target, compare_content=True)
+        restore_backup(repository, manifest, target, programs=config.programs(), compare_content=True)
 
     assert unfinished_restore(target)
 
@@ -142,14 +155,14 @@ def test_restore_backup_compares_content_even_where_row_counts_are_equal(two_run
 def test_restore_backup_fails_when_a_range_lacks_rows(two_runs, create_database):
     repository = two_runs.repository()
     manifest = repository.load_manifest(repository.list_manifests()[0])
-    page = next(table for table in manifest.tables if table.name == "page")
+    page = next(table for table in manifest.tables if table.name == ("public", "page"))
     row_count, version_hash = page.ranges[0].fingerprint
     page.ranges[0].fingerprint = (row_count + 1, version_hash)
     assert page.ranges[0].live_ctids is None
     target = create_database()
 
     with pytest.raises(Damaged, match=r"public\.page does not have as many rows"):
-        restore_backup(repository, manifest, target)
+        restore_backup(repository, manifest, target, programs=config.programs())
 
     assert unfinished_restore(target)
 
@@ -159,7 +172,7 @@ def test_restore_backup_refuses_an_older_server(two_runs, create_database):
     manifest.cluster["version"] = 990000
 
     with pytest.raises(BackupRefused, match="older"):
-        restore_backup(two_runs.repository(), manifest, create_database())
+        restore_backup(two_runs.repository(), manifest, create_database(), programs=config.programs())
 
 
 def test_restore_backup_refuses_a_target_that_is_not_empty(two_runs, create_database):
@@ -204,8 +217,12 @@ def test_restore_backup_refuses_a_damaged_store_and_leaves_the_target_marked(
     target = create_database()
     repository = Repository(store, keys)
 
+    def restore():
+        manifest = repository.load_manifest(repository.list_manifests()[-1])
+        restore_backup(repository, manifest, target, programs=config.programs())
+
     with pytest.raises((Damaged, KeyMissing)) as error:
-        restore_backup(repository, repository.load_manifest(repository.list_manifests()[-1]), target)
+        restore()
 
     assert last.run_id in str(error.value)
     with psycopg.connect(target) as connection:

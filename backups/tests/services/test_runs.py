@@ -62,9 +62,9 @@ def test_execute_run_hashes_the_content_once_a_day():
 def test_execute_run_leaves_out_visitor_salts_and_the_backup_state():
     run = execute_backup()
 
-    tables = {table.key for table in config.repository().load_manifest(run.name).tables}
-    assert {"public.accounts_user", "public.analytics_term", "public.audit_personal"} <= tables
-    assert not tables & {"public.analytics_salt", "public.backups_backupstate"}
+    tables = {table.name for table in config.repository().load_manifest(run.name).tables}
+    assert {("public", name) for name in ("accounts_user", "analytics_term", "audit_personal")} <= tables
+    assert not tables & {("public", "analytics_salt"), ("public", "backups_backupstate")}
 
 
 def test_execute_run_fails_when_the_store_is_unavailable_and_keeps_the_last_backup(backup_folder, settings):

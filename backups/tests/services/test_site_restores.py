@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -15,11 +15,12 @@ from analytics.models import Annotation, Definition, Share
 from audit.actors import SYSTEM
 from audit.models import Entry
 from backups.models import BackupRun, SiteRestore
-from backups.services import worker
+from backups.services import runs, site_restores, worker
 from backups.tests.helpers import execute_backup
 from conftest import sign_in
 from core import tenancy
 from sites.models import Access, Draft, Invitation, Post, Preview, Release, Revision, Site
+from sites.services.members import transfer_site
 from sites.services.sites import purge_queryset
 from sites.tests.factories import SiteFactory, document, page
 
@@ -79,7 +80,7 @@ def restore_over_api(api, site, run):
     """Request a restore and run it. Returns the finished restore."""
     response = api.post(f"sites/{site.pk}/restore-points/{run.pk}/restore")
     assert response.status_code == 202, response.content
-    worker.run_pending_jobs(now=timezone.now())
+    site_restores.run_pending_site_restores(now=timezone.now())
     (site_restore,) = api.get(f"sites/{site.pk}/restores").json()["results"]
     return site_restore
 
@@ -207,6 +208,90 @@ def test_request_restore_point_returns_a_recent_backup(api, bakery):
     worker.run_pending_jobs(now=timezone.now())
     assert api.post(f"sites/{bakery.pk}/restore-points").json()["id"] == first["id"]
     assert BackupRun.objects.count() == 1
+
+
+def test_request_restore_point_never_returns_a_backup_without_the_last_change(api, bakery, settings):
+    path = f"sites/{bakery.pk}/restore-points"
+    first = api.post(path).json()["id"]
+    worker.run_pending_jobs(now=timezone.now())
+    replace_content(api, bakery)
+
+    later = api.post(path)
+
+    assert (later.status_code, later.json()["code"]) == (409, "restore_point_later")
+    last_run = BackupRun.objects.get(pk=first)
+    assert datetime.fromisoformat(later.json()["next_at"]) == last_run.created_at + settings.BACKUP_EVERY
+    BackupRun.objects.update(created_at=timezone.now() - settings.BACKUP_EVERY)
+    assert api.post(path).json()["status"] == "queued"
+    assert api.post(path).json()["id"] != first
+
+
+def test_request_restore_point_starts_one_backup_for_all_owners(api, other, bakery):
+    other_site = SiteFactory(owner=other.user)
+    api.post(f"sites/{bakery.pk}/restore-points")
+    worker.run_pending_jobs(now=timezone.now())
+    other.patch(f"sites/{other_site.pk}", {"name": "Changed"}, if_match="*")
+
+    response = other.post(f"sites/{other_site.pk}/restore-points")
+
+    assert response.json()["code"] == "restore_point_later"
+    assert BackupRun.objects.count() == 1
+
+
+@pytest.fixture
+def handed_over(api, other, bakery):
+    """A function that makes `other` the owner of the bakery."""
+    with tenancy.context(tenancy.SYSTEM):
+        Access.objects.create(site=bakery, user=other.user, role="editor")
+
+    def hand_over():
+        with tenancy.context(tenancy.SYSTEM):
+            transfer_site(Site.objects.get(pk=bakery.pk), other.user.pk, actor=SYSTEM)
+
+    return hand_over
+
+
+def test_restore_points_of_a_former_owner_are_hidden_from_the_new_owner(api, other, bakery, handed_over):
+    former = execute_backup()
+    restore_over_api(api, bakery, former)
+    handed_over()
+    path = f"sites/{bakery.pk}/restore-points"
+    assert other.get(path).json()["results"] == []
+    assert other.post(f"{path}/{former.pk}/restore").status_code == 404
+    assert other.get(f"sites/{bakery.pk}/restores").json()["results"] == []
+
+    own = execute_backup()
+
+    assert [point["id"] for point in other.get(path).json()["results"]] == [str(own.pk)]
+    assert restore_over_api(other, bakery, own)["status"] == "done"
+
+
+def test_restore_that_was_queued_before_a_transfer_is_refused(api, bakery, handed_over):
+    run = execute_backup()
+    assert api.post(f"sites/{bakery.pk}/restore-points/{run.pk}/restore").status_code == 202
+    handed_over()
+
+    site_restores.run_pending_site_restores(now=timezone.now())
+
+    site_restore = SiteRestore.objects.get()
+    assert (site_restore.status, "another owner" in site_restore.error) == ("failed", True)
+    with tenancy.context(tenancy.SYSTEM):
+        assert Site.objects.count() == 1
+
+
+def test_run_pending_site_restores_runs_beside_a_backup_and_fails_killed_restores(api, bakery):
+    run = execute_backup()
+    SiteRestore.objects.create(site_id=bakery.pk, run=run, status="running")
+    with runs.worker_lock() as acquired:
+        assert acquired
+        site_restores.run_pending_site_restores(now=timezone.now())
+        killed = SiteRestore.objects.get()
+        assert (killed.status, "killed" in killed.error) == ("failed", True)
+        api.post(f"sites/{bakery.pk}/restore-points/{run.pk}/restore")
+
+        assert site_restores.run_pending_site_restores(now=timezone.now()) == 1
+
+    assert SiteRestore.objects.filter(status="done").count() == 1
 
 
 @pytest.mark.parametrize("rows", [1, 3])

@@ -86,7 +86,7 @@ def test_run_pending_jobs_throttles_a_run_to_one_reader_that_sleeps(reads):
 
 
 def test_run_pending_jobs_does_not_sleep_for_the_time_spent_waiting(reads, monkeypatch):
-    monkeypatch.setattr(engine.sources, "ensure_database_is_supported", lambda source: time.sleep(1))
+    monkeypatch.setattr(engine.sources, "ensure_no_rows_are_hidden", lambda *arguments: time.sleep(1))
 
     seconds = run_full_backup_by_schedule()
 

@@ -117,7 +117,7 @@ def start_processes() -> list[processes.ChildProcess]:
         processes.start_process("worker", worker, environ={"PROCESS": "worker"}),
         processes.start_process(
             "backup",
-            ["nice", *worker, "--queues", long_task_queues, "--concurrency", "1"],
+            ["nice", *worker, "--queues", long_task_queues, "--concurrency", "2"],
             environ={"PROCESS": "worker"},
         ),
         processes.start_process("beat", beat, environ={"PROCESS": "beat"}),

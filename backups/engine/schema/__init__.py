@@ -1,0 +1,1 @@
+"""The structure of a database: how it is dumped, described, restored and compared."""

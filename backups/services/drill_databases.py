@@ -1,0 +1,112 @@
+"""The empty databases that drills restore into."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from psycopg import sql
+
+from backups import config
+from backups.engine.errors import BackupRefused
+from backups.engine.restore import find_existing_objects
+from backups.engine.schema.catalogue import IS_USER_SCHEMA, not_from_extension
+
+# The comment of a database that only drills use: what it holds may be deleted.
+DRILL_COMMENT = "Used for drills of backups. Its content is deleted."
+
+# Statements that delete what a restore created. Publications and casts belong to no schema.
+CLEANING_QUERY = f"""
+SELECT format('DROP EVENT TRIGGER %I', t.evtname) FROM pg_event_trigger t
+UNION ALL
+SELECT format('DROP PUBLICATION %I', p.pubname) FROM pg_publication p
+UNION ALL
+SELECT format('DROP SCHEMA %I CASCADE', n.nspname)
+FROM pg_namespace n
+WHERE {IS_USER_SCHEMA} AND {not_from_extension("pg_namespace", "n")}
+UNION ALL
+SELECT format('DROP EXTENSION IF EXISTS %I CASCADE', e.extname)
+FROM pg_extension e
+WHERE e.extname <> 'plpgsql'
+UNION ALL
+SELECT 'CREATE SCHEMA public'"""  # noqa: S608 - constants of ours
+
+
+@contextmanager
+def drill_database() -> Iterator[str]:
+    """Yield the DSN of an empty database, and delete its content at the end.
+
+    The database is created if the role may do that. Otherwise it is BACKUP_DRILL_DATABASE_URL itself, which
+    must be empty. What a killed drill left behind is deleted first. Raises BackupRefused, psycopg.Error.
+    """
+    dsn = settings.BACKUP_DRILL_DATABASE_URL or config.database_dsn()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        role = connection.execute(
+            "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
+        ).fetchone()
+        if role and role[0]:
+            with _new_database(connection, dsn) as new_dsn:
+                yield new_dsn
+        elif settings.BACKUP_DRILL_DATABASE_URL:
+            with _cleaned_database(connection):
+                yield dsn
+        else:
+            raise BackupRefused(
+                "A drill needs a database: give the role CREATEDB, or set BACKUP_DRILL_DATABASE_URL to an"
+                " empty database."
+            )
+
+
+@contextmanager
+def _new_database(connection: psycopg.Connection[Any], dsn: str) -> Iterator[str]:
+    database_name = psycopg.conninfo.conninfo_to_dict(config.database_dsn())["dbname"]
+    prefix = f"{database_name}_drill_"[-50:]
+    name = f"{prefix}{secrets.token_hex(4)}"
+    leftovers = connection.execute(
+        "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [prefix]
+    ).fetchall()
+    for (leftover,) in leftovers:
+        drop_database(connection, leftover)
+    statement = "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'"
+    connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
+    try:
+        yield psycopg.conninfo.make_conninfo(dsn, dbname=name)
+    finally:
+        drop_database(connection, name)
+
+
+@contextmanager
+def _cleaned_database(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    name = connection.info.dbname
+    comment = connection.execute(
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
+    ).fetchone()
+    if comment == (DRILL_COMMENT,):
+        _delete_content(connection)
+    elif existing := find_existing_objects(connection):
+        raise BackupRefused(f"BACKUP_DRILL_DATABASE_URL is not empty: it has {', '.join(existing)}.")
+    connection.execute(
+        sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(DRILL_COMMENT))
+    )
+    try:
+        yield
+    finally:
+        _delete_content(connection)
+
+
+def _delete_content(connection: psycopg.Connection[Any]) -> None:
+    with connection.transaction():
+        for (statement,) in connection.execute(CLEANING_QUERY).fetchall():
+            connection.execute(statement.encode())
+
+
+def drop_database(connection: psycopg.Connection[Any], name: str) -> None:
+    """Drop a database and end its sessions. Raises psycopg.Error."""
+    statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
+    try:
+        connection.execute(statement + sql.SQL(" WITH (FORCE)"))
+    except psycopg.errors.InsufficientPrivilege:
+        # FORCE may not end an autovacuum worker, but a plain DROP makes it leave.
+        connection.execute(statement)
