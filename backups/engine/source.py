@@ -80,6 +80,10 @@ SELECT
         ELSE pg_current_wal_insert_lsn()
     END::text"""
 
+# Writes a record to the WAL that nothing reads. A standby cannot, and needs not.
+FLUSH_STATEMENT = """
+SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_logical_emit_message(true, 'backup', '') END"""
+
 TIMELINE_QUERY = """
 SELECT CASE
     WHEN pg_is_in_recovery() THEN 'standby'
@@ -216,9 +220,12 @@ class Snapshot:
     def wait_until_durable(self, *, timeout_seconds: float = DURABLE_TIMEOUT_SECONDS) -> None:
         """Wait until the server flushed the WAL of everything that the snapshot saw. Raises BackupRefused.
 
-        After a crash the server could otherwise reuse the same transaction ids for other rows.
+        After a crash the server could otherwise reuse the same transaction ids for other rows. A commit of our
+        own makes the server flush, which it otherwise does late when nothing else is written.
         """
         with self.source.connect() as connection:
+            connection.execute("SET synchronous_commit = local")
+            connection.execute(FLUSH_STATEMENT)
             deadline = time.monotonic() + timeout_seconds
             while True:
                 statement = "SELECT pg_is_in_recovery() OR pg_current_wal_flush_lsn() >= %s::pg_lsn"
