@@ -141,6 +141,8 @@ def take_backup(plan: BackupPlan) -> StagedBackup:
 
     Raises BackupError, psycopg.Error and what the store raises.
     """
+    with plan.source.connect() as connection:
+        coverage.ensure_role_may_read(connection)  # locking a table needs the right to read it
     data_key = os.urandom(KEY_BYTES)
     writer = PackWriter(
         plan.store, plan.run_id, data_key, plan.id_key, plan.raise_if_stopped, plan.compression

@@ -45,6 +45,8 @@ SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AN
 CAST_PATTERN = re.compile(
     r"::(?:\"[^\"]*\"|[a-z_]\w*)(?:\.(?:\"[^\"]*\"|[a-z_]\w*))?(?: [a-z]+)*(?:\(\d+(?:,\d+)?\))?(?:\[\])*"
 )
+# Comments that pg_restore writes above a statement. A schema `public` that was created again has no statement.
+HEADER_PATTERN = re.compile(r"--$|-- (?:Dumped |Name: |\*not\* creating )")
 BRACKET_PATTERN = re.compile(r"[()\s]+")
 
 
@@ -174,7 +176,7 @@ def _compare_counts(source: dict[str, int], restored: dict[str, int]) -> None:
 
 def _script_lines(archive: SchemaArchive) -> "Counter[str]":
     script = archive.script(server_version=0)
-    return Counter(line for line in script.splitlines() if line and not line.startswith("-- Dumped "))
+    return Counter(line for line in script.splitlines() if line and not HEADER_PATTERN.match(line))
 
 
 def _compare_scripts(source: "Counter[str]", restored: "Counter[str]") -> None:

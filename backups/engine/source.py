@@ -220,8 +220,8 @@ class Snapshot:
     def wait_until_durable(self, *, timeout_seconds: float = DURABLE_TIMEOUT_SECONDS) -> None:
         """Wait until the server flushed the WAL of everything that the snapshot saw. Raises BackupRefused.
 
-        After a crash the server could otherwise reuse the same transaction ids for other rows. A commit of our
-        own makes the server flush, which it otherwise does late when nothing else is written.
+        After a crash the server could otherwise reuse the same transaction ids for other rows. A commit of
+        our own makes the server flush, which it otherwise does late when nothing else is written.
         """
         with self.source.connect() as connection:
             connection.execute("SET synchronous_commit = local")
@@ -266,7 +266,9 @@ def open_snapshot(source: Source) -> Iterator[Snapshot]:
         )
 
 
-def _lock_and_take_snapshot(connection: psycopg.Connection[Any]) -> tuple[list[TableInfo], tuple[Any, ...]]:
+def _lock_and_take_snapshot(
+    connection: psycopg.Connection[Any],
+) -> tuple[list[TableInfo], tuple[Any, ...]]:
     """Open the transaction of the snapshot. Returns its tables and the row of SNAPSHOT_QUERY.
 
     Raises BackupRefused after SNAPSHOT_ATTEMPTS, and psycopg.Error.

@@ -39,14 +39,14 @@ def parse_table_names(text: str) -> list[TableName]:
 
 def _parse_parts(text: str, position: int) -> tuple[list[str], int]:
     """Return the parts of the name at a position, and the position behind it."""
-    parts = []
+    parts: list[str] = []
     while match := NAME_PATTERN.match(text, position):
         part = match[0]
         parts.append(part[1:-1].replace('""', '"') if part[0] == '"' else part)
         position = match.end()
-        if text[position : position + 1] != ".":
+        if text[position : position + 1] in {"", ","}:
+            return parts, position
+        if text[position] != ".":
             break
         position += 1
-    if text[position : position + 1] not in {"", ","}:
-        parts = []
-    return parts, position
+    return [], position

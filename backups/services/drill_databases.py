@@ -31,7 +31,7 @@ SELECT format('DROP EXTENSION IF EXISTS %I CASCADE', e.extname)
 FROM pg_extension e
 WHERE e.extname <> 'plpgsql'
 UNION ALL
-SELECT 'CREATE SCHEMA public'"""  # noqa: S608 - constants of ours
+SELECT 'CREATE SCHEMA public AUTHORIZATION pg_database_owner'"""  # noqa: S608 - constants of ours
 
 
 @contextmanager

@@ -185,14 +185,18 @@ WHERE c.relkind IN ('r', 'c') AND {IS_USER_SCHEMA} AND NOT a.attisdropped AND a.
 ORDER BY 1, 2, 3"""
 
 
+def ensure_role_may_read(connection: Connection) -> None:
+    """Raise BackupRefused, with names, when the role may not read tables or sequences."""
+    if unreadable := connection.execute(UNREADABLE_RELATIONS_QUERY).fetchall():
+        raise BackupRefused(f"The role may not read {join_names(unreadable)}. GRANT pg_read_all_data TO it.")
+
+
 def ensure_everything_can_be_stored(connection: Connection) -> None:
     """Raise BackupRefused, with names, for what would make a backup incomplete or impossible to restore."""
     if connection.execute("SELECT FROM pg_largeobject_metadata LIMIT 1").fetchone() is not None:
         raise BackupRefused(
             "The database has large objects, which a backup does not include. Keep files in an object store."
         )
-    if unreadable := connection.execute(UNREADABLE_RELATIONS_QUERY).fetchall():
-        raise BackupRefused(f"The role may not read {join_names(unreadable)}. GRANT pg_read_all_data TO it.")
     types = {"types": list(TYPES_WITHOUT_INPUT), "arrays": [f"{name}[]" for name in TYPES_WITHOUT_INPUT]}
     if columns := connection.execute(COLUMNS_WITHOUT_INPUT_QUERY.replace("\\_%", "\\_%%"), types).fetchall():
         raise BackupRefused(f"PostgreSQL cannot read back values of the type of {join_names(columns)}.")

@@ -77,7 +77,7 @@ def dump_schema(
             [str(program), *arguments, target], environ, output, errors, raise_if_stopped
         )
         message = _read(errors).decode(errors="replace")
-        if code and "lock timeout" in message:
+        if code and "timeout" in message and "LOCK TABLE" in message:
             raise Stopped("A change of the tables needed the lock first. The last good backup is unchanged.")
         if code:
             raise BackupRefused(f"The schema cannot be read: {_shorten(message)}")

@@ -14,8 +14,10 @@ from backups.engine.encryption import Keys
 from backups.engine.errors import BackupRefused, Damaged, KeyMissing
 from backups.engine.repository import Repository
 from backups.engine.restore import find_unfinished_restore, restore_backup
-from backups.tests.helpers import database_checksums, database_url, run_sql
+from backups.engine.schema.archive import StatementFailed
+from backups.tests.helpers import BackupChain, database_checksums, database_url, run_sql
 from config import embedded_servers
+from tests.database import superuser_dsn
 from tests.stack import ROOT
 
 KILLED_RESTORE = """
@@ -25,6 +27,7 @@ from backups.engine import restore
 from backups.engine.encryption import Keys
 from backups.engine.schema.postgres_programs import PostgresPrograms
 from backups.engine.repository import Repository
+from backups.engine.schema.archive import SchemaArchive
 from core.storage.object_store import FolderStore
 arguments = json.loads(sys.argv[1])
 keys = Keys(masters=(bytes.fromhex(arguments["master"]),))
@@ -35,6 +38,11 @@ def record_step(self, connection, name, original=restore.RestoreJob.record_step)
     steps.append(name)
     if len(steps) == arguments["steps"]: os._exit(9)  # inside the transaction that records the step
 restore.RestoreJob.record_step = record_step
+def execute(self, connection, entries, original=SchemaArchive.execute):
+    original(self, connection, entries)
+    step = f"{entries[0].section}" if entries else "nothing"
+    if step == arguments["schema_step"]: os._exit(9)  # the objects exist, but are not committed
+SchemaArchive.execute = execute
 manifest = repository.load_manifest(repository.find_manifest())
 restore.restore_backup(
     repository,
@@ -58,14 +66,18 @@ def two_runs(chain, source_dsn):
     return chain
 
 
-def restore_in_killed_process(chain, target, steps):
-    """Restore the newest run in a process that ends itself at the given step. Returns its exit code."""
+def restore_in_killed_process(chain, target, *, steps=0, schema_step=""):
+    """Restore the newest run in a process that ends itself after `steps` steps, or while it creates objects.
+
+    Returns its exit code.
+    """
     arguments = {
         "folder": str(chain.store.folder),
         "master": chain.keys.masters[0].hex(),
         "dsn": target,
         "programs": str(embedded_servers.postgres_programs()),
         "steps": steps,
+        "schema_step": schema_step,
     }
     completed = subprocess.run(
         [sys.executable, "-c", KILLED_RESTORE, json.dumps(arguments)],
@@ -86,7 +98,7 @@ def test_restore_backup_resumes_after_it_was_killed_at_any_step(two_runs, source
     code = 9
     while code == 9:
         target = create_database()
-        code = restore_in_killed_process(two_runs, target, steps)
+        code = restore_in_killed_process(two_runs, target, steps=steps)
         if code == 9:
             assert unfinished_restore(target)
             with pytest.raises(BackupRefused, match="did not finish"):
@@ -100,9 +112,79 @@ def test_restore_backup_resumes_after_it_was_killed_at_any_step(two_runs, source
     assert (code, steps > 9) == (0, True)
 
 
+@pytest.mark.parametrize("section", ["pre-data", "post-data"])
+def test_restore_backup_resumes_after_it_was_killed_while_objects_were_created(
+    two_runs, source_dsn, create_database, section
+):
+    target = create_database()
+    assert restore_in_killed_process(two_runs, target, schema_step=section) == 9
+
+    # Nothing is left of the first phase, so that a new restore may begin.
+    assert bool(unfinished_restore(target)) == (section == "post-data")
+    two_runs.restore_newest(target, resume=section == "post-data", compare_content=True)
+
+    assert database_checksums(target) == database_checksums(source_dsn)
+    with psycopg.connect(target) as connection, pytest.raises(psycopg.errors.ForeignKeyViolation):
+        connection.execute("INSERT INTO event (page) VALUES (99999)")
+
+
+def test_restore_backup_of_selected_tables_needs_nothing_of_the_others(create_database, store, keys):
+    """The chosen table has a type, a sequence, an index and a constraint; another object cannot be made."""
+    source = create_database()
+    run_sql(
+        source,
+        "CREATE TYPE mood AS ENUM ('calm')",
+        "CREATE FUNCTION shout(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1)'",
+        "CREATE TABLE chosen (id serial PRIMARY KEY, m mood, name text CHECK (name <> ''))",
+        "CREATE INDEX chosen_name ON chosen (shout(name))",
+        "CREATE TABLE other (id int REFERENCES chosen (id))",
+        "INSERT INTO chosen (m, name) VALUES ('calm', 'a')",
+    )
+    superuser = superuser_dsn(psycopg.conninfo.conninfo_to_dict(source)["dbname"])
+    run_sql(superuser, "CREATE FUNCTION c() RETURNS int LANGUAGE internal AS 'pg_backend_pid'")
+    chain = BackupChain(source, store, keys)
+    chain.take()
+    with pytest.raises(StatementFailed, match=r"FUNCTION public c\(\).*permission denied.*CREATE FUNCTION"):
+        chain.restore_newest(create_database())
+    target = create_database()
+
+    chain.restore_newest(target, tables=[("public", "chosen")], compare_content=True)
+
+    with psycopg.connect(target) as connection:
+        assert connection.execute("INSERT INTO chosen (name) VALUES ('b') RETURNING id").fetchone() == (2,)
+        indexes = connection.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'chosen' ORDER BY 1")
+        assert indexes.fetchall() == [("chosen_name",), ("chosen_pkey",)]
+        assert connection.execute("SELECT to_regclass('other')").fetchone() == (None,)
+
+
+def test_restore_backup_refuses_a_server_without_the_extensions(two_runs, create_database):
+    manifest = two_runs.newest_manifest()
+    manifest.schema.catalogue["extensions"].append("postgis")
+
+    with pytest.raises(BackupRefused, match="does not have the extensions postgis"):
+        restore_backup(two_runs.repository(), manifest, create_database(), programs=config.programs())
+
+
+def test_restore_backup_reads_gzip_and_zstd(source_dsn, create_database, store, keys):
+    chain = BackupChain(source_dsn, store, keys)
+    zstd = chain.take()
+    run_sql(source_dsn, "UPDATE page SET words = 'second' WHERE id % 9 = 0")
+    chain.take(compression="gzip")
+
+    assert chain.restored_checksums(create_database()) == database_checksums(source_dsn)
+    chain.previous = None
+    gzip = chain.take(compression="gzip")
+    reader = chain.repository().pack_reader(gzip)
+    assert next(iter(reader._decrypted_parts(gzip.schema.archive)))[:2] == b"\x1f\x8b"
+    assert (
+        reader.read_chunk(gzip.schema.archive)[64:]
+        == chain.repository().pack_reader(zstd).read_chunk(zstd.schema.archive)[64:]
+    )
+
+
 def test_restore_backup_refuses_to_resume_another_run(two_runs, create_database):
     target = create_database()
-    assert restore_in_killed_process(two_runs, target, 2) == 9
+    assert restore_in_killed_process(two_runs, target, steps=2) == 9
     repository = two_runs.repository()
 
     with pytest.raises(BackupRefused, match="another run"):
