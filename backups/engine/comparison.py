@@ -45,7 +45,7 @@ SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AN
 CAST_PATTERN = re.compile(
     r"::(?:\"[^\"]*\"|[a-z_]\w*)(?:\.(?:\"[^\"]*\"|[a-z_]\w*))?(?: [a-z]+)*(?:\(\d+(?:,\d+)?\))?(?:\[\])*"
 )
-# Comments that pg_restore writes above a statement. A schema `public` that was created again has no statement.
+# Comments that pg_restore writes above a statement; a schema `public` that was created again has only these.
 HEADER_PATTERN = re.compile(r"--$|-- (?:Dumped |Name: |\*not\* creating )")
 BRACKET_PATTERN = re.compile(r"[()\s]+")
 

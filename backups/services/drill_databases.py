@@ -17,7 +17,7 @@ from backups.engine.schema.catalogue import IS_USER_SCHEMA, not_from_extension
 # The comment of a database that only drills use: what it holds may be deleted.
 DRILL_COMMENT = "Used for drills of backups. Its content is deleted."
 
-# Statements that delete what a restore created. Publications and casts belong to no schema.
+# Statements that delete what a restore created, and create the schema `public` as in a new database.
 CLEANING_QUERY = f"""
 SELECT format('DROP EVENT TRIGGER %I', t.evtname) FROM pg_event_trigger t
 UNION ALL
@@ -31,7 +31,10 @@ SELECT format('DROP EXTENSION IF EXISTS %I CASCADE', e.extname)
 FROM pg_extension e
 WHERE e.extname <> 'plpgsql'
 UNION ALL
-SELECT 'CREATE SCHEMA public AUTHORIZATION pg_database_owner'"""  # noqa: S608 - constants of ours
+SELECT 'CREATE SCHEMA public AUTHORIZATION pg_database_owner'
+UNION ALL
+SELECT 'COMMENT ON SCHEMA public IS ''standard public schema'''
+"""  # noqa: S608 - constants of ours
 
 
 @contextmanager
