@@ -1,8 +1,10 @@
 """Recovery from backups as docs/backups.md describes it, upgrades, and the exit codes of backup commands."""
 
+import base64
 import json
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +14,10 @@ import pytest
 from psycopg import sql
 
 from backups.services.runs import WORKER_LOCK_ID
+from backups.tests.helpers import dump_lines
+from config import embedded_servers
 from config.env import BASE_DIR
+from config.testing import WORKER_FOLDER
 from tests.stack import PASSWORD, RegisteredUser
 
 pytestmark = pytest.mark.stack
@@ -112,6 +117,108 @@ def test_backup_restore_by_the_guide_brings_back_everything_but_erased_people(
     finally:
         web.process.terminate()
         web.process.wait(40)
+
+
+RUNS_BETWEEN_MIGRATIONS = """
+import json, sys
+import django
+django.setup()
+from pathlib import Path
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from accounts.tests.factories import UserFactory
+from audit.actors import SYSTEM
+from audit.chain.sealing import seal_pending
+from audit.services import record
+from backups import config
+from backups.engine.encryption import Keys
+from backups.tests.helpers import BackupChain
+from core.storage.object_store import FolderStore
+from sites.tests.factories import SiteFactory
+
+folder, master = sys.argv[1:]
+chain = BackupChain("", FolderStore(Path(folder)), Keys(masters=(bytes.fromhex(master),)))
+chain.source = config.source()
+kinds = []
+
+def take():
+    kinds.append("increment" if chain.take().parent else "full")
+
+def pending():
+    executor = MigrationExecutor(connection)
+    return [migration for migration, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
+
+later = [migration for migration in pending() if migration.name[:4] > "0001" and migration.app_label in
+         {"audit", "accounts", "sites", "vault", "analytics", "backups"}]
+for app in ("audit", "accounts", "sites", "vault", "analytics", "backups"):
+    call_command("migrate", app, "0001", verbosity=0)
+take()
+for migration in later[:4]:
+    call_command("migrate", migration.app_label, migration.name, verbosity=0)
+    take()
+call_command("migrate", verbosity=0)
+site = SiteFactory()
+record("site.restored", actor=SYSTEM, subject=site)
+seal_pending()
+take()
+print(json.dumps({"kinds": kinds, "site": str(site.pk), "later": len(later)}))
+"""
+
+
+@pytest.fixture
+def empty_server(tmp_path):
+    """A PostgreSQL server of its own; yields the URL of its empty database."""
+    folder = embedded_servers.server_folder(WORKER_FOLDER / "empty-server")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    server = embedded_servers.PostgresServer(folder)
+    yield server.start(print, fast=True)
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_restore_on_an_empty_server_after_migrations_between_increments(
+    stack, backup_settings, empty_server, tmp_path
+):
+    source = create_empty_database(stack)
+    master = secrets.token_bytes(32)
+    completed = subprocess.run(
+        [sys.executable, "-c", RUNS_BETWEEN_MIGRATIONS, str(tmp_path / "store"), master.hex()],
+        cwd=BASE_DIR,
+        env={**stack.environ, "DATABASE_URL": source, "DJANGO_SETTINGS_MODULE": "config.settings"},
+        capture_output=True,
+        text=True,
+    )
+    assert completed.returncode == 0, completed.stderr
+    result = json.loads(completed.stdout)
+    assert (result["kinds"], result["later"] >= 4) == (["full"] + ["increment"] * 5, True)
+
+    settings = {
+        **backup_settings,
+        "DATABASE_URL": empty_server,
+        "BACKUP_KEYS": base64.b64encode(master).decode(),
+    }
+    stack.manage("backup_restore", "--target", empty_server, "--prove", **settings)
+
+    assert dump_lines(empty_server) == dump_lines(source)
+    assert partition_indexes(empty_server) == partition_indexes(source) > 50
+    stack.manage("audit_verify", **settings)
+    web = stack.start_web(workers=1, **settings)
+    web.process.terminate()
+    assert web.process.wait(40) == 0
+    runs = [json.loads(stack.manage("backup_run", "--json", **settings))["kind"] for _ in range(2)]
+    assert runs == ["full", "increment"]
+    stack.manage("backup_drill", **settings)
+
+
+def partition_indexes(url):
+    """The number of valid indexes of partitions."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "SELECT count(*) FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid"
+            " WHERE c.relispartition AND x.indisvalid"
+        ).fetchone()[0]
 
 
 def test_upgrade_command_backs_up_and_migrates_and_changes_nothing_when_the_backup_fails(

@@ -1,6 +1,8 @@
 """Shared parts of the backup tests: a database to back up, checksums of its tables, and chains of runs."""
 
+import re
 import secrets
+import subprocess
 import time
 
 import psycopg
@@ -148,3 +150,19 @@ def execute_backup(*, provable=True, **options):
 
 def pack_files(folder):
     return sorted(path for path in (folder / "packs").rglob("*") if path.is_file())
+
+
+def dump_lines(dsn):
+    """The sorted lines of `pg_dump --schema-only`, which the engine does not print.
+
+    Brackets and casts of text are left out: PostgreSQL adds or removes them when it reads its own output.
+    """
+    program = config.programs().find("pg_dump", minimum_version=18)
+    text = subprocess.run(
+        [program, "--schema-only", "--no-owner", "--no-privileges", dsn],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    lines = (line for line in text.splitlines() if not re.match(r"\\(un)?restrict", line))
+    return sorted(re.sub(r"::(character varying|text)(\[\])?|[()\s]", "", line) for line in lines)

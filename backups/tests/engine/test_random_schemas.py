@@ -1,18 +1,15 @@
 """Random schemas and random changes between runs: the restored database is the same as the source."""
 
 import os
-import re
-import subprocess
 from collections import Counter
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from backups import config
 from backups.tests.engine.random_schema import RandomSchema
 from backups.tests.engine.test_restore_cases import restore_and_compare
-from backups.tests.helpers import BackupChain
+from backups.tests.helpers import BackupChain, dump_lines
 
 ROUNDS = 100 if os.environ.get("SOAK") else 10
 MIN_KINDS = 15
@@ -22,18 +19,6 @@ FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND n.nspname NOT LIKE 'pg%' AND n.nspname <> 'information_schema'
 ORDER BY 1, 2"""
-
-
-def dump_lines(dsn):
-    """The sorted lines of `pg_dump --schema-only`, which the engine does not print."""
-    program = config.programs().find("pg_dump", minimum_version=18)
-    text = subprocess.run(
-        [program, "--schema-only", "--no-owner", "--no-privileges", dsn],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    return sorted(line for line in text.splitlines() if not re.match(r"\\(un)?restrict", line))
 
 
 def rows_by_table(dsn):
