@@ -47,6 +47,8 @@ CAST_PATTERN = re.compile(
 )
 # Comments that pg_restore writes above a statement; a schema `public` that was created again has only these.
 HEADER_PATTERN = re.compile(r"--$|-- (?:Dumped |Name: |\*not\* creating )")
+# A number that servers since November 2026 keep for each column, and that older programs print.
+COLUMN_VERSION_PATTERN = re.compile(r"ALTER TABLE ONLY .* SET \(pg_attver=\d+\);$")
 BRACKET_PATTERN = re.compile(r"[()\s]+")
 
 
@@ -176,7 +178,11 @@ def _compare_counts(source: dict[str, int], restored: dict[str, int]) -> None:
 
 def _script_lines(archive: SchemaArchive) -> "Counter[str]":
     script = archive.script(server_version=0)
-    return Counter(line for line in script.splitlines() if line and not HEADER_PATTERN.match(line))
+    return Counter(
+        line
+        for line in script.splitlines()
+        if line and not HEADER_PATTERN.match(line) and not COLUMN_VERSION_PATTERN.match(line)
+    )
 
 
 def _compare_scripts(source: "Counter[str]", restored: "Counter[str]") -> None:
