@@ -89,7 +89,7 @@ def parse_datetime(text: str) -> datetime:
 
 
 def parse_database_url(text: str) -> str:
-    """Return the URL of a database. Raises ArgumentTypeError when it is none."""
+    """Return the URL of a database. Raises ArgumentTypeError."""
     if not text.startswith(("postgresql://", "postgres://")):
         raise ArgumentTypeError("the target must be a URL such as postgresql://user:password@host/database")
     try:

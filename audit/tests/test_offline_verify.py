@@ -67,6 +67,11 @@ def test_audit_export_writes_the_entries_of_one_owner_that_offline_verify_accept
         call_command("audit_export", "--all", "--to", str(export))
 
 
+def test_audit_export_reports_a_file_that_cannot_be_written(tmp_path):
+    with pytest.raises(CommandError, match=r"nowhere/export cannot be written: No such file or directory\."):
+        call_command("audit_export", "--all", "--to", str(tmp_path / "nowhere" / "export"))
+
+
 def test_offline_verify_counts_erased_values(export, tmp_path):
     erase_personal_values(owner_id=OWNER)
     path = tmp_path / "erased.jsonl"

@@ -155,7 +155,7 @@ def take_backup(plan: BackupPlan) -> StagedBackup:
 
 def _take_backup(plan: BackupPlan, writer: PackWriter, data_key: bytes) -> StagedBackup:
     with sources.open_snapshot(plan.source) as snapshot, ThreadPoolExecutor(1) as pool:
-        program = plan.programs.find("pg_dump", minimum_version=snapshot.server_version)
+        program = plan.programs.find_program("pg_dump", minimum_version=snapshot.server_version)
         sources.ensure_no_rows_are_hidden(snapshot.connection, plan.source)
         coverage.ensure_everything_can_be_stored(snapshot.connection)
         plan.store.create(f"keys/{plan.run_id}.json", plan.keys.wrap(plan.run_id, data_key))

@@ -150,7 +150,7 @@ def compare_structure(
             "A restore on a server of another major version cannot be compared with its source."
         )
     _compare_counts(manifest.schema.catalogue["objects"], objects)
-    program = programs.find("pg_dump", minimum_version=manifest.schema.program_version)
+    program = programs.find_program("pg_dump", minimum_version=manifest.schema.program_version)
     restored_content = dump_schema(program, dsn)
     version = manifest.schema.program_version
     with (

@@ -19,16 +19,25 @@ from backups.engine.source import Snapshot, TableInfo
 MIN_OWN_PACKS = 4  # packs written by the run itself that are always read
 
 
+@dataclass(frozen=True, slots=True)
+class PackVerification:
+    """The faults in words, how many packs were read, and how many the run needs."""
+
+    faults: list[str]
+    read_count: int
+    total_count: int
+
+
 def verify_packs(
     repository: Repository,
     manifest: Manifest,
     *,
     share: float = 1.0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[list[str], int]:
+) -> PackVerification:
     """Decrypt a random share of the packs that a run needs, and some of its own packs.
 
-    Returns the faults in words, and how many packs were read. Raises KeyMissing and what the store raises.
+    Raises KeyMissing and what the store raises.
     """
     names = _sample_packs(sorted(manifest.packs), share, run_id=manifest.run_id)
     reader = repository.pack_reader(manifest)
@@ -39,7 +48,7 @@ def verify_packs(
         except Damaged as error:
             faults.append(str(error))
         on_progress(number, len(names))
-    return faults, len(names)
+    return PackVerification(faults, len(names), len(manifest.packs))
 
 
 def verify_pack_checksums(
@@ -48,17 +57,19 @@ def verify_pack_checksums(
     *,
     share: float = 1.0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[list[str], int]:
+) -> PackVerification:
     """Compare a share of the packs with the checksums in the run's plain list. Needs no key.
 
-    `name` is the name of the manifest. Returns the same as `verify_packs`. Raises Damaged when the manifest
-    or the list is missing, and what the store raises.
+    `name` is the name of the manifest. Raises Damaged when the manifest or the list is missing or empty, and
+    what the store raises.
     """
     pack_list = store.read(f"{name}.refs")
     if pack_list is None or store.read(name) is None:
         raise Damaged(f"{name} is incomplete: its manifest or its list of packs is missing.")
     entries = (line.split() for line in pack_list.decode().splitlines())
     digests = {pack: digest for pack, digest, _ in entries}
+    if not digests:  # each run has at least the pack of its schema
+        raise Damaged(f"The list of packs of {name} is empty.")
     packs = _sample_packs(sorted(digests), share, run_id=name.rpartition("-")[2])
     faults = []
     for number, pack in enumerate(packs, 1):
@@ -66,7 +77,7 @@ def verify_pack_checksums(
         if blob is None or hashlib.sha256(blob).hexdigest() != digests[pack]:
             faults.append(f"{pack} {'is missing' if blob is None else 'differs from what was stored'}.")
         on_progress(number, len(packs))
-    return faults, len(packs)
+    return PackVerification(faults, len(packs), len(digests))
 
 
 def _sample_packs(names: list[str], share: float, *, run_id: str) -> list[str]:

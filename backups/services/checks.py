@@ -124,17 +124,20 @@ def verify_run(
     repository = config.repository(identities=identities)
     try:
         manifest = repository.load_manifest(run.name)
-        faults, count = verification.verify_packs(repository, manifest, share=share, on_progress=on_progress)
+        result = verification.verify_packs(repository, manifest, share=share, on_progress=on_progress)
         method = "decrypted"
     except KeyMissing:
-        faults, count = verification.verify_pack_checksums(
+        result = verification.verify_pack_checksums(
             repository.store, run.name, share=share, on_progress=on_progress
         )
         method = "compared with their checksums; the key is not on this server"
-    if faults:
-        raise Damaged(" ".join(faults[:3]))
+    if result.faults:
+        raise Damaged(" ".join(result.faults[:3]))
     BackupRun.objects.filter(pk=run.pk).update(verified_at=timezone.now())
-    return f"{count} packs {method}."
+    return (
+        f"{result.read_count} of {result.total_count} packs {method}."
+        " Nothing was restored: whether the database can be restored is what a drill proves."
+    )
 
 
 def drill_run(

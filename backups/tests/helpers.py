@@ -157,7 +157,7 @@ def dump_lines(dsn):
 
     Brackets and casts of text are left out: PostgreSQL adds or removes them when it reads its own output.
     """
-    program = config.programs().find("pg_dump", minimum_version=18)
+    program = config.programs().find_program("pg_dump", minimum_version=18)
     text = subprocess.run(
         [program, "--schema-only", "--no-owner", "--no-privileges", dsn],
         capture_output=True,

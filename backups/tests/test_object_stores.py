@@ -114,13 +114,13 @@ def test_read_never_returns_content_that_changed_on_the_way(
     assert verification_faults(repository, manifest)
     proxy.always = {}
 
-    assert verify_packs(Repository(proxied_bucket, keys), manifest)[0] == []
+    assert verify_packs(Repository(proxied_bucket, keys), manifest).faults == []
     assert chain.restored_checksums(create_database()) == database_checksums(source_dsn)
 
 
 def verification_faults(repository, manifest):
     try:
-        return verify_packs(repository, manifest)[0]
+        return verify_packs(repository, manifest).faults
     except (Damaged, ObjectStoreUnavailable) as error:
         return [str(error)]
 

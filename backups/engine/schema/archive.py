@@ -46,7 +46,7 @@ PARTS_OF_TABLES = {
 }
 LINKS_OF_TABLES = {"FK CONSTRAINT", "INDEX ATTACH", "TABLE ATTACH"}  # between two tables
 TRANSACTION_TIMEOUT_VERSION = 170000
-# pg_dump 17 and newer write this statement whatever the version of the server is.
+# pg_restore 17 and newer print this statement, which older servers do not know.
 TRANSACTION_TIMEOUT_STATEMENT = "SET transaction_timeout = 0;\n"
 # Commands of psql that newer programs write around a script.
 PSQL_COMMAND_PATTERN = re.compile(r"^\\(?:un)?restrict [0-9A-Za-z]+\n", re.MULTILINE)
@@ -195,7 +195,7 @@ def open_archive(content: bytes, programs: PostgresPrograms, *, version: int) ->
 
     Raises BackupRefused.
     """
-    program = programs.find("pg_restore", minimum_version=version)
+    program = programs.find_program("pg_restore", minimum_version=version)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "schema"
         path.write_bytes(content)

@@ -29,7 +29,7 @@ class PostgresPrograms:
 
     folders: tuple[Path, ...]
 
-    def find(self, name: str, *, minimum_version: int) -> Path:
+    def find_program(self, name: str, *, minimum_version: int) -> Path:
         """Return the first program of this major version or newer.
 
         Raises BackupRefused, which names the package to install.
@@ -38,9 +38,9 @@ class PostgresPrograms:
         for path, version in versions.items():
             if version >= minimum_version:
                 return path
-        found = f"is version {max(versions.values())}" if versions else "is not installed"
+        state = f"is version {max(versions.values())}" if versions else "is not installed"
         raise BackupRefused(
-            f"{name} {minimum_version} or newer is needed; here it {found}. Install the package"
+            f"{name} {minimum_version} or newer is needed; here it {state}. Install the package"
             f" postgresql-client-{minimum_version}, or set PG_DUMP_DIR to the folder of the program."
         )
 
@@ -52,7 +52,9 @@ class PostgresPrograms:
 def program_version(path: Path) -> int:
     """Return the major version of a program, or 0 when it does not run."""
     try:
-        completed = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+        completed = subprocess.run(  # noqa: S603 - the path was looked up
+            [path, "--version"], capture_output=True, text=True, check=False
+        )
     except OSError:
         return 0
     version = VERSION_PATTERN.search(completed.stdout)

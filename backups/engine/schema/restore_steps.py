@@ -24,12 +24,14 @@ def plan_post_data(entries: list[Entry], rows_by_oid: Mapping[int, int]) -> list
     `pg_dump`. An entry that depends on a later group is created with the last one.
     """
     rows_by_id = {entry.id: rows_by_oid.get(entry.table_oid, 0) for entry in entries if entry.table_oid}
-    known = {entry.id for entry in entries}
+    selected_ids = {entry.id for entry in entries}
     created = {entry.id for entry in entries if entry.section == PRE_DATA}
     remaining = [entry for entry in entries if entry.section == POST_DATA]
     groups = []
     for kinds in ({"INDEX", "CONSTRAINT"}, {"INDEX ATTACH"}, {"FK CONSTRAINT"}):
-        ready = [entry for entry in remaining if entry.kind in kinds and entry.depends_on & known <= created]
+        ready = [
+            entry for entry in remaining if entry.kind in kinds and entry.depends_on & selected_ids <= created
+        ]
         groups.append(_split_by_table(f"{min(kinds)}", ready, rows_by_id))
         created |= {entry.id for entry in ready}
         remaining = [entry for entry in remaining if entry.id not in created]

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from backups import config
 from backups.cli import (
@@ -82,6 +82,8 @@ class Command(BackupCommand):
         rows = sum(
             table.rows for table in manifest.tables if table_names is None or table.name in table_names
         )
+        if not rows:
+            raise CommandError("The structure was restored, but the backup has no rows.")
         version = manifest.metadata.get("version")
         result = {
             "run": parse_run_id(name),

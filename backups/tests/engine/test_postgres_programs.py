@@ -22,23 +22,23 @@ def make_program(folder, version):
     return path
 
 
-def test_find_returns_the_first_program_that_is_new_enough(tmp_path):
+def test_find_program_returns_the_first_program_that_is_new_enough(tmp_path):
     make_program(tmp_path / "old", 15)
     newer = make_program(tmp_path / "newer", 17)
     newest = make_program(tmp_path / "newest", 18)
     programs = PostgresPrograms((tmp_path / "none", tmp_path / "old", newer.parent, newest.parent))
 
-    assert programs.find("pg_dump", minimum_version=16) == newer
-    assert programs.find("pg_dump", minimum_version=18) == newest
+    assert programs.find_program("pg_dump", minimum_version=16) == newer
+    assert programs.find_program("pg_dump", minimum_version=18) == newest
 
 
-def test_find_names_the_package_to_install(tmp_path):
+def test_find_program_names_the_package_to_install(tmp_path):
     make_program(tmp_path / "old", 15)
 
     with pytest.raises(BackupRefused, match=r"here it is version 15.*postgresql-client-18.*PG_DUMP_DIR"):
-        PostgresPrograms((tmp_path / "old",)).find("pg_dump", minimum_version=18)
+        PostgresPrograms((tmp_path / "old",)).find_program("pg_dump", minimum_version=18)
     with pytest.raises(BackupRefused, match="is not installed"):
-        PostgresPrograms((tmp_path,)).find("pg_restore", minimum_version=18)
+        PostgresPrograms((tmp_path,)).find_program("pg_restore", minimum_version=18)
 
 
 def test_programs_uses_only_pg_dump_dir_when_it_is_set(settings, tmp_path):
@@ -56,7 +56,7 @@ def test_dump_schema_never_has_the_password_on_the_command_line(source_dsn, monk
         return popen(command, *arguments, **options)
 
     monkeypatch.setattr(postgres_programs.subprocess, "Popen", record)
-    program = config.programs().find("pg_dump", minimum_version=18)
+    program = config.programs().find_program("pg_dump", minimum_version=18)
 
     assert dump_schema(program, source_dsn).startswith(b"PGDMP")
     assert "dbname=engine_" in commands[0]
@@ -64,7 +64,7 @@ def test_dump_schema_never_has_the_password_on_the_command_line(source_dsn, monk
 
 
 def test_dump_schema_reports_the_message_of_the_program(source_dsn):
-    program = config.programs().find("pg_dump", minimum_version=18)
+    program = config.programs().find_program("pg_dump", minimum_version=18)
 
     with pytest.raises(BackupRefused, match="snapshot"):
         dump_schema(program, source_dsn, snapshot="00000000-00000000-1")
@@ -72,7 +72,7 @@ def test_dump_schema_reports_the_message_of_the_program(source_dsn):
 
 def test_dump_schema_stops_for_a_session_that_holds_the_lock(source_dsn, monkeypatch):
     monkeypatch.setattr(postgres_programs, "LOCK_TIMEOUT", "200ms")
-    program = config.programs().find("pg_dump", minimum_version=18)
+    program = config.programs().find_program("pg_dump", minimum_version=18)
     with psycopg.connect(source_dsn) as holder:
         holder.execute("LOCK TABLE page IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(Stopped, match="needed the lock first"):

@@ -36,6 +36,17 @@ def test_open_snapshot_locks_all_tables_before_it_takes_the_snapshot(chain, sour
     assert refused == ["truncate"]
 
 
+def test_open_snapshot_names_a_locked_table_and_who_holds_it(chain, source_dsn, monkeypatch):
+    monkeypatch.setattr(source, "SNAPSHOT_ATTEMPTS", 1)
+    monkeypatch.setitem(source.SESSION_SETTINGS, "lock_timeout", "200ms")
+    with psycopg.connect(source_dsn, application_name="nightly report") as holder:
+        holder.execute("LOCK TABLE page IN ACCESS EXCLUSIVE MODE")
+        pid = holder.info.backend_pid
+
+        with pytest.raises(BackupRefused, match=rf"public\.page was locked by process {pid}.*nightly report"):
+            chain.take()
+
+
 def test_wait_until_durable_refuses_when_the_wal_is_not_flushed_in_time(chain):
     with source.open_snapshot(chain.source) as snapshot:
         snapshot.lsn = "FFFFFFFF/FFFFFFFF"

@@ -1,20 +1,34 @@
 """Verifying stored packs, and comparing the database with what a run stored."""
 
+import pytest
+
 from backups import config
-from backups.engine.backup import BackupPlan
-from backups.engine.verification import scrub_ranges, verify_packs
+from backups.engine.backup import BackupPlan, manifest_name
+from backups.engine.errors import Damaged
+from backups.engine.verification import scrub_ranges, verify_pack_checksums, verify_packs
 
 
 def test_verify_packs_names_the_damaged_pack(chain, store):
     manifest = chain.take()
-    assert verify_packs(chain.repository(), manifest) == ([], len(manifest.packs))
+    verified = verify_packs(chain.repository(), manifest)
+    assert (verified.faults, verified.read_count) == ([], len(manifest.packs))
     name = sorted(manifest.packs)[0]
     path = store.folder / name
     path.write_bytes(path.read_bytes()[:-1])
 
-    faults, _ = verify_packs(chain.repository(), manifest)
+    faults = verify_packs(chain.repository(), manifest).faults
 
     assert [name in fault for fault in faults] == [True]
+
+
+def test_verify_pack_checksums_refuses_an_empty_list(chain, store):
+    manifest = chain.take()
+    name = manifest_name(manifest.taken_at, manifest.run_id)
+    assert verify_pack_checksums(store, name).read_count == len(manifest.packs)
+    (store.folder / f"{name}.refs").write_bytes(b"")
+
+    with pytest.raises(Damaged, match="is empty"):
+        verify_pack_checksums(store, name)
 
 
 def test_scrub_ranges_reports_ranges_whose_content_differs(chain):

@@ -93,7 +93,7 @@ def test_prune_backups_killed_before_each_deletion_leaves_complete_runs_and_can_
 
         repository = config.repository()
         faults = {
-            name: verify_packs(repository, repository.load_manifest(name))[0]
+            name: verify_packs(repository, repository.load_manifest(name)).faults
             for name in repository.list_manifests()
         }
         assert faults, completed
