@@ -94,8 +94,8 @@ def parse_database_url(text: str) -> str:
         raise ArgumentTypeError("the target must be a URL such as postgresql://user:password@host/database")
     try:
         parts = conninfo_to_dict(text)
-    except psycopg.ProgrammingError as error:
-        raise ArgumentTypeError(f"the URL of the target is wrong: {' '.join(str(error).split())}") from None
+    except psycopg.ProgrammingError:  # its message may repeat a part of the password
+        raise ArgumentTypeError("the URL of the target is wrong") from None
     if not parts.get("dbname"):
         raise ArgumentTypeError("the URL of the target does not name a database")
     return text

@@ -169,9 +169,12 @@ def _take_backup(plan: BackupPlan, writer: PackWriter, data_key: bytes) -> Stage
         parent = _select_parent(plan.previous, snapshot)
         parent_tables = {table.name: table for table in parent.tables} if parent else {}
         tables_to_read = [table for table in snapshot.tables if table.name not in plan.source.excluded_tables]
-        tables = RangeReader(plan, snapshot, writer, parent_tables).read_tables(tables_to_read)
+        reader = RangeReader(plan, snapshot, writer, parent_tables)
+        dump.add_done_callback(lambda finished: reader.stop() if finished.exception() else None)
+        tables = reader.read_tables(tables_to_read)
+        dumped_schema = dump.result()
         plan.on_tables_read(snapshot)
-        archive, digest = _store_archive(dump.result(), plan, writer, parent)
+        archive, digest = _store_archive(dumped_schema, plan, writer, parent)
         schema = Schema(
             archive,
             digest,
@@ -261,6 +264,8 @@ class RangeReader:
                 pool.submit(self._run_reader, queue, total, index) for index in range(self.plan.workers)
             ]:
                 future.result()
+        if self._done < total:  # `stop` was called; its caller has the reason
+            return []
         return [
             Table(
                 table.oid,
@@ -272,6 +277,10 @@ class RangeReader:
             )
             for table in tables
         ]
+
+    def stop(self) -> None:
+        """Let the readers end after their present range. `read_tables` then returns an empty list."""
+        self._finished.set()
 
     def _count_ranges(self, table: TableInfo) -> int:
         blocks = range_queries.count_blocks(self.snapshot.connection, table) if table.heap else 1

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from backups.engine.errors import BackupRefused, Damaged
+from backups.engine.errors import BackupRefused, Damaged, StructureDiffers
 from backups.engine.manifest import Manifest, Table
 from backups.engine.packs import PackReader
 from backups.engine.range_queries import copy_blocks
@@ -35,7 +35,7 @@ SELECT n.nspname, c.relname
 FROM pg_index x
 JOIN pg_class c ON c.oid = x.indexrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE NOT x.indisvalid AND {catalogue.IS_USER_SCHEMA}
+WHERE NOT x.indisvalid AND c.relkind = 'i' AND {catalogue.IS_USER_SCHEMA}
 ORDER BY 1, 2"""
 
 COLUMNS_QUERY = """
@@ -45,9 +45,9 @@ SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AN
 CAST_PATTERN = re.compile(
     r"::(?:\"[^\"]*\"|[a-z_]\w*)(?:\.(?:\"[^\"]*\"|[a-z_]\w*))?(?: [a-z]+)*(?:\(\d+(?:,\d+)?\))?(?:\[\])*"
 )
-# Comments that pg_restore writes above a statement; a schema `public` that was created again has only these.
+# Comments that pg_restore writes above a statement. A `public` that was created again has only them.
 HEADER_PATTERN = re.compile(r"--$|-- (?:Dumped |Name: |\*not\* creating )")
-# A number that servers since November 2026 keep for each column, and that older programs print.
+# The number `pg_attver`, which servers since 15.20 keep for each column, and which older programs print.
 COLUMN_VERSION_PATTERN = re.compile(r"ALTER TABLE ONLY .* SET \(pg_attver=\d+\);$")
 BRACKET_PATTERN = re.compile(r"[()\s]+")
 
@@ -137,14 +137,16 @@ def compare_structure(
 ) -> str:
     """Compare the structure of a restored database with that of the source.
 
-    Returns what was compared, in words. Raises Damaged, BackupRefused.
+    Returns what was compared, in words. Raises StructureDiffers, BackupRefused.
     """
     with psycopg.connect(dsn, autocommit=True) as connection:
         invalid = connection.execute(INVALID_INDEXES_QUERY).fetchall()
         version = connection.info.server_version // 10000
         objects = catalogue.count_objects(connection)
     if invalid:
-        raise Damaged(f"Indexes of the restored database are not valid: {catalogue.join_names(invalid)}.")
+        raise StructureDiffers(
+            f"Indexes of the restored database are not valid: {catalogue.join_names(invalid)}."
+        )
     if version != manifest.cluster["version"] // 10000:
         raise BackupRefused(
             "A restore on a server of another major version cannot be compared with its source."
@@ -162,14 +164,14 @@ def compare_structure(
 
 
 def _compare_counts(source: dict[str, int], restored: dict[str, int]) -> None:
-    """Raise Damaged unless there are as many objects of each kind."""
+    """Raise StructureDiffers unless there are as many objects of each kind."""
     differences = [
         f"{kind}: {source.get(kind, 0)} before, {restored.get(kind, 0)} after"
         for kind in sorted({*source, *restored})
         if source.get(kind, 0) != restored.get(kind, 0)
     ]
     if differences:
-        raise Damaged(
+        raise StructureDiffers(
             "The restored database does not have the same objects. "
             + "; ".join(differences[:MAX_DIFFERENCES])
             + "."
@@ -186,14 +188,14 @@ def _script_lines(archive: SchemaArchive) -> "Counter[str]":
 
 
 def _compare_scripts(source: "Counter[str]", restored: "Counter[str]") -> None:
-    """Raise Damaged unless both have the same lines, but for casts and brackets."""
+    """Raise StructureDiffers unless both have the same lines, except casts and brackets."""
     missing = {_normalize(line): line for line in source - restored}
     unexpected = {_normalize(line): line for line in restored - source}
     differences = [f"missing: {missing[form]}" for form in missing.keys() - unexpected.keys()]
     differences += [f"unexpected: {unexpected[form]}" for form in unexpected.keys() - missing.keys()]
     if differences:
         shortened = "; ".join(line[:MAX_LINE_LENGTH] for line in differences[:MAX_DIFFERENCES])
-        raise Damaged(f"The restored database has another structure. {shortened}")
+        raise StructureDiffers(f"The restored database has another structure. {shortened}")
 
 
 def _normalize(line: str) -> str:

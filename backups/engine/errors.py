@@ -23,5 +23,9 @@ class Damaged(BackupError):
     """
 
 
+class StructureDiffers(BackupError):
+    """A restored database does not have the structure of its source."""
+
+
 class KeyMissing(BackupError):
     """None of the available keys decrypts this run."""

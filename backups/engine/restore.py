@@ -22,15 +22,16 @@ from backups.engine.row_extraction import iter_range_rows
 from backups.engine.schema.archive import PRE_DATA, Entry, SchemaArchive, StatementFailed, open_archive
 from backups.engine.schema.catalogue import IS_USER_SCHEMA, not_from_extension
 from backups.engine.schema.postgres_programs import PostgresPrograms
-from backups.engine.schema.restore_steps import SchemaStep, plan_post_data
+from backups.engine.schema.restore_steps import ROW_SECURITY_STEP, SchemaStep, plan_post_data
 from backups.engine.source import SESSION_SETTINGS, apply_settings
 from backups.engine.table_names import TableName, format_table_name
 
-# Both tables are dropped at the end. Their names and step names are stored in targets that can be resumed.
+# Both tables are dropped at the end. Unfinished targets contain these names and those of the steps.
 MARKER_TABLE_NAME = "backup_restore"
 MARKER_TABLE = sql.Identifier("public", MARKER_TABLE_NAME)
 STEP_TABLE = sql.Identifier("public", "backup_restore_step")
 CONTENT_COMPARED_STEP = "content compared"
+VIEWS_FILLED_STEP = "materialized views filled"
 DEADLOCK_ATTEMPTS = 5
 
 EXISTING_OBJECTS_QUERY = f"""
@@ -55,6 +56,18 @@ FROM pg_namespace n
 WHERE {IS_USER_SCHEMA} AND n.nspname <> 'public' AND {not_from_extension("pg_namespace", "n")}
 ORDER BY 1
 LIMIT 5"""
+
+
+# Extensions of the server, and whether the role may create them or they exist already.
+EXTENSIONS_QUERY = """
+SELECT
+    v.name,
+    bool_or(
+        v.installed OR v.trusted OR NOT v.superuser
+        OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+    )
+FROM pg_available_extension_versions v
+GROUP BY v.name"""
 
 
 @dataclass
@@ -144,7 +157,7 @@ def restore_backup(
     if unknown := sorted((table_names or frozenset()) - known_names):
         raise BackupRefused(
             f"The run has no table {', '.join(map(format_table_name, unknown[:5]))}."
-            " Name them as schema.table."
+            " Name them as schema.table; a partitioned table consists of its partitions."
         )
     reader = repository.pack_reader(manifest)
     with (
@@ -157,14 +170,18 @@ def restore_backup(
         _prepare_target(connection, job, resume=resume)
         _copy_tables(job)
         _restore_sequences(connection, manifest)
-        # Row-level security is not enabled yet, so the comparison sees every row.
+        # Row-level security is enabled last, so that everything before it sees every row.
         if compare_content and CONTENT_COMPARED_STEP not in job.completed_steps:
+            _ensure_every_row_is_visible(job)
             _compare_content(job)
             job.record_step(connection, CONTENT_COMPARED_STEP)
-        _create_dependent_objects(job)
-        if table_names is None:
+        *groups, last_group = plan_post_data(job.selected_entries, rows_by_oid(manifest))
+        _create_dependent_objects(job, groups)
+        if table_names is None and VIEWS_FILLED_STEP not in job.completed_steps:
             _validate_constraints(connection, manifest)
             _refresh_materialized_views(connection, manifest)
+            job.record_step(connection, VIEWS_FILLED_STEP)
+        _create_dependent_objects(job, [last_group])
         connection.execute("ANALYZE")
         if table_names is None:
             connection.execute(sql.SQL("DROP TABLE {}, {}").format(MARKER_TABLE, STEP_TABLE))
@@ -241,11 +258,17 @@ def _ensure_server_has_what_is_needed(connection: psycopg.Connection[Any], manif
             f"Policies name roles that this server does not have: {', '.join(sorted(missing_roles))}."
             f" Create them first: {' '.join(statement.as_string() for statement in statements)}"
         )
-    available = connection.execute("SELECT name FROM pg_available_extensions").fetchall()
-    if missing_extensions := set(catalogue["extensions"]) - {row[0] for row in available}:
+    extensions = connection.execute(EXTENSIONS_QUERY).fetchall()
+    if missing_extensions := set(catalogue["extensions"]) - {row[0] for row in extensions}:
         raise BackupRefused(
             f"This server does not have the extensions {', '.join(sorted(missing_extensions))}."
             " Install them on the server first."
+        )
+    creatable = {name for name, may_be_created in extensions if may_be_created}
+    if forbidden_extensions := set(catalogue["extensions"]) - creatable:
+        raise BackupRefused(
+            f"Only a superuser may create the extensions {', '.join(sorted(forbidden_extensions))}."
+            " Let a superuser create them in the target first."
         )
 
 
@@ -304,7 +327,7 @@ def _copy_tables(job: RestoreJob) -> None:
                 job.record_step(connection, _range_step(item))
         except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
             reason = " ".join(str(error).split())
-            raise BackupRefused(f"The target does not take the rows of {table.label}: {reason}") from None
+            raise BackupRefused(f"The target rejects the rows of {table.label}: {reason}") from None
         copied_rows += block_range.row_count
         job.on_progress(copied_rows, total_rows)
 
@@ -318,7 +341,7 @@ def _range_step(item: tuple[Table, int, BlockRange]) -> str:
 
 
 def _target_of(job: RestoreJob, table: Table) -> TableName:
-    """Return the table that takes the rows of `table`. A selected partition stands alone."""
+    """Return the table that takes the rows. A selected partition is restored as a table of its own."""
     return table.load_into if table.load_into and job.table_names is None else table.name
 
 
@@ -369,12 +392,22 @@ def _compare_content(job: RestoreJob) -> None:
 # --- after the rows ---
 
 
-def _create_dependent_objects(job: RestoreJob) -> None:
-    """Create indexes, constraints, triggers, policies and everything else that comes after the rows.
+def rows_by_oid(manifest: Manifest) -> dict[int, int]:
+    """Return the number of rows by the oid of the table in the source."""
+    return {table.oid: table.rows for table in manifest.tables}
 
-    Raises StatementFailed.
-    """
-    rows_by_oid = {table.oid: table.rows for table in job.manifest.tables}
+
+def _ensure_every_row_is_visible(job: RestoreJob) -> None:
+    """Raise BackupRefused when a restore is resumed after row-level security was enabled."""
+    if ROW_SECURITY_STEP in job.completed_steps:
+        raise BackupRefused(
+            "The content cannot be compared any more, because row-level security is in force."
+            " Resume without the comparison, or restore into a new database."
+        )
+
+
+def _create_dependent_objects(job: RestoreJob, groups: list[list[SchemaStep]]) -> None:
+    """Create what comes after the rows: indexes, constraints, triggers and so on. Raises StatementFailed."""
 
     def create(_: psycopg.Connection[Any], step: SchemaStep) -> None:
         for attempt in range(DEADLOCK_ATTEMPTS):
@@ -389,7 +422,7 @@ def _create_dependent_objects(job: RestoreJob) -> None:
             else:
                 return
 
-    for steps in plan_post_data(job.selected_entries, rows_by_oid):
+    for steps in groups:
         job.run_in_parallel([step for step in steps if step.name not in job.completed_steps], create)
 
 

@@ -125,7 +125,7 @@ SEQUENCES_QUERY = f"""
 SELECT n.nspname, c.relname
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'S' AND {IS_USER_SCHEMA}
+WHERE c.relkind = 'S' AND {IS_USER_SCHEMA} AND {not_from_extension("pg_class", "c")}
 ORDER BY 1, 2"""
 
 

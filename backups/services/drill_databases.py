@@ -1,5 +1,6 @@
 """The empty databases that drills restore into."""
 
+import hashlib
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,21 @@ from backups import config
 from backups.engine.errors import BackupRefused
 from backups.engine.restore import find_existing_objects
 from backups.engine.schema.catalogue import IS_USER_SCHEMA, not_from_extension
+from backups.services.runs import get_backup_state
 
-# The comment of a database that only drills use: what it holds may be deleted.
-DRILL_COMMENT = "Used for drills of backups. Its content is deleted."
+# The comment of a database while a drill uses it: what a killed drill left there may be deleted.
+DRILL_COMMENT = "A drill of a backup uses this database and deletes its content."
+DATABASE_IDENTITY_QUERY = """
+SELECT (SELECT system_identifier FROM pg_control_system()), oid::bigint
+FROM pg_database
+WHERE datname = current_database()"""
+# What a restore creates outside of schemas.
+OTHER_OBJECTS_QUERY = """
+SELECT 'the extension ' || extname FROM pg_extension WHERE extname <> 'plpgsql'
+UNION ALL
+SELECT 'the publication ' || pubname FROM pg_publication
+UNION ALL
+SELECT 'the event trigger ' || evtname FROM pg_event_trigger"""
 
 # Statements that delete what a restore created, and create the schema `public` as in a new database.
 CLEANING_QUERY = f"""
@@ -53,6 +66,7 @@ def drill_database() -> Iterator[str]:
             with _new_database(connection, dsn) as new_dsn:
                 yield new_dsn
         elif settings.BACKUP_DRILL_DATABASE_URL:
+            _ensure_other_database(connection)
             with _cleaned_database(connection):
                 yield dsn
         else:
@@ -62,10 +76,19 @@ def drill_database() -> Iterator[str]:
             )
 
 
+def _ensure_other_database(connection: psycopg.Connection[Any]) -> None:
+    """Raise BackupRefused when the database is that of this installation."""
+    with psycopg.connect(config.database_dsn()) as own_connection:
+        own_identity = own_connection.execute(DATABASE_IDENTITY_QUERY).fetchone()
+    if connection.execute(DATABASE_IDENTITY_QUERY).fetchone() == own_identity:
+        raise BackupRefused("BACKUP_DRILL_DATABASE_URL is the database of this installation.")
+
+
 @contextmanager
 def _new_database(connection: psycopg.Connection[Any], dsn: str) -> Iterator[str]:
-    database_name = psycopg.conninfo.conninfo_to_dict(config.database_dsn())["dbname"]
-    prefix = f"{database_name}_drill_"[-50:]
+    database_name = str(psycopg.conninfo.conninfo_to_dict(config.database_dsn())["dbname"])
+    installation = hashlib.sha256(bytes(get_backup_state().id_key)).hexdigest()[:8]
+    prefix = f"{database_name[:35]}_drill_{installation}_"
     name = f"{prefix}{secrets.token_hex(4)}"
     leftovers = connection.execute(
         "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [prefix]
@@ -88,15 +111,16 @@ def _cleaned_database(connection: psycopg.Connection[Any]) -> Iterator[None]:
     ).fetchone()
     if comment == (DRILL_COMMENT,):
         _delete_content(connection)
-    elif existing := find_existing_objects(connection):
+    others = [row[0] for row in connection.execute(OTHER_OBJECTS_QUERY).fetchall()]
+    if existing := [*find_existing_objects(connection), *others]:
         raise BackupRefused(f"BACKUP_DRILL_DATABASE_URL is not empty: it has {', '.join(existing)}.")
-    connection.execute(
-        sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(DRILL_COMMENT))
-    )
+    statement = sql.SQL("COMMENT ON DATABASE {} IS {}")
+    connection.execute(statement.format(sql.Identifier(name), sql.Literal(DRILL_COMMENT)))
     try:
         yield
     finally:
         _delete_content(connection)
+        connection.execute(statement.format(sql.Identifier(name), sql.NULL))
 
 
 def _delete_content(connection: psycopg.Connection[Any]) -> None:

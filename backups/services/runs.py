@@ -112,7 +112,8 @@ def queue_due_run(*, now: datetime) -> BackupRun | None:
 
 def next_run_time() -> datetime:
     """Return when the next backup is due by the schedule."""
-    recent = list(BackupRun.objects.order_by("-created_at", "-pk")[:RECENT_RUNS])
+    ended = BackupRun.objects.exclude(status__in=BackupRun.OPEN)
+    recent = list(ended.order_by("-created_at", "-pk")[:RECENT_RUNS])
     return recent[0].created_at + _delay_after(recent) if recent else timezone.now()
 
 

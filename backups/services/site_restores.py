@@ -41,6 +41,7 @@ from sites.models import Access, Site
 from sites.services.sites import check_site_limit, invalidate_site_responses, lock_owner
 
 RESTORE_LIMIT_PER_DAY = 10
+COMMIT_MARGIN = timedelta(seconds=10)  # longer than a request's transaction
 SITE_NAME_MAX_LENGTH = 120  # of the column
 SUBDOMAIN_STEM_MAX_LENGTH = 50  # leaves room for the random suffix
 
@@ -61,7 +62,7 @@ def restores_of(site: Site) -> QuerySet[SiteRestore]:
 
 
 def _owner_since(site_id: UUID) -> Subquery:
-    """Return the expression for the time since when the site has its present owner."""
+    """Return the expression for the time when the present owner became the owner."""
     return Subquery(Access.objects.filter(site_id=site_id, role=Access.Role.OWNER).values("role_since"))
 
 
@@ -69,12 +70,13 @@ def _owner_since(site_id: UUID) -> Subquery:
 def request_restore_point(*, site_id: UUID, actor: Actor, now: datetime) -> BackupRun:
     """Return a backup that has the site as it is now: the newest one, or one that has not begun.
 
-    Owners can start one backup in BACKUP_EVERY, all owners together. Raises RestorePointLater.
+    All owners together start at most one backup per BACKUP_EVERY. Raises RestorePointLater.
     """
     last_change = site_import.last_change_of(site_id)
     newest = BackupRun.objects.filter(status=BackupRun.Status.DONE, pruned_at=None).order_by("-taken_at")
     record("restore_point.asked", actor=actor, subject=Subject("site", site_id, site_id=site_id))
-    if run := newest.filter(taken_at__gt=last_change).first():
+    # A change is visible only when its transaction commits, which is later than the time in its row.
+    if run := newest.filter(taken_at__gt=last_change + COMMIT_MARGIN).first():
         return run
     if run := BackupRun.objects.filter(status=BackupRun.Status.QUEUED).first():
         return run

@@ -70,6 +70,21 @@ def run_sql(dsn, *statements):
             connection.execute(statement)
 
 
+def wait_for_older_transactions(dsn):
+    """Wait until every transaction on the server ended that is older than this call.
+
+    An increment also stores the rows that were written while such a transaction was open.
+    """
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        xid = connection.execute("SELECT pg_current_xact_id()::text::bigint").fetchone()[0]
+        for _ in range(300):
+            statement = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+            if connection.execute(statement).fetchone()[0] > xid:
+                return
+            time.sleep(0.1)
+    raise AssertionError("Another test holds a transaction open.")
+
+
 def table_checksums(connection):
     """Row count and sum of row hashes of every public table."""
     names = connection.execute(PUBLIC_TABLES_QUERY).fetchall()

@@ -21,7 +21,7 @@ from backups.engine.schema.postgres_programs import PostgresPrograms, convert_ar
 
 PRE_DATA = "pre-data"
 POST_DATA = "post-data"
-# The restoring role owns everything. Tablespaces and label providers belong to a server, not to a database.
+# The restoring role owns everything. Tablespaces and providers of security labels belong to a server.
 CONVERT_OPTIONS = ("--no-owner", "--no-privileges", "--no-tablespaces", "--no-security-labels")
 # A line of the table of contents: id; class and oid in the catalogue of the source; kind, names, owner.
 ENTRY_PATTERN = re.compile(r"(\d+); (\d+) (\d+) (.*)")
@@ -31,10 +31,11 @@ KINDS_OF_SEVERAL_WORDS = (
     "FK CONSTRAINT",
     "INDEX ATTACH",
     "MATERIALIZED VIEW",
+    "ROW SECURITY",
     "SEQUENCE OWNED BY",
     "TABLE ATTACH",
 )
-# What belongs to a table although the table does not depend on it.
+# Entries that depend on a table and are restored with it.
 PARTS_OF_TABLES = {
     "CHECK CONSTRAINT",
     "CONSTRAINT",
@@ -52,7 +53,9 @@ TRANSACTION_TIMEOUT_STATEMENT = "SET transaction_timeout = 0;\n"
 PSQL_COMMAND_PATTERN = re.compile(r"^\\(?:un)?restrict [0-9A-Za-z]+\n", re.MULTILINE)
 BOILERPLATE_PATTERN = re.compile(r"^(?:--.*|SET .*;|SELECT pg_catalog\.set_config\('search_path'.*|)\n", re.M)
 MAX_STATEMENT_LENGTH = 300
-HEADER_BYTES = 64  # of an archive; they hold the time of the dump
+HEADER_BYTES = 64  # of an archive; they contain the time of the dump
+# CREATE EXTENSION sets the comment of an extension, and only its owner may change it.
+EXTENSION_COMMENT_PREFIX = "COMMENT - EXTENSION "
 PG_CLASS_OID = "1259"
 
 
@@ -89,7 +92,8 @@ class SchemaArchive:
         # Only the verbose list has the dependencies, and it has the entries of all sections.
         lines = convert_archive(self.program, self.path, "--list", "--verbose").splitlines()
         for line, following in zip(lines, [*lines[1:], ""], strict=True):
-            if match := ENTRY_PATTERN.fullmatch(line):
+            match = ENTRY_PATTERN.fullmatch(line)
+            if match and not match[4].startswith(EXTENSION_COMMENT_PREFIX):
                 number, catalogue, oid, label = match.groups()
                 dependencies = following if following.startswith(DEPENDENCIES_PREFIX) else ""
                 kind = _kind_of(label)
@@ -159,11 +163,11 @@ class SchemaArchive:
         A foreign key or the attachment of a partition is included when both of its tables are.
         """
         by_id = {entry.id: entry for entry in self.entries}
-        selected = _close_over_dependencies({self.table_ids[oid] for oid in oids}, by_id)
+        selected = _with_dependencies({self.table_ids[oid] for oid in oids}, by_id)
         tables = {by_id[number].id for number in selected if by_id[number].table_oid}
         for entry in self.entries:
             if entry.kind in PARTS_OF_TABLES and entry.depends_on & tables:
-                selected |= _close_over_dependencies({entry.id}, by_id)
+                selected |= _with_dependencies({entry.id}, by_id)
         for entry in self.entries:
             needed = {number for number in entry.depends_on if number in by_id}
             if entry.kind in LINKS_OF_TABLES and needed <= selected:
@@ -177,8 +181,8 @@ def _kind_of(label: str) -> str:
     return next(longer, label.split(" ", 1)[0])
 
 
-def _close_over_dependencies(numbers: set[int], by_id: dict[int, Entry]) -> set[int]:
-    """Return these entries and all that they depend on. What is not in the archive needs no statement."""
+def _with_dependencies(numbers: set[int], by_id: dict[int, Entry]) -> set[int]:
+    """Return these entries and all that they depend on. Dependencies without an entry are skipped."""
     closed: set[int] = set()
     pending = list(numbers)
     while pending:
@@ -203,5 +207,5 @@ def open_archive(content: bytes, programs: PostgresPrograms, *, version: int) ->
 
 
 def content_without_time(content: bytes) -> bytes:
-    """Return the part of an archive that is the same for the same schema: all but its header."""
+    """Return an archive without its first bytes. The rest is the same for the same schema."""
     return content[HEADER_BYTES:]

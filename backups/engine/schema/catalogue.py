@@ -31,8 +31,9 @@ POLICY_ROLES_QUERY = """
 SELECT DISTINCT r.rolname
 FROM pg_policy p, unnest(p.polroles) AS role(oid)
 JOIN pg_roles r ON r.oid = role.oid
-WHERE r.rolname NOT LIKE 'pg\\_%' AND r.rolname <> current_user
+WHERE r.rolname NOT LIKE 'pg\\_%'
 ORDER BY 1"""
+OTHER_POLICY_ROLES_QUERY = POLICY_ROLES_QUERY.replace("ORDER", "AND r.rolname <> current_user ORDER")
 
 GRANT_ROLES_QUERY = f"""
 SELECT DISTINCT r.rolname

@@ -7,14 +7,14 @@ from psycopg import sql
 from backups.engine.errors import BackupRefused
 from backups.engine.schema.catalogue import (
     IS_USER_SCHEMA,
-    POLICY_ROLES_QUERY,
+    OTHER_POLICY_ROLES_QUERY,
     Connection,
     join_names,
     not_from_extension,
 )
 from backups.engine.table_names import TableName, format_table_name
 
-# Types whose input refuses every text, so that no COPY can bring their values back.
+# Types whose input function rejects every value, so that COPY cannot restore them.
 TYPES_WITHOUT_INPUT = (
     "gtsvector",
     "pg_brin_bloom_summary",
@@ -60,12 +60,12 @@ WARNING_QUERIES = {
         FROM pg_subscription
         WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
         ORDER BY 1""",
-    "A new server needs the roles of policies before a restore: {}.": POLICY_ROLES_QUERY,
+    "A new server needs the roles of policies before a restore: {}.": OTHER_POLICY_ROLES_QUERY,
     "Security labels are not included: {}.": """
         SELECT DISTINCT provider
         FROM pg_seclabel
         ORDER BY 1""",
-    "A CHECK whose result can change may refuse its rows at a restore: {}.": f"""
+    "These CHECKs use functions that are not immutable, so a restore may reject their rows: {}.": f"""
         SELECT DISTINCT coalesce(n.nspname, tn.nspname), coalesce(c.relname, t.typname), k.conname
         FROM pg_constraint k
         LEFT JOIN pg_class c ON c.oid = k.conrelid
@@ -84,7 +84,7 @@ WARNING_QUERIES = {
                 )
             )
         ORDER BY 1, 2, 3""",
-    # Errors of pg_dump 18: the name is not quoted, or a second constraint is added beside the inherited one.
+    # Faults of pg_dump 18: the name is not quoted, or a second constraint is added beside the inherited one.
     "pg_dump writes a statement that fails for these inherited NOT NULL constraints: {}.": f"""
         SELECT n.nspname, c.relname, k.conname
         FROM pg_constraint k
@@ -95,6 +95,11 @@ WARNING_QUERIES = {
             AND {IS_USER_SCHEMA}
         ORDER BY 1, 2, 3""",
     "Only a superuser can restore: {}.": f"""
+        SELECT 'extension ' || e.extname
+        FROM pg_extension e
+        JOIN pg_available_extension_versions v ON (v.name, v.version) = (e.extname, e.extversion)
+        WHERE v.superuser AND NOT v.trusted
+        UNION ALL
         SELECT 'event trigger ' || evtname FROM pg_event_trigger t
         WHERE {not_from_extension("pg_event_trigger", "t")}
         UNION ALL
@@ -149,6 +154,7 @@ SELECT n.nspname, c.relname
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'S') AND {IS_USER_SCHEMA} AND NOT has_table_privilege(c.oid, 'SELECT')
+    AND {not_from_extension("pg_class", "c")}
 ORDER BY 1, 2"""
 
 COLUMNS_WITHOUT_INPUT_QUERY = f"""
@@ -171,7 +177,7 @@ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND {IS_USER_SCHEMA}
 ORDER BY 1, 2, 3"""
 
 
-# A restore orders the columns of an inheriting table like those of its parent, and so its row type.
+# A restored child table lists its inherited columns first, so that its row type can change.
 INHERITED_ROW_TYPES_QUERY = f"""
 SELECT n.nspname, c.relname, a.attname
 FROM pg_attribute a

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from backups.engine.schema.archive import POST_DATA, PRE_DATA, Entry
 
+ROW_SECURITY_STEP = "row-level security"
+ROW_SECURITY_KINDS = {"POLICY", "ROW SECURITY"}
 LARGE_TABLE_ROWS = 50_000  # an index or a foreign key of a larger table is a step of its own
 
 
@@ -20,8 +22,9 @@ class SchemaStep:
 def plan_post_data(entries: list[Entry], rows_by_oid: Mapping[int, int]) -> list[list[SchemaStep]]:
     """Return groups of steps. The steps of a group may run in parallel, the groups run one after the other.
 
-    Indexes and foreign keys come first, because they take long. Everything else keeps the order of
-    `pg_dump`. An entry that depends on a later group is created with the last one.
+    Indexes and foreign keys come first, because they take long, and row-level security is the last group,
+    because it hides rows. Everything else keeps the order of `pg_dump`. An entry that depends on a later
+    group is created with that group.
     """
     rows_by_id = {entry.id: rows_by_oid.get(entry.table_oid, 0) for entry in entries if entry.table_oid}
     selected_ids = {entry.id for entry in entries}
@@ -35,8 +38,13 @@ def plan_post_data(entries: list[Entry], rows_by_oid: Mapping[int, int]) -> list
         groups.append(_split_by_table(f"{min(kinds)}", ready, rows_by_id))
         created |= {entry.id for entry in ready}
         remaining = [entry for entry in remaining if entry.id not in created]
-    groups.append([SchemaStep("everything else", remaining)])
-    return groups
+    hiding_ids = {entry.id for entry in remaining if entry.kind in ROW_SECURITY_KINDS}
+    for entry in remaining:  # such as the comment of a policy; pg_dump writes it after the policy
+        if entry.depends_on & hiding_ids:
+            hiding_ids.add(entry.id)
+    others = [entry for entry in remaining if entry.id not in hiding_ids]
+    hiding = [entry for entry in remaining if entry.id in hiding_ids]
+    return [*groups, [SchemaStep("everything else", others)], [SchemaStep(ROW_SECURITY_STEP, hiding)]]
 
 
 def _split_by_table(name: str, entries: list[Entry], rows_by_id: Mapping[int, int]) -> list[SchemaStep]:

@@ -44,7 +44,11 @@ WITH RECURSIVE used (table_oid, type_oid) AS (
                 (
                     SELECT string_agg(
                         concat_ws(
-                            ',', a.attname, format_type(a.atttypid, a.atttypmod), a.attmissingval::text
+                            ',',
+                            a.attnum,
+                            a.attname,
+                            format_type(a.atttypid, a.atttypmod),
+                            a.attmissingval::text
                         ),
                         ';' ORDER BY a.attnum
                     )

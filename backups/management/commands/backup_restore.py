@@ -13,7 +13,7 @@ from backups.cli import (
     parse_datetime,
     progress_bar,
 )
-from backups.engine.restore import restore_backup
+from backups.engine.restore import connect_target, find_unfinished_restore, restore_backup
 from backups.engine.retention import parse_run_id
 from backups.engine.table_names import parse_table_names
 
@@ -21,7 +21,7 @@ from backups.engine.table_names import parse_table_names
 class Command(BackupCommand):
     help = (
         "Restore a backup into an empty database. The target is marked until it is complete, and no process"
-        " serves a marked database. The database of this installation is not used."
+        " serves a marked database."
     )
     requires_system_checks: list[str] = []
 
@@ -36,10 +36,10 @@ class Command(BackupCommand):
         selection.add_argument("--run", help="The id of the backup. Default: the newest.")
         parser.add_argument(
             "--target",
-            required=True,
             type=parse_database_url,
             metavar="URL",
-            help="postgresql://… of an empty database, or of one whose restore --resume continues.",
+            help="postgresql://… of an empty database, or of one whose restore --resume continues. Default:"
+            " DATABASE_URL, which keeps the password off the command line.",
         )
         parser.add_argument(
             "--tables",
@@ -57,11 +57,15 @@ class Command(BackupCommand):
         *args: Any,
         at: datetime | None,
         run: str | None,
-        target: str,
+        target: str | None,
         tables: str | None,
         **options: Any,
     ) -> None:
         repository = config.repository(identities=tuple(options["identity"]))
+        target = target or config.database_dsn()
+        if options["resume"] and not (run or at):
+            with connect_target(target) as connection:
+                run = find_unfinished_restore(connection)
         name = repository.find_manifest(run_id=run.replace("-", "") if run else None, at=at)
         manifest = repository.load_manifest(name)
         table_names = parse_table_names(tables) if tables else None

@@ -27,6 +27,7 @@ from backups.tests.helpers import (
     own_pack_bytes,
     run_sql,
     table_checksums,
+    wait_for_older_transactions,
 )
 from config import embedded_servers
 from tests.stack import ROOT
@@ -47,6 +48,7 @@ def test_take_backup_stores_everything_that_a_restore_needs(chain, source_dsn, c
 
 
 def test_take_backup_stores_only_what_changed(chain, source_dsn, create_database):
+    wait_for_older_transactions(source_dsn)
     full = chain.take()
     unchanged = chain.take()
     assert own_pack_bytes(unchanged) == 0

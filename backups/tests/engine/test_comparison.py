@@ -5,7 +5,7 @@ import pytest
 
 from backups import config
 from backups.engine import comparison, restore
-from backups.engine.errors import BackupRefused, Damaged
+from backups.engine.errors import BackupRefused, Damaged, StructureDiffers
 from backups.tests.helpers import BackupChain, run_sql
 from tests.database import superuser_dsn
 
@@ -72,7 +72,7 @@ def test_compare_structure_finds_every_planted_fault(restored):
         try:
             compare_structure(chain, target)
             missed.append(name)
-        except Damaged:
+        except StructureDiffers:
             pass
         run_sql(superuser, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public AUTHORIZATION getyousite")
         chain.restore_newest(target)
@@ -83,7 +83,7 @@ def test_compare_structure_names_what_differs(restored):
     chain, target = restored
     run_sql(target, FAULTS["function body"])
 
-    with pytest.raises(Damaged, match=r"missing: .*n \* 2"):
+    with pytest.raises(StructureDiffers, match=r"missing: .*n \* 2"):
         compare_structure(chain, target)
 
 

@@ -52,7 +52,7 @@ WARNED = {
     ),
     "changing check": (
         "CREATE TABLE offer (until date CONSTRAINT still_open CHECK (until > current_date))",
-        "may refuse its rows at a restore: public.offer.still_open",
+        "a restore may reject their rows: public.offer.still_open",
     ),
     "event trigger": (
         "CREATE FUNCTION f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';"
@@ -140,7 +140,7 @@ def test_backups_guide_lists_every_refusal_and_warning():
             "names an index",
             "row type of a table that inherits",
         ),
-        *("unlogged table", "foreign table", "configuration table of an extension", "index is not valid"),
+        *("unlogged table", "foreign table", "configuration tables of extensions", "index is not valid"),
         *("subscriptions", "security labels", "CREATE ROLE", "depends on the time", "event triggers"),
         *("operator classes", "functions in C", "NOT NULL"),
     ]

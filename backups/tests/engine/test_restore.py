@@ -15,6 +15,8 @@ from backups.engine.errors import BackupRefused, Damaged, KeyMissing
 from backups.engine.repository import Repository
 from backups.engine.restore import find_unfinished_restore, restore_backup
 from backups.engine.schema.archive import StatementFailed
+from backups.engine.schema.restore_steps import ROW_SECURITY_STEP
+from backups.engine.source import Source
 from backups.tests.helpers import BackupChain, database_checksums, database_url, run_sql
 from config import embedded_servers
 from tests.database import superuser_dsn
@@ -155,6 +157,39 @@ def test_restore_backup_of_selected_tables_needs_nothing_of_the_others(create_da
         indexes = connection.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'chosen' ORDER BY 1")
         assert indexes.fetchall() == [("chosen_name",), ("chosen_pkey",)]
         assert connection.execute("SELECT to_regclass('other')").fetchone() == (None,)
+
+
+def test_restore_backup_fills_materialized_views_before_policies_hide_rows(create_database, store, keys):
+    source = create_database()
+    run_sql(
+        source,
+        "CREATE TABLE page (id int)",
+        "INSERT INTO page VALUES (1), (2)",
+        "CREATE MATERIALIZED VIEW ids AS SELECT id FROM page",
+        "CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM ids",
+        "ALTER TABLE page ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+        "CREATE POLICY none ON page USING (false)",
+        "COMMENT ON POLICY none ON page IS 'hides all'",
+    )
+    chain = BackupChain(source, store, keys)
+    chain.source = Source(superuser_dsn(psycopg.conninfo.conninfo_to_dict(source)["dbname"]), {})
+    chain.take()
+    target = create_database()
+
+    chain.restore_newest(target, compare_content=True)
+
+    with psycopg.connect(target) as connection:
+        counts = "SELECT (SELECT count(*) FROM ids), (SELECT * FROM counted), (SELECT count(*) FROM page)"
+        assert connection.execute(counts).fetchone() == (2, 2, 0)
+
+
+def test_restore_backup_cannot_compare_the_content_once_policies_are_in_force(two_runs, create_database):
+    target = create_database()
+    assert restore_in_killed_process(two_runs, target, steps=2) == 9
+    run_sql(target, f"INSERT INTO backup_restore_step VALUES ('{ROW_SECURITY_STEP}')")
+
+    with pytest.raises(BackupRefused, match="cannot be compared any more"):
+        two_runs.restore_newest(target, resume=True, compare_content=True)
 
 
 def test_restore_backup_refuses_a_server_without_the_extensions(two_runs, create_database):

@@ -137,7 +137,7 @@ def test_take_backup_warns_of_a_check_that_depends_on_the_time(create_database, 
     chain = prepare_runs([case], create_database, store, keys)
 
     assert case.warning in "".join(chain.newest_manifest().schema.warnings)
-    with pytest.raises(BackupRefused, match=r"rows of public\.offer"):
+    with pytest.raises(BackupRefused, match=r"rejects the rows of public\.offer"):
         restore_and_compare(chain, create_database())
 
 

@@ -10,7 +10,7 @@ from backups import config
 from backups.engine.errors import BackupRefused
 from backups.engine.restore import find_existing_objects
 from backups.services import checks
-from backups.services.drill_databases import drill_database
+from backups.services.drill_databases import DRILL_COMMENT, drill_database
 from backups.tests.helpers import database_url, execute_backup, run_sql, server_dsn
 from tests.database import superuser_dsn
 
@@ -40,7 +40,12 @@ def test_drill_run_uses_an_empty_database_of_a_role_without_createdb(settings, l
     settings.BACKUP_DRILL_DATABASE_URL = database_url(limited_dsn)
 
     checks.drill_run(run)
-    run_sql(limited_dsn, "CREATE TABLE left_by_a_killed_drill (a int)")
+    name = psycopg.conninfo.conninfo_to_dict(limited_dsn)["dbname"]
+    run_sql(
+        limited_dsn,
+        f"COMMENT ON DATABASE {name} IS '{DRILL_COMMENT}'",
+        "CREATE TABLE left_by_a_killed_drill (a int)",
+    )
     checks.drill_run(run)
 
     run.refresh_from_db()
@@ -56,6 +61,14 @@ def test_drill_database_refuses_a_database_that_is_not_empty(settings, limited_d
         pass
 
     assert existing_objects(limited_dsn) == ["public.theirs"]
+
+
+def test_drill_database_refuses_the_database_of_this_installation(settings, limited_dsn, monkeypatch):
+    monkeypatch.setattr(config, "database_dsn", lambda: limited_dsn)
+    settings.BACKUP_DRILL_DATABASE_URL = database_url(limited_dsn)
+
+    with pytest.raises(BackupRefused, match="is the database of this installation"), drill_database():
+        pass
 
 
 def test_drill_database_says_what_it_needs(settings, limited_dsn, monkeypatch):

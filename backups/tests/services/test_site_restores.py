@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import User
@@ -206,6 +207,11 @@ def test_request_restore_point_returns_a_recent_backup(api, bakery):
 
     assert first["id"] == second["id"]
     worker.run_pending_jobs(now=timezone.now())
+    early = api.post(f"sites/{bakery.pk}/restore-points")
+    assert early.json()["code"] == "restore_point_later", (
+        "a change may have been committed after the snapshot"
+    )
+    BackupRun.objects.update(taken_at=F("taken_at") + site_restores.COMMIT_MARGIN)
     assert api.post(f"sites/{bakery.pk}/restore-points").json()["id"] == first["id"]
     assert BackupRun.objects.count() == 1
 
