@@ -94,7 +94,7 @@ SPECIAL = {"policy_for_a_role", "check_on_the_clock", "unlogged_rows"}
 OF_THEIR_OWN = {"regclass_of_a_view", "dotted_names_one_empty"}  # other cases use the same names
 RESTORED = {path.stem for path in FILES} - SPECIAL
 GROUPS = (RESTORED - OF_THEIR_OWN, RESTORED & OF_THEIR_OWN)
-ALONE = tuple({name} for name in RESTORED) if os.environ.get("SOAK") else ()
+ALONE = tuple({name} for name in sorted(RESTORED)) if os.environ.get("SOAK") else ()
 
 
 @pytest.mark.parametrize("names", [*GROUPS, *ALONE], ids=min)
