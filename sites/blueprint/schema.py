@@ -16,7 +16,7 @@ from core.errors import FieldProblem, Invalid
 from core.http.json_pointer import json_pointer
 from sites.blueprint.block_upgrades import upgrade_blueprint, upgrade_page
 from sites.blueprint.blocks import BlockType, block_types
-from sites.blueprint.blocks.fields import Identifier, Link, Picture, Props, Text, Title
+from sites.blueprint.blocks.fields import Identifier, Link, Picture, Props, Text, Title, rich_text_budget
 from sites.blueprint.themes import Theme
 
 MAX_DEPTH = 12
@@ -177,7 +177,8 @@ def validate_blueprint(document: Any) -> dict[str, Any]:
     _limit_list_items(document)
     upgrade_blueprint(document)
     try:
-        blueprint = blueprint_model().model_validate(document)
+        with rich_text_budget():
+            blueprint = blueprint_model().model_validate(document)
     except ValidationError as error:
         raise Invalid(
             [_field_problem(document, detail) for detail in error.errors(include_url=False)[:MAX_ERRORS]]
@@ -199,7 +200,8 @@ def validate_blocks(blocks: Any, *, pages: set[str] | None) -> list[dict[str, An
     document: dict[str, Any] = {"id": "post", "path": "/", "title": "A post", "blocks": blocks}
     upgrade_page(document)
     try:
-        page = page_model().model_validate(document)
+        with rich_text_budget():
+            page = page_model().model_validate(document)
     except ValidationError as error:
         raise Invalid(
             [_field_problem(document, detail) for detail in error.errors(include_url=False)[:MAX_ERRORS]]

@@ -141,13 +141,18 @@ def test_validate_blueprint_limits_the_depth_of_blocks():
     assert problems(nested_sections(MAX_DEPTH + 1))[0][1] == "too_deep"
 
 
+def quotes(character, count):
+    """Quotes of 2,000 characters each."""
+    return [
+        {"id": f"q{number}", "type": "quote", "v": 1, "props": {"text": character * 2_000}}
+        for number in range(count)
+    ]
+
+
 def test_validate_blueprint_limits_the_blocks_and_bytes_of_a_page():
     headings = [{**HEADING, "id": f"h{number}"} for number in range(MAX_BLOCKS)]
     one_block_more = {"id": "s", "type": "section", "v": 1, "slots": {"content": headings}}
-    long_texts = [
-        {"id": f"t{number}", "type": "text", "v": 1, "props": {"html": "<p>" + "x" * 49_000 + "</p>"}}
-        for number in range(22)
-    ]
+    long_texts = quotes("x", 600)
 
     assert validate_blueprint(with_blocks(*headings))["pages"]
     assert problems(with_blocks(one_block_more)) == [("/pages/0", "too_many_blocks")]
@@ -172,12 +177,18 @@ def test_validate_blueprint_fills_in_missing_versions():
 
 
 def test_validate_blueprint_counts_the_size_of_a_page_in_bytes():
+    assert validate_blueprint(with_blocks(*quotes("x", 300)))["pages"]
+    assert problems(with_blocks(*quotes("é", 300))) == [("/pages/0", "page_too_large")]
+
+
+def test_validate_blueprint_limits_the_rich_text_of_the_document():
     texts = [
-        {"id": f"t{number}", "type": "text", "v": 1, "props": {"html": "<p>" + "é" * 30_000 + "</p>"}}
-        for number in range(20)
+        {"id": f"t{number}", "type": "text", "v": 1, "props": {"html": "<p>" + "x" * 49_000 + "</p>"}}
+        for number in range(11)
     ]
 
-    assert problems(with_blocks(*texts)) == [("/pages/0", "page_too_large")]
+    assert problems(with_blocks(*texts)) == [("/pages/0/blocks/10/props/html", "value_error")]
+    assert validate_blueprint(with_blocks(*texts[:10]))["pages"]
 
 
 def test_validate_blueprint_requires_one_existing_target_of_a_link():

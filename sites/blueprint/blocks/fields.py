@@ -1,6 +1,9 @@
 """Field types for the props of blocks. Each type validates one kind of customer input."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -28,8 +31,40 @@ RICH_TAGS = {
 }
 MAX_RICH_TEXT_CHARACTERS = 50_000
 MAX_SANITISE_PASSES = 4
-MAX_OPEN_TAGS = 200  # inside each other
-OPENING_OR_CLOSING_TAG = re.compile(r"<(/?)(?!br\b|hr\b|img\b)[A-Za-z]")
+MAX_RICH_TEXT_BYTES_PER_DOCUMENT = 512 * 1024
+MAX_OPEN_TAGS = 100  # inside each other
+MAX_OPEN_FORMATTING_TAGS = 20  # of those, because a parser repeats them in each following paragraph
+MAX_ATTRIBUTES = 20  # of a tag
+MAX_TAG_CHARACTERS = 5_000
+VOID_TAGS = {
+    "br",
+    "hr",
+    "img",
+    "wbr",
+    "input",
+    "col",
+    "area",
+    "base",
+    "embed",
+    "link",
+    "meta",
+    "source",
+    "track",
+}
+# A parser keeps these open after the element around them ended, and opens them again in the next one.
+FORMATTING_TAGS = {
+    *("a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"),
+}
+# Their content is not parsed as tags, or parsed by other rules.
+UNUSUAL_TAGS = {
+    *("iframe", "math", "noembed", "noframes", "noscript", "plaintext", "script", "select", "style", "svg"),
+    *("table", "template", "textarea", "title", "xmp"),
+}
+TAG_START = re.compile(r"<(?:(/?)([A-Za-z][^\s/>]*)|[!?])")
+ATTRIBUTE = r"""\s++[^\s"'<>/=]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s"'<>=`]++))?+"""
+USUAL_ATTRIBUTES = re.compile(rf"((?:{ATTRIBUTE})*+)\s*+/?>")  # and the end of the tag
+ATTRIBUTES = re.compile(ATTRIBUTE)
+SEPARATORS = re.compile(r"[\s/\"']+")
 LINK_SCHEMES = {"https", "mailto", "tel"}
 _FORBIDDEN_IN_HREF = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\\]")
 
@@ -103,23 +138,91 @@ def validate_tag(tag: str) -> str:
     return tag
 
 
-def validate_tag_depth(html: str) -> None:
-    """Refuse HTML with more than MAX_OPEN_TAGS open tags, because parsing it takes quadratic time."""
-    depth = 0
-    for tag in OPENING_OR_CLOSING_TAG.finditer(html):
-        depth = max(depth - 1, 0) if tag[1] else depth + 1
-        if depth > MAX_OPEN_TAGS:
-            raise ValueError(f"This text has more than {MAX_OPEN_TAGS} open tags inside each other.")
+def validate_tags(html: str) -> None:
+    """Refuse HTML whose parsing takes more than linear time: nested too deeply, or with many attributes.
+
+    The open tags that are counted are at least those of a parser (HTML standard, 13.2.6). A closing tag ends
+    only the last open tag of its name, and what a parser closes with it. After a comment, an unusual element
+    or a tag that is not written as usual, closing tags end nothing, because they may not be tags at all.
+    """
+    open_tags: list[str] = []
+    closing_counts = True
+    position = 0
+    while tag := TAG_START.search(html, position):
+        name = (tag[2] or "").lower()
+        attributes = USUAL_ATTRIBUTES.match(html, tag.end()) if name else None
+        position = attributes.end() if attributes else tag.end()
+        if name:
+            _limit_attributes(html, tag.end(), attributes)
+        closing_counts = closing_counts and attributes is not None and name not in UNUSUAL_TAGS
+        if not tag[1] and name not in VOID_TAGS:
+            open_tags.append(name)
+        elif tag[1] and closing_counts and name in open_tags:
+            _close_tag(open_tags, name)
+        if len(open_tags) > MAX_OPEN_TAGS or _count_formatting(open_tags) > MAX_OPEN_FORMATTING_TAGS:
+            raise ValueError("This text has too many open tags inside each other.")
+
+
+def _limit_attributes(html: str, start: int, attributes: re.Match[str] | None) -> None:
+    """Raise ValueError when the tag that continues at `start` is too long or has too many attributes."""
+    end = attributes.end() if attributes else html.find(">", start) + 1 or len(html)
+    if end - start > MAX_TAG_CHARACTERS:
+        raise ValueError(f"A tag of this text has more than {MAX_TAG_CHARACTERS} characters.")
+    pattern = ATTRIBUTES if attributes else SEPARATORS
+    if len(pattern.findall(html, start, end)) > MAX_ATTRIBUTES:
+        raise ValueError(f"A tag of this text has more than {MAX_ATTRIBUTES} attributes.")
+
+
+def _count_formatting(open_tags: list[str]) -> int:
+    return sum(tag in FORMATTING_TAGS for tag in open_tags)
+
+
+def _close_tag(open_tags: list[str], name: str) -> None:
+    """End the last open tag of this name. Formatting tags inside of it stay open, others end with it."""
+    index = len(open_tags) - 1 - open_tags[::-1].index(name)
+    inside = open_tags[index + 1 :]
+    if name not in FORMATTING_TAGS:
+        inside = [tag for tag in inside if tag in FORMATTING_TAGS]
+    open_tags[index:] = inside
+
+
+# The bytes of rich text that the document under validation may still have; None without a limit.
+_budget: ContextVar[list[int] | None] = ContextVar("rich_text_budget", default=None)
+
+
+@contextmanager
+def rich_text_budget() -> Iterator[None]:
+    """Limit the rich text that is validated while the block runs to MAX_RICH_TEXT_BYTES_PER_DOCUMENT."""
+    token = _budget.set([MAX_RICH_TEXT_BYTES_PER_DOCUMENT])
+    try:
+        yield
+    finally:
+        _budget.reset(token)
+
+
+def _spend_rich_text_budget(size: int) -> None:
+    """Raise ValueError when the document has too many bytes of rich text."""
+    budget = _budget.get()
+    if budget is None:
+        return
+    budget[0] -= size
+    if budget[0] < 0:
+        kibibytes = MAX_RICH_TEXT_BYTES_PER_DOCUMENT // 1024
+        raise ValueError(f"The rich text of a document has at most {kibibytes} KiB.")
 
 
 def validate_rich_text(html: str) -> str:
     """Return `html` sanitised. Raises ValueError when it is nested too deeply or becomes too long.
 
-    Sanitising can make text longer. What is stored must pass validation again, so the limit is checked on
-    the result.
+    Sanitising can make text longer. What is stored must pass validation again, so that all limits apply to
+    the result, too.
     """
-    validate_tag_depth(html)
+    size = len(html.encode(errors="surrogatepass"))
+    _spend_rich_text_budget(size)
+    validate_tags(html)
     cleaned = sanitise_rich_text(html)
+    _spend_rich_text_budget(max(0, len(cleaned.encode(errors="surrogatepass")) - size))
+    validate_tags(cleaned)
     if len(cleaned) > MAX_RICH_TEXT_CHARACTERS:
         raise ValueError(f"This text has more than {MAX_RICH_TEXT_CHARACTERS} characters after cleaning.")
     return cleaned
