@@ -22,6 +22,7 @@ from analytics.selectors import get_settings
 from audit.actors import Actor
 from audit.services import record
 from sites.models import Site
+from sites.services.sites import lock_site
 from sites.subdomains import host_of
 
 MAX_EVENT_AGE = timedelta(days=7)
@@ -45,7 +46,7 @@ def change_settings(site: Site, changes: dict[str, Any], *, actor: Actor) -> Set
 @transaction.atomic
 def create_definition(site: Site, kind: str, validated_data: dict[str, Any], *, actor: Actor) -> Definition:
     """Save a goal, segment or funnel. Raises NameTaken, TooManySaved."""
-    enforce_row_limit(Definition.objects.filter(site=site, kind=kind))
+    enforce_row_limit(site, Definition.objects.filter(site=site, kind=kind))
     try:
         with transaction.atomic():
             definition = Definition.objects.create(site=site, kind=kind, **validated_data)
@@ -85,7 +86,7 @@ def _apply_changes(row: Settings | Definition, changes: dict[str, Any]) -> dict[
 @transaction.atomic
 def create_annotation(site: Site, validated_data: dict[str, Any], *, actor: Actor) -> Annotation:
     """Save a note about a day. Raises TooManySaved."""
-    enforce_row_limit(Annotation.objects.filter(site=site), limit=MAX_ANNOTATIONS_PER_SITE)
+    enforce_row_limit(site, Annotation.objects.filter(site=site), limit=MAX_ANNOTATIONS_PER_SITE)
     annotation = Annotation.objects.create(site=site, **validated_data)
     record("annotation.created", actor=actor, subject=annotation, day=annotation.day.isoformat())
     return annotation
@@ -98,8 +99,12 @@ def delete_with_audit_entry(row: Definition | Annotation, *, actor: Actor) -> No
     row.delete()
 
 
-def enforce_row_limit(rows: QuerySet[Any], *, limit: int = MAX_SAVED_PER_SITE) -> None:
-    """Raises TooManySaved when there are already `limit` rows. One query."""
+def enforce_row_limit(site: Site, rows: QuerySet[Any], *, limit: int = MAX_SAVED_PER_SITE) -> None:
+    """Raises TooManySaved when there are already `limit` rows. Two queries.
+
+    The site is locked until the transaction ends, so that parallel requests count each other's rows.
+    """
+    lock_site(site)
     if rows.count() >= limit:
         raise TooManySaved
 

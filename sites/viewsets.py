@@ -45,6 +45,12 @@ class SiteScopedViewSet(ApiViewSet):
     def actor(self) -> Actor:
         return actors.user(self.caller)
 
+    def check_access(self) -> None:
+        """Raise Http404 or RoleTooLow when the caller lost the role on the site that the action requires."""
+        if "pk" in self.kwargs and self.policy and self.policy.site_role:
+            with self.scope():
+                self.site()
+
     def sites(self) -> SiteQuerySet:
         """Return the sites that the caller has a role on, annotated with that `role`."""
         sites: SiteQuerySet = Site.objects.alive().visible_to(self.caller)

@@ -38,7 +38,7 @@ def create_share(
 ) -> Share:
     """Create a link. An empty password means that the link asks for none. Raises TooManySaved."""
     assert actor.id is not None
-    enforce_row_limit(Share.objects.filter(site=site))
+    enforce_row_limit(site, Share.objects.filter(site=site))
     share = Share.objects.create(
         site=site,
         name=name,

@@ -46,13 +46,19 @@ class _Rollback(Exception):
 
 
 def execute_once(
-    request: Request, principal: UUID, key: str, handler: Callable[[], HttpResponse]
+    request: Request,
+    principal: UUID,
+    key: str,
+    handler: Callable[[], HttpResponse],
+    *,
+    check_access: Callable[[], None],
 ) -> HttpResponse:
     """Return the stored response for `key`; without one, call `handler` and store its response.
 
     The response is stored in the transaction of the handler. With a 5xx response nothing is stored and the
     changes of the handler are rolled back. Raises Invalid for a malformed key, and IdempotencyKeyReused when
-    the key was used with another body.
+    the key was used with another body. `check_access` raises when the caller may not repeat the request any
+    more; it is called before a stored response is returned.
     """
     if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
         detail = "An Idempotency-Key has 1 to 255 printable ASCII characters."
@@ -67,6 +73,7 @@ def execute_once(
                 defaults={"body_digest": hashlib.sha256(body).hexdigest()},
             )
             if not created:
+                check_access()
                 return _stored_response(row, key, body)
             response = handler()
             if isinstance(response, SimpleTemplateResponse):

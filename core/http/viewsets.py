@@ -132,7 +132,16 @@ class ApiViewSet(viewsets.GenericViewSet[Any]):
         if key is None or not repeatable or not self.request.user.is_authenticated:
             with self.scope():
                 return handle()
-        return idempotency.execute_once(self.request, self.caller.pk, key, lambda: self._answer(handle))
+        return idempotency.execute_once(
+            self.request,
+            self.caller.pk,
+            key,
+            lambda: self._answer(handle),
+            check_access=self.check_access,
+        )
+
+    def check_access(self) -> None:
+        """Raise when the caller may not use this resource. The policy was enforced before."""
 
     def scope(self) -> AbstractContextManager[None]:
         """The tenancy context that the handler runs in."""

@@ -104,18 +104,24 @@ def delete_expired(*, before: datetime) -> int:
     return Mail.objects.filter(created_at__lt=before).exclude(status=Mail.Status.WAITING).delete()[0]
 
 
+def _write_private_file(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
 class FolderBackend(BaseEmailBackend):
     """A mail backend for development: it writes each mail to a file in MAIL_FOLDER and logs the path."""
 
     def send_messages(self, email_messages: Any) -> int:
         folder = Path(settings.MAIL_FOLDER)
         folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)  # mails have links that sign in
         for message in email_messages:
             recipient = message.to[0]
             written_at = datetime.now()  # noqa: DTZ005 - local time, for the developer who reads the folder
             path = folder / f"{written_at:%Y%m%d-%H%M%S-%f}-{recipient.replace('/', '_')[:100]}.txt"
             headers = f"From: {message.from_email}\nTo: {recipient}\nSubject: {message.subject}"
-            path.write_text(f"{headers}\n\n{message.body}")
-            path.with_suffix(".html").write_text(str(message.alternatives[0][0]))
+            _write_private_file(path, f"{headers}\n\n{message.body}")
+            _write_private_file(path.with_suffix(".html"), str(message.alternatives[0][0]))
             log.info("mail_written", path=str(path))
         return len(email_messages)

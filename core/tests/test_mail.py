@@ -4,10 +4,12 @@ import ssl
 from datetime import timedelta
 
 import pytest
+from django.core.mail import EmailMultiAlternatives
 from django.utils import timezone
 
 from config import embedded_servers
 from core.jobs import mail
+from core.jobs.mail import FolderBackend
 from core.models import Mail
 
 pytestmark = pytest.mark.django_db
@@ -87,3 +89,14 @@ def test_deliver_due_mail_retries_after_the_server_was_unavailable(use_server, m
     assert row.status == "done"
     assert len(server.messages(ADDRESS)) == 1
     assert Mail.objects.count() == 1
+
+
+def test_folder_backend_writes_files_that_only_their_owner_may_read(settings, tmp_path):
+    settings.MAIL_FOLDER = str(tmp_path / "mail")
+    message = EmailMultiAlternatives("Subject", "Text", "from@example.com", ["to@example.com"])
+    message.attach_alternative("<p>Text</p>", "text/html")
+
+    assert FolderBackend().send_messages([message]) == 1
+
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "mail").iterdir()}
+    assert ((tmp_path / "mail").stat().st_mode & 0o777, modes) == (0o700, {0o600})

@@ -11,9 +11,11 @@ from django.test import RequestFactory
 from django.utils import timezone
 from rest_framework.request import Request
 
+from core import tenancy
 from core.http import idempotency
 from core.http.json_parser import StrictJSONParser
 from core.models import IdempotentResponse
+from sites.models import Access
 
 pytestmark = pytest.mark.django_db
 SITE = {"name": "My site", "subdomain": "my-site"}
@@ -78,7 +80,11 @@ def test_execute_once_does_not_replay_server_errors(api):
 
     responses = [
         idempotency.execute_once(
-            request, api.user.pk, "came-back", lambda status=status: HttpResponse(status=status)
+            request,
+            api.user.pk,
+            "came-back",
+            lambda status=status: HttpResponse(status=status),
+            check_access=lambda: None,
         )
         for status in (503, 201, 409)
     ]
@@ -88,6 +94,23 @@ def test_execute_once_does_not_replay_server_errors(api):
         (201, False),
         (201, True),
     ]
+
+
+def test_execute_once_does_not_replay_to_a_removed_member(api, other):
+    site_id = api.post("sites", {**SITE, "template": "bakery"}).json()["id"]
+    with tenancy.context(tenancy.SYSTEM):
+        access = Access.objects.create(site_id=site_id, user=other.user, role="editor")
+    path = f"sites/{site_id}/posts"
+    key = {"Idempotency_Key": "a-post-of-a-member"}
+    assert other.post(path, {"title": "Rye"}, **key).status_code == 201
+    assert other.post(path, {"title": "Rye"}, **key)["Idempotency-Replayed"] == "true"
+
+    with tenancy.context(tenancy.SYSTEM):
+        access.set_role("viewer")
+    assert other.post(path, {"title": "Rye"}, **key).status_code == 403
+    with tenancy.context(tenancy.SYSTEM):
+        access.delete()
+    assert other.post(path, {"title": "Rye"}, **key).status_code == 404
 
 
 def test_delete_expired_deletes_stored_responses_after_a_day(api):
