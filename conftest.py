@@ -34,6 +34,7 @@ pytest_plugins = [  # a module stands before those that import it, so that pytes
     "tests.s3",
     "tests.web_and_worker",
     "tests.admin_client",
+    "tests.log_lines",
 ]
 
 

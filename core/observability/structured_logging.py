@@ -10,11 +10,21 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
+from django.http import HttpRequest
 
 SECRET_KEY_PATTERN = re.compile(
     r"password|secret|token|authorization|cookie|api_?key|email|ciphertext|envelope|recovery|otp", re.I
 )
-CREDENTIAL_PATTERN = re.compile(r"(?i)bearer\s+[\w.~+/=-]+|eyJ[\w-]+\.[\w-]+\.[\w-]+|://[^/\s:@]*:[^/\s@]+@")
+CREDENTIAL_PATTERN = re.compile(
+    r"""(?ix)
+    bearer\s+[\w.~+/=-]+
+    | eyJ[\w-]+\.[\w-]+\.[\w-]+                      # a JWT
+    | ://[^/\s:@]*:[^/\s@]+@                           # the user and password of a URL
+    | gys_[a-z]+_\w+                                  # an API key
+    | [0-9a-f-]{36}\.\d+\.[\w-]{20,}                  # a refresh token
+    | (?<=[?&])(?:code|state|token|key|ticket)=[^&\s"']+  # of a query string, such as that of OpenID Connect
+    """
+)
 REDACTED = "[redacted]"
 
 
@@ -23,6 +33,28 @@ def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[s
     for key, value in event.items():
         event[key] = REDACTED if SECRET_KEY_PATTERN.search(key) else _redact_value(value)
     return event
+
+
+class RequestPathFilter(logging.Filter):
+    """Replaces the path of a request by its route, because a path can hold a token.
+
+    Django puts the request into the records of `django.request` and `django.security`. For handlers, because
+    a filter of a logger does not see the records of the loggers below it.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        request = record.__dict__.pop("request", None)
+        if isinstance(request, HttpRequest):
+            from core.observability.request_log import route_name
+
+            route = route_name(request)
+            text = record.getMessage()
+            for path in sorted({request.get_full_path(), request.path, request.path_info}, key=len)[::-1]:
+                text = text.replace(path, route)
+            record.msg = text
+            record.args = ()
+            record.__dict__["route"] = route
+        return True
 
 
 def redact_text(text: str) -> str:
@@ -82,10 +114,12 @@ def configure(options: dict[str, str]) -> None:
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"structured": formatter},
+            "filters": {"request_path": {"()": RequestPathFilter}},
             "handlers": {
                 "stdout": {
                     "class": "logging.StreamHandler",
                     "formatter": "structured",
+                    "filters": ["request_path"],
                     "stream": "ext://sys.stdout",
                 }
             },

@@ -1,15 +1,11 @@
 """Fixtures of the tests of core."""
 
-import io
-import json
-import logging
 import shutil
 
 import pytest
 
 from config import embedded_servers
 from config.testing import WORKER_FOLDER
-from core.observability import structured_logging
 from core.storage import redis
 
 
@@ -40,13 +36,3 @@ def restart_redis(own_redis, settings):
         redis.close_breaker()
 
     return restart
-
-
-@pytest.fixture
-def log_lines(settings):
-    """Return a function that returns what was logged during the test, as parsed JSON lines."""
-    structured_logging.configure({"level": "INFO", "format": "json"})
-    stream = io.StringIO()
-    logging.getLogger().handlers[0].setStream(stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    structured_logging.configure(settings.LOGGING)

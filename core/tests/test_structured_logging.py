@@ -4,6 +4,8 @@ import logging
 import pytest
 import structlog
 
+from core.observability import structured_logging
+
 CANARY = "hunter2-canary"
 
 
@@ -18,6 +20,8 @@ CANARY = "hunter2-canary"
         {"note": f"Bearer {CANARY}"},
         {"url": f"redis://:{CANARY}@127.0.0.1/0"},
         {"user_email": CANARY},
+        {"path": f"/auth/callback?code={CANARY}&state=x"},
+        {"text": f"01a22f01-7eb0-742d-92dc-3877cec1b9bd.3.{'x' * 20}{CANARY}"},
     ],
 )
 def test_redact_removes_secrets_at_any_depth(log_lines, fields):
@@ -26,6 +30,12 @@ def test_redact_removes_secrets_at_any_depth(log_lines, fields):
 
     assert len(log_lines()) == 2
     assert CANARY not in json.dumps(log_lines())
+
+
+def test_redact_text_removes_an_api_key():
+    assert (
+        structured_logging.redact_text("with gys_live_abcdefgh_ABC123 and more") == "with [redacted] and more"
+    )
 
 
 def test_configure_writes_one_json_object_a_line_even_with_line_breaks_in_a_value(log_lines):
