@@ -209,7 +209,6 @@ def test_restore_on_an_empty_server_after_migrations_between_increments(
     assert web.process.wait(40) == 0
     runs = [json.loads(stack.manage("backup_run", "--json", **settings))["kind"] for _ in range(2)]
     assert runs == ["full", "increment"]
-    stack.manage("backup_drill", **settings)
 
 
 def partition_indexes(url):
@@ -257,16 +256,3 @@ def test_backup_commands_report_failures_by_their_exit_codes(stack, backup_setti
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [WORKER_LOCK_ID])
         assert run("backup_run")[0] == 5  # another backup is running
-
-
-def test_backup_keys_command_creates_keys_and_never_overwrites_a_file(stack, backup_settings, tmp_path):
-    private_key = tmp_path / "private.key"
-    arguments = ("backup_keys", "add-recipient", str(private_key))
-
-    recipient = json.loads(stack.manage(*arguments, "--json", **backup_settings))["recipient"]
-    exit_code, _ = run_command(stack, *arguments, **backup_settings)
-    key = json.loads(stack.manage("backup_keys", "new", "--json", **backup_settings))["key"]
-
-    assert (private_key.stat().st_mode & 0o777, len(recipient)) == (0o600, 44)
-    assert exit_code == 1
-    assert len(key) == 44

@@ -1,9 +1,11 @@
-"""Arguments of the backup commands."""
+"""Arguments of the backup commands, and the command for keys."""
 
+import json
 from argparse import ArgumentTypeError
 from datetime import UTC, datetime
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from backups.cli import parse_database_url, parse_datetime
 
@@ -40,3 +42,18 @@ def test_parse_database_url_refuses_in_one_line(text, message):
     with pytest.raises(ArgumentTypeError, match=message) as error:
         parse_database_url(text)
     assert "\n" not in str(error.value)
+
+
+def test_backup_keys_command_creates_keys_and_never_overwrites_a_file(tmp_path, capsys):
+    private_key = tmp_path / "private.key"
+
+    call_command("backup_keys", "add-recipient", str(private_key), "--json")
+    recipient = json.loads(capsys.readouterr().out)["recipient"]
+    text = private_key.read_text()
+    with pytest.raises(CommandError, match="already exists and was not changed"):
+        call_command("backup_keys", "add-recipient", str(private_key), "--json")
+    call_command("backup_keys", "new", "--json")
+    key = json.loads(capsys.readouterr().out)["key"]
+
+    assert (private_key.stat().st_mode & 0o777, len(recipient), private_key.read_text()) == (0o600, 44, text)
+    assert len(key) == 44
