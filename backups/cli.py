@@ -36,6 +36,12 @@ class BackupCommand(BaseCommand):
     lock.
     """
 
+    def create_parser(self, *args: Any, **options: Any) -> CommandParser:
+        """Return the parser. A wrong argument is reported in one line, without the usage of the command."""
+        parser = super().create_parser(*args, **options)
+        parser.print_usage = lambda file=None: None  # type: ignore[method-assign]
+        return parser
+
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
 

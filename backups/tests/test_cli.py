@@ -8,6 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from backups.cli import parse_database_url, parse_datetime
+from backups.management.commands.backup_restore import Command
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,17 @@ def test_parse_database_url_refuses_in_one_line(text, message):
     with pytest.raises(ArgumentTypeError, match=message) as error:
         parse_database_url(text)
     assert "\n" not in str(error.value)
+
+
+def test_create_parser_reports_a_wrong_argument_in_one_line(capsys):
+    command = Command()
+    command._called_from_command_line = True  # as `manage.py` sets it
+
+    with pytest.raises(SystemExit):
+        command.create_parser("manage.py", "backup_restore").parse_args(["--target", "nonsense"])
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("manage.py backup_restore: error: argument --target: the target must be a URL")
 
 
 def test_backup_keys_command_creates_keys_and_never_overwrites_a_file(tmp_path, capsys):
