@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from core.http.json_parser import is_storable
 from sites.blueprint.blocks import fields
 from sites.blueprint.blocks.fields import (
-    MAX_OPEN_TAGS,
     MAX_RICH_TEXT_BYTES_PER_DOCUMENT,
     RICH_TAGS,
     clean_html,
@@ -18,6 +17,7 @@ from sites.blueprint.blocks.fields import (
     validate_href,
     validate_rich_text,
 )
+from sites.blueprint.blocks.html_limits import MAX_OPEN_TAGS
 from sites.tests.hostile_text import CASES, CASES_BY_GROUP, ParsedHtml, disallowed_markup
 
 MAX_EXAMPLES = 20_000 if os.environ.get("SOAK") else 400
@@ -216,6 +216,10 @@ NESTED = {
     "closing tags in attributes": '<ul title="</ul>">' * 2700,
     "closing tags in text": "<ul><textarea></ul></textarea>" * 1600,
     "closing tags behind a tag that is not written as usual": "<ul x=a'></ul'>" * 3000,
+    "closing tag of an item outside of the inner list": "<li><ul></li>" * 3800,
+    "closing tag of inline text around a block": "<span><div></span>" * 2700,
+    "closing tag of an outer heading": "<h3><div><h4></h3>" * 2700,
+    "closing tag of a paragraph around an object": "<p><object></p>" * 3300,
     "formatting that outlives its paragraph": "".join(f"<p><b x={number}></p>" for number in range(3000)),
     "formatting that each paragraph repeats": "<p>"
     + "".join(f"<b x={number}>" for number in range(30))

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import nh3
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from sites.blueprint.blocks.html_limits import validate_tags
+
 RICH_TAGS = {
     "p",
     "br",
@@ -32,39 +34,6 @@ RICH_TAGS = {
 MAX_RICH_TEXT_CHARACTERS = 50_000
 MAX_SANITISE_PASSES = 4
 MAX_RICH_TEXT_BYTES_PER_DOCUMENT = 512 * 1024
-MAX_OPEN_TAGS = 100  # inside each other
-MAX_OPEN_FORMATTING_TAGS = 20  # of those, because a parser repeats them in each following paragraph
-MAX_ATTRIBUTES = 20  # of a tag
-MAX_TAG_CHARACTERS = 5_000
-VOID_TAGS = {
-    "br",
-    "hr",
-    "img",
-    "wbr",
-    "input",
-    "col",
-    "area",
-    "base",
-    "embed",
-    "link",
-    "meta",
-    "source",
-    "track",
-}
-# A parser keeps these open after the element around them ended, and opens them again in the next one.
-FORMATTING_TAGS = {
-    *("a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"),
-}
-# Their content is not parsed as tags, or parsed by other rules.
-UNUSUAL_TAGS = {
-    *("iframe", "math", "noembed", "noframes", "noscript", "plaintext", "script", "select", "style", "svg"),
-    *("table", "template", "textarea", "title", "xmp"),
-}
-TAG_START = re.compile(r"<(?:(/?)([A-Za-z][^\s/>]*)|[!?])")
-ATTRIBUTE = r"""\s++[^\s"'<>/=]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s"'<>=`]++))?+"""
-USUAL_ATTRIBUTES = re.compile(rf"((?:{ATTRIBUTE})*+)\s*+/?>")  # and the end of the tag
-ATTRIBUTES = re.compile(ATTRIBUTE)
-SEPARATORS = re.compile(r"[\s/\"']+")
 LINK_SCHEMES = {"https", "mailto", "tel"}
 _FORBIDDEN_IN_HREF = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\\]")
 
@@ -136,54 +105,6 @@ def validate_tag(tag: str) -> str:
     if tag in {".", ".."}:
         raise ValueError("This text cannot be a tag.")
     return tag
-
-
-def validate_tags(html: str) -> None:
-    """Refuse HTML whose parsing takes more than linear time: nested too deeply, or with many attributes.
-
-    The open tags that are counted are at least those of a parser (HTML standard, 13.2.6). A closing tag ends
-    only the last open tag of its name, and what a parser closes with it. After a comment, an unusual element
-    or a tag that is not written as usual, closing tags end nothing, because they may not be tags at all.
-    """
-    open_tags: list[str] = []
-    closing_counts = True
-    position = 0
-    while tag := TAG_START.search(html, position):
-        name = (tag[2] or "").lower()
-        attributes = USUAL_ATTRIBUTES.match(html, tag.end()) if name else None
-        position = attributes.end() if attributes else tag.end()
-        if name:
-            _limit_attributes(html, tag.end(), attributes)
-        closing_counts = closing_counts and attributes is not None and name not in UNUSUAL_TAGS
-        if not tag[1] and name not in VOID_TAGS:
-            open_tags.append(name)
-        elif tag[1] and closing_counts and name in open_tags:
-            _close_tag(open_tags, name)
-        if len(open_tags) > MAX_OPEN_TAGS or _count_formatting(open_tags) > MAX_OPEN_FORMATTING_TAGS:
-            raise ValueError("This text has too many open tags inside each other.")
-
-
-def _limit_attributes(html: str, start: int, attributes: re.Match[str] | None) -> None:
-    """Raise ValueError when the tag that continues at `start` is too long or has too many attributes."""
-    end = attributes.end() if attributes else html.find(">", start) + 1 or len(html)
-    if end - start > MAX_TAG_CHARACTERS:
-        raise ValueError(f"A tag of this text has more than {MAX_TAG_CHARACTERS} characters.")
-    pattern = ATTRIBUTES if attributes else SEPARATORS
-    if len(pattern.findall(html, start, end)) > MAX_ATTRIBUTES:
-        raise ValueError(f"A tag of this text has more than {MAX_ATTRIBUTES} attributes.")
-
-
-def _count_formatting(open_tags: list[str]) -> int:
-    return sum(tag in FORMATTING_TAGS for tag in open_tags)
-
-
-def _close_tag(open_tags: list[str], name: str) -> None:
-    """End the last open tag of this name. Formatting tags inside of it stay open, others end with it."""
-    index = len(open_tags) - 1 - open_tags[::-1].index(name)
-    inside = open_tags[index + 1 :]
-    if name not in FORMATTING_TAGS:
-        inside = [tag for tag in inside if tag in FORMATTING_TAGS]
-    open_tags[index:] = inside
 
 
 # The bytes of rich text that the document under validation may still have; None without a limit.
