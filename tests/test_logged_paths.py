@@ -5,7 +5,7 @@ import logging
 
 import pytest
 from django.http import HttpResponse
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import URLPattern, get_resolver
 
 from audit import server_log
@@ -55,3 +55,11 @@ def test_log_lines_have_the_route_in_place_of_the_path(pattern, path, view, monk
     assert [line for line in log_lines() if line["logger"] == "django.request"], "Django logged the error"
     assert rows
     assert CANARY not in json.dumps(log_lines()) + str(rows)
+
+
+@pytest.mark.django_db
+def test_a_root_path_does_not_change_the_rest_of_a_line(log_lines):
+    request = RequestFactory().get("/")
+    logging.getLogger("django.request").error("Bad and/or late: %s", "/", extra={"request": request})
+
+    assert [line["event"] for line in log_lines()] == ["Bad and/or late: /"]

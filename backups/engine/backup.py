@@ -11,18 +11,16 @@ import hashlib
 import hmac
 import os
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from backups.engine import range_queries
 from backups.engine import source as sources
-from backups.engine.encryption import KEY_BYTES, Keys, encrypt_blob
+from backups.engine.encryption import KEY_BYTES, encrypt_blob
 from backups.engine.errors import Stopped
 from backups.engine.manifest import (
     CTID_BYTES,
@@ -34,79 +32,19 @@ from backups.engine.manifest import (
     shuffle_ctids,
 )
 from backups.engine.packs import Chunk, PackWriter, Store
+from backups.engine.plan import SLEEP_STEP_SECONDS, BackupPlan
 from backups.engine.range_queries import BLOCKS_PER_RANGE, Connection
 from backups.engine.schema import catalogue, coverage
 from backups.engine.schema.archive import content_without_time
-from backups.engine.schema.postgres_programs import PostgresPrograms, dump_schema, program_version
-from backups.engine.source import Snapshot, Source, TableInfo
+from backups.engine.schema.postgres_programs import dump_schema, program_version
+from backups.engine.source import Snapshot, TableInfo
 from backups.engine.table_names import TableName
 
 # A range is stored in full again when it has this many parts, or when a delta would hold more than this share
 # of its rows.
 MAX_PARTS_PER_RANGE = 28
 MAX_DELTA_SHARE = 0.4
-# A throttled run works at full speed after this time, because an open snapshot keeps vacuum from removing
-# dead rows.
-THROTTLE_SECONDS = 900
-SLEEP_STEP_SECONDS = 0.25  # between two checks whether the run was cancelled
 MAX_XID_AGE = 1 << 31  # transaction ids further apart than this cannot be compared
-
-
-@dataclass
-class BackupPlan:
-    """The inputs and settings of one run, and what it has read so far."""
-
-    source: Source
-    programs: PostgresPrograms
-    store: Store
-    keys: Keys
-    id_key: bytes
-    run_id: str
-    previous: Manifest | None = None
-    workers: int = 2
-    # The share of the time that a throttled run works, with one reader, during the first THROTTLE_SECONDS.
-    # It sleeps for the rest, so that other clients of the database are served.
-    pace: float = 1.0
-    # Whether to sum the content hashes of changed ranges, so that a restore can be compared by content.
-    # Hashing takes as long as reading the rows.
-    hash_rows: bool = True
-    compression: str = "zstd"  # or "gzip"
-    metadata: dict[str, Any] = field(default_factory=dict)
-    should_stop: Callable[[], bool] = lambda: False
-    on_progress: Callable[[int, int], None] = lambda done, total: None  # numbers of ranges
-    adjust_xmin: Callable[[int], int] = lambda xmin: xmin  # only for a negative control in the tests
-    on_tables_read: Callable[[Snapshot], None] = lambda snapshot: (
-        None
-    )  # for tests; the snapshot is still open
-    read_bytes: int = 0  # of row data
-    started_monotonic: float = field(default_factory=time.monotonic)
-    resumed_monotonic: float = 0.0  # when the last pause ended; 0 before the first
-
-    def raise_if_stopped(self) -> None:
-        """Raises Stopped when the run was cancelled."""
-        if self.should_stop():
-            raise Stopped("The run was cancelled. The last good backup is unchanged.")
-
-    @property
-    def is_throttled(self) -> bool:
-        return self.pace < 1 and time.monotonic() - self.started_monotonic < THROTTLE_SECONDS
-
-    def throttle(self) -> None:
-        """Sleep so long that reading takes the share `pace` of the time since the last call. Raises Stopped.
-
-        After `THROTTLE_SECONDS` the run is not throttled any more.
-
-        The first call never sleeps: the time before it was spent waiting for locks, not working.
-        """
-        self.raise_if_stopped()
-        sleep_seconds = 0.0
-        if self.is_throttled and self.resumed_monotonic:
-            sleep_seconds = (time.monotonic() - self.resumed_monotonic) * (1 / self.pace - 1)
-        while sleep_seconds > 0:
-            time.sleep(min(SLEEP_STEP_SECONDS, sleep_seconds))
-            sleep_seconds -= SLEEP_STEP_SECONDS
-            self.raise_if_stopped()
-        self.resumed_monotonic = time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,21 +106,17 @@ def _take_backup(plan: BackupPlan, writer: PackWriter, data_key: bytes) -> Stage
         )
         parent = _select_parent(plan.previous, snapshot)
         parent_tables = {table.name: table for table in parent.tables} if parent else {}
-        tables_to_read = [table for table in snapshot.tables if table.name not in plan.source.excluded_tables]
         reader = RangeReader(plan, snapshot, writer, parent_tables)
         dump.add_done_callback(lambda finished: reader.stop() if finished.exception() else None)
-        tables = reader.read_tables(tables_to_read)
-        dumped_schema = dump.result()
+        try:
+            tables = reader.read_tables(
+                [table for table in snapshot.tables if table.name not in plan.source.excluded_tables]
+            )
+        finally:
+            dumped_schema = dump.result()  # when pg_dump failed, its error is the reason
         plan.on_tables_read(snapshot)
         archive, digest = _store_archive(dumped_schema, plan, writer, parent)
-        schema = Schema(
-            archive,
-            digest,
-            program_version(program),
-            snapshot.search_path,
-            catalogue.describe_for_restore(snapshot.connection),
-            coverage.list_warnings(snapshot.connection, expected_names=plan.source.unlogged_tables),
-        )
+        schema = _describe_schema(snapshot, plan, archive, digest, version=program_version(program))
         sequences = sources.read_sequences(snapshot.connection)
     writer.finish()
     snapshot.wait_until_durable()
@@ -208,6 +142,20 @@ def _take_backup(plan: BackupPlan, writer: PackWriter, data_key: bytes) -> Stage
         data_key,
         shipped_bytes=sum(size for _, size in writer.packs.values()),
         lock_wait_seconds=snapshot.lock_wait_seconds,
+    )
+
+
+def _describe_schema(
+    snapshot: Snapshot, plan: BackupPlan, archive: Chunk, digest: str, *, version: int
+) -> Schema:
+    """Return the schema of the snapshot. `version` is the major version of the program that dumped it."""
+    return Schema(
+        archive,
+        digest,
+        version,
+        snapshot.search_path,
+        catalogue.describe_for_restore(snapshot.connection),
+        coverage.list_warnings(snapshot.connection, expected_names=plan.source.unlogged_tables),
     )
 
 
@@ -255,7 +203,7 @@ class RangeReader:
     _finished: threading.Event = field(default_factory=threading.Event)
 
     def read_tables(self, tables: list[TableInfo]) -> list[Table]:
-        """Return all tables with their ranges in order. Raises the first error of any reader."""
+        """Return all tables with their ranges in order. Raises the first error of any reader, and Stopped."""
         range_counts = {table.name: self._count_ranges(table) for table in tables}
         queue = iter([(table, number) for table in tables for number in range(range_counts[table.name])])
         total = sum(range_counts.values())
@@ -264,8 +212,8 @@ class RangeReader:
                 pool.submit(self._run_reader, queue, total, index) for index in range(self.plan.workers)
             ]:
                 future.result()
-        if self._done < total:  # `stop` was called; its caller has the reason
-            return []
+        if self._done < total:
+            raise Stopped("The run was ended before all rows were read.")
         return [
             Table(
                 table.oid,
@@ -279,7 +227,7 @@ class RangeReader:
         ]
 
     def stop(self) -> None:
-        """Let the readers end after their present range. `read_tables` then returns an empty list."""
+        """Let the readers end after their present range. `read_tables` then raises Stopped."""
         self._finished.set()
 
     def _count_ranges(self, table: TableInfo) -> int:

@@ -21,7 +21,7 @@ from backups.engine.range_queries import copy_blocks
 from backups.engine.row_extraction import iter_range_rows
 from backups.engine.schema import catalogue
 from backups.engine.schema.archive import SchemaArchive, open_archive
-from backups.engine.schema.postgres_programs import PostgresPrograms, dump_schema
+from backups.engine.schema.postgres_programs import PostgresPrograms, dump_schema, program_version
 from backups.engine.source import row_hash_sum
 
 Connection = psycopg.Connection[Any]
@@ -141,23 +141,22 @@ def compare_structure(
     """
     with psycopg.connect(dsn, autocommit=True) as connection:
         invalid = connection.execute(INVALID_INDEXES_QUERY).fetchall()
-        version = connection.info.server_version // 10000
+        server_version = connection.info.server_version // 10000
         objects = catalogue.count_objects(connection)
     if invalid:
         raise StructureDiffers(
             f"Indexes of the restored database are not valid: {catalogue.join_names(invalid)}."
         )
-    if version != manifest.cluster["version"] // 10000:
+    if server_version != manifest.cluster["version"] // 10000:
         raise BackupRefused(
             "A restore on a server of another major version cannot be compared with its source."
         )
     _compare_counts(manifest.schema.catalogue["objects"], objects)
     program = programs.find_program("pg_dump", minimum_version=manifest.schema.program_version)
     restored_content = dump_schema(program, dsn)
-    version = manifest.schema.program_version
     with (
-        open_archive(archive_content, programs, version=version) as source,
-        open_archive(restored_content, programs, version=version) as restored,
+        open_archive(archive_content, programs, version=manifest.schema.program_version) as source,
+        open_archive(restored_content, programs, version=program_version(program)) as restored,
     ):
         _compare_scripts(_script_lines(source), _script_lines(restored))
     return f"{sum(objects.values()):,} objects and the output of pg_dump are equal."

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from backups.engine import source as sources
-from backups.engine.backup import BackupPlan, RangeReader, is_comparable
+from backups.engine.backup import RangeReader, is_comparable
 from backups.engine.encryption import decrypt_blob
 from backups.engine.errors import BackupError, Damaged
 from backups.engine.manifest import Manifest, Table
 from backups.engine.packs import Store
+from backups.engine.plan import BackupPlan
 from backups.engine.range_queries import BLOCKS_PER_RANGE, Connection
 from backups.engine.repository import Repository
 from backups.engine.source import Snapshot, TableInfo

@@ -13,10 +13,10 @@ from audit.actors import SYSTEM, Actor
 from audit.services import record
 from backups import config, metrics
 from backups.engine import verification
-from backups.engine.backup import BackupPlan
 from backups.engine.comparison import compare_structure
 from backups.engine.errors import BackupRefused, Damaged, KeyMissing
 from backups.engine.manifest import Manifest
+from backups.engine.plan import BackupPlan
 from backups.engine.restore import restore_backup
 from backups.errors import NotProvable, NotRestorable
 from backups.models import BackupRun, BackupState, Check

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from backups import config
 from backups.engine.errors import BackupRefused
-from backups.engine.restore import find_existing_objects
+from backups.engine.restore_target import find_existing_objects
 from backups.engine.schema.catalogue import IS_USER_SCHEMA, not_from_extension
 from backups.services.runs import get_backup_state
 

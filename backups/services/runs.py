@@ -21,9 +21,9 @@ from audit.actors import SYSTEM, Actor
 from audit.services import record
 from backups import config, metrics
 from backups.engine import backup
-from backups.engine.backup import BackupPlan
 from backups.engine.errors import BackupError, BackupRefused, Damaged, Stopped
 from backups.engine.manifest import Manifest
+from backups.engine.plan import BackupPlan
 from backups.models import BackupJob, BackupRun, BackupState, Check
 from backups.services.cancellation import CancellationMonitor
 from core.jobs import queue

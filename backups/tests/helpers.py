@@ -10,7 +10,8 @@ from django.db import connections
 
 from audit.actors import SYSTEM
 from backups import config
-from backups.engine.backup import BackupPlan, take_backup
+from backups.engine.backup import take_backup
+from backups.engine.plan import BackupPlan
 from backups.engine.repository import Repository
 from backups.engine.restore import restore_backup
 from backups.engine.source import Source

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from backups.engine import backup
-from backups.engine.backup import BackupPlan
 from backups.engine.encryption import Keys
+from backups.engine.plan import BackupPlan
 from backups.engine.repository import Repository
 from backups.engine.restore import restore_backup
 from backups.engine.retention import generate_run_id

@@ -49,8 +49,9 @@ class RequestPathFilter(logging.Filter):
 
             route = route_name(request)
             text = record.getMessage()
-            for path in sorted({request.get_full_path(), request.path, request.path_info}, key=len)[::-1]:
-                text = text.replace(path, route)
+            for path in (request.get_full_path(), request.path):
+                if path != "/":
+                    text = text.replace(path, route)
             record.msg = text
             record.args = ()
             record.__dict__["route"] = route

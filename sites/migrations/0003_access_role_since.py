@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AddField("access", "role_since", models.DateTimeField(default=django.utils.timezone.now)),
-        # Earlier changes of a role were recorded only in the audit trail.
+        # Earlier transfers were recorded only in the audit trail.
         migrations.RunSQL(
             """
             UPDATE sites_access
@@ -16,8 +16,7 @@ class Migration(migrations.Migration):
                 (
                     SELECT max(e.created_at)
                     FROM audit_entry e
-                    WHERE e.site_id = sites_access.site_id
-                        AND e.event IN ('site.transferred', 'member.changed')
+                    WHERE e.site_id = sites_access.site_id AND e.event = 'site.transferred'
                 )
             )""",
             reverse_sql=migrations.RunSQL.noop,

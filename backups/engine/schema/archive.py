@@ -49,8 +49,8 @@ LINKS_OF_TABLES = {"FK CONSTRAINT", "INDEX ATTACH", "TABLE ATTACH"}  # between t
 TRANSACTION_TIMEOUT_VERSION = 170000
 # pg_restore 17 and newer print this statement, which older servers do not know.
 TRANSACTION_TIMEOUT_STATEMENT = "SET transaction_timeout = 0;\n"
-# Commands of psql that newer programs write around a script.
-PSQL_COMMAND_PATTERN = re.compile(r"^\\(?:un)?restrict [0-9A-Za-z]+\n", re.MULTILINE)
+# Newer programs write commands of psql with a random key around a script.
+RESTRICT_PATTERN = re.compile(r"^\\restrict ([0-9A-Za-z]+)\n", re.MULTILINE)
 BOILERPLATE_PATTERN = re.compile(r"^(?:--.*|SET .*;|SELECT pg_catalog\.set_config\('search_path'.*|)\n", re.M)
 MAX_STATEMENT_LENGTH = 300
 HEADER_BYTES = 64  # of an archive; they contain the time of the dump
@@ -114,7 +114,8 @@ class SchemaArchive:
     def script(self, *arguments: str, server_version: int) -> str:
         """Return SQL for the server. `arguments` select a part of the archive."""
         text = convert_archive(self.program, self.path, *CONVERT_OPTIONS, *arguments)
-        text = PSQL_COMMAND_PATTERN.sub("", text)
+        if restrict := RESTRICT_PATTERN.search(text):
+            text = text.replace(restrict[0], "", 1).replace(f"\\unrestrict {restrict[1]}\n", "")
         if server_version < TRANSACTION_TIMEOUT_VERSION:
             text = text.replace(TRANSACTION_TIMEOUT_STATEMENT, "", 1)
         return text

@@ -3,8 +3,9 @@
 import pytest
 
 from backups import config
-from backups.engine.backup import BackupPlan, manifest_name
+from backups.engine.backup import manifest_name
 from backups.engine.errors import Damaged
+from backups.engine.plan import BackupPlan
 from backups.engine.verification import scrub_ranges, verify_pack_checksums, verify_packs
 
 

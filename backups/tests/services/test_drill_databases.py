@@ -8,7 +8,7 @@ from psycopg import sql
 
 from backups import config
 from backups.engine.errors import BackupRefused
-from backups.engine.restore import find_existing_objects
+from backups.engine.restore_target import find_existing_objects
 from backups.services import checks
 from backups.services.drill_databases import DRILL_COMMENT, drill_database
 from backups.tests.helpers import database_url, execute_backup, run_sql, server_dsn

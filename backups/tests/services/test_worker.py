@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from audit.actors import SYSTEM
-from backups.engine import backup as engine
+from backups.engine import plan, source
 from backups.engine.source import Snapshot
 from backups.models import BackupRun
 from backups.services import runs, worker
@@ -54,7 +54,7 @@ class RecordedReads:
 
         monkeypatch.setattr(Snapshot, "open_reader", count_reader)
         clock = SimpleNamespace(monotonic=time.monotonic, sleep=self.sleeps.append)
-        monkeypatch.setattr(engine, "time", clock)
+        monkeypatch.setattr(plan, "time", clock)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_run_pending_jobs_throttles_a_run_to_one_reader_that_sleeps(reads):
 
 
 def test_run_pending_jobs_does_not_sleep_for_the_time_spent_waiting(reads, monkeypatch):
-    monkeypatch.setattr(engine.sources, "ensure_no_rows_are_hidden", lambda *arguments: time.sleep(1))
+    monkeypatch.setattr(source, "ensure_no_rows_are_hidden", lambda *arguments: time.sleep(1))
 
     seconds = run_full_backup_by_schedule()
 
@@ -94,7 +94,7 @@ def test_run_pending_jobs_does_not_sleep_for_the_time_spent_waiting(reads, monke
 
 
 def test_run_pending_jobs_reads_at_full_speed_when_the_throttled_time_is_over(reads, monkeypatch):
-    monkeypatch.setattr(engine, "THROTTLE_SECONDS", 0)
+    monkeypatch.setattr(plan, "THROTTLE_SECONDS", 0)
 
     run_full_backup_by_schedule()
 
