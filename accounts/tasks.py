@@ -1,52 +1,45 @@
-"""Celery tasks of accounts. Each calls one service."""
+"""Periodic tasks of accounts. Each calls one service."""
 
-from datetime import timedelta
+from datetime import datetime
 
-from celery import shared_task
-from django.utils import timezone
-
-from core.jobs import periodic
+from core.jobs.periodic import periodic_task
 
 
-@shared_task
-def mirror_revocations() -> None:
+@periodic_task()
+def mirror_revocations(now: datetime) -> None:
     """Write the revocation tombstones that could not be written to Redis at once."""
     from accounts.credentials import revocation
 
-    revocation.mirror_missing_tombstones(now=timezone.now())
+    revocation.mirror_missing_tombstones(now=now)
 
 
-@shared_task
-def mail_requested_links() -> None:
+@periodic_task()
+def mail_requested_links(now: datetime) -> None:
     """Mail the requested links."""
     from accounts.services import email_links
 
-    email_links.mail_requested_links(now=timezone.now())
+    email_links.mail_requested_links(now=now)
 
 
-@shared_task
-def delete_expired_proofs() -> None:
-    """Delete expired mailed links and challenges, at most once an hour."""
+@periodic_task()
+def delete_expired_proofs(now: datetime) -> None:
+    """Delete expired mailed links and challenges."""
     from accounts.services import email_links
 
-    now = timezone.now()
-    if periodic.claim_slot("forget_proofs", every=timedelta(hours=1), now=now):
-        email_links.delete_expired_proofs(now=now)
+    email_links.delete_expired_proofs(now=now)
 
 
-@shared_task
-def make_exports() -> None:
+@periodic_task()
+def make_exports(now: datetime) -> None:
     """Build the requested archives of personal data."""
     from accounts.services import data_exports
 
-    data_exports.make_exports(now=timezone.now())
+    data_exports.make_exports(now=now)
 
 
-@shared_task
-def delete_expired_exports() -> None:
-    """Delete archives with an expired link, at most once an hour."""
+@periodic_task()
+def delete_expired_exports(now: datetime) -> None:
+    """Delete archives with an expired link."""
     from accounts.services import data_exports
 
-    now = timezone.now()
-    if periodic.claim_slot("forget_exports", every=timedelta(hours=1), now=now):
-        data_exports.delete_expired_exports(now=now)
+    data_exports.delete_expired_exports(now=now)

@@ -1,15 +1,12 @@
-"""Celery tasks of analytics. All of them may run twice at once, and may be killed at any time."""
+"""Periodic tasks of analytics. All of them may run twice at once, and may be killed at any time."""
 
-from datetime import timedelta
+from datetime import datetime
 
-from celery import shared_task
-from django.utils import timezone
-
-from core.jobs import periodic
+from core.jobs.periodic import periodic_task
 
 
-@shared_task
-def write_events() -> None:
+@periodic_task()
+def write_events(now: datetime) -> None:
     """Write the events of all streams to PostgreSQL.
 
     Several workers share the shards. An error in one shard is raised after the other shards are written.
@@ -26,37 +23,33 @@ def write_events() -> None:
         raise errors[0]
 
 
-@shared_task
-def rebuild_dirty_days() -> None:
+@periodic_task()
+def rebuild_dirty_days(now: datetime) -> None:
     """Recompute the roll-ups of days whose events changed."""
     from analytics.reports import rollups
 
     rollups.rebuild_dirty_days()
 
 
-@shared_task
-def run_maintenance() -> None:
+@periodic_task()
+def run_maintenance(now: datetime) -> None:
     """Create the next partitions, delete expired salts, and save the counts of dropped events."""
     from analytics import maintenance
 
-    now = timezone.now()
-    if periodic.claim_slot("analytics_upkeep", every=timedelta(minutes=1), now=now):
-        maintenance.run_maintenance(now=now)
+    maintenance.run_maintenance(now=now)
 
 
-@shared_task
-def delete_expired_events() -> None:
+@periodic_task()
+def delete_expired_events(now: datetime) -> None:
     """Delete events that are older than their retention."""
     from analytics import maintenance
 
-    now = timezone.now()
-    if periodic.claim_slot("analytics_forget", every=timedelta(days=1), now=now):
-        maintenance.delete_expired_events(now=now)
+    maintenance.delete_expired_events(now=now)
 
 
-@shared_task
-def send_weekly_mails() -> None:
+@periodic_task()
+def send_weekly_mails(now: datetime) -> None:
     """Enqueue the mails about the week before, for sites where it is Monday morning."""
     from analytics.sharing import weekly_mail
 
-    weekly_mail.send_due_mails(now=timezone.now())
+    weekly_mail.send_due_mails(now=now)

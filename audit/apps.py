@@ -15,8 +15,11 @@ class AuditConfig(AppConfig):
             server_log,
             services,
         )
+        from audit.chain import metrics
         from core import error_events, lifecycle
+        from core.observability import store_metrics
 
+        store_metrics.register(metrics.collect)
         lifecycle.on_export(selectors.personal_data)
         error_events.subscribe(refusal_counters.count_refusal)
         post_migrate.connect(services.create_partitions, sender=self)

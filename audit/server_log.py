@@ -13,7 +13,7 @@ from typing import Any
 from django.db import DatabaseError, connection
 
 from core.ids import uuid7
-from core.observability.structured_logging import RequestPathFilter, redact_text
+from core.observability.structured_logging import RepeatFilter, RequestPathFilter, redact_text
 
 MAX_QUEUED_LINES = 1_000  # further lines are dropped and counted
 MAX_MESSAGE_CHARACTERS = 4_000
@@ -32,6 +32,7 @@ class DatabaseHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__(level=logging.WARNING)
         self.addFilter(RequestPathFilter())
+        self.addFilter(RepeatFilter())
         self.lines: queue.Queue[tuple[Any, ...]] = queue.Queue(MAX_QUEUED_LINES)
         self.dropped = 0
         self._writer: threading.Thread | None = None

@@ -156,7 +156,6 @@ class Environment(BaseSettings):
         le=64,
         description="Number of threads, and of database connections, in a web process.",
     )
-    worker_processes: int = Field(1, ge=1, le=64, description="Number of Celery worker processes.")
     hash_concurrency: int = Field(
         os.cpu_count() or 1,
         ge=1,

@@ -1,11 +1,11 @@
 """Django's settings, wired from the typed environment in `config.env`."""
 
-import os
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from config.env import BASE_DIR, load
+from core.storage.postgresql.deadlines import WEB_STATEMENT_SECONDS, WebConnection, reset_connection
 
 ENV = load()
 VERSION = (BASE_DIR / "VERSION").read_text().strip()
@@ -86,7 +86,7 @@ TEMPLATES: list[dict[str, Any]] = [
 _database = urlsplit(ENV.database_url.get_secret_value())
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "core.storage.postgresql",
         "NAME": unquote(_database.path.lstrip("/")),
         "USER": unquote(_database.username or ""),
         "PASSWORD": unquote(_database.password or ""),
@@ -98,15 +98,28 @@ DATABASES: dict[str, dict[str, Any]] = {
         "OPTIONS": {
             "connect_timeout": 2,
             "application_name": "getyousite",
+            # A connection whose peer has vanished without a word is closed after these times.
+            "tcp_user_timeout": 10_000,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
             **dict(parse_qsl(_database.query)),
         },
     }
 }
-if ENV.process == "web":  # one connection for each thread, and 503 after 2 seconds without a free one
+if ENV.process == "web":
+    # PostgreSQL enforces these while it runs, and core.storage.postgresql while it does not answer.
+    DATABASES["default"]["OPTIONS"]["options"] = (
+        f"-c statement_timeout={WEB_STATEMENT_SECONDS:g}s -c lock_timeout={WEB_STATEMENT_SECONDS - 1:g}s "
+        "-c idle_in_transaction_session_timeout=30s"
+    )
+    # One connection for each thread, and 503 after 2 seconds without a free one.
     DATABASES["default"]["OPTIONS"]["pool"] = {
         "min_size": ENV.web_threads,
         "max_size": ENV.web_threads,
         "timeout": 2.0,
+        "connection_class": WebConnection,
+        "reset": reset_connection,
         # After this time the pool stops its own attempts with growing pauses, and each request tries to
         # connect. The first request after an outage therefore succeeds.
         "reconnect_timeout": 3.0,
@@ -306,18 +319,12 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
-# Long tasks have queues of their own, so that none delays another.
-CELERY_TASK_ROUTES = {
-    "backups.tasks.run_pending_jobs": {"queue": "backups"},
-    "backups.tasks.run_site_restores": {"queue": "restores"},
-}
 CELERY_TASK_TIME_LIMIT = 300
 CELERY_TASK_SOFT_TIME_LIMIT = 270
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 1000
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
-CELERY_WORKER_CONCURRENCY = ENV.worker_processes
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 2 * CELERY_TASK_TIME_LIMIT,
@@ -330,36 +337,54 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 
 
-def _periodic(seconds: int, task: str) -> dict[str, Any]:
-    """Return a beat entry: a message that no worker received within one period expires."""
-    return {"task": task, "schedule": float(seconds), "options": {"expires": seconds}}
+# The queues of Celery. Each has workers of its own, so that none delays another (docs/running.md).
+QUEUES = ["critical", "default", "mail", "bulk", "backups", "restores"]
+MINUTE = 60
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
 
 
-# Every task here is safe to run twice. Times are in UTC. A test checks that each task exists.
+def _task(queue: str, every: int) -> dict[str, Any]:
+    """Return a row of PERIODIC_TASKS: a task that runs in `queue` every so many seconds."""
+    return {"queue": queue, "seconds": every}
+
+
+# Every task is periodic, safe to run twice, and finds its work in rows (core.jobs.periodic). A test checks
+# that each name exists.
+PERIODIC_TASKS = {
+    "accounts.tasks.mirror_revocations": _task("critical", MINUTE),
+    "analytics.tasks.write_events": _task("critical", 2),
+    "audit.tasks.seal_pending": _task("critical", 10),
+    "audit.tasks.store_checkpoints": _task("critical", 5 * MINUTE),
+    "sites.tasks.publish_scheduled": _task("critical", 10),
+    "sites.tasks.sweep_announcements": _task("critical", MINUTE),
+    "accounts.tasks.delete_expired_exports": _task("default", HOUR),
+    "accounts.tasks.delete_expired_proofs": _task("default", HOUR),
+    "accounts.tasks.mail_requested_links": _task("default", MINUTE),
+    "analytics.tasks.run_maintenance": _task("default", MINUTE),
+    "audit.tasks.sign_checkpoint": _task("default", HOUR),
+    "core.tasks.delete_expired_answers": _task("default", HOUR),
+    "core.tasks.delete_expired_mail": _task("default", HOUR),
+    "core.tasks.deliver_mail": _task("mail", MINUTE),
+    "accounts.tasks.make_exports": _task("bulk", MINUTE),
+    "analytics.tasks.delete_expired_events": _task("bulk", DAY),
+    "analytics.tasks.rebuild_dirty_days": _task("bulk", 5 * MINUTE),
+    "analytics.tasks.send_weekly_mails": _task("bulk", 15 * MINUTE),
+    "audit.tasks.create_partitions_and_delete_old_logs": _task("bulk", DAY),
+    "core.tasks.purge_deleted": _task("bulk", HOUR),
+    "sites.tasks.delete_expired": _task("bulk", HOUR),
+    "sites.tasks.thin_revisions": _task("bulk", HOUR),
+    "backups.tasks.run_pending_jobs": _task("backups", MINUTE),
+    "backups.tasks.run_site_restores": _task("restores", MINUTE),
+}
+CELERY_TASK_ROUTES = {name: {"queue": task["queue"]} for name, task in PERIODIC_TASKS.items()}
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_BEAT_SCHEDULER = "core.jobs.beat:SingleMessageScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 2
+# Messages do not expire: that would compare the clocks of two machines.
 CELERY_BEAT_SCHEDULE = {
-    "mirror-revocations": _periodic(60, "accounts.tasks.mirror_revocations"),
-    "seal-audit": _periodic(10, "audit.tasks.seal_pending"),
-    "checkpoint-audit": _periodic(3600, "audit.tasks.sign_and_store_checkpoints"),
-    "maintain-audit": _periodic(86400, "audit.tasks.create_partitions_and_delete_old_logs"),
-    "announce-sites": _periodic(60, "sites.tasks.sweep_announcements"),
-    "thin-revisions": _periodic(3600, "sites.tasks.thin_revisions"),
-    "publish-scheduled": _periodic(10, "sites.tasks.publish_scheduled"),
-    "delete-expired-site-data": _periodic(3600, "sites.tasks.delete_expired"),
-    "purge-deleted": _periodic(3600, "core.tasks.purge_deleted"),
-    "delete-expired-responses": _periodic(3600, "core.tasks.delete_expired_answers"),
-    "deliver-mail": _periodic(60, "core.tasks.deliver_mail"),
-    "delete-expired-mail": _periodic(3600, "core.tasks.delete_expired_mail"),
-    "mail-requested-links": _periodic(60, "accounts.tasks.mail_requested_links"),
-    "delete-expired-proofs": _periodic(3600, "accounts.tasks.delete_expired_proofs"),
-    "make-exports": _periodic(60, "accounts.tasks.make_exports"),
-    "write-events": _periodic(2, "analytics.tasks.write_events"),
-    "rebuild-rollups": _periodic(300, "analytics.tasks.rebuild_dirty_days"),
-    "maintain-analytics": _periodic(60, "analytics.tasks.run_maintenance"),
-    "delete-expired-events": _periodic(86400, "analytics.tasks.delete_expired_events"),
-    "send-weekly-mails": _periodic(900, "analytics.tasks.send_weekly_mails"),
-    "run-backup-jobs": _periodic(60, "backups.tasks.run_pending_jobs"),
-    "run-site-restores": _periodic(60, "backups.tasks.run_site_restores"),
-    "delete-expired-exports": _periodic(3600, "accounts.tasks.delete_expired_exports"),
+    name: {"task": name, "schedule": float(min(task["seconds"], 5 * MINUTE))}
+    for name, task in PERIODIC_TASKS.items()
 }
 
 USE_TZ = True
@@ -387,7 +412,3 @@ LOG_LEVEL = ENV.log_level
 LOG_FORMAT = ENV.log_format or "json"
 LOGGING_CONFIG = "core.observability.structured_logging.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
-METRICS_DIR = VAR_DIR / "metrics"
-if ENV.process != "command":  # here, because prometheus_client reads the variable when it is imported
-    METRICS_DIR.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(METRICS_DIR))

@@ -14,7 +14,7 @@ _django = get_wsgi_application()
 
 from django.urls import get_resolver  # noqa: E402 - these imports need the loaded apps
 
-from core.observability import internal_server, startup_checks  # noqa: E402
+from core.observability import internal_server, process_gauges, startup_checks  # noqa: E402
 from sites.blueprint.schema import blueprint_model  # noqa: E402
 from sites.serving.site_server import SiteServer  # noqa: E402
 
@@ -24,5 +24,6 @@ blueprint_model()
 # The objects loaded so far live as long as the process. Frozen, they are not examined by each collection.
 gc.collect()
 gc.freeze()
+process_gauges.start()
 application = SiteServer(_django)
 internal_application = internal_server.application

@@ -24,6 +24,9 @@ from redis import RedisError
 from core import tenancy
 from core.errors import DomainError
 from core.http.client_address import client_address, client_network
+from core.storage.postgresql.base import statement_time_limit
+
+STATEMENT_SECONDS = 30.0  # searches of staff go through the rows of all customers
 
 View = Callable[..., HttpResponseBase]
 
@@ -131,7 +134,7 @@ class PlatformAdminSite(AdminSite):
         @wraps(view)
         def view_in_system_context(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             try:
-                with tenancy.context(tenancy.SYSTEM):
+                with statement_time_limit(STATEMENT_SECONDS), tenancy.context(tenancy.SYSTEM):
                     if replacement := self.before_page(request):
                         return replacement
                     response = view(request, *args, **kwargs)

@@ -6,13 +6,13 @@ are in `sites.serving.host_routing`.
 """
 
 from datetime import datetime, timedelta
-from functools import partial
 
 from django.db import transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from core import tenancy
 from core.jobs import queue
+from core.models import Job
 from core.storage import redis
 from sites.models import Announcement, Site
 
@@ -27,7 +27,7 @@ def announce_host_change(site: Site, host: str) -> None:
 
     Writes a row in that transaction. After the commit it appends to the stream and deletes the row.
     """
-    row = Announcement.objects.create(site=site, host=host, due_at=timezone.now() + RETRY_DELAY)
+    row = Announcement.objects.create(site=site, host=host, due_at=Now() + RETRY_DELAY)
 
     def send() -> None:
         if not redis.deliver(
@@ -42,15 +42,11 @@ def announce_host_change(site: Site, host: str) -> None:
 
 def send_due_announcements(*, now: datetime) -> int:
     """Append the announcements that are due to the stream and delete their rows; return how many."""
-    sent = [
-        job
-        for job in queue.claim(Announcement, now=now)
-        if queue.run(job, partial(_append_to_stream, job.host), now=now)
-    ]
+    sent = queue.run_due(Announcement, _append_to_stream, now=now)
     with tenancy.context(tenancy.SYSTEM):
-        Announcement.objects.filter(pk__in=[job.pk for job in sent]).delete()
-    return len(sent)
+        Announcement.objects.filter(status=Job.Status.DONE).delete()
+    return sent
 
 
-def _append_to_stream(host: str) -> None:
-    redis.client().xadd(STREAM, {"host": host}, maxlen=MAX_STREAM_ENTRIES, approximate=True)
+def _append_to_stream(announcement: Announcement) -> None:
+    redis.client().xadd(STREAM, {"host": announcement.host}, maxlen=MAX_STREAM_ENTRIES, approximate=True)

@@ -28,6 +28,7 @@ from tests.stack import ROOT, wait_until
 
 IMAGE_USER_ID = 10001  # as in the Dockerfile
 STOP_TIMEOUT_SECONDS = 45  # DRAIN_SECONDS and the 30 s that requests and tasks have to finish
+QUEUES = {"critical", "default", "mail", "bulk", "backups", "restores"}
 APP_HOST = "app.example.com"
 SITES_DOMAIN = "example-sites.net"
 
@@ -36,16 +37,12 @@ def documented_commands() -> dict[str, list[str]]:
     """The processes that docs/running.md starts, by name, without `docker run` and its options."""
     guide = (ROOT / "docs" / "running.md").read_text()
     lines = [line for line in guide.splitlines() if line.startswith("docker run")]
-    celery = [
-        line.partition("--entrypoint celery getyousite ")[2].split()
-        for line in lines
-        if "--entrypoint celery" in line
-    ]
-    workers = [arguments for arguments in celery if "worker" in arguments]
-    (beat,) = [arguments for arguments in celery if "beat" in arguments]
-    assert len(workers) == 2, "docs/running.md starts a worker and a worker of backups"
-    commands = {"web": ["python", "manage.py", "serve"], "beat": ["celery", *beat]}
-    return commands | {f"worker-{number}": ["celery", *arguments] for number, arguments in enumerate(workers)}
+    arguments = [line.partition(" getyousite ")[2].split() for line in lines if " getyousite " in line]
+    workers = [words for words in arguments if words[0] == "worker"]
+    assert {name for words in workers for name in words[-1].split(",")} == QUEUES, workers
+    manage = ["python", "manage.py"]
+    commands = {"web": [*manage, "serve"], "beat": [*manage, "beat"]}
+    return commands | {f"worker-{words[-1]}": [*manage, *words] for words in workers}
 
 
 def choose_interpreter() -> Path:
@@ -345,11 +342,8 @@ def collect_static_files(installation: Installation) -> None:
 
 def start_all(installation: Installation) -> None:
     """Start the processes of docs/running.md, and wait until the web process is ready."""
-    beat_file = str(installation.home / "var" / "beat")
     for name, command in documented_commands().items():
-        # A container has a /tmp of its own. Here every installation shares it, so the file is elsewhere.
-        arguments = [part.replace("/tmp/beat", beat_file) for part in command]
-        installation.start(name, *arguments)
+        installation.start(name, *command)
 
     def is_ready() -> bool:
         installation.assert_running()

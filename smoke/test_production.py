@@ -7,6 +7,7 @@ everything with SIGTERM.
 import ast
 from pathlib import Path
 
+import httpx
 import pytest
 
 from config import embedded_servers
@@ -84,6 +85,12 @@ def finished_checks(installed):
     return output if "drill" in output and not {"queued", "running"} & set(output.split("'")) else ""
 
 
+def assert_every_part_is_ready(installed):
+    """The internal listener reports the stores, a worker of each queue, beat, mail and the object store."""
+    ready = httpx.get(f"http://127.0.0.1:{installed.settings['INTERNAL_PORT']}/health/ready")
+    assert (ready.status_code, set(ready.json().values())) == (200, {"ok"}), ready.text
+
+
 def test_production_signs_up_publishes_runs_periodic_jobs_proves_a_backup_and_stops(installed, mailbox):
     production.start_all(installed)
 
@@ -108,8 +115,7 @@ def test_production_signs_up_publishes_runs_periodic_jobs_proves_a_backup_and_st
 
     page = installed.request("GET", "/", host=f"bakery.{production.SITES_DOMAIN}")
     assert (page.status_code, "Marlow &amp; Rye" in page.text) == (200, True)
-    stylesheet = installed.request("GET", "/static/admin/css/base.css")
-    assert stylesheet.status_code == 200
+    assert installed.request("GET", "/static/admin/css/base.css").status_code == 200
 
     def is_sealed():  # by the periodic job that beat enqueues every ten seconds
         return int(installed.run("python", "manage.py", "shell", "-v", "0", "-c", PRINT_SEAL_COUNT)) > 0
@@ -119,8 +125,10 @@ def test_production_signs_up_publishes_runs_periodic_jobs_proves_a_backup_and_st
     # The worker takes and proves a backup as soon as it starts.
     assert "('drill', 'done', '')" in wait_until(lambda: finished_checks(installed), seconds=60)
     installed.assert_running()
-    assert set(installed.running) == {"web", "worker-0", "worker-1", "beat"}
-    assert installed.stop() == dict.fromkeys(["web", "worker-0", "worker-1", "beat"], 0), installed.logs()
+    assert_every_part_is_ready(installed)
+    names = set(installed.running)
+    assert {"web", "beat", "worker-critical", "worker-backups,restores"} <= names
+    assert installed.stop() == dict.fromkeys(names, 0), installed.logs()
 
 
 def test_copy_application_excludes_the_files_of_dockerignore(tmp_path):

@@ -12,15 +12,25 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 
+REFUSED = "refused@example.com"
+
 
 class SaveToFolder:
-    """An aiosmtpd handler that writes each message to `<number>.eml`."""
+    """An aiosmtpd handler that writes each message to `<number>.eml` and refuses the recipient REFUSED."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.count = 0
 
-    # aiosmtpd prescribes the name of the method.
+    # aiosmtpd prescribes the names of the methods.
+    async def handle_RCPT(  # noqa: N802
+        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        if address == REFUSED:
+            return "550 No such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         self.count += 1
         over_tls = server.transport.get_extra_info("ssl_object") is not None

@@ -89,7 +89,16 @@ def web_and_worker(
     log_path = web.log.parent / "worker.log"
     with log_path.open("wb") as log:
         worker = subprocess.Popen(
-            [*celery, "worker", "--pool", "solo", "--loglevel", "WARNING"],
+            [
+                *celery,
+                "worker",
+                "--pool",
+                "solo",
+                "--loglevel",
+                "WARNING",
+                "--queues",
+                ",".join(settings.QUEUES),
+            ],
             cwd=ROOT,
             env={**stack.environ, **settings, **worker_settings},
             stdout=log,

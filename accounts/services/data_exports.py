@@ -19,6 +19,7 @@ from uuid import UUID
 import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.db import transaction
+from django.db.models.functions import Now
 
 from accounts.errors import LinkRefused, TooManyObjects
 from accounts.models import DataExport, EmailProof, User
@@ -55,18 +56,15 @@ def request_export(user: User, *, now: datetime) -> DataExport:
         return pending
     if user.exports.filter(created_at__gt=now - timedelta(days=1)).count() >= MAX_EXPORTS_PER_DAY:
         raise TooManyObjects
-    export = DataExport.objects.create(user=user, key=secrets.token_hex(32), due_at=now)
+    export = DataExport.objects.create(user=user, key=secrets.token_hex(32), due_at=Now())
     record("export.requested", actor=actors.user(user), subject=export)
     queue.enqueue("accounts.tasks.make_exports")
     return export
 
 
 def make_exports(*, now: datetime) -> int:
-    """Build the requested archives, two at most. Returns how many were built."""
-    claimed = queue.claim(DataExport, now=now, limit=2)
-    return sum(
-        queue.run(export, partial(_build_and_store_archive, export, now=now), now=now) for export in claimed
-    )
+    """Build the requested archives. Returns how many were built."""
+    return queue.run_due(DataExport, partial(_build_and_store_archive, now=now), now=now)
 
 
 def _build_and_store_archive(export: DataExport, *, now: datetime) -> None:

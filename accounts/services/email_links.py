@@ -7,7 +7,6 @@ has an account.
 
 import json
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +14,7 @@ from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.credentials import challenges
@@ -104,7 +104,7 @@ def _create_proof(
         email=normalise_email(email),
         user=user,
         details=details,
-        due_at=now,
+        due_at=Now(),
         expires_at=now + LIFETIME_BY_PURPOSE.get(Purpose(purpose), DEFAULT_LIFETIME),
     )
     actor = actors.user(user) if user else actors.ANONYMOUS
@@ -115,8 +115,7 @@ def _create_proof(
 
 def mail_requested_links(*, now: datetime) -> int:
     """Process due requests for mailed links. Returns how many were processed."""
-    proofs = queue.claim(EmailProof, now=now)
-    return sum(queue.run(proof, partial(_mail_for_request, proof), now=now) for proof in proofs)
+    return queue.run_due(EmailProof, _mail_for_request, now=now)
 
 
 @transaction.atomic
@@ -361,7 +360,7 @@ def close_account(user_id: UUID, *, now: datetime, if_match: IfMatch) -> None:
         purpose=Purpose.RESTORE,
         email=user.email,
         user=user,
-        due_at=now,
+        due_at=Now(),
         expires_at=expires,
         status=EmailProof.Status.DONE,
     )

@@ -9,7 +9,7 @@ from datetime import datetime
 import structlog
 from django.db import transaction
 
-from audit.chain import hashing, metrics, signing_keys
+from audit.chain import hashing, signing_keys
 from audit.models import Checkpoint, Seal
 from core.storage import object_store
 
@@ -63,7 +63,6 @@ def store_checkpoints(*, now: datetime) -> int:
                 pass
             except object_store.ObjectStoreUnavailable as error:
                 log.warning("checkpoint_storing_failed", number=checkpoint.number, error=str(error))
-                metrics.checkpoints_waiting.inc()
                 return stored_count
             checkpoint.stored_at = now
             checkpoint.save(update_fields=["stored_at"])

@@ -1,7 +1,5 @@
 """Sealing: gives each new entry its number and its digest in the hash chain."""
 
-from datetime import datetime
-
 from django.db import connection, transaction
 
 from audit.chain import hashing
@@ -64,8 +62,8 @@ def seal_pending(*, limit: int = SEAL_BATCH_ROWS) -> int:
     return len(seals)
 
 
-def oldest_pending_seconds(*, now: datetime) -> float:
+def oldest_pending_seconds() -> float:
     """Return the age in seconds of the oldest entry without a seal, or 0 when every entry is sealed."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT coalesce(extract(epoch FROM %s - min(since)), 0) FROM audit_pending", [now])
+        cursor.execute("SELECT coalesce(extract(epoch FROM now() - min(since)), 0) FROM audit_pending")
         return float(cursor.fetchone()[0])

@@ -128,7 +128,7 @@ def _verify_range(result: VerificationResult, *, now: datetime, first_id: str, e
         _verify_chain(result, dropped_ranges, signed_digests)
     _compare_with_object_store(result, signed_digests, newest)
     _refuse_unknown_entries(first_id, end_id)
-    pending_seconds = oldest_pending_seconds(now=now)
+    pending_seconds = oldest_pending_seconds()
     if pending_seconds > MAX_PENDING_AGE.total_seconds():
         result.warnings.append(
             f"Entries wait to be sealed, the oldest for {pending_seconds:.0f} s. Is the worker running?"

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from audit.actors import SYSTEM, Actor
 from audit.services import record
-from backups import config, metrics
+from backups import config
 from backups.engine import verification
 from backups.engine.comparison import compare_structure
 from backups.engine.errors import BackupRefused, Damaged, KeyMissing
@@ -206,7 +206,6 @@ def scrub_run(run: BackupRun, *, on_progress: ProgressCallback = ignore_progress
         )
         result = verification.scrub_ranges(plan, manifest)
     if result.drifted:
-        metrics.drift.inc(len(result.drifted))
         raise Damaged(
             f"The database differs from the backup, a full run is queued: {'; '.join(result.drifted[:3])}."
         )

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from audit.actors import SYSTEM, Actor
 from audit.services import record
-from backups import config, metrics
+from backups import config
 from backups.engine import backup
 from backups.engine.errors import BackupError, BackupRefused, Damaged, Stopped
 from backups.engine.manifest import Manifest
@@ -147,7 +147,6 @@ def mark_failed(job: BackupJob, reason: str, *, now: datetime, status: str = Bac
     kind = type(job).__name__
     if status == BackupJob.Status.FAILED:
         log.error("backup_job_failed", kind=kind, job=str(job.pk), reason=job.error)
-        metrics.failures.labels(kind).inc()
     record(
         f"{JOB_NAMES[kind]}.{status}",
         actor=SYSTEM,

@@ -6,7 +6,6 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 
-from backups import metrics, selectors
 from backups.engine.errors import Damaged
 from backups.models import BackupJob, BackupRun, Check
 from backups.services import erasure_tombstones, retention
@@ -45,7 +44,6 @@ def run_pending_jobs(*, now: datetime) -> int:
             _run_maintenance(now=now)
         except EXPECTED_ERRORS as error:
             log.error("backup_jobs_aborted", reason=describe_error(error))
-        update_metrics()
         return job_count
 
 
@@ -88,17 +86,3 @@ def _run_maintenance(*, now: datetime) -> None:
         retention.prune_backups(now=now, dry_run=False)
     if periodic.claim_slot("backup_locks", every=timedelta(days=1), now=now):
         retention.renew_object_locks(now=now)
-
-
-def update_metrics() -> None:
-    """Set the gauges of the newest backup. Two queries."""
-    times = selectors.newest_backup_times()
-    metrics.newest_good.set(times["good"].timestamp() if times["good"] else 0)
-    metrics.newest_proven.set(times["proven"].timestamp() if times["proven"] else 0)
-    run = BackupRun.objects.filter(status=BackupRun.Status.DONE).order_by("-taken_at").first()
-    if run:
-        metrics.duration.set(run.seconds)
-        metrics.shipped.set(run.shipped_bytes)
-        metrics.stored.set(run.stored_bytes)
-        metrics.rows.set(run.rows)
-        metrics.lock_wait.set(run.waited_seconds)

@@ -3,9 +3,9 @@
 import pytest
 from django.utils import timezone
 
+from backups import metrics
 from backups.services import worker
 from backups.tests.helpers import execute_backup
-from core.observability import metrics
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("backup_folder")]
 
@@ -14,12 +14,11 @@ def test_metrics_have_times_and_sizes_of_the_newest_backup():
     execute_backup()
     worker.run_pending_jobs(now=timezone.now())
 
-    lines = metrics.exposition().decode().splitlines()
+    samples = [sample for family in metrics.collect() for sample in family.samples]
 
-    values = dict(
-        line.rsplit(" ", 1) for line in lines if line.startswith("getyousite_backup_") and "{" not in line
-    )
-    newest_good = float(values["getyousite_backup_newest_good_timestamp_seconds"])
-    assert timezone.now().timestamp() - newest_good < 600
-    assert float(values["getyousite_backup_newest_proven_timestamp_seconds"]) > 0
-    assert float(values["getyousite_backup_stored_bytes"]) > 0
+    values = {sample.name.removeprefix("getyousite_backup_"): sample.value for sample in samples}
+    assert timezone.now().timestamp() - values["newest_good_timestamp_seconds"] < 600
+    assert values["newest_proven_timestamp_seconds"] > 0
+    assert values["stored_bytes"] > 0
+    failed = {sample.labels["kind"]: sample.value for sample in samples if "kind" in sample.labels}
+    assert failed == {"backup": 0, "verify": 0, "drill": 0, "scrub": 0, "site_restore": 0}

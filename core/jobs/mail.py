@@ -1,14 +1,16 @@
 """Mail: a row written in the caller's transaction, and sent by a worker.
 
 A mail that the server did not take becomes due again 2, 4, 8 ... seconds later, at most an hour
-(`core.jobs.queue`); after 16 attempts, about five hours, it is dead (`core.models.Mail`).
+(`core.jobs.queue`); after 16 attempts, about five hours, it is dead (`core.models.Mail`). While the server
+accepts no connection, mails wait without using an attempt.
 """
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
+from smtplib import SMTPException, SMTPServerDisconnected
 from typing import Any
 from uuid import UUID
 
@@ -16,14 +18,12 @@ import structlog
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
+from django.db.models.functions import Now
 from django.template.loader import render_to_string
-from django.utils import timezone
 
 from core.jobs import queue
 from core.models import Mail
 
-# A mail takes at most 10 s, the timeout of the SMTP connection, so a batch ends within the lease of its rows.
-BATCH_SIZE = 20
 # How long a row records that a user was sent a mail. Its content is deleted when it is sent.
 RETENTION = timedelta(days=7)
 EMPTY_CONTEXT = "{}"
@@ -47,27 +47,64 @@ def enqueue_mail(
         person=person,
         until=until,
         context=json.dumps(context),
-        due_at=timezone.now(),
+        due_at=Now(),
     )
     queue.enqueue("core.tasks.deliver_mail")
     return mail
 
 
 def deliver_due_mail(*, now: datetime) -> int:
-    """Send up to `BATCH_SIZE` due mails over one connection; return the number of sent mails."""
-    expired = Mail.objects.filter(status__in=Mail.OPEN, until__lt=now)
-    expired.update(status=Mail.Status.DEAD, error="too late", context=EMPTY_CONTEXT)
-    mails = queue.claim(Mail, now=now, limit=BATCH_SIZE)
-    if not mails:
+    """Send the mails that are due over one connection; return the number of sent mails.
+
+    While the mail server does not accept a connection, no mail uses an attempt. `now` is the time of the
+    database.
+    """
+    due = Mail.objects.filter(status__in=Mail.OPEN, due_at__lte=now)
+    Mail.objects.filter(status__in=Mail.OPEN, until__lt=now).update(
+        status=Mail.Status.DEAD, error="too late", context=EMPTY_CONTEXT
+    )
+    if not due.exists():
         return 0
-    connection = get_connection(fail_silently=False)
-    sent = sum(queue.run(mail, partial(_send, mail, connection), now=now) for mail in mails)
-    connection.close()
+    server = MailServer()
+    try:
+        server.connection.open()
+    except (OSError, SMTPException) as error:
+        due.filter(status=Mail.Status.WAITING).update(error=type(error).__name__)
+        log.warning("mail_server_unavailable", error=type(error).__name__)
+        server.close()
+        return 0
+    sent = queue.run_due(Mail, server.send, now=now, should_stop=lambda: server.is_lost)
+    server.close()
     Mail.objects.filter(status=Mail.Status.DONE, sent_at=None).update(sent_at=now, context=EMPTY_CONTEXT)
     return sent
 
 
-def _send(mail: Mail, connection: Any) -> None:
+class MailServer:
+    """A connection to the mail server.
+
+    `is_lost` when it broke, so that a sweep ends instead of waiting for each mail.
+    """
+
+    def __init__(self) -> None:
+        self.connection = get_connection(fail_silently=False)
+        self.is_lost = False
+
+    def close(self) -> None:
+        """Close the connection. A server that does not answer makes no difference."""
+        with suppress(OSError):
+            self.connection.close()
+
+    def send(self, mail: Mail) -> None:
+        """Send one mail. Raises OSError, SMTPException."""
+        try:
+            _build_message(mail, self.connection).send()
+        except (SMTPServerDisconnected, OSError) as error:
+            # The reply to one mail is an SMTPException, which is an OSError too.
+            self.is_lost = isinstance(error, SMTPServerDisconnected) or not isinstance(error, SMTPException)
+            raise
+
+
+def _build_message(mail: Mail, connection: Any) -> EmailMultiAlternatives:
     context = json.loads(mail.context)
     subject, text, html = render_mail(mail.template, context)
     message = EmailMultiAlternatives(subject, text, settings.MAIL_FROM, [mail.to], connection=connection)
@@ -82,7 +119,7 @@ def _send(mail: Mail, connection: Any) -> None:
             "List-Unsubscribe": f"<{context['unsubscribe']}>",
             "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         }
-    message.send()
+    return message
 
 
 def render_mail(template: str, context: dict[str, Any]) -> tuple[str, str, str]:

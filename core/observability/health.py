@@ -1,20 +1,33 @@
-"""The health endpoints: liveness, and readiness with checks of database, migrations and Redis."""
+"""The health endpoints: liveness, which asks no store, and readiness with a bound of two seconds.
 
-import threading
+Each part of readiness is checked by a thread of its own, so that a frozen server holds neither the answer nor
+the other parts. The public listener shows what serving needs, the internal listener (INTERNAL_PORT) shows all
+parts.
+"""
+
+import json
+import socket
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, connection, connections
+from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
+from core.jobs import heartbeats
+from core.observability import runtime_folder
+from core.observability.background_value import BackgroundValue
 from core.storage import redis
+from core.storage.object_store import ObjectStoreUnavailable, object_store
 
-RESULT_LIFETIME_SECONDS = 1.0  # results are reused for this time, so that frequent probes cost nothing
-_lock = threading.Lock()
-_last_result: tuple[float, dict[str, str]] | None = None  # monotonic time and result of the last checks
+READY_SECONDS = 2.0
+OK = "ok"
+NO_ANSWER = "no answer"
+PROBED_OBJECT = "health/probe"  # need not exist
+CONNECT_SECONDS = 1.5
 _migrations_applied = False
 
 
@@ -48,26 +61,38 @@ def ready(request: HttpRequest) -> HttpResponse:
     Without Redis the process can serve, so the answer is 200 with the status `degraded`. While the process
     is about to stop, the answer is 503 with the status `draining`.
     """
-    if (settings.VAR_DIR / "draining").exists():
-        return JsonResponse({"status": "draining"}, status=503, headers={"Retry-After": "5"})
-    checks = run_health_checks()
-    if checks["database"] != "ok" or checks["migrations"] != "ok":
-        return JsonResponse({"status": "unavailable", **checks}, status=503, headers={"Retry-After": "2"})
-    return JsonResponse({"status": "ok" if checks["redis"] == "ok" else "degraded", **checks})
+    status, content = readiness(PUBLIC_PARTS)
+    return JsonResponse(content, status=status, headers={"Retry-After": "2"} if status == 503 else {})
 
 
-def run_health_checks() -> dict[str, str]:
-    """Return `ok` or the problem for each of `database`, `migrations` and `redis`.
+def internal_live(environ: dict[str, Any]) -> tuple[str, str, bytes]:
+    """Liveness on the internal listener."""
+    return "200 OK", "application/json", b'{"status": "ok"}'
 
-    The checks run at most once in `RESULT_LIFETIME_SECONDS`.
+
+def internal_ready(environ: dict[str, Any]) -> tuple[str, str, bytes]:
+    """Readiness on the internal listener, with every part."""
+    status, content = readiness(list(_PARTS))
+    line = "200 OK" if status == 200 else "503 Service Unavailable"
+    return line, "application/json", json.dumps(content).encode()
+
+
+def readiness(parts: list[str]) -> tuple[int, dict[str, str]]:
+    """Return the HTTP status and, for the status and each part, `ok` or what is wrong.
+
+    Takes at most `READY_SECONDS`. The status is 503 only for a part that serving needs.
     """
-    global _last_result
-    with _lock:
-        if _last_result is None or time.monotonic() - _last_result[0] > RESULT_LIFETIME_SECONDS:
-            checks = _check_database()
-            checks["redis"] = _check_redis()
-            _last_result = (time.monotonic(), checks)
-        return _last_result[1]
+    if runtime_folder.is_draining():
+        return 503, {"status": "draining"}
+    deadline = time.monotonic() + READY_SECONDS
+    for part in parts:
+        _PARTS[part].start()
+    results: dict[str, str] = {}
+    for part in parts:
+        results.update(_PARTS[part].get(deadline=deadline) or {part: NO_ANSWER})
+    if results["database"] != OK or results.get("migrations") != OK:
+        return 503, {"status": "unavailable", **results}
+    return 200, {"status": OK if set(results.values()) == {OK} else "degraded", **results}
 
 
 def _check_database() -> dict[str, str]:
@@ -82,17 +107,55 @@ def _check_database() -> dict[str, str]:
             executor = MigrationExecutor(connection)
             _migrations_applied = not executor.migration_plan(executor.loader.graph.leaf_nodes())
     except DatabaseError:
-        connections.close_all()
         return {"database": "unavailable", "migrations": "unknown"}
     return {
-        "database": "read_only" if read_only else "ok",
-        "migrations": "ok" if _migrations_applied else "pending",
+        "database": "read_only" if read_only else OK,
+        "migrations": OK if _migrations_applied else "pending",
     }
 
 
-def _check_redis() -> str:
+def _check_redis() -> dict[str, str]:
     try:
         redis.call(lambda client: client.ping())
     except redis.RedisUnavailable:
-        return "degraded"
-    return "ok"
+        return {"redis": "unavailable"}
+    return {"redis": OK}
+
+
+def _check_workers() -> dict[str, str]:
+    """Check that a worker of each queue, and beat, reported in the last minute."""
+    try:
+        missing = heartbeats.missing_processes()
+    except redis.RedisUnavailable:
+        return dict.fromkeys(heartbeats.expected_processes(), "unknown")
+    return {name: "missing" if name in missing else OK for name in heartbeats.expected_processes()}
+
+
+def _check_mail() -> dict[str, str]:
+    """Check that the mail server accepts a connection."""
+    if not settings.EMAIL_HOST:
+        return {"mail": OK}  # mails are written to a folder
+    try:
+        socket.create_connection((settings.EMAIL_HOST, settings.EMAIL_PORT), timeout=CONNECT_SECONDS).close()
+    except OSError:
+        return {"mail": "unavailable"}
+    return {"mail": OK}
+
+
+def _check_object_store() -> dict[str, str]:
+    try:
+        object_store().read(PROBED_OBJECT)
+    except ObjectStoreUnavailable:
+        return {"object_store": "unavailable"}
+    return {"object_store": OK}
+
+
+# Results are kept, so that frequent probes cost nothing. The first part also reports the migrations.
+_PARTS: dict[str, BackgroundValue[dict[str, str]]] = {
+    "database": BackgroundValue(_check_database, lifetime_seconds=1),
+    "redis": BackgroundValue(_check_redis, lifetime_seconds=1),
+    "workers": BackgroundValue(_check_workers, lifetime_seconds=5),
+    "mail": BackgroundValue(_check_mail, lifetime_seconds=15),
+    "object_store": BackgroundValue(_check_object_store, lifetime_seconds=15),
+}
+PUBLIC_PARTS = ["database", "redis"]

@@ -1,4 +1,6 @@
-"""The WSGI application of the internal listener: `/metrics`, and handlers of other apps below `/internal/`.
+"""The WSGI application of the internal listener: `/metrics`, `/health/*`, and handlers of apps below
+
+`/internal/`.
 
 The public port serves none of these paths.
 """
@@ -6,11 +8,14 @@ The public port serves none of these paths.
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from core.observability import metrics
+from core.observability import health, metrics, store_metrics
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 Handler = Callable[[dict[str, Any]], tuple[str, str, bytes]]
-_handlers: dict[str, Handler] = {}
+_handlers: dict[str, Handler] = {
+    "/health/live": health.internal_live,
+    "/health/ready": health.internal_ready,
+}
 
 
 def register_handler(path: str, handler: Handler) -> None:
@@ -27,7 +32,7 @@ def application(environ: dict[str, Any], start_response: StartResponse) -> Itera
     if path == "/metrics":
         status = "200 OK"
         content_type = "text/plain; version=0.0.4; charset=utf-8"
-        body = metrics.exposition()
+        body = metrics.exposition() + store_metrics.exposition()
     elif path in _handlers:
         status, content_type, body = _handlers[path](environ)
     else:

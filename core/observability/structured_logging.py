@@ -6,6 +6,9 @@ A value is removed when the name of its key suggests a secret, or when the value
 import logging
 import logging.config
 import re
+import threading
+import time
+from collections import OrderedDict
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -26,6 +29,11 @@ CREDENTIAL_PATTERN = re.compile(
     """
 )
 REDACTED = "[redacted]"
+# A warning or error that repeats within this time is counted instead of logged.
+REPEAT_SECONDS = 60.0
+MAX_REMEMBERED_FAILURES = 1000
+# Ids, numbers and addresses, in which two lines about the same failure may differ.
+VARYING_TEXT = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|0x[0-9a-f]+|\d+")
 
 
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -56,6 +64,49 @@ class RequestPathFilter(logging.Filter):
             record.args = ()
             record.__dict__["route"] = route
         return True
+
+
+class RepeatFilter(logging.Filter):
+    """Lets a failure through once in `REPEAT_SECONDS`; a later line has the number of lines that were
+
+    dropped.
+
+    Two warnings or errors are about the same failure when logger, event, and the fields `error`, `kind`,
+    `task`, `reason` and `detail` are equal except for numbers and ids. The number is the field `repeats`.
+    """
+
+    FIELDS = ("event", "error", "kind", "task", "reason", "detail")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: OrderedDict[tuple[str, ...], tuple[float | None, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        message: Any = record.msg
+        is_event = isinstance(message, dict)  # of structlog; else of another library
+        fields: dict[str, Any] = message if is_event else {"event": record.getMessage()}
+        texts = [record.name, *(str(fields.get(name, "")) for name in self.FIELDS)]
+        repeats = self._count(tuple(VARYING_TEXT.sub("#", text[:300]) for text in texts))
+        if repeats:
+            (fields if is_event else record.__dict__)["repeats"] = repeats
+        return repeats is not None
+
+    def _count(self, key: tuple[str, ...]) -> int | None:
+        """Return how many equal lines were dropped before this one, or None when this one is dropped."""
+        now = time.monotonic()
+        with self._lock:
+            logged_at, dropped = self._seen.get(key, (None, 0))
+            if logged_at is not None and now - logged_at < REPEAT_SECONDS:
+                self._seen[key] = (logged_at, dropped + 1)
+                return None
+            self._seen[key] = (now, 0)
+            self._seen.move_to_end(key)
+            while len(self._seen) > MAX_REMEMBERED_FAILURES:
+                self._seen.popitem(last=False)
+        return dropped
 
 
 def redact_text(text: str) -> str:
@@ -115,12 +166,12 @@ def configure(options: dict[str, str]) -> None:
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"structured": formatter},
-            "filters": {"request_path": {"()": RequestPathFilter}},
+            "filters": {"request_path": {"()": RequestPathFilter}, "repeats": {"()": RepeatFilter}},
             "handlers": {
                 "stdout": {
                     "class": "logging.StreamHandler",
                     "formatter": "structured",
-                    "filters": ["request_path"],
+                    "filters": ["request_path", "repeats"],
                     "stream": "ext://sys.stdout",
                 }
             },

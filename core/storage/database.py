@@ -1,4 +1,6 @@
-"""Tells an unavailable database from a bug. Also holds the advisory lock id of `migrate`."""
+"""Tells an unavailable database from a bug; its clock; the advisory lock id of `migrate`."""
+
+from datetime import datetime
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
@@ -33,3 +35,11 @@ def table_exists(name: str) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [name])
         return bool(cursor.fetchone()[0])
+
+
+def current_time() -> datetime:
+    """Return the time of the database server, which all processes share. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now

@@ -71,6 +71,11 @@ def close_breaker() -> None:
     _breaker.close()
 
 
+def is_breaker_open() -> bool:
+    """Return whether callers do not ask Redis now, because it did not answer a moment ago."""
+    return _breaker.is_open
+
+
 @cache
 def client() -> redis.Redis:
     """Return this process's client of REDIS_URL."""

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -39,7 +40,7 @@ def rows():
 def test_claim_gives_each_job_to_one_of_parallel_callers(rows):
     def claim_ids(_):
         try:
-            return [job.pk for job in queue.claim(Announcement, now=NOW, limit=3)]
+            return [job.pk for _ in range(3) if (job := queue.claim(Announcement, now=NOW))]
         finally:
             connections.close_all()
 
@@ -49,23 +50,31 @@ def test_claim_gives_each_job_to_one_of_parallel_callers(rows):
     assert len(claimed) == len(set(claimed)) == 20
 
 
-def test_claim_returns_a_running_job_again_after_its_lease(rows):
-    first = queue.claim(Announcement, now=NOW)
+def claim_all(now):
+    """Claim jobs until none is due."""
+    claimed = []
+    while job := queue.claim(Announcement, now=now):
+        claimed.append(job)
+    return claimed
 
-    assert queue.claim(Announcement, now=NOW + queue.LEASE - timedelta(seconds=1)) == []
-    again = queue.claim(Announcement, now=NOW + queue.LEASE)
+
+def test_claim_returns_a_running_job_again_after_its_lease(rows):
+    first = claim_all(NOW)
+
+    assert claim_all(NOW + queue.LEASE - timedelta(seconds=1)) == []
+    again = claim_all(NOW + queue.LEASE)
     assert {job.pk for job in again} == {job.pk for job in first}
     assert {job.attempts for job in again} == {2}
 
 
 def test_run_retries_a_failed_job_with_growing_delays_until_it_is_dead(rows):
-    def fail():
+    def fail(job):
         raise RuntimeError("secret text")
 
     now = NOW
     delays = []
     while True:
-        (job,) = [job for job in queue.claim(Announcement, now=now) if job.pk == rows[0].pk]
+        (job,) = [job for job in claim_all(now) if job.pk == rows[0].pk]
         assert not queue.run(job, fail, now=now)
         if job.status == Job.Status.DEAD:
             break
@@ -112,7 +121,7 @@ def test_claim_skips_locked_rows(rows):
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SET lock_timeout = '2s'")
-            claimed = queue.claim(Announcement, now=NOW)
+            claimed = claim_all(NOW)
         finally:
             may_unlock.set()
             lock_holder.result()
@@ -125,7 +134,74 @@ def test_enqueue_sends_a_message_to_the_broker_that_the_workers_read(django_capt
     with django_capture_on_commit_callbacks(execute=True):
         queue.enqueue("core.tasks.deliver_mail")
 
-    assert redis.client().llen("celery:celery") == 1
+    assert redis.client().llen("celery:mail") == 1
+
+
+def test_enqueue_leaves_one_message_for_a_task_until_a_worker_takes_it(django_capture_on_commit_callbacks):
+    def enqueue_twice():
+        with django_capture_on_commit_callbacks(execute=True):
+            queue.enqueue("core.tasks.deliver_mail")
+            queue.enqueue("core.tasks.deliver_mail")
+
+    enqueue_twice()
+    assert redis.client().llen("celery:mail") == 1
+    queue.unmark_message("core.tasks.deliver_mail")  # a worker begins with the task
+    enqueue_twice()
+    assert redis.client().llen("celery:mail") == 2
+    redis.client().delete("celery:mail")  # the worker was killed, and its message is lost
+    enqueue_twice()
+    assert redis.client().llen("celery:mail") == 1
+
+
+def test_run_due_runs_every_due_job_once_and_stops_when_told(rows):
+    seen = []
+
+    succeeded = queue.run_due(
+        Announcement, lambda job: seen.append(job.pk), now=NOW, should_stop=lambda: len(seen) == 5
+    )
+    assert (succeeded, len(seen)) == (5, 5)
+    assert queue.run_due(Announcement, lambda job: seen.append(job.pk), now=NOW) == 15
+    assert sorted(seen) == sorted(row.pk for row in rows)
+
+
+@pytest.mark.commits
+def test_run_renews_the_lease_of_a_long_job(rows, monkeypatch):
+    monkeypatch.setattr(queue, "RENEW_LEASE_SECONDS", 0.05)
+    job = queue.claim(Announcement, now=NOW)
+    ends = []
+
+    def work(running):
+        time.sleep(0.2)
+        with tenancy.context(tenancy.SYSTEM):
+            ends.append(Announcement.objects.get(pk=running.pk).due_at)
+
+    assert queue.run(job, work, now=NOW)
+    # The renewal uses the time of the database, which is not that of the claim.
+    assert abs(ends[0] - timezone.now() - queue.LEASE) < timedelta(seconds=10)
+
+
+def test_run_does_not_change_the_row_of_a_job_that_another_worker_has_claimed(rows):
+    job = queue.claim(Announcement, now=NOW)
+
+    def lose_lease(running):
+        with tenancy.context(tenancy.SYSTEM):
+            Announcement.objects.filter(pk=running.pk).update(attempts=2)
+
+    queue.run(job, lose_lease, now=NOW)
+
+    with tenancy.context(tenancy.SYSTEM):
+        assert Announcement.objects.get(pk=job.pk).status == Job.Status.RUNNING
+
+
+def test_backlog_counts_open_and_dead_jobs_and_the_age_of_the_oldest_due_one(rows):
+    with tenancy.context(tenancy.SYSTEM):
+        Announcement.objects.filter(pk=rows[0].pk).update(due_at=timezone.now() - timedelta(minutes=5))
+        Announcement.objects.filter(pk=rows[1].pk).update(status=Job.Status.DEAD)
+
+    counts, oldest_due = queue.backlog(Announcement)
+
+    assert counts == {"waiting": 19, "dead": 1}
+    assert 299 < oldest_due < 330
 
 
 def test_enqueue_is_called_with_the_names_of_registered_tasks_only():
@@ -149,7 +225,7 @@ def test_enqueue_does_not_raise_when_the_broker_is_unavailable(
     with django_capture_on_commit_callbacks(execute=True):
         queue.enqueue("core.tasks.deliver_mail")
 
-    assert redis.client().llen("celery:celery") == 0
+    assert redis.client().llen("celery:mail") == 0
 
 
 def test_sweep_announces_a_publication_that_redis_did_not_take(own_redis, restart_redis):

@@ -4,7 +4,6 @@ Callers run in a tenancy context that sees the site.
 """
 
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -205,8 +204,7 @@ def run_due_schedules(*, now: datetime) -> int:
 
     Each one is carried out once, also when several workers run this at the same time.
     """
-    due_schedules = queue.claim(Schedule, now=now)
-    return sum(queue.run(schedule, partial(_run_schedule, schedule), now=now) for schedule in due_schedules)
+    return queue.run_due(Schedule, _run_schedule, now=now)
 
 
 def publish_scheduled(*, now: datetime) -> int:
@@ -214,7 +212,10 @@ def publish_scheduled(*, now: datetime) -> int:
 
     Several workers may run this at the same time.
     """
-    return run_due_schedules(now=now) + publish_due_posts(now=now)
+    count = run_due_schedules(now=now)
+    while published := publish_due_posts(now=now):
+        count += published
+    return count
 
 
 def _run_schedule(schedule: Schedule) -> None:

@@ -20,6 +20,7 @@ from django.db import DatabaseError
 from core.errors import Unavailable
 from core.http.preconditions import matches_if_none_match
 from core.http.problems import problem_response
+from core.ids import uuid7
 from sites.models import Release
 from sites.serving.host_routing import Route, Routes, RoutesUnavailable
 from sites.serving.page_cache import SITE_SECURITY_HEADERS, Headers, PageCache, RenderFailed, moved_post_path
@@ -86,8 +87,13 @@ class SiteServer:
         try:
             status, headers, body = self.serve_site(environ, host)
         except (RoutesUnavailable, DatabaseError, Release.DoesNotExist, RenderFailed) as error:
+            # These lines have no request of Django, and must not carry the id of this thread's last one.
+            structlog.contextvars.clear_contextvars()
             log.warning(
-                "page_unavailable", error=type(error).__name__, exc_info=isinstance(error, RenderFailed)
+                "page_unavailable",
+                request_id=uuid7().hex,
+                error=type(error).__name__,
+                exc_info=isinstance(error, RenderFailed),
             )
             status, headers, body = plain_response(
                 "503 Service Unavailable", _UNAVAILABLE_HTML, ("Retry-After", "2")

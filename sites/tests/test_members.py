@@ -307,13 +307,13 @@ def test_remove_member_deletes_a_claimed_schedule(live_team):
     create_schedule(live_team)
     live_team.save_draft("Later")
     make_schedules_due()
-    (claimed,) = queue.claim(Schedule, now=timezone.now())
+    claimed = queue.claim(Schedule, now=timezone.now())
     with tenancy.context(tenancy.SYSTEM):
         drafts.thin_revisions(now=timezone.now() + timedelta(days=4000))
         assert Schedule.objects.count() == 1
     live_team.owner.delete(live_team.path(f"members/{live_team.editor.user.pk}"))
 
-    assert queue.run(claimed, lambda: publishing._run_schedule(claimed), now=timezone.now())
+    assert queue.run(claimed, publishing._run_schedule, now=timezone.now())
 
     assert live_title_and_release_count(live_team)[0] == "A site"
     assert "site.schedule_cancelled" in audit_events(live_team, "site.schedule_cancelled")

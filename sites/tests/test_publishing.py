@@ -124,7 +124,7 @@ def test_cancel_schedule_works_after_a_worker_claimed_it(team):
     first = create_schedule(team).json()["id"]
     second = create_schedule(team).json()["id"]
     make_schedules_due()
-    claimed = queue.claim(Schedule, now=timezone.now())
+    claimed = [queue.claim(Schedule, now=timezone.now()) for _ in range(2)]
     assert team.editor.delete(team.path(f"schedules/{first}")).status_code == 204
     assert team.editor.delete(team.path(f"schedules/{second}")).status_code == 204
 

@@ -33,7 +33,7 @@ class Command(BackupCommand):
         pending_migrations = self._list_pending_migrations()
         run = None if no_backup or not self._has_backup_tables() else self._take_backup()
         self._migrate()
-        health_report = health.run_health_checks()
+        _, health_report = health.readiness(health.PUBLIC_PARTS)
         if health_report["database"] != "ok" or health_report["migrations"] != "ok":
             raise CommandError(
                 f"The migrations ran, but the health check failed: {health_report}."

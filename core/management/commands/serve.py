@@ -4,7 +4,7 @@ On SIGTERM readiness fails first. After DRAIN_SECONDS the listeners close, and t
 30 seconds to finish.
 """
 
-import os
+import shutil
 import signal
 import sys
 import time
@@ -15,9 +15,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from core import processes
-from core.observability import startup_checks
+from core.observability import runtime_folder, startup_checks
 
 GRACEFUL_STOP_SECONDS = 30
+INTERNAL_THREADS = 4  # a probe must not wait for a slow /metrics
 
 
 class Command(BaseCommand):
@@ -30,22 +31,19 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         require_free_ports()
         startup_checks.run_checks()
-        draining = settings.VAR_DIR / "draining"
-        draining.unlink(missing_ok=True)
-        delete_metrics_of_dead_processes(settings.METRICS_DIR)
-        children = start_listeners()
+        folder = runtime_folder.create()
+        children = start_listeners(runtime_folder.environ_of(folder))
         received_signals: list[int] = []
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signal_number, lambda received, _: received_signals.append(received))
         while not received_signals and all(child.process.poll() is None for child in children):
             time.sleep(0.1)
         failed = not received_signals  # a listener ended without a signal to us
-        draining.parent.mkdir(parents=True, exist_ok=True)
-        draining.touch()
+        runtime_folder.draining_flag(folder).touch()
         if not failed:
             time.sleep(settings.ENV.drain_seconds)
         processes.stop_processes(children, seconds=GRACEFUL_STOP_SECONDS)
-        draining.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
         if failed:
             raise CommandError("A listener stopped unexpectedly; see its output above.")
 
@@ -61,16 +59,21 @@ def require_free_ports() -> None:
             raise CommandError(f"{host}:{port} is busy: stop the process that uses it, or set {name}.")
 
 
-def start_listeners() -> list[processes.ChildProcess]:
-    """Start the public and the internal listener."""
+def start_listeners(environ: dict[str, str]) -> list[processes.ChildProcess]:
+    """Start the public and the internal listener with these environment variables."""
     env = settings.ENV
     public = granian_command("config.wsgi:application", env.host, env.port, env.web_workers, env.web_threads)
     internal = granian_command(
-        "config.wsgi:internal_application", env.internal_host, env.internal_port, workers=1, threads=1
+        "config.wsgi:internal_application",
+        env.internal_host,
+        env.internal_port,
+        workers=1,
+        threads=INTERNAL_THREADS,
     )
+    environ = {**environ, "PROCESS": "web"}
     return [
-        processes.start_process("", public, environ={"PROCESS": "web"}),
-        processes.start_process("", internal, environ={"PROCESS": "web", "WEB_THREADS": "1"}),
+        processes.start_process("", public, environ=environ),
+        processes.start_process("", internal, environ={**environ, "WEB_THREADS": str(INTERNAL_THREADS)}),
     ]
 
 
@@ -98,12 +101,3 @@ def granian_command(target: str, host: str, port: int, workers: int, threads: in
         "--no-ws",
         target,
     ]
-
-
-def delete_metrics_of_dead_processes(folder: Path) -> None:
-    """Delete the metric files of processes that have ended, and create the folder if it is missing."""
-    for path in folder.glob("*.db"):
-        pid = path.stem.rsplit("_", 1)[-1]
-        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
-            path.unlink(missing_ok=True)
-    os.makedirs(folder, exist_ok=True)

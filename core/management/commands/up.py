@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 from core import processes
+from core.jobs import celery_processes
 from core.management.commands.serve import require_free_ports
 from core.observability import startup_checks
 
@@ -96,32 +98,23 @@ class Command(BaseCommand):
 
 
 def start_processes() -> list[processes.ChildProcess]:
-    """Start web, the default worker, a worker for the queues of long tasks, and beat."""
-    long_task_queues = ",".join(sorted({route["queue"] for route in settings.CELERY_TASK_ROUTES.values()}))
-    manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
-    celery = [sys.executable, "-m", "celery", "--quiet", "-A", "config.celery"]
-    beat_file = str(settings.VAR_DIR / "beat-schedule")
-    worker = [
-        *celery,
-        "worker",
-        "--pool",
-        "prefork",
-        "--without-gossip",
-        "--without-mingle",
-        "--loglevel",
-        "WARNING",
-    ]
-    beat = [*celery, "beat", "--schedule", beat_file, "--pidfile", "", "--loglevel", "WARNING"]
+    """Start web, three workers and beat: one for what is urgent, one for the rest, and one for long tasks."""
+    web = [sys.executable, str(settings.BASE_DIR / "manage.py"), "serve"]
     return [
-        processes.start_process("web", [*manage, "serve"], environ={"PROCESS": "web"}),
-        processes.start_process("worker", worker, environ={"PROCESS": "worker"}),
+        processes.start_process("web", web, environ={"PROCESS": "web"}),
+        start_worker("urgent", ["critical"]),
+        start_worker("worker", ["default", "mail", "bulk"]),
+        start_worker("backup", ["backups", "restores"], prefix=["nice"]),
         processes.start_process(
-            "backup",
-            ["nice", *worker, "--queues", long_task_queues, "--concurrency", "2"],
-            environ={"PROCESS": "worker"},
+            "beat", celery_processes.beat_command(), environ=celery_processes.environ_of("beat")
         ),
-        processes.start_process("beat", beat, environ={"PROCESS": "beat"}),
     ]
+
+
+def start_worker(name: str, queues: list[str], *, prefix: Sequence[str] = ()) -> processes.ChildProcess:
+    """Start a worker with one process for each of its queues. `prefix` stands before its command line."""
+    command = [*prefix, *celery_processes.worker_command(queues, processes=len(queues))]
+    return processes.start_process(name, command, environ=celery_processes.environ_of("worker"))
 
 
 def wait_until_ready(children: list[processes.ChildProcess]) -> None:

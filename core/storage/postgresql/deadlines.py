@@ -1,0 +1,50 @@
+"""Deadlines of the database connections of web processes.
+
+PostgreSQL enforces its own timeouts only while it runs. A server that is frozen, or a network that drops
+packets without an error, would hold a thread of a web process for minutes. So the client abandons a statement
+too.
+"""
+
+from typing import Any
+
+import psycopg
+from psycopg.errors import _WaitTimeout
+
+# The longest statement of an ordinary request. Routes whose statements may take longer use
+# `core.storage.postgresql.base.statement_time_limit`.
+WEB_STATEMENT_SECONDS = 5.0
+GRACE_SECONDS = 1.0  # PostgreSQL ends a statement itself, as long as it runs
+CHECK_SECONDS = 1.0
+
+
+class WebConnection(psycopg.Connection[Any]):
+    """A connection on which no statement is awaited longer than `statement_seconds` and `GRACE_SECONDS`.
+
+    `statement_seconds` is the `statement_timeout` of this connection. The first answer after the connection
+    was in the pool must come within `CHECK_SECONDS`: then the pool checks whether it is alive.
+    """
+
+    statement_seconds = WEB_STATEMENT_SECONDS
+    is_checked = True
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Consume a generator of psycopg. Raises OperationalError after the deadline."""
+        if timeout is not None:  # a wait for notifications, which has its own time
+            return super().wait(gen, interval, timeout)
+        deadline = self.statement_seconds + GRACE_SECONDS if self.is_checked else CHECK_SECONDS
+        try:
+            result = super().wait(gen, interval, deadline)
+        except _WaitTimeout:
+            self.pgconn.finish()  # a late answer must not be read as that of the next statement
+            raise psycopg.OperationalError(f"the server did not answer within {deadline:g} s") from None
+        self.is_checked = True
+        return result
+
+
+def reset_connection(connection: WebConnection) -> None:
+    """Restore the default `statement_timeout`. The pool calls this when a connection is returned to it."""
+    if connection.statement_seconds != WEB_STATEMENT_SECONDS:
+        connection.execute("RESET statement_timeout")
+        connection.commit()
+        connection.statement_seconds = WEB_STATEMENT_SECONDS
+    connection.is_checked = False
