@@ -20,6 +20,7 @@ from accounts.credentials.tokens import make_access_token
 from accounts.models import Session, User
 from accounts.services.sessions import open_session
 from accounts.tests.factories import UserFactory
+from analytics.ingest import intake
 from core.storage import redis
 
 pytest_plugins = [  # a module stands before those that import it, so that pytest can rewrite its assertions
@@ -55,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def empty_redis() -> Iterator[None]:
     """Start each test with an empty Redis database and a closed circuit breaker."""
     redis.close_breaker()
+    intake.unwritten_events.clear()
     for _ in range(20):  # the client of the platform gives up after 0.25 s, which a busy machine may take
         try:
             redis.client().flushdb()

@@ -5,7 +5,8 @@ migrations create them. Events are written by `ingest.writer` and read by `repor
 """
 
 from django.conf import settings
-from django.db import models
+from django.db import connection, models
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from analytics.time_zones import valid_zone
@@ -189,6 +190,39 @@ class Cursor(models.Model):
     last_id = models.CharField(max_length=40, default="0-0")
     epoch = models.CharField(max_length=40, default="", help_text="Which life of Redis `last_id` is of.")
     written = models.BigIntegerField(default=0)
+
+
+EventKey = tuple[int, int]  # site number and event id
+
+
+class DirectEventQuerySet(models.QuerySet["DirectEvent"]):
+    def find(self, keys: set[EventKey]) -> set[EventKey]:
+        """Return those of the keys that are stored. One query, two when the table has rows."""
+        if not keys or not self.exists():
+            return set()
+        columns = [list(column) for column in zip(*keys, strict=True)]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT site_number, event_id "
+                "FROM unnest(%s::int[], %s::bigint[]) AS keys(site_number, event_id) "
+                "JOIN analytics_directevent USING (site_number, event_id)",
+                columns,
+            )
+            return set(cursor.fetchall())
+
+
+class DirectEvent(models.Model):
+    """An event that was written without its stream while Redis was unavailable.
+
+    The writer of the stream skips it.
+    """
+
+    pk = models.CompositePrimaryKey("site_number", "event_id")
+    site_number = models.IntegerField()
+    event_id = models.BigIntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = DirectEventQuerySet.as_manager()
 
 
 class Counted(models.Model):

@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
 from analytics.errors import NameTaken, TooManySaved
-from analytics.ingest import intake, settings_cache
+from analytics.ingest import drop_counters, intake, settings_cache
 from analytics.ingest.events import EventDropped, parse_event
 from analytics.ingest.settings_cache import CachedSettings
 from analytics.ingest.stream import Event
@@ -128,7 +128,7 @@ def ingest_server_events(site: Any, items: list[dict[str, Any]], *, now: datetim
     if events:
         outcomes.update(intake.store_events(events))
     drops = Counter({reason: count for reason, count in outcomes.items() if reason != "ok"})
-    intake.count_drops(site.number, drops)
+    drop_counters.count_drops(site.number, drops)
     return outcomes
 
 

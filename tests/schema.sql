@@ -34,6 +34,7 @@ ALTER TABLE ONLY public.analytics_day ADD CONSTRAINT analytics_day_pkey PRIMARY 
 ALTER TABLE ONLY public.analytics_definition ADD CONSTRAINT analytics_definition_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.analytics_definition ADD CONSTRAINT analytics_definition_site_id_ad13bedd_fk_sites_site_id FOREIGN KEY (site_id) REFERENCES public.sites_site(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.analytics_definition FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY public.analytics_directevent ADD CONSTRAINT analytics_directevent_pkey PRIMARY KEY (site_number, event_id);
 ALTER TABLE ONLY public.analytics_drop ADD CONSTRAINT analytics_drop_pkey PRIMARY KEY (site_number, hour, reason);
 ALTER TABLE ONLY public.analytics_hour ADD CONSTRAINT analytics_hour_pkey PRIMARY KEY (site_number, hour);
 ALTER TABLE ONLY public.analytics_salt ADD CONSTRAINT analytics_salt_pkey PRIMARY KEY (site_number, day);
@@ -530,6 +531,11 @@ CREATE TABLE public.analytics_definition (
     kind character varying(10) NOT NULL,
     name character varying(80) NOT NULL,
     site_id uuid NOT NULL
+);
+CREATE TABLE public.analytics_directevent (
+    created_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    event_id bigint NOT NULL,
+    site_number integer NOT NULL
 );
 CREATE TABLE public.analytics_dirty (
     day date NOT NULL,

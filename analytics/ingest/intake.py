@@ -7,6 +7,7 @@ the owner does not see in the drop counters. Exceptions are 429, 413 and 503; th
 request once after a 503.
 """
 
+import secrets
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,10 +18,11 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 from rest_framework.exceptions import ParseError
 
-from analytics.ingest import geoip, referrers, stream, user_agents, visitors
+from analytics.ingest import drop_counters, geoip, referrers, stream, user_agents, visitors
 from analytics.ingest.events import EventDropped, ParsedEvent, parse_event
 from analytics.ingest.settings_cache import CachedSettings, get_cached_settings
 from analytics.ingest.stream import Event
+from analytics.ingest.unwritten_events import LostEvents, UnwrittenEvents
 from analytics.models import Kind, Settings
 from core import encryption
 from core.admission.rate_limits import LocalRateLimiter
@@ -39,9 +41,6 @@ MIN_REQUESTS_PER_SECOND = 20
 BURST_SECONDS = 10
 # Requests of one process whose events are written to PostgreSQL directly while Redis is unavailable.
 DIRECT_WRITES_PER_SECOND = 50
-# Redis keys `drops:<hour>`: a hash with the fields `site number:reason` and the number of dropped events.
-DROP_COUNTERS_KEY = "drops"
-DROP_COUNTERS_TTL_SECONDS = 48 * 3600
 TRANSPARENT_GIF = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c000000000100010000020144003b"
 )
@@ -144,7 +143,7 @@ def _accept_events(route: Route, visitor: Visitor, items: list[Any], *, excess_c
         close_old_connections()
     if drops["full"]:
         return build_response("503 Service Unavailable", ("Retry-After", "10"))
-    count_drops(route.number, drops)
+    drop_counters.count_drops(route.number, drops)
     reasons = ",".join(sorted(drops))
     return build_response("202 Accepted", *([("X-Drop", reasons)] if reasons else []))
 
@@ -175,7 +174,8 @@ def build_event(
         site_number,
         parsed.kind,
         parsed.page,
-        id=parsed.id,
+        id=parsed.id or secrets.randbits(63),
+        is_repeatable=bool(parsed.id),
         at=at,
         name=parsed.name,
         referrer=source.referrer,
@@ -235,38 +235,36 @@ def _reduce_to_page_and_country(event: Event) -> None:
 def store_events(events: list[Event]) -> list[str]:
     """Append events to their streams; return for each `ok` or the reason why it was dropped.
 
-    While Redis is unavailable, up to `DIRECT_WRITES_PER_SECOND` calls write to PostgreSQL instead. Raises
-    RedisUnavailable above this rate, and DatabaseError.
+    Accepted events stay in the memory of this process until they are written. While Redis is unavailable, up
+    to `DIRECT_WRITES_PER_SECOND` calls write to PostgreSQL instead. Raises RedisUnavailable above this rate,
+    and DatabaseError.
     """
     try:
-        return stream.append_events(events)
+        results = stream.append_events(events)
     except redis.RedisUnavailable:
         rate = DIRECT_WRITES_PER_SECOND
         if not _direct_write_limiter.take("all", interval=1 / rate, burst=rate).allowed:
             raise
-        from analytics.ingest import writer  # imported late because only this exception needs it
+        from analytics.ingest import direct_writes  # imported late because only this exception needs it
 
-        writer.write_without_stream(events)
+        direct_writes.write_events(events)
         return ["ok"] * len(events)
+    for event, result in zip(events, results, strict=True):
+        if result.outcome == "ok":
+            unwritten_events.record_accepted(event.shard, event, result)
+    return [result.outcome for result in results]
 
 
-def count_drops(site_number: int, drops: Counter[str]) -> None:
-    """Add dropped events to the counters of this hour in Redis. Counts are lost while it is unavailable."""
-    if not drops:
-        return
-    key = f"{DROP_COUNTERS_KEY}:{datetime.now(UTC):%Y%m%d%H}"
+def _write_lost_events(lost: LostEvents) -> None:
+    """Write events that the streams have lost. Raises DatabaseError."""
+    from analytics.ingest import direct_writes  # imported late because only a loss needs it
 
-    def increment(client: Any) -> None:
-        with client.pipeline(transaction=False) as pipe:
-            for reason, count in drops.items():
-                pipe.hincrby(key, f"{site_number}:{reason}", count)
-            pipe.expire(key, DROP_COUNTERS_TTL_SECONDS)
-            pipe.execute()
+    direct_writes.write_events(lost.events)
+    drop_counters.add_lost_events(lost.counts, now=datetime.now(UTC))
 
-    try:
-        redis.call(increment)
-    except redis.RedisUnavailable:
-        log.warning("drops_not_counted", site=site_number)
+
+# The events that this process has accepted and no writer has stored yet.
+unwritten_events = UnwrittenEvents(stream.SHARDS, recover=_write_lost_events, read_states=stream.read_states)
 
 
 def build_response(status: str, *extra_headers: tuple[str, str]) -> Response:

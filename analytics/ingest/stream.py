@@ -7,10 +7,10 @@ very long, all events are refused, and the browser tries once more.
 import hashlib
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.exceptions import NoScriptError
@@ -22,7 +22,7 @@ SHARDS = 4
 # Limits of one stream; an entry has about 190 bytes.
 SHED_ENGAGEMENTS_AT_ENTRIES = 500_000 // SHARDS
 REFUSE_ALL_AT_ENTRIES = 2_000_000 // SHARDS
-EPOCH_KEY = "ev:epoch"  # a random text that is lost with the data of Redis, so the writer notices a loss
+FORMER_EPOCH_KEY = "ev:epoch"  # of versions before the epoch was kept in every entry
 SCRIPT = (Path(__file__).parent / "stream.lua").read_text()
 SCRIPT_SHA1 = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()  # for EVALSHA
 
@@ -32,19 +32,29 @@ def stream_key(shard: int) -> str:
     return f"ev:{shard}"
 
 
+def state_key(shard: int) -> str:
+    """The Redis key of the state of a stream.
+
+    A hash: `epoch`, a random text that tells one life of the stream from the next; `sequence`, the number of
+    the last event in this epoch; `written`, the number of the last event that is in PostgreSQL.
+    """
+    return f"ev:{shard}:state"
+
+
 @dataclass(slots=True)
 class Event:
     """One event on its way to the database.
 
-    `id` is chosen by the sender, 0 for none. Without `at` it happened now. `utm` has the values of
-    `referrers.UTM_PARAMETERS`. `engaged` is the viewing time in milliseconds, `value` the revenue as decimal
-    text. Texts are empty when unknown.
+    `id` is random, or chosen by the sender, who may repeat it (`is_repeatable`). Without `at` it happened
+    now. `utm` has the values of `referrers.UTM_PARAMETERS`. `engaged` is the viewing time in milliseconds,
+    `value` the revenue as decimal text. Texts are empty when unknown.
     """
 
     site_number: int
     kind: int
     page: str
-    id: int = 0
+    id: int = field(default_factory=lambda: secrets.randbits(63))
+    is_repeatable: bool = False
     at: datetime | None = None
     name: str = ""
     visitor: int | None = None
@@ -95,14 +105,24 @@ class Event:
     @property
     def shard(self) -> int:
         """All events of a visitor are in one shard, so that their order is kept."""
-        return (self.visitor or self.id or 0) % SHARDS
+        return (self.visitor or self.id) % SHARDS
 
 
-def append_events(events: list[Event]) -> list[str]:
-    """Append events to their streams; return for each `ok` or the reason why it was dropped.
+class Appended(NamedTuple):
+    """What became of an event: `ok`, or the reason why it was dropped.
 
-    One round trip. Raises RedisUnavailable.
+    For `ok` also the epoch of its stream, its number in this epoch, and the number of the last event of the
+    epoch that is in PostgreSQL.
     """
+
+    outcome: str
+    epoch: str
+    number: int
+    written: int
+
+
+def append_events(events: list[Event]) -> list[Appended]:
+    """Append events to their streams. One round trip. Raises RedisUnavailable."""
 
     def send(client: Redis) -> list[Any]:
         try:
@@ -111,7 +131,28 @@ def append_events(events: list[Event]) -> list[str]:
             client.script_load(SCRIPT)
             return _send(client, events)
 
-    return [outcome.decode() for outcome in redis.call(send)]
+    return [
+        Appended(outcome.decode(), epoch.decode(), number, written)
+        for outcome, epoch, number, written in redis.call(send)
+    ]
+
+
+def read_states() -> list[tuple[str, int, int]]:
+    """Return epoch, number of the last event, and number of the last written event of each stream.
+
+    Raises RedisUnavailable.
+    """
+
+    def read(client: Redis) -> list[Any]:
+        with client.pipeline(transaction=False) as pipe:
+            for shard in range(SHARDS):
+                pipe.hmget(state_key(shard), "epoch", "sequence", "written")
+            return pipe.execute()
+
+    return [
+        ((epoch or b"").decode(), int(last or 0), int(written or 0))
+        for epoch, last, written in redis.call(read)
+    ]
 
 
 def _send(client: Redis, events: list[Event]) -> list[Any]:
@@ -120,9 +161,10 @@ def _send(client: Redis, events: list[Event]) -> list[Any]:
             site_number = event.site_number
             keys = [
                 stream_key(event.shard),
-                f"e:{site_number}:{event.id}",
+                f"e:{site_number}:{event.id if event.is_repeatable else ''}",
                 f"v:{site_number}:{event.visitor}",
-                EPOCH_KEY,
+                state_key(event.shard),
+                FORMER_EPOCH_KEY,
             ]
             pipe.evalsha(SCRIPT_SHA1, len(keys), *keys, *_script_arguments(event))
         return pipe.execute()
@@ -131,7 +173,7 @@ def _send(client: Redis, events: list[Event]) -> list[Any]:
 def _script_arguments(event: Event) -> list[Any]:
     """The ARGV of `stream.lua`."""
     return [
-        event.id or "",
+        event.id if event.is_repeatable else "",
         "" if event.visitor is None else "1",
         secrets.randbits(63),
         event.to_json(),

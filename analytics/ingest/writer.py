@@ -3,6 +3,9 @@
 The position in a stream is saved in the transaction that writes the entries before it. A process that is
 killed before the commit has written nothing, and the next one reads the same entries again; after the commit
 the entries lie before the saved position.
+
+While Redis is unavailable, web processes write events directly (`direct_writes`), and the writer of the
+stream skips those that Redis appended to its stream nevertheless.
 """
 
 import gc
@@ -18,9 +21,8 @@ from django.utils import timezone
 from redis import Redis
 
 from analytics.ingest import stream, string_dictionary
-from analytics.ingest.stream import Event
 from analytics.ingest.string_dictionary import TermKey
-from analytics.models import Cursor, Term
+from analytics.models import Cursor, DirectEvent, Term
 from analytics.partitions import event_partitions
 from analytics.selectors import get_time_zones
 from analytics.time_zones import local_day
@@ -30,7 +32,6 @@ BATCH_ENTRIES = 5_000
 # Entries stay in Redis for this time after they were written, because a PostgreSQL standby that takes over
 # may lack the last transactions; the writer then reads the entries again.
 STREAM_RETENTION = timedelta(minutes=10)
-VISIT_SECONDS = 1800
 Sort = Term.Sort
 COLUMNS = (
     "created_at, event_id, visitor, session, site_number, kind, "
@@ -101,12 +102,12 @@ def write_batch(shard: int) -> tuple[int, bool]:
         epoch, entries = _read_entries(shard, cursor)
         if not entries:
             return 0, False
-        write_valid_rows(_parse_entries(entries))
+        write_valid_rows(_without_direct_events(_parse_entries(entries)))
         cursor.last_id = entries[-1][0].decode()
         cursor.epoch = epoch
         cursor.written += len(entries)
         cursor.save()
-    _trim_stream(shard, cursor.last_id)
+    _trim_stream(shard, cursor.last_id, last_number=entries[-1][1].get(b"s"))
     return len(entries), len(entries) == BATCH_ENTRIES
 
 
@@ -133,7 +134,7 @@ def _read_entries(shard: int, cursor: Cursor) -> tuple[str, list[StreamEntry]]:
 
     def read_stream(client: Redis) -> tuple[str, list[Any]]:
         with client.pipeline(transaction=True) as pipe:
-            pipe.get(stream.EPOCH_KEY)
+            pipe.hget(stream.state_key(shard), "epoch")
             pipe.xrange(key, min=f"({cursor.last_id}", count=BATCH_ENTRIES)
             epoch, entries = pipe.execute()
         epoch = (epoch or b"").decode()
@@ -162,18 +163,10 @@ def _parse_entries(entries: list[StreamEntry]) -> list[TimedRow]:
     return rows
 
 
-def write_without_stream(events: list[Event]) -> None:
-    """Write events directly, while Redis is unavailable. Raises DatabaseError.
-
-    A visit is then made of the events of a visitor within the same half hour of the clock.
-    """
-    now = timezone.now()
-    rows: list[Row] = []
-    for event in events:
-        visit = None if event.visitor is None else event.visitor ^ int(now.timestamp() // VISIT_SECONDS)
-        rows.append((event.at or now, visit, json.loads(event.to_json())))
-    with transaction.atomic():
-        write_rows(rows)
+def _without_direct_events(rows: list[TimedRow]) -> list[TimedRow]:
+    """Return the rows without those that were written directly while Redis was unavailable."""
+    direct = DirectEvent.objects.find({(packed[0], packed[3]) for _, _, packed in rows})
+    return [row for row in rows if (row[2][0], row[2][3]) not in direct] if direct else rows
 
 
 def write_valid_rows(rows: Sequence[Row]) -> int:
@@ -298,14 +291,22 @@ def _to_microseconds(at: datetime) -> int:
     return (at - UNIX_EPOCH) // timedelta(microseconds=1)
 
 
-def _trim_stream(shard: int, last_id: str) -> None:
-    """Remove entries that were written longer than `STREAM_RETENTION` ago.
+def _trim_stream(shard: int, last_id: str, *, last_number: bytes | None) -> None:
+    """Publish the number of the last written event, and remove entries that were written long ago.
 
-    A failure is logged only, because the next call removes the same entries.
+    A failure is logged only, because the next call does the same.
     """
     oldest_id = f"{int((timezone.now() - STREAM_RETENTION).timestamp() * 1000)}-0"
     min_id = min(oldest_id, last_id, key=lambda text: tuple(map(int, text.split("-"))))
+
+    def update(client: Redis) -> None:
+        with client.pipeline(transaction=False) as pipe:
+            pipe.xtrim(stream.stream_key(shard), minid=min_id, approximate=False)
+            if last_number:
+                pipe.hset(stream.state_key(shard), "written", last_number)
+            pipe.execute()
+
     try:
-        redis.call(lambda client: client.xtrim(stream.stream_key(shard), minid=min_id, approximate=False))
+        redis.call(update)
     except redis.RedisUnavailable:
         log.warning("stream_not_trimmed", shard=shard)

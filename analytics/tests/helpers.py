@@ -121,7 +121,7 @@ def count_rows(site):
 
 
 def build_page_view(site_number, event_id, *, visitor=None, page="/", **fields):
-    return Event(site_number, Kind.PAGEVIEW, page, id=event_id, visitor=visitor, **fields)
+    return Event(site_number, Kind.PAGEVIEW, page, id=event_id, is_repeatable=True, visitor=visitor, **fields)
 
 
 def read_stored_events(site):

@@ -6,8 +6,7 @@ from unittest.mock import Mock
 import pytest
 from django.utils import timezone
 
-from analytics import maintenance
-from analytics.ingest import intake, settings_cache, stream, writer
+from analytics.ingest import direct_writes, drop_counters, intake, settings_cache, stream
 from analytics.models import Drop, Settings
 from analytics.reports import event_sql
 from analytics.tests.helpers import (
@@ -91,13 +90,13 @@ def test_handle_request_stores_a_page_view(site):
         (["x"], {}, "invalid"),
     ],
 )
-def test_handle_request_names_the_reason_of_a_drop_and_copy_drop_counters_stores_it(
+def test_handle_request_names_the_reason_of_a_drop_and_copy_to_database_stores_it(
     site, body, headers, reason
 ):
     assert send_to_intake(site, body, **headers)[:2] == (202, reason)
     assert read_stored_events(site) == []
-    maintenance.copy_drop_counters(now=timezone.now())
-    maintenance.copy_drop_counters(now=timezone.now())
+    drop_counters.copy_to_database(now=timezone.now())
+    drop_counters.copy_to_database(now=timezone.now())
     assert {(drop.reason, drop.count) for drop in Drop.objects.filter(site_number=site.number)} == {
         (reason, 1)
     }
@@ -173,11 +172,11 @@ def test_handle_request_enforces_its_limits(site, settings):
     assert len(read_stored_events(site)) == 20
     assert send_to_intake(site, b"", method="PUT")[0] == 405
     settings.RATE_LIMIT = 600
-    statuses = {
-        send_to_intake(site, page_view())[0]
-        for _ in range(intake.MIN_REQUESTS_PER_SECOND * intake.BURST_SECONDS + 20)
-    }
-    assert statuses == {202, 429}
+    burst = intake.MIN_REQUESTS_PER_SECOND * intake.BURST_SECONDS
+    statuses = [send_to_intake(site, page_view())[0] for _ in range(burst)]
+    while 429 not in statuses and len(statuses) < 10 * burst:  # the bucket is refilled meanwhile
+        statuses.append(send_to_intake(site, page_view())[0])
+    assert set(statuses) == {202, 429}
 
 
 def test_handle_request_sheds_engagements_of_a_long_stream_and_refuses_all_of_a_full_one(site, monkeypatch):
@@ -227,6 +226,6 @@ def test_store_events_writes_to_postgresql_while_redis_is_unavailable(site, monk
         [build_page_view(site.number, count, visitor=8)]
         for count in range(3, 2 * intake.DIRECT_WRITES_PER_SECOND)
     ]
-    monkeypatch.setattr(writer, "write_without_stream", Mock())
+    monkeypatch.setattr(direct_writes, "write_events", Mock())
     with pytest.raises(redis.RedisUnavailable):
         list(map(intake.store_events, batches))

@@ -32,8 +32,8 @@ def test_drain_shard_writes_each_event_once(site):
         for count in range(100)
     ]
 
-    assert stream.append_events(events) == ["ok"] * 100
-    assert stream.append_events(events[:10]) == ["duplicate"] * 10
+    assert [result.outcome for result in stream.append_events(events)] == ["ok"] * 100
+    assert [result.outcome for result in stream.append_events(events[:10])] == ["duplicate"] * 10
     assert drain_all_shards() == 100
     assert drain_all_shards() == 0
     assert count_rows(site) == (100, 100, 7)
@@ -105,10 +105,9 @@ def test_drain_shard_reads_from_the_beginning_after_redis_lost_its_data(site):
     drain_all_shards()
     stream.append_events([build_page_view(site.number, 100, visitor=4)])  # never read
     redis.client().flushdb()
-    redis.client().xadd(
-        stream.stream_key(0), {"e": build_page_view(site.number, 11, visitor=4).to_json(), "v": "7"}, id="5-1"
-    )  # an id before the cursor
-    redis.client().set(stream.EPOCH_KEY, "another epoch")
+    entry = {"e": build_page_view(site.number, 11, visitor=4).to_json(), "v": "7", "g": "another", "s": 1}
+    redis.client().xadd(stream.stream_key(0), entry, id="5-1")  # an id before the cursor
+    redis.client().hset(stream.state_key(0), "epoch", "another")
 
     assert drain_all_shards() == 1
     assert drain_all_shards() == 0

@@ -101,7 +101,7 @@ def add_events_to_stream() -> None:
             if number % 5_000 == 0:
                 pipe.execute()
         pipe.execute()
-    client.set(stream.EPOCH_KEY, "bench")
+    client.hset(stream.state_key(0), "epoch", "bench")
 
 
 def copy_seconds() -> float:

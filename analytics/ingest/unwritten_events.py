@@ -1,0 +1,154 @@
+"""The events that this process has accepted and no writer has stored yet, so that a loss of Redis loses none.
+
+Redis may lose its memory: it was emptied, or it restarted with older data. The stream then begins a new
+epoch, or its numbers go back. This process notices that with its next event or within `CHECK_SECONDS`, and
+writes what it still holds to PostgreSQL itself. An event that has reached PostgreSQL already is recognised by
+its id.
+
+At most `MAX_EVENTS` are held. Of those beyond, the number is reported as dropped with the reason `lost`,
+although a part of them may have been written.
+"""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from django.db import DatabaseError, close_old_connections
+
+MAX_EVENTS = 10_000  # of one stream
+CHECK_SECONDS = 5.0
+RETRY_SECONDS = 2.0
+MAX_RETRIES = 300
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class LostEvents:
+    """Events of a stream that lost them.
+
+    `counts` are further ones, by site number, that are not held any more.
+    """
+
+    events: list[Any] = field(default_factory=list)
+    counts: Counter[int] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class _Shard:
+    epoch: str = ""
+    highest: int = 0
+    held: "deque[tuple[int, Any]]" = field(default_factory=deque)  # number and event
+    not_held: Counter[int] = field(default_factory=Counter)  # by site number
+    highest_not_held: int = 0
+
+
+class UnwrittenEvents:
+    """Accepted events by stream.
+
+    `recover` writes lost events to PostgreSQL and may raise DatabaseError. `read_states` returns epoch,
+    number of the last event and number of the last written event of each stream in Redis, or raises
+    RedisUnavailable.
+    """
+
+    def __init__(
+        self,
+        shards: int,
+        *,
+        recover: Callable[[LostEvents], None],
+        read_states: Callable[[], list[tuple[str, int, int]]],
+    ) -> None:
+        self._shards = [_Shard() for _ in range(shards)]
+        self._recover = recover
+        self._read_states = read_states
+        self._lock = threading.Lock()
+        self._watcher: threading.Thread | None = None
+
+    def record_accepted(self, shard: int, event: Any, result: Any) -> None:
+        """Hold an event that the stream has taken, and let go of those that were written.
+
+        `result` has the epoch of the stream, the number of the event, and the number of the last written
+        event.
+        """
+        event.at = event.at or datetime.now(UTC)
+        with self._lock:
+            lost = self._detect_loss(shard, result.epoch, result.number)
+            state = self._shards[shard]
+            state.held.append((result.number, event))
+            state.highest = result.number
+            self._release(state, result.written)
+            if len(state.held) > MAX_EVENTS:
+                state.highest_not_held, oldest = state.held.popleft()
+                state.not_held[oldest.site_number] += 1
+            if self._watcher is None or not self._watcher.is_alive():
+                self._watcher = threading.Thread(target=self._watch, name="unwritten-events", daemon=True)
+                self._watcher.start()
+        self._start_recovery(lost)
+
+    def clear(self) -> None:
+        """Let go of all events, because Redis was emptied on purpose."""
+        with self._lock:
+            self._shards = [_Shard() for _ in self._shards]
+
+    def _detect_loss(self, shard: int, epoch: str, number: int) -> LostEvents | None:
+        """Return what a stream has lost when it began again or went back, and forget it."""
+        state = self._shards[shard]
+        has_lost = bool(state.epoch) and (epoch != state.epoch or number <= state.highest)
+        lost = LostEvents([event for _, event in state.held], state.not_held) if has_lost else None
+        if has_lost or not state.epoch:
+            self._shards[shard] = _Shard(epoch)
+        return lost if lost and (lost.events or lost.counts) else None
+
+    @staticmethod
+    def _release(state: _Shard, written: int) -> None:
+        while state.held and state.held[0][0] <= written:
+            state.held.popleft()
+        if state.highest_not_held <= written:
+            state.not_held.clear()
+
+    def check(self) -> None:
+        """Compare with the state of the streams in Redis. Raises RedisUnavailable."""
+        for shard, (epoch, last, written) in enumerate(self._read_states()):
+            with self._lock:
+                state = self._shards[shard]
+                lost = None
+                if epoch != state.epoch or last < state.highest:
+                    lost = self._detect_loss(shard, epoch, 0)
+                else:
+                    self._release(state, written)
+            self._start_recovery(lost)
+
+    def _watch(self) -> None:
+        """Check every `CHECK_SECONDS` until no event is held. The next event starts another thread."""
+        from core.storage import redis
+
+        while any(state.held for state in self._shards):
+            time.sleep(CHECK_SECONDS)
+            try:
+                self.check()
+            except redis.RedisUnavailable:
+                continue
+
+    def _start_recovery(self, lost: LostEvents | None) -> None:
+        if lost:
+            threading.Thread(
+                target=self._recover_until_done, args=(lost,), name="recover-events", daemon=True
+            ).start()
+
+    def _recover_until_done(self, lost: LostEvents) -> None:
+        for _ in range(MAX_RETRIES):
+            try:
+                self._recover(lost)
+            except DatabaseError:
+                time.sleep(RETRY_SECONDS)
+            else:
+                log.warning("events_recovered", events=len(lost.events), not_held=lost.counts.total())
+                return
+            finally:
+                close_old_connections()
+        log.error("events_lost", events=len(lost.events) + lost.counts.total())
