@@ -5,7 +5,12 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from config.env import BASE_DIR, load
-from core.storage.postgresql.deadlines import WEB_STATEMENT_SECONDS, WebConnection, reset_connection
+from core.storage.postgresql.deadlines import (
+    POOL_SECONDS,
+    WEB_STATEMENT_SECONDS,
+    WebConnection,
+    reset_connection,
+)
 
 ENV = load()
 VERSION = (BASE_DIR / "VERSION").read_text().strip()
@@ -94,7 +99,7 @@ DATABASES: dict[str, dict[str, Any]] = {
         "PORT": _database.port or 5432,
         # True would hold a connection during every request, also when no query runs (docs/decisions/001).
         "ATOMIC_REQUESTS": False,
-        "CONN_HEALTH_CHECKS": True,
+        "CONN_HEALTH_CHECKS": False,  # core.storage.postgresql checks the connections of its pool
         "OPTIONS": {
             "connect_timeout": 2,
             "application_name": "getyousite",
@@ -113,11 +118,11 @@ if ENV.process == "web":
         f"-c statement_timeout={WEB_STATEMENT_SECONDS:g}s -c lock_timeout={WEB_STATEMENT_SECONDS - 1:g}s "
         "-c idle_in_transaction_session_timeout=30s"
     )
-    # One connection for each thread, and 503 after 2 seconds without a free one.
+    # One connection for each thread, and 503 without a free one in time.
     DATABASES["default"]["OPTIONS"]["pool"] = {
         "min_size": ENV.web_threads,
         "max_size": ENV.web_threads,
-        "timeout": 2.0,
+        "timeout": POOL_SECONDS,
         "connection_class": WebConnection,
         "reset": reset_connection,
         # After this time the pool stops its own attempts with growing pauses, and each request tries to

@@ -1,5 +1,6 @@
 """Starts real processes for tests over HTTP: PostgreSQL, Redis and web processes, all on loopback."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -19,6 +20,7 @@ import pytest
 
 from config import embedded_servers
 from config.testing import WORKER_FOLDER
+from core import processes
 
 ROOT = Path(__file__).resolve().parent.parent
 ORIGIN = "http://localhost:3000"
@@ -203,6 +205,13 @@ class Stack:
         """Stop the process with SIGSTOP, so that connections stay open without replies, or continue it."""
         pid = json.loads(self.redis.state_file.read_text())["pid"]
         os.kill(pid, signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    def freeze_postgres(self, frozen: bool) -> None:
+        """Stop every process of the server with SIGSTOP, or continue them."""
+        postmaster = int((self.postgres.data / "postmaster.pid").read_text().splitlines()[0])
+        for pid in [postmaster, *processes.descendants(postmaster)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def stop_postgres(self) -> None:
         self.postgres.stop()

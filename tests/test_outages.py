@@ -1,6 +1,8 @@
 """Pages, API and revocations while PostgreSQL or Redis is stopped, frozen or empty, over real processes."""
 
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -148,3 +150,110 @@ def test_logout_all_stays_in_force_after_redis_lost_its_data(stack, person, othe
     responses = [httpx.get(f"{web.url}/api/v1/auth/me", headers=bearer) for web in stack.webs]
     assert [response.status_code for response in responses] == [401] * len(stack.webs)
     assert other_person.call("GET", "auth/me").status_code == 200
+
+
+@pytest.mark.parametrize("data", ["with the data of before", "empty", "with older data"])
+def test_logout_all_during_a_redis_outage_acts_on_the_next_request_after_it(
+    stack, person, other_person, data
+):
+    """In every web process, also in one that has noticed nothing of the outage."""
+    bearer = {"Authorization": f"Bearer {person.access}"}
+
+    def statuses():
+        return {httpx.get(f"{web.url}/api/v1/auth/me", headers=bearer).status_code for web in stack.webs * 2}
+
+    assert statuses() == {200}
+    with redis.Redis.from_url(stack.redis_url) as client:
+        saved = {key: (client.dump(key), max(0, client.pttl(key))) for key in client.keys("*")}
+    stack.stop_redis()
+    try:
+        assert person.call("POST", "auth/logout-all").status_code == 204
+    finally:
+        stack.start_redis()
+    with redis.Redis.from_url(stack.redis_url) as client:
+        if data != "with the data of before":
+            client.flushall()
+        if data == "with older data":
+            for key, (value, ttl) in saved.items():
+                client.restore(key, ttl, value)
+
+    assert statuses() == {401}
+    assert other_person.call("GET", "auth/me").status_code == 200
+
+
+def test_logout_all_while_redis_is_frozen_acts_when_redis_goes_on(stack, person):
+    bearer = {"Authorization": f"Bearer {person.access}"}
+    stack.freeze_redis(True)
+    try:
+        assert person.call("POST", "auth/logout-all").status_code == 204
+    finally:
+        stack.freeze_redis(False)
+    time.sleep(0.5)  # the process that revoked clears the marker within a tenth of a second
+
+    for web in stack.webs * 2:
+        assert httpx.get(f"{web.url}/api/v1/auth/me", headers=bearer).status_code == 401
+
+
+def test_web_processes_answer_at_once_while_postgresql_is_frozen(stack, person):
+    """A frozen server accepts connections and never answers: only deadlines of the client help."""
+    _, host = person.publish()
+    web = stack.webs[1]
+    assert web.get("/", host).status_code == 200
+    stack.freeze_postgres(True)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            refused = list(pool.map(lambda _: person.call("GET", "sites"), range(8)))
+        assert {response.status_code for response in refused} == {503}
+        assert all("Retry-After" in response.headers for response in refused)
+        seconds = []
+        for path, name, status in [
+            ("/", host, 200),
+            ("/health/live", "localhost", 200),
+            ("/health/ready", "localhost", 503),
+        ] * 3:
+            started = time.monotonic()
+            assert web.get(path, name).status_code == status
+            seconds.append(time.monotonic() - started)
+        assert max(seconds) < 4  # the bound of readiness is 2 s
+        internal = httpx.get(f"http://127.0.0.1:{web.internal_port}/health/ready", timeout=10)
+        assert (internal.status_code, internal.json()["database"]) == (503, "no answer")
+        assert httpx.get(f"http://127.0.0.1:{web.internal_port}/health/live").status_code == 200
+    finally:
+        stack.freeze_postgres(False)
+    wait_until(lambda: all(stack.is_ready(web) for web in stack.webs), seconds=10)
+
+
+@pytest.mark.parametrize("requests_meanwhile", [0, 20])
+def test_first_request_after_a_restart_of_postgresql_succeeds(stack, person, requests_meanwhile):
+    """No request pays for a connection of the pool that the restart has closed."""
+    _, host = person.publish()
+    public_site = f"/api/v1/public/sites/{host}/posts"
+    with ThreadPoolExecutor(12) as pool:  # uses every connection of the pools
+        list(pool.map(lambda web: web.get(public_site), stack.webs * 6))
+    stack.stop_postgres()
+    try:
+        for web in stack.webs * (requests_meanwhile // 2):
+            assert web.get(public_site).status_code == 503
+    finally:
+        stack.start_postgres()
+    time.sleep(1.5)  # longer than a process waits between two attempts
+
+    for web in stack.webs * 3:
+        assert web.get(public_site).status_code == 200
+
+
+def test_probes_answer_while_idle_connections_fill_the_public_listener(stack):
+    web = stack.webs[1]
+    connections = []
+    try:
+        for _ in range(1200):
+            connection = socket.socket()
+            connection.setblocking(False)
+            connection.connect_ex(("127.0.0.1", web.port))
+            connections.append(connection)
+        for path in ("live", "ready"):
+            response = httpx.get(f"http://127.0.0.1:{web.internal_port}/health/{path}", timeout=4)
+            assert response.status_code == 200, response.text
+    finally:
+        for connection in connections:
+            connection.close()

@@ -72,8 +72,18 @@ def _write_tombstones(ids: list[UUID]) -> bool:
     try:
         redis.call(lambda client: _set_with_expiry(client, {f"revoked:{pk}": "1" for pk in ids}))
     except redis.RedisUnavailable:
+        _clear_completeness_marker()
         return False
     return True
+
+
+def _clear_completeness_marker() -> None:
+    """Make every process ask the database about credentials, as soon as Redis answers again.
+
+    Processes that have to connect again do so anyway (`AdmissionMiddleware`); this is for those whose
+    connections outlive a frozen Redis.
+    """
+    redis.deliver(lambda client: client.delete(COMPLETE_KEY))
 
 
 def mirror_sessions(session_ids: list[UUID]) -> None:
@@ -91,6 +101,7 @@ def mirror_epochs(user_ids: list[UUID]) -> None:
     try:
         redis.call(lambda client: _raise_epochs(client, epochs))
     except redis.RedisUnavailable:
+        _clear_completeness_marker()
         return
     for pk, epoch in epochs.items():
         User.objects.filter(pk=pk, epoch=epoch).update(epoch_mirrored_at=timezone.now())
@@ -160,8 +171,11 @@ class CredentialAuthenticator:
             user__epoch__lte=principal.epoch,
         ).exists()
 
-    def restore_tombstones(self) -> None:
-        """Write all tombstones into an empty Redis. Parallel revocations write their own."""
+    def restore_tombstones(self) -> bool:
+        """Write all tombstones into Redis; return whether it took them.
+
+        Parallel revocations write their own.
+        """
         since = timezone.now() - TOMBSTONE_LIFETIME
         values = {
             f"revoked:{pk}": "1"
@@ -174,4 +188,5 @@ class CredentialAuthenticator:
             redis.call(lambda client: _raise_epochs(client, epochs))
             redis.call(lambda client: client.set(COMPLETE_KEY, "1"))
         except redis.RedisUnavailable:
-            return
+            return False
+        return True

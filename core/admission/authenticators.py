@@ -25,8 +25,8 @@ class Authenticator(Protocol):
     def is_active(self, principal: Principal) -> bool:
         """Return whether session and epoch of `principal` are valid according to the database."""
 
-    def restore_tombstones(self) -> None:
-        """Write the revocation tombstones into a Redis that lost them."""
+    def restore_tombstones(self) -> bool:
+        """Write all revocation tombstones into Redis; return whether it took them."""
 
 
 _authenticators: list[Authenticator] = []

@@ -26,8 +26,9 @@ from core.http.problems import problem_response
 from core.storage import redis
 from core.storage.database import is_unavailable
 
-# Values of the credential status that the Lua script returns; 1 means revoked.
+# Values of the credential status that the Lua script returns.
 CREDENTIAL_VALID = 0
+CREDENTIAL_REVOKED = 1
 TOMBSTONES_LOST = 2
 
 
@@ -51,6 +52,9 @@ class AdmissionMiddleware:
 
     Sets `request.principal` and `request.admission`, and adds the `RateLimit-*` headers.
     """
+
+    # The connections of this process to Redis when it last wrote all tombstones (`redis.connections_made`).
+    verified_connections = 0
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -116,6 +120,19 @@ class AdmissionMiddleware:
             return authenticators.authenticator().is_active(principal)
         return credential_status == CREDENTIAL_VALID
 
+    def _verify_tombstones(self, credential_status: int) -> int:
+        """Return TOMBSTONES_LOST when a revocation may be missing in Redis, and then write all of them there.
+
+        That is so without the completeness marker, and also when this process has a new connection: Redis may
+        have been away while a token was revoked, and may have come back with the marker of before.
+        """
+        connections = redis.connections_made()
+        if credential_status == CREDENTIAL_VALID and connections == self.verified_connections:
+            return CREDENTIAL_VALID
+        if authenticators.authenticator().restore_tombstones():
+            AdmissionMiddleware.verified_connections = connections
+        return TOMBSTONES_LOST
+
     def _count_request(
         self, request: HttpRequest, principal: Principal | None
     ) -> tuple[AdmissionResult, int]:
@@ -144,8 +161,8 @@ class AdmissionMiddleware:
             rate_limit = self.local_limiter.take(rate_key, interval=interval_microseconds / 1e6, burst=burst)
             return AdmissionResult(principal, rate_limit), TOMBSTONES_LOST if principal else CREDENTIAL_VALID
         allowed, remaining, wait_microseconds, credential_status, tag_value, cached_body = reply
-        if credential_status == TOMBSTONES_LOST:
-            authenticators.authenticator().restore_tombstones()
+        if principal and credential_status != CREDENTIAL_REVOKED:
+            credential_status = self._verify_tombstones(credential_status)
         rate_limit = RateLimitResult(bool(allowed), remaining, wait_microseconds / 1e6, burst)
         return AdmissionResult(
             principal, rate_limit, body_key, tag_value.decode(), cached_body

@@ -3,6 +3,9 @@
 Timeouts are short, and after a failure callers do not wait for Redis again for `PAUSE_SECONDS`.
 """
 
+import itertools
+import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import cache
@@ -16,11 +19,16 @@ from core.storage.circuit_breaker import CircuitBreaker
 
 PAUSE_SECONDS = 2.0
 MAX_UNDELIVERED = 10_000
+DELIVERY_RETRY_SECONDS = 0.1
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 _breaker = CircuitBreaker(PAUSE_SECONDS)
 _undelivered: deque[Callable[[redis.Redis], Any]] = deque(maxlen=MAX_UNDELIVERED)
+_delivery_lock = threading.Lock()
+_delivery_thread: threading.Thread | None = None
+_connection_numbers = itertools.count(1)
+_connections_made = 0
 
 
 class RedisUnavailable(Exception):
@@ -32,10 +40,7 @@ def call(command: Callable[[redis.Redis], T]) -> T:
     if _breaker.is_open:
         raise RedisUnavailable
     try:
-        result = command(client())
-        if _undelivered:
-            _deliver_again()
-        return result
+        return command(client())
     except redis.RedisError as error:
         _breaker.open()
         log.warning("redis_unavailable", error=type(error).__name__, detail=str(error)[:100])
@@ -45,25 +50,46 @@ def call(command: Callable[[redis.Redis], T]) -> T:
 def deliver(command: Callable[[redis.Redis], T]) -> bool:
     """Execute a write that other processes wait for, also while the circuit breaker is open.
 
-    When it fails it is executed again after the next call that succeeds. Returns whether it succeeded now.
+    When it fails, a thread of this process executes it as soon as Redis answers again. Returns whether it
+    succeeded now.
     """
     try:
         command(client())
     except redis.RedisError as error:
         log.warning("redis_delivery_delayed", error=type(error).__name__)
-        _undelivered.append(command)
+        _deliver_later(command)
         return False
     return True
 
 
-def _deliver_again() -> None:
-    for _ in range(len(_undelivered)):
+def _deliver_later(command: Callable[[redis.Redis], Any]) -> None:
+    global _delivery_thread
+    with _delivery_lock:
+        _undelivered.append(command)
+        if _delivery_thread is None:
+            _delivery_thread = threading.Thread(
+                target=_deliver_undelivered, name="redis-delivery", daemon=True
+            )
+            _delivery_thread.start()
+
+
+def _deliver_undelivered() -> None:
+    """Execute the writes that failed, in their order, until none is left."""
+    global _delivery_thread
+    while True:
+        with _delivery_lock:
+            if not _undelivered:
+                _delivery_thread = None
+                return
+            command = _undelivered[0]
         try:
-            command = _undelivered.popleft()
-        except IndexError:  # another thread took the last one
-            return
-        if not deliver(command):
-            return
+            command(client())
+        except redis.RedisError:
+            time.sleep(DELIVERY_RETRY_SECONDS)
+            continue
+        with _delivery_lock:
+            if _undelivered and _undelivered[0] is command:  # a full queue drops its oldest entry
+                _undelivered.popleft()
 
 
 def close_breaker() -> None:
@@ -76,6 +102,21 @@ def is_breaker_open() -> bool:
     return _breaker.is_open
 
 
+def connections_made() -> int:
+    """Return how many connections this process has made.
+
+    A change means that Redis may have been away, and may have come back with older data.
+    """
+    return _connections_made
+
+
+def _count_connection(connection: Any) -> None:
+    """Set up a new connection as redis-py does, and count it."""
+    global _connections_made
+    connection.on_connect()
+    _connections_made = next(_connection_numbers)
+
+
 @cache
 def client() -> redis.Redis:
     """Return this process's client of REDIS_URL."""
@@ -85,4 +126,5 @@ def client() -> redis.Redis:
         socket_connect_timeout=settings.REDIS_TIMEOUT_SECONDS,
         retry=None,
         health_check_interval=0,
+        redis_connect_func=_count_connection,
     )

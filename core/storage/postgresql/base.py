@@ -4,6 +4,7 @@ After a failure to connect, requests fail at once for `PAUSE_SECONDS`. Then one 
 others still fail at once, so that a database that is down or frozen never holds all threads of a process.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import psycopg
 from django.db import connection
 from django.db.backends.postgresql import base
+from psycopg_pool import ConnectionPool
 
 from core.storage.circuit_breaker import CircuitBreaker
-from core.storage.postgresql.deadlines import WebConnection
+from core.storage.postgresql.deadlines import POOL_SECONDS, NoAnswer, WebConnection
 
 PAUSE_SECONDS = 1.0
 # The longest attempt to get a connection: the pool's timeout, and a check that began just before its end.
@@ -31,12 +33,30 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if not breaker.allows_attempt():
             raise psycopg.OperationalError("the database did not answer a moment ago")
         try:
-            new_connection = super().get_new_connection(conn_params)
+            new_connection = self._get_live_connection(conn_params)
         except psycopg.Error:
             breaker.open()
             raise
         breaker.close()
         return new_connection
+
+    def _get_live_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Return a connection of the pool that answers. Raises psycopg.Error.
+
+        Connections that a restart of the server has closed are replaced at once. The check of the pool itself
+        waits a second after the first of them and two after the next, which is longer than a request waits.
+        """
+        deadline = time.monotonic() + POOL_SECONDS
+        while True:
+            candidate = super().get_new_connection(conn_params)
+            try:
+                ConnectionPool.check_connection(candidate)
+            except psycopg.Error as error:
+                self.pool.putconn(candidate)
+                if isinstance(error, NoAnswer) or time.monotonic() > deadline:
+                    raise
+            else:
+                return candidate
 
 
 @contextmanager

@@ -15,6 +15,11 @@ from psycopg.errors import _WaitTimeout
 WEB_STATEMENT_SECONDS = 5.0
 GRACE_SECONDS = 1.0  # PostgreSQL ends a statement itself, as long as it runs
 CHECK_SECONDS = 1.0
+POOL_SECONDS = 2.0  # for a free connection of the pool
+
+
+class NoAnswer(psycopg.OperationalError):
+    """The server did not answer in time. The connection is closed."""
 
 
 class WebConnection(psycopg.Connection[Any]):
@@ -28,7 +33,7 @@ class WebConnection(psycopg.Connection[Any]):
     is_checked = True
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Consume a generator of psycopg. Raises OperationalError after the deadline."""
+        """Consume a generator of psycopg. Raises NoAnswer after the deadline."""
         if timeout is not None:  # a wait for notifications, which has its own time
             return super().wait(gen, interval, timeout)
         deadline = self.statement_seconds + GRACE_SECONDS if self.is_checked else CHECK_SECONDS
@@ -36,7 +41,7 @@ class WebConnection(psycopg.Connection[Any]):
             result = super().wait(gen, interval, deadline)
         except _WaitTimeout:
             self.pgconn.finish()  # a late answer must not be read as that of the next statement
-            raise psycopg.OperationalError(f"the server did not answer within {deadline:g} s") from None
+            raise NoAnswer(f"the server did not answer within {deadline:g} s") from None
         self.is_checked = True
         return result
 
