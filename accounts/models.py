@@ -100,6 +100,9 @@ class User(AbstractBaseUser):
     age = models.PositiveSmallIntegerField(null=True, blank=True)
     roles = models.ManyToManyField(Role, related_name="users", blank=True)
     is_active = models.BooleanField(default=True)
+    quota_mib = models.PositiveIntegerField(
+        "storage quota", null=True, blank=True, help_text="MiB. Empty: the default, OWNER_QUOTA_MIB."
+    )
     email_verified_at = models.DateTimeField(null=True, editable=False)
     scheme = models.CharField(max_length=10, choices=Scheme, default=Scheme.PASSWORD, editable=False)
     kdf_iterations = models.PositiveIntegerField(null=True, editable=False)

@@ -29,6 +29,7 @@ urlpatterns = [
     route("auth/password/reset", MailboxViewSet, post="reset"),
     route("auth/password/change", MeViewSet, post="change_password"),
     route("auth/me", MeViewSet, get="retrieve", patch="partial_update", delete="destroy"),
+    route("auth/me/usage", MeViewSet, get="usage"),
     route("auth/me/export", ExportViewSet, get="retrieve", post="create"),
     route("exports/<str:token>", ArchiveViewSet, get="retrieve"),
     route("auth/identities", IdentityViewSet, get="list"),

@@ -210,6 +210,7 @@ class Environment(BaseSettings):
             "see docs/accounts.md."
         ),
     )
+    owner_quota_mib: int = Field(500, ge=1, description="MiB that one user may store in sites and vaults.")
     vault_mib: int = Field(
         100,
         ge=1,

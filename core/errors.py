@@ -75,6 +75,23 @@ class PayloadTooLarge(DomainError):
     message = "This body is larger than this route accepts."
 
 
+class QuotaExceeded(DomainError):
+    """The write would exceed the storage quota of the owner. Both members are bytes, without this write."""
+
+    code = "quota_exceeded"
+    status = 413
+    message = "The storage of the owner has no room for this. Delete something, or ask for a larger quota."
+
+    def __init__(self, *, used: int, allowed: int) -> None:
+        super().__init__()
+        self.used = used
+        self.allowed = allowed
+
+    @property
+    def members(self) -> dict[str, Any]:
+        return {"used": self.used, "allowed": self.allowed}
+
+
 class Unavailable(DomainError):
     """A service that we need, such as the database, is unavailable for a moment."""
 

@@ -1,8 +1,10 @@
-"""Models of core: stored responses, slots of periodic jobs, the base class of jobs, and mail."""
+"""Models of core: stored responses, slots of periodic jobs, storage usage, mail, and base classes."""
 
 import os
-from typing import ClassVar, Self, TypeVar
+from typing import ClassVar, Protocol, Self, TypeVar
+from uuid import UUID
 
+from django.conf import settings
 from django.db import models
 
 from core.encryption import EncryptedTextField
@@ -38,6 +40,23 @@ class PeriodicSlot(models.Model):
 
     job = models.CharField(primary_key=True, max_length=100)
     slot = models.DateTimeField()
+
+
+class StorageUsage(models.Model):
+    """The bytes that a user stores in all apps (`core.quotas`). Triggers keep it equal to the stored rows."""
+
+    owner = models.OneToOneField(
+        settings.AUTH_USER_MODEL, primary_key=True, on_delete=models.CASCADE, related_name="storage_usage"
+    )
+    used = models.BigIntegerField(default=0, help_text="The sum of `parts`.")
+    parts = models.JSONField(default=dict, help_text="Bytes by kind.")
+
+
+class HasPrimaryKey(Protocol):
+    """A `User`, or any other object with the primary key of a user, such as an authenticated caller."""
+
+    @property
+    def pk(self) -> UUID: ...
 
 
 class AliveQuerySet(models.QuerySet[M]):

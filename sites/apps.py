@@ -6,10 +6,11 @@ class SitesConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the handlers of sites with the site server, the response cache and `core.lifecycle`."""
-        from core import lifecycle
+        from core import lifecycle, quotas
         from core.admission import cached_responses
         from sites.services import members, personal_data, posts, sites
         from sites.services import previews as previews_services
+        from sites.services.quotas import measure_sites_of
         from sites.serving import previews, site_server
 
         site_server.mount("/_/a/", site_server.serve_picture)
@@ -29,3 +30,4 @@ class SitesConfig(AppConfig):
         lifecycle.on_erase(personal_data.erase_person)
         lifecycle.on_purge(sites.purge_sites)
         lifecycle.on_purge(posts.purge_posts)
+        quotas.register_kinds("drafts", "revisions", "releases", "posts", measure=measure_sites_of)

@@ -1,7 +1,11 @@
 """SQL expressions for blueprints and for the numbers of sites."""
 
+from functools import reduce
+from operator import add
+
 from django.db import models
 from django.db.models import F, Func, Value
+from django.db.models.functions import Cast
 
 
 class JsonPathQueryArray(Func):
@@ -42,3 +46,18 @@ class NextNumber(Func):
 
     template = "nextval('sites_number'::regclass)"
     output_field = models.IntegerField()
+
+
+class OctetLength(Func):
+    """The bytes of a text in UTF-8."""
+
+    function = "octet_length"
+    output_field = models.IntegerField()
+
+
+def size_field(*fields: str) -> models.GeneratedField:
+    """Return a column, computed by the database, with the bytes of `fields`: texts, and JSON as text."""
+    lengths = [OctetLength(Cast(field, models.TextField())) for field in fields]
+    return models.GeneratedField(
+        expression=reduce(add, lengths), output_field=models.PositiveIntegerField(), db_persist=True
+    )

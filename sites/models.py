@@ -4,8 +4,7 @@ Row-level security protects every table except `sites_access`, which the policie
 """
 
 from datetime import datetime
-from typing import Protocol, Self
-from uuid import UUID
+from typing import Self
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -15,15 +14,8 @@ from django.utils import timezone
 
 from audit.subjects import Subject
 from core.ids import uuid7
-from core.models import AliveQuerySet, Job
-from sites.database_functions import NextNumber
-
-
-class HasPrimaryKey(Protocol):
-    """A `User`, or any other object with the primary key of a user, such as an authenticated caller."""
-
-    @property
-    def pk(self) -> UUID: ...
+from core.models import AliveQuerySet, HasPrimaryKey, Job
+from sites.database_functions import NextNumber, size_field
 
 
 class SiteQuerySet(AliveQuerySet["Site"]):
@@ -162,6 +154,7 @@ class Draft(models.Model):
 
     site = models.OneToOneField(Site, on_delete=models.CASCADE, primary_key=True, related_name="draft")
     blueprint = models.JSONField()
+    size = size_field("blueprint")
     version = models.PositiveIntegerField(default=1)
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
@@ -176,6 +169,7 @@ class Release(models.Model):
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="releases")
     number = models.PositiveIntegerField()
     blueprint = models.JSONField()
+    size = size_field("blueprint")
     note = models.CharField(max_length=500, blank=True, default="")
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
@@ -334,6 +328,7 @@ class Post(models.Model):
     title = models.CharField(max_length=200)
     excerpt = models.CharField(max_length=500, blank=True, default="")
     blocks = models.JSONField(default=list)
+    size = size_field("title", "excerpt", "blocks")
     tags = ArrayField(models.CharField(max_length=40), default=list, blank=True)
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"

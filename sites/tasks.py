@@ -19,8 +19,7 @@ def thin_revisions(now: datetime) -> None:
     """Delete revisions so that fewer remain the older they are."""
     from sites.services import drafts
 
-    with tenancy.context(tenancy.SYSTEM):
-        drafts.thin_revisions(now=now)
+    drafts.thin_revisions(now=now)
 
 
 @periodic_task()

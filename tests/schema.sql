@@ -1,3 +1,4 @@
+-- A transfer holds the rows of both owners until its commit. So once the rows of the owners are locked, and -- the owners are still the same, a transfer either has committed, or counts after this change. LOOP owners := ARRAY(SELECT DISTINCT owner_id FROM sites_site WHERE id = ANY (changed_sites) ORDER BY 1);
 ALTER TABLE ONLY public.accounts_apikey ADD CONSTRAINT accounts_apikey_owner_id_2be2fe13_fk_accounts_user_id FOREIGN KEY (owner_id) REFERENCES public.accounts_user(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.accounts_apikey ADD CONSTRAINT accounts_apikey_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.accounts_apikey ADD CONSTRAINT accounts_apikey_prefix_key UNIQUE (prefix);
@@ -78,6 +79,8 @@ ALTER TABLE ONLY public.backups_tombstone ADD CONSTRAINT backups_tombstone_pkey 
 ALTER TABLE ONLY public.core_idempotentresponse ADD CONSTRAINT core_idempotentresponse_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.core_mail ADD CONSTRAINT core_mail_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.core_periodicslot ADD CONSTRAINT core_periodicslot_pkey PRIMARY KEY (job);
+ALTER TABLE ONLY public.core_storageusage ADD CONSTRAINT core_storageusage_owner_id_276a9475_fk_accounts_user_id FOREIGN KEY (owner_id) REFERENCES public.accounts_user(id) DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE ONLY public.core_storageusage ADD CONSTRAINT core_storageusage_pkey PRIMARY KEY (owner_id);
 ALTER TABLE ONLY public.django_admin_log ADD CONSTRAINT django_admin_log_content_type_id_c4bce8eb_fk_django_co FOREIGN KEY (content_type_id) REFERENCES public.django_content_type(id) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE ONLY public.django_admin_log ADD CONSTRAINT django_admin_log_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.django_admin_log ADD CONSTRAINT django_admin_log_user_id_c564eba6_fk_accounts_user_id FOREIGN KEY (user_id) REFERENCES public.accounts_user(id) DEFERRABLE INITIALLY DEFERRED;
@@ -184,13 +187,21 @@ ALTER TABLE public.vault_formerversion ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.vault_holder ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.vault_item ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.vault_vault ENABLE ROW LEVEL SECURITY;
+BEGIN -- Each branch reads only the transition tables that its triggers have. IF TG_OP = 'INSERT' THEN SELECT array_agg(site_id), array_agg(bytes) INTO changed_sites, added_bytes FROM (SELECT site_id, sum(size) AS bytes FROM new_rows GROUP BY site_id) c;
+BEGIN PERFORM FROM core_storageusage WHERE owner_id IN (OLD.owner_id, NEW.owner_id) ORDER BY owner_id FOR NO KEY UPDATE;
 CREATE FUNCTION public.app_context() RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT NULLIF(current_setting('app.context', true), '') $$;
 CREATE FUNCTION public.app_user() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE AS $_$ SELECT substring(current_setting('app.context', true) FROM '^user:(.{36})$')::uuid $_$;
 CREATE FUNCTION public.audit_record(new_id uuid, new_event text, new_actor_kind text, new_actor_id uuid, new_subject_type text, new_subject_id uuid, new_site_id uuid, new_owner_id uuid, new_session_id uuid, new_request_id text, new_facts text, new_personal text, new_created_at timestamp with time zone, new_fields text[], new_values text[], new_salts bytea[]) RETURNS void LANGUAGE plpgsql AS $$ BEGIN INSERT INTO audit_entry VALUES ( new_id, new_event, new_actor_kind, new_actor_id, new_subject_type, new_subject_id, new_site_id, new_owner_id, new_session_id, new_request_id, new_facts, new_personal, new_created_at );
 CREATE FUNCTION public.audit_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'the audit trail is never changed' USING ERRCODE = 'restrict_violation';
+CREATE FUNCTION public.core_add_storage_usage(changed_owner uuid, changed_kind text, added bigint) RETURNS void LANGUAGE plpgsql AS $$ BEGIN IF added > 0 THEN INSERT INTO core_storageusage AS stored (owner_id, used, parts) VALUES (changed_owner, added, jsonb_build_object(changed_kind, added)) ON CONFLICT (owner_id) DO UPDATE SET used = stored.used + added, parts = stored.parts || jsonb_build_object(changed_kind, coalesce((stored.parts ->> changed_kind)::bigint, 0) + added);
+CREATE FUNCTION public.sites_bytes_of_site(measured_site uuid) RETURNS TABLE(kind text, bytes bigint) LANGUAGE sql STABLE AS $$ SELECT 'drafts', coalesce(sum(size), 0) FROM sites_draft WHERE site_id = measured_site UNION ALL SELECT 'revisions', coalesce(sum(size), 0) FROM sites_revision WHERE site_id = measured_site UNION ALL SELECT 'releases', coalesce(sum(size), 0) FROM sites_release WHERE site_id = measured_site UNION ALL SELECT 'posts', coalesce(sum(size), 0) FROM sites_post WHERE site_id = measured_site $$;
+CREATE FUNCTION public.sites_count_bytes() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE changed_sites uuid[];
+CREATE FUNCTION public.sites_is_referenced(revision uuid) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT FROM sites_schedule WHERE revision_id = revision) OR EXISTS (SELECT FROM sites_review WHERE revision_id = revision) OR EXISTS (SELECT FROM sites_preview WHERE revision_id = revision) $$;
+CREATE FUNCTION public.sites_move_bytes() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE part record;
 CREATE FUNCTION public.sites_release_is_final() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF (OLD.id, OLD.site_id, OLD.number, OLD.blueprint, OLD.created_at, OLD.note) IS DISTINCT FROM (NEW.id, NEW.site_id, NEW.number, NEW.blueprint, NEW.created_at, NEW.note) THEN RAISE EXCEPTION 'a release is never changed' USING ERRCODE = 'restrict_violation';
 CREATE FUNCTION public.sites_revision_is_final() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF (OLD.id, OLD.site_id, OLD.version, OLD.blueprint, OLD.size, OLD.created_at) IS DISTINCT FROM (NEW.id, NEW.site_id, NEW.version, NEW.blueprint, NEW.size, NEW.created_at) THEN RAISE EXCEPTION 'a revision is never changed' USING ERRCODE = 'restrict_violation';
 CREATE FUNCTION public.sites_with_one_page(blueprint jsonb, path text) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT jsonb_set(blueprint, '{pages}', ( SELECT coalesce(jsonb_agg(CASE WHEN page ->> 'path' = path THEN page ELSE page - 'blocks' END ORDER BY place), '[]') FROM jsonb_array_elements(blueprint -> 'pages') WITH ORDINALITY AS every(page, place) )) $$;
+CREATE FUNCTION public.vault_count_bytes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF TG_OP = 'DELETE' THEN PERFORM core_add_storage_usage(OLD.owner_id, 'vault', -OLD.size);
 CREATE INDEX accounts_apikey_owner_id_2be2fe13 ON public.accounts_apikey USING btree (owner_id);
 CREATE INDEX accounts_apikey_prefix_2468c39f_like ON public.accounts_apikey USING btree (prefix varchar_pattern_ops);
 CREATE INDEX accounts_dataexport_user_id_1c3468c6 ON public.accounts_dataexport USING btree (user_id);
@@ -468,6 +479,7 @@ CREATE TABLE public.accounts_user (
     CONSTRAINT accounts_user_age_check CHECK ((age >= 0)),
     CONSTRAINT accounts_user_epoch_check CHECK ((epoch >= 0)),
     CONSTRAINT accounts_user_kdf_iterations_check CHECK ((kdf_iterations >= 0)),
+    CONSTRAINT accounts_user_quota_mib_check CHECK ((quota_mib >= 0)),
     CONSTRAINT accounts_user_version_check CHECK ((version >= 0)),
     CONSTRAINT user_age CHECK (((age IS NULL) OR ((age >= 0) AND (age <= 150)))),
     CONSTRAINT user_kdf CHECK ((((kdf_iterations IS NULL) AND (kdf_salt IS NULL) AND ((scheme)::text = 'password'::text)) OR (((length(kdf_salt) >= 16) AND (length(kdf_salt) <= 64)) AND (kdf_iterations IS NOT NULL) AND ((kdf_iterations >= 600000) AND (kdf_iterations <= 10000000)) AND (kdf_salt IS NOT NULL) AND ((scheme)::text = 'blind'::text)))),
@@ -486,6 +498,7 @@ CREATE TABLE public.accounts_user (
     last_login timestamp with time zone,
     name character varying(120) NOT NULL,
     password character varying(128) NOT NULL,
+    quota_mib integer,
     scheme character varying(10) NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     version integer NOT NULL
@@ -788,6 +801,11 @@ CREATE TABLE public.core_periodicslot (
     job character varying(100) NOT NULL,
     slot timestamp with time zone NOT NULL
 );
+CREATE TABLE public.core_storageusage (
+    owner_id uuid NOT NULL,
+    parts jsonb NOT NULL,
+    used bigint NOT NULL
+);
 CREATE TABLE public.django_admin_log (
     CONSTRAINT django_admin_log_action_flag_check CHECK ((action_flag >= 0)),
     action_flag smallint NOT NULL,
@@ -839,6 +857,7 @@ CREATE TABLE public.sites_draft (
     author_id uuid,
     blueprint jsonb NOT NULL,
     site_id uuid NOT NULL,
+    size integer GENERATED ALWAYS AS (octet_length((blueprint)::text)) STORED,
     updated_at timestamp with time zone NOT NULL,
     version integer NOT NULL
 );
@@ -870,6 +889,7 @@ CREATE TABLE public.sites_post (
     live boolean NOT NULL,
     published_at timestamp with time zone,
     site_id uuid NOT NULL,
+    size integer GENERATED ALWAYS AS (((octet_length((title)::text) + octet_length((excerpt)::text)) + octet_length((blocks)::text))) STORED,
     slug character varying(100) NOT NULL,
     tags character varying(40)[] NOT NULL,
     title character varying(200) NOT NULL,
@@ -893,7 +913,8 @@ CREATE TABLE public.sites_release (
     id uuid NOT NULL,
     note character varying(500) NOT NULL,
     number integer NOT NULL,
-    site_id uuid NOT NULL
+    site_id uuid NOT NULL,
+    size integer GENERATED ALWAYS AS (octet_length((blueprint)::text)) STORED
 );
 CREATE TABLE public.sites_review (
     answered_at timestamp with time zone,
@@ -1019,6 +1040,18 @@ CREATE TABLE public.vault_vault (
     version integer NOT NULL,
     weight bigint NOT NULL
 );
+CREATE TRIGGER count_bytes AFTER INSERT OR DELETE OR UPDATE OF size ON public.vault_holder FOR EACH ROW EXECUTE FUNCTION public.vault_count_bytes();
+CREATE TRIGGER count_deleted_bytes AFTER DELETE ON public.sites_draft REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.sites_count_bytes('drafts');
+CREATE TRIGGER count_deleted_bytes AFTER DELETE ON public.sites_post REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.sites_count_bytes('posts');
+CREATE TRIGGER count_deleted_bytes AFTER DELETE ON public.sites_release REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.sites_count_bytes('releases');
+CREATE TRIGGER count_deleted_bytes AFTER DELETE ON public.sites_revision REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION public.sites_count_bytes('revisions');
+CREATE TRIGGER count_inserted_bytes AFTER INSERT ON public.sites_draft REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.sites_count_bytes('drafts');
+CREATE TRIGGER count_inserted_bytes AFTER INSERT ON public.sites_post REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.sites_count_bytes('posts');
+CREATE TRIGGER count_inserted_bytes AFTER INSERT ON public.sites_release REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.sites_count_bytes('releases');
+CREATE TRIGGER count_inserted_bytes AFTER INSERT ON public.sites_revision REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.sites_count_bytes('revisions');
+CREATE TRIGGER count_updated_bytes AFTER UPDATE ON public.sites_draft FOR EACH ROW WHEN ((old.size <> new.size)) EXECUTE FUNCTION public.sites_count_bytes('drafts');
+CREATE TRIGGER count_updated_bytes AFTER UPDATE ON public.sites_post FOR EACH ROW WHEN ((old.size <> new.size)) EXECUTE FUNCTION public.sites_count_bytes('posts');
+CREATE TRIGGER move_bytes AFTER UPDATE OF owner_id ON public.sites_site FOR EACH ROW WHEN ((old.owner_id IS DISTINCT FROM new.owner_id)) EXECUTE FUNCTION public.sites_move_bytes();
 CREATE TRIGGER refuse_change BEFORE DELETE OR UPDATE ON public.audit_entry FOR EACH ROW EXECUTE FUNCTION public.audit_refuse();
 CREATE TRIGGER refuse_change BEFORE DELETE OR UPDATE ON public.audit_seal FOR EACH ROW EXECUTE FUNCTION public.audit_refuse();
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.audit_entry FOR EACH STATEMENT EXECUTE FUNCTION public.audit_refuse();
@@ -1051,6 +1084,15 @@ CREATE UNLOGGED TABLE public.analytics_salt (
     salt bytea NOT NULL,
     site_number integer NOT NULL
 );
+ELSE PERFORM core_add_storage_usage(NEW.owner_id, 'vault', NEW.size - OLD.size);
+ELSE changed_sites := ARRAY[NEW.site_id];
+ELSIF TG_OP = 'DELETE' THEN SELECT array_agg(site_id), array_agg(bytes) INTO changed_sites, added_bytes FROM (SELECT site_id, -sum(size) AS bytes FROM old_rows GROUP BY site_id) c;
+ELSIF TG_OP = 'INSERT' THEN PERFORM core_add_storage_usage(NEW.owner_id, 'vault', NEW.size);
+ELSIF added < 0 THEN UPDATE core_storageusage AS stored SET used = stored.used + added, parts = stored.parts || jsonb_build_object(changed_kind, coalesce((stored.parts ->> changed_kind)::bigint, 0) + added) WHERE stored.owner_id = changed_owner;
+END $$;
+END $$;
+END $$;
+END $$;
 END $$;
 END $$;
 END $$;
@@ -1058,10 +1100,26 @@ END $$;
 END IF;
 END IF;
 END IF;
+END IF;
+END IF;
+END IF;
+END IF;
+END LOOP;
+END LOOP;
+END LOOP;
+EXIT WHEN owners = ARRAY(SELECT DISTINCT owner_id FROM sites_site WHERE id = ANY (changed_sites) ORDER BY 1);
+FOR change IN SELECT s.owner_id, sum(c.bytes)::bigint AS bytes FROM unnest(changed_sites, added_bytes) AS c (site_id, bytes) JOIN sites_site s ON s.id = c.site_id GROUP BY s.owner_id ORDER BY s.owner_id LOOP PERFORM core_add_storage_usage(change.owner_id, TG_ARGV[0], change.bytes);
+FOR part IN SELECT kind, bytes FROM sites_bytes_of_site(NEW.id) LOOP PERFORM core_add_storage_usage(OLD.owner_id, part.kind, -part.bytes);
 IF cardinality(new_fields) > 0 THEN INSERT INTO audit_personal (entry_id, field, value, salt) SELECT new_id, * FROM unnest(new_fields, new_values, new_salts);
+IF changed_sites IS NULL THEN RETURN NULL;
 INSERT INTO audit_pending (entry_id, since) VALUES (new_id, new_created_at);
+PERFORM FROM core_storageusage WHERE owner_id = ANY (owners) ORDER BY owner_id FOR NO KEY UPDATE;
+PERFORM core_add_storage_usage(NEW.owner_id, part.kind, part.bytes);
 RETURN NEW;
 RETURN NEW;
+RETURN NULL;
+RETURN NULL;
+RETURN NULL;
 SELECT pg_catalog.set_config('search_path', '', false);
 SET check_function_bodies = false;
 SET client_encoding = 'UTF8';
@@ -1075,3 +1133,7 @@ SET standard_conforming_strings = on;
 SET statement_timeout = 0;
 SET transaction_timeout = 0;
 SET xmloption = content;
+added_bytes := ARRAY[NEW.size - OLD.size];
+added_bytes bigint[];
+change record;
+owners uuid[];

@@ -7,8 +7,9 @@ client that has read the changes up to a number has seen every change up to it.
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F
+from django.db.models import F, Sum
 
+from core import quotas
 from vault.envelopes import MAX_REQUEST_BYTES
 from vault.errors import QuotaReached, VaultFull
 from vault.models import Holder, Vault
@@ -36,7 +37,8 @@ def next_sequence(holder: Holder) -> int:
 def save_usage(holder: Holder, *, added_bytes: int = 0, added_items: int = 0) -> None:
     """Save the owner's row with its new usage. Both numbers may be negative.
 
-    Raises QuotaReached when usage grew beyond the quota.
+    Raises QuotaReached when usage grew beyond the quota of vaults, and QuotaExceeded when it grew beyond the
+    storage quota of the owner.
     """
     holder.size = holder.size + added_bytes
     holder.items = holder.items + added_items
@@ -45,6 +47,12 @@ def save_usage(holder: Holder, *, added_bytes: int = 0, added_items: int = 0) ->
     if added_items > 0 and holder.items > settings.VAULT_ITEMS:
         raise QuotaReached
     holder.save(update_fields=["sequence", "size", "items"])
+    quotas.require_room(holder.owner_id, added=added_bytes)
+
+
+def measure_vaults_of(owner_id: UUID) -> dict[str, int]:
+    """Return the stored bytes of a user's vaults, for `core.quotas`."""
+    return {"vault": Holder.objects.filter(owner_id=owner_id).aggregate(size=Sum("size", default=0))["size"]}
 
 
 def add_vault_weight(vault: Vault, added_bytes: int) -> None:

@@ -9,6 +9,7 @@ from django.db.models import Model, QuerySet
 from django.forms import CharField, Form, ModelForm, Textarea
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils import timezone
@@ -22,6 +23,7 @@ from accounts.services import impersonation, mfa, roles, sessions
 from accounts.services import users as users_services
 from audit import actors
 from audit.model_admin import AuditedAdmin
+from core import quotas
 from core.admin_site import for_each_row
 from core.http.preconditions import ANY_VERSION
 
@@ -99,8 +101,19 @@ class UserAdmin(AuditedAdmin, admin.ModelAdmin):
     list_filter = ("is_active", "roles", ("deleted_at", admin.EmptyFieldListFilter), "created_at")
     search_fields = ("email", "name", "id")
     ordering = ("-id",)
-    fields = ("email", "email_verified_at", "scheme", "name", "age", "is_active", "roles", "second_factors")
-    readonly_fields = ("email", "email_verified_at", "scheme", "second_factors")
+    fields = (
+        "email",
+        "email_verified_at",
+        "scheme",
+        "name",
+        "age",
+        "is_active",
+        "roles",
+        "second_factors",
+        "quota_mib",
+        "storage_used",
+    )
+    readonly_fields = ("email", "email_verified_at", "scheme", "second_factors", "storage_used")
     filter_horizontal = ("roles",)
     form = UserForm
     inlines = [SessionInline, ApiKeyInline, IdentityInline]
@@ -167,6 +180,11 @@ class UserAdmin(AuditedAdmin, admin.ModelAdmin):
         labels = ["authenticator app"] if factors.totp else []
         labels += [f"{factors.passkeys} passkeys", f"{factors.recovery_codes} recovery codes left"]
         return ", ".join(labels)
+
+    @admin.display(description="storage used")
+    def storage_used(self, user: User) -> str:
+        usage = quotas.usage_of(user.pk)
+        return f"{filesizeformat(usage.used)} of {filesizeformat(usage.allowed)}"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # users sign up; administrators are created by `manage.py create_admin`

@@ -108,6 +108,15 @@ class MeSerializer(UserSerializer):
         read_only_fields = fields
 
 
+class UsageSerializer(serializers.Serializer[Any]):
+    allowed = serializers.IntegerField(help_text="Bytes that you may store.")
+    used = serializers.IntegerField(help_text="Bytes that you store.")
+    parts = serializers.DictField(
+        child=serializers.IntegerField(),
+        help_text="Bytes by kind: drafts, revisions, releases and posts of your own sites, and vault.",
+    )
+
+
 class IdentitySerializer(serializers.ModelSerializer[Identity]):
     class Meta:
         model = Identity

@@ -259,6 +259,24 @@ def set_active(
 
 
 @transaction.atomic
+def set_quota(
+    user_id: UUID, quota_mib: int | None, *, actor: Actor, allowed_permissions: frozenset[str] | None = None
+) -> None:
+    """Set the storage quota of a user in MiB; None is the default of the installation (`core.quotas`).
+
+    A quota below what is stored refuses only further growth. Raises PermissionsExceeded when the user holds
+    more than `allowed_permissions`.
+    """
+    user = User.objects.alive().select_for_update(no_key=True).get(pk=user_id)
+    require_permissions_within(user.permission_codes(), allowed_permissions)
+    changes = {"quota_mib": [user.quota_mib, quota_mib]}
+    user.quota_mib = quota_mib
+    user.version += 1
+    user.save(update_fields=["quota_mib", "version", "updated_at"])
+    record("user.quota_changed", actor=actor, subject=_subject(user_id), changes=changes)
+
+
+@transaction.atomic
 def change_user_as_staff(
     user_id: UUID,
     changes: dict[str, Any],
@@ -268,7 +286,7 @@ def change_user_as_staff(
     if_match: IfMatch = ANY_VERSION,
     allowed_permissions: frozenset[str] | None = None,
 ) -> None:
-    """Change `name`, `age`, `is_active` or `roles` (names or rows).
+    """Change `name`, `age`, `quota_mib`, `is_active` or `roles` (names or rows).
 
     Raises LastAdmin, PreconditionFailed, ZeroKnowledgeStaff, and PermissionsExceeded beyond
     `allowed_permissions`.
@@ -282,6 +300,8 @@ def change_user_as_staff(
         set_active(
             user_id, changes["is_active"], actor=actor, now=now, allowed_permissions=allowed_permissions
         )
+    if changes.get("quota_mib", user.quota_mib) != user.quota_mib:
+        set_quota(user_id, changes["quota_mib"], actor=actor, allowed_permissions=allowed_permissions)
     role_names = {str(role) for role in changes.get("roles", user.roles.all())}
     if role_names != {role.name for role in user.roles.all()}:
         set_roles(user_id, role_names, actor=actor, now=now, allowed_permissions=allowed_permissions)

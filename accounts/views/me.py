@@ -15,6 +15,7 @@ from accounts.serializers.accounts import (
     MeSerializer,
     SessionSerializer,
     SignedInSerializer,
+    UsageSerializer,
     UserSerializer,
 )
 from accounts.serializers.credentials import (
@@ -28,6 +29,7 @@ from accounts.serializers.mfa import PasskeyOptionsSerializer
 from accounts.services import email_links, sessions, sign_in, users
 from accounts.views.sign_in import mail_accepted_response, passkey_options_response
 from audit import actors
+from core import quotas
 from core.http.action_policy import SIGNED_IN, action_policy
 from core.http.pagination import KeysetPagination
 from core.http.preconditions import if_match
@@ -45,6 +47,15 @@ class MeViewSet(ApiViewSet):
         user = self.caller.row()
         user.impersonator = self.caller.impersonator
         return versioned(MeSerializer(user).data, user.version)
+
+    @action_policy(scope=ACCOUNT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
+    @extend_schema(operation_id="my_usage", responses=UsageSerializer)
+    def usage(self, request: Request) -> Response:
+        """Get how many bytes you store and how many you may store.
+
+        The sites that you own count for you, whoever writes in them.
+        """
+        return Response(UsageSerializer(quotas.usage_of(self.caller.pk)).data)
 
     @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(operation_id="change_me", request=ProfileSerializer, responses=UserSerializer)

@@ -38,6 +38,7 @@ from core import tenancy
 from core.errors import DomainError
 from core.jobs import queue
 from sites.models import Access, Site
+from sites.services.quotas import require_room_for_site
 from sites.services.sites import check_site_limit, invalidate_site_responses, lock_owner
 
 RESTORE_LIMIT_PER_DAY = 10
@@ -141,7 +142,8 @@ def copy_site_from_backup(
     """Create a new draft with the content that the site had at the time of the backup.
 
     `for_owner` refuses a backup that is older than the ownership of the present owner. An operator may
-    restore any. Raises BackupRefused, Damaged, KeyMissing, TooManySites, ObjectStoreUnavailable.
+    restore any. Raises BackupRefused, Damaged, KeyMissing, TooManySites, QuotaExceeded,
+    ObjectStoreUnavailable.
     """
     repository = config.repository(identities=identities)
     manifest = repository.load_manifest(site_restore.run.name)
@@ -172,6 +174,7 @@ def copy_site_from_backup(
         Access.objects.create(site_id=new_site_id, user_id=owner_id, role=Access.Role.OWNER)
         row_counts = job.insert_rows(defaulted_site_columns={"number"})
         site = Site.objects.get(pk=new_site_id)
+        require_room_for_site(site)
         _finish(site_restore, site, rows=sum(row_counts.values()))
         invalidate_site_responses(site)
     return site

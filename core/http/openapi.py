@@ -41,7 +41,7 @@ EVERY_OPERATION = {
 WITH_CREDENTIAL = {401: "The credential is missing or not valid", 403: "Not allowed"}
 WITH_BODY = {
     409: "In conflict with the present state",
-    413: "The body is too large",
+    413: "The body is too large, or the storage quota of the owner is exceeded",
     415: "Send application/json",
     422: "Idempotency-Key reused",
 }

@@ -29,6 +29,7 @@ TABLES_WITHOUT_POLICY = {
     "analytics_drop",
     "sites_access",  # holds ids only; the policies read it
     "backups_siterestore",  # holds ids only, and is read through its site
+    "core_storageusage",  # holds numbers only; the writes of all members of a site change its owner's row
     "accounts_session",
     "accounts_apikey",
     "accounts_dataexport",

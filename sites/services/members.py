@@ -29,6 +29,7 @@ from sites.errors import (
     TooManyMembers,
 )
 from sites.models import Access, Invitation, Post, Preview, Schedule, Site
+from sites.services import quotas
 from sites.services.posts import bump_posts_version
 from sites.services.sites import check_site_limit, invalidate_site_responses, lock_site
 from sites.subdomains import host_of
@@ -267,7 +268,7 @@ def cancel_pending_work_of(user_id: UUID, deleted_at: datetime) -> None:
 def transfer_site(site: Site, member: UUID, *, actor: Actor) -> Site:
     """Make a member the owner. The previous owner becomes an editor, and both receive a mail.
 
-    Raises NotMember, TooManySites, NotFound.
+    Raises NotMember, TooManySites, NotFound, and QuotaExceeded when the new owner has no room for the site.
     """
     old_owner = site.owner_id
     access_rows = Access.objects.select_for_update().filter(site=site, user_id__in=[old_owner, member])
@@ -285,6 +286,7 @@ def transfer_site(site: Site, member: UUID, *, actor: Actor) -> Site:
     site.owner_id = member
     site.version = site.version + 1
     site.save(update_fields=["owner", "version", "updated_at"])
+    quotas.require_room_for_site(site)
     owner_change = [str(old_owner), str(member)]
     record("site.transferred", actor=actor, subject=site, changes={"owner": owner_change})
     _mail_transfer(site, users[old_owner], "site_handed_over", other=users[member])

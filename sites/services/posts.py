@@ -18,12 +18,14 @@ from sites.blueprint import schema
 from sites.database_functions import JsonPathQueryArray
 from sites.errors import NotDeleted, RoleTooLow, SlugTaken, TooManyPosts
 from sites.models import Access, Draft, FormerSlug, Post, Site
+from sites.services import quotas
 from sites.services.sites import lock_site
 from sites.subdomains import host_of
 
 MAX_POSTS = 20_000  # of one site, deleted ones included
 MAX_SLUG_LENGTH = 100
 SLUG_SUFFIX_LENGTH = 6  # room for a hyphen and a number up to MAX_POSTS
+MEASURED_FIELDS = {"title", "excerpt", "blocks"}  # whose bytes are in `Post.size`
 BATCH_SIZE = 200
 
 
@@ -35,8 +37,8 @@ def create_post(
 
     Without a slug the post gets one from its title.
 
-    Raises RoleTooLow when an author tries to publish, SlugTaken, TooManyPosts, and Invalid with JSON
-    Pointers.
+    Raises RoleTooLow when an author tries to publish, SlugTaken, TooManyPosts, QuotaExceeded, and Invalid
+    with JSON Pointers.
     """
     validated_data = _with_validated_blocks(site, validated_data)
     site = lock_site(site)
@@ -47,6 +49,7 @@ def create_post(
     validated_data["slug"] = validated_data.get("slug") or _free_slug(site, validated_data["title"])
     _set_fields(post, validated_data, now=now)
     _save(post, force_insert=True)
+    quotas.require_room(site, added=post.size)
     record("post.created", actor=actor, subject=post)
     _record_visibility_change(post, was_live=False, actor=actor)
     if post.live:
@@ -68,7 +71,7 @@ def change_post(
 
     The URL with an earlier slug redirects to the current one.
 
-    Raises PreconditionFailed, RoleTooLow, SlugTaken, and Invalid with JSON Pointers.
+    Raises PreconditionFailed, RoleTooLow, SlugTaken, QuotaExceeded, and Invalid with JSON Pointers.
     """
     changes = _with_validated_blocks(post.site, changes)
     site, post = _lock_site_and_post(post)
@@ -76,9 +79,13 @@ def change_post(
     _check_author_rights(post, changes, role=role, actor=actor)
     was_live = post.live
     old_slug = post.slug
+    old_size = post.size
     _set_fields(post, changes, now=now)
     post.version += 1
     _save(post)
+    if not changes.keys().isdisjoint(MEASURED_FIELDS):
+        post.refresh_from_db(fields=["size"])
+        quotas.require_room(site, added=post.size - old_size)
     if post.slug != old_slug:
         FormerSlug.objects.update_or_create(site=site, slug=old_slug, defaults={"post": post})
     record("post.changed", actor=actor, subject=post, fields=sorted(changes))

@@ -8,8 +8,9 @@ from django.db.models import Q
 from audit.actors import Actor
 from audit.services import record
 from core import encryption
+from core.errors import NotFound
 from sites.errors import TooManyPreviews
-from sites.models import Post, Preview, Revision, Site
+from sites.models import Draft, Post, Preview, Revision, Site
 from sites.services.sites import lock_site
 from sites.subdomains import address_of
 
@@ -32,12 +33,17 @@ def create_preview(
 
     The actor is a user: the link stops working when this user loses the right to create it.
 
-    Raises TooManyPreviews.
+    Raises TooManyPreviews, and NotFound when a save has replaced the revision in the meantime.
     """
     assert actor.id is not None
     site = lock_site(site)
     if Preview.objects.filter(site=site, expires_at__gt=now).count() >= MAX_PREVIEWS:
         raise TooManyPreviews
+    if revision:
+        # From now on no save replaces the revision, because a preview refers to it.
+        Draft.objects.select_for_update().defer("blueprint").get(site=site)
+        if not Revision.objects.filter(pk=revision.pk).exists():
+            raise NotFound
     preview = Preview.objects.create(
         site=site, revision=revision, post=post, author_id=actor.id, expires_at=now + lifetime
     )

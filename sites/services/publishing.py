@@ -31,6 +31,7 @@ from sites.errors import (
     TooManySchedules,
 )
 from sites.models import Draft, Release, Revision, Schedule, Site
+from sites.services import quotas
 from sites.services.posts import publish_due_posts
 from sites.services.sites import invalidate_site_responses, lock_site
 from sites.subdomains import host_of
@@ -41,7 +42,8 @@ INSERT_RELEASE_SQL = (
     "INSERT INTO sites_release (id, site_id, number, note, author_id, created_at, blueprint) "
     "SELECT %s, site_id, %s, %s, %s, %s, blueprint "
     "FROM {source_table} "
-    "WHERE {source_key} = %s"
+    "WHERE {source_key} = %s "
+    "RETURNING size"
 )
 
 
@@ -49,7 +51,7 @@ INSERT_RELEASE_SQL = (
 def publish_site(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "") -> Release:
     """Freeze the draft as the next release and show it to visitors.
 
-    Raises SiteArchived, SiteEmpty, PreconditionFailed.
+    Raises SiteArchived, SiteEmpty, QuotaExceeded, PreconditionFailed.
     """
     site = lock_site(site)
     draft = _lock_draft(site, if_match=if_match)
@@ -77,7 +79,7 @@ def create_release(
     The blueprint, of up to 10 MiB, is copied inside the database. `audit_fields` are added to the audit
     entry.
 
-    Raises SiteArchived, SiteEmpty.
+    Raises SiteArchived, SiteEmpty, QuotaExceeded.
     """
     check_publishable(site, source)
     release = Release(
@@ -89,6 +91,8 @@ def create_release(
     parameters = [release.pk, release.number, note, author_id, release.created_at, source.pk]
     with connection.cursor() as cursor:
         cursor.execute(insert_release, parameters)
+        (size,) = cursor.fetchone()
+    quotas.require_room(site, added=size)
     site.next_release = release.number + 1
     _set_live_release(site, release)
     record("site.published", actor=actor, subject=site, release=release.number, **(audit_fields or {}))
@@ -251,7 +255,7 @@ def _apply_schedule(site: Site | None, schedule: Schedule) -> None:
     """Publish or unpublish the site.
 
     Raises NotFound for a deleted site, AuthorGone when the author's account is closed or disabled, Overtaken
-    when this runs late and a newer release exists, SiteArchived, SiteEmpty, NotPublished.
+    when this runs late and a newer release exists, SiteArchived, SiteEmpty, QuotaExceeded, NotPublished.
     """
     if site is None:
         raise NotFound

@@ -53,7 +53,7 @@ def request_review(site: Site, *, actor: Actor, if_match: IfMatch, note: str = "
 def approve_review(review: Review, *, actor: Actor, now: datetime, comment: str = "") -> Release:
     """Publish the reviewed revision, even if the draft has changed since.
 
-    Raises ReviewAnswered, SiteArchived, SiteEmpty.
+    Raises ReviewAnswered, SiteArchived, SiteEmpty, QuotaExceeded.
     """
     site = lock_site(review.site)
     review = _lock_open_review(review)

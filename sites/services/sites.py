@@ -23,7 +23,8 @@ from sites.blueprint import schema
 from sites.blueprint.site_templates import empty_blueprint, site_templates
 from sites.errors import NotDeleted, SubdomainTaken, TooManySites
 from sites.models import Access, Draft, Site
-from sites.services.drafts import create_revision, to_compact_json
+from sites.services import quotas
+from sites.services.drafts import create_revision
 from sites.subdomains import host_of
 
 MAX_SITES = 200  # of one owner, soft-deleted ones included
@@ -38,7 +39,7 @@ def create_site(
     The owner's access row is inserted first, because the row-level security policies of the other tables
     depend on it.
 
-    Raises SubdomainTaken, TooManySites, NotFound when the owner's account is closed.
+    Raises SubdomainTaken, TooManySites, QuotaExceeded, NotFound when the owner's account is closed.
     """
     lock_owner(owner_id)
     check_site_limit(owner_id)
@@ -53,7 +54,8 @@ def create_site(
     site.draft = Draft.objects.create(
         site=site, blueprint=schema.validate_blueprint(document), author_id=owner_id
     )
-    create_revision(site.draft, to_compact_json(site.draft.blueprint))
+    added_with_revision, _ = create_revision(site.draft)
+    quotas.require_room(site, added=site.draft.size + added_with_revision)
     record("site.created", actor=actor, subject=site, personal={"subdomain": subdomain}, template=template)
     invalidate_site_responses(site)
     return site

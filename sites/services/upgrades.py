@@ -13,7 +13,7 @@ from core import tenancy
 from core.errors import FieldProblem, Invalid
 from sites.blueprint import block_upgrades, schema
 from sites.models import Draft, Post, Release, Revision
-from sites.services.drafts import create_revision, to_compact_json
+from sites.services.drafts import create_revision
 
 CHUNK_SIZE = 20  # rows in memory; each has a document of up to 10 MiB
 
@@ -72,7 +72,7 @@ def _save_upgraded_draft(draft: Draft, *, upgraded_blocks: int) -> None:
     draft.version = draft.version + 1
     draft.author = None
     draft.save(update_fields=["blueprint", "version", "author", "updated_at"])
-    create_revision(draft, to_compact_json(draft.blueprint))
+    create_revision(draft)
     record("draft.upgraded", actor=SYSTEM, subject=draft.site, version=draft.version, blocks=upgraded_blocks)
 
 

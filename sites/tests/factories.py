@@ -6,7 +6,7 @@ from factory.django import DjangoModelFactory
 from accounts.tests.factories import UserFactory
 from core import tenancy
 from sites.models import Access, Draft, Site
-from sites.services.drafts import create_revision, to_compact_json
+from sites.services.drafts import create_revision
 
 
 def heading_block(pk="b1", text="x"):
@@ -40,5 +40,5 @@ class SiteFactory(DjangoModelFactory):
             site = super()._create(model_class, *args, **kwargs)
             Access.objects.create(site=site, user=site.owner, role=Access.Role.OWNER)
             draft = Draft.objects.create(site=site, blueprint=blueprint or document(), author=site.owner)
-            create_revision(draft, to_compact_json(draft.blueprint))
+            create_revision(draft)
         return site

@@ -19,7 +19,7 @@ from backups.models import BackupRun, SiteRestore
 from backups.services import runs, site_restores, worker
 from backups.tests.helpers import execute_backup
 from conftest import sign_in
-from core import tenancy
+from core import quotas, tenancy
 from sites.models import Access, Draft, Invitation, Post, Preview, Release, Revision, Site
 from sites.services.members import transfer_site
 from sites.services.sites import purge_queryset
@@ -117,6 +117,22 @@ def test_restore_site_creates_a_draft_and_leaves_all_sites_unchanged(api, other,
 
     assert api.post(f"sites/{site_restore['site']}/publish").status_code == 201
     assert Entry.objects.filter(event="site.brought_back", site_id=site_restore["site"]).count() == 1
+
+
+def test_restore_site_counts_its_bytes_and_fails_when_the_owner_has_no_room(api, bakery, settings):
+    run = execute_backup()
+    used = quotas.usage_of(api.user.pk).used
+    settings.OWNER_QUOTA_BYTES = 2 * used - 1
+
+    assert restore_over_api(api, bakery, run)["status"] == "failed"
+    assert "has no room" in SiteRestore.objects.get().error
+    assert quotas.usage_of(api.user.pk).used == used
+    SiteRestore.objects.all().delete()
+    settings.OWNER_QUOTA_BYTES = 2 * used
+    assert restore_over_api(api, bakery, run)["status"] == "done"
+
+    assert quotas.usage_of(api.user.pk).used == 2 * used
+    assert quotas.recount(api.user.pk, dry_run=True) is None
 
 
 def test_restore_site_brings_back_neither_erased_authors_nor_removed_members(api, bakery):

@@ -1,0 +1,1 @@
+DROP FUNCTION core_add_storage_usage(uuid, text, bigint);

@@ -1,0 +1,1 @@
+DROP FUNCTION sites_is_referenced(uuid);
