@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import IO, Any
 
 from core.errors import BodyIncomplete, BodyTooSlow, Unavailable
 from core.http.client_address import client_address_of_environ, client_network
@@ -29,12 +29,6 @@ MIN_BYTES_PER_SECOND = 1024
 # chunk is complete. Large chunks are faster than one read of the whole body, which copies it several times.
 FIRST_CHUNK_BYTES = 1024
 MAX_CHUNK_BYTES = 64 * 1024
-
-
-class Input(Protocol):
-    """The part of `wsgi.input` that is used here."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +81,7 @@ class BodyReader:
         return body
 
     def _start_reading(self, network: str) -> _Reading:
-        """Wait for a free place. Raises Unavailable when there is none within WAIT_SECONDS."""
+        """Wait for a free place. Raises Unavailable when no place becomes free in time."""
         deadline = time.monotonic() + WAIT_SECONDS
         with self._changed:
             while obstacles := self._find_obstacles(network):
@@ -119,7 +113,7 @@ class BodyReader:
             self._readings.remove(reading)
             self._changed.notify_all()
 
-    def _read_in_thread(self, reading: _Reading, body_input: Input, size: int) -> bytes:
+    def _read_in_thread(self, reading: _Reading, body_input: IO[bytes], size: int) -> bytes:
         """Read a body in a thread. Raises BodyTooSlow when a chunk takes too long."""
         arrived: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
@@ -159,7 +153,7 @@ def chunk_sizes(size: int) -> Iterator[int]:
         chunk_size = min(2 * chunk_size, MAX_CHUNK_BYTES)
 
 
-def read_chunks(body_input: Input, size: int) -> Iterator[bytes]:
+def read_chunks(body_input: IO[bytes], size: int) -> Iterator[bytes]:
     """Return the chunks of a body, until it ends or `size` bytes are read."""
     for chunk_size in chunk_sizes(size):
         chunk = body_input.read(chunk_size)

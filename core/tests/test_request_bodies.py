@@ -27,7 +27,14 @@ class Connection:
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[..., Connection]]:
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads that read bodies. They end after the connections of `connect` are closed."""
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+@pytest.fixture
+def connect(pool: ThreadPoolExecutor) -> Iterator[Callable[..., Connection]]:
     """A function that opens a connection from an address, with a Content-Length unless it is None."""
     with ExitStack() as resources:
         # Closed last to first: the clients' ends before the files that may still be read.
@@ -102,85 +109,76 @@ def test_read_body_refuses_a_body_whose_connection_ended(connect, web_threads):
         read(BodyReader(web_threads), connection)
 
 
-def test_read_body_refuses_a_third_body_of_a_network_while_other_networks_are_served(connect):
+def test_read_body_refuses_a_third_body_of_a_network_while_other_networks_are_served(connect, pool):
     reader = BodyReader(8)
-    with ThreadPoolExecutor(4) as pool:
-        silent, futures = start_silent_bodies(reader, connect, pool, ["203.0.113.1"] * 2)
-        other = connect("203.0.113.2")
-        other.client.sendall(b"0123456789")
-        third = connect("203.0.113.1")
-        third.client.sendall(b"0123456789")
+    silent, futures = start_silent_bodies(reader, connect, pool, ["203.0.113.1"] * 2)
+    other = connect("203.0.113.2")
+    other.client.sendall(b"0123456789")
+    third = connect("203.0.113.1")
+    third.client.sendall(b"0123456789")
 
-        assert read(reader, other) == b"0123456789"
-        with pytest.raises(Unavailable):
-            read(reader, third)
-        for connection in silent:
-            connection.client.sendall(b"0123456789")
-        assert [future.result(5) for future in futures] == [b"0123456789"] * 2
+    assert read(reader, other) == b"0123456789"
+    with pytest.raises(Unavailable):
+        read(reader, third)
+    for connection in silent:
+        connection.client.sendall(b"0123456789")
+    assert [future.result(5) for future in futures] == [b"0123456789"] * 2
     assert read(reader, third) == b"0123456789"
 
 
-def test_read_body_counts_the_network_behind_a_trusted_proxy(connect, settings):
+def test_read_body_counts_the_network_behind_a_trusted_proxy(connect, pool, settings):
     settings.TRUSTED_PROXY_COUNT = 1
     reader = BodyReader(8)
-    with ThreadPoolExecutor(4) as pool:
-        silent = [connect("10.0.0.1"), connect("10.0.0.1")]
-        for connection in silent:
-            connection.environ["HTTP_X_FORWARDED_FOR"] = "198.51.100.9, 2001:db8:1:2::1"
-        futures = [pool.submit(read, reader, connection) for connection in silent]
-        wait_for_readings(reader, 2)
-        same_network = connect("10.0.0.1")
-        same_network.environ["HTTP_X_FORWARDED_FOR"] = "2001:db8:1:2::2"
-        other = connect("10.0.0.1")
-        other.environ["HTTP_X_FORWARDED_FOR"] = "2001:db8:1:3::1"
-        for connection in (same_network, other):
-            connection.client.sendall(b"0123456789")
+    silent = [connect("10.0.0.1"), connect("10.0.0.1")]
+    for connection in silent:
+        connection.environ["HTTP_X_FORWARDED_FOR"] = "198.51.100.9, 2001:db8:1:2::1"
+    futures = [pool.submit(read, reader, connection) for connection in silent]
+    wait_for_readings(reader, 2)
+    same_network = connect("10.0.0.1")
+    same_network.environ["HTTP_X_FORWARDED_FOR"] = "2001:db8:1:2::2"
+    other = connect("10.0.0.1")
+    other.environ["HTTP_X_FORWARDED_FOR"] = "2001:db8:1:3::1"
+    for connection in (same_network, other):
+        connection.client.sendall(b"0123456789")
 
+    with pytest.raises(Unavailable):
+        read(reader, same_network)
+    assert read(reader, other) == b"0123456789"
+    for connection, future in zip(silent, futures, strict=True):
+        connection.client.close()
+        with pytest.raises(BodyIncomplete):
+            future.result(5)
+
+
+def test_read_body_waits_for_a_place_that_becomes_free(connect, pool, monkeypatch):
+    monkeypatch.setattr(request_bodies, "WAIT_SECONDS", 5)
+    reader = BodyReader(8)
+    (first, _), _ = start_silent_bodies(reader, connect, pool, ["203.0.113.1"] * 2)
+    third = connect("203.0.113.1")
+    third.client.sendall(b"0123456789")
+    waiting = pool.submit(read, reader, third)
+    first.client.sendall(b"0123456789")
+
+    assert waiting.result(5) == b"0123456789"
+
+
+def test_read_body_refuses_at_once_while_all_places_are_held_by_slow_bodies(connect, pool):
+    reader = BodyReader(8)
+    start_silent_bodies(reader, connect, pool, ["203.0.113.1"] * 2)
+    time.sleep(request_bodies.WAIT_SECONDS + 0.01)
+    started = time.monotonic()
+    for _ in range(20):
         with pytest.raises(Unavailable):
-            read(reader, same_network)
-        assert read(reader, other) == b"0123456789"
-        for connection, future in zip(silent, futures, strict=True):
-            connection.client.close()
-            with pytest.raises(BodyIncomplete):
-                future.result(5)
+            read(reader, connect("203.0.113.1"))
+
+    assert time.monotonic() - started < 20 * request_bodies.WAIT_SECONDS / 2
 
 
-def test_read_body_waits_for_a_place_that_becomes_free_at_once(connect):
-    reader = BodyReader(8)
-    with ThreadPoolExecutor(4) as pool:
-        (first, second), _ = start_silent_bodies(reader, connect, pool, ["203.0.113.1"] * 2)
-        third = connect("203.0.113.1")
-        third.client.sendall(b"0123456789")
-        waiting = pool.submit(read, reader, third)
-        first.client.sendall(b"0123456789")
-
-        assert waiting.result(5) == b"0123456789"
-        second.client.close()
-
-
-def test_read_body_refuses_at_once_while_all_places_are_held_by_slow_bodies(connect):
-    reader = BodyReader(8)
-    with ThreadPoolExecutor(4) as pool:
-        silent, _ = start_silent_bodies(reader, connect, pool, ["203.0.113.1"] * 2)
-        time.sleep(request_bodies.WAIT_SECONDS + 0.01)
-        started = time.monotonic()
-        for _ in range(20):
-            with pytest.raises(Unavailable):
-                read(reader, connect("203.0.113.1"))
-
-        assert time.monotonic() - started < 20 * request_bodies.WAIT_SECONDS / 2
-        for connection in silent:
-            connection.client.close()
-
-
-def test_read_body_keeps_one_thread_free_whatever_the_number_of_networks(connect):
+def test_read_body_keeps_one_thread_free_whatever_the_number_of_networks(connect, pool):
     reader = BodyReader(4)
-    with ThreadPoolExecutor(4) as pool:
-        silent, _ = start_silent_bodies(reader, connect, pool, [f"203.0.113.{n}" for n in range(3)])
-        with pytest.raises(Unavailable):
-            read(reader, connect("203.0.113.9"))
-        for connection in silent:
-            connection.client.close()
+    start_silent_bodies(reader, connect, pool, [f"203.0.113.{n}" for n in range(3)])
+    with pytest.raises(Unavailable):
+        read(reader, connect("203.0.113.9"))
 
 
 def test_read_body_stops_waiting_for_silent_and_slow_clients(connect):
@@ -207,17 +205,17 @@ def test_read_body_stops_waiting_for_silent_and_slow_clients(connect):
 
 def test_read_body_accepts_a_body_at_the_lowest_rate(connect):
     reader = BodyReader(1, grace_seconds=0.05)
-    connection = connect(length=600)  # 0.05 s and 600 bytes at 1,024 bytes/s: 0.64 s
+    connection = connect(length=1000)  # 0.05 s and 1,000 bytes at 1,024 bytes/s: 1.03 s
 
     def send_slowly():
-        for _ in range(6):
-            connection.client.sendall(b"x" * 100)
+        for _ in range(4):
             time.sleep(0.05)
+            connection.client.sendall(b"x" * 250)
 
     sender = threading.Thread(target=send_slowly)
     sender.start()
 
-    assert read(reader, connection) == b"x" * 600
+    assert read(reader, connection) == b"x" * 1000
     sender.join()
 
 
@@ -250,3 +248,11 @@ def test_read_body_limits_the_threads_that_wait_for_abandoned_bodies(connect, mo
 
     with pytest.raises(Unavailable):
         read(reader, connect("203.0.113.9"))
+
+
+def test_read_body_reads_only_one_body_in_the_thread_of_its_request(connect, pool):
+    reader = BodyReader(4, grace_seconds=0.05)
+    start_silent_bodies(reader, connect, pool, ["203.0.113.1"])
+
+    with pytest.raises(BodyTooSlow):
+        read(reader, connect("203.0.113.2"))
