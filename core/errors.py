@@ -92,6 +92,26 @@ class QuotaExceeded(DomainError):
         return {"used": self.used, "allowed": self.allowed}
 
 
+class BodyIncomplete(DomainError):
+    code = "body_incomplete"
+    status = 400
+    message = "The connection ended before the whole body was received."
+
+
+class BodyTooSlow(DomainError):
+    """A request body arrives too slowly (RFC 9110 section 15.5.9)."""
+
+    code = "body_too_slow"
+    status = 408
+    message = "This body was sent too slowly."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        # PEP 3333 reserves this header for servers, but Granian sends what it gets. The rest of the body
+        # makes the connection useless for another request.
+        return {"Connection": "close"}
+
+
 class Unavailable(DomainError):
     """A service that we need, such as the database, is unavailable for a moment."""
 

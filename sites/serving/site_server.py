@@ -7,9 +7,9 @@ cycle (docs/decisions/002). Requests for APP_HOST are passed to Django. No cooki
 import io
 import ipaddress
 import mimetypes
-import threading
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -17,9 +17,10 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError
 
-from core.errors import Unavailable
+from core.errors import DomainError
 from core.http.preconditions import matches_if_none_match
 from core.http.problems import problem_response
+from core.http.request_bodies import BodyReader
 from core.ids import uuid7
 from sites.models import Release
 from sites.serving.host_routing import Route, Routes, RoutesUnavailable
@@ -33,9 +34,6 @@ App = Callable[[Environ, StartResponse], Iterable[bytes]]
 WsgiResponse = tuple[str, Headers, bytes]  # status line, headers, body
 Handler = Callable[[Environ, Route], WsgiResponse]
 
-# How long a request waits until another thread has read its body. A body that has arrived is read in less
-# than a millisecond.
-BODY_READER_TIMEOUT_SECONDS = 0.05
 # A host name of 253 bytes and a port. Longer header values are not kept in the caches of this module.
 MAX_HOST_HEADER_BYTES = 260
 
@@ -74,7 +72,7 @@ class SiteServer:
         self.pages = PageCache(settings.PAGE_CACHE_BYTES)
         self.app_hosts = {settings.APP_HOST, *(settings.LOOPBACK_HOSTS if settings.DEVELOPMENT else [])}
         self.sites_domain_suffix = "." + settings.SITES_DOMAIN
-        self.body_readers = threading.BoundedSemaphore(max(1, settings.ENV.web_threads - 1))
+        self.body_reader = BodyReader(settings.ENV.web_threads)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         host_header = environ.get("HTTP_HOST", "")
@@ -102,42 +100,23 @@ class SiteServer:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     def _call_app(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Call Django, after reading the request body into memory. Answers 503 while no thread may read.
+        """Call Django, after reading the request body into memory.
 
-        The server waits for a body as long as the client takes to send it. Because one thread always stays
-        free of reading bodies, silent connections cannot stop the whole process. A chunked body gets its
-        Content-Length here, because Django reads no body without one.
+        A chunked body gets its Content-Length here, because Django reads no body without one.
         """
         if environ.get("CONTENT_LENGTH", "") in {"", "0"} and "HTTP_TRANSFER_ENCODING" not in environ:
             return self.app(environ, start_response)
-        body = self._read_body(environ, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
-        if body is None:
+        try:
+            body = self.body_reader.read_body(environ, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        except DomainError as refusal:
             response = problem_response(
-                Unavailable.status,
-                code=Unavailable.code,
-                detail=Unavailable.message,
-                headers=Unavailable().headers,
+                refusal.status, code=refusal.code, detail=refusal.message, headers=refusal.headers
             )
             start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
             return [response.content]
         return self.app(
             {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}, start_response
         )
-
-    def _read_body(self, environ: Environ, max_bytes: int) -> bytes | None:
-        """Read at most `max_bytes` of the request body.
-
-        Returns None when the highest number of threads is reading bodies and none of them finishes within
-        BODY_READER_TIMEOUT_SECONDS.
-        """
-        if not self.body_readers.acquire(timeout=BODY_READER_TIMEOUT_SECONDS):
-            return None
-        try:
-            content_length = int(environ.get("CONTENT_LENGTH") or max_bytes)
-            body: bytes = environ["wsgi.input"].read(min(content_length, max_bytes))
-            return body
-        finally:
-            self.body_readers.release()
 
     def serve_site(self, environ: Environ, host: str) -> WsgiResponse:
         """Answer a request for the site at `host`.
@@ -191,9 +170,11 @@ class SiteServer:
         for prefix, (handler, allow_unpublished, max_body_bytes) in _mounts.items():
             if path.startswith(prefix) and (allow_unpublished or route.release_id):
                 if max_body_bytes and environ["REQUEST_METHOD"] == "POST":
-                    body = self._read_body(environ, max_body_bytes + 1)
-                    if body is None:
-                        return plain_response("503 Service Unavailable", b"", ("Retry-After", "2"))
+                    try:
+                        body = self.body_reader.read_body(environ, max_body_bytes + 1)
+                    except DomainError as refusal:
+                        status = f"{refusal.status} {HTTPStatus(refusal.status).phrase}"
+                        return plain_response(status, b"", *refusal.headers.items())
                     environ = {**environ, "wsgi.input": io.BytesIO(body)}
                 return handler(environ, route)
         return plain_response("404 Not Found", b"" if route.release_id else _SITE_NOT_FOUND_HTML)
