@@ -1,28 +1,41 @@
--- Admission of one API request: rate limit, revocation, and the cached response if there is one.
--- KEYS: rate limit, session tombstone, lowest valid epoch, completeness marker of tombstones, cache tag, cached response.
--- ARGV: interval in microseconds, burst, epoch (empty without a credential), "1" when the response may be cached.
--- Returns {allowed, remaining, microseconds until the next request passes or the bucket is full, credential status,
--- value of the cache tag, cached response}.
+-- Admission of one API request: rate limits, revocation, and the cached response if there is one.
+-- KEYS: 1 rate limit of the owner or network, 2 session tombstone, 3 lowest valid epoch, 4 completeness marker of
+-- tombstones, 5 cache tag, 6 cached response, 7 rate limit of the API key alone.
+-- ARGV: 1 burst of the owner or network per minute, 2 epoch (empty without a credential), 3 "1" when the response may
+-- be cached, 4 burst of the API key per minute (empty without a limit of its own).
+-- Returns {allowed, remaining, microseconds until the next request passes or the bucket is full, limit, credential
+-- status, value of the cache tag, cached response}. Of two rate limits, the one that leaves fewer requests.
 -- Credential status: 0 valid, 1 revoked, 2 Redis lost its tombstones and the database must be asked.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 -- GCRA: `full_at` is the time at which the bucket is full again.
-local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
-local earliest = full_at + interval - interval * burst
-if earliest > now then
-  return {0, 0, earliest - now, 0, '', ''}
+local function check(key, burst)
+  local interval = math.floor(60000000 / burst)
+  local full_at = math.max(tonumber(redis.call('GET', key) or now), now) + interval
+  local earliest = full_at - interval * burst
+  local remaining = math.floor((now - earliest) / interval)
+  return {key = key, burst = burst, full_at = full_at, earliest = earliest, remaining = remaining}
 end
-full_at = full_at + interval
-redis.call('SET', KEYS[1], string.format('%.0f', full_at), 'PX', math.ceil((full_at - now) / 1000) + 1)
-local remaining = math.floor((now - (full_at - interval * burst)) / interval)
+
+local buckets = {check(KEYS[1], tonumber(ARGV[1]))}
+if ARGV[4] ~= '' then buckets[2] = check(KEYS[7], tonumber(ARGV[4])) end
+local tightest = buckets[1]
+for _, bucket in ipairs(buckets) do
+  if bucket.earliest > now then return {0, 0, bucket.earliest - now, bucket.burst, 0, '', ''} end
+  if bucket.remaining < tightest.remaining then tightest = bucket end
+end
+for _, bucket in ipairs(buckets) do
+  local expiry = math.ceil((bucket.full_at - now) / 1000) + 1
+  redis.call('SET', bucket.key, string.format('%.0f', bucket.full_at), 'PX', expiry)
+end
+local remaining, wait, limit = tightest.remaining, tightest.full_at - now, tightest.burst
 
 local credential_status = 0
-if ARGV[3] ~= '' then
+if ARGV[2] ~= '' then
   local tombstones = redis.call('MGET', KEYS[2], KEYS[3], KEYS[4])
-  if tombstones[1] or (tombstones[2] and tonumber(ARGV[3]) < tonumber(tombstones[2])) then
-    return {1, remaining, full_at - now, 1, '', ''}
+  if tombstones[1] or (tombstones[2] and tonumber(ARGV[2]) < tonumber(tombstones[2])) then
+    return {1, remaining, wait, limit, 1, '', ''}
   end
   if not tombstones[3] then
     credential_status = 2
@@ -30,7 +43,7 @@ if ARGV[3] ~= '' then
 end
 
 local tag_value, cached = '', ''
-if ARGV[4] == '1' and credential_status == 0 then
+if ARGV[3] == '1' and credential_status == 0 then
   local stored = redis.call('MGET', KEYS[5], KEYS[6])
   tag_value = stored[1]
   if not tag_value then
@@ -41,4 +54,4 @@ if ARGV[4] == '1' and credential_status == 0 then
     cached = stored[2]
   end
 end
-return {1, remaining, full_at - now, credential_status, tag_value, cached}
+return {1, remaining, wait, limit, credential_status, tag_value, cached}

@@ -17,6 +17,7 @@ from django.http.response import HttpResponseBase
 
 from core import error_events
 from core.admission import authenticators, cached_responses
+from core.admission.costs import SlowRequests, TooManyAtOnce, rate_limit_key
 from core.admission.errors import AddressRefused, CredentialUnknown, TokenInvalid
 from core.admission.principals import Principal
 from core.admission.rate_limits import LocalRateLimiter, RateLimitResult, TooManyRequests
@@ -59,6 +60,7 @@ class AdmissionMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
         self.local_limiter = LocalRateLimiter()
+        self.slow_requests = SlowRequests(max(1, settings.ENV.web_threads // 2))
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if not request.path.startswith(authenticators.API_PREFIX):
@@ -83,7 +85,15 @@ class AdmissionMiddleware:
         if admission.cached_body:
             response: HttpResponseBase = cached_responses.cached_response(request, admission.cached_body)
         else:
-            response = self.get_response(request)
+            caller = rate_limit_key(admission.principal, client_network(client_address(request)))
+            try:
+                with self.slow_requests.track(caller):
+                    response = self.get_response(request)
+            except TooManyAtOnce as error:
+                error_events.publish(request, error)
+                return problem_response(
+                    error.status, code=error.code, detail=error.message, headers=error.headers
+                )
             cached_responses.store_response(
                 response, body_key=admission.body_key, tag_value=admission.tag_value
             )
@@ -141,9 +151,8 @@ class AdmissionMiddleware:
         Returns the result and the credential's status. When Redis is unavailable, the request is counted in
         this process, and the status of a credential is TOMBSTONES_LOST.
         """
-        rate_key = principal.rate_limit_key if principal else f"net:{client_network(client_address(request))}"
-        burst = principal.limit if principal and principal.limit else settings.RATE_LIMIT
-        interval_microseconds = 60_000_000 // burst
+        rate_key = rate_limit_key(principal, client_network(client_address(request)))
+        own_limit = principal.limit if principal else None
         tag, body_key = cached_responses.cache_keys(request, principal)
         keys = [
             f"limit:{rate_key}",
@@ -152,18 +161,20 @@ class AdmissionMiddleware:
             "gate:complete",
             cached_responses.tag_key(tag) if tag else "-",
             body_key or "-",
+            f"limit:key:{principal.session_id}" if principal and own_limit else "-",
         ]
         epoch = str(principal.epoch) if principal else ""
-        arguments = [interval_microseconds, burst, epoch, "1" if tag else "0"]
+        arguments = [settings.RATE_LIMIT, epoch, "1" if tag else "0", own_limit or ""]
         try:
             reply = redis.call(lambda client: _script()(keys=keys, args=arguments, client=client))
         except redis.RedisUnavailable:
-            rate_limit = self.local_limiter.take(rate_key, interval=interval_microseconds / 1e6, burst=burst)
+            burst = min(settings.RATE_LIMIT, own_limit or settings.RATE_LIMIT)
+            rate_limit = self.local_limiter.take(rate_key, interval=60 / burst, burst=burst)
             return AdmissionResult(principal, rate_limit), TOMBSTONES_LOST if principal else CREDENTIAL_VALID
-        allowed, remaining, wait_microseconds, credential_status, tag_value, cached_body = reply
+        allowed, remaining, wait_microseconds, limit, credential_status, tag_value, cached_body = reply
         if principal and credential_status != CREDENTIAL_REVOKED:
             credential_status = self._verify_tombstones(credential_status)
-        rate_limit = RateLimitResult(bool(allowed), remaining, wait_microseconds / 1e6, burst)
+        rate_limit = RateLimitResult(bool(allowed), remaining, wait_microseconds / 1e6, limit)
         return AdmissionResult(
             principal, rate_limit, body_key, tag_value.decode(), cached_body
         ), credential_status

@@ -10,9 +10,9 @@ class Principal:
     """The user and the session or API key of a verified credential.
 
     `epoch` is the user's epoch when the credential was issued. For an API key, `session_id` is the id of the
-    key, `scopes` holds what it may do, `limit` is its own rate limit in requests a minute (None for the
-    default), and `networks` are the only networks that it may be used from (empty for any). `impersonator` is
-    the member of staff who acts as the user.
+    key, `scopes` holds what it may do, `limit` is its own rate limit in requests a minute (None for that of
+    its owner alone), and `networks` are the only networks that it may be used from (empty for any).
+    `impersonator` is the member of staff who acts as the user.
     """
 
     user_id: UUID
@@ -23,11 +23,6 @@ class Principal:
     limit: int | None = None
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     impersonator: UUID | None = None
-
-    @property
-    def rate_limit_key(self) -> str:
-        """The key of the rate limit: all sessions of a user share one limit, and each API key has its own."""
-        return f"user:{self.user_id}" if self.scopes is None else f"key:{self.session_id}"
 
     def may_come_from(self, address: str) -> bool:
         """Return whether the credential may be used from this IP address."""

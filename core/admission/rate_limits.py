@@ -1,7 +1,8 @@
 """Rate limits by the generic cell rate algorithm (GCRA, ITU-T I.371).
 
 The limit of the API is the setting `RATE_LIMIT` (`config/env.py`, default 100 requests a minute for each user
-or client network; an API key may have its own), which `core.admission.middleware` applies.
+or client network), which `core.admission.middleware` applies. The API keys of a user share the user's limit;
+a key may have a lower limit of its own. `core.admission.costs` charges expensive work to the same bucket.
 
 A bucket holds `burst` requests and is refilled at a constant rate. Redis applies the limit (`admission.lua`);
 `LocalRateLimiter` replaces it while Redis is unavailable.
@@ -13,6 +14,8 @@ from math import ceil
 
 from core.errors import DomainError
 from core.storage.memory_cache import MemoryCache
+
+MINUTE_MICROSECONDS = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ TABLES_WITHOUT_POLICY = {
     "analytics_hour",
     "analytics_day",
     "analytics_drop",
+    "analytics_directevent",
     "sites_access",  # holds ids only; the policies read it
     "backups_siterestore",  # holds ids only, and is read through its site
     "core_storageusage",  # holds numbers only; the writes of all members of a site change its owner's row

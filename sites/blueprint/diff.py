@@ -52,9 +52,9 @@ def _diff_blocks(before: dict[str, Any], after: dict[str, Any]) -> dict[str, lis
     moved: set[str] = set()
     for slot_key, ids in new_slots.items():
         old_ids = old_slots.get(slot_key, [])
-        stayed = [pk for pk in ids if pk in old and pk in old_ids]
+        stayed = set(ids) & set(old_ids)
         moved |= {pk for pk in ids if pk in old and pk not in stayed}
-        moved |= _moved_ids([pk for pk in old_ids if pk in stayed], stayed)
+        moved |= _moved_ids([pk for pk in old_ids if pk in stayed], [pk for pk in ids if pk in stayed])
 
     def summarize(pk: str, index: BlockIndex) -> dict[str, Any]:
         block, (page, parent, slot) = index[pk]
@@ -91,17 +91,23 @@ def _moved_ids(old: list[str], new: list[str]) -> set[str]:
     """Return the smallest set of ids to move so that the order `old` becomes the order `new`.
 
     Both lists hold the same ids. The ids that stay are a longest increasing subsequence, computed by
-    patience sorting.
+    patience sorting in O(n log n).
     """
     positions = {pk: number for number, pk in enumerate(old)}
     tails: list[int] = []  # tails[n] is the smallest last position of an increasing chain of length n + 1
-    chains: list[list[str]] = []
+    last_ids: list[str] = []  # the ids at these positions
+    previous: dict[str, str | None] = {}  # the id before each id in its chain
     for pk in new:
         at = bisect_left(tails, positions[pk])
-        chain = [*(chains[at - 1] if at else []), pk]
+        previous[pk] = last_ids[at - 1] if at else None
         tails[at : at + 1] = [positions[pk]]
-        chains[at : at + 1] = [chain]
-    return set(new) - set(chains[-1] if chains else [])
+        last_ids[at : at + 1] = [pk]
+    stays = set()
+    pk_in_chain = last_ids[-1] if last_ids else None
+    while pk_in_chain is not None:
+        stays.add(pk_in_chain)
+        pk_in_chain = previous[pk_in_chain]
+    return set(new) - stays
 
 
 def _without(value: dict[str, Any], name: str) -> dict[str, Any]:
