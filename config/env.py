@@ -190,8 +190,8 @@ class Environment(BaseSettings):
         "",
         description=(
             "Where links in mails lead: <FRONT_END_URL>/verify-email#<token>, /reset-password#<token>, "
-            "/invitation#<token>, /sites/<id>, /oidc/<provider>, /restore-account#<token>, "
-            "/impersonate#<token>. Default: our own pages."
+            "/invitation#<token>, /data-export#<token>, /sites/<id>, /oidc/<provider>, "
+            "/restore-account#<token>, /impersonate#<token>. Default: our own pages."
         ),
     )
     accounts_email_verification: Literal["required", "optional"] = Field(

@@ -130,7 +130,9 @@ class ReturnSerializer(StrictSerializer):
 
 class ExportSerializer(serializers.ModelSerializer[DataExport]):
     state = serializers.ChoiceField(choices=DataExport.Status.choices, source="status", read_only=True)
-    link: Any = serializers.SerializerMethodField()
+    link: Any = serializers.SerializerMethodField(
+        help_text="Download it with the access token of the owner. null before the archive is ready."
+    )
 
     class Meta:
         model = DataExport
