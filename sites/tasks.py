@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 
 from core import tenancy
@@ -38,8 +39,8 @@ def publish_scheduled() -> None:
 
 @shared_task
 def delete_expired() -> None:
-    """Delete expired preview links, finished schedules and expired invitations some time after their end."""
-    from sites.services import members, previews, publishing
+    """Delete previews, schedules, invitations and reserved subdomains some time after their end."""
+    from sites.services import members, previews, publishing, reservations
 
     now = timezone.now()
     # The slot has the earlier name of this task, which is stored in the table `core_periodicslot`.
@@ -48,3 +49,4 @@ def delete_expired() -> None:
             previews.delete_expired_previews(before=now - timedelta(days=1))
             publishing.delete_finished_schedules(before=now - timedelta(days=30))
             members.delete_expired_invitations(before=now - timedelta(days=30))
+            reservations.delete_expired_reservations(before=now - settings.SOFT_DELETE_FOR)
