@@ -22,6 +22,23 @@ def entries_visible_to(user_id: UUID) -> QuerySet[Entry]:
     return Entry.objects.filter(Q(owner_id=user_id) | Q(actor_id=user_id))
 
 
+def is_impersonated(entry: Entry) -> bool:
+    """Return whether staff acted as the actor of the entry, so that its network is theirs."""
+    return "impersonator" in json.loads(entry.facts)
+
+
+def hidden_fields(entry: Entry, reader_id: UUID | None) -> set[str]:
+    """Return the personal fields of an entry that a reader without the permission `audit.read` may not see.
+
+    The network of another actor is hidden: of staff, who may work from home, of other members and of jobs. A
+    customer sees the networks of their own acts and of anonymous callers, such as failed sign-ins. None as
+    `reader_id` is staff, who see everything.
+    """
+    is_own = entry.actor_id == reader_id and not is_impersonated(entry)
+    is_visible = reader_id is None or is_own or entry.actor_kind == Entry.ActorKind.ANONYMOUS
+    return set() if is_visible else {"network"}
+
+
 def filter_created_between(
     entries: QuerySet[Entry], since: datetime | None, until: datetime | None
 ) -> QuerySet[Entry]:
@@ -77,9 +94,13 @@ def _export_lines(user_id: UUID) -> Iterator[dict[str, Any]]:
 
 
 def _own_values(entry: Entry, user_id: UUID, values: dict[str, str]) -> dict[str, str]:
-    """Keep the personal values that belong to the user: not those of another actor or owner."""
+    """Keep the personal values that belong to the user: not those of another actor or owner.
+
+    What staff do who act as the user has the network of the staff.
+    """
+    hidden = {"network"} if is_impersonated(entry) else set()
     return {
         field: value
         for field, value in values.items()
-        if user_id == (entry.actor_id if field in ACTOR_FIELDS else entry.owner_id)
+        if field not in hidden and user_id == (entry.actor_id if field in ACTOR_FIELDS else entry.owner_id)
     }

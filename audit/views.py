@@ -4,6 +4,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.utils.functional import cached_property
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
@@ -38,8 +39,13 @@ class AuditViewSet(ApiViewSet):
     pagination_class = KeysetPagination
     filters: ClassVar = ("event", "actor", "subject", "site", "since", "until", "search")
 
+    @cached_property
+    def reader(self) -> UUID | None:
+        """The user who may see only their own entries; None with the permission `audit.read`."""
+        return None if self.caller.may(AUDIT_READ) else self.caller.pk
+
     def get_queryset(self) -> QuerySet[Entry]:
-        entries = Entry.objects.all() if self.caller.may(AUDIT_READ) else entries_visible_to(self.caller.pk)
+        entries = Entry.objects.all() if self.reader is None else entries_visible_to(self.reader)
         for name, field, parse in (
             ("event", "event", text_param),
             ("actor", "actor_id", UUID),
@@ -67,11 +73,13 @@ class AuditViewSet(ApiViewSet):
         """List audit entries, newest first: your own actions, and actions on your account and
         your sites.
 
-        With the permission `audit.read` the list contains every entry.
+        With the permission `audit.read` the list contains every entry. Without it the network from which
+        others acted, such as staff, is left out.
         """
         page = self.paginate_queryset(self.get_queryset()) or []
         context = {
             **self.get_serializer_context(),
+            "reader": self.reader,
             "personal": personal_values_by_entry(entry.pk for entry in page),
         }
         return self.get_paginated_response(EntrySerializer(page, many=True, context=context).data)

@@ -193,6 +193,7 @@ def export_account_data(person: UUID) -> Iterator[tuple[str, Any]]:
     yield "account.json", _account_values(user)
     for name, (rows, fields) in _exported_fields(user).items():
         yield f"{name}.json", list(rows.order_by("created_at").values(*fields))
+    yield "sessions.json", _exported_sessions(user)
     totp = getattr(user, "totp", None)
     yield (
         "second_factors.json",
@@ -223,13 +224,16 @@ def _account_values(user: User) -> dict[str, Any]:
     return {**{name: getattr(user, name) for name in fields}, "kdf": kdf, "roles": roles}
 
 
+def _exported_sessions(user: User) -> list[dict[str, Any]]:
+    """Return the sessions of a user. The device of staff who acted as the user is left out."""
+    fields = ["created_at", "rotated_at", "expires_at", "revoked_at", "agent", "network", "impersonator_id"]
+    rows = list(user.sessions.order_by("created_at").values(*fields))
+    return [{**row, "agent": "", "network": ""} if row["impersonator_id"] else row for row in rows]
+
+
 def _exported_fields(user: User) -> dict[str, tuple[Any, list[str]]]:
     """Return rows and field names for each file of rows that belong to a user."""
     return {
-        "sessions": (
-            user.sessions,
-            ["created_at", "rotated_at", "expires_at", "revoked_at", "agent", "network", "impersonator_id"],
-        ),
         "passkeys": (user.passkeys, ["name", "created_at", "last_used_at"]),
         "providers": (user.identities, ["provider", "issuer", "subject", "created_at", "last_used_at"]),
         "api_keys": (

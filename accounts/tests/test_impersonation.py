@@ -16,12 +16,14 @@ from accounts.errors import LinkRefused, PermissionsExceeded
 from accounts.models import Role, Session, User
 from accounts.services import impersonation, roles, sessions, users
 from accounts.services.impersonation import NEVER_PROVED_AT
+from accounts.services.sessions import describe_user_agent
 from accounts.tests.factories import UserFactory
 from accounts.tests.helpers import BROWSER_HEADERS, deliver_and_read_mails, post_auth
 from audit import refusal_counters
 from audit.actors import SYSTEM
 from audit.models import Entry, Personal
 from conftest import PASSWORD, ApiClient, sign_in
+from core import lifecycle, tenancy
 from core.http.preconditions import ANY_VERSION
 from core.permissions import ADMIN_ACCESS
 from sites.tests.team import new_team
@@ -33,6 +35,13 @@ REASON = "They asked why their page is empty."
 @pytest.fixture
 def staff(password_hash):
     return UserFactory(email="staff@example.com", role="admin", password=password_hash)
+
+
+def lifecycle_export(user):
+    """The files of a data export, with the lines of each as a list."""
+    with tenancy.context(tenancy.SYSTEM):
+        for path, value in lifecycle.export_personal_data(user.pk):
+            yield path, list(value) if path.endswith(".jsonl") else value
 
 
 def begin_link(staff, user, *, now=None):
@@ -87,6 +96,26 @@ def test_impersonation_is_recorded_with_both_users_and_shown_in_me(staff, member
     assert (claims["sub"], claims["act"]) == (str(member.pk), {"sub": str(staff.pk)})
     impersonated = [item["impersonated"] for item in sign_in(member).get("auth/sessions").json()["results"]]
     assert impersonated.count(True) == 1
+
+
+def test_impersonation_hides_the_device_and_network_of_staff_from_the_customer(staff, member):
+    api = impersonating_api(staff, member)
+    device = {"agent": "Staff browser", "network": "198.51.100.0/24"}
+    Session.objects.filter(impersonator=staff).update(**device)
+    api.client.defaults["REMOTE_ADDR"] = "198.51.100.9"
+    api.post("sites", {"name": "S", "subdomain": "made-by-staff"})
+    customer = sign_in(member)
+
+    (session,) = [
+        row for row in customer.get("auth/sessions").json()["results"] if row["impersonated"] is True
+    ]
+    (entry,) = customer.get("audit?event=site.created").json()["results"]
+    export = json.dumps(dict(lifecycle_export(member)), default=str)
+
+    assert (session["device"], session["agent"], session["network"]) == (describe_user_agent(""), "", "")
+    assert "network" not in entry["personal"]
+    assert "made-by-staff" in export
+    assert [text for text in device.values() if text in export] == []
 
 
 @pytest.mark.parametrize(
