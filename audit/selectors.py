@@ -8,12 +8,14 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models.lookups import IsNull
 
 from audit.chain.partitions import lowest_id
 from audit.models import Entry, Personal
 
 EXPORT_BATCH_ROWS = 500
+MAX_SEARCHED_ENTRIES = 10_000
 ACTOR_FIELDS = {"actor", "network"}  # personal values of the actor; all others belong to the owner
 
 
@@ -61,9 +63,46 @@ def personal_values_by_entry(entry_ids: Iterable[UUID]) -> dict[UUID, dict[str, 
 
 
 def search_entries(entries: QuerySet[Entry], text: str) -> QuerySet[Entry]:
-    """Keep entries whose event, details or personal values contain `text`, ignoring case."""
-    personal_matches = Personal.objects.filter(value__icontains=text).values("entry_id")
-    return entries.filter(Q(event__icontains=text) | Q(facts__icontains=text) | Q(id__in=personal_matches))
+    """Return the entries whose event, details or personal values contain `text`, ignoring case.
+
+    For staff. Only the newest MAX_SEARCHED_ENTRIES of `entries` are searched.
+    """
+    newest = entries.order_by("-id").values("id")[:MAX_SEARCHED_ENTRIES]
+    return _filter_by_text(entries.filter(id__in=newest), text, _has_value(text))
+
+
+def search_entries_visible_to(user_id: UUID, entries: QuerySet[Entry], text: str) -> QuerySet[Entry]:
+    """As `search_entries`, for the entries that a user may see and the values that `hidden_fields` allows.
+
+    Each part of the union is one scan of an index that begins with the user, so that PostgreSQL reads no row
+    of another user before it compares texts.
+    """
+    newest_of_owner, newest_of_actor = (
+        entries.filter(condition).order_by("-id").values("id")[:MAX_SEARCHED_ENTRIES]
+        for condition in (Q(owner_id=user_id), Q(actor_id=user_id))
+    )
+    own = Q(actor_id=user_id) & ~Q(facts__contains='"impersonator"')
+    visible_network = (own | Q(actor_kind=Entry.ActorKind.ANONYMOUS)) & _has_value(text, field="network")
+    has_value = visible_network | _has_value(text, exclude_field="network")
+    return _filter_by_text(entries.filter(id__in=newest_of_owner.union(newest_of_actor)), text, has_value)
+
+
+def _filter_by_text(entries: QuerySet[Entry], text: str, has_value: Q) -> QuerySet[Entry]:
+    return entries.filter(Q(event__icontains=text) | Q(facts__icontains=text) | has_value)
+
+
+def _has_value(text: str, *, field: str = "", exclude_field: str = "") -> Q:
+    """Return the condition that a personal value of an entry contains `text`.
+
+    A scalar subquery is evaluated for each entry, by the primary key of the values. PostgreSQL may evaluate
+    EXISTS and IN once for all rows of the table instead, which are those of every customer.
+    """
+    values = Personal.objects.filter(entry_id=OuterRef("id"), value__icontains=text)
+    if field:
+        values = values.filter(field=field)
+    if exclude_field:
+        values = values.exclude(field=exclude_field)
+    return Q(IsNull(Subquery(values.values("field")[:1]), False))
 
 
 def find_personal_values(owner_id: UUID, *, event: str, fields: Iterable[str]) -> set[str]:

@@ -13,10 +13,12 @@ from rest_framework.response import Response
 from audit.models import Entry, LogLine
 from audit.permissions import AUDIT_READ, LOGS_READ
 from audit.selectors import (
+    MAX_SEARCHED_ENTRIES,
     entries_visible_to,
     filter_created_between,
     personal_values_by_entry,
     search_entries,
+    search_entries_visible_to,
 )
 from audit.serializers import EntrySerializer, LogLineSerializer
 from core.http.action_policy import SIGNED_IN, action_policy
@@ -29,6 +31,14 @@ TIME_RANGE_PARAMETERS = [
     OpenApiParameter("until", OpenApiTypes.DATETIME, description="Created before this time."),
 ]
 SEARCH_PARAMETER = OpenApiParameter("search", {"type": "string", "minLength": 1, "maxLength": 100})
+ENTRY_SEARCH_PARAMETER = OpenApiParameter(
+    "search",
+    {"type": "string", "minLength": 1, "maxLength": 100},
+    description=(
+        f"Contained in the event, the facts or a personal value. Searches the newest {MAX_SEARCHED_ENTRIES:,}"
+        " entries that `actor`, `subject`, `site`, `since` and `until` select."
+    ),
+)
 ID_PARAMETERS = [OpenApiParameter(name, OpenApiTypes.UUID) for name in ("actor", "subject", "site")]
 EVENT_PARAMETER = OpenApiParameter("event", {"type": "string", "minLength": 1, "maxLength": 100})
 LEVEL_PARAMETER = OpenApiParameter("level", {"type": "string", "enum": ["warning", "error", "critical"]})
@@ -45,9 +55,8 @@ class AuditViewSet(ApiViewSet):
         return None if self.caller.may(AUDIT_READ) else self.caller.pk
 
     def get_queryset(self) -> QuerySet[Entry]:
-        entries = Entry.objects.all() if self.reader is None else entries_visible_to(self.reader)
+        entries = Entry.objects.all()
         for name, field, parse in (
-            ("event", "event", text_param),
             ("actor", "actor_id", UUID),
             ("subject", "subject_id", UUID),
             ("site", "site_id", UUID),
@@ -60,13 +69,23 @@ class AuditViewSet(ApiViewSet):
             query_param(self.request, "since", datetime_param),
             query_param(self.request, "until", datetime_param),
         )
+        event = query_param(self.request, "event", text_param)
         text = query_param(self.request, "search", text_param)
-        return search_entries(entries, text) if text else entries
+        entries = self._visible(entries, text)
+        return entries.filter(event=event) if event is not None else entries
+
+    def _visible(self, entries: QuerySet[Entry], text: str | None) -> QuerySet[Entry]:
+        """Keep the entries that the reader may see and that contain `text`, if it is not None."""
+        if text is None:
+            return entries if self.reader is None else entries & entries_visible_to(self.reader)
+        if self.reader is None:
+            return search_entries(entries, text)
+        return search_entries_visible_to(self.reader, entries, text)
 
     @action_policy(scope=AUDIT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="list_audit",
-        parameters=[EVENT_PARAMETER, *ID_PARAMETERS, *TIME_RANGE_PARAMETERS, SEARCH_PARAMETER],
+        parameters=[EVENT_PARAMETER, *ID_PARAMETERS, *TIME_RANGE_PARAMETERS, ENTRY_SEARCH_PARAMETER],
         responses=EntrySerializer(many=True),
     )
     def list(self, request: Request) -> Response:
