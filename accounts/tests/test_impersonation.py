@@ -2,6 +2,7 @@
 
 import json
 import re
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -147,6 +148,7 @@ def test_impersonation_refuses_site_actions_with_lasting_access(staff):
     team = new_team()
     api = impersonating_api(staff, team.owner.user)
     member = str(team.editor.user.pk)
+    row = str(uuid.uuid4())
     in_one_day = (timezone.now() + timedelta(days=1)).isoformat()
     requests = [
         ("POST", "transfer", {"member": member}),
@@ -157,6 +159,13 @@ def test_impersonation_refuses_site_actions_with_lasting_access(staff):
         ("POST", "previews", {}),
         ("GET", "previews", None),
         ("POST", "schedules", {"at": in_one_day}),
+        ("PATCH", "", {"subdomain": "another-name"}),
+        ("DELETE", f"schedules/{row}", None),
+        ("DELETE", f"previews/{row}", None),
+        ("DELETE", f"analytics/shares/{row}", None),
+        ("DELETE", f"analytics/goals/{row}", None),
+        ("DELETE", f"analytics/annotations/{row}", None),
+        ("POST", "events", []),
     ]
 
     refused = [
@@ -165,6 +174,7 @@ def test_impersonation_refuses_site_actions_with_lasting_access(staff):
     ]
 
     assert refused == ["impersonation_refused"] * len(requests)
+    assert api.post("invitations/accept", {"token": "x"}).json()["code"] == "impersonation_refused"
     assert api.post(team.path("publish")).status_code == 201
 
 
