@@ -42,6 +42,7 @@ PostgresUrl = Annotated[SecretStr, AfterValidator(validators.validate_postgres_u
 RedisUrl = Annotated[SecretStr, AfterValidator(validators.validate_redis_url)]
 ObjectStoreUrl = Annotated[SecretStr, AfterValidator(validators.validate_object_store_url)]
 MailUrl = Annotated[SecretStr, AfterValidator(validators.validate_mail_url)]
+AllowedNetworks = Annotated[CommaList, AfterValidator(validators.validate_networks)]
 FrontEndUrl = Annotated[str, AfterValidator(validators.validate_front_end_url)]
 BackupInterval = Annotated[timedelta, AfterValidator(validators.validate_backup_interval)]
 OidcProviders = Annotated[dict[str, Provider], NoDecode, BeforeValidator(parse_providers)]
@@ -209,6 +210,13 @@ class Environment(BaseSettings):
         description=(
             'Sign-in providers, as JSON: {"google": {"client_id": "...", "client_secret": "..."}}; '
             "see docs/accounts.md."
+        ),
+    )
+    outbound_allowed_networks: AllowedNetworks = Field(
+        [],
+        description=(
+            "Private networks, as 10.0.0.0/8, comma separated, to which requests to sign-in providers may go."
+            " Default in development: loopback."
         ),
     )
     vault_mib: int = Field(

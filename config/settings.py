@@ -1,5 +1,6 @@
 """Django's settings, wired from the typed environment in `config.env`."""
 
+import ipaddress
 import os
 from datetime import timedelta
 from typing import Any
@@ -189,6 +190,7 @@ VAULT_BYTES = ENV.vault_mib * 1024 * 1024
 VAULT_ITEMS = ENV.vault_items
 PRELOGIN_BLIND_PERCENT = ENV.prelogin_blind_percent
 OIDC_PROVIDERS = ENV.oidc_providers
+OUTBOUND_ALLOWED_NETWORKS = [ipaddress.ip_network(network) for network in ENV.outbound_allowed_networks]
 REAUTHENTICATION_AFTER = timedelta(minutes=5)
 
 _mail = urlsplit(ENV.mail_url.get_secret_value())
