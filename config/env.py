@@ -114,6 +114,13 @@ class Environment(BaseSettings):
         None,
         description="Redis for the cache; it may evict. Default: database 1 of the server of REDIS_URL.",
     )
+    redis_patched_by_vendor: bool = Field(
+        False,
+        description=(
+            "true: the vendor of the Redis package has corrected CVE-2025-49844 under an older version "
+            "number, as Debian does. Without it such a version is refused in production."
+        ),
+    )
     app_host: HostName = Field("localhost", description="Host name of the API and the admin.")
     sites_domain: HostName = Field(
         "localhost",
