@@ -16,7 +16,7 @@ from audit import actors
 from audit.chain.verification import verify_trail
 from audit.model_admin import ReadOnlyAdmin
 from audit.models import Entry, LogLine, Personal
-from audit.selectors import search_entries
+from audit.selectors import MAX_SEARCHED_ENTRIES, search_entries
 from audit.services import record
 from audit.subjects import Subject
 
@@ -27,7 +27,7 @@ class EntryAdmin(ReadOnlyAdmin):
     list_display = ("created_at", "event", "actor_display", "subject_display", "details", "request_id")
     list_filter = ("actor_kind", "created_at")
     search_fields = ("event",)
-    search_help_text = "Event, detail or personal value."
+    search_help_text = f"Event, detail or personal value of the newest {MAX_SEARCHED_ENTRIES:,} entries."
     ordering = ("-id",)
     show_full_result_count = False
 

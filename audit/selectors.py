@@ -8,18 +8,37 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models.lookups import IsNull
 
 from audit.chain.partitions import lowest_id
 from audit.models import Entry, Personal
 
 EXPORT_BATCH_ROWS = 500
+MAX_SEARCHED_ENTRIES = 10_000
 ACTOR_FIELDS = {"actor", "network"}  # personal values of the actor; all others belong to the owner
 
 
 def entries_visible_to(user_id: UUID) -> QuerySet[Entry]:
     """Return the entries that a user may see: of their own acts, of their account and of their sites."""
     return Entry.objects.filter(Q(owner_id=user_id) | Q(actor_id=user_id))
+
+
+def is_impersonated(entry: Entry) -> bool:
+    """Return whether staff acted as the actor of the entry, so that its network is theirs."""
+    return "impersonator" in json.loads(entry.facts)
+
+
+def hidden_fields(entry: Entry, reader_id: UUID | None) -> set[str]:
+    """Return the personal fields of an entry that a reader without the permission `audit.read` may not see.
+
+    The network of another actor is hidden: of staff, who may work from home, of other members and of jobs. A
+    customer sees the networks of their own acts and of anonymous callers, such as failed sign-ins. None as
+    `reader_id` is staff, who see everything.
+    """
+    is_own = entry.actor_id == reader_id and not is_impersonated(entry)
+    is_visible = reader_id is None or is_own or entry.actor_kind == Entry.ActorKind.ANONYMOUS
+    return set() if is_visible else {"network"}
 
 
 def filter_created_between(
@@ -44,9 +63,46 @@ def personal_values_by_entry(entry_ids: Iterable[UUID]) -> dict[UUID, dict[str, 
 
 
 def search_entries(entries: QuerySet[Entry], text: str) -> QuerySet[Entry]:
-    """Keep entries whose event, details or personal values contain `text`, ignoring case."""
-    personal_matches = Personal.objects.filter(value__icontains=text).values("entry_id")
-    return entries.filter(Q(event__icontains=text) | Q(facts__icontains=text) | Q(id__in=personal_matches))
+    """Return the entries whose event, details or personal values contain `text`, ignoring case.
+
+    For staff. Only the newest MAX_SEARCHED_ENTRIES of `entries` are searched.
+    """
+    newest = entries.order_by("-id").values("id")[:MAX_SEARCHED_ENTRIES]
+    return _filter_by_text(entries.filter(id__in=newest), text, _has_value(text))
+
+
+def search_entries_visible_to(user_id: UUID, entries: QuerySet[Entry], text: str) -> QuerySet[Entry]:
+    """As `search_entries`, for the entries that a user may see and the values that `hidden_fields` allows.
+
+    Each part of the union is one scan of an index that begins with the user, so that PostgreSQL reads no row
+    of another user before it compares texts.
+    """
+    newest_of_owner, newest_of_actor = (
+        entries.filter(condition).order_by("-id").values("id")[:MAX_SEARCHED_ENTRIES]
+        for condition in (Q(owner_id=user_id), Q(actor_id=user_id))
+    )
+    own = Q(actor_id=user_id) & ~Q(facts__contains='"impersonator"')
+    visible_network = (own | Q(actor_kind=Entry.ActorKind.ANONYMOUS)) & _has_value(text, field="network")
+    has_value = visible_network | _has_value(text, exclude_field="network")
+    return _filter_by_text(entries.filter(id__in=newest_of_owner.union(newest_of_actor)), text, has_value)
+
+
+def _filter_by_text(entries: QuerySet[Entry], text: str, has_value: Q) -> QuerySet[Entry]:
+    return entries.filter(Q(event__icontains=text) | Q(facts__icontains=text) | has_value)
+
+
+def _has_value(text: str, *, field: str = "", exclude_field: str = "") -> Q:
+    """Return the condition that a personal value of an entry contains `text`.
+
+    A scalar subquery is evaluated for each entry, by the primary key of the values. PostgreSQL may evaluate
+    EXISTS and IN once for all rows of the table instead, which are those of every customer.
+    """
+    values = Personal.objects.filter(entry_id=OuterRef("id"), value__icontains=text)
+    if field:
+        values = values.filter(field=field)
+    if exclude_field:
+        values = values.exclude(field=exclude_field)
+    return Q(IsNull(Subquery(values.values("field")[:1]), False))
 
 
 def find_personal_values(owner_id: UUID, *, event: str, fields: Iterable[str]) -> set[str]:
@@ -77,9 +133,13 @@ def _export_lines(user_id: UUID) -> Iterator[dict[str, Any]]:
 
 
 def _own_values(entry: Entry, user_id: UUID, values: dict[str, str]) -> dict[str, str]:
-    """Keep the personal values that belong to the user: not those of another actor or owner."""
+    """Keep the personal values that belong to the user: not those of another actor or owner.
+
+    What staff do who act as the user has the network of the staff.
+    """
+    hidden = {"network"} if is_impersonated(entry) else set()
     return {
         field: value
         for field, value in values.items()
-        if user_id == (entry.actor_id if field in ACTOR_FIELDS else entry.owner_id)
+        if field not in hidden and user_id == (entry.actor_id if field in ACTOR_FIELDS else entry.owner_id)
     }

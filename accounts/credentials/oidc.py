@@ -1,7 +1,8 @@
 """OpenID Connect relying party: authorization URL, code exchange, and verification of ID tokens.
 
 Only the authorization code flow with PKCE (S256), `state` and `nonce` is supported. ID tokens are verified as
-OpenID Connect Core 1.0, section 3.1.3.7 requires, with the keys that the issuer publishes.
+OpenID Connect Core 1.0, section 3.1.3.7 requires, with the keys that the issuer publishes. Requests to the
+provider are sent by `core.http.outbound`.
 """
 
 import json
@@ -22,9 +23,6 @@ from core.storage.circuit_breaker import CircuitBreaker
 
 ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "Ed25519"]
 KEY_TYPES = {"RSA", "EC", "OKP"}
-TIMEOUT_SECONDS = 5  # to connect, and between two packets
-MAX_RESPONSE_SECONDS = 10  # for a complete response
-MAX_RESPONSE_BYTES = 1024 * 1024
 CACHE_SECONDS = 3600
 KEY_REFETCH_SECONDS = 60  # minimum between two fetches for tokens with an unknown key
 PAUSE_SECONDS = 5  # without requests, after a provider did not respond
@@ -137,8 +135,6 @@ def _fetch_tokens(name: str, metadata: dict[str, Any], code: str, *, verifier: s
                 grant_type="authorization_code",
                 code=code,
                 code_verifier=verifier,
-                timeout=TIMEOUT_SECONDS,
-                allow_redirects=False,
             ),
         )
 
@@ -201,6 +197,8 @@ def _userinfo(
 def _oauth_client(name: str, metadata: dict[str, Any]) -> Any:
     from authlib.integrations.requests_client import OAuth2Session
 
+    from core.http import outbound
+
     provider = get_provider(name)
     supported = metadata.get("token_endpoint_auth_methods_supported")
     supports_only_post = isinstance(supported, list) and "client_secret_basic" not in supported
@@ -213,36 +211,7 @@ def _oauth_client(name: str, metadata: dict[str, Any]) -> Any:
         redirect_uri=redirect_uri(name),
         code_challenge_method="S256",
     )
-    return _with_response_limits(client)
-
-
-def _with_response_limits(session: Any) -> Any:
-    """Limit the size and duration of the responses of a `requests` session, and return the session."""
-    import requests
-    import urllib3
-    from requests.adapters import HTTPAdapter
-
-    class LimitedAdapter(HTTPAdapter):
-        def send(self, request: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-            started_at = time.monotonic()
-            body = b""
-            response = super().send(request, **{**kwargs, "stream": True})
-            try:
-                while chunk := response.raw.read1(64 * 1024, decode_content=True):
-                    body += chunk
-                    is_too_slow = time.monotonic() - started_at > MAX_RESPONSE_SECONDS
-                    if len(body) > MAX_RESPONSE_BYTES or is_too_slow:
-                        raise requests.ConnectionError("response too large or too slow")
-            except urllib3.exceptions.HTTPError as error:
-                raise requests.ConnectionError(type(error).__name__) from None
-            finally:
-                response.close()
-            response._content = body
-            return response
-
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, LimitedAdapter())
-    return session
+    return outbound.restrict_session(client, outbound.AddressRules.from_settings())
 
 
 def _discover(provider: Provider) -> dict[str, Any]:
@@ -274,9 +243,11 @@ def _fetch_json(provider: Provider, url: str, headers: dict[str, str] | None = N
     """Return the JSON object at a URL of the provider. Raises ProviderUnavailable."""
     import requests
 
+    from core.http import outbound
+
     def get() -> dict[str, Any]:
-        with _with_response_limits(requests.Session()) as session:
-            response = session.get(url, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False)
+        with outbound.new_session() as session:
+            response = session.get(url, headers=headers)
         if response.status_code != 200:
             raise requests.ConnectionError(f"status {response.status_code}")
         return dict(json.loads(response.content))

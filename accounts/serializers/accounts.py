@@ -67,6 +67,8 @@ class AccountCreateSerializer(ProfileSerializer, RolesSerializer):
 
 class SessionSerializer(serializers.ModelSerializer[Session]):
     device: Any = serializers.SerializerMethodField()
+    agent: Any = serializers.SerializerMethodField(help_text="User-Agent header; empty for staff.")
+    network: Any = serializers.SerializerMethodField(help_text="IPv4 /24 or IPv6 /48; empty for staff.")
     last_seen_at = serializers.DateTimeField(source="rotated_at")
     current: Any = serializers.SerializerMethodField()
     impersonated: Any = serializers.SerializerMethodField(
@@ -92,7 +94,13 @@ class SessionSerializer(serializers.ModelSerializer[Session]):
         return session.impersonator_id is not None
 
     def get_device(self, session: Session) -> str:
-        return describe_user_agent(session.agent)
+        return describe_user_agent(self.get_agent(session))
+
+    def get_agent(self, session: Session) -> str:
+        return "" if self.get_impersonated(session) else session.agent
+
+    def get_network(self, session: Session) -> str:
+        return "" if self.get_impersonated(session) else session.network
 
     def get_current(self, session: Session) -> bool:
         return bool(session.pk == self.context["current"])
@@ -139,7 +147,9 @@ class ReturnSerializer(StrictSerializer):
 
 class ExportSerializer(serializers.ModelSerializer[DataExport]):
     state = serializers.ChoiceField(choices=DataExport.Status.choices, source="status", read_only=True)
-    link: Any = serializers.SerializerMethodField()
+    link: Any = serializers.SerializerMethodField(
+        help_text="Download it with the access token of the owner. null before the archive is ready."
+    )
 
     class Meta:
         model = DataExport

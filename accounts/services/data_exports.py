@@ -1,5 +1,7 @@
 """Archives of a user's personal data: a worker builds a ZIP file, and its owner gets a link for 24 hours.
 
+The link works only for its owner, who must be signed in: a forwarded or stolen mail reveals nothing.
+
 The archive is stored as encrypted parts in the object store. The key is only in the database row, so deleting
 the row makes the parts unreadable, even in a bucket that forbids deletion.
 """
@@ -18,15 +20,16 @@ from uuid import UUID
 
 import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
-from accounts.errors import LinkRefused, TooManyObjects
+from accounts.errors import TooManyObjects
 from accounts.models import DataExport, EmailProof, User
 from audit import actors
-from audit.actors import ANONYMOUS
 from audit.services import record
 from core import encryption, lifecycle, tenancy
+from core.errors import NotFound
 from core.jobs import mail, queue
 from core.models import Mail
 from core.storage.object_store import ObjectStoreUnavailable, object_store
@@ -84,7 +87,13 @@ def _build_and_store_archive(export: DataExport, *, now: datetime) -> None:
         rows = DataExport.objects.filter(pk=export.pk, attempts=attempt)
         if rows.update(parts=parts, size=size, expires_at=now + LINK_LIFETIME):
             record("export.made", actor=actors.SYSTEM, subject=export, bytes=size)
-            mail.enqueue_mail(export.user.email, "export_ready", person=export.user_id)
+            mail.enqueue_mail(
+                export.user.email,
+                "export_ready",
+                person=export.user_id,
+                until=now + LINK_LIFETIME,
+                link=f"{settings.FRONT_END_URL}/data-export#{token_of(export)}",
+            )
         else:
             delete_stored_parts([export.pk])
 
@@ -118,19 +127,18 @@ def token_of(export: DataExport) -> str:
     return encryption.make_token(LINK_PURPOSE, export.pk)
 
 
-def open_export(token: str, *, now: datetime) -> tuple[DataExport, Iterator[bytes]]:
-    """Return the archive of a download link and an iterator over its decrypted parts.
+def open_export(user: User, token: str, *, now: datetime) -> tuple[DataExport, Iterator[bytes]]:
+    """Return the archive of a download link of `user` and an iterator over its decrypted parts.
 
-    Raises LinkRefused, ObjectStoreUnavailable.
+    Raises NotFound, also for the link of another user, and ObjectStoreUnavailable.
     """
     pk = encryption.verify_token(LINK_PURPOSE, token)
-    downloadable = DataExport.objects.filter(expires_at__gt=now, user__deleted_at=None, user__is_active=True)
-    export = downloadable.filter(pk=pk).first() if pk else None
+    export = user.exports.filter(pk=pk, expires_at__gt=now).first() if pk else None
     if export is None:
-        raise LinkRefused
+        raise NotFound
     # Read before the response starts, so that an unavailable store still becomes an error response.
     first_part = _read_and_decrypt_part(export, 0)
-    record("export.downloaded", actor=ANONYMOUS, subject=export)
+    record("export.downloaded", actor=actors.user(user), subject=export)
     return export, _iterate_parts(export, first_part)
 
 
@@ -183,6 +191,7 @@ def export_account_data(person: UUID) -> Iterator[tuple[str, Any]]:
     yield "account.json", _account_values(user)
     for name, (rows, fields) in _exported_fields(user).items():
         yield f"{name}.json", list(rows.order_by("created_at").values(*fields))
+    yield "sessions.json", _exported_sessions(user)
     totp = getattr(user, "totp", None)
     yield (
         "second_factors.json",
@@ -213,13 +222,16 @@ def _account_values(user: User) -> dict[str, Any]:
     return {**{name: getattr(user, name) for name in fields}, "kdf": kdf, "roles": roles}
 
 
+def _exported_sessions(user: User) -> list[dict[str, Any]]:
+    """Return the sessions of a user. The device of staff who acted as the user is left out."""
+    fields = ["created_at", "rotated_at", "expires_at", "revoked_at", "agent", "network", "impersonator_id"]
+    rows = list(user.sessions.order_by("created_at").values(*fields))
+    return [{**row, "agent": "", "network": ""} if row["impersonator_id"] else row for row in rows]
+
+
 def _exported_fields(user: User) -> dict[str, tuple[Any, list[str]]]:
     """Return rows and field names for each file of rows that belong to a user."""
     return {
-        "sessions": (
-            user.sessions,
-            ["created_at", "rotated_at", "expires_at", "revoked_at", "agent", "network", "impersonator_id"],
-        ),
         "passkeys": (user.passkeys, ["name", "created_at", "last_used_at"]),
         "providers": (user.identities, ["provider", "issuer", "subject", "created_at", "last_used_at"]),
         "api_keys": (

@@ -17,6 +17,7 @@ from accounts.tests.factories import UserFactory
 from accounts.tests.helpers import deliver_and_read_mails, post_auth, subject_of_mail
 from audit.models import Entry
 from conftest import sign_in
+from core.http import outbound
 
 pytestmark = pytest.mark.django_db
 EMAIL = "ada@example.com"
@@ -287,7 +288,7 @@ def test_exchange_code_and_authorization_url_report_an_unavailable_provider(issu
 
 
 def test_authorization_url_pauses_after_a_timeout(issuer, monkeypatch):
-    monkeypatch.setattr(oidc, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(outbound, "TOTAL_SECONDS", 0.3)
     issuer.configure(wait=2)
     assert post_auth(Client(), f"{LOGIN}/options").status_code == 503
     started = time.monotonic()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -16,12 +17,14 @@ from accounts.errors import LinkRefused, PermissionsExceeded
 from accounts.models import Role, Session, User
 from accounts.services import impersonation, roles, sessions, users
 from accounts.services.impersonation import NEVER_PROVED_AT
+from accounts.services.sessions import describe_user_agent
 from accounts.tests.factories import UserFactory
 from accounts.tests.helpers import BROWSER_HEADERS, deliver_and_read_mails, post_auth
 from audit import refusal_counters
 from audit.actors import SYSTEM
 from audit.models import Entry, Personal
 from conftest import PASSWORD, ApiClient, sign_in
+from core import lifecycle, tenancy
 from core.http.preconditions import ANY_VERSION
 from core.permissions import ADMIN_ACCESS
 from sites.tests.team import new_team
@@ -33,6 +36,13 @@ REASON = "They asked why their page is empty."
 @pytest.fixture
 def staff(password_hash):
     return UserFactory(email="staff@example.com", role="admin", password=password_hash)
+
+
+def lifecycle_export(user):
+    """The files of a data export, with the lines of each as a list."""
+    with tenancy.context(tenancy.SYSTEM):
+        for path, value in lifecycle.export_personal_data(user.pk):
+            yield path, list(value) if path.endswith(".jsonl") else value
 
 
 def begin_link(staff, user, *, now=None):
@@ -89,6 +99,26 @@ def test_impersonation_is_recorded_with_both_users_and_shown_in_me(staff, member
     assert impersonated.count(True) == 1
 
 
+def test_impersonation_hides_the_device_and_network_of_staff_from_the_customer(staff, member):
+    api = impersonating_api(staff, member)
+    device = {"agent": "Staff browser", "network": "198.51.100.0/24"}
+    Session.objects.filter(impersonator=staff).update(**device)
+    api.client.defaults["REMOTE_ADDR"] = "198.51.100.9"
+    api.post("sites", {"name": "S", "subdomain": "made-by-staff"})
+    customer = sign_in(member)
+
+    (session,) = [
+        row for row in customer.get("auth/sessions").json()["results"] if row["impersonated"] is True
+    ]
+    (entry,) = customer.get("audit?event=site.created").json()["results"]
+    export = json.dumps(dict(lifecycle_export(member)), default=str)
+
+    assert (session["device"], session["agent"], session["network"]) == (describe_user_agent(""), "", "")
+    assert "network" not in entry["personal"]
+    assert "made-by-staff" in export
+    assert [text for text in device.values() if text in export] == []
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
@@ -118,6 +148,7 @@ def test_impersonation_refuses_site_actions_with_lasting_access(staff):
     team = new_team()
     api = impersonating_api(staff, team.owner.user)
     member = str(team.editor.user.pk)
+    row = str(uuid.uuid4())
     in_one_day = (timezone.now() + timedelta(days=1)).isoformat()
     requests = [
         ("POST", "transfer", {"member": member}),
@@ -128,6 +159,13 @@ def test_impersonation_refuses_site_actions_with_lasting_access(staff):
         ("POST", "previews", {}),
         ("GET", "previews", None),
         ("POST", "schedules", {"at": in_one_day}),
+        ("PATCH", "", {"subdomain": "another-name"}),
+        ("DELETE", f"schedules/{row}", None),
+        ("DELETE", f"previews/{row}", None),
+        ("DELETE", f"analytics/shares/{row}", None),
+        ("DELETE", f"analytics/goals/{row}", None),
+        ("DELETE", f"analytics/annotations/{row}", None),
+        ("POST", "events", []),
     ]
 
     refused = [
@@ -136,6 +174,7 @@ def test_impersonation_refuses_site_actions_with_lasting_access(staff):
     ]
 
     assert refused == ["impersonation_refused"] * len(requests)
+    assert api.post("invitations/accept", {"token": "x"}).json()["code"] == "impersonation_refused"
     assert api.post(team.path("publish")).status_code == 201
 
 

@@ -1,15 +1,17 @@
 """Malformed responses of an OpenID Connect provider: they become 401 or 503, never another 5xx."""
 
 import base64
+import ipaddress
 import json
+import socket
 import time
 
 import pytest
 from django.test import Client
 
-from accounts.credentials import oidc
 from accounts.tests.helpers import post_auth
 from accounts.tests.test_identities import EMAIL, LOGIN, sign_in_by_provider, start_sign_in, verified_user
+from core.http import outbound
 
 pytestmark = pytest.mark.django_db
 
@@ -149,12 +151,31 @@ def test_exchange_code_skips_unknown_key_types(issuer):
 
 
 def test_authorization_url_limits_the_duration_of_a_slow_response(issuer, monkeypatch):
-    monkeypatch.setattr(oidc, "MAX_RESPONSE_SECONDS", 1)
+    monkeypatch.setattr(outbound, "TOTAL_SECONDS", 1.0)
     issuer.configure(drip=0.05)
     started_at = time.monotonic()
 
     assert post_auth(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
     assert time.monotonic() - started_at < 5  # the complete document would take twenty
+
+
+def test_authorization_url_refuses_a_provider_in_the_private_network(issuer, settings):
+    settings.OUTBOUND_ALLOWED_NETWORKS = []
+
+    assert post_auth(Client(), f"{LOGIN}/options").json()["code"] == "provider_away"
+
+
+def test_exchange_code_sends_no_code_to_a_private_network_that_the_metadata_names(issuer, settings):
+    settings.OUTBOUND_ALLOWED_NETWORKS = [ipaddress.ip_network("127.0.0.1/32")]
+    with socket.create_server(("127.0.0.2", 0)) as private_server:
+        port = private_server.getsockname()[1]
+        issuer.configure(metadata={"token_endpoint": f"https://127.0.0.2:{port}/token"})
+        response = sign_in_by_provider(issuer)
+        private_server.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody has connected
+            private_server.accept()
+
+    assert response.json()["code"] == "provider_away"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from accounts.responses import NO_STORE
 from accounts.serializers.accounts import ExportSerializer
 from accounts.services import data_exports
 from core.errors import NotFound, Unavailable
-from core.http.action_policy import ANONYMOUS, SIGNED_IN, action_policy
+from core.http.action_policy import SIGNED_IN, action_policy
 from core.http.viewsets import ApiViewSet
 from core.storage.object_store import ObjectStoreUnavailable
 
@@ -34,7 +34,7 @@ class ExportViewSet(ApiViewSet):
     @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(operation_id="export", responses=ExportSerializer)
     def retrieve(self, request: Request) -> Response:
-        """Get the newest archive. When ready, `link` is set and valid for 24 hours without sign-in."""
+        """Get the newest archive. When ready, `link` is set: your access token downloads it for 24 hours."""
         user: User = self.caller.row()
         newest = user.exports.first()
         if newest is None:
@@ -45,16 +45,15 @@ class ExportViewSet(ApiViewSet):
 class ArchiveViewSet(ApiViewSet):
     serializer_class = ExportSerializer
 
-    @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=True, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="archive",
-        auth=[],
         responses={(200, "application/zip"): OpenApiResponse(OpenApiTypes.BINARY, description="A ZIP file")},
     )
     def retrieve(self, request: Request, token: str) -> Any:
-        """Download the archive of a link."""
+        """Download your own archive. A link of another user is answered like one that does not exist."""
         try:
-            export, parts = data_exports.open_export(token, now=timezone.now())
+            export, parts = data_exports.open_export(self.caller.row(), token, now=timezone.now())
         except ObjectStoreUnavailable:
             raise Unavailable from None
         name = f"my-data-{export.created_at:%Y-%m-%d}.zip"

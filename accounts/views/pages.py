@@ -28,6 +28,12 @@ def account_page(request: HttpRequest, page: str) -> HttpResponse:
 
 
 @require_safe
+def data_export_page(request: HttpRequest) -> HttpResponse:
+    """Show the page of a mailed link to a data export, where its owner signs in and downloads it."""
+    return render(request, "data_export.html", {"title": "Download your data"})
+
+
+@require_safe
 def provider_page(request: HttpRequest, provider: str) -> HttpResponse:
     """Show the page to which an OpenID Connect provider redirects the browser."""
     config = settings.OIDC_PROVIDERS.get(provider)

@@ -74,7 +74,7 @@ class DefinitionViewSet(SiteScopedViewSet):
         definition = services.change_definition(self.get_definition(), changes, actor=self.actor)
         return Response(self.serializer_class(definition).data)
 
-    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=False)
     def destroy(self, request: Request, pk: Any, **definition_id: UUID) -> Response:
         """Delete the goal, segment or funnel. Its events are not deleted."""
         services.delete_with_audit_entry(self.get_definition(), actor=self.actor)
@@ -139,7 +139,7 @@ class AnnotationViewSet(SiteScopedViewSet):
         note = {"id": annotation.pk, "kind": "note", "day": annotation.day, "text": annotation.text}
         return Response(AnnotationSerializer(note).data, status=201)
 
-    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="delete_annotation", responses={204: None})
     def destroy(self, request: Request, pk: Any, annotation: Any) -> Response:
         """Delete a note."""
@@ -171,7 +171,7 @@ class ShareViewSet(SiteScopedViewSet):
         share = links.create_share(self.site(), actor=self.actor, **validated_data)
         return Response(ShareSerializer(share).data, status=201, headers={"Cache-Control": "no-store"})
 
-    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True)
+    @action_policy(scope=None, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(operation_id="revoke_share", responses={204: None})
     def destroy(self, request: Request, pk: Any, share: Any) -> Response:
         """Delete a link. It stops working at once."""

@@ -117,7 +117,7 @@ class EventsViewSet(SiteScopedViewSet):
         role=Role.EDITOR,
         recent_proof=False,
         if_match=False,
-        impersonation=True,
+        impersonation=False,
         body="list",
     )
     @extend_schema(

@@ -66,6 +66,14 @@ def test_load_returns_typed_values(load_from):
     assert env.cache_redis_url.get_secret_value() == "redis://:x@redis.example.com:6379/1"
 
 
+def test_load_allows_private_networks_only_where_the_variable_names_them(load_from):
+    assert load_from(**VALID).outbound_allowed_networks == []
+    networks = load_from(**VALID, OUTBOUND_ALLOWED_NETWORKS="10.0.0.0/8, fd00::/8").outbound_allowed_networks
+    assert networks == ["10.0.0.0/8", "fd00::/8"]
+    development = {name: VALID[name] for name in ("DATABASE_URL", "REDIS_URL")}
+    assert load_from(**development).outbound_allowed_networks == ["127.0.0.0/8", "::1/128"]
+
+
 def test_load_names_every_missing_variable_in_one_message(load_from):
     with pytest.raises(EnvironmentInvalid) as error:
         load_from(ENVIRONMENT="production")
@@ -93,6 +101,8 @@ def provider_at(issuer):
         ({"CORS_ORIGINS": "https://a.example.com/"}, "CORS_ORIGINS"),
         ({"CORS_ORIGINS": "http://a.example.com"}, "CORS_ORIGINS"),
         ({"AUDIT_KEYS": "a:short"}, "AUDIT_KEYS"),
+        ({"OUTBOUND_ALLOWED_NETWORKS": "10.0.0.1/8"}, "OUTBOUND_ALLOWED_NETWORKS"),
+        ({"OUTBOUND_ALLOWED_NETWORKS": "login.example.com"}, "OUTBOUND_ALLOWED_NETWORKS"),
         ({"OBJECT_STORE_URL": "/tmp/x"}, "OBJECT_STORE_URL"),
         ({"MAIL_URL": "mail.example.com"}, "MAIL_URL"),
         ({"MAIL_URL": "file:///tmp/mail"}, "MAIL_URL"),

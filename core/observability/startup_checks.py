@@ -1,20 +1,24 @@
 """Checks that every process runs when it starts; a failed check stops the process.
 
-The database role must be subject to row-level security, and PostgreSQL and Redis must be new enough.
+The database role must be subject to row-level security, and PostgreSQL and Redis must be new enough, in
+production without known vulnerabilities of Redis.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import redis as redis_library
 import structlog
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection
+from django_redis import get_redis_connection
 
 from config.restore_guard import REFUSAL
+from core.observability import redis_versions
 from core.storage import redis
 
 MINIMUM_POSTGRES_VERSION = 150000  # as in server_version_num
-MINIMUM_REDIS_VERSION = (6, 2)
 _registered_checks: list[Callable[[], None]] = []
 log = structlog.get_logger(__name__)
 
@@ -84,9 +88,32 @@ def check_redis_url() -> None:
 
 
 def _check_redis() -> None:
+    """Check the servers of REDIS_URL and CACHE_REDIS_URL. Raises StartupRefused, RedisError."""
     info = redis.client().info()
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         log.warning("redis_may_evict", policy=policy, advice="set maxmemory-policy noeviction on REDIS_URL")
-    if tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < MINIMUM_REDIS_VERSION:
-        raise StartupRefused("Redis 6.2 or newer is needed at REDIS_URL.")
+    check_redis_version(info, "REDIS_URL")
+    cache_info = get_redis_connection("default").info()
+    if cache_info.get("run_id") != info.get("run_id"):
+        check_redis_version(cache_info, "CACHE_REDIS_URL")
+
+
+def check_redis_version(info: dict[str, Any], variable: str) -> None:
+    """Check the version in the result of INFO of the server that `variable` names.
+
+    Raises StartupRefused when it is too old, and in production when scripts could take over the server.
+    """
+    if not redis_versions.is_supported(info):
+        raise StartupRefused(f"Redis 6.2 or newer is needed at {variable}.")
+    if redis_versions.is_patched(info) or settings.REDIS_PATCHED_BY_VENDOR:
+        return
+    version = redis_versions.version_of(info)
+    problem = (
+        f"Version {version} at {variable} has known vulnerabilities (CVE-2025-49844 and others): use "
+        f"{redis_versions.describe_patched_versions(info)}, or set REDIS_PATCHED_BY_VENDOR=true when the "
+        "vendor of your package has corrected them."
+    )
+    if not settings.DEVELOPMENT:
+        raise StartupRefused(problem)
+    log.warning("redis_has_known_vulnerabilities", version=version, detail=problem)

@@ -29,7 +29,7 @@ from sites.errors import (
     TooManyMembers,
 )
 from sites.models import Access, Invitation, Post, Preview, Schedule, Site
-from sites.services import quotas
+from sites.services import quotas, reservations
 from sites.services.posts import bump_posts_version
 from sites.services.sites import check_site_limit, invalidate_site_responses, lock_site
 from sites.subdomains import host_of
@@ -287,6 +287,7 @@ def transfer_site(site: Site, member: UUID, *, actor: Actor) -> Site:
     site.version = site.version + 1
     site.save(update_fields=["owner", "version", "updated_at"])
     quotas.require_room_for_site(site)
+    reservations.transfer_reservations(site)
     owner_change = [str(old_owner), str(member)]
     record("site.transferred", actor=actor, subject=site, changes={"owner": owner_change})
     _mail_transfer(site, users[old_owner], "site_handed_over", other=users[member])

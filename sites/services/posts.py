@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils.text import slugify
@@ -48,6 +49,7 @@ def create_post(
     _check_author_rights(post, validated_data, role=role, actor=actor)
     validated_data["slug"] = validated_data.get("slug") or _free_slug(site, validated_data["title"])
     _set_fields(post, validated_data, now=now)
+    _check_former_slugs(post, now=now)
     _save(post, force_insert=True)
     quotas.require_room(site, added=post.size)
     record("post.created", actor=actor, subject=post)
@@ -69,7 +71,7 @@ def change_post(
 ) -> Post:
     """Change a post. Visitors see the change at once when the post is live.
 
-    The URL with an earlier slug redirects to the current one.
+    The URL with an earlier slug redirects to the current one. Another post cannot take that slug for a while.
 
     Raises PreconditionFailed, RoleTooLow, SlugTaken, QuotaExceeded, and Invalid with JSON Pointers.
     """
@@ -82,12 +84,16 @@ def change_post(
     old_size = post.size
     _set_fields(post, changes, now=now)
     post.version += 1
+    if post.slug != old_slug:
+        _check_former_slugs(post, now=now)
     _save(post)
     if not changes.keys().isdisjoint(MEASURED_FIELDS):
         post.refresh_from_db(fields=["size"])
         quotas.require_room(site, added=post.size - old_size)
     if post.slug != old_slug:
-        FormerSlug.objects.update_or_create(site=site, slug=old_slug, defaults={"post": post})
+        FormerSlug.objects.update_or_create(
+            site=site, slug=old_slug, defaults={"post": post, "released_at": now}
+        )
     record("post.changed", actor=actor, subject=post, fields=sorted(changes))
     _record_visibility_change(post, was_live=was_live, actor=actor)
     if was_live or post.live:
@@ -242,6 +248,15 @@ def _save(post: Post, *, force_insert: bool = False) -> None:
             post.save(force_insert=force_insert)
     except IntegrityError:
         raise SlugTaken from None
+
+
+def _check_former_slugs(post: Post, *, now: datetime) -> None:
+    """Raises SlugTaken when another post gave up this slug less than SOFT_DELETE_FOR ago."""
+    reserved = FormerSlug.objects.filter(
+        site_id=post.site_id, slug=post.slug, released_at__gt=now - settings.SOFT_DELETE_FOR
+    )
+    if reserved.exclude(post_id=post.pk).exists():
+        raise SlugTaken
 
 
 def _free_slug(site: Site, title: str) -> str:

@@ -23,7 +23,7 @@ from sites.blueprint import schema
 from sites.blueprint.site_templates import empty_blueprint, site_templates
 from sites.errors import NotDeleted, SubdomainTaken, TooManySites
 from sites.models import Access, Draft, Site
-from sites.services import quotas
+from sites.services import quotas, reservations
 from sites.services.drafts import create_revision
 from sites.subdomains import host_of
 
@@ -48,6 +48,7 @@ def create_site(
     try:
         with transaction.atomic():
             site.save(force_insert=True)
+            reservations.claim_subdomain(site)
     except IntegrityError:
         raise SubdomainTaken from None
     document = site_templates()[template].blueprint if template else empty_blueprint(name)
@@ -81,6 +82,8 @@ def lock_owner(owner_id: UUID) -> None:
 def change_site(site: Site, changes: dict[str, Any], *, actor: Actor, if_match: IfMatch) -> Site:
     """Change the name or the subdomain. A live site is served under the new host after the commit.
 
+    The former subdomain stays reserved.
+
     Raises PreconditionFailed, SubdomainTaken.
     """
     site = lock_site(site)
@@ -97,6 +100,8 @@ def change_site(site: Site, changes: dict[str, Any], *, actor: Actor, if_match: 
         raise SubdomainTaken from None
     has_moved = old_subdomain != site.subdomain
     if has_moved:
+        reservations.claim_subdomain(site)
+        reservations.reserve_subdomain(site, old_subdomain)
         personal |= {"subdomain_before": old_subdomain, "subdomain_after": site.subdomain}
     record("site.changed", actor=actor, subject=site, personal=personal, fields=sorted(changes))
     if has_moved:
@@ -177,6 +182,7 @@ def purge_sites(before: datetime) -> int:
 def purge_queryset(sites: QuerySet[Site]) -> int:
     """Delete the rows of these sites and of everything that belongs to them. Returns how many sites.
 
+    Their subdomains stay reserved.
     Runs in the tenancy context `system`.
     """
     purged = 0
@@ -188,6 +194,7 @@ def purge_queryset(sites: QuerySet[Site]) -> int:
             Site.objects.filter(pk=pk).update(live_release=None, status=Site.Status.DRAFT)
             record("site.purged", actor=SYSTEM, subject=site)
             LogEntry.objects.filter(object_id=str(pk)).delete()  # these rows contain the site's name
+            reservations.reserve_subdomain(site, site.subdomain)
             site.delete()
             purged += 1
     return purged

@@ -273,6 +273,29 @@ def test_create_post_does_not_reuse_a_former_slug(live_team, visitor):
     assert visitor.request("/blog/known", live_team.host)[1]["Location"] == "/blog/moved"
 
 
+def test_former_slugs_are_refused_to_other_posts_for_30_days(live_team):
+    post = create_post(live_team, slug="known")
+    patch_post(live_team, post, slug="moved")
+    second = create_post(live_team, slug="second")
+
+    created = live_team.editor.post(live_team.path("posts"), {"title": "x", "slug": "known"})
+    changed = patch_post(live_team, second, slug="known")
+    assert [(response.status_code, response.json()["code"]) for response in (created, changed)] == [
+        (409, "slug_taken")
+    ] * 2
+
+    with tenancy.context(tenancy.SYSTEM):
+        FormerSlug.objects.update(released_at=timezone.now() - timedelta(days=31))
+    assert patch_post(live_team, second, slug="known").status_code == 200
+
+
+def test_change_post_takes_its_own_former_slug_back_at_once(live_team):
+    post = create_post(live_team, slug="known")
+    patch_post(live_team, post, slug="moved")
+
+    assert patch_post(live_team, post, slug="known").status_code == 200
+
+
 def test_lock_site_refuses_a_site_deleted_meanwhile(live_team):
     post_id = create_post(live_team)["id"]
     with tenancy.context(tenancy.SYSTEM):

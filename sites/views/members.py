@@ -141,7 +141,7 @@ class InvitationLinkViewSet(ApiViewSet):
 class JoinViewSet(ApiViewSet):
     serializer_class = InvitationTokenSerializer
 
-    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
+    @action_policy(scope=None, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=False)
     @extend_schema(
         operation_id="accept_invitation", request=InvitationTokenSerializer, responses=JoinedSerializer
     )

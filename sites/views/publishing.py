@@ -165,7 +165,7 @@ class ScheduleViewSet(SiteScopedViewSet):
         return Response(ScheduleSerializer(schedule).data, status=201)
 
     @action_policy(
-        scope=SITES_PUBLISH, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=True
+        scope=SITES_PUBLISH, role=Role.EDITOR, recent_proof=False, if_match=False, impersonation=False
     )
     @extend_schema(operation_id="cancel_schedule", responses={204: None})
     def destroy(self, request: Request, pk: Any, schedule: Any) -> Response:
@@ -298,7 +298,7 @@ class PreviewViewSet(SiteScopedViewSet):
         return Response(PreviewSerializer(preview, context={"site": site}).data, status=201, headers=headers)
 
     @action_policy(
-        scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=False, impersonation=True
+        scope=SITES_WRITE, role=Role.AUTHOR, recent_proof=False, if_match=False, impersonation=False
     )
     @extend_schema(operation_id="revoke_preview", responses={204: None})
     def destroy(self, request: Request, pk: Any, preview: Any) -> Response:

@@ -64,7 +64,7 @@ class SiteViewSet(SiteScopedViewSet):
         site = self.site()
         return versioned(SiteSerializer(site).data, site.version)
 
-    @action_policy(scope=SITES_WRITE, role=Role.OWNER, recent_proof=False, if_match=True, impersonation=True)
+    @action_policy(scope=SITES_WRITE, role=Role.OWNER, recent_proof=False, if_match=True, impersonation=False)
     @extend_schema(
         operation_id="change_site", request=SiteChangeSerializer(partial=True), responses=SiteSerializer
     )

@@ -1,5 +1,5 @@
 // The page of a mailed invitation when no front end is configured: show the invitation, sign in, accept it.
-import { derive } from "../vault/client.js";
+import { callApi, errorText, signInWithPassword, verifyCode } from "../accounts/sign_in.js";
 
 const byId = (id) => document.getElementById(id);
 const form = byId("form");
@@ -11,18 +11,6 @@ function showMessage(text, isError) {
   byId("said").textContent = text;
   byId("said").className = isError ? "bad" : "";
 }
-
-// Returns the JSON body of the response with `status` and `ok` added.
-async function callApi(path, body, accessToken) {
-  const headers = { "Content-Type": "application/json" };
-  if (accessToken) headers.Authorization = `Bearer ${accessToken}`;
-  const response = await fetch(`/api/v1/${path}`, { method: "POST", headers, body: JSON.stringify(body) });
-  const result = response.status === 202 ? {} : await response.json();
-  return { status: response.status, ok: response.ok, ...result };
-}
-
-const errorText = (result) =>
-  result.errors ? result.errors.map((error) => error.detail).join(" ") : result.detail;
 
 async function openInvitation() {
   history.replaceState(null, "", location.pathname); // the token must not stay in the browser's history
@@ -46,12 +34,9 @@ async function openInvitation() {
 async function signIn() {
   const email = byId("email").value;
   const password = byId("password").value;
-  if (challenge) return callApi("auth/mfa/verify", { challenge, code: byId("code").value });
+  if (challenge) return verifyCode(challenge, byId("code").value);
   if (byId("fresh").checked) return callApi("auth/register", { email, password });
-  const scheme = await callApi("auth/prelogin", { email });
-  if (scheme.scheme !== "blind") return callApi("auth/login", { email, password });
-  const { auth_hash } = await derive(password, scheme);
-  return callApi("auth/login", { email, auth_hash });
+  return signInWithPassword(email, password);
 }
 
 async function acceptInvitation(accessToken) {
