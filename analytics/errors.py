@@ -1,6 +1,6 @@
 """Refusals of the analytics app."""
 
-from core.errors import DomainError
+from core.errors import DomainError, Unavailable
 
 
 class NameTaken(DomainError):
@@ -17,3 +17,10 @@ class TooManySaved(DomainError):
     code = "too_many_saved"
     status = 409
     message = "This site has reached the maximum number of these objects. Delete one first."
+
+
+class ReportTooSlow(Unavailable):
+    """The statements of a report took longer together than one report may."""
+
+    code = "report_too_slow"
+    message = "This report takes too long. Choose fewer days or fewer filters."

@@ -3,8 +3,12 @@
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import path
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+from django.views.decorators.http import require_safe
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.renderers import OpenApiJsonRenderer
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
+from core.http.rendered_documents import RenderedDocument
 from core.observability import health
 
 FAVICON_SVG = (
@@ -26,12 +30,23 @@ def favicon(request: HttpRequest) -> HttpResponse:
     )
 
 
+def render_openapi() -> bytes:
+    """Return the OpenAPI document as JSON."""
+    document = SchemaGenerator().get_schema(request=None, public=True)
+    rendered: bytes = OpenApiJsonRenderer().render(document, renderer_context={})
+    return rendered
+
+
+openapi_document = RenderedDocument(
+    render_openapi, content_type="application/vnd.oai.openapi+json", cache_control="public, max-age=300"
+)
+
 urlpatterns = [
     path("favicon.ico", favicon),
     path("", home),
     path("health", health.health),
     path("health/live", health.live),
     path("health/ready", health.ready),
-    path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
+    path("api/schema", require_safe(openapi_document), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
 ]

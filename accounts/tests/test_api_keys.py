@@ -236,7 +236,7 @@ def test_api_key_is_refused_on_routes_without_a_scope():
         path
         for _, path, _ in OPERATIONS_WITH_SCHEMAS
         if path.startswith(("/api/v1/auth/", "/api/v1/api-keys"))
-    } - {"/api/v1/auth/me"}
+    } - {"/api/v1/auth/me", "/api/v1/auth/me/usage"}
     assert not open_to_keys & forbidden_paths
     assert {"/api/v1/auth/me", "/api/v1/sites", "/api/v1/users", "/api/v1/audit"} <= open_to_keys
     assert User.objects.get(pk=admin.user.pk).deleted_at is None

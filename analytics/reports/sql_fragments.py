@@ -7,12 +7,16 @@ All statements name one site. A visitor id is valid for one day of the site, and
 midnight, so the sums of several days are exact: a person who comes on two days counts as two daily visitors.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connection
 
+from analytics.errors import ReportTooSlow
 from analytics.models import Kind
 from analytics.reports.dimensions import DIMENSIONS, OPTIONAL_DIMENSIONS, TRAFFIC_SOURCE_COLUMNS
 
@@ -115,6 +119,9 @@ COUNTS_FROM_PARTS = """
 # disagree on which of two midnights comes first when the clocks change.
 INTERVAL_START = "(%(starts)s::timestamptz[])[width_bucket(created_at, %(starts)s::timestamptz[])]"
 
+# The monotonic time by which the report of this thread must be ready.
+_deadline: ContextVar[float | None] = ContextVar("report_deadline", default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class SqlCondition:
@@ -124,17 +131,41 @@ class SqlCondition:
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
+@contextmanager
+def report_deadline(seconds: float) -> Iterator[None]:
+    """Let all statements of a report end within `seconds` together. Raises ReportTooSlow when they do not."""
+    token = _deadline.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
+def _remaining_milliseconds(limit: int) -> int:
+    """Return the timeout of the next statement: `limit`, or what is left of the report's time.
+
+    0 means none.
+    """
+    deadline = _deadline.get()
+    if deadline is None:
+        return limit
+    remaining = int(1000 * (deadline - time.monotonic()))
+    if remaining <= 0:
+        raise ReportTooSlow
+    return min(limit, remaining) if limit else remaining
+
+
 def configure_transaction(*, timeout_milliseconds: int = 0, work_mem: str = "32MB") -> None:
     """Set the planner options and the statement timeout until the end of the transaction.
 
-    A timeout of 0 means no timeout. The statistics of a new monthly partition are empty, and the planner
-    would choose nested loops that run for minutes instead of milliseconds; therefore only hash joins and
-    sorts in memory are allowed.
+    A timeout of 0 means no timeout but that of `report_deadline`. The statistics of a new monthly partition
+    are empty, and the planner would choose nested loops that run for minutes instead of milliseconds;
+    therefore only hash joins and sorts in memory are allowed.
     """
     options = {
         "enable_nestloop": "off",
         "jit": "off",
-        "statement_timeout": str(timeout_milliseconds),
+        "statement_timeout": str(_remaining_milliseconds(timeout_milliseconds)),
         "work_mem": work_mem,
     }
     statement = """

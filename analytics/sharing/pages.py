@@ -1,5 +1,6 @@
 """HTML pages for people without an account: the dashboard behind a link, and the end of a weekly mail."""
 
+from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
@@ -12,14 +13,18 @@ from django.views.decorators.http import require_http_methods
 from django_ratelimit.core import is_ratelimited
 from redis import RedisError
 
+from analytics.errors import ReportTooSlow
 from analytics.models import Share
 from analytics.reports.dashboard import build_dashboard_context, parse_dashboard_state
 from analytics.reports.filters import parse_conditions
+from analytics.reports.sql_fragments import report_deadline
 from analytics.sharing import links, weekly_mail
 from audit import actors
 from core import tenancy
+from core.admission.costs import ExpensiveWorkBusy, TooManyAtOnce, expensive_work
 from core.admission.rate_limits import LocalRateLimiter
 from core.http.client_address import client_address, client_network
+from core.storage.memory_cache import MemoryCache
 
 COOKIE_NAME = "shared"
 MAX_PASSWORD_CHARACTERS = 200
@@ -29,7 +34,12 @@ PASSWORD_ATTEMPT_RATE = "10/m"  # of one client network at one link  # noqa: S10
 PASSWORD_PROMPT = "This dashboard is protected by a password."  # noqa: S105
 UNSUBSCRIBED_TITLE = "Weekly mail cancelled"
 
+PAGE_SECONDS = 10.0  # for all reports of a page together
+PAGE_LIFETIME_SECONDS = 15.0
+PAGES_BYTES = 8 * 1024 * 1024
+
 _page_view_limiter = LocalRateLimiter()
+_pages: MemoryCache[tuple[UUID, str], bytes] = MemoryCache(PAGES_BYTES, size_of=len)
 
 
 # CSRF protection is not needed: POST only sets a cookie in this browser, after the right password.
@@ -50,13 +60,17 @@ def shared_dashboard_page(request: HttpRequest, token: str) -> HttpResponse:
         )
     try:
         return _dashboard_response(request, share_id)
-    except OperationalError:  # the statement timeout of reports
+    except (OperationalError, ReportTooSlow):  # of one statement, and of the whole page
         return _render(
             request,
             "This report takes too long",
             503,
             message="Choose fewer days or fewer filters.",
         )
+    except (TooManyAtOnce, ExpensiveWorkBusy) as error:
+        response = _render(request, "One moment, please", 503, message="Try again in a few seconds.")
+        response["Retry-After"] = error.headers["Retry-After"]
+        return response
 
 
 def _dashboard_response(request: HttpRequest, share_id: UUID) -> HttpResponse:
@@ -69,8 +83,26 @@ def _dashboard_response(request: HttpRequest, share_id: UUID) -> HttpResponse:
             return _unlock(request, share)
         if not links.is_unlocked(share, request.COOKIES.get(COOKIE_NAME, "")):
             return _render(request, share.name, 401, password_prompt=PASSWORD_PROMPT)
-        state = parse_dashboard_state(request, share.site, fixed_filters=parse_conditions(share), now=now)
-        return _render(request, share.name, **build_dashboard_context(state, share.site, now=now))
+        return _cached_dashboard(request, share, now=now)
+
+
+def _cached_dashboard(request: HttpRequest, share: Share, *, now: datetime) -> HttpResponse:
+    """Return the dashboard as it was at most `PAGE_LIFETIME_SECONDS` ago, for the same link and query
+
+    string.
+    """
+    key = (share.pk, request.GET.urlencode())
+    html = _pages.get(key)
+    if html is None:
+        with expensive_work(request), report_deadline(PAGE_SECONDS):
+            html = _pages.get(key)  # another request may have made it while this one waited
+            if html is None:
+                fixed_filters = parse_conditions(share)
+                state = parse_dashboard_state(request, share.site, fixed_filters=fixed_filters, now=now)
+                context = build_dashboard_context(state, share.site, now=now)
+                html = _render(request, share.name, **context).content
+                _pages.set(key, html, seconds=PAGE_LIFETIME_SECONDS)
+    return _with_page_headers(HttpResponse(html))
 
 
 def _unlock(request: HttpRequest, share: Share) -> HttpResponse:
@@ -170,7 +202,12 @@ def _link_invalid_page(request: HttpRequest) -> HttpResponse:
 
 def _render(request: HttpRequest, title: str, status: int = 200, **context: object) -> HttpResponse:
     """Render the page. It is not cached or indexed, and its secret URL is not sent to other sites."""
-    response = render(request, "analytics/shared_page.html", {"title": title, **context}, status=status)
+    return _with_page_headers(
+        render(request, "analytics/shared_page.html", {"title": title, **context}, status=status)
+    )
+
+
+def _with_page_headers(response: HttpResponse) -> HttpResponse:
     response["Cache-Control"] = "no-store"
     response["X-Robots-Tag"] = "noindex, nofollow"
     response["Referrer-Policy"] = "same-origin"

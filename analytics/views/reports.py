@@ -1,10 +1,12 @@
 """HTTP API of reports, as JSON and as CSV."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
@@ -34,6 +36,7 @@ from analytics.reports.query_params import (
     parse_query,
     refuse_unknown_parameters,
 )
+from analytics.reports.sql_fragments import report_deadline
 from analytics.serializers.reports import (
     BreakdownSerializer,
     ConversionsSerializer,
@@ -45,12 +48,17 @@ from analytics.serializers.reports import (
 )
 from analytics.views.csv_renderer import CsvRenderer
 from analytics.views.headers import PRIVATE_CACHE_HEADERS
+from core.admission.costs import expensive_work
 from core.http.action_policy import action_policy
 from core.http.json_renderer import JSONRenderer
 from core.http.query_params import query_param
 from sites.viewsets import Role, SiteScopedViewSet
 
 QUERY_PARAMETERS = {"period", "from", "to", "filter", "segment"}
+# Daily sums cannot answer these.
+EXPENSIVE_PARAMETERS = {"filter", "segment", "goal"}
+EXPENSIVE_ACTIONS = {"conversions", "funnel"}
+REPORT_SECONDS = 10.0
 CURRENT_VISITORS_WINDOW = timedelta(minutes=5)
 
 
@@ -58,6 +66,19 @@ class ReportViewSet(SiteScopedViewSet):
     """Reports on the visits of one site."""
 
     renderer_classes = [JSONRenderer, CsvRenderer]
+
+    def run(self, handle: Callable[[], HttpResponse]) -> HttpResponse:
+        """As in the base class.
+
+        A report that reads events, and not only their daily sums, is expensive work.
+        """
+        if (
+            self.action not in EXPENSIVE_ACTIONS
+            and not EXPENSIVE_PARAMETERS & self.request.query_params.keys()
+        ):
+            return super().run(handle)
+        with expensive_work(self.request), report_deadline(REPORT_SECONDS):
+            return super().run(handle)
 
     def parse_query(self, *parameters: str) -> Query:
         """The query of the request, with the filters of its segment and the conditions of its goal.

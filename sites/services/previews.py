@@ -73,7 +73,7 @@ def find_preview_by_token(token: str, *, now: datetime) -> Preview | None:
     """
     if (pk := encryption.verify_token(SIGNING_PURPOSE, token)) is None:
         return None
-    previews = Preview.objects.select_related("site", "revision", "post__author")
+    previews = Preview.objects.select_related("site", "post__author")
     return previews.filter(
         Q(post=None) | Q(post__deleted_at=None),
         pk=pk,

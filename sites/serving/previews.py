@@ -1,5 +1,6 @@
 """Previews: the draft, one revision or one post, below `/_/preview/<token>/` on the host of the site."""
 
+from copy import deepcopy
 from typing import Any
 from urllib.parse import quote
 
@@ -8,9 +9,11 @@ from django.utils import timezone
 from pydantic import ValidationError
 
 from core import tenancy
+from core.admission.costs import ExpensiveWorkBusy, TooManyAtOnce, expensive_work_of, rate_limit_key
+from core.http.client_address import client_address_of_environ, client_network
 from sites.blueprint.schema import PostSettings
-from sites.models import Draft, Preview, Release
-from sites.selectors import PublishedPosts
+from sites.models import Draft, Preview, Release, Revision
+from sites.selectors import PublishedPosts, get_blueprint
 from sites.services.previews import PREVIEW_PATH_PREFIX, find_preview_by_token
 from sites.serving import page_cache, post_pages, rendering
 from sites.serving.generated_files import GENERATED_FILES
@@ -29,6 +32,11 @@ _PREVIEW_NOT_FOUND_HTML = (
     b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>"
     b"<meta name=robots content=noindex><title>No preview here</title><h1>There is no preview here</h1>"
     b"<p>The link has expired or was revoked. Ask for a new one.</p>\n"
+)
+_PREVIEW_BUSY_HTML = (
+    b"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+    b"<meta name=robots content=noindex><title>One moment</title><h1>One moment, please</h1>"
+    b"<p>Too many previews are being made right now. Try again in a few seconds.</p>\n"
 )
 
 
@@ -50,7 +58,12 @@ def serve_preview(environ: Environ, route: Route) -> WsgiResponse:
                 return serve_picture({**environ, "PATH_INFO": f"/{rest}"}, route)
             if not slash:
                 return _redirect(f"{PREVIEW_PATH_PREFIX}{token}/")
-            return _preview_page(preview, f"/{rest}", f"{PREVIEW_PATH_PREFIX}{token}")
+            caller = rate_limit_key(None, client_network(client_address_of_environ(environ)))
+            with expensive_work_of(caller):
+                return _preview_page(preview, f"/{rest}", f"{PREVIEW_PATH_PREFIX}{token}")
+    except (TooManyAtOnce, ExpensiveWorkBusy) as error:
+        retry = ("Retry-After", error.headers["Retry-After"])
+        return plain_response("503 Service Unavailable", _PREVIEW_BUSY_HTML, retry)
     except ValidationError as error:  # an older version of this software stored it, and it is not valid now
         raise RenderFailed from error
     finally:
@@ -63,7 +76,7 @@ def _redirect(url: str) -> WsgiResponse:
 
 def _preview_page(preview: Preview, path: str, prefix: str) -> WsgiResponse:
     """Answer with the page at `path` of the preview; `prefix` is the path of the preview itself."""
-    blueprint = _preview_blueprint(preview)
+    blueprint = _preview_blueprint(preview, path)
     context = rendering.RenderContext(
         address_of(preview.site.subdomain), PublishedPosts(preview.site_id), prefix
     )
@@ -85,18 +98,24 @@ def _preview_page(preview: Preview, path: str, prefix: str) -> WsgiResponse:
     return _uncached_response("200 OK", content)
 
 
-def _preview_blueprint(preview: Preview) -> dict[str, Any]:
+def _preview_blueprint(preview: Preview, path: str) -> dict[str, Any]:
+    """Return the blueprint of a preview, with a copy of the page at `path`, because rendering changes the
+
+    page.
+    """
     # Blueprints that older versions of this software saved may have no member `pages`.
-    return {"pages": [], **_stored_blueprint(preview)}
+    blueprint = {"pages": [], **_stored_blueprint(preview)}
+    blueprint["pages"] = [deepcopy(page) if page["path"] == path else page for page in blueprint["pages"]]
+    return blueprint
 
 
 def _stored_blueprint(preview: Preview) -> dict[str, Any]:
     """Return the blueprint of the revision, of the live release for a post, or else of the draft."""
-    if preview.revision is not None:
-        return dict(preview.revision.blueprint)
+    if preview.revision_id is not None:
+        return get_blueprint(Revision.objects.filter(pk=preview.revision_id))
     if preview.post is not None and preview.site.live_release_id:
-        return dict(Release.objects.get(pk=preview.site.live_release_id).blueprint)
-    return dict(Draft.objects.get(site=preview.site_id).blueprint)
+        return get_blueprint(Release.objects.filter(pk=preview.site.live_release_id))
+    return get_blueprint(Draft.objects.filter(site=preview.site_id))
 
 
 def _html_response(page: rendering.RenderedPage, status: str = "200 OK") -> WsgiResponse:

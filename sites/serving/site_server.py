@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from core.errors import DomainError
+from core.http.content_encoding import choose_encoding
 from core.http.preconditions import matches_if_none_match
 from core.http.problems import problem_response
 from core.http.request_bodies import BodyReader
@@ -151,9 +152,7 @@ class SiteServer:
         page = self.pages.get_page(route, path)
         if page.status.startswith("404") and (new_path := moved_post_path(route, path)):
             return redirect_permanently(new_path)
-        # Only the start of the header is used, because `choose_encoding` caches its argument.
-        accept_encoding = environ.get("HTTP_ACCEPT_ENCODING", "")[:MAX_HOST_HEADER_BYTES]
-        variant = page.variants[choose_encoding(accept_encoding)]
+        variant = page.variants[choose_encoding(environ.get("HTTP_ACCEPT_ENCODING", ""))]
         if page.status.startswith("200") and matches_if_none_match(
             environ.get("HTTP_IF_NONE_MATCH", ""), variant.etag
         ):
@@ -220,20 +219,6 @@ def is_ip_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-@lru_cache(maxsize=1024)
-def choose_encoding(accept_encoding: str) -> str:
-    """Return `br`, `gzip` or `identity` for an Accept-Encoding header (RFC 9110 section 12.5.3)."""
-    weights: dict[str, float] = {}
-    for item in accept_encoding.lower().split(","):
-        name, _, parameter = item.partition(";")
-        quality = parameter.strip().removeprefix("q=")
-        try:
-            weights[name.strip()] = float(quality) if quality else 1.0
-        except ValueError:
-            weights[name.strip()] = 0.0
-    return next((name for name in ("br", "gzip") if weights.get(name, 0) > 0), "identity")
 
 
 def serve_picture(environ: Environ, route: Route) -> WsgiResponse:

@@ -7,10 +7,11 @@ import pytest
 from audit.actors import SYSTEM
 from conftest import sign_in
 from core import tenancy
+from core.http.content_encoding import choose_encoding
 from sites.models import Draft
 from sites.services import publishing
 from sites.serving.page_cache import SITE_SECURITY_HEADERS
-from sites.serving.site_server import choose_encoding, parse_host_header
+from sites.serving.site_server import parse_host_header
 from sites.serving.template_pictures import shipped_files
 from sites.tests.factories import SiteFactory, document, page
 from sites.tests.visitor import Visitor, publish

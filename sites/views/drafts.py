@@ -1,13 +1,16 @@
 """API views of the draft: its blueprint, its blocks and its revisions."""
 
+from collections.abc import Callable
 from typing import Any, cast
 from uuid import UUID
 
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from core.admission.costs import LARGE_BYTES, expensive_work
 from core.http.action_policy import action_policy
 from core.http.json_parser import StrictJSONParser, StrictPatchParser
 from core.http.pagination import KeysetPagination
@@ -18,6 +21,7 @@ from sites.blueprint import schema
 from sites.blueprint.diff import diff_blueprints
 from sites.models import Draft, Release, Revision, Site
 from sites.permissions import SITES_READ, SITES_WRITE
+from sites.selectors import get_blueprint
 from sites.serializers.drafts import DifferencesSerializer, RevisionSerializer
 from sites.services import drafts
 from sites.services.drafts import block_etag, find_block
@@ -40,8 +44,24 @@ COMPARE_PARAMETERS = [OpenApiParameter("from", STATE_NAME), OpenApiParameter("to
 
 
 class BlueprintViewSet(SiteScopedViewSet):
+    """The whole draft. A save of a large one is expensive work, because it is validated as a whole."""
+
     max_body_bytes = schema.MAX_BLUEPRINT_BYTES
     parser_classes = (StrictJSONParser, StrictPatchParser)
+
+    def run(self, handle: Callable[[], HttpResponse]) -> HttpResponse:
+        if not self._is_large_save():
+            return super().run(handle)
+        with expensive_work(self.request):
+            return super().run(handle)
+
+    def _is_large_save(self) -> bool:
+        """Return whether the request has a large body, or patches a large draft. One query for a patch."""
+        if self.request.method == "PATCH":
+            with self.scope():
+                site = self.sites().filter(pk=self.kwargs["pk"])
+                return Draft.objects.filter(site__in=site, size__gte=LARGE_BYTES).exists()
+        return self.request.method == "PUT" and int(self.request.META["CONTENT_LENGTH"]) >= LARGE_BYTES
 
     @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="blueprint", responses={200: DOCUMENT})
@@ -168,9 +188,10 @@ class RevisionViewSet(SiteScopedViewSet):
     def compare(self, request: Request, pk: Any) -> Response:
         """Compare two states of a site: pages and blocks that were added, removed, moved or changed."""
         site = self.site()
-        before = self._blueprint_of_state(site, query_param(request, "from", state_param))
-        after = self._blueprint_of_state(site, query_param(request, "to", state_param))
-        return Response(diff_blueprints(before, after))
+        states = [query_param(request, name, state_param) for name in ("from", "to")]
+        with expensive_work(request):
+            before, after = (self._blueprint_of_state(site, state) for state in states)
+            return Response(diff_blueprints(before, after))
 
     def _blueprint_of_state(self, site: Site, state: tuple[str, UUID | None] | None) -> dict[str, Any]:
         """Return the blueprint of a state that `state_param` parsed; that of the draft for None.
@@ -179,11 +200,11 @@ class RevisionViewSet(SiteScopedViewSet):
         """
         kind, pk = state or ("draft", None)
         if kind == "draft":
-            return cast(dict[str, Any], Draft.objects.get(site=site).blueprint)
+            return get_blueprint(Draft.objects.filter(site=site))
         if kind == "revision":
-            return cast(dict[str, Any], get_object_or_404(Revision, site=site, pk=pk).blueprint)
-        release_id = site.live_release_id if kind == "live" else pk
-        return cast(dict[str, Any], get_object_or_404(Release, site=site, pk=release_id).blueprint)
+            return get_blueprint(Revision.objects.filter(site=site, pk=cast(UUID, pk)))
+        release_id: Any = site.live_release_id if kind == "live" else pk  # None finds no release
+        return get_blueprint(Release.objects.filter(site=site, pk=release_id))
 
 
 def state_param(text: str) -> tuple[str, UUID | None]:

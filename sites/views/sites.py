@@ -1,7 +1,9 @@
 """API views of sites, and of the blueprint schema and the site templates."""
 
+import json
 from typing import Any
 
+from django.http import HttpResponse
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -10,6 +12,7 @@ from rest_framework.response import Response
 from core.http.action_policy import ANONYMOUS, SIGNED_IN, action_policy
 from core.http.pagination import KeysetPagination
 from core.http.preconditions import if_match
+from core.http.rendered_documents import RenderedDocument
 from core.http.responses import versioned
 from core.http.viewsets import ApiViewSet
 from sites.blueprint import schema
@@ -102,6 +105,13 @@ class SiteViewSet(SiteScopedViewSet):
         return versioned(SiteSerializer(site).data, site.version)
 
 
+BLUEPRINT_SCHEMA = RenderedDocument(
+    lambda: json.dumps(schema.json_schema(), ensure_ascii=False).encode(),
+    content_type="application/json",
+    cache_control="public, max-age=3600",
+)
+
+
 class CatalogueViewSet(ApiViewSet):
     """The blueprint schema and the site templates, which are public."""
 
@@ -113,9 +123,9 @@ class CatalogueViewSet(ApiViewSet):
         responses={200: {"type": "object", "additionalProperties": True}},
         auth=[],
     )
-    def blueprint_schema(self, request: Request) -> Response:
+    def blueprint_schema(self, request: Request) -> HttpResponse:
         """Return the JSON Schema (2020-12) of a blueprint."""
-        return Response(schema.json_schema(), headers={"Cache-Control": "public, max-age=3600"})
+        return BLUEPRINT_SCHEMA(request)
 
     @action_policy(scope=None, role=ANONYMOUS, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="list_site_templates", responses=SiteTemplateSerializer(many=True), auth=[])
