@@ -323,6 +323,8 @@ SPECTACULAR_SETTINGS = {
 DEMO_VISITS_COMMAND = ("analytics_simulate", "--sites", "bakery")
 
 CELERY_BROKER_URL = REDIS_URL
+CELERY_BROKER_TRANSPORT = "core.jobs.broker:Transport"
+CELERY_WORKER_CONSUMER = "core.jobs.broker:Consumer"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from core.jobs import heartbeats, queue
+from core.jobs import broker, heartbeats, queue
 from core.models import Job
 from core.observability.background_value import BackgroundValue
 from core.storage import redis
@@ -117,6 +117,11 @@ def _queue_families() -> Iterator[Metric]:
         "Messages in each queue of Celery.",
         ["queue"],
         [([name], length) for name, length in zip(settings.QUEUES, lengths, strict=True)],
+    )
+    yield gauge(
+        "rejected_messages",
+        "Messages that no worker could execute, since Redis was last empty.",
+        broker.rejected_count(),
     )
     missing = heartbeats.missing_processes()
     yield labelled_gauge(
