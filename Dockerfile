@@ -35,6 +35,6 @@ VOLUME /var/lib/getyousite
 EXPOSE 8000 8001
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=4s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/health/ready', timeout=3)"]
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"INTERNAL_PORT\"]}/health/ready', timeout=3)"]
 ENTRYPOINT ["python", "manage.py"]
 CMD ["serve"]

@@ -6,6 +6,7 @@ The gauges hold times instead of ages, because an age would stand still when nob
 from collections.abc import Iterator
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Count
 from prometheus_client.core import Metric
 
@@ -16,12 +17,17 @@ from core.observability.store_metrics import gauge, labelled_gauge
 
 def collect() -> Iterator[Metric]:
     """Yield the metric families. Five queries."""
+    yield gauge(
+        "backup_interval_seconds",
+        "Time between scheduled backups (BACKUP_EVERY).",
+        settings.BACKUP_EVERY.total_seconds(),
+    )
     times = selectors.newest_backup_times()
-    for name, description in (("good", "successful"), ("proven", "that a restore has proven")):
+    for name, description in (("good", "successful backup"), ("proven", "backup proven by a restore")):
         newest = times[name]
         yield gauge(
             f"backup_newest_{name}_timestamp_seconds",
-            f"When the newest backup {description} was taken; 0 without one.",
+            f"When the newest {description} was taken; 0 without one.",
             newest.timestamp() if newest else 0,
         )
     run = BackupRun.objects.filter(status=BackupRun.Status.DONE).order_by("-taken_at").first()

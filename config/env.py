@@ -141,7 +141,7 @@ class Environment(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, description="Port of the public listener.")
     internal_host: str = Field(
         "127.0.0.1",
-        description="Address that the internal listener binds: /metrics and /internal/*.",
+        description="Address that the internal listener binds: /metrics, /health/* and /internal/*.",
     )
     internal_port: int = Field(8001, ge=1, le=65535, description="Port of the internal listener.")
     var_dir: Path = Field(BASE_DIR / "var", description="Folder for the files of this installation.")

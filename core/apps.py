@@ -9,5 +9,9 @@ class CoreConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Import the `permissions` module of every app, so that all permissions and scopes are registered."""
+        """Register the metrics of core, and all permissions and scopes of the `permissions` modules."""
+        from core.observability import capacity_metrics, store_metrics
+
         autodiscover_modules("permissions")
+        store_metrics.register(capacity_metrics.collect_disk)
+        store_metrics.register(capacity_metrics.collect_database)

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from django.db import connection
 
+from core.observability import metrics
 from core.storage import redis
 
 KEY = "drops"
@@ -26,9 +27,14 @@ def _hour_key(hour: datetime) -> str:
 
 
 def count_drops(site_number: int, drops: Counter[str]) -> None:
-    """Add dropped events to the counters of this hour in Redis. Counts are lost while it is unavailable."""
+    """Add dropped events to the metrics of this process, and to the counters of this hour in Redis.
+
+    The counters in Redis are those that owners see. They miss the events of times when it is unavailable.
+    """
     if not drops:
         return
+    for reason, count in drops.items():
+        metrics.dropped_events.labels(reason).inc(count)
     key = _hour_key(datetime.now(UTC))
 
     def increment(client: Any) -> None:

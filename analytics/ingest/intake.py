@@ -28,6 +28,7 @@ from core import encryption
 from core.admission.rate_limits import LocalRateLimiter
 from core.http.client_address import client_address_of_environ, client_network
 from core.http.json_parser import parse_json
+from core.observability import metrics
 from core.storage import redis
 from sites.serving.host_routing import Route
 from sites.serving.page_cache import SITE_SECURITY_HEADERS, Headers
@@ -136,12 +137,14 @@ def _accept_events(route: Route, visitor: Visitor, items: list[Any], *, excess_c
         if events:
             drops.update(outcome for outcome in store_events(events) if outcome != "ok")
     except (redis.RedisUnavailable, DatabaseError) as error:
+        metrics.dropped_events.labels("unavailable").inc(len(items))
         log.warning("event_refused", error=type(error).__name__)
         return build_response("503 Service Unavailable", ("Retry-After", "2"))
     finally:
         # Django does this at the end of its own requests; this function runs outside of them.
         close_old_connections()
     if drops["full"]:
+        metrics.dropped_events.labels("full").inc(drops["full"])
         return build_response("503 Service Unavailable", ("Retry-After", "10"))
     drop_counters.count_drops(route.number, drops)
     reasons = ",".join(sorted(drops))

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from celery import current_app
 from django.apps import apps
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Count, F, Max
+from django.db.models import Count, F, Max, Q
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerUnavailable
 from redis import Redis
@@ -217,16 +218,28 @@ def job_models() -> list[type[Job]]:
     return [model for model in apps.get_models() if issubclass(model, Job)]
 
 
-def backlog(kind: type[Job]) -> tuple[dict[str, int], float]:
-    """Return the number of open and dead jobs by status, and for how many seconds the oldest due job has been
+@dataclass(frozen=True)
+class Backlog:
+    """The jobs of one kind that are open or dead.
 
-    due.
-
-    A job that a worker holds with a lease is not due.
+    `counts` are numbers by status, without those that are 0. `oldest_due_seconds` is how long the oldest due
+    job has been due; a job that a worker holds with a lease is not due. `retrying` is the number of waiting
+    jobs whose last attempt failed.
     """
+
+    counts: dict[str, int]
+    oldest_due_seconds: float
+    retrying: int
+
+
+def backlog(kind: type[Job]) -> Backlog:
+    """Return the open and dead jobs of a kind, as numbers. Two queries."""
     with tenancy.context(tenancy.SYSTEM):
         rows: Any = kind._default_manager.filter(status__in=[*kind.OPEN, Job.Status.DEAD])
         counts = dict(rows.values_list("status").order_by("status").annotate(Count("pk")))
-        overdue = kind._default_manager.filter(status__in=kind.OPEN).aggregate(age=Max(Now() - F("due_at")))
-    age: timedelta | None = overdue["age"]
-    return counts, max(0.0, age.total_seconds()) if age else 0.0
+        open_jobs = kind._default_manager.filter(status__in=kind.OPEN).aggregate(
+            age=Max(Now() - F("due_at")),
+            retrying=Count("pk", filter=Q(status=kind.WAITING_STATUS, attempts__gt=0)),
+        )
+    age: timedelta | None = open_jobs["age"]
+    return Backlog(counts, max(0.0, age.total_seconds()) if age else 0.0, open_jobs["retrying"])

@@ -21,6 +21,9 @@ requests = Counter(
 seconds = Histogram("getyousite_request_seconds", "Time to answer, by route.", ["route"], buckets=BUCKETS)
 pages = Counter("getyousite_pages_total", "Published pages by where they came from.", ["source"])
 refusals = Counter("getyousite_refusals_total", "Refused requests by problem code.", ["code"])
+dropped_events = Counter(
+    "getyousite_events_dropped_total", "Events of visits that were not counted, by reason.", ["reason"]
+)
 lost_invalidations = Counter("getyousite_lost_touches_total", "Invalidations that Redis did not take.")
 breaker_open = Gauge(
     "getyousite_breaker_open",

@@ -95,11 +95,15 @@ def _job_families() -> Iterator[Metric]:
     """Yield the numbers and ages of the rows of every kind of job."""
     counts: list[tuple[list[str], float]] = []
     ages: list[tuple[list[str], float]] = []
+    retrying: list[tuple[list[str], float]] = []
     for kind in queue.job_models():
-        row_counts, oldest_due = queue.backlog(kind)
+        backlog = queue.backlog(kind)
         name = kind.__name__
-        counts += [([name, status], row_counts.get(status, 0)) for status in (*kind.OPEN, Job.Status.DEAD)]
-        ages.append(([name], oldest_due))
+        counts += [
+            ([name, status], backlog.counts.get(status, 0)) for status in (*kind.OPEN, Job.Status.DEAD)
+        ]
+        ages.append(([name], backlog.oldest_due_seconds))
+        retrying.append(([name], backlog.retrying))
     yield labelled_gauge("job_rows", "Job rows that are open or dead.", ["kind", "status"], counts)
     yield labelled_gauge(
         "job_oldest_due_seconds",
@@ -107,10 +111,19 @@ def _job_families() -> Iterator[Metric]:
         ["kind"],
         ages,
     )
+    yield labelled_gauge(
+        "job_retrying_rows", "Waiting job rows whose last attempt failed.", ["kind"], retrying
+    )
 
 
 def _queue_families() -> Iterator[Metric]:
-    """Yield the lengths of the queues, what the workers last did, and which of them are missing."""
+    """Yield the lengths of the queues, what the workers must do and last did, and which are missing."""
+    yield labelled_gauge(
+        "periodic_period_seconds",
+        "How often each periodic task is to run.",
+        ["task"],
+        [([name], task["seconds"]) for name, task in settings.PERIODIC_TASKS.items()],
+    )
     lengths = redis.call(queue.message_counts)
     yield labelled_gauge(
         "queue_messages",

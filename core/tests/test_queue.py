@@ -193,15 +193,17 @@ def test_run_does_not_change_the_row_of_a_job_that_another_worker_has_claimed(ro
         assert Announcement.objects.get(pk=job.pk).status == Job.Status.RUNNING
 
 
-def test_backlog_counts_open_and_dead_jobs_and_the_age_of_the_oldest_due_one(rows):
+def test_backlog_counts_open_dead_and_retrying_jobs_and_the_age_of_the_oldest_due_one(rows):
     with tenancy.context(tenancy.SYSTEM):
         Announcement.objects.filter(pk=rows[0].pk).update(due_at=timezone.now() - timedelta(minutes=5))
-        Announcement.objects.filter(pk=rows[1].pk).update(status=Job.Status.DEAD)
+        Announcement.objects.filter(pk=rows[1].pk).update(status=Job.Status.DEAD, attempts=8)
+        Announcement.objects.filter(pk=rows[2].pk).update(status=Job.Status.RUNNING, attempts=1)
+        Announcement.objects.filter(pk__in=[rows[3].pk, rows[4].pk]).update(attempts=2)
 
-    counts, oldest_due = queue.backlog(Announcement)
+    backlog = queue.backlog(Announcement)
 
-    assert counts == {"waiting": 19, "dead": 1}
-    assert 299 < oldest_due < 330
+    assert (backlog.counts, backlog.retrying) == ({"waiting": 18, "running": 1, "dead": 1}, 2)
+    assert 299 < backlog.oldest_due_seconds < 330
 
 
 def test_enqueue_is_called_with_the_names_of_registered_tasks_only():
