@@ -109,6 +109,8 @@ class Stack:
     A test may stop, freeze and restart the servers of a stack that it does not share.
     """
 
+    web_workers: tuple[int, ...] = (2, 1)  # of each web process
+
     def __init__(self, name: str) -> None:
         """Start the servers with their files in a folder called `name`, one for each test worker."""
         var = WORKER_FOLDER / name
@@ -129,11 +131,16 @@ class Stack:
             "JWT_KEYS": f"test:{secrets.token_urlsafe(48)}",
             "LOG_LEVEL": "WARNING",
             "RATE_LIMIT": "1000000",
+            **self.own_settings(),
         }
         self.manage("migrate", "--verbosity", "0")
-        self.webs = [self.launch_web(workers=2), self.launch_web(workers=1)]
+        self.webs = [self.launch_web(workers=workers) for workers in self.web_workers]
         for web in self.webs:
             self.wait_until_ready(web)
+
+    def own_settings(self) -> dict[str, str]:
+        """Further environment variables of every process. For subclasses."""
+        return {}
 
     def manage(self, *arguments: str, **environ: str) -> str:
         """Run a management command, and return its output. Fails when the command fails."""

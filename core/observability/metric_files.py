@@ -5,29 +5,47 @@ the process with SIGBUS. Here a value whose space cannot be reserved is counted 
 only.
 """
 
+import mmap
 import os
+import struct
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import values
 from prometheus_client.mmap_dict import _INITIAL_MMAP_SIZE, MmapedDict
+
+HEADER_BYTES = 8  # the number of used bytes, and padding
 
 
 class ReservedMmapedDict(MmapedDict):
     """A metric file whose blocks are allocated (posix_fallocate) before they are mapped."""
 
     def __init__(self, filename: str, read_mode: bool = False) -> None:
-        if not read_mode:
-            try:
+        try:
+            if not read_mode:
                 _reserve(filename, _INITIAL_MMAP_SIZE)
-            except OSError:
-                # A file in anonymous memory, which no other process reads.
-                filename = f"/proc/self/fd/{os.memfd_create('metrics')}"
-        super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
+        except OSError:
+            Path(filename).unlink(missing_ok=True)  # an empty file would break the sums over all processes
+            self._use_memory(filename)
+        else:
+            super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
+
+    def _use_memory(self, filename: str) -> None:
+        """Initialise an empty dict in the memory of this process, which no other process reads."""
+        self._f = None
+        self._fname = filename
+        self._capacity = _INITIAL_MMAP_SIZE
+        self._m = mmap.mmap(-1, _INITIAL_MMAP_SIZE)
+        self._positions = {}
+        self._used = HEADER_BYTES
+        self._m[:4] = struct.pack("i", HEADER_BYTES)
 
     def _init_value(self, key: str) -> None:
         needed = self._used + len(key.encode()) + 32  # length, padding, value and timestamp
         if needed > self._capacity:
+            if self._f is None:
+                raise OSError("no file to grow")
             _reserve(f"/proc/self/fd/{self._f.fileno()}", 2 * self._capacity)
         super()._init_value(key)  # type: ignore[no-untyped-call]
 

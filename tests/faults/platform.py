@@ -1,9 +1,13 @@
 """A whole platform for the tests of faults: PostgreSQL, Redis, web processes, workers and beat."""
 
+import base64
+import json
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +23,40 @@ WORKERS = {"critical": "critical", "mail": "mail", "others": "default,bulk"}
 
 
 class Platform(Stack):
-    """A stack whose workers and beat run too. Mail goes to `mail_port`, where a test may start a server."""
+    """A stack with one web process, whose workers and beat run too.
+
+    Mail goes to `mail_port`, where a test may start a server.
+    """
+
+    web_workers = (2,)
 
     def __init__(self, name: str, *, certificate: Path) -> None:
         self.mail_port = embedded_servers.free_port()
-        self.mail_settings = {
-            "MAIL_URL": f"smtps://localhost:{self.mail_port}",
-            "SSL_CERT_FILE": str(certificate / "certificate.pem"),
-        }
+        self.certificate = certificate
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         super().__init__(name)
         for worker in WORKERS:
             self.start_worker(worker)
         self.start_beat()
 
-    def launch_web(self, *, workers: int, **environ: str) -> WebProcess:
-        return super().launch_web(workers=workers, **self.mail_settings, **environ)
+    def own_settings(self) -> dict[str, str]:
+        """What the processes of one installation share, which development would generate for each VAR_DIR."""
+        return {
+            "MAIL_URL": f"smtps://localhost:{self.mail_port}",
+            "SSL_CERT_FILE": str(self.certificate / "certificate.pem"),
+            "OBJECT_STORE_URL": f"file://{self.home}/objects",
+            "AUDIT_KEYS": f"test:{base64.b64encode(secrets.token_bytes(32)).decode()}",
+        }
+
+    def restart_web(self) -> None:
+        """Stop the web process as a deployment does, and start it again on the same ports."""
+        web = self.web
+        web.process.terminate()
+        web.process.wait(60)
+        ports = {"PORT": str(web.port), "INTERNAL_PORT": str(web.internal_port)}
+        launched = self.launch_web(workers=2, **ports)
+        self.webs[0] = WebProcess(web.port, web.internal_port, launched.process, launched.log)
+        self.wait_until_ready(self.web)
 
     @property
     def web(self) -> WebProcess:
@@ -54,7 +76,6 @@ class Platform(Stack):
                 cwd=ROOT,
                 env={
                     **self.environ,
-                    **self.mail_settings,
                     "VAR_DIR": str(self.home),
                     "PORT": str(self.web.port),
                     **environ,
@@ -86,18 +107,17 @@ class Platform(Stack):
             subprocess.run(["kill", "-9", str(child)], check=False)
         self.processes.pop(name).wait(10)
 
-    @property
+    @cached_property
     def redis_client(self) -> "redis.Redis":
         return redis.Redis.from_url(self.redis_url)
 
-    def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Run a statement as superuser, outside of row-level security."""
-        import json
-
+    def query(self, statement: str, *parameters: Any, writable: bool = False) -> list[tuple[Any, ...]]:
+        """Run a statement as superuser; if `writable`, also on a read-only server."""
         state = json.loads(self.postgres.state_file.read_text())
         address = self.database_url.rpartition("@")[2]
         url = f"postgresql://postgres:{state['superuser_password']}@{address}"
-        with psycopg.connect(url, autocommit=True) as connection:
+        options = "-c default_transaction_read_only=off" if writable else ""
+        with psycopg.connect(url, autocommit=True, options=options) as connection:
             cursor = connection.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
 
@@ -119,6 +139,7 @@ class Platform(Stack):
         for process in self.processes.values():
             process.wait(40)
         self.processes.clear()
+        self.redis_client.close()
         super().close()
 
 
