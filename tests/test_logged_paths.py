@@ -100,7 +100,8 @@ def test_log_lines_have_the_route_in_place_of_the_path(view, monkeypatch, logged
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("error", [RenderFailed, OperationalError])
-@pytest.mark.parametrize("prefix", site_server._mounts)
+# One of the prefixes is derived from a secret, so it is no id of a test.
+@pytest.mark.parametrize("prefix", site_server._mounts, ids=range(len(site_server._mounts)))
 def test_log_lines_of_published_sites_hold_no_path(prefix, error, monkeypatch, visitor, logged):
     _, host = publish()
 
