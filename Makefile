@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test smoke check lint types format soak bench schema pictures lock clean
+.PHONY: run test smoke check lint types format soak faults bench schema pictures lock clean
 
 run: $(READY)
 	@exec $(BIN)/python manage.py up
@@ -33,6 +33,9 @@ format: $(READY)
 
 soak: $(READY)
 	@SOAK=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+faults: $(READY)
+	@SOAK=1 $(BIN)/python -m pytest tests/faults
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks

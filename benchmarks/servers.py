@@ -124,10 +124,12 @@ def start_stores(var_dir: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def start_getyousite(urls: dict[str, str], var_dir: Path) -> Iterator[BenchmarkServer]:
+def start_getyousite(
+    urls: dict[str, str], var_dir: Path, *, settings: dict[str, str] | None = None
+) -> Iterator[BenchmarkServer]:
     """Start `manage.py serve` with two workers. Its only owner has twenty sites; the bakery is published.
 
-    Raises BenchmarkError when it does not start.
+    `settings` replace environment variables. Raises BenchmarkError when it does not start.
     """
     port = str(embedded_servers.free_port())
     internal_port = str(embedded_servers.free_port())
@@ -143,6 +145,7 @@ def start_getyousite(urls: dict[str, str], var_dir: Path) -> Iterator[BenchmarkS
         "WEB_WORKERS": str(WORKERS),
         "RATE_LIMIT": "10000000",
         "LOG_LEVEL": "WARNING",
+        **(settings or {}),
     }
     manage = [sys.executable, str(ROOT / "manage.py")]
     migrate = processes.start_process("web", [*manage, "migrate", "--verbosity", "0"], environ=environ)

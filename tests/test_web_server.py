@@ -58,6 +58,22 @@ def test_metrics_count_requests_of_every_worker_and_only_the_internal_port_serve
     assert {web.get(path).status_code for path in ("/metrics", "/internal/", "/internal/metrics")} == {404}
 
 
+def test_two_web_processes_in_one_folder_do_not_disturb_each_other(stack):
+    """As two containers with the same volume: one stops, and the other stays ready and keeps its counts."""
+    first = stack.start_web(workers=1)
+    second = stack.start_web(workers=1, VAR_DIR=str(first.log.parent))
+    first.get("/api/v1/config")
+    second.process.terminate()
+    second.process.wait(40)
+    try:
+        assert stack.is_ready(first)
+        metrics = httpx.get(f"http://127.0.0.1:{first.internal_port}/metrics").text
+        assert 'getyousite_requests_total{method="GET",route="api/v1/config",status="200"} 1.0' in metrics
+    finally:
+        first.process.terminate()
+        first.process.wait(40)
+
+
 def send_bytes(web, request):
     """Send these exact bytes; return the status code, or 0 when the connection was closed without one."""
     with socket.create_connection(("127.0.0.1", web.port), timeout=15) as connection:

@@ -33,7 +33,7 @@ class ReservedMmapedDict(MmapedDict):
 
     def _use_memory(self, filename: str) -> None:
         """Initialise an empty dict in the memory of this process, which no other process reads."""
-        self._f = None
+        self._f = None  # type: ignore[assignment]
         self._fname = filename
         self._capacity = _INITIAL_MMAP_SIZE
         self._m = mmap.mmap(-1, _INITIAL_MMAP_SIZE)

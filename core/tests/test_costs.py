@@ -139,10 +139,15 @@ def test_passwords_are_hashed_by_threads_with_a_low_priority():
 def test_api_keys_of_a_user_share_the_rate_limit_of_their_owner(api, settings):
     settings.RATE_LIMIT = 100
     keys = [api.post("api-keys", {"label": name, "scopes": ["sites.read"]}).json()["key"] for name in "ab"]
-    before = int(api.get("config")["RateLimit-Remaining"])
 
-    for key in keys:
-        assert api.client.get("/api/v1/sites", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+    def use_keys():
+        for key in keys:
+            response = api.client.get("/api/v1/sites", headers={"Authorization": f"Bearer {key}"})
+            assert response.status_code == 200
+
+    use_keys()  # the first request of a key is counted to the network, because its owner is not known yet
+    before = int(api.get("config")["RateLimit-Remaining"])
+    use_keys()
 
     assert int(api.get("config")["RateLimit-Remaining"]) in {before - 3, before - 2}
 

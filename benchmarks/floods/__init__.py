@@ -1,0 +1,1 @@
+"""What a neighbour notices of a flood of expensive requests."""
