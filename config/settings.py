@@ -281,7 +281,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.PrincipalAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["core.http.json_parser.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["core.http.json_renderer.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["core.http.responses.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "core.http.openapi.ProblemAutoSchema",
     "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "core.http.exceptions.exception_handler",

@@ -2,7 +2,7 @@
 
 Only the authorization code flow with PKCE (S256), `state` and `nonce` is supported. ID tokens are verified as
 OpenID Connect Core 1.0, section 3.1.3.7 requires, with the keys that the issuer publishes. Requests to the
-provider are sent by `core.http.outbound`.
+provider are sent by `core.outbound`.
 """
 
 import json
@@ -197,7 +197,7 @@ def _userinfo(
 def _oauth_client(name: str, metadata: dict[str, Any]) -> Any:
     from authlib.integrations.requests_client import OAuth2Session
 
-    from core.http import outbound
+    from core import outbound
 
     provider = get_provider(name)
     supported = metadata.get("token_endpoint_auth_methods_supported")
@@ -243,7 +243,7 @@ def _fetch_json(provider: Provider, url: str, headers: dict[str, str] | None = N
     """Return the JSON object at a URL of the provider. Raises ProviderUnavailable."""
     import requests
 
-    from core.http import outbound
+    from core import outbound
 
     def get() -> dict[str, Any]:
         with outbound.new_session() as session:

@@ -17,7 +17,7 @@ from accounts.tests.factories import UserFactory
 from accounts.tests.helpers import deliver_and_read_mails, post_auth, subject_of_mail
 from audit.models import Entry
 from conftest import sign_in
-from core.http import outbound
+from core import outbound
 
 pytestmark = pytest.mark.django_db
 EMAIL = "ada@example.com"

@@ -11,7 +11,7 @@ from django.test import Client
 
 from accounts.tests.helpers import post_auth
 from accounts.tests.test_identities import EMAIL, LOGIN, sign_in_by_provider, start_sign_in, verified_user
-from core.http import outbound
+from core import outbound
 
 pytestmark = pytest.mark.django_db
 

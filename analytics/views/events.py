@@ -36,8 +36,8 @@ from analytics.views.csv_renderer import CsvRenderer, escape_formula
 from analytics.views.headers import PRIVATE_CACHE_HEADERS
 from core.errors import FieldProblem, Invalid
 from core.http.action_policy import action_policy
-from core.http.json_renderer import JSONRenderer
 from core.http.query_params import datetime_param, integer_param, query_param
+from core.http.responses import JSONRenderer
 from sites.viewsets import Role, SiteScopedViewSet
 
 MAX_EVENTS_PER_REQUEST = 100

@@ -50,8 +50,8 @@ from analytics.views.csv_renderer import CsvRenderer
 from analytics.views.headers import PRIVATE_CACHE_HEADERS
 from core.admission.costs import expensive_work
 from core.http.action_policy import action_policy
-from core.http.json_renderer import JSONRenderer
 from core.http.query_params import query_param
+from core.http.responses import JSONRenderer
 from sites.viewsets import Role, SiteScopedViewSet
 
 QUERY_PARAMETERS = {"period", "from", "to", "filter", "segment"}

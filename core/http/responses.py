@@ -1,8 +1,18 @@
-"""Responses that carry a version as their ETag (RFC 9110 section 8.8.3)."""
+"""Responses of the API: compact JSON, and responses whose ETag is a version (RFC 9110 section 8.8.3)."""
 
 from typing import Any
 
+from rest_framework import renderers
 from rest_framework.response import Response
+
+
+class JSONRenderer(renderers.JSONRenderer):
+    """Renders compact JSON. Ignores the `indent` parameter of the media type, which DRF supports."""
+
+    charset = None
+
+    def get_indent(self, accepted_media_type: str, renderer_context: Any) -> None:
+        return None
 
 
 def etag(version: int) -> str:

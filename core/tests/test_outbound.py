@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from core.http import outbound
-from core.http.outbound import AddressRules, is_public_address, restrict_session
+from core import outbound
+from core.outbound import AddressRules, is_public_address, restrict_session
 
 HOST = "issuer.example.com"
 PUBLIC = "127.0.0.2"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from core.admission import request_bodies
+from core.admission.request_bodies import BodyReader
 from core.errors import BodyIncomplete, BodyTooSlow, Unavailable
-from core.http import request_bodies
-from core.http.request_bodies import BodyReader
 
 MAX_BYTES = 10 * 1024 * 1024
 

@@ -17,11 +17,11 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError
 
+from core.admission.request_bodies import BodyReader
 from core.errors import DomainError
-from core.http.content_encoding import choose_encoding
 from core.http.preconditions import matches_if_none_match
 from core.http.problems import problem_response
-from core.http.request_bodies import BodyReader
+from core.http.rendered_documents import choose_encoding
 from core.ids import uuid7
 from sites.models import Release
 from sites.serving.host_routing import Route, Routes, RoutesUnavailable

@@ -7,7 +7,7 @@ import pytest
 from audit.actors import SYSTEM
 from conftest import sign_in
 from core import tenancy
-from core.http.content_encoding import choose_encoding
+from core.http.rendered_documents import choose_encoding
 from sites.models import Draft
 from sites.services import publishing
 from sites.serving.page_cache import SITE_SECURITY_HEADERS
