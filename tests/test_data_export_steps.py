@@ -74,7 +74,7 @@ def make_exports_and_die(store_url, seconds_later, function_name, calls):
     """Build exports, one member a step, and be killed after a number of calls of a function."""
     django_settings.OBJECT_STORE_URL = store_url
     export_archives.STEP_SECONDS = 0
-    export_parts.PART_BYTES = 200
+    export_parts.PART_BYTES = 50  # each member has several parts
     module = data_exports if hasattr(data_exports, function_name) else export_parts
     original = getattr(module, function_name)
     remaining = iter(range(calls - 1, -1, -1))
@@ -95,11 +95,11 @@ def test_export_continues_after_its_worker_was_killed_in_and_between_steps(
 ):
     api.post("auth/me/export")
     kills = [
-        ("_encrypt_part", 1),  # in the first step: nothing is stored
+        ("_encrypt_part", 2),  # in the first step, which has stored a part
         ("_save_progress", 2),  # after a step: its progress is stored, and the job still seems to run
-        ("_encrypt_part", 4),
+        ("_encrypt_part", 9),
         ("_save_progress", 1),
-        ("_encrypt_part", 2),
+        ("_encrypt_part", 3),
     ]
     steps = []
     for number, (function_name, calls) in enumerate(kills):
@@ -210,6 +210,24 @@ def test_deletion_of_the_row_during_a_step_leaves_no_parts(api, one_member_a_ste
     run_steps(1)
 
     assert export_store.keys("exports/") == []
+
+
+def test_step_that_fails_deletes_its_parts(api, one_member_a_step, export_store, monkeypatch):
+    monkeypatch.setattr(export_parts, "PART_BYTES", 50)
+    api.post("auth/me/export")
+    run_steps(2)
+    before = export_store.keys("exports/")
+    original_encrypt = export_parts._encrypt_part
+
+    def fail_at_the_second_part(export, number, part):
+        if number > len(before):
+            raise MemoryError
+        return original_encrypt(export, number, part)
+
+    monkeypatch.setattr(export_parts, "_encrypt_part", fail_at_the_second_part)
+    run_steps(1)
+
+    assert (export_store.keys("exports/"), DataExport.objects.get().error) == (before, "MemoryError")
 
 
 def test_step_whose_lease_was_lost_deletes_only_its_own_parts(
