@@ -64,8 +64,8 @@ def test_export_in_many_steps_is_the_same_archive_as_in_one_step(api, one_member
 
     assert sorted(in_steps) == sorted(in_one_step)
     assert in_steps["sites/stepwise/draft.json"] == in_one_step["sites/stepwise/draft.json"]
-    assert f"read in {len(in_steps) - 1} steps" in in_steps["README.txt"]
-    assert "read in 1 steps" in in_one_step["README.txt"]
+    assert f"Number of steps: {len(in_steps) - 1}." in in_steps["README.txt"]
+    assert "Number of steps: 1." in in_one_step["README.txt"]
     assert export.attempts > DataExport.max_attempts
     assert (export.members, len(export.steps)) == ([], len(in_steps) - 1)
 

@@ -27,7 +27,7 @@ README_TEXT = """All personal data that this installation stores about you, as o
 Files that end in .json contain one JSON value. Files that end in .jsonl contain one JSON value per line.
 Passwords, keys and codes are not included: the installation stores only one-way hashes of them.
 
-The files were read in {steps} steps, from {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC.
+The files were read from {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC. Number of steps: {steps}.
 Each file shows one moment. Files of different steps show different moments, so a change between two steps
 may be in one file and not in another.
 """
