@@ -10,7 +10,7 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts.credentials.revocation import CredentialAuthenticator
-        from accounts.services import data_exports, erasure, roles
+        from accounts.services import erasure, personal_data, roles
         from core import lifecycle
         from core.admission import authenticators
 
@@ -32,7 +32,7 @@ class AccountsConfig(AppConfig):
         authenticators.ignore_credential("auth/restore", "auth/impersonate")
         for name in settings.OIDC_PROVIDERS:
             authenticators.ignore_credential(f"auth/login/oidc/{name}", f"auth/login/oidc/{name}/options")
-        lifecycle.on_export(data_exports.export_account_data)
+        lifecycle.on_export(personal_data.export_account_data)
         lifecycle.on_erase(erasure.erase_account_data)
         lifecycle.on_purge(erasure.purge_users)
         post_migrate.connect(roles.upsert_roles, sender=self)

@@ -185,6 +185,22 @@ class TooManyObjects(DomainError):
     message = "The maximum number is reached. Remove one first."
 
 
+class ExportFailed(DomainError):
+    """Not a response: shown in `failure` of a data export whose attempts are used up."""
+
+    code = "export_failed"
+    status = 503
+    message = "The archive could not be built. Request it again later."
+
+
+class ExportTooLarge(DomainError):
+    """Not a response: shown in `failure` of a data export."""
+
+    code = "export_too_large"
+    status = 413
+    message = "Your data is larger than the largest archive that this installation builds. Ask its support."
+
+
 class LastAdmin(DomainError):
     code = "last_admin"
     status = 409

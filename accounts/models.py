@@ -10,7 +10,7 @@ from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.db.models.functions import Length
 from django.db.models.lookups import Range
 from django.utils.crypto import salted_hmac
@@ -354,7 +354,8 @@ class Identity(models.Model):
 class DataExport(Job):
     """An archive of a user's personal data.
 
-    Its parts are objects encrypted with `key`, so deleting the row makes them unreadable.
+    Its parts are objects encrypted with `key`, so deleting the row makes them unreadable. The archive is
+    built in steps; `steps`, `members`, `parts` and `size` describe what the finished steps stored.
     """
 
     max_attempts = 5
@@ -362,8 +363,21 @@ class DataExport(Job):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="exports")
     key = EncryptedTextField(help_text="AES-256, hexadecimal.")
     parts = models.PositiveIntegerField(default=0)
-    size = models.BigIntegerField(default=0, help_text="Bytes of the archive.")
+    size = models.BigIntegerField(default=0, help_text="Bytes of the archive, or of what is built of it.")
     expires_at = models.DateTimeField(null=True, help_text="Its link is good until then.")
+    finished_attempt = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="The attempt that finished the last step."
+    )
+    steps = models.JSONField(
+        default=list,
+        db_default=Value([], models.JSONField()),
+        help_text="Finished steps: attempt, number of parts, and when it read the data.",
+    )
+    members = models.JSONField(
+        default=list,
+        db_default=Value([], models.JSONField()),
+        help_text="Members of the ZIP file so far; emptied when it is complete.",
+    )
 
     class Meta:
         ordering = ["-id"]
@@ -373,6 +387,10 @@ class DataExport(Job):
 
     def __str__(self) -> str:
         return f"export of {self.created_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def attempts_without_progress(self) -> int:
+        return self.attempts - self.finished_attempt
 
     def as_subject(self) -> Subject:
         return Subject("export", self.pk, owner_id=self.user_id)

@@ -13,6 +13,7 @@ from django.db.models.lookups import IsNull
 
 from audit.chain.partitions import lowest_id
 from audit.models import Entry, Personal
+from core import lifecycle
 
 EXPORT_BATCH_ROWS = 500
 MAX_SEARCHED_ENTRIES = 10_000
@@ -112,9 +113,9 @@ def find_personal_values(owner_id: UUID, *, event: str, fields: Iterable[str]) -
     return set(values.values_list("value", flat=True))
 
 
-def personal_data(user_id: UUID) -> Iterator[tuple[str, Any]]:
+def personal_data(user_id: UUID) -> Iterator[lifecycle.ExportedFile]:
     """Yield the audit part of a user's data export: every entry about them or by them, oldest first."""
-    yield "audit.jsonl", _export_lines(user_id)
+    yield "audit.jsonl", lambda: _export_lines(user_id)
 
 
 def _export_lines(user_id: UUID) -> Iterator[dict[str, Any]]:

@@ -219,6 +219,9 @@ class Environment(BaseSettings):
         ),
     )
     owner_quota_mib: int = Field(500, ge=1, description="MiB that one user may store in sites and vaults.")
+    export_max_mib: int = Field(
+        2048, ge=1, description="MiB of the largest archive of personal data; a larger export fails."
+    )
     outbound_allowed_networks: AllowedNetworks = Field(
         [],
         description=(

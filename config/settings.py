@@ -205,6 +205,7 @@ PG_DUMP_DIR = ENV.pg_dump_dir
 BACKUP_BYTES_PER_SECOND = int(ENV.backup_mib_per_second * 1024 * 1024)
 BACKUP_LOCK_FOR = timedelta(days=ENV.backup_lock_days)
 OWNER_QUOTA_BYTES = ENV.owner_quota_mib * 1024 * 1024
+EXPORT_MAX_BYTES = ENV.export_max_mib * 1024 * 1024
 VAULT_BYTES = ENV.vault_mib * 1024 * 1024
 VAULT_ITEMS = ENV.vault_items
 PRELOGIN_BLIND_PERCENT = ENV.prelogin_blind_percent

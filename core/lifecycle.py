@@ -18,7 +18,8 @@ from core import tenancy
 Subject = Literal["person", "site"]
 SoftDeleteHandler = Callable[[UUID, datetime], None]
 PurgeHandler = Callable[[datetime], int]
-ExportHandler = Callable[[UUID], Iterator[tuple[str, Any]]]
+ExportedFile = tuple[str, Callable[[], Any]]
+ExportHandler = Callable[[UUID], Iterator[ExportedFile]]
 EraseHandler = Callable[[UUID | None, frozenset[str]], dict[str, int]]
 PasswordHandler = Callable[[UUID, datetime, bool, Any], None]
 
@@ -52,10 +53,12 @@ def on_purge(handler: PurgeHandler) -> None:
 
 
 def on_export(handler: ExportHandler) -> None:
-    """Register `handler(id)`, which yields the personal data of a user.
+    """Register `handler(id)`, which yields the files of personal data of a user.
 
-    Each item is a path in the archive and a JSON value, or for a path that ends in `.jsonl` an iterator of
-    JSON values.
+    Each item is a path in the archive and a function that reads the file: it returns a JSON value, or for a
+    path that ends in `.jsonl` an iterator of JSON values. An archive is built in several steps, and each step
+    calls the handler again and reads only the files that are missing. Naming the files must therefore be
+    cheap. A file whose path changes between two steps is in the archive under both paths.
     """
     _export_handlers.append(handler)
 
@@ -106,8 +109,8 @@ def purge_expired(*, before: datetime) -> int:
     return count
 
 
-def export_personal_data(pk: UUID) -> Iterator[tuple[str, Any]]:
-    """Yield the personal data of a user, in the order of registration. For the items see `on_export`."""
+def export_personal_data(pk: UUID) -> Iterator[ExportedFile]:
+    """Yield the files of personal data of a user, in the order of registration. See `on_export`."""
     for handler in _export_handlers:
         yield from handler(pk)
 

@@ -98,6 +98,14 @@ class Job(models.Model):
     class Meta:
         abstract = True
 
+    @property
+    def attempts_without_progress(self) -> int:
+        """The number of attempts that counts towards `max_attempts`.
+
+        A job that runs in steps subtracts the attempts up to its last finished step.
+        """
+        return self.attempts
+
 
 class Mail(Job):
     """A mail to one recipient. Its content is encrypted, and deleted when the mail is sent or expired."""

@@ -396,17 +396,21 @@ CREATE TABLE public.accounts_apikey (
 );
 CREATE TABLE public.accounts_dataexport (
     CONSTRAINT accounts_dataexport_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT accounts_dataexport_finished_attempt_check CHECK ((finished_attempt >= 0)),
     CONSTRAINT accounts_dataexport_parts_check CHECK ((parts >= 0)),
     attempts smallint NOT NULL,
     created_at timestamp with time zone NOT NULL,
     due_at timestamp with time zone NOT NULL,
     error character varying(200) NOT NULL,
     expires_at timestamp with time zone,
+    finished_attempt smallint DEFAULT 0 NOT NULL,
     id uuid NOT NULL,
     key bytea NOT NULL,
+    members jsonb DEFAULT '[]'::jsonb NOT NULL,
     parts integer NOT NULL,
     size bigint NOT NULL,
     status character varying(10) NOT NULL,
+    steps jsonb DEFAULT '[]'::jsonb NOT NULL,
     user_id uuid NOT NULL
 );
 CREATE TABLE public.accounts_emailproof (

@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import DataExport, Session
-from accounts.services import data_exports, users
+from accounts.services import data_exports, export_parts, users
 from accounts.services.data_exports import token_of
 from accounts.tests.factories import UserFactory
 from accounts.tests.helpers import deliver_and_read_mails, subject_of_mail
@@ -223,7 +223,7 @@ def test_make_exports_in_parallel_makes_one_archive(api):
 
 
 def test_make_exports_splits_a_large_archive_into_parts_on_s3(api, settings, s3, monkeypatch):
-    monkeypatch.setattr(data_exports, "PART_BYTES", 1000)
+    monkeypatch.setattr(export_parts, "PART_BYTES", 1000)
     settings.OBJECT_STORE_URL = s3
     object_store.object_store.cache_clear()
     for number in range(3):
@@ -239,14 +239,14 @@ def test_make_exports_splits_a_large_archive_into_parts_on_s3(api, settings, s3,
 
 def test_make_exports_leaves_no_part_of_a_user_who_was_erased_meanwhile(api, export_store, monkeypatch):
     api.post("auth/me/export")
-    original_encrypt = data_exports._encrypt_part
+    original_encrypt = export_parts._encrypt_part
 
     def erase_user_and_encrypt(*arguments):
-        monkeypatch.setattr(data_exports, "_encrypt_part", original_encrypt)
+        monkeypatch.setattr(export_parts, "_encrypt_part", original_encrypt)
         call_command("erase_user", api.user.email)
         return original_encrypt(*arguments)
 
-    monkeypatch.setattr(data_exports, "_encrypt_part", erase_user_and_encrypt)
+    monkeypatch.setattr(export_parts, "_encrypt_part", erase_user_and_encrypt)
     data_exports.make_exports(now=timezone.now())
 
     assert export_store.keys("exports/") == []

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from django.conf import settings
 
 from tests.oidc_fixtures import OidcServer
 from tests.oidc_server import CLIENT_ID, CLIENT_SECRET
@@ -76,15 +77,15 @@ def web_and_worker(
     """One pair for each test worker, on the PostgreSQL and Redis of its stack."""
     folder = tmp_path_factory.mktemp("mail")
     provider = {"issuer": oidc_process.url, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
-    settings = {
+    variables = {
         "MAIL_URL": f"file://{folder}",
         "ACCOUNTS_EMAIL_VERIFICATION": "required",
         "STAFF_MFA": "required",
         "OIDC_PROVIDERS": json.dumps({"acme": provider}),
         "APP_HOST": "localhost",
     }
-    web = stack.start_web(workers=1, **settings)
-    worker_settings = {"PROCESS": "worker", "PORT": str(web.port), "VAR_DIR": str(web.log.parent)}
+    web = stack.start_web(workers=1, **variables)
+    worker_variables = {"PROCESS": "worker", "PORT": str(web.port), "VAR_DIR": str(web.log.parent)}
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "config.celery"]
     log_path = web.log.parent / "worker.log"
     with log_path.open("wb") as log:
@@ -100,7 +101,7 @@ def web_and_worker(
                 ",".join(settings.QUEUES),
             ],
             cwd=ROOT,
-            env={**stack.environ, **settings, **worker_settings},
+            env={**stack.environ, **variables, **worker_variables},
             stdout=log,
             stderr=log,
         )

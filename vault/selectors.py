@@ -10,6 +10,7 @@ from django.db import connection
 from django.db.models import BinaryField, Case, F, QuerySet, Value, When
 from django.db.models.functions import Length
 
+from core import lifecycle
 from vault.errors import CursorUnknown
 from vault.models import Item, Vault
 
@@ -103,18 +104,21 @@ def _with_shown_ciphertext(rows: Any) -> Any:
     return rows.annotate(shown=shown).defer("ciphertext")
 
 
-def personal_data(owner_id: UUID) -> Iterator[tuple[str, Any]]:
+def personal_data(owner_id: UUID) -> Iterator[lifecycle.ExportedFile]:
     """Yield the vault part of an owner's data export: vaults and items as they are stored.
 
     Together with the key derivation parameters in `account.json` it is enough to decrypt them with the
     password. Needs the tenancy context `system`.
     """
     vaults = Vault.objects.filter(owner_id=owner_id).order_by("id")
-    yield "vaults.json", [{"vault_id": vault.vault_id, **_exported_envelope(vault)} for vault in vaults]
+    yield (
+        "vaults.json",
+        lambda: [{"vault_id": vault.vault_id, **_exported_envelope(vault)} for vault in vaults],
+    )
     items = Item.objects.filter(owner_id=owner_id, purged_at=None).select_related("vault").order_by("id")
     yield (
         "vault_items.jsonl",
-        (
+        lambda: (
             {"vault_id": item.vault.vault_id, "item_id": item.item_id, **_exported_envelope(item)}
             for item in items.iterator(chunk_size=100)
         ),

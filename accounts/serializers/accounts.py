@@ -4,8 +4,10 @@ from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from accounts.errors import ExportFailed, ExportTooLarge
 from accounts.models import DataExport, Identity, Session, User
 from accounts.serializers.credentials import EmailField, ProfileSerializer
 from accounts.serializers.roles import RolesSerializer
@@ -145,16 +147,29 @@ class ReturnSerializer(StrictSerializer):
     iss = serializers.CharField(max_length=255, required=False)
 
 
+class ExportFailureSerializer(serializers.Serializer[Any]):
+    code = serializers.ChoiceField(choices=[ExportTooLarge.code, ExportFailed.code])
+    detail = serializers.CharField(source="message")
+
+
 class ExportSerializer(serializers.ModelSerializer[DataExport]):
     state = serializers.ChoiceField(choices=DataExport.Status.choices, source="status", read_only=True)
     link: Any = serializers.SerializerMethodField(
         help_text="Download it with the access token of the owner. null before the archive is ready."
     )
+    failure: Any = serializers.SerializerMethodField(
+        help_text="Why the archive was not built. null unless the state is dead."
+    )
 
     class Meta:
         model = DataExport
-        fields = ["id", "state", "created_at", "expires_at", "size", "link"]
+        fields = ["id", "state", "created_at", "expires_at", "size", "link", "failure"]
         read_only_fields = fields
+
+    @extend_schema_field(ExportFailureSerializer(allow_null=True))
+    def get_failure(self, export: DataExport) -> Any:
+        failure = data_exports.failure_of(export)
+        return ExportFailureSerializer(failure).data if failure else None
 
     def get_link(self, export: DataExport) -> str | None:
         if not export.expires_at or export.expires_at <= timezone.now():

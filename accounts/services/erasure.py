@@ -4,6 +4,7 @@ The hash chain of the audit log stays verifiable.
 """
 
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -12,7 +13,7 @@ from django.db import transaction
 from django.db.models import ProtectedError
 
 from accounts.models import DataExport, EmailProof, User
-from accounts.services.data_exports import delete_stored_parts
+from accounts.services.export_parts import delete_stored_parts
 from accounts.services.users import delete_user
 from audit.actors import SYSTEM, Actor
 from audit.selectors import find_personal_values
@@ -98,7 +99,8 @@ def erase_account_data(person: UUID | None, addresses: frozenset[str]) -> dict[s
     Callback for `core.lifecycle.on_erase`. It runs after those of other apps, whose rows refer to the user.
     """
     exports = list(DataExport.objects.filter(user_id=person).values_list("pk", flat=True)) if person else []
-    transaction.on_commit(lambda: delete_stored_parts(exports), robust=True)
+    for pk in exports:
+        transaction.on_commit(partial(delete_stored_parts, pk), robust=True)
     counts = {
         "audit_values": erase_personal_values(owner_id=person, values=sorted(addresses)),
         "mails": Mail.objects.filter(person=person).delete()[0] if person else 0,

@@ -41,8 +41,8 @@ def staff(password_hash):
 def lifecycle_export(user):
     """The files of a data export, with the lines of each as a list."""
     with tenancy.context(tenancy.SYSTEM):
-        for path, value in lifecycle.export_personal_data(user.pk):
-            yield path, list(value) if path.endswith(".jsonl") else value
+        for path, read in lifecycle.export_personal_data(user.pk):
+            yield path, list(read()) if path.endswith(".jsonl") else read()
 
 
 def begin_link(staff, user, *, now=None):

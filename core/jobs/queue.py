@@ -5,6 +5,9 @@ When the worker dies, the lease ends within a minute, and the next worker claims
 `max_attempts` attempts the job is dead and shown in the metrics. A Celery message only makes a worker look at
 once; without it a periodic task finds the row.
 
+A long job runs in steps, so that other jobs of its kind get their turn: its action stores its progress in the
+row and raises `ContinueLater`. The job is then due again behind the jobs that are due already.
+
 All times are those of the database (`core.storage.database.current_time`), so that a worker whose clock is
 wrong neither delays a job nor takes it from another worker.
 """
@@ -47,6 +50,24 @@ return 1
 J = TypeVar("J", bound=Job)
 
 log = structlog.get_logger(__name__)
+
+
+class ContinueLater(Exception):
+    """Raised by the action of a job that has finished a step and stored its progress, but is not done.
+
+    `Job.attempts_without_progress` of the stored row must then be 0, so that the step uses up no attempt.
+    """
+
+
+class PermanentFailure(Exception):
+    """Raised by the action of a job that would fail in every other attempt too.
+
+    `code` is stored in the field `error` of the job.
+    """
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 def enqueue(task: str) -> None:
@@ -135,7 +156,7 @@ def claim(kind: type[J], *, now: datetime) -> J | None:
     with tenancy.context(tenancy.SYSTEM):
         job = due.select_for_update(skip_locked=True, of=("self",)).order_by("due_at", "pk").first()
         # A worker was killed in each attempt: an error would have been recorded by `run`.
-        while job is not None and job.attempts >= kind.max_attempts:
+        while job is not None and job.attempts_without_progress >= kind.max_attempts:
             kind._default_manager.filter(pk=job.pk).update(status=Job.Status.DEAD, error="killed")
             job = due.select_for_update(skip_locked=True, of=("self",)).order_by("due_at", "pk").first()
         if job is not None:
@@ -157,22 +178,25 @@ def run(job: J, action: Callable[[J], None], *, now: datetime) -> bool:
     """Run a claimed job and store the result in its row; return whether it succeeded.
 
     After an error the job becomes due again 2, 4, 8 ... seconds later, at most an hour, and a periodic task
-    picks it up. When its attempts are used up it is dead. No exception leaves this function.
+    picks it up. When its attempts are used up, or after `PermanentFailure`, it is dead. After `ContinueLater`
+    it is due at once. No exception leaves this function.
     """
+    started = time.monotonic()
     try:
         with _renewed_lease(job):
             action(job)
+    except ContinueLater:
+        job.status = Job.Status.WAITING
+        job.error = ""
+        job.due_at = now + timedelta(seconds=time.monotonic() - started)
     except Exception as error:
-        job.error = type(error).__name__[:200]
-        dead = job.attempts >= job.max_attempts
-        job.status = Job.Status.DEAD if dead else Job.Status.WAITING
-        job.due_at = now + timedelta(seconds=min(2**job.attempts, 3600))
+        _set_failure(job, error, now=now)
         log.warning(
             "job_failed",
             job=str(job.pk),
             kind=type(job).__name__,
             attempts=job.attempts,
-            dead=dead,
+            dead=job.status == Job.Status.DEAD,
             exc_info=True,
         )
     else:
@@ -184,6 +208,15 @@ def run(job: J, action: Callable[[J], None], *, now: datetime) -> bool:
         rows = type(job)._default_manager.filter(pk=job.pk, attempts=job.attempts)
         rows.update(status=job.status, due_at=job.due_at, error=job.error)
     return job.status == Job.Status.DONE
+
+
+def _set_failure(job: Job, error: Exception, *, now: datetime) -> None:
+    """Set the fields of a job whose action raised `error`."""
+    attempts = job.attempts_without_progress
+    dead = isinstance(error, PermanentFailure) or attempts >= job.max_attempts
+    job.error = error.code if isinstance(error, PermanentFailure) else type(error).__name__[:200]
+    job.status = Job.Status.DEAD if dead else Job.Status.WAITING
+    job.due_at = now + timedelta(seconds=min(2**attempts, 3600))
 
 
 @contextmanager

@@ -164,6 +164,31 @@ def test_run_due_runs_every_due_job_once_and_stops_when_told(rows):
     assert sorted(seen) == sorted(row.pk for row in rows)
 
 
+def test_run_due_continues_a_job_behind_the_others_that_are_due(rows):
+    order = []
+
+    def work_in_three_steps(job):
+        order.append(job.pk)
+        if order.count(job.pk) < 3:
+            raise queue.ContinueLater
+
+    assert queue.run_due(Announcement, work_in_three_steps, now=NOW) == 20
+
+    assert order == [row.pk for row in rows] * 3
+
+
+def test_run_makes_a_job_dead_at_its_first_permanent_failure(rows):
+    def fail(job):
+        raise queue.PermanentFailure("too_large")
+
+    job = queue.claim(Announcement, now=NOW)
+    assert not queue.run(job, fail, now=NOW)
+
+    with tenancy.context(tenancy.SYSTEM):
+        stored = Announcement.objects.get(pk=job.pk)
+    assert (stored.status, stored.attempts, stored.error) == ("dead", 1, "too_large")
+
+
 @pytest.mark.commits
 def test_run_renews_the_lease_of_a_long_job(rows, monkeypatch):
     monkeypatch.setattr(queue, "RENEW_LEASE_SECONDS", 0.05)
