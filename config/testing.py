@@ -18,6 +18,8 @@ os.environ.update(
         "VAR_DIR": str(WORKER_FOLDER),
         "LOG_LEVEL": "CRITICAL",
         "RATE_LIMIT": "100000",
+        # Tests send more requests at once than a web process has threads by default.
+        "WEB_THREADS": "32",
         "BACKUP_PACE": "1",
     }
 )

@@ -122,7 +122,7 @@ class Stack:
         self.redis = embedded_servers.RedisServer(self.home)
         self.database_url = self.postgres.start(print, fast=True)
         self.redis_url = self.redis.start(print)
-        not_inherited = {"CACHE_REDIS_URL", "PYTEST_XDIST_WORKER"}
+        not_inherited = {"CACHE_REDIS_URL", "PYTEST_XDIST_WORKER", "WEB_THREADS"}
         self.environ = {
             **{name: value for name, value in os.environ.items() if name not in not_inherited},
             "DATABASE_URL": self.database_url,

@@ -14,10 +14,13 @@ INSERT_ENTRY = """
 
 
 def test_entry_partitions_exist_for_the_coming_months_without_a_default_partition(trail):
-    names = entry_partitions.names()
+    current_name = entry_partitions.name_of(timezone.now())
+    names = [
+        name for name in entry_partitions.names() if name >= current_name
+    ]  # without those of other tests
     id_of_2019 = lowest_id(datetime(2019, 1, 1, tzinfo=UTC))
 
-    assert names[0] == entry_partitions.name_of(timezone.now())
+    assert names[0] == current_name
     assert len(names) >= entry_partitions.months_ahead + 1
     assert entry_partitions.create_ahead(timezone.now()) == 0
     with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:

@@ -9,7 +9,7 @@ threads:
 - A user or client network has one such request running and one waiting in a process.
 - The seconds of expensive work are charged to the rate limit of the caller, `SECONDS_PER_REQUEST` for each
   request.
-- A user or client network whose requests are slow, for whatever reason, holds at most half of the threads.
+- A user or client network whose requests are slow, for whatever reason, leaves one thread to others.
 """
 
 import threading
@@ -34,7 +34,7 @@ MAX_PLACES_PER_CALLER = 2
 LARGE_BYTES = 128 * 1024  # documents from this size make a request expensive
 SECONDS_PER_REQUEST = 0.1
 STATEMENT_SECONDS = 15.0
-SLOW_SECONDS = 0.5  # a request that has been running longer counts as slow
+SLOW_SECONDS = 1.0  # a request that has been running longer counts as slow
 CHARGE_SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -144,7 +144,7 @@ def charge(caller: str, seconds: float) -> None:
 
 
 class SlowRequests:
-    """The requests in progress of each caller. One whose requests are slow holds at most `limit` threads."""
+    """The requests in progress of each caller. One whose requests are slow has at most `limit` of them."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

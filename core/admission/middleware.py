@@ -60,7 +60,7 @@ class AdmissionMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
         self.local_limiter = LocalRateLimiter()
-        self.slow_requests = SlowRequests(max(1, settings.ENV.web_threads // 2))
+        self.slow_requests = SlowRequests(max(1, settings.ENV.web_threads - 1))
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if not request.path.startswith(authenticators.API_PREFIX):
