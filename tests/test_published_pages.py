@@ -1,6 +1,8 @@
 """Published pages in Chromium, each opened once: layout, accessibility (axe) and use by keyboard.
 
-`make soak` also measures every focus indicator on desktop, in the light colour scheme.
+Each page is checked in both window sizes and in both colour schemes, and each page with every block in both
+directions of text, but not in every combination of them. `make soak` checks the other combinations too, and
+also measures every focus indicator on desktop, in the light colour scheme.
 """
 
 import base64
@@ -22,6 +24,7 @@ from tests.published_sites import TEMPLATES, publish_every_block, publish_templa
 
 pytestmark = pytest.mark.stack
 SOAK = bool(os.environ.get("SOAK"))
+OPPOSITE_COMBINATIONS = [("phone", "light"), ("desktop", "dark")]  # window size, colour scheme
 FOCUS_MARGIN_PIXELS = 8  # CSS pixels around an element that a focus indicator may use
 
 OPEN_FAQ_ANSWERS = "document.querySelectorAll('.faq-items details').forEach(details => details.open = true)"
@@ -91,21 +94,25 @@ class SiteVisit:
         width, height = WINDOW_SIZES[size]
         self.page.set_viewport_size({"width": width, "height": height})
 
-    def accessibility_violations(self, path):
-        """Run axe with all rules at both sizes, each in another colour scheme.
+    def accessibility_violations(self, path, combinations=OPPOSITE_COMBINATIONS):
+        """Run axe with all rules for these combinations of window size and colour scheme.
 
-        For the other two combinations of size and scheme, only the rules about colours run.
+        With SOAK, all rules run for both sizes, and the rules about colours for all four combinations.
         """
         problems = []
-        for size, first, second in (("phone", "light", "dark"), ("desktop", "dark", "light")):
+        if SOAK:
+            combinations = OPPOSITE_COMBINATIONS
+        for size, scheme in combinations:
             self.resize(size)
-            self.page.emulate_media(color_scheme=first)
-            problems += find_violations(self.page, f"{path} {size} {first}")
-            self.page.emulate_media(color_scheme=second)
-            problems += find_violations(self.page, f"{path} {size} {second}", contrast_only=True)
+            if SOAK:
+                other_scheme = "light" if scheme == "dark" else "dark"
+                self.page.emulate_media(color_scheme=other_scheme)
+                problems += find_violations(self.page, f"{path} {size} {other_scheme}", contrast_only=True)
+            self.page.emulate_media(color_scheme=scheme)
+            problems += find_violations(self.page, f"{path} {size} {scheme}")
             if self.page.locator(".nav-small:visible").count():
                 self.page.evaluate(SET_MENU, True)
-                problems += find_violations(self.page, f"{path} {size} menu", ".nav-small")
+                problems += find_violations(self.page, f"{path} {size} {scheme} menu", ".nav-small")
                 self.page.evaluate(SET_MENU, False)
         return problems
 
@@ -124,11 +131,11 @@ class SiteVisit:
         return problems
 
     def keyboard_problems(self, path, size):
-        """Press Tab through the page and back: the order must be that of the document.
+        """Press Tab through the newly opened page and back: the order must be that of the document.
 
         The skip link must be the first element, be visible, and work.
         """
-        self.open(path, size)
+        self.resize(size)
         elements = self.page.evaluate(RECORD_FOCUS)
         self.page.keyboard.press("Tab")
         assert self.page.locator(":focus").get_attribute("class") == "skip"
@@ -186,7 +193,7 @@ class SiteVisit:
 
     def disclosure_problems(self, path, size):
         """Find `summary` elements that do not open and close with Enter and Space, or that lose the focus."""
-        self.open(path, size)
+        self.resize(size)
         state = "summary => [summary.parentElement.open, document.activeElement === summary]"
         problems = []
         for summary in self.page.locator("summary:visible").all():
@@ -201,7 +208,7 @@ class SiteVisit:
 
     def menu_problems(self, path):
         """Find a phone menu that cannot be entered, walked through and left with the keyboard."""
-        self.open(path, "phone")
+        self.resize("phone")
         self.page.locator(".nav-small summary").press("Enter")
         for link in self.page.locator(".nav-small a").all():
             self.page.keyboard.press("Tab")
@@ -226,18 +233,38 @@ def visit(browser):
         site_visit.context.close()
 
 
-def assert_pages_are_valid(visit, site, name, direction):
-    """Open each page of `site` once, and assert what must be true of every page."""
-    layout = []
+def combination_of(number, *, opposite):
+    """The window size and the colour scheme for a page. Four pages in a row have the four combinations.
+
+    With `opposite`, the page has the other size and the other scheme.
+    """
+    combinations = [(size, scheme) for size in WINDOW_SIZES for scheme in ("light", "dark")]
+    return combinations[3 - number % 4 if opposite else number % 4]
+
+
+def assert_pages_are_valid(visit, site, name, direction, *, both_directions=False, find_more_problems=None):
+    """Open each page of `site` once, and assert what must be true of every page.
+
+    `both_directions` tells that another test checks the same pages in the other direction of text. Then each
+    of the two tests runs axe for one combination of size and scheme. `find_more_problems(path)` is called
+    when a page is open.
+    """
+    problems = []
     accessibility = []
     for number, path in enumerate(site.paths):
         visit.open(path, list(WINDOW_SIZES)[number % 2])
+        problems += find_more_problems(path) if find_more_problems else []
         visit.page.emulate_media(color_scheme="dark" if direction == "rtl" else "light")
-        layout += visit.layout_problems(path, name)
-        accessibility += visit.accessibility_violations(path)
+        problems += visit.layout_problems(path, name)
+        combinations = (
+            [combination_of(number, opposite=direction == "rtl")]
+            if both_directions
+            else OPPOSITE_COMBINATIONS
+        )
+        accessibility += visit.accessibility_violations(path, combinations)
         assert visit.page.evaluate("document.documentElement.dir") == direction, path
         assert visit.page.context.cookies() == [], path
-    assert (layout, violations_if_serious(accessibility), visit.errors.messages) == ([], [], [])
+    assert (problems, violations_if_serious(accessibility), visit.errors.messages) == ([], [], [])
     assert visit.hosts <= {host_of(site.address), ""}, "a page sent a request to another host"
 
 
@@ -248,24 +275,44 @@ def test_published_pages_of_a_template_are_complete_and_accessible(stack, visit,
     assert_pages_are_valid(visit(site.address), site, template, "ltr")
 
 
-@pytest.mark.parametrize(("locale", "direction"), [("en", "ltr"), ("ar", "rtl")])
+@pytest.mark.parametrize(
+    ("locale", "direction", "keyboard_size"), [("en", "ltr", "phone"), ("ar", "rtl", "desktop")]
+)
 def test_published_pages_with_every_block_are_accessible_and_usable_by_keyboard(
-    stack, visit, locale, direction
+    stack, visit, locale, direction, keyboard_size
 ):
     site = publish_every_block(stack.webs[0], locale)
     tab = visit(site.address)
 
-    assert_pages_are_valid(tab, site, f"every-{locale}", direction)
+    def find_keyboard_problems(path):
+        problems = tab.keyboard_problems(path, keyboard_size)
+        problems += tab.menu_problems(path)
+        tab.page.evaluate(SET_MENU, False)
+        return problems
+
+    assert_pages_are_valid(
+        tab,
+        site,
+        f"every-{locale}",
+        direction,
+        both_directions=True,
+        find_more_problems=find_keyboard_problems,
+    )
     problems = []
     for path in site.paths:
-        for size in WINDOW_SIZES:
-            problems += tab.keyboard_problems(path, size)
-        problems += tab.disclosure_problems(path, {"en": "phone", "ar": "desktop"}[locale])
-        problems += tab.menu_problems(path)
+        if SOAK:
+            other_size = next(size for size in WINDOW_SIZES if size != keyboard_size)
+            tab.open(path, other_size)
+            problems += tab.keyboard_problems(path, other_size)
         if locale == "ar":
             problems += tab.focus_indicator_problems(path, "phone", "dark")
         elif SOAK:
             problems += tab.focus_indicator_problems(path, "desktop", "light")
+        else:
+            tab.open(path, keyboard_size)
+        problems += tab.disclosure_problems(
+            path, keyboard_size
+        )  # last: a frame asks another host when it opens
     assert problems == []
 
 
