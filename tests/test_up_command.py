@@ -126,37 +126,47 @@ def test_up_starts_restarts_workers_stops_on_ctrl_c_and_keeps_its_data(environ):
     bearer = {"Authorization": f"Bearer {signed_in.json()['access']}", "Host": "localhost"}
     created = httpx.post(f"{base}/api/v1/sites", json={"name": "Kept", "subdomain": "kept"}, headers=bearer)
     assert created.status_code == 201
+    site_path = f"/api/v1/sites/{created.json()['id']}"
     assert httpx.get(f"http://127.0.0.1:{environ['INTERNAL_PORT']}/metrics").status_code == 200
-    wait_until(
-        lambda: (
-            "web" in first.output.read_text()
-            and re.search(r"^web +│ ", first.output.read_text(), re.MULTILINE)
-        ),
-        seconds=5,
-    )
-
-    kill_a_web_worker(environ)
-    wait_until(lambda: all(shows_the_demo_site(base) for _ in range(20)), seconds=20)  # it is started again
-
-    assert first.interrupt() < 10
-    assert first.process.returncode == 0
-    assert "Traceback" not in first.output.read_text()
-    wait_until(lambda: own_processes(environ) == [], seconds=2)
-
-    second = UpProcess(environ)
-    assert second.seconds < 60  # about 10 s on an idle machine, because nothing is installed or filled again
-    assert json.loads((VAR_DIR / "demo.json").read_text()) == demo
-    site = httpx.get(f"{base}/api/v1/sites/{created.json()['id']}", headers=bearer).json()
-    assert site["name"] == "Kept"
+    wait_until(lambda: re.search(r"^web +│ ", first.output.read_text(), re.MULTILINE), seconds=5)
     wait_until(
         lambda: list((VAR_DIR / "backups" / "runs").glob("*.refs")), seconds=60
     )  # the scheduled backup
-    second.kill()
+    first.kill()
     wait_until(lambda: only_stores_run(environ), seconds=40)
+    assert "Traceback" not in first.output.read_text()
 
-    third = UpProcess(environ)  # uses the stores that the killed command left, and stops them in the end
-    assert third.interrupt() < 10
+    second = UpProcess(environ)  # uses the stores that the killed command left
+    assert second.seconds < 60  # about 10 s on an idle machine, because nothing is installed or filled again
+    assert json.loads((VAR_DIR / "demo.json").read_text()) == demo
+    assert httpx.get(base + site_path, headers=bearer).json()["name"] == "Kept"
+    kill_a_web_worker(environ)
+    wait_until(lambda: all(shows_the_demo_site(base) for _ in range(20)), seconds=20)  # it is started again
+    assert second.interrupt() < 10
+    assert second.process.returncode == 0
+    assert "Traceback" not in second.output.read_text()
     wait_until(lambda: own_processes(environ) == [], seconds=2)
+
+    # Another command starts the stopped stores again, and stops them.
+    assert name_of_site(environ, site_path, bearer) == "Kept"
+    wait_until(lambda: own_processes(environ) == [], seconds=2)
+
+
+def name_of_site(environ, path, headers):
+    """The name of the site that Django's test client gets at `path`, in a process of its own."""
+    code = (
+        f"from django.test import Client; print(Client().get({path!r}, headers={headers!r}).json()['name'])"
+    )
+    completed = subprocess.run(
+        [sys.executable, "manage.py", "shell", "-v", "0", "-c", code],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout.splitlines()[-1]  # after the lines of the log
 
 
 def only_stores_run(environ):
