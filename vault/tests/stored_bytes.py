@@ -6,18 +6,11 @@ import httpx
 import psycopg
 import redis
 
-DUMP_TABLES = """
-from django.db import connection
-TABLES = (
-    "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-    "WHERE c.relkind = 'r' AND n.nspname = 'public'"
-)
-with connection.cursor() as cursor:
-    cursor.execute("SET app.context = 'system'")
-    cursor.execute(TABLES)
-    for (table,) in cursor.fetchall():
-        cursor.execute(f"SELECT t::text FROM {table} t")
-        print(table, *cursor.fetchall(), sep="\\n")
+TABLES = """
+    SELECT c.oid::regclass::text
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND n.nspname = 'public'
 """
 ZERO_BYTES = bytes(512)
 
@@ -25,9 +18,9 @@ ZERO_BYTES = bytes(512)
 def collect_stored_bytes(stack, web):
     """Return everything that the server has stored, by place."""
     return {
-        "tables": stack.manage("shell", "-c", DUMP_TABLES).encode(),
+        "tables": dump_tables(stack.database_url),
         "files": b"\n".join(read_written_files(stack.home)),
-        "redis": dump_redis(redis.Redis.from_url(stack.redis_url)),
+        "redis": dump_redis(stack.redis_url),
         "logs": web.log.read_bytes(),
         "metrics": httpx.get(f"http://127.0.0.1:{web.internal_port}/metrics").content,
         "backup": read_backup(stack),
@@ -48,8 +41,20 @@ def read_written_files(home):
             continue
 
 
-def dump_redis(client):
+def dump_tables(database_url):
+    """Return the names and the rows of all tables, as text."""
+    lines = []
+    with psycopg.connect(database_url) as connection:
+        connection.execute("SET app.context = 'system'")
+        for (table,) in connection.execute(TABLES).fetchall():
+            rows = connection.execute(f"SELECT t::text FROM {table} t").fetchall()
+            lines += [table, *(text for (text,) in rows)]
+    return "\n".join(lines).encode()
+
+
+def dump_redis(redis_url):
     """Return all keys with their values. DUMP would not do: it may compress values."""
+    client = redis.Redis.from_url(redis_url)
     return b"\n".join(key + b" " + read_redis_value(client, key) for key in client.scan_iter(count=1000))
 
 
@@ -88,5 +93,6 @@ def read_backup(stack):
         connection.execute(f"CREATE DATABASE {database}")
     restored_url = stack.database_url.rpartition("/")[0] + f"/{database}"
     stack.manage("backup_restore", "--target", restored_url, "--prove", **environment)
-    tables = stack.manage("shell", "-c", DUMP_TABLES, DATABASE_URL=restored_url).encode()
-    return tables + b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    return dump_tables(restored_url) + b"".join(
+        path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    )
