@@ -4,14 +4,16 @@ import pytest
 
 from tests.axe import find_violations, violations_if_serious
 from tests.browser import WINDOW_SIZES, overflow_pixels, save_screenshot
+from tests.stack import RegisteredUser
 
 pytestmark = pytest.mark.stack
 PASSWORD = "sourdough & rye"
 
 
-@pytest.fixture
-def share_url(person, stack):
+@pytest.fixture(scope="module")
+def share_url(stack):
     """The URL of a link with a password, of a site with two months of visits, goals, a funnel and a note."""
+    person = RegisteredUser(stack.webs[0])
     site, host = person.publish()
     stack.manage(
         "analytics_simulate",
@@ -20,7 +22,7 @@ def share_url(person, stack):
         "--days",
         "60",
         "--events",
-        "4000",
+        "1500",
         "--i-know",
     )
 
@@ -39,6 +41,7 @@ def share_url(person, stack):
     day = person.call("GET", f"sites/{site}/analytics/summary").json()["range"]["first"]
     create("annotations", day=day, text="The new oven is here")
     url = create("shares", name="Numbers of the bakery", password=PASSWORD)["url"]
+    person.browser.close()
     return f"http://localhost:{person.web.port}/shared/{url.rpartition('/')[2]}"
 
 

@@ -23,7 +23,7 @@ from analytics.tests.helpers import (
 from core.storage import redis
 
 pytestmark = pytest.mark.django_db
-KILL_COUNT = 1_000 if os.environ.get("SOAK") else 60
+KILL_COUNT = 1_000 if os.environ.get("SOAK") else 30
 
 
 def test_drain_shard_writes_each_event_once(site):
