@@ -35,15 +35,21 @@ def environ():
 
 
 def own_processes(environ):
-    """Command lines of the processes that have this VAR_DIR in their environment or command line."""
+    """Command lines of the processes of this installation.
+
+    They have its VAR_DIR in their environment, or run in the folder of its servers. Redis overwrites its
+    environment with its title.
+    """
     variable = f"VAR_DIR={environ['VAR_DIR']}".encode()
+    servers = embedded_servers.server_folder(VAR_DIR)
     command_lines = []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal() or int(folder.name) == os.getpid():
             continue
         try:
             command_line = (folder / "cmdline").read_bytes()
-            if variable in (folder / "environ").read_bytes() or environ["VAR_DIR"].encode() in command_line:
+            working_folder = (folder / "cwd").readlink()
+            if variable in (folder / "environ").read_bytes() or working_folder.is_relative_to(servers):
                 command_lines.append(command_line.replace(b"\0", b" ").decode())
         except OSError:  # it has ended meanwhile, or belongs to another user
             continue
