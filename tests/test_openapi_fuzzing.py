@@ -12,7 +12,7 @@ from tests.stack import ROOT
 
 pytestmark = pytest.mark.stack
 # Requests for each operation, beside the edge values of each field, which are always sent.
-MAX_EXAMPLES = 400 if os.environ.get("SOAK") else 5
+MAX_EXAMPLES = 400 if os.environ.get("SOAK") else 3
 CHECKS = [
     "not_a_server_error",
     "status_code_conformance",
