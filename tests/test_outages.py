@@ -89,7 +89,8 @@ def test_publish_during_a_redis_outage_reaches_every_process_after_it(stack, per
 def assert_api_is_unavailable(web, person):
     """The API, the sign-in and the readiness check answer 503; what needs no store answers 200."""
     ready = web.get("/health/ready")
-    assert (ready.status_code, ready.json()["database"]) == (503, "unavailable")
+    assert ready.status_code == 503
+    assert ready.json()["database"] in {"unavailable", "no answer"}  # connecting again may take two seconds
     response = person.call("GET", "sites")
     assert (response.status_code, response.headers["Content-Type"]) == (503, "application/problem+json")
     assert "Retry-After" in response.headers

@@ -78,6 +78,7 @@ class Load:
             self._stopping.set()
             for thread in threads:
                 thread.join()
+            self.person.browser.close()
 
     def _repeat(self, action: Callable[[httpx.Client], None], pause: float) -> None:
         with httpx.Client(timeout=20) as client:
@@ -178,7 +179,6 @@ class Load:
         )
         assert any(f"<title>{title}</title>" in shown for title in allowed), allowed
         self.platform.manage("audit_verify")
-        self.person.browser.close()
         return {
             "posts": len(self.acknowledged["post"]),
             "events": len(wanted),

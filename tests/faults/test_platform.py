@@ -1,15 +1,20 @@
-"""Workers are killed, flooded, frozen by a silent mail server or have a wrong clock, and due work is still
+"""Stores refuse, freeze, lose data and fill up; workers are killed, flooded or have a wrong clock.
 
-done.
+All of it happens to one platform of real processes, most of it while a load runs (`tests.faults.load`). The
+long form (`make faults`) lasts longer and has more faults.
 """
 
 import json
 import os
 import socket
+import subprocess
 import threading
 import time
+import uuid
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
 from core.jobs import broker
@@ -19,8 +24,145 @@ from tests.stack import RegisteredUser, wait_until
 
 pytestmark = pytest.mark.stack
 IS_LONG = bool(os.environ.get("SOAK"))
+CALM_SECONDS = 3 if IS_LONG else 1
+FAULT_SECONDS = 15 if IS_LONG else 2
+# The answers of the API while a store is away: 300 ms more than usual (rate limits, revocation), on a busy
+# machine.
+MAX_PAGE_SECONDS = 4.0
 WAITING_MESSAGES = 50_000 if IS_LONG else 5_000
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+
+
+@contextmanager
+def redis_stopped(platform):
+    platform.stop_redis()
+    yield
+    platform.start_redis()
+
+
+@contextmanager
+def redis_frozen(platform):
+    platform.freeze_redis(True)
+    yield
+    platform.freeze_redis(False)
+
+
+@contextmanager
+def redis_emptied(platform):
+    """Redis loses its memory twice, between two writes and right after one."""
+    for _ in range(2):
+        platform.redis_client.flushall()
+        time.sleep(0.3)
+    yield
+
+
+@contextmanager
+def redis_full(platform):
+    platform.redis_client.config_set("maxmemory", 1)
+    yield
+    platform.redis_client.config_set("maxmemory", 0)
+
+
+@contextmanager
+def postgresql_restarted(platform):
+    platform.stop_postgres()
+    time.sleep(FAULT_SECONDS)
+    platform.start_postgres()
+    yield
+
+
+@contextmanager
+def postgresql_frozen(platform):
+    platform.freeze_postgres(True)
+    yield
+    platform.freeze_postgres(False)
+
+
+@contextmanager
+def postgresql_read_only(platform):
+    """What a process sees after a failover, as long as its connections lead to the former primary."""
+    platform.query("ALTER SYSTEM SET default_transaction_read_only = on")
+    platform.query("SELECT pg_reload_conf()")
+    yield
+    platform.query("ALTER SYSTEM RESET default_transaction_read_only", writable=True)
+    platform.query("SELECT pg_reload_conf()")
+
+
+FAULTS = [redis_frozen, redis_emptied, redis_full, postgresql_restarted]
+LONG_FAULTS = [redis_stopped, postgresql_frozen, postgresql_read_only]
+
+
+@pytest.mark.parametrize("fault", FAULTS + (LONG_FAULTS if IS_LONG else []), ids=lambda fault: fault.__name__)
+def test_acknowledged_writes_are_there_once_and_pages_answer(platform, report, fault):
+    load = Load(platform)
+    with load.running():
+        time.sleep(CALM_SECONDS)
+        with fault(platform):
+            time.sleep(FAULT_SECONDS)
+        ended = time.monotonic()
+        wait_until(lambda: platform.is_ready(platform.web), seconds=10)
+        ready_after = time.monotonic() - ended
+        time.sleep(CALM_SECONDS)
+    figures = load.check()
+
+    assert set(load.answers["page"].statuses) == {200}, load.answers["page"].statuses
+    assert load.answers["page"].slowest() < MAX_PAGE_SECONDS
+    assert {process.poll() for process in platform.processes.values()} == {None}, platform.log("critical")
+    report({"ready after": round(ready_after, 1), **figures})
+
+
+def test_liveness_stays_green_and_readiness_turns_red_while_postgresql_is_stopped(platform):
+    platform.stop_postgres()
+    try:
+        wait_until(lambda: not platform.is_ready(platform.web), seconds=10)
+        assert platform.web.get("/health/live").status_code == 200
+        assert platform.readiness()["database"] in {"unavailable", "no answer"}
+    finally:
+        platform.start_postgres()
+    wait_until(lambda: platform.is_ready(platform.web), seconds=10)
+
+
+def fill(platform):
+    """Fill the tablespace of the table `filler`. Raises DiskFull."""
+    statement = "INSERT INTO filler SELECT repeat(md5(random()::text), 200) FROM generate_series(1, 2000)"
+    while True:
+        platform.query(statement)
+
+
+if IS_LONG:
+
+    @pytest.fixture
+    def small_disk(tmp_path):
+        """A file system of 64 MiB. Needs the permission to mount."""
+        folder = tmp_path / "small"
+        folder.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)], check=True)
+        folder.chmod(0o777)
+        yield folder
+        subprocess.run(["umount", str(folder)], check=True)
+
+    def test_a_full_database_refuses_writes_and_recovers_without_a_restart(platform, small_disk, report):
+        """The posts of the site are in a tablespace that fills up."""
+        load = Load(platform)
+        platform.query(f"CREATE TABLESPACE small LOCATION '{small_disk}'")
+        platform.query("ALTER TABLE sites_post SET TABLESPACE small")
+        platform.query("CREATE TABLE filler (text text) TABLESPACE small")
+        try:
+            with load.running():
+                time.sleep(CALM_SECONDS)
+                with pytest.raises(psycopg.errors.DiskFull):
+                    fill(platform)
+                time.sleep(5)
+                refused = load.answers["post"].statuses[503]
+                platform.query("DROP TABLE filler")
+                time.sleep(CALM_SECONDS)
+            figures = load.check()
+        finally:
+            platform.query("ALTER TABLE sites_post SET TABLESPACE pg_default")
+            platform.query("DROP TABLESPACE small")
+
+        assert refused
+        report(figures)
 
 
 def is_published(platform, host, title):
@@ -44,8 +186,8 @@ def person(platform):
     user.browser.close()
 
 
-def message_for(platform, task, queue):
-    """The raw message of a task, as beat sends it."""
+def messages_for(platform, task, queue, *, count):
+    """Raw messages of a task, as beat sends them."""
     from celery import Celery
 
     app = Celery(broker=platform.redis_url)
@@ -54,7 +196,13 @@ def message_for(platform, task, queue):
     raw = json.loads(platform.redis_client.rpop("celery:template"))
     raw["properties"]["delivery_info"]["routing_key"] = queue
     app.close()
-    return json.dumps(raw)
+    messages = []
+    for _ in range(count):
+        number = str(uuid.uuid4())
+        raw["headers"]["id"] = raw["properties"]["correlation_id"] = number
+        raw["properties"]["delivery_tag"] = number
+        messages.append(json.dumps(raw))
+    return messages
 
 
 @pytest.fixture
@@ -84,11 +232,9 @@ def test_a_flooded_queue_and_a_silent_mail_server_delay_neither_a_schedule_nor_e
     platform, person, silent_mail_server, report
 ):
     site_id, host = person.publish()
-    message = message_for(platform, "core.tasks.delete_expired_answers", "default")
-    with platform.redis_client.pipeline(transaction=False) as pipe:
-        for _ in range(WAITING_MESSAGES):
-            pipe.lpush("celery:default", message)
-        pipe.execute()
+    task = "core.tasks.delete_expired_answers"
+    messages = messages_for(platform, task, "default", count=WAITING_MESSAGES)
+    platform.redis_client.lpush("celery:default", *messages)
     person.browser.post("/api/v1/auth/password/forgot", json={"email": person.email})  # a mail that must wait
     load = Load(platform)
     schedule_publish(person, site_id, "On time", seconds=2)
@@ -116,7 +262,7 @@ def test_workers_set_aside_what_is_no_message_of_theirs_and_go_on(platform, pers
         json.dumps(
             {"body": "%%%", "headers": {}, "properties": {}, "content-type": "application/json"}
         ).encode(),
-        message_for(platform, "no.such.task", "critical").encode(),
+        *messages_for(platform, "no.such.task", "critical", count=1),
     ]
     for item in broken:
         client.lpush("celery:critical", item)
