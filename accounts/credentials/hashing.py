@@ -28,14 +28,18 @@ class HashingBusy(Unavailable):
 
 
 class _HashingSlots:
-    """Context manager that limits parallel hashes to `settings.HASH_CONCURRENCY`.
+    """Context manager that limits parallel hashes to `settings.HASH_CONCURRENCY`, or less with few threads.
 
     Each hash uses 64 MiB and one core. Raises HashingBusy on entry when no slot becomes free in time.
     """
 
     def __init__(self) -> None:
-        self._running = threading.BoundedSemaphore(settings.HASH_CONCURRENCY)
-        self._waiting = threading.BoundedSemaphore(MAX_WAITING_CALLERS)
+        # In a web process one thread always stays free of passwords, so that a flood of sign-ups stops
+        # nobody.
+        threads = settings.ENV.web_threads if settings.ENV.process == "web" else MAX_WAITING_CALLERS
+        running = max(1, min(settings.HASH_CONCURRENCY, threads - 2))
+        self._running = threading.BoundedSemaphore(running)
+        self._waiting = threading.BoundedSemaphore(max(1, min(MAX_WAITING_CALLERS, threads - 1 - running)))
 
     def __enter__(self) -> None:
         if not self._waiting.acquire(blocking=False):
