@@ -10,9 +10,10 @@ from typing import Any
 
 import structlog
 from celery.worker.consumer import Consumer as CeleryConsumer
-from kombu.exceptions import OperationalError
+from celery.worker.consumer.consumer import logger as celery_log
 from kombu.transport import redis as kombu_redis
-from redis import Redis, RedisError, ResponseError
+from kombu.transport import virtual
+from redis import Redis, ResponseError
 
 from core.storage import redis
 
@@ -47,8 +48,41 @@ def rejected_count() -> int:
     return int(redis.call(lambda client: client.get(REJECTED_COUNT_KEY)) or 0)
 
 
+class QoS(kombu_redis.QoS):
+    """Records which messages were taken, as far as Redis has memory for it.
+
+    Redis refuses even the deletion of such a record in a transaction while it is full. Kombu lets that error
+    end the worker. Here the worker goes on: a message that is not recorded is executed once and is lost when
+    the worker dies, and one that is not deleted is executed again later. Neither does harm, because the work
+    is a row.
+    """
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        try:
+            super().append(message, delivery_tag)
+        except ResponseError as error:
+            log.warning("message_not_recorded", error=str(error)[:100])
+            virtual.QoS.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        try:
+            super().ack(delivery_tag)
+        except ResponseError as error:
+            log.warning("message_not_acknowledged", error=str(error)[:100])
+            virtual.QoS.ack(self, delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        try:
+            super().reject(delivery_tag, requeue)
+        except ResponseError as error:
+            log.warning("message_not_rejected", error=str(error)[:100])
+            virtual.QoS.ack(self, delivery_tag)
+
+
 class Channel(kombu_redis.Channel):
     """Sets aside messages that are not JSON, instead of raising in the worker's event loop."""
+
+    QoS = QoS
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
@@ -66,21 +100,13 @@ class Channel(kombu_redis.Channel):
 
 
 class Transport(kombu_redis.Transport):
-    """Sets aside messages that are not those of Celery.
-
-    A Redis without memory refuses to record that a message was taken. The message is then lost, which does no
-    harm, because the work is a row; the worker goes on.
-    """
+    """Sets aside messages that are not those of Celery."""
 
     Channel = Channel
 
     def _deliver(self, message: Any, queue: str) -> None:
         try:
             super()._deliver(message, queue)
-        except ResponseError as error:
-            log.warning("message_lost", queue=queue, error=str(error)[:100])
-        except OperationalError:
-            raise
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             set_aside(queue, message, reason=f"not a message ({type(error).__name__})")
 
@@ -103,7 +129,4 @@ class Consumer(CeleryConsumer):
     def _reject(self, message: Any, *, reason: str) -> None:
         queue = str((message.delivery_info or {}).get("routing_key", ""))
         set_aside(queue, message.body, reason=reason)
-        try:
-            message.ack()
-        except RedisError as error:
-            log.warning("message_not_acknowledged", error=type(error).__name__)
+        message.ack_log_error(celery_log, self.connection_errors)
