@@ -87,10 +87,7 @@ def _dashboard_response(request: HttpRequest, share_id: UUID) -> HttpResponse:
 
 
 def _cached_dashboard(request: HttpRequest, share: Share, *, now: datetime) -> HttpResponse:
-    """Return the dashboard as it was at most `PAGE_LIFETIME_SECONDS` ago, for the same link and query
-
-    string.
-    """
+    """Return the dashboard of a link and query string, at most `PAGE_LIFETIME_SECONDS` old."""
     key = (share.pk, request.GET.urlencode())
     html = _pages.get(key)
     if html is None:

@@ -200,11 +200,9 @@ def send_again_and_again(request: Request, stopping: Any, statuses: Any) -> None
 
 @contextmanager
 def flooding(requests: list[Request], counts: Counter[int]) -> Iterator[None]:
-    """Send each request again and again from a process of its own, so that they do not slow down the
+    """Send each request again and again; `counts` gets the statuses.
 
-    neighbour's.
-
-    `counts` gets the statuses.
+    Each has a process of its own, so that the clients of the flood do not slow down the neighbour's.
     """
     context = multiprocessing.get_context("fork")
     stopping = context.Event()

@@ -101,9 +101,9 @@ def _slots() -> ExpensiveSlots:
 
 
 def rate_limit_key(principal: Principal | None, network: str) -> str:
-    """Return the key of the rate limit: all sessions and API keys of a user share one; others share by
+    """Return the key of the rate limit that a request counts for.
 
-    network.
+    All sessions and API keys of a user share one, and so do anonymous clients of a network.
     """
     return f"user:{principal.user_id}" if principal else f"net:{network}"
 

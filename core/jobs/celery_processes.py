@@ -1,7 +1,4 @@
-"""The command lines of Celery's worker and beat, with the options and the environment that the platform
-
-needs.
-"""
+"""The command lines and the environment of Celery's worker and beat."""
 
 import os
 import sys
@@ -13,10 +10,7 @@ REMAP_SIGTERM = {"REMAP_SIGTERM": "SIGQUIT"}
 
 
 def worker_command(queues: list[str], *, processes: int) -> list[str]:
-    """Return the command line of a worker that runs up to `processes` tasks of these queues at the same
-
-    time.
-    """
+    """Return the command line of a worker of these queues that runs up to `processes` tasks at once."""
     # Without gossip and mingle, because workers need not know of each other.
     options = ["--pool", "prefork", "--without-gossip", "--without-mingle"]
     return [*_celery("worker"), *options, "--queues", ",".join(queues), "--concurrency", str(processes)]

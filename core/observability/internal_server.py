@@ -1,8 +1,7 @@
-"""The WSGI application of the internal listener: `/metrics`, `/health/*`, and handlers of apps below
+"""The WSGI application of the internal listener.
 
-`/internal/`.
-
-The public port serves none of these paths.
+It serves `/metrics`, `/health/live` and `/health/ready`, and what apps register below `/internal/`. Of these
+the public port serves only the health endpoints, with fewer parts.
 """
 
 from collections.abc import Callable, Iterable

@@ -36,9 +36,9 @@ def register(collect: Collect) -> None:
 
 
 def exposition() -> bytes:
-    """Return the metrics from the stores in the Prometheus text format; only `getyousite_store_up` when they
+    """Return the metrics from the stores in the Prometheus text format.
 
-    hang.
+    While a store hangs, `getyousite_store_up` is the only one.
     """
     families = _families.get(deadline=time.monotonic() + WAIT_SECONDS)
     return _format(families if families is not None else [_store_up(postgresql=False, redis_answers=False)])

@@ -67,9 +67,7 @@ class RequestPathFilter(logging.Filter):
 
 
 class RepeatFilter(logging.Filter):
-    """Lets a failure through once in `REPEAT_SECONDS`; a later line has the number of lines that were
-
-    dropped.
+    """Lets a failure through once in `REPEAT_SECONDS`, and counts its repetitions.
 
     Two warnings or errors are about the same failure when logger, event, and the fields `error`, `kind`,
     `task`, `reason` and `detail` are equal except for numbers and ids. The number is the field `repeats`.

@@ -99,10 +99,7 @@ def _preview_page(preview: Preview, path: str, prefix: str) -> WsgiResponse:
 
 
 def _preview_blueprint(preview: Preview, path: str) -> dict[str, Any]:
-    """Return the blueprint of a preview, with a copy of the page at `path`, because rendering changes the
-
-    page.
-    """
+    """Return the blueprint of a preview. The page at `path` is a copy, because rendering changes it."""
     # Blueprints that older versions of this software saved may have no member `pages`.
     blueprint = {"pages": [], **_stored_blueprint(preview)}
     blueprint["pages"] = [deepcopy(page) if page["path"] == path else page for page in blueprint["pages"]]

@@ -1,7 +1,4 @@
-"""A web process that cannot write a single byte to a file serves pages and the API, and counts its
-
-requests.
-"""
+"""A web process that cannot write a single byte to a file serves pages, the API and metrics."""
 
 import resource
 import subprocess
