@@ -4,7 +4,6 @@
 process. The rules for single values are in `config.env_validators`.
 """
 
-import ipaddress
 import os
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from publicsuffixlist import PublicSuffixList
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
@@ -383,9 +381,9 @@ def _production_problems() -> Iterator[str]:
             yield f"{name} is missing: {Environment.model_fields[name.lower()].description}"
     app = os.environ.get("APP_HOST", "").lower()
     domain = os.environ.get("SITES_DOMAIN", "").lower()
-    if app and domain and registrable_domain(app) == registrable_domain(domain):
+    if app and domain and validators.registrable_domain(app) == validators.registrable_domain(domain):
         yield (
-            f"SITES_DOMAIN shares the registrable domain {registrable_domain(app)} with APP_HOST: "
+            f"SITES_DOMAIN shares the registrable domain {validators.registrable_domain(app)} with APP_HOST: "
             "a published site could read or set its cookies"
         )
     if not any(os.environ.get(name) for name in ("BACKUP_KEYS", "BACKUP_KEYS_FILE", "BACKUP_RECIPIENTS")):
@@ -400,14 +398,3 @@ def _production_problems() -> Iterator[str]:
     origins = [origin.strip() for origin in os.environ.get("CORS_ORIGINS", "").split(",")]
     if insecure := [origin for origin in origins if origin.startswith("http://")]:
         yield f"CORS_ORIGINS must be https in production: {', '.join(insecure)}"
-
-
-def registrable_domain(host: str) -> str:
-    """Return the registrable domain by the public suffix list: `www.example.co.uk` -> `example.co.uk`.
-
-    An IP address, and a name without a dot, are returned unchanged.
-    """
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        return PublicSuffixList().privatesuffix(host) or host

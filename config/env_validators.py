@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from publicsuffixlist import PublicSuffixList
 from pydantic import SecretStr
 
 ORIGIN_PATTERN = re.compile(r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$")
@@ -171,3 +172,14 @@ def _is_server_url(value: SecretStr, schemes: set[str]) -> bool:
 
 def _path(value: SecretStr) -> str:
     return urlsplit(value.get_secret_value()).path
+
+
+def registrable_domain(host: str) -> str:
+    """Return the registrable domain by the public suffix list: `www.example.co.uk` -> `example.co.uk`.
+
+    An IP address, and a name without a dot, are returned unchanged.
+    """
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return PublicSuffixList().privatesuffix(host) or host

@@ -37,7 +37,7 @@ class Mailbox:
 
 
 def write_certificate(folder: Path) -> None:
-    """Write `certificate.pem`, self-signed for `localhost` and valid today, and `key.pem`."""
+    """Write `key.pem` and `certificate.pem`, self-signed for `localhost` and the hosts below it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
@@ -49,7 +49,10 @@ def write_certificate(folder: Path) -> None:
         .serial_number(1)
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.DNSName("*.localhost")]),
+            critical=False,
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

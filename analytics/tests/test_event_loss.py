@@ -33,7 +33,8 @@ def test_accepted_events_are_stored_once_after_redis_was_emptied(site):
 
     accept(site, range(401, 501))  # the process notices that the streams began again
 
-    wait_until(lambda: drain_all_shards() == 0 and count_events_of(site) == (500, 500), seconds=20)
+    wait_until(lambda: drain_all_shards() == 0 and count_events_of(site)[0] >= 500, seconds=20)
+    assert count_events_of(site) == (500, 500)
 
 
 @pytest.mark.commits
@@ -58,7 +59,8 @@ def test_accepted_events_are_stored_once_after_redis_restarted_with_older_data(s
 
     accept(site, range(41, 61))
 
-    wait_until(lambda: drain_all_shards() == 0 and count_events_of(site) == (60, 60), seconds=20)
+    wait_until(lambda: drain_all_shards() == 0 and count_events_of(site)[0] >= 60, seconds=20)
+    assert count_events_of(site) == (60, 60)
 
 
 def test_drain_shard_doubles_nothing_when_the_state_of_a_stream_is_lost(site):

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from config.env import BASE_DIR, EnvironmentInvalid, load, registrable_domain
+from config.env import BASE_DIR, EnvironmentInvalid, load
+from config.env_validators import registrable_domain
 
 VALID = {
     "ENVIRONMENT": "production",

@@ -100,7 +100,7 @@ def _slots() -> ExpensiveSlots:
     return ExpensiveSlots(running=share, waiting=share)
 
 
-def rate_limit_key(principal: Principal | None, network: str) -> str:
+def rate_limit_key(principal: Principal | None, network: str = "") -> str:
     """Return the key of the rate limit that a request counts for.
 
     All sessions and API keys of a user share one, and so do anonymous clients of a network.

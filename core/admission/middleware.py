@@ -37,12 +37,13 @@ TOMBSTONES_LOST = 2
 class AdmissionResult:
     """The result of admission; views read it as `request.admission`.
 
-    `body_key` and `tag_value` say where the response may be cached; `cached_body` is the cached response, if
-    any.
+    `caller` is the key of the rate limit that the request counts for. `body_key` and `tag_value` say where
+    the response may be cached; `cached_body` is the cached response, if any.
     """
 
     principal: Principal | None
     rate_limit: RateLimitResult
+    caller: str
     body_key: str = ""
     tag_value: str = ""
     cached_body: bytes = b""
@@ -85,9 +86,8 @@ class AdmissionMiddleware:
         if admission.cached_body:
             response: HttpResponseBase = cached_responses.cached_response(request, admission.cached_body)
         else:
-            caller = rate_limit_key(admission.principal, client_network(client_address(request)))
             try:
-                with self.slow_requests.track(caller):
+                with self.slow_requests.track(admission.caller):
                     response = self.get_response(request)
             except TooManyAtOnce as error:
                 error_events.publish(request, error)
@@ -118,6 +118,7 @@ class AdmissionMiddleware:
         if error or (principal and not self._is_valid(principal, credential_status)):
             # The token alone does not decide; an API key, for example, is valid after a change of its owner.
             admission.principal = authenticator.look_up(token or "")
+            admission.caller = rate_limit_key(admission.principal)
         request.principal = admission.principal  # type: ignore[attr-defined]
         if admission.principal:
             if not admission.principal.may_come_from(client_address(request)):
@@ -151,7 +152,8 @@ class AdmissionMiddleware:
         Returns the result and the credential's status. When Redis is unavailable, the request is counted in
         this process, and the status of a credential is TOMBSTONES_LOST.
         """
-        rate_key = rate_limit_key(principal, client_network(client_address(request)))
+        network = "" if principal else client_network(client_address(request))
+        rate_key = rate_limit_key(principal, network)
         own_limit = principal.limit if principal else None
         tag, body_key = cached_responses.cache_keys(request, principal)
         keys = [
@@ -170,13 +172,15 @@ class AdmissionMiddleware:
         except redis.RedisUnavailable:
             burst = min(settings.RATE_LIMIT, own_limit or settings.RATE_LIMIT)
             rate_limit = self.local_limiter.take(rate_key, interval=60 / burst, burst=burst)
-            return AdmissionResult(principal, rate_limit), TOMBSTONES_LOST if principal else CREDENTIAL_VALID
+            return AdmissionResult(
+                principal, rate_limit, rate_key
+            ), TOMBSTONES_LOST if principal else CREDENTIAL_VALID
         allowed, remaining, wait_microseconds, limit, credential_status, tag_value, cached_body = reply
         if principal and credential_status != CREDENTIAL_REVOKED:
             credential_status = self._verify_tombstones(credential_status)
         rate_limit = RateLimitResult(bool(allowed), remaining, wait_microseconds / 1e6, limit)
         return AdmissionResult(
-            principal, rate_limit, body_key, tag_value.decode(), cached_body
+            principal, rate_limit, rate_key, body_key, tag_value.decode(), cached_body
         ), credential_status
 
 

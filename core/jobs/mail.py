@@ -68,7 +68,7 @@ def deliver_due_mail(*, now: datetime) -> int:
     server = MailServer()
     try:
         server.connection.open()
-    except (OSError, SMTPException) as error:
+    except OSError as error:  # of which SMTPException is a kind
         due.filter(status=Mail.Status.WAITING).update(error=type(error).__name__)
         log.warning("mail_server_unavailable", error=type(error).__name__)
         server.close()
@@ -95,11 +95,11 @@ class MailServer:
             self.connection.close()
 
     def send(self, mail: Mail) -> None:
-        """Send one mail. Raises OSError, SMTPException."""
+        """Send one mail. Raises OSError."""
         try:
             _build_message(mail, self.connection).send()
-        except (SMTPServerDisconnected, OSError) as error:
-            # The reply to one mail is an SMTPException, which is an OSError too.
+        except OSError as error:
+            # A refusal of this mail is another SMTPException: the connection works.
             self.is_lost = isinstance(error, SMTPServerDisconnected) or not isinstance(error, SMTPException)
             raise
 

@@ -14,10 +14,9 @@ from celery import shared_task
 from django.conf import settings
 from django.db import connection
 
+from config.periodic_tasks import MESSAGE_SECONDS
 from core.storage.database import current_time
 
-# Beat sends a message for every task at least this often.
-MESSAGE_SECONDS = 300
 SKIPPED = "skipped"  # the result of a task that had nothing to do in this slot
 
 Work = Callable[[datetime], Any]

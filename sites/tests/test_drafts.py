@@ -272,3 +272,13 @@ def test_save_blueprint_stores_the_document_unchanged(api, site):
     assert (saved.status_code, saved["ETag"]) == (200, '"2"')
     assert (saved.json(), api.get(address).json()) == (blueprint, blueprint)
     assert api.put(address, blueprint, if_match=1).status_code == 412
+
+
+def test_save_without_a_body_is_refused_as_an_empty_document(api, site):
+    response = api.client.generic(
+        "PUT",
+        f"/api/v1/sites/{site.pk}/blueprint",
+        headers={"Authorization": f"Bearer {api.access}", "If-Match": "*"},
+    )
+
+    assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")

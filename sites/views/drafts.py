@@ -1,10 +1,9 @@
 """API views of the draft: its blueprint, its blocks and its revisions."""
 
-from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 from uuid import UUID
 
-from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
@@ -49,19 +48,9 @@ class BlueprintViewSet(SiteScopedViewSet):
     max_body_bytes = schema.MAX_BLUEPRINT_BYTES
     parser_classes = (StrictJSONParser, StrictPatchParser)
 
-    def run(self, handle: Callable[[], HttpResponse]) -> HttpResponse:
-        if not self._is_large_save():
-            return super().run(handle)
-        with expensive_work(self.request):
-            return super().run(handle)
-
-    def _is_large_save(self) -> bool:
-        """Return whether the request has a large body, or patches a large draft. One query for a patch."""
-        if self.request.method == "PATCH":
-            with self.scope():
-                site = self.sites().filter(pk=self.kwargs["pk"])
-                return Draft.objects.filter(site__in=site, size__gte=LARGE_BYTES).exists()
-        return self.request.method == "PUT" and int(self.request.META["CONTENT_LENGTH"]) >= LARGE_BYTES
+    def work(self, *, is_large: bool) -> AbstractContextManager[None]:
+        """Return the context of a save: expensive work when the draft is large."""
+        return expensive_work(self.request) if is_large else nullcontext()
 
     @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
     @extend_schema(operation_id="blueprint", responses={200: DOCUMENT})
@@ -81,7 +70,9 @@ class BlueprintViewSet(SiteScopedViewSet):
         which rich text is sanitised.
         """
         precondition = if_match(request)
-        draft = drafts.save_draft(self.site(), request.data, actor=self.actor, if_match=precondition)
+        site = self.site()
+        with self.work(is_large=int(request.META.get("CONTENT_LENGTH") or 0) >= LARGE_BYTES):
+            draft = drafts.save_draft(site, request.data, actor=self.actor, if_match=precondition)
         return versioned(draft.blueprint, draft.version)
 
     @action_policy(
@@ -103,7 +94,9 @@ class BlueprintViewSet(SiteScopedViewSet):
         A `test` operation that fails is answered with 409.
         """
         precondition = if_match(request)
-        draft = drafts.patch_draft(self.site(), request.data, actor=self.actor, if_match=precondition)
+        site = self.site()
+        with self.work(is_large=Draft.objects.filter(site=site, size__gte=LARGE_BYTES).exists()):
+            draft = drafts.patch_draft(site, request.data, actor=self.actor, if_match=precondition)
         return versioned(draft.blueprint, draft.version)
 
 

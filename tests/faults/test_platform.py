@@ -309,6 +309,7 @@ if IS_LONG:
         finally:
             platform.stop("critical")
             platform.start_worker("critical")
+        assert published_after < 40
         report({"published after": round(published_after, 1), **figures})
 
     def test_killed_workers_lose_nothing_and_double_nothing(platform, person, report):
@@ -320,6 +321,7 @@ if IS_LONG:
                 platform.start_worker("critical")
         platform.wait_until_complete()
         figures = load.check()
+        assert figures["events"]
         report(figures)
 
     def test_two_beats_and_a_restarted_web_process_double_nothing(platform, person, report):

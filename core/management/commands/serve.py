@@ -19,6 +19,7 @@ from core.observability import runtime_folder, startup_checks
 
 GRACEFUL_STOP_SECONDS = 30
 INTERNAL_THREADS = 4  # a probe must not wait for a slow /metrics
+INTERNAL_CONNECTIONS = 2  # to the database: for readiness and for /metrics
 
 
 class Command(BaseCommand):
@@ -73,7 +74,7 @@ def start_listeners(environ: dict[str, str]) -> list[processes.ChildProcess]:
     environ = {**environ, "PROCESS": "web"}
     return [
         processes.start_process("", public, environ=environ),
-        processes.start_process("", internal, environ={**environ, "WEB_THREADS": str(INTERNAL_THREADS)}),
+        processes.start_process("", internal, environ={**environ, "WEB_THREADS": str(INTERNAL_CONNECTIONS)}),
     ]
 
 
