@@ -63,7 +63,7 @@ def test_policy_of_reads_the_role(role, expected):
 def test_dispatch_fails_when_a_handler_does_not_ask_for_the_if_match_of_its_policy(rf):
     request = rf.put("/", {}, content_type="application/json")
     principal = Principal(user_id=uuid7(), session_id=uuid7(), epoch=0, roles=frozenset())
-    request.admission = AdmissionResult(principal, RateLimitResult(True, 1, 0.0, 1))
+    request.admission = AdmissionResult(principal, RateLimitResult(True, 1, 0.0, 1), "user:1")
 
     with pytest.raises(RuntimeError, match="update did not ask for If-Match"):
         CarelessViewSet.as_view({"put": "update"})(request)

@@ -122,22 +122,25 @@ def test_liveness_stays_green_and_readiness_turns_red_while_postgresql_is_stoppe
     wait_until(lambda: platform.is_ready(platform.web), seconds=10)
 
 
-def fill(platform):
-    """Fill the tablespace of the table `filler`. Raises DiskFull."""
-    statement = "INSERT INTO filler SELECT repeat(md5(random()::text), 200) FROM generate_series(1, 2000)"
-    while True:
-        platform.query(statement)
+def fill(platform, *, rows):
+    """Insert so many rows of 6 kB at a time into the table `filler` until its file system is full."""
+    statement = "INSERT INTO filler SELECT repeat(md5(random()::text), 190) FROM generate_series(1, %s)"
+    with pytest.raises(psycopg.errors.DiskFull):
+        while True:
+            platform.query(statement, rows)
 
 
 if IS_LONG:
 
     @pytest.fixture
-    def small_disk(tmp_path):
-        """A file system of 64 MiB. Needs the permission to mount."""
-        folder = tmp_path / "small"
+    def small_disk(platform):
+        """A file system of 64 MiB that PostgreSQL may write to. Needs the permission to mount."""
+        folder = platform.home / "small"
         folder.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)], check=True)
-        folder.chmod(0o777)
+        account = platform.postgres.account
+        owner = account.pw_uid if account else os.getuid()
+        options = f"size=64m,mode=700,uid={owner}"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
         yield folder
         subprocess.run(["umount", str(folder)], check=True)
 
@@ -147,11 +150,12 @@ if IS_LONG:
         platform.query(f"CREATE TABLESPACE small LOCATION '{small_disk}'")
         platform.query("ALTER TABLE sites_post SET TABLESPACE small")
         platform.query("CREATE TABLE filler (text text) TABLESPACE small")
+        platform.query("ALTER TABLE filler ALTER text SET STORAGE PLAIN")  # neither compressed nor apart
         try:
             with load.running():
                 time.sleep(CALM_SECONDS)
-                with pytest.raises(psycopg.errors.DiskFull):
-                    fill(platform)
+                fill(platform, rows=2000)
+                fill(platform, rows=1)  # many rows at once need more room than one of them
                 time.sleep(5)
                 refused = load.answers["post"].statuses[503]
                 platform.query("DROP TABLE filler")
