@@ -25,6 +25,9 @@ blueprint_model()
 # The objects loaded so far live as long as the process. Frozen, they are not examined by each collection.
 gc.collect()
 gc.freeze()
+# What a request leaves behind is collected young. A full collection also examines the large documents that
+# other threads have just loaded, and stops every thread for tens of milliseconds: it runs rarely.
+gc.set_threshold(2_000, 10, 500)
 process_gauges.start()
 # A thread that computes gives way to the others after this time. With Python's 5 ms, a request that waits for
 # a store a few times would wait for expensive requests each time.

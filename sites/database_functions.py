@@ -7,6 +7,8 @@ from django.db import models
 from django.db.models import F, Func, Value
 from django.db.models.functions import Cast
 
+from core.storage.documents import DocumentField
+
 
 class JsonPathQueryArray(Func):
     """Every match of an SQL/JSON path in a JSON field, as a list.
@@ -25,7 +27,7 @@ class BlueprintWithOnePage(Func):
     """A blueprint in which only the page at `path` has its blocks; all pages keep their other properties."""
 
     function = "sites_with_one_page"
-    output_field = models.JSONField()
+    output_field = DocumentField()
 
     def __init__(self, field: str, path: str) -> None:
         super().__init__(F(field), Value(path, output_field=models.TextField()))

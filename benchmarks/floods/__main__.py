@@ -8,6 +8,7 @@ that only the limits on costs act. Arguments choose floods by name. The result i
 
 import json
 import multiprocessing
+import os
 import secrets
 import statistics
 import sys
@@ -186,6 +187,7 @@ class Neighbour:
 
 def send_again_and_again(request: Request, stopping: Any, statuses: Any) -> None:
     """Send a request until `stopping`, and put the numbers of answers by status into the queue `statuses`."""
+    os.nice(19)  # attackers have machines of their own
     counts: Counter[int] = Counter()
     while not stopping.is_set():
         try:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -63,7 +64,7 @@ def execute_once(
     if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
         detail = "An Idempotency-Key has 1 to 255 printable ASCII characters."
         raise Invalid([FieldProblem("", "idempotency_key", detail)])
-    body = json.dumps(request.data, sort_keys=True).encode()
+    body = orjson.dumps(request.data, option=orjson.OPT_SORT_KEYS)
     try:
         with transaction.atomic():
             row, created = IdempotentResponse.objects.get_or_create(

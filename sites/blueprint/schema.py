@@ -4,12 +4,12 @@ The block types are in `sites.blueprint.blocks`. Validation errors are reported 
 JSON Pointer.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import islice
 from typing import Annotated, Any, Literal, Union
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
 from core.errors import FieldProblem, Invalid
@@ -330,7 +330,7 @@ def _page_problems(
         yield FieldProblem(
             json_pointer(location), "too_many_blocks", f"A page has at most {MAX_BLOCKS} blocks."
         )
-    if len(json.dumps(page, ensure_ascii=False).encode()) > MAX_PAGE_BYTES:
+    if len(orjson.dumps(page)) > MAX_PAGE_BYTES:
         yield FieldProblem(
             json_pointer(location), "page_too_large", f"A page has at most {MAX_PAGE_BYTES} bytes."
         )

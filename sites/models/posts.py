@@ -12,6 +12,7 @@ from django.utils import timezone
 from audit.subjects import Subject
 from core.ids import uuid7
 from core.models import AliveQuerySet
+from core.storage.documents import DocumentField
 from sites.database_functions import size_field
 from sites.models.sites import Site
 
@@ -34,7 +35,7 @@ class Post(models.Model):
     slug = models.CharField(max_length=100)
     title = models.CharField(max_length=200)
     excerpt = models.CharField(max_length=500, blank=True, default="")
-    blocks = models.JSONField(default=list)
+    blocks = DocumentField(default=list)
     size = size_field("title", "excerpt", "blocks")
     tags = ArrayField(models.CharField(max_length=40), default=list, blank=True)
     author = models.ForeignKey(

@@ -10,6 +10,7 @@ from django.utils import timezone
 from audit.subjects import Subject
 from core.ids import uuid7
 from core.models import AliveQuerySet, HasPrimaryKey, Job
+from core.storage.documents import DocumentField
 from sites.database_functions import NextNumber, size_field
 
 
@@ -148,7 +149,7 @@ class Draft(models.Model):
     """The editable blueprint of a site. `version` increases with every save."""
 
     site = models.OneToOneField(Site, on_delete=models.CASCADE, primary_key=True, related_name="draft")
-    blueprint = models.JSONField()
+    blueprint = DocumentField()
     size = size_field("blueprint")
     version = models.PositiveIntegerField(default=1)
     author = models.ForeignKey(
@@ -163,7 +164,7 @@ class Release(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="releases")
     number = models.PositiveIntegerField()
-    blueprint = models.JSONField()
+    blueprint = DocumentField()
     size = size_field("blueprint")
     note = models.CharField(max_length=500, blank=True, default="")
     author = models.ForeignKey(
@@ -188,7 +189,7 @@ class Revision(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="revisions")
     version = models.PositiveIntegerField()
-    blueprint = models.JSONField()
+    blueprint = DocumentField()
     size = models.PositiveIntegerField(help_text="Bytes of JSON.")
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"

@@ -3,7 +3,6 @@
 Saves of one author within a minute share one revision, which has the document of the last of them.
 """
 
-import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +18,7 @@ from core import tenancy
 from core.errors import FieldProblem, Invalid, NotFound, QuotaExceeded
 from core.http.preconditions import IfMatch, IfMatchTag
 from core.ids import uuid7
+from core.storage.documents import to_json
 from sites.blueprint import json_patch, schema
 from sites.models import Draft, Preview, Review, Revision, Schedule, Site
 from sites.services import quotas
@@ -178,7 +178,7 @@ def _update_draft(
     draft.author_id = actor.id
     draft.updated_at = timezone.now()
     Draft.objects.filter(pk=draft.pk).update(
-        blueprint=Cast(Value(to_compact_json(draft.blueprint), output_field=TextField()), JSONField()),
+        blueprint=Cast(Value(to_json(draft.blueprint), output_field=TextField()), JSONField()),
         version=draft.version,
         author_id=draft.author_id,
         updated_at=draft.updated_at,
@@ -206,10 +206,6 @@ def _require_room(site: Site, version: int, *, added: int, shrinks: bool) -> Non
             cursor.execute(DELETE_OLDEST_REVISIONS_SQL, [site.pk, version, added])
             (freed,) = cursor.fetchone()
         quotas.require_room(site, added=added - freed)
-
-
-def to_compact_json(document: dict[str, Any]) -> str:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
 def create_revision(draft: Draft, *, replace_since: datetime | None = None) -> tuple[int, int]:
