@@ -10,9 +10,12 @@ import hypothesis
 import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
+from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse
 from django.test import Client
+from django.test.client import ClientHandler
 from django.utils import timezone
+from redis.connection import AbstractConnection
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from accounts.credentials.known_devices import Device
@@ -21,7 +24,8 @@ from accounts.models import Session, User
 from accounts.services.sessions import open_session
 from accounts.tests.factories import UserFactory
 from analytics.ingest import intake
-from core.storage import redis
+from core.admission.api_server import ApiServer
+from core.storage import redis, redis_scripts
 
 pytest_plugins = [  # a module stands before those that import it, so that pytest can rewrite its assertions
     "tests.order",
@@ -138,6 +142,46 @@ def sign_in(user: User) -> ApiClient:
     """Open a session for `user` without a password, and so without the cost of a password hash."""
     session = open_session(user, device=Device(), now=timezone.now())
     return ApiClient(user, session, make_access_token(user, session)[0])
+
+
+@pytest.fixture
+def redis_round_trips(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What this process sends to Redis during the test: an item for each round trip."""
+    sent: list[bytes] = []
+    exchange = redis_scripts._Connection.exchange
+    send = AbstractConnection.send_packed_command
+
+    def count_exchange(connection: Any, packed: bytes, replies: int) -> list[Any]:
+        sent.append(packed)
+        return exchange(connection, packed, replies)
+
+    def count_send(connection: Any, command: Any, **options: Any) -> None:
+        sent.append(command if isinstance(command, bytes) else b"".join(command))
+        send(connection, command, **options)
+
+    monkeypatch.setattr(redis_scripts._Connection, "exchange", count_exchange)
+    monkeypatch.setattr(AbstractConnection, "send_packed_command", count_send)
+    return sent
+
+
+@pytest.fixture(params=["api server", "django"])
+def either_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test twice: with the application in front of Django, as in production, and with Django alone."""
+    if request.param == "django":
+        return
+    api_server = ApiServer(lambda environ, start_response: [])
+    call_django = ClientHandler.__call__
+
+    def call(handler: ClientHandler, environ: dict[str, Any]) -> HttpResponse:
+        answer = api_server.answer(environ)
+        if answer is None:
+            return call_django(handler, environ)
+        status, headers, body = answer
+        response = HttpResponse(body, status=status, headers=headers)
+        response.wsgi_request = WSGIRequest(environ)  # type: ignore[attr-defined]
+        return response
+
+    monkeypatch.setattr(ClientHandler, "__call__", call)
 
 
 @pytest.fixture

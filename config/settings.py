@@ -61,9 +61,10 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "core.http.security_headers.ContentSecurityPolicyMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    # core.admission.api_server takes the headers of its answers from the middleware up to admission.
     "sites.serving.public_cors.PublicCorsMiddleware",
     "core.admission.middleware.AdmissionMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "audit.middleware.OriginMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

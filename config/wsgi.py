@@ -15,6 +15,7 @@ _django = get_wsgi_application()
 
 from django.urls import get_resolver  # noqa: E402 - these imports need the loaded apps
 
+from core.admission.api_server import ApiServer  # noqa: E402
 from core.observability import internal_server, process_gauges, startup_checks  # noqa: E402
 from sites.blueprint.schema import blueprint_model  # noqa: E402
 from sites.serving.site_server import SiteServer  # noqa: E402
@@ -32,5 +33,5 @@ process_gauges.start()
 # A thread that computes gives way to the others after this time. With Python's 5 ms, a request that waits for
 # a store a few times would wait for expensive requests each time.
 sys.setswitchinterval(0.001)
-application = SiteServer(_django)
+application = SiteServer(ApiServer(_django))
 internal_application = internal_server.application

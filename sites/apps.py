@@ -18,10 +18,10 @@ class SitesConfig(AppConfig):
             previews_services.PREVIEW_PATH_PREFIX, previews.serve_preview, allow_unpublished=True
         )
         cached_responses.cache_response(
-            r"/api/v1/sites/([0-9a-f-]{36})$", lambda match, principal: f"site:{match[1]}"
+            r"/api/v1/sites/([0-9a-f-]{36})", lambda match, principal: f"site:{match[1]}"
         )
         cached_responses.cache_response(
-            r"/api/v1/sites$", lambda match, principal: f"sites-of:{principal.user_id}"
+            r"/api/v1/sites", lambda match, principal: f"sites-of:{principal.user_id}"
         )
         lifecycle.on_soft_delete("person", sites.soft_delete_sites_of)
         lifecycle.on_soft_delete("person", members.cancel_pending_work_of)

@@ -4,7 +4,6 @@ No entry is removed before it is stored. Events of engagement are dropped when a
 very long, all events are refused, and the browser tries once more.
 """
 
-import hashlib
 import json
 import secrets
 from dataclasses import dataclass, field
@@ -13,18 +12,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from redis import Redis
-from redis.exceptions import NoScriptError
 
 from analytics.models import Kind
 from core.storage import redis
+from core.storage.redis_scripts import Script
 
 SHARDS = 4
 # Limits of one stream; an entry has about 190 bytes.
 SHED_ENGAGEMENTS_AT_ENTRIES = 500_000 // SHARDS
 REFUSE_ALL_AT_ENTRIES = 2_000_000 // SHARDS
 FORMER_EPOCH_KEY = "ev:epoch"  # of versions before the epoch was kept in every entry
-SCRIPT = (Path(__file__).parent / "stream.lua").read_text()
-SCRIPT_SHA1 = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()  # for EVALSHA
+SCRIPT = Script((Path(__file__).parent / "stream.lua").read_text())
 
 
 def stream_key(shard: int) -> str:
@@ -124,16 +122,9 @@ class Appended(NamedTuple):
 def append_events(events: list[Event]) -> list[Appended]:
     """Append events to their streams. One round trip. Raises RedisUnavailable."""
 
-    def send(client: Redis) -> list[Any]:
-        try:
-            return _send(client, events)
-        except NoScriptError:
-            client.script_load(SCRIPT)
-            return _send(client, events)
-
     return [
         Appended(outcome.decode(), epoch.decode(), number, written)
-        for outcome, epoch, number, written in redis.call(send)
+        for outcome, epoch, number, written in SCRIPT.run_all([_script_call(event) for event in events])
     ]
 
 
@@ -155,24 +146,18 @@ def read_states() -> list[tuple[str, int, int]]:
     ]
 
 
-def _send(client: Redis, events: list[Event]) -> list[Any]:
-    with client.pipeline(transaction=False) as pipe:
-        for event in events:
-            site_number = event.site_number
-            keys = [
-                stream_key(event.shard),
-                f"e:{site_number}:{event.id if event.is_repeatable else ''}",
-                f"v:{site_number}:{event.visitor}",
-                state_key(event.shard),
-                FORMER_EPOCH_KEY,
-            ]
-            pipe.evalsha(SCRIPT_SHA1, len(keys), *keys, *_script_arguments(event))
-        return pipe.execute()
-
-
-def _script_arguments(event: Event) -> list[Any]:
-    """The ARGV of `stream.lua`."""
-    return [
+def _script_call(event: Event) -> tuple[tuple[str, ...], tuple[str | int, ...]]:
+    """The KEYS and ARGV of `stream.lua`."""
+    site_number = event.site_number
+    shard = event.shard
+    keys = (
+        stream_key(shard),
+        f"e:{site_number}:{event.id if event.is_repeatable else ''}",
+        f"v:{site_number}:{event.visitor}",
+        state_key(shard),
+        FORMER_EPOCH_KEY,
+    )
+    return keys, (
         event.id if event.is_repeatable else "",
         "" if event.visitor is None else "1",
         secrets.randbits(63),
@@ -182,4 +167,4 @@ def _script_arguments(event: Event) -> list[Any]:
         REFUSE_ALL_AT_ENTRIES,
         secrets.token_hex(8),
         int(event.at.timestamp() * 1000) if event.at else "",
-    ]
+    )

@@ -68,19 +68,29 @@ class UnwrittenEvents:
         self._read_states = read_states
         self._lock = threading.Lock()
         self._watcher: threading.Thread | None = None
+        self._lost: deque[LostEvents] = deque()
+        self._recovering = False
 
-    def record_accepted(self, shard: int, event: Any, result: Any) -> None:
+    def highest_numbers(self) -> list[int]:
+        """Return for each stream the highest number that this process knows.
+
+        An event that is sent after this call must get a higher one. Events that other threads send meanwhile
+        may get their answers in any order.
+        """
+        return [state.highest for state in self._shards]
+
+    def record_accepted(self, shard: int, event: Any, result: Any, *, sent_after: int) -> None:
         """Hold an event that the stream has taken, and let go of those that were written.
 
         `result` has the epoch of the stream, the number of the event, and the number of the last written
-        event.
+        event. `sent_after` is the number of the stream in `highest_numbers()` from before it was sent.
         """
         event.at = event.at or datetime.now(UTC)
         with self._lock:
-            lost = self._detect_loss(shard, result.epoch, result.number)
+            lost = self._detect_loss(shard, result.epoch, result.number, known=sent_after)
             state = self._shards[shard]
             state.held.append((result.number, event))
-            state.highest = result.number
+            state.highest = max(state.highest, result.number)
             self._release(state, result.written)
             if len(state.held) > MAX_EVENTS:
                 state.highest_not_held, oldest = state.held.popleft()
@@ -95,10 +105,13 @@ class UnwrittenEvents:
         with self._lock:
             self._shards = [_Shard() for _ in self._shards]
 
-    def _detect_loss(self, shard: int, epoch: str, number: int) -> LostEvents | None:
-        """Return what a stream has lost when it began again or went back, and forget it."""
+    def _detect_loss(self, shard: int, epoch: str, number: int, *, known: int) -> LostEvents | None:
+        """Return what a stream has lost when it began again or went back, and forget it.
+
+        It went back when an event has a number that was known before it was sent.
+        """
         state = self._shards[shard]
-        has_lost = bool(state.epoch) and (epoch != state.epoch or number <= state.highest)
+        has_lost = bool(state.epoch) and (epoch != state.epoch or number <= min(known, state.highest))
         lost = LostEvents([event for _, event in state.held], state.not_held) if has_lost else None
         if has_lost or not state.epoch:
             self._shards[shard] = _Shard(epoch)
@@ -113,12 +126,13 @@ class UnwrittenEvents:
 
     def check(self) -> None:
         """Compare with the state of the streams in Redis. Raises RedisUnavailable."""
+        known = self.highest_numbers()
         for shard, (epoch, last, written) in enumerate(self._read_states()):
             with self._lock:
                 state = self._shards[shard]
                 lost = None
-                if epoch != state.epoch or last < state.highest:
-                    lost = self._detect_loss(shard, epoch, 0)
+                if epoch != state.epoch or last < min(known[shard], state.highest):
+                    lost = self._detect_loss(shard, epoch, 0, known=0)
                 else:
                     self._release(state, written)
             self._start_recovery(lost)
@@ -135,10 +149,24 @@ class UnwrittenEvents:
                 continue
 
     def _start_recovery(self, lost: LostEvents | None) -> None:
-        if lost:
-            threading.Thread(
-                target=self._recover_until_done, args=(lost,), name="recover-events", daemon=True
-            ).start()
+        """Recover lost events in a thread, which also recovers those that are lost while it runs."""
+        if not lost:
+            return
+        with self._lock:
+            self._lost.append(lost)
+            if self._recovering:
+                return
+            self._recovering = True
+        threading.Thread(target=self._recover_all, name="recover-events", daemon=True).start()
+
+    def _recover_all(self) -> None:
+        while True:
+            with self._lock:
+                if not self._lost:
+                    self._recovering = False
+                    return
+                lost = self._lost.popleft()
+            self._recover_until_done(lost)
 
     def _recover_until_done(self, lost: LostEvents) -> None:
         for _ in range(MAX_RETRIES):

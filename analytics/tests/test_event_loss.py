@@ -1,5 +1,8 @@
 """Accepted events are stored once, whatever happens to Redis between the acceptance and the writer."""
 
+import threading
+import time
+
 import pytest
 from django.db import connection
 
@@ -130,9 +133,9 @@ def test_unwritten_events_beyond_the_limit_are_reported_as_lost_by_site(site, mo
     held = UnwrittenEvents(1, recover=losses.append, read_states=list)
     for number in range(1, 11):
         event = build_page_view(site.number, number, visitor=0)
-        held.record_accepted(0, event, stream.Appended("ok", "first", number, 0))
+        held.record_accepted(0, event, stream.Appended("ok", "first", number, 0), sent_after=number - 1)
 
-    held.record_accepted(0, event, stream.Appended("ok", "second", 1, 0))
+    held.record_accepted(0, event, stream.Appended("ok", "second", 1, 0), sent_after=10)
 
     wait_until(lambda: losses, seconds=5)
     assert [event.id for event in losses[0].events] == [8, 9, 10]
@@ -142,3 +145,36 @@ def test_unwritten_events_beyond_the_limit_are_reported_as_lost_by_site(site, mo
     with connection.cursor() as cursor:
         cursor.execute("SELECT site_number, reason, count FROM analytics_drop")
         assert cursor.fetchall() == [(site.number, "lost", 14)]
+
+
+def test_unwritten_events_are_not_lost_when_threads_get_their_answers_in_another_order(site):
+    losses = []
+    held = UnwrittenEvents(1, recover=losses.append, read_states=lambda: [("first", 12, 0)])
+    for number, sent_after in ((10, 0), (12, 10), (11, 10)):
+        event = build_page_view(site.number, number, visitor=0)
+        held.record_accepted(0, event, stream.Appended("ok", "first", number, 0), sent_after=sent_after)
+    held.check()
+
+    assert [number for number, _ in held._shards[0].held] == [10, 12, 11]
+    assert not held._recovering
+
+    held.record_accepted(0, event, stream.Appended("ok", "first", 12, 0), sent_after=12)
+    wait_until(lambda: losses, seconds=5)
+    assert len(losses[0].events) == 3
+
+
+def test_unwritten_events_are_recovered_by_one_thread(site):
+    running = []
+
+    def recover(lost):
+        running.append(threading.active_count())
+        time.sleep(0.1)
+
+    held = UnwrittenEvents(1, recover=recover, read_states=list)
+    threads_before = threading.active_count()
+    for number in range(10):  # each event finds another epoch
+        event = build_page_view(site.number, number, visitor=0)
+        held.record_accepted(0, event, stream.Appended("ok", str(number), 1, 0), sent_after=0)
+
+    wait_until(lambda: len(running) == 9, seconds=5)
+    assert max(running) <= threads_before + 2  # the watcher and the recovery

@@ -188,17 +188,12 @@ def test_handle_request_sheds_engagements_of_a_long_stream_and_refuses_all_of_a_
     assert send_to_intake(site, page_view("/c"))[0] == 503
 
 
-def test_handle_request_takes_one_redis_call_and_no_query(site, django_assert_num_queries, monkeypatch):
+def test_handle_request_takes_one_redis_call_and_no_query(site, django_assert_num_queries, redis_round_trips):
     send_to_intake(site, page_view())
-    calls = []
-    pipeline = type(redis.client().pipeline())
-    original = pipeline.execute
-    monkeypatch.setattr(
-        pipeline, "execute", lambda self, *args, **kwargs: calls.append(1) or original(self, *args, **kwargs)
-    )
+    redis_round_trips.clear()
     with django_assert_num_queries(0):
         assert send_to_intake(site, page_view("/b"))[0] == 202
-    assert len(calls) == 1
+    assert len(redis_round_trips) == 1
 
 
 def test_handle_request_uses_changed_settings_after_a_minute(site, monkeypatch):

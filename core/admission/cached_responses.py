@@ -5,10 +5,10 @@ value in Redis. `invalidate()` deletes the value, and the next request sets a ne
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from core.admission.principals import Principal
@@ -24,7 +24,7 @@ MAX_BODY_BYTES = 64 * 1024
 class CachedRoute:
     """A GET route whose responses are cached.
 
-    `pattern` matches the path; `cache_tag` gives the tag for a match.
+    `pattern` matches the whole path; `cache_tag` gives the tag for a match.
     """
 
     pattern: re.Pattern[str]
@@ -53,30 +53,34 @@ def tag_key(tag: str) -> str:
     return f"stamp:{tag}"
 
 
-def cache_keys(request: HttpRequest, principal: Principal | None) -> tuple[str, str]:
+def cache_keys(environ: Mapping[str, Any], path: str, principal: Principal | None) -> tuple[str, str]:
     """Return the cache tag of a request, and the Redis key of its cached response.
 
-    Both are empty when responses to this request are not cached.
+    `path` is the path without a final slash. Both are empty when responses to this request are not cached.
     """
-    if principal is None or principal.scopes is not None or request.method != "GET":
+    if principal is None or principal.scopes is not None or environ["REQUEST_METHOD"] != "GET":
         return "", ""
     for route in _routes:
-        if match := route.pattern.match(request.path):
-            body_key = f"body:{principal.user_id}:{principal.epoch}:{request.get_full_path()}"
+        if match := route.pattern.fullmatch(path):
+            body_key = f"body:{principal.user_id}:{principal.epoch}:{path}?{environ.get('QUERY_STRING', '')}"
             return route.cache_tag(match, principal), body_key
     return "", ""
 
 
-def cached_response(request: HttpRequest, stored: bytes) -> HttpResponse:
-    """Return the response that `store_response` stored, or 304 when the client has it already."""
-    _, etag, body = stored.split(b"\n", 2)
-    response = HttpResponse(body, content_type="application/json")
+def cached_answer(environ: Mapping[str, Any], stored: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Return status, headers and body of the response that `store_response` stored.
+
+    The status is 304 when the client has the response already.
+    """
+    _, stored_etag, body = stored.split(b"\n", 2)
+    etag = stored_etag.decode()
+    headers = {"Cache-Control": "private, no-cache"}
     if etag:
-        response["ETag"] = etag.decode()
-        if matches_if_none_match(request.headers.get("If-None-Match", ""), etag.decode()):
-            response = HttpResponse(status=304, headers={"ETag": etag.decode()})
-    response["Cache-Control"] = "private, no-cache"
-    return response
+        headers["ETag"] = etag
+        if matches_if_none_match(environ.get("HTTP_IF_NONE_MATCH", ""), etag):
+            return 304, headers, b""
+    headers["Content-Type"] = "application/json"
+    return 200, headers, body
 
 
 def store_response(response: HttpResponseBase, *, body_key: str, tag_value: str) -> None:

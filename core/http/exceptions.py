@@ -22,7 +22,7 @@ from core.errors import (
     Unavailable,
 )
 from core.http.json_pointer import json_pointer
-from core.http.problems import problem_response
+from core.http.problems import problem_of, problem_response
 from core.storage.database import is_unavailable
 
 
@@ -105,9 +105,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """Answer 503 when the database is unavailable, else 500. Django calls this for unhandled exceptions."""
     exc = sys.exc_info()[1]
     if exc is not None and is_unavailable(exc):
-        return problem_response(
-            503, code=Unavailable.code, detail=Unavailable.message, headers=Unavailable().headers
-        )
+        return problem_of(Unavailable())
     return problem_response(
         500, code="server_error", detail="Something went wrong on our side. We have a record of it."
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.http import HttpResponse
 
-from core.errors import FieldProblem
+from core.errors import DomainError, FieldProblem
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -42,3 +42,8 @@ def problem_response(
     for name, value in (headers or {}).items():
         response[name] = value
     return response
+
+
+def problem_of(error: DomainError) -> HttpResponse:
+    """Return the problem response of an error without fields."""
+    return problem_response(error.status, code=error.code, detail=error.message, headers=error.headers)

@@ -11,6 +11,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
@@ -34,15 +35,19 @@ _migrations_applied = False
 @require_safe
 def health(request: HttpRequest) -> HttpResponse:
     """Version, environment and time of this process. Uses neither the database nor Redis."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return JsonResponse(
-        {
-            "status": "ok",
-            "version": settings.VERSION,
-            "environment": settings.ENV.environment,
-            "timestamp": now,
-        }
-    )
+    status, headers, body = health_answer()
+    return HttpResponse(body, status=status, headers=headers)
+
+
+def health_answer() -> tuple[int, dict[str, str], bytes]:
+    """Return status, headers and body of `GET /health`."""
+    content = {
+        "status": "ok",
+        "version": settings.VERSION,
+        "environment": settings.ENV.environment,
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }
+    return 200, {"Content-Type": "application/json"}, orjson.dumps(content)
 
 
 @require_safe

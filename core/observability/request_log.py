@@ -3,64 +3,72 @@
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from core.ids import uuid7
-from core.observability import metrics
+from core.observability import metrics, structured_logging
+from core.observability.route_names import route_name
 
 REQUEST_ID_PATTERN = re.compile(r"^[A-Za-z0-9._-]{8,64}$")
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 UNLOGGED_ROUTES = {"health", "health/live", "health/ready"}
-log = structlog.get_logger("request")
+REQUEST_ID = "getyousite.request_id"  # the key of the WSGI environ
 
 
 class RequestLogMiddleware:
-    """Sets `request.request_id` and the X-Request-ID header, logs one line and updates the metrics.
-
-    A valid X-Request-ID of the client is kept.
-    """
+    """Sets `request.request_id` and the X-Request-ID header, logs one line and updates the metrics."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
-        client_id = request.META.get("HTTP_X_REQUEST_ID", "")
-        request_id = client_id if REQUEST_ID_PATTERN.fullmatch(client_id) else uuid7().hex
+        request_id = start_request(request.META)
         request.request_id = request_id  # type: ignore[attr-defined]
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
         response = self.get_response(request)
         response["X-Request-ID"] = request_id
-        elapsed = time.perf_counter() - started
-        route = route_name(request)
-        method = request.method if request.method in METHODS else "other"
-        metrics.requests.labels(method, route, response.status_code).inc()
-        metrics.seconds.labels(route).observe(elapsed)
-        if route not in UNLOGGED_ROUTES:
-            admission = getattr(request, "admission", None)
-            user = str(admission.principal.user_id) if admission and admission.principal else None
-            log.info(
-                "request_finished",
-                method=request.method,
-                route=route,
-                status=response.status_code,
-                milliseconds=round(elapsed * 1000, 1),
-                user=user,
-            )
+        admission = getattr(request, "admission", None)
+        finish_request(
+            request.method or "",
+            route_name(request),
+            response.status_code,
+            principal=admission.principal if admission else None,
+            started=started,
+        )
         return response
 
 
-def route_name(request: HttpRequest) -> str:
-    """Return the URL pattern of a request, for logs and metrics.
+def start_request(environ: dict[str, Any]) -> str:
+    """Return the id of a request, and add it to every line that is logged until the next request.
 
-    The number of patterns is bounded, while clients can request any number of paths. `kept` is a response
-    from the cache of `core.admission`, `none` a path without a pattern.
+    A valid X-Request-ID of the client is kept. A second call for the same request returns the same id.
     """
-    match = request.resolver_match
-    if match is None:
-        return "kept" if getattr(getattr(request, "admission", None), "cached_body", b"") else "none"
-    return match.route or "root"
+    request_id: str | None = environ.get(REQUEST_ID)
+    if request_id is None:
+        client_id = environ.get("HTTP_X_REQUEST_ID", "")
+        request_id = client_id if REQUEST_ID_PATTERN.fullmatch(client_id) else uuid7().hex
+        environ[REQUEST_ID] = request_id
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    return request_id
+
+
+def finish_request(method: str, route: str, status: int, *, principal: Any, started: float) -> None:
+    """Log and count an answer. `started` is the `time.perf_counter()` of the start."""
+    elapsed = time.perf_counter() - started
+    metrics.requests.labels(method if method in METHODS else "other", route, status).inc()
+    metrics.seconds.labels(route).observe(elapsed)
+    if route not in UNLOGGED_ROUTES:
+        structured_logging.log_information(
+            "request",
+            "request_finished",
+            method=method,
+            route=route,
+            status=status,
+            milliseconds=round(elapsed * 1000, 1),
+            user=str(principal.user_id) if principal else None,
+        )

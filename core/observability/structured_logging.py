@@ -10,10 +10,15 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import MutableMapping
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import structlog
 from django.http import HttpRequest
+
+from core.observability.route_names import route_name
 
 SECRET_KEY_PATTERN = re.compile(
     r"password|secret|token|authorization|cookie|api_?key|email|ciphertext|envelope|recovery|otp", re.I
@@ -29,6 +34,7 @@ CREDENTIAL_PATTERN = re.compile(
     """
 )
 REDACTED = "[redacted]"
+_writes_json = False
 # A warning or error that repeats within this time is counted instead of logged.
 REPEAT_SECONDS = 60.0
 MAX_REMEMBERED_FAILURES = 1000
@@ -53,8 +59,6 @@ class RequestPathFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         request = record.__dict__.pop("request", None)
         if isinstance(request, HttpRequest):
-            from core.observability.request_log import route_name
-
             route = route_name(request)
             text = record.getMessage()
             for path in (request.get_full_path(), request.path):
@@ -107,6 +111,31 @@ class RepeatFilter(logging.Filter):
         return dropped
 
 
+def log_information(logger: str, event: str, **fields: Any) -> None:
+    """Log a line of the level `info` whose fields cannot hold a secret.
+
+    For lines that each request logs: with the format `json` it takes a tenth of the time of structlog, which
+    searches every value for credentials. It writes the same line to the same stream.
+    """
+    if not logging.getLogger(logger).isEnabledFor(logging.INFO):
+        return
+    handler = next((handler for handler in logging.getLogger().handlers if handler.name == "stdout"), None)
+    if not isinstance(handler, logging.StreamHandler) or not _writes_json:
+        structlog.get_logger(logger).info(event, **fields)
+        return
+    timestamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    context = structlog.contextvars.get_contextvars()
+    line = orjson.dumps(
+        {**fields, **context, "event": event, "logger": logger, "level": "info", "timestamp": timestamp}
+    )
+    try:
+        with handler.lock or nullcontext():
+            handler.stream.write(f"{line.decode()}\n")
+            handler.stream.flush()
+    except OSError:
+        return  # a log that cannot be written ends no request
+
+
 def redact_text(text: str) -> str:
     """Return `text` without NUL characters and with credentials replaced."""
     return CREDENTIAL_PATTERN.sub(REDACTED, text).replace("\x00", "")
@@ -130,6 +159,8 @@ def configure(options: dict[str, str]) -> None:
 
     Django calls this with `settings.LOGGING`, which has the keys `level` and `format` (`json` or `console`).
     """
+    global _writes_json
+    _writes_json = options["format"] == "json"
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -140,9 +171,7 @@ def configure(options: dict[str, str]) -> None:
         redact,
     ]
     renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if options["format"] == "json"
-        else structlog.dev.ConsoleRenderer(colors=False)
+        structlog.processors.JSONRenderer() if _writes_json else structlog.dev.ConsoleRenderer(colors=False)
     )
     structlog.configure(
         processors=[

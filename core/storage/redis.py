@@ -37,10 +37,15 @@ class RedisUnavailable(Exception):
 
 def call(command: Callable[[redis.Redis], T]) -> T:
     """Return `command(client)`. Raises RedisUnavailable."""
+    return guarded(lambda: command(client()))
+
+
+def guarded(command: Callable[[], T]) -> T:
+    """Return `command()`, unless the circuit breaker is open. Raises RedisUnavailable."""
     if _breaker.is_open:
         raise RedisUnavailable
     try:
-        return command(client())
+        return command()
     except redis.RedisError as error:
         _breaker.open()
         log.warning("redis_unavailable", error=type(error).__name__, detail=str(error)[:100])

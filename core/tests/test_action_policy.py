@@ -4,7 +4,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from rest_framework.response import Response
 
-from core.admission.middleware import AdmissionResult
+from core.admission.admission import AdmissionResult
 from core.admission.principals import Principal
 from core.admission.rate_limits import RateLimitResult
 from core.http.action_policy import ANONYMOUS, SIGNED_IN, action_policy, policy_of

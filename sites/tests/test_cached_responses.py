@@ -7,7 +7,7 @@ import pytest
 from core.storage import redis
 from sites.tests.factories import SiteFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("either_path")]
 SITE = {"name": "My site", "subdomain": "my-site"}
 
 

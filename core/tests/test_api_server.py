@@ -1,0 +1,167 @@
+"""ApiServer: what it answers is what Django would answer; the rest goes to Django with its admission."""
+
+import pytest
+from django.core.handlers.wsgi import WSGIHandler
+from django.test import RequestFactory
+from prometheus_client import REGISTRY
+
+from core.admission.admission import ADMISSION
+from core.admission.api_server import ApiServer
+from core.storage import redis
+from sites.tests.factories import SiteFactory
+
+pytestmark = pytest.mark.django_db
+ORIGIN = "https://front.example"
+VARYING = {"X-Request-ID", "RateLimit-Remaining", "RateLimit-Reset", "Retry-After"}
+
+
+def ask(application, method, path, **headers):
+    """Return status, headers and body that a WSGI application answers with."""
+    environ = RequestFactory().generic(method, path, headers=headers).environ
+    answers = []
+    body = b"".join(application(environ, lambda status, headers: answers.append((status, dict(headers)))))
+    ((status, answer_headers),) = answers
+    return status, answer_headers, body
+
+
+def refuse_everything(environ, start_response):
+    raise AssertionError(f"Django was asked for {environ['PATH_INFO']}")
+
+
+@pytest.fixture
+def api_server():
+    return ApiServer(refuse_everything)
+
+
+@pytest.fixture
+def cached_site(api, settings):
+    """The path of a site whose answer is in the cache."""
+    settings.CORS_ALLOWED_ORIGINS = [ORIGIN]
+    path = f"/api/v1/sites/{SiteFactory(owner=api.user).pk}"
+    api.get("config")  # the first request writes the tombstones
+    api.get(path)
+    return path
+
+
+def requests_of(api, path):
+    """The method, path and headers of each kind of request that the API server answers."""
+    signed_in = {"Authorization": f"Bearer {api.access}"}
+    return {
+        "cached": ("GET", path, signed_in),
+        "cached, with a final slash": ("GET", f"{path}/", signed_in),
+        "cached, for a front end": ("GET", path, {**signed_in, "Origin": ORIGIN}),
+        "cached, for another origin": ("GET", path, {**signed_in, "Origin": "https://evil.example"}),
+        "not modified": ("GET", path, {**signed_in, "If-None-Match": '"1"'}),
+        "bad token": ("GET", path, {"Authorization": "Bearer x"}),
+        "bad token of a front end": ("POST", "/api/v1/sites", {"Authorization": "x", "Origin": ORIGIN}),
+        "bad token, public": ("GET", "/api/v1/public/sites/x", {"Authorization": "x", "Origin": ORIGIN}),
+        "health": ("GET", "/health", {}),
+        "health, for a front end": ("GET", "/health", {"Origin": ORIGIN}),
+    }
+
+
+@pytest.mark.parametrize("kind", requests_of(type("Api", (), {"access": ""}), ""))
+def test_api_server_answers_as_django_does(kind, api, cached_site, api_server, log_lines):
+    django = WSGIHandler()
+    method, path, headers = requests_of(api, cached_site)[kind]
+
+    status, answer_headers, body = ask(api_server, method, path, **headers)
+    django_status, django_headers, django_body = ask(django, method, path, **headers)
+
+    assert status == django_status
+    assert answer_headers.keys() - {"Content-Length"} == django_headers.keys() - {"Content-Length"}
+    differences = {name for name in django_headers if answer_headers.get(name) != django_headers[name]}
+    assert differences <= VARYING | {"Content-Length"}
+    if not path.startswith("/health"):
+        assert body == django_body
+        first, second = [line for line in log_lines() if line["event"] == "request_finished"]
+        varying = {"request_id", "milliseconds", "timestamp"}
+        assert {key: value for key, value in first.items() if key not in varying} == {
+            key: value for key, value in second.items() if key not in varying
+        }
+        assert first.keys() == second.keys()
+
+
+def test_api_server_answers_429_and_counts_the_refusal(settings, api, api_server):
+    settings.RATE_LIMIT = 1
+    headers = {"Authorization": f"Bearer {api.access}"}
+    api.get("config")
+
+    status, answer_headers, body = ask(api_server, "GET", "/api/v1/auth/me", **headers)
+
+    assert status == "429 Too Many Requests"
+    assert b'"too_many_requests"' in body
+    assert answer_headers["RateLimit-Limit"] == "1"
+    ((field, count),) = redis.client().hgetall(redis.client().keys("refusals:*")[0]).items()
+    assert (str(api.user.pk).encode() in field, b"too_many_requests" in field, count) == (True, True, b"1")
+
+
+def test_api_server_answers_with_one_redis_call_and_no_query(
+    api, cached_site, api_server, redis_round_trips, django_assert_num_queries
+):
+    redis_round_trips.clear()
+    with django_assert_num_queries(0):
+        ask(api_server, "GET", cached_site, Authorization=f"Bearer {api.access}")
+        assert len(redis_round_trips) == 1
+        ask(api_server, "GET", "/health")
+        assert len(redis_round_trips) == 1
+
+
+def test_api_server_counts_its_answers(api, cached_site, api_server):
+    def count():
+        labels = {"method": "GET", "route": "kept", "status": "200"}
+        return REGISTRY.get_sample_value("getyousite_requests_total", labels) or 0
+
+    before = count()
+    ask(api_server, "GET", cached_site, Authorization=f"Bearer {api.access}")
+
+    assert count() == before + 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/"),
+        ("GET", "/health/live"),
+        ("HEAD", "/health"),
+        ("OPTIONS", "/api/v1/sites"),
+        ("GET", "/admin/"),
+    ],
+)
+def test_api_server_passes_on_what_it_does_not_know(method, path):
+    passed = []
+    server = ApiServer(lambda environ, start_response: passed.append(ADMISSION in environ) or [])
+
+    server(RequestFactory().generic(method, path).environ, None)
+
+    assert passed == [False]
+
+
+def test_api_server_passes_a_request_on_with_its_admission(api, settings):
+    """The request is counted once: Django does not admit it again."""
+    settings.RATE_LIMIT = 6
+    server = ApiServer(WSGIHandler())
+    headers = {"Authorization": f"Bearer {api.access}"}
+
+    answers = [ask(server, "GET", "/api/v1/auth/me", **headers) for _ in range(3)]
+
+    assert [answer_headers["RateLimit-Remaining"] for _, answer_headers, _ in answers] == ["5", "4", "3"]
+
+
+def test_api_server_lets_django_redirect_to_https(settings, api, cached_site):
+    settings.SECURE_SSL_REDIRECT = True
+    passed = []
+    server = ApiServer(lambda environ, start_response: passed.append(environ["PATH_INFO"]) or [])
+    environ = RequestFactory().get(cached_site, headers={"Authorization": f"Bearer {api.access}"}).environ
+
+    server(environ, None)
+
+    assert passed == [cached_site]
+    assert server.answer({**environ, "wsgi.url_scheme": "https"}) is not None
+
+
+def test_api_server_forgets_callers_with_long_headers(cached_site, api_server):
+    for length in (10, 1000):
+        ask(api_server, "GET", "/health", Origin="https://" + "x" * length)
+
+    assert len(api_server._outer_headers) == 1
