@@ -15,6 +15,7 @@ from audit.actors import Actor
 from audit.chain.hashing import hash_personal_value
 from audit.chain.partitions import entry_partitions
 from audit.subjects import HasSubject, Subject
+from core.admission import cached_responses
 from core.ids import uuid7
 from core.storage.database import table_exists
 
@@ -83,7 +84,17 @@ def record(
     ]
     with connection.cursor() as cursor:
         cursor.execute(RECORD_ENTRY, parameters)
+    _invalidate_cached_responses(resolved)
     return entry_id
+
+
+def _invalidate_cached_responses(subject: Subject) -> None:
+    """Drop what the API has cached about a subject, after the commit: every change has an entry."""
+    tags = [cached_responses.site_tag(subject.site_id)] if subject.site_id else []
+    if subject.owner_id:
+        tags.append(cached_responses.user_tag(subject.owner_id))
+    if tags:
+        cached_responses.invalidate_after_commit(*tags)
 
 
 def create_partitions(**_: Any) -> int:

@@ -5,9 +5,8 @@ class SitesConfig(AppConfig):
     name = "sites"
 
     def ready(self) -> None:
-        """Register the handlers of sites with the site server, the response cache and `core.lifecycle`."""
+        """Register the handlers of sites with the site server and `core.lifecycle`."""
         from core import lifecycle, quotas
-        from core.admission import cached_responses
         from sites.services import members, personal_data, posts, sites
         from sites.services import previews as previews_services
         from sites.services.quotas import measure_sites_of
@@ -16,12 +15,6 @@ class SitesConfig(AppConfig):
         site_server.mount("/_/a/", site_server.serve_picture)
         site_server.mount(
             previews_services.PREVIEW_PATH_PREFIX, previews.serve_preview, allow_unpublished=True
-        )
-        cached_responses.cache_response(
-            r"/api/v1/sites/([0-9a-f-]{36})", lambda match, principal: f"site:{match[1]}"
-        )
-        cached_responses.cache_response(
-            r"/api/v1/sites", lambda match, principal: f"sites-of:{principal.user_id}"
         )
         lifecycle.on_soft_delete("person", sites.soft_delete_sites_of)
         lifecycle.on_soft_delete("person", members.cancel_pending_work_of)

@@ -92,7 +92,7 @@ def test_register_user_in_parallel_creates_one_account():
         ({"password": "x" * 1025}, "/password"),
         ({"password": "é" * 600}, "/password"),
         ({"age": -1}, "/age"),
-        ({"age": 10**30}, "/age"),
+        ({"age": 10**15}, "/age"),
         ({"age": "x"}, "/age"),
         ({"name": "x" * 121}, "/name"),
         ({"is_active": True}, "/is_active"),

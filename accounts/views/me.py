@@ -40,7 +40,14 @@ from core.http.viewsets import ApiViewSet
 class MeViewSet(ApiViewSet):
     serializer_class = UserSerializer
 
-    @action_policy(scope=ACCOUNT_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
+    @action_policy(
+        scope=ACCOUNT_READ,
+        role=SIGNED_IN,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        cache="user",
+    )
     @extend_schema(operation_id="me", responses=MeSerializer)
     def retrieve(self, request: Request) -> Response:
         """Get the signed-in user."""

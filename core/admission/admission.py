@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, close_old_connections
 
 from core.admission import authenticators, cached_responses
 from core.admission.costs import rate_limit_key
@@ -79,7 +79,10 @@ def _admit(environ: Environ) -> AdmissionResult:
         raise error
     if error or (principal and not _is_valid(principal, credential_status)):
         # The token alone does not decide; an API key, for example, is valid after a change of its owner.
-        admission.principal = authenticator.look_up(token or "")
+        try:
+            admission.principal = authenticator.look_up(token or "")
+        finally:
+            close_old_connections()  # Django does this only at the end of its own requests
         admission.caller = rate_limit_key(admission.principal)
         environ[PRINCIPAL] = admission.principal
     if admission.principal:
@@ -99,7 +102,10 @@ def path_of(environ: Environ) -> str:
 
 def _is_valid(principal: Principal, credential_status: int) -> bool:
     if credential_status == TOMBSTONES_LOST:
-        return authenticators.authenticator().is_active(principal)
+        try:
+            return authenticators.authenticator().is_active(principal)
+        finally:
+            close_old_connections()
     return credential_status == CREDENTIAL_VALID
 
 
@@ -119,8 +125,11 @@ class Tombstones:
         connections = redis.connections_made()
         if credential_status == CREDENTIAL_VALID and connections == cls.verified_connections:
             return CREDENTIAL_VALID
-        if authenticators.authenticator().restore_tombstones():
-            cls.verified_connections = connections
+        try:
+            if authenticators.authenticator().restore_tombstones():
+                cls.verified_connections = connections
+        finally:
+            close_old_connections()
         return TOMBSTONES_LOST
 
 
@@ -136,12 +145,12 @@ def _count_request(environ: Environ, path: str, principal: Principal | None) -> 
     tag, body_key = cached_responses.cache_keys(environ, path, principal)
     keys = (
         f"limit:{rate_key}",
-        f"revoked:{principal.session_id}" if principal else "-",
-        f"epoch:{principal.user_id}" if principal else "-",
+        f"revoked:{principal.session_text}" if principal else "-",
+        f"epoch:{principal.user_text}" if principal else "-",
         "gate:complete",
         cached_responses.tag_key(tag) if tag else "-",
         body_key or "-",
-        f"limit:key:{principal.session_id}" if principal and own_limit else "-",
+        f"limit:key:{principal.session_text}" if principal and own_limit else "-",
     )
     epoch = str(principal.epoch) if principal else ""
     try:

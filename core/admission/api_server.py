@@ -12,17 +12,15 @@ from typing import Any
 
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIRequest
-from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse
 from django.utils.module_loading import import_string
 
 from core.admission.admission import PRINCIPAL, AdmissionResult, Environ, admit
-from core.admission.authenticators import API_PREFIX
 from core.admission.cached_responses import cached_answer
 from core.admission.middleware import refuse
 from core.errors import DomainError
+from core.http.routes import API_PREFIX
 from core.observability import health, request_log
-from core.storage.memory_cache import MemoryCache
 
 App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 Answer = tuple[int, dict[str, str], bytes]
@@ -38,7 +36,7 @@ class ApiServer:
 
     def __init__(self, app: App) -> None:
         self.app = app
-        self._outer_headers = MemoryCache[tuple[str, ...], dict[str, str]](MAX_REMEMBERED_CALLERS)
+        self._outer_headers: dict[tuple[str, ...], dict[str, str]] = {}
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         answer = self.answer(environ)
@@ -82,12 +80,10 @@ class ApiServer:
         try:
             admission: AdmissionResult = admit(environ)
         except DomainError as error:
-            close_old_connections()
             response = refuse(WSGIRequest(environ), error)
             return "none", (response.status_code, dict(response.items()), response.content)
         if not admission.cached_body:
             return "", None
-        close_old_connections()
         status, headers, body = cached_answer(environ, admission.cached_body)
         return "kept", (status, {**headers, **admission.rate_limit.headers}, body)
 
@@ -110,8 +106,10 @@ class ApiServer:
             if not isinstance(response, _InnerResponse):
                 return None
             headers = {name: value for name, value in response.items() if name != "Content-Type"}
+            if len(self._outer_headers) >= MAX_REMEMBERED_CALLERS:
+                self._outer_headers.clear()
             if sum(map(len, key)) <= MAX_REMEMBERED_CHARACTERS:
-                self._outer_headers.set(key, headers)
+                self._outer_headers[key] = headers
         return headers
 
     @cached_property

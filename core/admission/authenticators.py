@@ -3,8 +3,7 @@
 from typing import Protocol
 
 from core.admission.principals import Principal
-
-API_PREFIX = "/api/v1/"
+from core.http.routes import API_PREFIX
 
 
 class Authenticator(Protocol):

@@ -1,18 +1,22 @@
 """Cached API responses: the registry of cached GET routes, their storage and their invalidation.
 
-A response is cached for each user. It is served as long as the tag that it was stored under has the same
-value in Redis. `invalidate()` deletes the value, and the next request sets a new one.
+A response is cached for each user, and not for API keys and impersonations. It is served as long as the tag
+that it was stored under has the same value in Redis. `invalidate()` deletes the value, and the next request
+sets a new one. The audit trail calls it for everything that an entry is about, and every change has an entry.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
+from django.db import transaction
 from django.http.response import HttpResponseBase
 
 from core.admission.principals import Principal
+from core.http.action_policy import Cache
 from core.http.preconditions import matches_if_none_match
+from core.http.routes import cached_routes
 from core.observability import metrics
 from core.storage import redis
 
@@ -20,23 +24,22 @@ MAX_AGE_SECONDS = 30  # a response whose invalidation was lost is served for at 
 MAX_BODY_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class CachedRoute:
-    """A GET route whose responses are cached.
-
-    `pattern` matches the whole path; `cache_tag` gives the tag for a match.
-    """
-
-    pattern: re.Pattern[str]
-    cache_tag: Callable[[re.Match[str], Principal], str]
+def site_tag(site_id: UUID | str) -> str:
+    return f"site:{site_id}"
 
 
-_routes: list[CachedRoute] = []
+def sites_tag(user_id: UUID | str) -> str:
+    """The tag of what depends on all sites that a user can see."""
+    return f"sites-of:{user_id}"
 
 
-def cache_response(pattern: str, cache_tag: Callable[[re.Match[str], Principal], str]) -> None:
-    """Cache responses of GET `pattern` for each user until `invalidate(tag)`. For `AppConfig.ready()`."""
-    _routes.append(CachedRoute(re.compile(pattern), cache_tag))
+def user_tag(user_id: UUID | str) -> str:
+    return f"user:{user_id}"
+
+
+def invalidate_after_commit(*tags: str) -> None:
+    """Make the responses cached under these tags stale when the transaction commits, or now without one."""
+    transaction.on_commit(lambda: invalidate(*tags), robust=True)
 
 
 def invalidate(*tags: str) -> None:
@@ -58,13 +61,22 @@ def cache_keys(environ: Mapping[str, Any], path: str, principal: Principal | Non
 
     `path` is the path without a final slash. Both are empty when responses to this request are not cached.
     """
-    if principal is None or principal.scopes is not None or environ["REQUEST_METHOD"] != "GET":
+    if principal is None or principal.scopes is not None or principal.impersonator is not None:
         return "", ""
-    for route in _routes:
-        if match := route.pattern.fullmatch(path):
-            body_key = f"body:{principal.user_id}:{principal.epoch}:{path}?{environ.get('QUERY_STRING', '')}"
-            return route.cache_tag(match, principal), body_key
+    if environ["REQUEST_METHOD"] != "GET":
+        return "", ""
+    for pattern, cache in cached_routes.items():
+        if match := pattern.fullmatch(path):
+            address = f"{path}?{environ.get('QUERY_STRING', '')}"
+            body_key = f"body:{principal.user_text}:{principal.epoch}:{address}"
+            return _tag(cache, match, principal), body_key
     return "", ""
+
+
+def _tag(cache: Cache, match: re.Match[str], principal: Principal) -> str:
+    if cache == "site":
+        return site_tag(match["pk"])
+    return sites_tag(principal.user_text) if cache == "sites" else user_tag(principal.user_text)
 
 
 def cached_answer(environ: Mapping[str, Any], stored: bytes) -> tuple[int, dict[str, str], bytes]:

@@ -105,7 +105,7 @@ def rate_limit_key(principal: Principal | None, network: str = "") -> str:
 
     All sessions and API keys of a user share one, and so do anonymous clients of a network.
     """
-    return f"user:{principal.user_id}" if principal else f"net:{network}"
+    return f"user:{principal.user_text}" if principal else f"net:{network}"
 
 
 @contextmanager

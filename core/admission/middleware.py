@@ -10,11 +10,12 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from core import error_events
-from core.admission import authenticators, cached_responses
+from core.admission import cached_responses
 from core.admission.admission import ADMISSION, PRINCIPAL, admit
 from core.admission.costs import SlowRequests, TooManyAtOnce
 from core.errors import DomainError, Unavailable
 from core.http.problems import problem_of
+from core.http.routes import API_PREFIX
 
 
 class AdmissionMiddleware:
@@ -25,7 +26,7 @@ class AdmissionMiddleware:
         self.slow_requests = SlowRequests(max(1, settings.ENV.web_threads - 1))
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if not request.path.startswith(authenticators.API_PREFIX):
+        if not request.path.startswith(API_PREFIX):
             return self.get_response(request)
         request.path_info = request.path = request.path_info.rstrip("/")
         try:

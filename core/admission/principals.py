@@ -1,6 +1,6 @@
 """The principal of a request: the user, session or API key that a verified credential stands for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from uuid import UUID
 
@@ -12,7 +12,8 @@ class Principal:
     `epoch` is the user's epoch when the credential was issued. For an API key, `session_id` is the id of the
     key, `scopes` holds what it may do, `limit` is its own rate limit in requests a minute (None for that of
     its owner alone), and `networks` are the only networks that it may be used from (empty for any).
-    `impersonator` is the member of staff who acts as the user.
+    `impersonator` is the member of staff who acts as the user. `user_text` and `session_text` are the ids as
+    text, for the keys of Redis and the log line of each request.
     """
 
     user_id: UUID
@@ -23,6 +24,12 @@ class Principal:
     limit: int | None = None
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     impersonator: UUID | None = None
+    user_text: str = field(init=False, compare=False, repr=False)
+    session_text: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "user_text", str(self.user_id))
+        object.__setattr__(self, "session_text", str(self.session_id))
 
     def may_come_from(self, address: str) -> bool:
         """Return whether the credential may be used from this IP address."""

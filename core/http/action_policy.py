@@ -18,6 +18,7 @@ SIGNED_IN = "signed in"
 IF_MATCH_OPTIONAL: Literal["optional"] = "optional"
 
 Body = Literal["object", "list", "none"]
+Cache = Literal["", "site", "sites", "user"]
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
@@ -31,6 +32,7 @@ class ActionPolicy:
     if_match: bool | Literal["optional"]
     impersonation: bool
     body: Body
+    cache: Cache
 
     @property
     def is_anonymous(self) -> bool:
@@ -56,6 +58,7 @@ def action_policy(
     if_match: bool | Literal["optional"],
     impersonation: bool,
     body: Body = "object",
+    cache: Cache = "",
 ) -> Callable[[Handler], Handler]:
     """Declare the policy of the handler below.
 
@@ -64,9 +67,11 @@ def action_policy(
     the route. `recent_proof`: whether the caller must have proved their identity within the last minutes (API
     keys need not). `if_match`: whether the request must carry If-Match; OPTIONAL when it may.
     `impersonation`: whether staff may do this while they act as the user. `body`: the JSON value that POST,
-    PUT and PATCH take.
+    PUT and PATCH take. `cache`: until when the response of a GET is cached for a user (`core.admission.
+    cached_responses`): until something of the `site` of the route is changed, of the `sites` that the user
+    can see, or of the `user`.
     """
-    policy = ActionPolicy(scope, role, recent_proof, if_match, impersonation, body)
+    policy = ActionPolicy(scope, role, recent_proof, if_match, impersonation, body, cache)
 
     def declare(handler: Handler) -> Handler:
         handler.action_policy = policy  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ adds them up over all processes of this `manage.py serve`.
 """
 
 import os
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import REGISTRY as _PROCESS_REGISTRY
@@ -42,6 +43,22 @@ pool_waiting = Gauge(
     "Requests that wait for a database connection.",
     multiprocess_mode="livesum",
 )
+
+
+@cache
+def _request_counter(method: str, route: str, status: int) -> Counter:
+    return requests.labels(method, route, status)
+
+
+@cache
+def _request_seconds(route: str) -> Histogram:
+    return seconds.labels(route)
+
+
+def count_request(method: str, route: str, status: int, elapsed: float) -> None:
+    """Count an answer and its time in seconds. The number of methods, routes and statuses is bounded."""
+    _request_counter(method, route, status).inc()
+    _request_seconds(route).observe(elapsed)
 
 
 def exposition() -> bytes:

@@ -52,7 +52,6 @@ def start_request(environ: dict[str, Any]) -> str:
         client_id = environ.get("HTTP_X_REQUEST_ID", "")
         request_id = client_id if REQUEST_ID_PATTERN.fullmatch(client_id) else uuid7().hex
         environ[REQUEST_ID] = request_id
-    structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
     return request_id
 
@@ -60,8 +59,7 @@ def start_request(environ: dict[str, Any]) -> str:
 def finish_request(method: str, route: str, status: int, *, principal: Any, started: float) -> None:
     """Log and count an answer. `started` is the `time.perf_counter()` of the start."""
     elapsed = time.perf_counter() - started
-    metrics.requests.labels(method if method in METHODS else "other", route, status).inc()
-    metrics.seconds.labels(route).observe(elapsed)
+    metrics.count_request(method if method in METHODS else "other", route, status, elapsed)
     if route not in UNLOGGED_ROUTES:
         structured_logging.log_information(
             "request",
@@ -70,5 +68,5 @@ def finish_request(method: str, route: str, status: int, *, principal: Any, star
             route=route,
             status=status,
             milliseconds=round(elapsed * 1000, 1),
-            user=str(principal.user_id) if principal else None,
+            user=principal.user_text if principal else None,
         )

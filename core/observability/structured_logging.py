@@ -10,7 +10,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import MutableMapping
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,7 +33,7 @@ CREDENTIAL_PATTERN = re.compile(
     """
 )
 REDACTED = "[redacted]"
-_writes_json = False
+_json_handler: Any = None  # the handler of standard output, if it writes JSON
 # A warning or error that repeats within this time is counted instead of logged.
 REPEAT_SECONDS = 60.0
 MAX_REMEMBERED_FAILURES = 1000
@@ -117,11 +116,11 @@ def log_information(logger: str, event: str, **fields: Any) -> None:
     For lines that each request logs: with the format `json` it takes a tenth of the time of structlog, which
     searches every value for credentials. It writes the same line to the same stream.
     """
-    if not logging.getLogger(logger).isEnabledFor(logging.INFO):
-        return
-    handler = next((handler for handler in logging.getLogger().handlers if handler.name == "stdout"), None)
-    if not isinstance(handler, logging.StreamHandler) or not _writes_json:
+    handler = _json_handler
+    if handler is None:
         structlog.get_logger(logger).info(event, **fields)
+        return
+    if not logging.getLogger(logger).isEnabledFor(logging.INFO):
         return
     timestamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     context = structlog.contextvars.get_contextvars()
@@ -129,7 +128,7 @@ def log_information(logger: str, event: str, **fields: Any) -> None:
         {**fields, **context, "event": event, "logger": logger, "level": "info", "timestamp": timestamp}
     )
     try:
-        with handler.lock or nullcontext():
+        with handler.lock:
             handler.stream.write(f"{line.decode()}\n")
             handler.stream.flush()
     except OSError:
@@ -159,8 +158,8 @@ def configure(options: dict[str, str]) -> None:
 
     Django calls this with `settings.LOGGING`, which has the keys `level` and `format` (`json` or `console`).
     """
-    global _writes_json
-    _writes_json = options["format"] == "json"
+    global _json_handler
+    writes_json = options["format"] == "json"
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -171,7 +170,7 @@ def configure(options: dict[str, str]) -> None:
         redact,
     ]
     renderer: Any = (
-        structlog.processors.JSONRenderer() if _writes_json else structlog.dev.ConsoleRenderer(colors=False)
+        structlog.processors.JSONRenderer() if writes_json else structlog.dev.ConsoleRenderer(colors=False)
     )
     structlog.configure(
         processors=[
@@ -210,3 +209,4 @@ def configure(options: dict[str, str]) -> None:
             },
         }
     )
+    _json_handler = logging.getLogger().handlers[0] if writes_json else None

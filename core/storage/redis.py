@@ -40,12 +40,12 @@ def call(command: Callable[[redis.Redis], T]) -> T:
     return guarded(lambda: command(client()))
 
 
-def guarded(command: Callable[[], T]) -> T:
-    """Return `command()`, unless the circuit breaker is open. Raises RedisUnavailable."""
+def guarded(command: Callable[..., T], *arguments: Any) -> T:
+    """Return `command(*arguments)`, unless the circuit breaker is open. Raises RedisUnavailable."""
     if _breaker.is_open:
         raise RedisUnavailable
     try:
-        return command()
+        return command(*arguments)
     except redis.RedisError as error:
         _breaker.open()
         log.warning("redis_unavailable", error=type(error).__name__, detail=str(error)[:100])

@@ -33,14 +33,14 @@ class Script:
 
     def run(self, keys: Sequence[Value], arguments: Sequence[Value]) -> Any:
         """Return the reply; texts are bytes. Raises RedisUnavailable."""
-        return self.run_all([(keys, arguments)])[0]
+        return redis.guarded(self._run_all, [(keys, arguments)])[0]
 
     def run_all(self, calls: Sequence[tuple[Sequence[Value], Sequence[Value]]]) -> list[Any]:
         """Run the script once for each pair of keys and arguments, in one round trip, and return the replies.
 
         Raises RedisUnavailable. Some of the runs may have happened then.
         """
-        return redis.guarded(lambda: self._run_all(calls))
+        return redis.guarded(self._run_all, calls)
 
     def _run_all(self, calls: Sequence[tuple[Sequence[Value], Sequence[Value]]]) -> list[Any]:
         replies = _exchange([self._command("EVALSHA", self._digest, *call) for call in calls])

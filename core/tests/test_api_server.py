@@ -5,8 +5,11 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import RequestFactory
 from prometheus_client import REGISTRY
 
+from core.admission import cached_responses
 from core.admission.admission import ADMISSION
 from core.admission.api_server import ApiServer
+from core.admission.principals import Principal
+from core.ids import uuid7
 from core.storage import redis
 from sites.tests.factories import SiteFactory
 
@@ -105,6 +108,16 @@ def test_api_server_answers_with_one_redis_call_and_no_query(
         assert len(redis_round_trips) == 1
         ask(api_server, "GET", "/health")
         assert len(redis_round_trips) == 1
+
+
+def test_cache_keys_are_empty_for_api_keys_impersonations_and_writes():
+    def keys(method="GET", path="/api/v1/auth/me", **fields):
+        principal = Principal(uuid7(), uuid7(), 0, frozenset(), **fields)
+        return cached_responses.cache_keys({"REQUEST_METHOD": method}, path, principal)
+
+    assert all(keys())
+    assert keys(scopes=frozenset()) == keys(impersonator=uuid7()) == keys(method="POST") == ("", "")
+    assert keys(path="/api/v1/auth/me/usage") == keys(path="/api/v1/auth/me\n") == ("", "")
 
 
 def test_api_server_counts_its_answers(api, cached_site, api_server):

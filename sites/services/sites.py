@@ -219,5 +219,6 @@ def announce_if_live(site: Site) -> None:
 def invalidate_site_responses(site: Site) -> None:
     """Drop, after the commit, the cached API responses of this site and of its members' lists of sites."""
     members = list(Access.objects.filter(site=site).values_list("user_id", flat=True))
-    tags = [f"site:{site.pk}", *(f"sites-of:{member}" for member in members)]
-    transaction.on_commit(lambda: cached_responses.invalidate(*tags), robust=True)
+    cached_responses.invalidate_after_commit(
+        cached_responses.site_tag(site.pk), *map(cached_responses.sites_tag, members)
+    )

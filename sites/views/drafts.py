@@ -52,7 +52,14 @@ class BlueprintViewSet(SiteScopedViewSet):
         """Return the context of a save: expensive work when the draft is large."""
         return expensive_work(self.request) if is_large else nullcontext()
 
-    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
+    @action_policy(
+        scope=SITES_READ,
+        role=Role.VIEWER,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        cache="site",
+    )
     @extend_schema(operation_id="blueprint", responses={200: DOCUMENT})
     def retrieve(self, request: Request, pk: Any) -> Response:
         """Return the draft's blueprint. The ETag is its version."""
@@ -105,7 +112,14 @@ class BlockViewSet(SiteScopedViewSet):
 
     max_body_bytes = schema.MAX_PAGE_BYTES
 
-    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
+    @action_policy(
+        scope=SITES_READ,
+        role=Role.VIEWER,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        cache="site",
+    )
     @extend_schema(operation_id="block", responses={200: DOCUMENT})
     def retrieve(self, request: Request, pk: Any, block: str) -> Response:
         """Return one block of the draft, at any depth of any page.

@@ -54,7 +54,14 @@ class PostViewSet(SiteScopedViewSet):
         posts = self.posts(site).deleted() if self.action == "restore" else self.posts(site).alive()
         return get_object_or_404(posts, pk=self.kwargs["post_id"])
 
-    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
+    @action_policy(
+        scope=SITES_READ,
+        role=Role.VIEWER,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        cache="site",
+    )
     @extend_schema(
         operation_id="list_posts",
         parameters=[
@@ -97,7 +104,14 @@ class PostViewSet(SiteScopedViewSet):
         headers = {"Location": f"/api/v1/sites/{site.pk}/posts/{post.pk}"}
         return versioned(PostSerializer(post).data, post.version, status=201, headers=headers)
 
-    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
+    @action_policy(
+        scope=SITES_READ,
+        role=Role.VIEWER,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        cache="site",
+    )
     @extend_schema(operation_id="post", responses=PostSerializer)
     def retrieve(self, request: Request, pk: Any, post_id: Any) -> Response:
         """Return one post with its blocks."""

@@ -80,7 +80,14 @@ class ReleaseViewSet(SiteScopedViewSet):
     serializer_class = ReleaseSerializer
     pagination_class = KeysetPagination
 
-    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
+    @action_policy(
+        scope=SITES_READ,
+        role=Role.VIEWER,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        cache="site",
+    )
     @extend_schema(operation_id="list_releases", responses=ReleaseSerializer(many=True))
     def list(self, request: Request, pk: Any) -> Response:
         """List the releases, newest first."""

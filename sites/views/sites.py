@@ -42,7 +42,14 @@ class SiteViewSet(SiteScopedViewSet):
         )
         return sites if self.action == "restore" else sites.alive()
 
-    @action_policy(scope=SITES_READ, role=SIGNED_IN, recent_proof=False, if_match=False, impersonation=True)
+    @action_policy(
+        scope=SITES_READ,
+        role=SIGNED_IN,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        cache="sites",
+    )
     @extend_schema(operation_id="list_sites", responses=SiteSerializer(many=True))
     def list(self, request: Request) -> Response:
         """List the sites that you have a role on, newest first."""
@@ -60,7 +67,14 @@ class SiteViewSet(SiteScopedViewSet):
         headers = {"Location": f"/api/v1/sites/{site.pk}"}
         return versioned(SiteSerializer(site).data, site.version, status=201, headers=headers)
 
-    @action_policy(scope=SITES_READ, role=Role.VIEWER, recent_proof=False, if_match=False, impersonation=True)
+    @action_policy(
+        scope=SITES_READ,
+        role=Role.VIEWER,
+        recent_proof=False,
+        if_match=False,
+        impersonation=True,
+        cache="site",
+    )
     @extend_schema(operation_id="site", responses=SiteSerializer)
     def retrieve(self, request: Request, pk: Any) -> Response:
         """Return one site."""
