@@ -1,5 +1,6 @@
 """The outermost middleware: it gives each request an id, and logs and counts each response."""
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -9,7 +10,6 @@ import structlog
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from core.ids import uuid7
 from core.observability import metrics, structured_logging
 from core.observability.route_names import route_name
 
@@ -50,7 +50,7 @@ def start_request(environ: dict[str, Any]) -> str:
     request_id: str | None = environ.get(REQUEST_ID)
     if request_id is None:
         client_id = environ.get("HTTP_X_REQUEST_ID", "")
-        request_id = client_id if REQUEST_ID_PATTERN.fullmatch(client_id) else uuid7().hex
+        request_id = client_id if REQUEST_ID_PATTERN.fullmatch(client_id) else os.urandom(16).hex()
         environ[REQUEST_ID] = request_id
     structlog.contextvars.bind_contextvars(request_id=request_id)
     return request_id
