@@ -29,7 +29,7 @@ from core.admission.rate_limits import LocalRateLimiter
 from core.http.client_address import client_address_of_environ, client_network
 from core.http.json_parser import parse_json
 from core.observability import metrics
-from core.storage import redis
+from core.storage import redis, redis_scripts
 from sites.serving.host_routing import Route
 from sites.serving.page_cache import SITE_SECURITY_HEADERS, Headers
 from sites.serving.site_server import Environ
@@ -269,7 +269,12 @@ def _write_lost_events(lost: LostEvents) -> None:
 
 
 # The events that this process has accepted and no writer has stored yet.
-unwritten_events = UnwrittenEvents(stream.SHARDS, recover=_write_lost_events, read_states=stream.read_states)
+unwritten_events = UnwrittenEvents(
+    stream.SHARDS,
+    recover=_write_lost_events,
+    read_states=stream.read_states,
+    reconnections=redis_scripts.reconnections,
+)
 
 
 def build_response(status: str, *extra_headers: tuple[str, str]) -> Response:

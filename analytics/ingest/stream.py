@@ -11,16 +11,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from redis import Redis
-
 from analytics.models import Kind
-from core.storage import redis
 from core.storage.redis_scripts import Script
 
 SHARDS = 4
 # Limits of one stream; an entry has about 190 bytes.
 SHED_ENGAGEMENTS_AT_ENTRIES = 500_000 // SHARDS
 REFUSE_ALL_AT_ENTRIES = 2_000_000 // SHARDS
+READ_STATES = Script("""
+local states = {}
+for number, key in ipairs(KEYS) do
+  states[number] = redis.call('HMGET', key, 'epoch', 'sequence', 'written')
+end
+return states
+""")
 FORMER_EPOCH_KEY = "ev:epoch"  # of versions before the epoch was kept in every entry
 SCRIPT = Script((Path(__file__).parent / "stream.lua").read_text())
 
@@ -133,16 +137,9 @@ def read_states() -> list[tuple[str, int, int]]:
 
     Raises RedisUnavailable.
     """
-
-    def read(client: Redis) -> list[Any]:
-        with client.pipeline(transaction=False) as pipe:
-            for shard in range(SHARDS):
-                pipe.hmget(state_key(shard), "epoch", "sequence", "written")
-            return pipe.execute()
-
     return [
         ((epoch or b"").decode(), int(last or 0), int(written or 0))
-        for epoch, last, written in redis.call(read)
+        for epoch, last, written in READ_STATES.run([state_key(shard) for shard in range(SHARDS)], [])
     ]
 
 

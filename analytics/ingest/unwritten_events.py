@@ -1,9 +1,9 @@
 """The events that this process has accepted and no writer has stored yet, so that a loss of Redis loses none.
 
 Redis may lose its memory: it was emptied, or it restarted with older data. The stream then begins a new
-epoch, or its numbers go back. This process notices that with its next event or within `CHECK_SECONDS`, and
-writes what it still holds to PostgreSQL itself. An event that has reached PostgreSQL already is recognised by
-its id.
+epoch, or its numbers go back. When other processes have hidden the gap, a connection that was closed still
+tells. This process notices that with its next event or within `CHECK_SECONDS`, and writes what it still holds
+to PostgreSQL itself. An event that has reached PostgreSQL already is recognised by its id.
 
 At most `MAX_EVENTS` are held. Of those beyond, the number is reported as dropped with the reason `lost`,
 although a part of them may have been written.
@@ -53,7 +53,7 @@ class UnwrittenEvents:
 
     `recover` writes lost events to PostgreSQL and may raise DatabaseError. `read_states` returns epoch,
     number of the last event and number of the last written event of each stream in Redis, or raises
-    RedisUnavailable.
+    RedisUnavailable. `reconnections` returns a number that changes when Redis may have restarted.
     """
 
     def __init__(
@@ -62,7 +62,10 @@ class UnwrittenEvents:
         *,
         recover: Callable[[LostEvents], None],
         read_states: Callable[[], list[tuple[str, int, int]]],
+        reconnections: Callable[[], int] = lambda: 0,
     ) -> None:
+        self._reconnections = reconnections
+        self._known_reconnections = reconnections()
         self._shards = [_Shard() for _ in range(shards)]
         self._recover = recover
         self._read_states = read_states
@@ -86,6 +89,7 @@ class UnwrittenEvents:
         event. `sent_after` is the number of the stream in `highest_numbers()` from before it was sent.
         """
         event.at = event.at or datetime.now(UTC)
+        self._recover_after_reconnection()
         with self._lock:
             lost = self._detect_loss(shard, result.epoch, result.number, known=sent_after)
             state = self._shards[shard]
@@ -99,6 +103,20 @@ class UnwrittenEvents:
                 self._watcher = threading.Thread(target=self._watch, name="unwritten-events", daemon=True)
                 self._watcher.start()
         self._start_recovery(lost)
+
+    def _recover_after_reconnection(self) -> None:
+        """Treat everything that is held as lost when Redis may have restarted."""
+        if self._reconnections() == self._known_reconnections:
+            return
+        with self._lock:
+            self._known_reconnections = self._reconnections()
+            suspects = [
+                LostEvents([event for _, event in state.held], state.not_held) for state in self._shards
+            ]
+            self._shards = [_Shard() for _ in self._shards]
+        for lost in suspects:
+            if lost.events or lost.counts:
+                self._start_recovery(lost)
 
     def clear(self) -> None:
         """Let go of all events, because Redis was emptied on purpose."""
@@ -127,7 +145,9 @@ class UnwrittenEvents:
     def check(self) -> None:
         """Compare with the state of the streams in Redis. Raises RedisUnavailable."""
         known = self.highest_numbers()
-        for shard, (epoch, last, written) in enumerate(self._read_states()):
+        states = self._read_states()
+        self._recover_after_reconnection()
+        for shard, (epoch, last, written) in enumerate(states):
             with self._lock:
                 state = self._shards[shard]
                 lost = None

@@ -66,6 +66,24 @@ def test_accepted_events_are_stored_once_after_redis_restarted_with_older_data(s
     assert count_events_of(site) == (60, 60)
 
 
+@pytest.mark.commits
+def test_accepted_events_are_stored_once_when_another_process_hides_that_redis_went_back(site):
+    accept(site, range(1, 21))
+    saved = {key: redis.client().dump(key) for key in redis.client().keys("ev:*")}
+    accept(site, range(21, 41))
+    redis.client().flushdb()
+    for key, value in saved.items():
+        redis.client().restore(key, 0, value)
+    redis.client().execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # as a restart does
+    others = [build_page_view(site.number, number, visitor=number % 7) for number in range(101, 201)]
+    stream.append_events(others)  # of another process: the numbers of the streams are higher than before
+
+    accept(site, range(41, 61))
+
+    wait_until(lambda: drain_all_shards() == 0 and count_events_of(site)[0] >= 160, seconds=20)
+    assert count_events_of(site) == (160, 160)
+
+
 def test_drain_shard_doubles_nothing_when_the_state_of_a_stream_is_lost(site):
     accept(site, range(1, 101))
     drain_all_shards()

@@ -19,6 +19,7 @@ from django.conf import settings
 from core.storage import redis
 
 READ_BYTES = 65_536
+_reconnections = 0
 Value = str | int | float | bytes | memoryview
 _idle: list["_Connection"] = []  # the last one that was used comes first; at most one for each thread
 os.register_at_fork(after_in_child=_idle.clear)
@@ -57,6 +58,14 @@ class Script:
         name: str, script: str, keys: Sequence[Value], arguments: Sequence[Value]
     ) -> tuple[Value, ...]:
         return (name, script, len(keys), *keys, *arguments)
+
+
+def reconnections() -> int:
+    """Return how often Redis had closed a connection that this process wanted to use again.
+
+    A change means that Redis may have restarted, and may have come back with older data.
+    """
+    return _reconnections
 
 
 class _Connection:
@@ -100,6 +109,7 @@ def _exchange(commands: list[tuple[Value, ...]]) -> list[Any]:
     commands are sent once more over a new one.
     """
     packed = b"".join(hiredis.pack_command(command) for command in commands)  # type: ignore[arg-type]
+    global _reconnections
     pool = redis.client().connection_pool
     try:
         connection = _idle.pop()
@@ -109,7 +119,7 @@ def _exchange(commands: list[tuple[Value, ...]]) -> list[Any]:
         try:
             return _exchange_and_keep(connection, packed, len(commands))
         except redis_py.ConnectionError:
-            pass
+            _reconnections += 1
     return _exchange_and_keep(_Connection(pool), packed, len(commands))
 
 
