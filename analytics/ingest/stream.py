@@ -128,7 +128,7 @@ def append_events(events: list[Event]) -> list[Appended]:
 
     return [
         Appended(outcome.decode(), epoch.decode(), number, written)
-        for outcome, epoch, number, written in SCRIPT.run_all([_script_call(event) for event in events])
+        for outcome, epoch, number, written in SCRIPT.run_many([_script_call(event) for event in events])
     ]
 
 

@@ -1,9 +1,10 @@
 """The events that this process has accepted and no writer has stored yet, so that a loss of Redis loses none.
 
 Redis may lose its memory: it was emptied, or it restarted with older data. The stream then begins a new
-epoch, or its numbers go back. When other processes have hidden the gap, a connection that was closed still
-tells. This process notices that with its next event or within `CHECK_SECONDS`, and writes what it still holds
-to PostgreSQL itself. An event that has reached PostgreSQL already is recognised by its id.
+epoch, or its numbers go back. If events of other processes have raised the numbers again, a closed
+connection is the only sign. This process notices either with its next event or within `CHECK_SECONDS`, and
+writes what it still holds to PostgreSQL itself. An event that has reached PostgreSQL already is recognised by
+its id.
 
 At most `MAX_EVENTS` are held. Of those beyond, the number is reported as dropped with the reason `lost`,
 although a part of them may have been written.

@@ -25,7 +25,7 @@ from core.storage.redis_scripts import Script
 # Values of the credential status that the Lua script returns.
 CREDENTIAL_VALID = 0
 CREDENTIAL_REVOKED = 1
-TOMBSTONES_LOST = 2
+ASK_DATABASE = 2  # a revocation may be missing in Redis
 # The keys of the WSGI environ that hold the result of `admit`, and the principal also when it raises.
 ADMISSION = "getyousite.admission"
 PRINCIPAL = "getyousite.principal"
@@ -33,6 +33,8 @@ PRINCIPAL = "getyousite.principal"
 Environ = dict[str, Any]
 _script = Script((Path(__file__).parent / "admission.lua").read_text())
 _local_limiter = LocalRateLimiter()
+# The connections of this process to Redis when it last wrote all tombstones (`redis.connections_made`).
+_verified_connections = 0
 
 
 @dataclass(slots=True)
@@ -78,7 +80,8 @@ def _admit(environ: Environ) -> AdmissionResult:
     if isinstance(error, TokenInvalid):
         raise error
     if error or (principal and not _is_valid(principal, credential_status)):
-        # The token alone does not decide; an API key, for example, is valid after a change of its owner.
+        # A cached API key stays valid when the epoch of its owner is raised, so it is read again. For an
+        # access token this raises TokenRevoked.
         try:
             admission.principal = authenticator.look_up(token or "")
         finally:
@@ -101,7 +104,7 @@ def path_of(environ: Environ) -> str:
 
 
 def _is_valid(principal: Principal, credential_status: int) -> bool:
-    if credential_status == TOMBSTONES_LOST:
+    if credential_status == ASK_DATABASE:
         try:
             return authenticators.authenticator().is_active(principal)
         finally:
@@ -109,35 +112,29 @@ def _is_valid(principal: Principal, credential_status: int) -> bool:
     return credential_status == CREDENTIAL_VALID
 
 
-class Tombstones:
-    """Whether Redis knows every revocation, as far as this process can tell."""
+def _verify_tombstones(credential_status: int) -> int:
+    """Return ASK_DATABASE when a revocation may be missing in Redis, and then write all of them there.
 
-    # The connections of this process to Redis when it last wrote all tombstones (`redis.connections_made`).
-    verified_connections = 0
-
-    @classmethod
-    def verify(cls, credential_status: int) -> int:
-        """Return TOMBSTONES_LOST when a revocation may be missing in Redis, and then write all of them there.
-
-        That is so without the completeness marker, and also when this process has a new connection: Redis may
-        have been away while a token was revoked, and may have come back with the marker of before.
-        """
-        connections = redis.connections_made()
-        if credential_status == CREDENTIAL_VALID and connections == cls.verified_connections:
-            return CREDENTIAL_VALID
-        try:
-            if authenticators.authenticator().restore_tombstones():
-                cls.verified_connections = connections
-        finally:
-            close_old_connections()
-        return TOMBSTONES_LOST
+    That is so without the completeness marker, and also when this process has a new connection: Redis may
+    have been away while a token was revoked, and may have come back with the marker of before.
+    """
+    global _verified_connections
+    connections = redis.connections_made()
+    if credential_status == CREDENTIAL_VALID and connections == _verified_connections:
+        return CREDENTIAL_VALID
+    try:
+        if authenticators.authenticator().restore_tombstones():
+            _verified_connections = connections
+    finally:
+        close_old_connections()
+    return ASK_DATABASE
 
 
 def _count_request(environ: Environ, path: str, principal: Principal | None) -> tuple[AdmissionResult, int]:
     """Count the request and read the credential's status and the cached response, in one Redis call.
 
     Returns the result and the credential's status. When Redis is unavailable, the request is counted in this
-    process, and the status of a credential is TOMBSTONES_LOST.
+    process, and the status of a credential is ASK_DATABASE.
     """
     network = "" if principal else client_network(client_address_of_environ(environ))
     rate_key = rate_limit_key(principal, network)
@@ -158,11 +155,11 @@ def _count_request(environ: Environ, path: str, principal: Principal | None) -> 
     except redis.RedisUnavailable:
         burst = min(settings.RATE_LIMIT, own_limit or settings.RATE_LIMIT)
         rate_limit = _local_limiter.take(rate_key, interval=60 / burst, burst=burst)
-        status = TOMBSTONES_LOST if principal else CREDENTIAL_VALID
+        status = ASK_DATABASE if principal else CREDENTIAL_VALID
         return AdmissionResult(principal, rate_limit, rate_key), status
     allowed, remaining, wait_microseconds, limit, credential_status, tag_value, cached_body = reply
-    if principal and credential_status != CREDENTIAL_REVOKED:
-        credential_status = Tombstones.verify(credential_status)
+    if principal and allowed and credential_status != CREDENTIAL_REVOKED:
+        credential_status = _verify_tombstones(credential_status)
     rate_limit = RateLimitResult(bool(allowed), remaining, wait_microseconds / 1e6, limit)
     return (
         AdmissionResult(principal, rate_limit, rate_key, body_key, tag_value.decode(), cached_body),

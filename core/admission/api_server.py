@@ -1,4 +1,4 @@
-"""The WSGI application between the site server and Django: what it answers costs none of Django's work.
+"""The WSGI application between the site server and Django: what it answers runs no middleware and no view.
 
 It answers `/health`, refusals, and reads whose response is in Redis (`core.admission.cached_responses`). All
 other requests go to Django, together with the result of admission. docs/performance.md draws the way.
@@ -27,7 +27,7 @@ Answer = tuple[int, dict[str, str], bytes]
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 ADMISSION_MIDDLEWARE = "core.admission.middleware.AdmissionMiddleware"
 PATH_KINDS = ("/api/v1/public/", API_PREFIX)
-MAX_REMEMBERED_CALLERS = 1024
+MAX_REMEMBERED_HEADERS = 1024
 MAX_REMEMBERED_CHARACTERS = 300
 
 
@@ -50,7 +50,7 @@ class ApiServer:
         """Return the answer to a request, or None when Django must answer it."""
         path: str = environ["PATH_INFO"]
         is_health = path == "/health" and environ["REQUEST_METHOD"] == "GET"
-        # Django's middleware answers preflight requests, which are not admitted.
+        # Django's middleware answers preflight requests, which skip admission.
         if not is_health and (not path.startswith(API_PREFIX) or environ["REQUEST_METHOD"] == "OPTIONS"):
             return None
         started = time.perf_counter()
@@ -106,7 +106,7 @@ class ApiServer:
             if not isinstance(response, _InnerResponse):
                 return None
             headers = {name: value for name, value in response.items() if name != "Content-Type"}
-            if len(self._outer_headers) >= MAX_REMEMBERED_CALLERS:
+            if len(self._outer_headers) >= MAX_REMEMBERED_HEADERS:
                 self._outer_headers.clear()
             if sum(map(len, key)) <= MAX_REMEMBERED_CHARACTERS:
                 self._outer_headers[key] = headers

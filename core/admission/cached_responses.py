@@ -2,7 +2,8 @@
 
 A response is cached for each user, and not for API keys and impersonations. It is served as long as the tag
 that it was stored under has the same value in Redis. `invalidate()` deletes the value, and the next request
-sets a new one. The audit trail calls it for everything that an entry is about, and every change has an entry.
+sets a new one. The audit trail calls it for the site and the user that an entry is about, and every change
+has an entry; the services of sites call it for the lists of sites.
 """
 
 import re

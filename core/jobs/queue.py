@@ -2,8 +2,8 @@
 
 A worker claims one due row at a time with FOR UPDATE SKIP LOCKED and a lease, which it renews while it works.
 When the worker dies, the lease ends within a minute, and the next worker claims the row again. After
-`max_attempts` attempts the job is dead and shown in the metrics. A Celery message only makes a worker look at
-once; without it a periodic task finds the row.
+`max_attempts` attempts the job is dead and shown in the metrics. A Celery message only wakes a worker early;
+without it a periodic task finds the row.
 
 A long job runs in steps, so that other jobs of its kind get their turn: its action stores its progress in the
 row and raises `ContinueLater`. The job is then due again behind the jobs that are due already.
@@ -73,9 +73,9 @@ class PermanentFailure(Exception):
 def enqueue(task: str) -> None:
     """Send a message for the Celery task of this name after the commit, unless one is waiting already.
 
-    The name keeps services from importing tasks. A message that is lost does no harm: a periodic task finds
-    the row within a minute. Redis is asked first, by a client with short timeouts and a circuit breaker, so
-    that a broker that is unavailable does not hold the request.
+    It takes a name, so that services need not import tasks. A message that is lost does no harm: a periodic
+    task finds the row within a minute. Redis is asked first, by a client with short timeouts and a circuit
+    breaker, so that a broker that is unavailable does not hold the request.
     """
 
     def send() -> None:
@@ -91,8 +91,8 @@ def enqueue(task: str) -> None:
 def mark_message(task: str) -> bool:
     """Return whether a message for `task` must be sent, and then mark it as waiting. Raises RedisUnavailable.
 
-    False while such a message waits in its queue, so that an outage of the workers leaves one message for
-    each task.
+    False for `MARKER_SECONDS` while such a message waits in its queue, so that an outage of the workers
+    leaves few messages of each task.
     """
     queue_name = settings.CELERY_TASK_ROUTES[task]["queue"]
     keys = [_marker_key(task), message_list(queue_name)]

@@ -1,8 +1,10 @@
 """Lua scripts in the Redis at REDIS_URL, for requests that are frequent.
 
-A run is one round trip over a connection of its own. The client of redis-py does the same with four times
-the processor time: a pool that asks each connection whether it is alive, and several layers for each command.
-redis-py opens the connections here too, with everything that REDIS_URL says.
+A run is one round trip over an idle connection that no other thread uses meanwhile. The client of redis-py
+needs two to four times the processor time: its pool asks each connection whether it is alive, and a command
+passes several layers. redis-py opens the connections here too, with everything that REDIS_URL says.
+
+A script must tolerate that it runs twice: when Redis closes a connection after a run, the run is repeated.
 """
 
 import hashlib
@@ -34,20 +36,20 @@ class Script:
 
     def run(self, keys: Sequence[Value], arguments: Sequence[Value]) -> Any:
         """Return the reply; texts are bytes. Raises RedisUnavailable."""
-        return redis.guarded(self._run_all, [(keys, arguments)])[0]
+        return redis.guarded(self._run_many, [(keys, arguments)])[0]
 
-    def run_all(self, calls: Sequence[tuple[Sequence[Value], Sequence[Value]]]) -> list[Any]:
+    def run_many(self, calls: Sequence[tuple[Sequence[Value], Sequence[Value]]]) -> list[Any]:
         """Run the script once for each pair of keys and arguments, in one round trip, and return the replies.
 
-        Raises RedisUnavailable. Some of the runs may have happened then.
+        Raises RedisUnavailable; some of the runs may have happened then.
         """
-        return redis.guarded(self._run_all, calls)
+        return redis.guarded(self._run_many, calls)
 
-    def _run_all(self, calls: Sequence[tuple[Sequence[Value], Sequence[Value]]]) -> list[Any]:
+    def _run_many(self, calls: Sequence[tuple[Sequence[Value], Sequence[Value]]]) -> list[Any]:
         replies = _exchange([self._command("EVALSHA", self._digest, *call) for call in calls])
         for number, reply in enumerate(replies):
             if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-                replies[number : number + 1] = _exchange([self._command("EVAL", self.text, *calls[number])])
+                [replies[number]] = _exchange([self._command("EVAL", self.text, *calls[number])])
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 raise redis_py.ResponseError(str(reply))
@@ -63,7 +65,8 @@ class Script:
 def reconnections() -> int:
     """Return how often Redis had closed a connection that this process wanted to use again.
 
-    A change means that Redis may have restarted, and may have come back with older data.
+    A change means that Redis may have restarted, and may have come back with older data. `connections_made()`
+    of `core.storage.redis` also counts connections that are new because more threads are busy.
     """
     return _reconnections
 
@@ -83,11 +86,11 @@ class _Connection:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
 
-    def exchange(self, packed: bytes, replies: int) -> list[Any]:
+    def exchange(self, packed: bytes, reply_count: int) -> list[Any]:
         """Send commands and return their replies. Raises OSError; BlockingIOError also means a timeout."""
         self._socket.sendall(packed)
         received: list[Any] = []
-        while len(received) < replies:
+        while len(received) < reply_count:
             reply = self._reader.gets()
             if reply is False:  # incomplete; no script replies with the RESP3 value False
                 data = self._socket.recv(READ_BYTES)
@@ -103,7 +106,7 @@ class _Connection:
 
 
 def _exchange(commands: list[tuple[Value, ...]]) -> list[Any]:
-    """Send commands over an idle connection, or else a new one. Raises redis.RedisError of redis-py.
+    """Send commands over an idle connection, or else a new one. Raises redis_py.RedisError.
 
     Redis may have closed an idle connection in the meantime, for example because it was restarted; then the
     commands are sent once more over a new one.
@@ -123,11 +126,11 @@ def _exchange(commands: list[tuple[Value, ...]]) -> list[Any]:
     return _exchange_and_keep(_Connection(pool), packed, len(commands))
 
 
-def _exchange_and_keep(connection: _Connection, packed: bytes, replies: int) -> list[Any]:
+def _exchange_and_keep(connection: _Connection, packed: bytes, reply_count: int) -> list[Any]:
     """Use a connection, and keep it for the next use unless something went wrong."""
     done = False
     try:
-        result = connection.exchange(packed, replies)
+        result = connection.exchange(packed, reply_count)
         done = True
     except (TimeoutError, BlockingIOError):
         raise redis_py.TimeoutError("Timeout reading from Redis") from None
