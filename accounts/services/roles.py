@@ -21,6 +21,7 @@ from accounts.errors import (
 from accounts.models import Role, Session, User
 from audit.actors import SYSTEM, Actor
 from audit.services import record
+from core.admission import cached_responses
 from core.http.preconditions import ANY_VERSION, IfMatch
 from core.permissions import ADMIN_ACCESS, all_permissions
 from core.storage.database import table_exists
@@ -144,6 +145,8 @@ def change_role(
             role.save(update_fields=["name", "permissions", "version"])
     except IntegrityError:
         raise RoleTaken from None
+    holders = role.users.values_list("pk", flat=True)
+    cached_responses.invalidate_after_commit(*map(cached_responses.user_tag, holders))
     record(
         "role.changed", actor=actor, subject=role, changes={"role": [before, [role.name, role.permissions]]}
     )

@@ -35,7 +35,7 @@ def write_events(events: list[Event]) -> None:
         new = [event for event in events if (event.site_number, event.id) not in written]
         if not new:
             return
-        writer.write_rows(
+        writer.write_valid_rows(
             [(event.at or now, _visit_of(event, now), json.loads(event.to_json())) for event in new]
         )
         DirectEvent.objects.bulk_create(

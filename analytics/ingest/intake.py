@@ -242,7 +242,7 @@ def store_events(events: list[Event]) -> list[str]:
     to `DIRECT_WRITES_PER_SECOND` calls write to PostgreSQL instead. Raises RedisUnavailable above this rate,
     and DatabaseError.
     """
-    sent_after = unwritten_events.highest_numbers()
+    sent_after = unwritten_events.known_state()
     try:
         results = stream.append_events(events)
     except redis.RedisUnavailable:
@@ -255,8 +255,7 @@ def store_events(events: list[Event]) -> list[str]:
         return ["ok"] * len(events)
     for event, result in zip(events, results, strict=True):
         if result.outcome == "ok":
-            shard = event.shard
-            unwritten_events.record_accepted(shard, event, result, sent_after=sent_after[shard])
+            unwritten_events.record_accepted(event.shard, event, result, sent_after=sent_after)
     return [result.outcome for result in results]
 
 

@@ -14,9 +14,10 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from django.db import DatabaseError, close_old_connections
@@ -49,6 +50,13 @@ class _Shard:
     highest_not_held: int = 0
 
 
+class KnownState(NamedTuple):
+    """The highest number that a process knows of each stream, and its number of reconnections."""
+
+    highest: list[int]
+    reconnections: int = 0
+
+
 class UnwrittenEvents:
     """Accepted events by stream.
 
@@ -75,24 +83,27 @@ class UnwrittenEvents:
         self._lost: deque[LostEvents] = deque()
         self._recovering = False
 
-    def highest_numbers(self) -> list[int]:
-        """Return for each stream the highest number that this process knows.
+    def known_state(self) -> KnownState:
+        """Return what this process knows before it sends events.
 
-        An event that is sent after this call must get a higher one. Events that other threads send meanwhile
-        may get their answers in any order.
+        An event that is sent after this call must get a higher number. Events that other threads send
+        meanwhile may get their answers in any order.
         """
-        return [state.highest for state in self._shards]
+        return KnownState([state.highest for state in self._shards], self._reconnections())
 
-    def record_accepted(self, shard: int, event: Any, result: Any, *, sent_after: int) -> None:
+    def record_accepted(self, shard: int, event: Any, result: Any, *, sent_after: KnownState) -> None:
         """Hold an event that the stream has taken, and let go of those that were written.
 
         `result` has the epoch of the stream, the number of the event, and the number of the last written
-        event. `sent_after` is the number of the stream in `highest_numbers()` from before it was sent.
+        event. `sent_after` is the `known_state()` from before it was sent.
         """
         event.at = event.at or datetime.now(UTC)
         self._recover_after_reconnection()
+        if sent_after.reconnections != self._known_reconnections:
+            self._start_recovery(LostEvents([event]))  # Redis may have accepted and forgotten it meanwhile
+            return
         with self._lock:
-            lost = self._detect_loss(shard, result.epoch, result.number, known=sent_after)
+            lost = self._detect_loss(shard, result.epoch, result.number, known=sent_after.highest[shard])
             state = self._shards[shard]
             state.held.append((result.number, event))
             state.highest = max(state.highest, result.number)
@@ -100,7 +111,7 @@ class UnwrittenEvents:
             if len(state.held) > MAX_EVENTS:
                 state.highest_not_held, oldest = state.held.popleft()
                 state.not_held[oldest.site_number] += 1
-            if self._watcher is None or not self._watcher.is_alive():
+            if self._watcher is None:
                 self._watcher = threading.Thread(target=self._watch, name="unwritten-events", daemon=True)
                 self._watcher.start()
         self._start_recovery(lost)
@@ -145,7 +156,7 @@ class UnwrittenEvents:
 
     def check(self) -> None:
         """Compare with the state of the streams in Redis. Raises RedisUnavailable."""
-        known = self.highest_numbers()
+        known = self.known_state().highest
         states = self._read_states()
         self._recover_after_reconnection()
         for shard, (epoch, last, written) in enumerate(states):
@@ -162,12 +173,14 @@ class UnwrittenEvents:
         """Check every `CHECK_SECONDS` until no event is held. The next event starts another thread."""
         from core.storage import redis
 
-        while any(state.held for state in self._shards):
+        while True:
             time.sleep(CHECK_SECONDS)
-            try:
+            with suppress(redis.RedisUnavailable):
                 self.check()
-            except redis.RedisUnavailable:
-                continue
+            with self._lock:
+                if not any(state.held for state in self._shards):
+                    self._watcher = None
+                    return
 
     def _start_recovery(self, lost: LostEvents | None) -> None:
         """Recover lost events in a thread, which also recovers those that are lost while it runs."""
@@ -195,6 +208,9 @@ class UnwrittenEvents:
                 self._recover(lost)
             except DatabaseError:
                 time.sleep(RETRY_SECONDS)
+            except Exception:  # the batches after this one must not wait for it
+                log.exception("events_not_recovered")
+                break
             else:
                 log.warning("events_recovered", events=len(lost.events), not_held=lost.counts.total())
                 return

@@ -7,10 +7,10 @@ import pytest
 from django.db import connection
 
 from analytics.ingest import direct_writes, intake, stream
-from analytics.ingest.unwritten_events import LostEvents, UnwrittenEvents
+from analytics.ingest.unwritten_events import KnownState, LostEvents, UnwrittenEvents
 from analytics.models import DirectEvent
 from analytics.tests.helpers import build_page_view, count_rows, drain_all_shards
-from core.storage import redis
+from core.storage import redis, redis_scripts
 from tests.stack import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -67,7 +67,8 @@ def test_accepted_events_are_stored_once_after_redis_restarted_with_older_data(s
 
 
 @pytest.mark.commits
-def test_accepted_events_are_stored_once_when_another_process_hides_that_redis_went_back(site):
+def test_accepted_events_are_stored_once_when_another_process_hides_that_redis_went_back(site, monkeypatch):
+    monkeypatch.setattr(redis_scripts, "UNCHECKED_SECONDS", 0)
     accept(site, range(1, 21))
     saved = {key: redis.client().dump(key) for key in redis.client().keys("ev:*")}
     accept(site, range(21, 41))
@@ -151,9 +152,11 @@ def test_unwritten_events_beyond_the_limit_are_reported_as_lost_by_site(site, mo
     held = UnwrittenEvents(1, recover=losses.append, read_states=list)
     for number in range(1, 11):
         event = build_page_view(site.number, number, visitor=0)
-        held.record_accepted(0, event, stream.Appended("ok", "first", number, 0), sent_after=number - 1)
+        held.record_accepted(
+            0, event, stream.Appended("ok", "first", number, 0), sent_after=KnownState([number - 1])
+        )
 
-    held.record_accepted(0, event, stream.Appended("ok", "second", 1, 0), sent_after=10)
+    held.record_accepted(0, event, stream.Appended("ok", "second", 1, 0), sent_after=KnownState([10]))
 
     wait_until(lambda: losses, seconds=5)
     assert [event.id for event in losses[0].events] == [8, 9, 10]
@@ -170,13 +173,15 @@ def test_unwritten_events_are_not_lost_when_threads_get_their_answers_in_another
     held = UnwrittenEvents(1, recover=losses.append, read_states=lambda: [("first", 12, 0)])
     for number, sent_after in ((10, 0), (12, 10), (11, 10)):
         event = build_page_view(site.number, number, visitor=0)
-        held.record_accepted(0, event, stream.Appended("ok", "first", number, 0), sent_after=sent_after)
+        held.record_accepted(
+            0, event, stream.Appended("ok", "first", number, 0), sent_after=KnownState([sent_after])
+        )
     held.check()
 
     assert [number for number, _ in held._shards[0].held] == [10, 12, 11]
     assert not held._recovering
 
-    held.record_accepted(0, event, stream.Appended("ok", "first", 12, 0), sent_after=12)
+    held.record_accepted(0, event, stream.Appended("ok", "first", 12, 0), sent_after=KnownState([12]))
     wait_until(lambda: losses, seconds=5)
     assert len(losses[0].events) == 3
 
@@ -192,7 +197,23 @@ def test_unwritten_events_are_recovered_by_one_thread(site):
     threads_before = threading.active_count()
     for number in range(10):  # each event finds another epoch
         event = build_page_view(site.number, number, visitor=0)
-        held.record_accepted(0, event, stream.Appended("ok", str(number), 1, 0), sent_after=0)
+        held.record_accepted(0, event, stream.Appended("ok", str(number), 1, 0), sent_after=KnownState([0]))
 
     wait_until(lambda: len(running) == 9, seconds=5)
     assert max(running) <= threads_before + 2  # the watcher and the recovery
+
+
+def test_recovery_goes_on_after_a_batch_that_fails(site):
+    recovered = []
+
+    def recover(lost):
+        recovered.append(lost)
+        if len(recovered) == 1:
+            raise ValueError("a value that no column takes")
+
+    held = UnwrittenEvents(1, recover=recover, read_states=list)
+    for epoch in ("a", "b", "c"):
+        event = build_page_view(site.number, 1, visitor=0)
+        held.record_accepted(0, event, stream.Appended("ok", epoch, 1, 0), sent_after=KnownState([0]))
+
+    wait_until(lambda: len(recovered) == 2 and not held._recovering, seconds=5)

@@ -48,7 +48,7 @@ if ARGV[3] == '1' and credential_status == 0 then
   tag_value = stored[1]
   if not tag_value then
     tag_value = string.format('%016.0f', now)
-    redis.call('SET', KEYS[5], tag_value, 'EX', 86400)
+    redis.call('SET', KEYS[5], tag_value, 'EX', 60)
   end
   if stored[2] and string.sub(stored[2], 1, 16) == tag_value then
     cached = stored[2]

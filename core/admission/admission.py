@@ -41,13 +41,14 @@ _verified_connections = 0
 class AdmissionResult:
     """The result of admission; views read it as `request.admission`.
 
-    `caller` is the key of the rate limit that the request counts for. `body_key` and `tag_value` say where
-    the response may be cached; `cached_body` is the cached response, if any.
+    `caller` is the key of the rate limit that the request counts for. `tag`, `body_key` and `tag_value` say
+    where the response may be cached; `cached_body` is the cached response, if any.
     """
 
     principal: Principal | None
     rate_limit: RateLimitResult
     caller: str
+    tag: str = ""
     body_key: str = ""
     tag_value: str = ""
     cached_body: bytes = b""
@@ -162,7 +163,7 @@ def _count_request(environ: Environ, path: str, principal: Principal | None) -> 
         credential_status = _verify_tombstones(credential_status)
     rate_limit = RateLimitResult(bool(allowed), remaining, wait_microseconds / 1e6, limit)
     return (
-        AdmissionResult(principal, rate_limit, rate_key, body_key, tag_value.decode(), cached_body),
+        AdmissionResult(principal, rate_limit, rate_key, tag, body_key, tag_value.decode(), cached_body),
         credential_status,
     )
 

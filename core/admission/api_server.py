@@ -80,11 +80,13 @@ class ApiServer:
         try:
             admission: AdmissionResult = admit(environ)
         except DomainError as error:
-            response = refuse(WSGIRequest(environ), error)
+            response = refuse(WSGIRequest({**environ}), error)  # which changes PATH_INFO
             return "none", (response.status_code, dict(response.items()), response.content)
+        except Exception:  # noqa: BLE001 - Django admits the request again, and handles what that raises
+            return "", None
         if not admission.cached_body:
             return "", None
-        status, headers, body = cached_answer(environ, admission.cached_body)
+        status, headers, body = cached_answer(environ, admission)
         return "kept", (status, {**headers, **admission.rate_limit.headers}, body)
 
     def outer_headers(self, environ: Environ) -> dict[str, str] | None:
@@ -102,7 +104,7 @@ class ApiServer:
         )
         headers = self._outer_headers.get(key)
         if headers is None:
-            response = self._outer_middleware(WSGIRequest(environ))
+            response = self._outer_middleware(WSGIRequest({**environ}))
             if not isinstance(response, _InnerResponse):
                 return None
             headers = {name: value for name, value in response.items() if name != "Content-Type"}

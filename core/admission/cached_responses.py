@@ -7,12 +7,15 @@ has an entry; the services of sites call it for the lists of sites.
 """
 
 import re
+import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.http.response import HttpResponseBase
+from redis import Redis
 
 from core.admission.principals import Principal
 from core.http.action_policy import Cache
@@ -23,6 +26,12 @@ from core.storage import redis
 
 MAX_AGE_SECONDS = 30  # a response whose invalidation was lost is served for at most this long
 MAX_BODY_BYTES = 64 * 1024
+MAX_QUERY_CHARACTERS = 200
+ORIGIN_KEYS = ("wsgi.url_scheme", "HTTP_X_FORWARDED_PROTO", "HTTP_HOST")
+USER_TAG = "user:"
+MAX_STALE_TAGS = 10_000  # that wait until Redis takes their deletion
+_stale_tags: set[str] = set()
+_stale_tags_lock = threading.Lock()
 
 
 def site_tag(site_id: UUID | str) -> str:
@@ -35,21 +44,59 @@ def sites_tag(user_id: UUID | str) -> str:
 
 
 def user_tag(user_id: UUID | str) -> str:
-    return f"user:{user_id}"
+    return f"{USER_TAG}{user_id}"
 
 
 def invalidate_after_commit(*tags: str) -> None:
-    """Make the responses cached under these tags stale when the transaction commits, or now without one."""
-    transaction.on_commit(lambda: invalidate(*tags), robust=True)
+    """Make the responses cached under these tags stale when the transaction commits, or now without one.
+
+    All tags of a transaction take one round trip.
+    """
+    savepoints = set(connection.savepoint_ids)
+    for entry in connection.run_on_commit:
+        of_savepoints, callback = entry[:2]
+        if isinstance(callback, _Invalidation) and of_savepoints == savepoints:
+            callback.tags.update(tags)
+            return
+    transaction.on_commit(_Invalidation(set(tags)), robust=True)
+
+
+@dataclass
+class _Invalidation:
+    tags: set[str]
+
+    def __call__(self) -> None:
+        invalidate(*self.tags)
 
 
 def invalidate(*tags: str) -> None:
     """Make the responses cached under these tags stale. Call it after the commit.
 
-    When Redis does not take the change, the responses expire after `MAX_AGE_SECONDS`.
+    While Redis is unavailable, the tags wait for it in this process; the responses expire after
+    `MAX_AGE_SECONDS` in any case.
     """
-    if not redis.deliver(lambda client: client.delete(*(tag_key(tag) for tag in tags))):
+    try:
+        redis.call(lambda client: client.delete(*map(tag_key, tags)))
+    except redis.RedisUnavailable:
         metrics.lost_invalidations.inc()
+        with _stale_tags_lock:
+            is_delivery_under_way = bool(_stale_tags)
+            if len(_stale_tags) < MAX_STALE_TAGS:
+                _stale_tags.update(tags)
+        if not is_delivery_under_way:
+            redis.deliver_later(_delete_stale_tags)
+
+
+def _delete_stale_tags(client: Redis) -> None:
+    with _stale_tags_lock:
+        tags = set(_stale_tags)
+    if tags:
+        client.delete(*map(tag_key, tags))
+    with _stale_tags_lock:
+        _stale_tags.difference_update(tags)
+        is_rest = bool(_stale_tags)
+    if is_rest:
+        redis.deliver_later(_delete_stale_tags)
 
 
 def tag_key(tag: str) -> str:
@@ -68,7 +115,12 @@ def cache_keys(environ: Mapping[str, Any], path: str, principal: Principal | Non
         return "", ""
     for pattern, cache in cached_routes.items():
         if match := pattern.fullmatch(path):
-            address = f"{path}?{environ.get('QUERY_STRING', '')}"
+            query = environ.get("QUERY_STRING", "")
+            if len(query) > MAX_QUERY_CHARACTERS:
+                break
+            # Links to further pages contain the scheme and the host.
+            origin = [environ.get(name, "") for name in ORIGIN_KEYS]
+            address = "\n".join([*origin, path, query])
             body_key = f"body:{principal.user_text}:{principal.epoch}:{address}"
             return _tag(cache, match, principal), body_key
     return "", ""
@@ -80,17 +132,19 @@ def _tag(cache: Cache, match: re.Match[str], principal: Principal) -> str:
     return sites_tag(principal.user_text) if cache == "sites" else user_tag(principal.user_text)
 
 
-def cached_answer(environ: Mapping[str, Any], stored: bytes) -> tuple[int, dict[str, str], bytes]:
+def cached_answer(environ: Mapping[str, Any], admission: Any) -> tuple[int, dict[str, str], bytes]:
     """Return status, headers and body of the response that `store_response` stored.
 
-    The status is 304 when the client has the response already.
+    The status is 304 when the client has the response already. That is not so for what depends on a user: the
+    version of a user does not change with the names of their roles.
     """
-    _, stored_etag, body = stored.split(b"\n", 2)
+    _, stored_etag, body = admission.cached_body.split(b"\n", 2)
     etag = stored_etag.decode()
     headers = {"Cache-Control": "private, no-cache"}
     if etag:
         headers["ETag"] = etag
-        if matches_if_none_match(environ.get("HTTP_IF_NONE_MATCH", ""), etag):
+        header = environ.get("HTTP_IF_NONE_MATCH", "")
+        if not admission.tag.startswith(USER_TAG) and matches_if_none_match(header, etag):
             return 304, headers, b""
     headers["Content-Type"] = "application/json"
     return 200, headers, body

@@ -12,11 +12,14 @@ from django.http.response import HttpResponseBase
 
 from core.observability import metrics, structured_logging
 from core.observability.route_names import route_name
+from core.observability.structured_logging import redact_text
 
 REQUEST_ID_PATTERN = re.compile(r"^[A-Za-z0-9._-]{8,64}$")
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 UNLOGGED_ROUTES = {"health", "health/live", "health/ready"}
-REQUEST_ID = "getyousite.request_id"  # the key of the WSGI environ
+# Keys of the WSGI environ. The start is a `time.perf_counter()`.
+REQUEST_ID = "getyousite.request_id"
+STARTED = "getyousite.started"
 
 
 class RequestLogMiddleware:
@@ -26,7 +29,6 @@ class RequestLogMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        started = time.perf_counter()
         request_id = start_request(request.META)
         request.request_id = request_id  # type: ignore[attr-defined]
         response = self.get_response(request)
@@ -37,7 +39,7 @@ class RequestLogMiddleware:
             route_name(request),
             response.status_code,
             principal=admission.principal if admission else None,
-            started=started,
+            started=request.META[STARTED],
         )
         return response
 
@@ -45,13 +47,16 @@ class RequestLogMiddleware:
 def start_request(environ: dict[str, Any]) -> str:
     """Return the id of a request, and add it to every line that is logged until the next request.
 
-    A valid X-Request-ID of the client is kept. A second call for the same request returns the same id.
+    A valid X-Request-ID of the client is kept, unless it looks like a credential. A second call for the same
+    request returns the same id.
     """
     request_id: str | None = environ.get(REQUEST_ID)
     if request_id is None:
         client_id = environ.get("HTTP_X_REQUEST_ID", "")
-        request_id = client_id if REQUEST_ID_PATTERN.fullmatch(client_id) else os.urandom(16).hex()
+        is_valid = REQUEST_ID_PATTERN.fullmatch(client_id) and redact_text(client_id) == client_id
+        request_id = client_id if is_valid else os.urandom(16).hex()
         environ[REQUEST_ID] = request_id
+        environ[STARTED] = time.perf_counter()
     structlog.contextvars.bind_contextvars(request_id=request_id)
     return request_id
 

@@ -131,7 +131,7 @@ def log_information(logger: str, event: str, **fields: Any) -> None:
         with handler.lock:
             handler.stream.write(f"{line.decode()}\n")
             handler.stream.flush()
-    except OSError:
+    except (OSError, ValueError):
         return  # a log that cannot be written ends no request
 
 

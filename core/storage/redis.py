@@ -62,12 +62,13 @@ def deliver(command: Callable[[redis.Redis], T]) -> bool:
         command(client())
     except redis.RedisError as error:
         log.warning("redis_delivery_delayed", error=type(error).__name__)
-        _deliver_later(command)
+        deliver_later(command)
         return False
     return True
 
 
-def _deliver_later(command: Callable[[redis.Redis], Any]) -> None:
+def deliver_later(command: Callable[[redis.Redis], Any]) -> None:
+    """Let a thread of this process execute a write as soon as Redis answers."""
     global _delivery_thread
     with _delivery_lock:
         _undelivered.append(command)

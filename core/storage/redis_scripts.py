@@ -3,14 +3,15 @@
 A run is one round trip over an idle connection that no other thread uses meanwhile. The client of redis-py
 needs two to four times the processor time: its pool asks each connection whether it is alive, and a command
 passes several layers. redis-py opens the connections here too, with everything that REDIS_URL says.
-
-A script must tolerate that it runs twice: when Redis closes a connection after a run, the run is repeated.
 """
 
 import hashlib
+import itertools
 import os
+import select
 import socket
 import struct
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,9 @@ from django.conf import settings
 from core.storage import redis
 
 READ_BYTES = 65_536
+UNCHECKED_SECONDS = 0.5  # a connection that was used a moment ago is used again without a look at it
 _reconnections = 0
+_discard_numbers = itertools.count(1)
 Value = str | int | float | bytes | memoryview
 _idle: list["_Connection"] = []  # the last one that was used comes first; at most one for each thread
 os.register_at_fork(after_in_child=_idle.clear)
@@ -63,7 +66,7 @@ class Script:
 
 
 def reconnections() -> int:
-    """Return how often Redis had closed a connection that this process wanted to use again.
+    """Return how often this process has given up a connection: Redis closed it, or did not answer in time.
 
     A change means that Redis may have restarted, and may have come back with older data. `connections_made()`
     of `core.storage.redis` also counts connections that are new because more threads are busy.
@@ -76,7 +79,9 @@ class _Connection:
 
     def __init__(self, pool: redis_py.ConnectionPool) -> None:
         self.pool = pool
-        self._connection: Any = pool.connection_class(**pool.connection_kwargs)
+        self.used_at = time.monotonic()
+        # With protocol 3 the server may send messages between the replies.
+        self._connection: Any = pool.connection_class(**{**pool.connection_kwargs, "protocol": 2})
         self._connection.connect()
         self._socket: socket.socket = self._connection._sock
         self._reader = hiredis.Reader()
@@ -99,7 +104,13 @@ class _Connection:
                 self._reader.feed(data)
             else:
                 received.append(reply)
+        if self._reader.has_data():
+            raise ConnectionError("Redis sent more than was asked for")
         return received
+
+    def is_open(self) -> bool:
+        """Return whether nothing can be read: neither the end of the connection nor anything unexpected."""
+        return not select.select([self._socket], [], [], 0)[0]
 
     def close(self) -> None:
         self._connection.disconnect()
@@ -108,37 +119,44 @@ class _Connection:
 def _exchange(commands: list[tuple[Value, ...]]) -> list[Any]:
     """Send commands over an idle connection, or else a new one. Raises redis_py.RedisError.
 
-    Redis may have closed an idle connection in the meantime, for example because it was restarted; then the
-    commands are sent once more over a new one.
+    Nothing is sent twice: Redis may have executed a command before it closed the connection.
     """
     packed = b"".join(hiredis.pack_command(command) for command in commands)  # type: ignore[arg-type]
-    global _reconnections
-    pool = redis.client().connection_pool
-    try:
-        connection = _idle.pop()
-    except IndexError:
-        connection = None
-    if connection and connection.pool is pool:
-        try:
-            return _exchange_and_keep(connection, packed, len(commands))
-        except redis_py.ConnectionError:
-            _reconnections += 1
-    return _exchange_and_keep(_Connection(pool), packed, len(commands))
-
-
-def _exchange_and_keep(connection: _Connection, packed: bytes, reply_count: int) -> list[Any]:
-    """Use a connection, and keep it for the next use unless something went wrong."""
+    connection = _take_idle_connection() or _Connection(redis.client().connection_pool)
     done = False
     try:
-        result = connection.exchange(packed, reply_count)
+        replies = connection.exchange(packed, len(commands))
         done = True
     except (TimeoutError, BlockingIOError):
         raise redis_py.TimeoutError("Timeout reading from Redis") from None
-    except OSError as error:
+    except (OSError, hiredis.HiredisError) as error:
         raise redis_py.ConnectionError(str(error)) from error
     finally:
         if done:
+            connection.used_at = time.monotonic()
             _idle.append(connection)
         else:  # a reply of this request may still come
+            _discard(connection)
+    return replies
+
+
+def _take_idle_connection() -> _Connection | None:
+    """Return an idle connection, or None. Redis may have closed those that were idle for a while."""
+    while _idle:
+        try:
+            connection = _idle.pop()
+        except IndexError:  # another thread was faster
+            return None
+        if connection.pool is not redis.client().connection_pool:
             connection.close()
-    return result
+        elif time.monotonic() - connection.used_at < UNCHECKED_SECONDS or connection.is_open():
+            return connection
+        else:
+            _discard(connection)
+    return None
+
+
+def _discard(connection: _Connection) -> None:
+    global _reconnections
+    _reconnections = next(_discard_numbers)
+    connection.close()

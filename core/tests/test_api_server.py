@@ -1,7 +1,11 @@
 """ApiServer: what it answers is what Django would answer; the rest goes to Django with its admission."""
 
+from unittest.mock import Mock
+from urllib.parse import unquote_to_bytes
+
 import pytest
 from django.core.handlers.wsgi import WSGIHandler
+from django.db import transaction
 from django.test import RequestFactory
 from prometheus_client import REGISTRY
 
@@ -12,6 +16,7 @@ from core.admission.principals import Principal
 from core.ids import uuid7
 from core.storage import redis
 from sites.tests.factories import SiteFactory
+from tests.stack import wait_until
 
 pytestmark = pytest.mark.django_db
 ORIGIN = "https://front.example"
@@ -21,6 +26,7 @@ VARYING = {"X-Request-ID", "RateLimit-Remaining", "RateLimit-Reset", "Retry-Afte
 def ask(application, method, path, **headers):
     """Return status, headers and body that a WSGI application answers with."""
     environ = RequestFactory().generic(method, path, headers=headers).environ
+    environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1")  # as a server passes it
     answers = []
     body = b"".join(application(environ, lambda status, headers: answers.append((status, dict(headers)))))
     ((status, answer_headers),) = answers
@@ -58,6 +64,7 @@ def requests_of(api, path):
         "bad token": ("GET", path, {"Authorization": "Bearer x"}),
         "bad token of a front end": ("POST", "/api/v1/sites", {"Authorization": "x", "Origin": ORIGIN}),
         "bad token, public": ("GET", "/api/v1/public/sites/x", {"Authorization": "x", "Origin": ORIGIN}),
+        "not ASCII": ("GET", "/api/v1/%E6%97%A5", {"Authorization": "x", "Origin": "https://" + "x" * 400}),
         "health": ("GET", "/health", {}),
         "health, for a front end": ("GET", "/health", {"Origin": ORIGIN}),
     }
@@ -161,6 +168,54 @@ def test_api_server_passes_a_request_on_with_its_admission(api, settings):
     assert [answer_headers["RateLimit-Remaining"] for _, answer_headers, _ in answers] == ["5", "4", "3"]
 
 
+def test_api_server_leaves_a_path_that_is_not_ascii_to_django(api):
+    headers = {"Authorization": f"Bearer {api.access}", "Origin": "https://" + "x" * 400}
+
+    status, _, body = ask(ApiServer(WSGIHandler()), "GET", "/api/v1/%E6%97%A5", **headers)
+
+    assert (status, b'"not_found"' in body) == ("404 Not Found", True)
+
+
+def test_api_server_lets_django_handle_what_it_did_not_expect(api, monkeypatch):
+    passed = []
+    monkeypatch.setattr("core.admission.api_server.admit", Mock(side_effect=ZeroDivisionError))
+    server = ApiServer(lambda environ, start_response: passed.append(ADMISSION in environ) or [])
+
+    server(RequestFactory().get("/api/v1/auth/me").environ, None)
+
+    assert passed == [False]
+
+
+def test_request_id_of_the_client_is_replaced_when_it_looks_like_a_credential(api_server):
+    secret = "gys_live_" + "a" * 40
+
+    _, headers, _ = ask(api_server, "GET", "/health", **{"X-Request-ID": secret})
+
+    assert secret not in headers["X-Request-ID"]
+
+
+def test_invalidations_of_a_transaction_take_one_round_trip(redis_round_trips):
+    redis.client().ping()
+    redis_round_trips.clear()
+    with transaction.atomic():
+        for number in range(20):
+            cached_responses.invalidate_after_commit(cached_responses.site_tag(str(number % 5)))
+
+    assert len(redis_round_trips) == 1
+    assert redis_round_trips[0].count(b"stamp:site:") == 5
+
+
+def test_invalidations_wait_until_redis_answers_again(own_redis, restart_redis):
+    own_redis.stop()
+    cached_responses.invalidate("site:1", "site:2")
+    cached_responses.invalidate("site:2", "user:3")
+    assert cached_responses._stale_tags == {"site:1", "site:2", "user:3"}
+
+    restart_redis()
+
+    wait_until(lambda: not cached_responses._stale_tags, seconds=10)
+
+
 def test_api_server_lets_django_redirect_to_https(settings, api, cached_site):
     settings.SECURE_SSL_REDIRECT = True
     passed = []
@@ -170,7 +225,7 @@ def test_api_server_lets_django_redirect_to_https(settings, api, cached_site):
     server(environ, None)
 
     assert passed == [cached_site]
-    assert server.answer({**environ, "wsgi.url_scheme": "https"}) is not None
+    assert server.answer({**environ, "wsgi.url_scheme": "https", "PATH_INFO": "/health"}) is not None
 
 
 def test_api_server_forgets_callers_with_long_headers(cached_site, api_server):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from accounts.models import User
+from core.admission import cached_responses
 from core.lifecycle import ExportedFile
 from sites.models import Access, Draft, Invitation, Post, Preview, Release, Review, Revision, Site
 from sites.services.sites import purge_queryset
@@ -84,6 +85,10 @@ def erase_person(user_id: UUID | None, addresses: frozenset[str]) -> dict[str, i
     Posts on other people's sites stay; the author's name disappears with the account. Runs in the tenancy
     context `system`.
     """
+    written_in = Post.objects.filter(author_id=user_id).values_list("site_id", flat=True)
+    published = Release.objects.filter(author_id=user_id).values_list("site_id", flat=True)
+    sites_of_others = written_in.union(published) if user_id else []
+    cached_responses.invalidate_after_commit(*map(cached_responses.site_tag, sites_of_others))
     own_sites = Site.objects.get_queryset().filter(owner_id=user_id)
     return {
         "sites": purge_queryset(own_sites) if user_id else 0,
