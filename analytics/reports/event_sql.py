@@ -3,6 +3,7 @@
 `rollup_sql` holds the queries over stored sums, `sql_fragments` the SQL that both share.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -213,6 +214,8 @@ def list_events(
         for name in ("visitor", "visit"):
             event[name] = f"{event[name]:016x}" if event[name] else None
         event["kind"] = Kind(event["kind"]).name.lower()
+        # Outside of the ORM, Django returns the text of a jsonb value.
+        event["properties"] = json.loads(event["properties"]) if event["properties"] else None
     return events
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from datetime import timedelta
 from decimal import Decimal
 from unittest.mock import Mock
@@ -117,3 +118,16 @@ def test_send_events_forms_visits_by_the_timestamps(site, owner):
     metrics = owner.get(f"sites/{site.pk}/analytics/summary?period=7d").json()["metrics"]
 
     assert (metrics["visits"], metrics["visit_duration"]) == (4, 0)
+
+
+def test_events_have_their_properties_as_an_object(site, owner):
+    properties = {"plan": "pro", "seats": 3}
+    write_visits(site, (0, 1, {"page": "/", "props": properties}), (1, 1, {"page": "/next"}))
+    base = f"sites/{site.pk}/analytics/events?{MARCH_DAYS}"
+
+    page = owner.get(base).json()["results"]
+    response = owner.get(f"{base}&format=csv")
+    rows = list(csv.DictReader(io.StringIO(b"".join(response.streaming_content).decode())))
+
+    assert [event["properties"] for event in page] == [None, properties]
+    assert [row["properties"] and json.loads(row["properties"]) for row in rows] == [properties, ""]
