@@ -111,7 +111,7 @@ class UnwrittenEvents:
             if len(state.held) > MAX_EVENTS:
                 state.highest_not_held, oldest = state.held.popleft()
                 state.not_held[oldest.site_number] += 1
-            if self._watcher is None:
+            if self._watcher is None or not self._watcher.is_alive():
                 self._watcher = threading.Thread(target=self._watch, name="unwritten-events", daemon=True)
                 self._watcher.start()
         self._start_recovery(lost)

@@ -17,10 +17,10 @@ from benchmarks.content.seed import SeededSite
 RUN_COUNT = 15
 # Functions whose time is measured, with everything that they call: module and attribute.
 STAGES = {
-    "parse the body": ("core.http.json_parser", "loads"),
-    "validate": ("sites.blueprint.schema", "validate"),
+    "parse the body": ("core.http.json_parser", "parse_json"),
+    "validate": ("sites.blueprint.schema", "validate_blueprint"),
     "JSON from PostgreSQL to Python": ("django.db.models", "JSONField.from_db_value"),
-    "render the answer": ("rest_framework.renderers", "JSONRenderer.render"),
+    "render the answer": ("core.http.responses", "JSONRenderer.render"),
     "validate and render the page": ("sites.serving.rendering", "render_page"),
     "compress the page": ("sites.serving.page_cache", "encode_page"),
     "SQL: COMMIT": ("psycopg", "Connection.commit"),

@@ -71,7 +71,7 @@ def admit(environ: Environ) -> AdmissionResult:
 
 def _admit(environ: Environ) -> AdmissionResult:
     authenticator = authenticators.authenticator()
-    path = path_of(environ)
+    path = environ["PATH_INFO"].rstrip("/")  # a final slash makes no difference
     token = authenticators.bearer_token(environ.get("HTTP_AUTHORIZATION", ""), path)
     principal, error = _verify(token)
     environ[PRINCIPAL] = principal  # error event listeners read it
@@ -96,12 +96,6 @@ def _admit(environ: Environ) -> AdmissionResult:
             raise AddressRefused
         authenticator.record_use(admission.principal)
     return admission
-
-
-def path_of(environ: Environ) -> str:
-    """Return the path of an API request without final slashes, which make no difference."""
-    path: str = environ["PATH_INFO"]
-    return path.rstrip("/")
 
 
 def _is_valid(principal: Principal, credential_status: int) -> bool:

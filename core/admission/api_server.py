@@ -4,7 +4,6 @@ It answers `/health`, refusals, and reads whose response is in Redis (`core.admi
 other requests go to Django, together with the result of admission. docs/performance.md draws the way.
 """
 
-import time
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from http import HTTPStatus
@@ -53,26 +52,18 @@ class ApiServer:
         # Django's middleware answers preflight requests, which skip admission.
         if not is_health and (not path.startswith(API_PREFIX) or environ["REQUEST_METHOD"] == "OPTIONS"):
             return None
-        started = time.perf_counter()
         outer_headers = self.outer_headers(environ)
         if outer_headers is None:
             return None
         request_id = request_log.start_request(environ)
-        route = "health"
-        if is_health:
-            answer = health.health_answer()
-        else:
-            route, found = self._admit(environ)
-            if found is None:
-                return None
-            answer = found
+        route, answer = ("health", health.health_answer()) if is_health else self._admit(environ)
+        if answer is None:
+            return None
         status, headers, body = answer
         headers = {**outer_headers, **headers, "X-Request-ID": request_id}
         if status != HTTPStatus.NOT_MODIFIED:
             headers["Content-Length"] = str(len(body))
-        request_log.finish_request(
-            environ["REQUEST_METHOD"], route, status, principal=environ.get(PRINCIPAL), started=started
-        )
+        request_log.finish_request(environ, route, status, principal=environ.get(PRINCIPAL))
         return status, headers, body
 
     def _admit(self, environ: Environ) -> tuple[str, Answer | None]:
@@ -80,13 +71,13 @@ class ApiServer:
         try:
             admission: AdmissionResult = admit(environ)
         except DomainError as error:
-            response = refuse(WSGIRequest({**environ}), error)  # which changes PATH_INFO
+            response = refuse(WSGIRequest({**environ}), error)  # it changes PATH_INFO in the environ
             return "none", (response.status_code, dict(response.items()), response.content)
         except Exception:  # noqa: BLE001 - Django admits the request again, and handles what that raises
             return "", None
         if not admission.cached_body:
             return "", None
-        status, headers, body = cached_answer(environ, admission)
+        status, headers, body = cached_answer(environ, admission.cached_body, admission.tag)
         return "kept", (status, {**headers, **admission.rate_limit.headers}, body)
 
     def outer_headers(self, environ: Environ) -> dict[str, str] | None:

@@ -1,4 +1,4 @@
-"""Cached API responses: the registry of cached GET routes, their storage and their invalidation.
+"""Cached API responses: their keys, their storage and their invalidation.
 
 A response is cached for each user, and not for API keys and impersonations. It is served as long as the tag
 that it was stored under has the same value in Redis. `invalidate()` deletes the value, and the next request
@@ -52,6 +52,8 @@ def invalidate_after_commit(*tags: str) -> None:
 
     All tags of a transaction take one round trip.
     """
+    if not tags:
+        return
     savepoints = set(connection.savepoint_ids)
     for entry in connection.run_on_commit:
         of_savepoints, callback = entry[:2]
@@ -111,13 +113,11 @@ def cache_keys(environ: Mapping[str, Any], path: str, principal: Principal | Non
     """
     if principal is None or principal.scopes is not None or principal.impersonator is not None:
         return "", ""
-    if environ["REQUEST_METHOD"] != "GET":
+    query = environ.get("QUERY_STRING", "")
+    if environ["REQUEST_METHOD"] != "GET" or len(query) > MAX_QUERY_CHARACTERS:
         return "", ""
     for pattern, cache in cached_routes.items():
         if match := pattern.fullmatch(path):
-            query = environ.get("QUERY_STRING", "")
-            if len(query) > MAX_QUERY_CHARACTERS:
-                break
             # Links to further pages contain the scheme and the host.
             origin = [environ.get(name, "") for name in ORIGIN_KEYS]
             address = "\n".join([*origin, path, query])
@@ -132,19 +132,19 @@ def _tag(cache: Cache, match: re.Match[str], principal: Principal) -> str:
     return sites_tag(principal.user_text) if cache == "sites" else user_tag(principal.user_text)
 
 
-def cached_answer(environ: Mapping[str, Any], admission: Any) -> tuple[int, dict[str, str], bytes]:
-    """Return status, headers and body of the response that `store_response` stored.
+def cached_answer(environ: Mapping[str, Any], stored: bytes, tag: str) -> tuple[int, dict[str, str], bytes]:
+    """Return status, headers and body of the response that `store_response` stored under a tag.
 
     The status is 304 when the client has the response already. That is not so for what depends on a user: the
     version of a user does not change with the names of their roles.
     """
-    _, stored_etag, body = admission.cached_body.split(b"\n", 2)
+    _, stored_etag, body = stored.split(b"\n", 2)
     etag = stored_etag.decode()
     headers = {"Cache-Control": "private, no-cache"}
     if etag:
         headers["ETag"] = etag
         header = environ.get("HTTP_IF_NONE_MATCH", "")
-        if not admission.tag.startswith(USER_TAG) and matches_if_none_match(header, etag):
+        if not tag.startswith(USER_TAG) and matches_if_none_match(header, etag):
             return 304, headers, b""
     headers["Content-Type"] = "application/json"
     return 200, headers, body

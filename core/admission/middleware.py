@@ -37,7 +37,9 @@ class AdmissionMiddleware:
         request.admission = admission  # type: ignore[attr-defined]
         response: HttpResponseBase
         if admission.cached_body:
-            status, headers, body = cached_responses.cached_answer(request.META, admission)
+            status, headers, body = cached_responses.cached_answer(
+                request.META, admission.cached_body, admission.tag
+            )
             response = HttpResponse(body, status=status, headers={**headers, **admission.rate_limit.headers})
             if "Content-Type" not in headers:
                 del response.headers["Content-Type"]

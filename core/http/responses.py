@@ -14,12 +14,15 @@ class JSONRenderer(renderers.BaseRenderer):
     media_type = "application/json"
     format = "json"
     charset = None
-    render_style = "binary"
+    _encoder = JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
     def render(self, data: Any, media_type: Any = None, context: Any = None) -> bytes:
         if data is None:
             return b""
-        return orjson.dumps(data, default=JSONEncoder().default, option=orjson.OPT_PASSTHROUGH_DATETIME)
+        try:
+            return orjson.dumps(data, default=self._encoder.default, option=orjson.OPT_PASSTHROUGH_DATETIME)
+        except orjson.JSONEncodeError:  # earlier versions accepted integers of more than 64 bits
+            return self._encoder.encode(data).encode()
 
 
 def etag(version: int) -> str:

@@ -34,13 +34,8 @@ class RequestLogMiddleware:
         response = self.get_response(request)
         response["X-Request-ID"] = request_id
         admission = getattr(request, "admission", None)
-        finish_request(
-            request.method or "",
-            route_name(request),
-            response.status_code,
-            principal=admission.principal if admission else None,
-            started=request.META[STARTED],
-        )
+        principal = admission.principal if admission else None
+        finish_request(request.META, route_name(request), response.status_code, principal=principal)
         return response
 
 
@@ -61,9 +56,10 @@ def start_request(environ: dict[str, Any]) -> str:
     return request_id
 
 
-def finish_request(method: str, route: str, status: int, *, principal: Any, started: float) -> None:
-    """Log and count an answer. `started` is the `time.perf_counter()` of the start."""
-    elapsed = time.perf_counter() - started
+def finish_request(environ: dict[str, Any], route: str, status: int, *, principal: Any) -> None:
+    """Log and count the answer to a request that `start_request` has seen."""
+    method = environ["REQUEST_METHOD"]
+    elapsed = time.perf_counter() - environ[STARTED]
     metrics.count_request(method if method in METHODS else "other", route, status, elapsed)
     if route not in UNLOGGED_ROUTES:
         structured_logging.log_information(

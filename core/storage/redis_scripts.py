@@ -25,7 +25,7 @@ READ_BYTES = 65_536
 UNCHECKED_SECONDS = 0.5  # a connection that was used a moment ago is used again without a look at it
 _reconnections = 0
 _discard_numbers = itertools.count(1)
-Value = str | int | float | bytes | memoryview
+Value = str | int
 _idle: list["_Connection"] = []  # the last one that was used comes first; at most one for each thread
 os.register_at_fork(after_in_child=_idle.clear)
 
@@ -97,7 +97,7 @@ class _Connection:
         received: list[Any] = []
         while len(received) < reply_count:
             reply = self._reader.gets()
-            if reply is False:  # incomplete; no script replies with the RESP3 value False
+            if reply is False:  # it is not complete yet
                 data = self._socket.recv(READ_BYTES)
                 if not data:
                     raise ConnectionResetError("Redis closed the connection")
@@ -110,7 +110,9 @@ class _Connection:
 
     def is_open(self) -> bool:
         """Return whether nothing can be read: neither the end of the connection nor anything unexpected."""
-        return not select.select([self._socket], [], [], 0)[0]
+        poll = select.poll()  # unlike select(), it takes descriptors above 1,023
+        poll.register(self._socket, select.POLLIN)
+        return not poll.poll(0)
 
     def close(self) -> None:
         self._connection.disconnect()

@@ -228,7 +228,7 @@ def test_api_server_lets_django_redirect_to_https(settings, api, cached_site):
     assert server.answer({**environ, "wsgi.url_scheme": "https", "PATH_INFO": "/health"}) is not None
 
 
-def test_api_server_forgets_callers_with_long_headers(cached_site, api_server):
+def test_api_server_remembers_no_headers_of_a_long_origin(cached_site, api_server):
     for length in (10, 1000):
         ask(api_server, "GET", "/health", Origin="https://" + "x" * length)
 

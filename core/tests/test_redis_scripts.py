@@ -6,18 +6,13 @@ import pytest
 
 from core.storage import redis, redis_scripts
 from core.storage.redis_scripts import Script
+from tests.redis_connections import close_idle_connections
 
 ECHO = Script("return ARGV[1]")
 COUNT = Script("return redis.call('INCR', KEYS[1])")
 
 
-def close_connections_of_others():
-    """Close every connection to Redis but the one that asks, as a restart does."""
-    redis.client().execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-
-
-def test_run_returns_the_reply_and_loads_a_script_that_redis_does_not_know():
-    redis.client().script_flush()
+def test_run_returns_the_reply_and_loads_a_script_that_redis_does_not_know(own_redis):
 
     assert ECHO.run([], ["a"]) == b"a"
     assert ECHO.run_many([([], ["b"]), ([], ["c"])]) == [b"b", b"c"]
@@ -32,7 +27,7 @@ def test_run_uses_a_new_connection_after_redis_has_closed_an_idle_one(monkeypatc
     monkeypatch.setattr(redis_scripts, "UNCHECKED_SECONDS", 0)
     before = redis_scripts.reconnections()
     ECHO.run([], ["a"])
-    close_connections_of_others()
+    close_idle_connections()
 
     assert ECHO.run([], ["b"]) == b"b"
     assert redis_scripts.reconnections() > before
@@ -41,7 +36,7 @@ def test_run_uses_a_new_connection_after_redis_has_closed_an_idle_one(monkeypatc
 def test_run_sends_nothing_twice_when_the_connection_closes_meanwhile():
     """A connection that was used a moment ago is not looked at: the caller gets an error."""
     COUNT.run(["number"], [])
-    close_connections_of_others()
+    close_idle_connections()
 
     with pytest.raises(redis.RedisUnavailable):
         COUNT.run(["number"], [])
@@ -49,7 +44,7 @@ def test_run_sends_nothing_twice_when_the_connection_closes_meanwhile():
     assert redis.client().get("number") == b"1"
 
 
-def test_run_gives_up_a_connection_whose_reply_came_too_late():
+def test_run_gives_up_a_connection_whose_reply_came_too_late(own_redis):
     """The reply of a request that timed out must not become the reply of the next one."""
     ECHO.run([], ["a"])
     redis.client().execute_command("CLIENT", "PAUSE", 500, "ALL")

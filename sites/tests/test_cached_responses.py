@@ -4,7 +4,15 @@ from uuid import uuid4
 
 import pytest
 
+from accounts.models import Role
+from accounts.services import roles
+from audit.actors import SYSTEM
+from core import tenancy
+from core.admission import cached_responses
+from core.http.preconditions import ANY_VERSION
 from core.storage import redis
+from sites.models import Post
+from sites.services import personal_data
 from sites.tests.factories import SiteFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("either_path")]
@@ -106,3 +114,34 @@ def test_cached_responses_keep_their_headers(api, site):
 
 def test_list_sites_response_is_private(api, site):
     assert api.get("sites")["Cache-Control"] == "private, no-cache"
+
+
+def test_cached_responses_follow_the_name_of_a_role_and_the_erasure_of_an_author(api, other, site):
+    role = Role.objects.create(name="Former", permissions=[])
+    other.user.roles.add(role)
+    with tenancy.context(tenancy.SYSTEM):
+        post = Post.objects.create(site=site, author=other.user, title="A post", slug="a-post")
+    api.get("config")  # the first request fills the empty Redis
+    for client, path in ((other, "auth/me"), (api, f"sites/{site.pk}/posts/{post.pk}")):
+        assert client.get(path).status_code == client.get(path).status_code == 200
+
+    roles.change_role(
+        role.pk,
+        name="Latter",
+        permissions=[],
+        actor=SYSTEM,
+        allowed_permissions=frozenset(),
+        if_match=ANY_VERSION,
+    )
+    assert "Latter" in other.get("auth/me").json()["roles"]
+
+    with tenancy.context(tenancy.SYSTEM):
+        personal_data.erase_person(other.user.pk, frozenset())
+        Post.objects.filter(pk=post.pk).update(author=None)
+    assert api.get(f"sites/{site.pk}/posts/{post.pk}").json()["author"] is None
+
+
+def test_invalidate_after_commit_without_tags_asks_redis_nothing(redis_round_trips):
+    cached_responses.invalidate_after_commit()
+
+    assert (redis_round_trips, redis.is_breaker_open()) == ([], False)
