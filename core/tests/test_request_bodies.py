@@ -37,8 +37,9 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def connect(pool: ThreadPoolExecutor) -> Iterator[Callable[..., Connection]]:
     """A function that opens a connection from an address, with a Content-Length unless it is None."""
     with ExitStack() as resources:
-        # Closed last to first: the clients' ends before the files that may still be read.
+        # Closed last to first: the clients' ends, which ends the reading threads, before the files they read.
         files = resources.enter_context(ExitStack())
+        resources.callback(join_reading_threads)
         clients = resources.enter_context(ExitStack())
 
         def connect(address: str = "203.0.113.1", length: int | None = 10) -> Connection:
@@ -52,6 +53,12 @@ def connect(pool: ThreadPoolExecutor) -> Iterator[Callable[..., Connection]]:
             return Connection(client, environ)
 
         yield connect
+
+
+def join_reading_threads() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "request-body":
+            thread.join(5)
 
 
 def read(reader: BodyReader, connection: Connection) -> bytes:
