@@ -7,7 +7,7 @@ the owner does not see in the drop counters. Exceptions are 429, 413 and 503; th
 request once after a 503.
 """
 
-import secrets
+import random
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -177,7 +177,7 @@ def build_event(
         site_number,
         parsed.kind,
         parsed.page,
-        id=parsed.id or secrets.randbits(63),
+        id=parsed.id or random.getrandbits(63),
         is_repeatable=bool(parsed.id),
         at=at,
         name=parsed.name,

@@ -69,18 +69,20 @@ def parse_traffic_source(query: str, referrer: str, host: str) -> TrafficSource:
 
     A link within the host is no traffic source.
     """
-    has_campaign = "utm_" in query or "ref=" in query
-    parameters = _parse_parameters(query[:MAX_URL_CHARACTERS]) if has_campaign else {}
+    referrer_name, referrer_address = _parse_referrer(referrer[:MAX_URL_CHARACTERS], host)
+    if "utm_" not in query and "ref=" not in query:
+        return TrafficSource(referrer_name, referrer_address)
+    parameters = _parse_parameters(query[:MAX_URL_CHARACTERS])
     utm = tuple(_clean_text(parameters.get(name, "")) for name in UTM_PARAMETERS)
     campaign_source = utm[0] or _clean_text(parameters.get("ref", ""))
-    referrer_name, referrer_address = _parse_referrer(referrer[:MAX_URL_CHARACTERS], host)
     source = SOURCE_NAMES.get(campaign_source.lower(), campaign_source) or referrer_name
     return TrafficSource(source, referrer_address, utm)
 
 
 def _clean_text(text: str) -> str:
     """The text without control characters, which PostgreSQL cannot store, limited in length."""
-    return "".join(filter(str.isprintable, text)).strip()[:MAX_TEXT_CHARACTERS]
+    printable = text if text.isprintable() else "".join(filter(str.isprintable, text))
+    return printable.strip()[:MAX_TEXT_CHARACTERS]
 
 
 def _parse_parameters(query: str) -> dict[str, str]:

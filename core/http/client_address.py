@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -32,6 +33,7 @@ def client_address_of_environ(environ: Mapping[str, Any]) -> str:
         return peer
 
 
+@lru_cache(maxsize=4096)
 def client_network(address: str) -> str:
     """Return the network that shares one rate limit: an IPv4 address, or the /64 of an IPv6 address.
 

@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import IO, Any, NoReturn
 
 from rest_framework.exceptions import ParseError
@@ -62,13 +63,7 @@ def parse_json(body: bytes) -> Any:
     if not body.strip():
         return {}
     try:
-        value = json.loads(
-            body.decode(),
-            object_pairs_hook=_dict_without_duplicates,
-            parse_constant=_refuse_constant,
-            parse_float=_parse_finite_float,
-            parse_int=_parse_integer,
-        )
+        value = _decoder().decode(body.decode())
     except UnicodeDecodeError:
         raise ParseError("This body is not UTF-8.") from None
     except RecursionError:
@@ -79,6 +74,16 @@ def parse_json(body: bytes) -> Any:
     if b"\\u" in body:
         _refuse_unstorable_text(value)
     return value
+
+
+@cache
+def _decoder() -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=_dict_without_duplicates,
+        parse_constant=_refuse_constant,
+        parse_float=_parse_finite_float,
+        parse_int=_parse_integer,
+    )
 
 
 def _refuse_deep_nesting(value: Any) -> None:

@@ -1,6 +1,6 @@
 """The outermost middleware: it gives each request an id, and logs and counts each response."""
 
-import os
+import random
 import re
 import time
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def start_request(environ: dict[str, Any]) -> str:
     if request_id is None:
         client_id = environ.get("HTTP_X_REQUEST_ID", "")
         is_valid = REQUEST_ID_PATTERN.fullmatch(client_id) and redact_text(client_id) == client_id
-        request_id = client_id if is_valid else os.urandom(16).hex()
+        request_id = client_id if is_valid else f"{random.getrandbits(128):032x}"
         environ[REQUEST_ID] = request_id
         environ[STARTED] = time.perf_counter()
     structlog.contextvars.bind_contextvars(request_id=request_id)

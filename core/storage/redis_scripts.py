@@ -25,7 +25,7 @@ READ_BYTES = 65_536
 UNCHECKED_SECONDS = 0.5  # a connection that was used a moment ago is used again without a look at it
 _reconnections = 0
 _discard_numbers = itertools.count(1)
-Value = str | int
+Value = str | int | bytes
 _idle: list["_Connection"] = []  # the last one that was used comes first; at most one for each thread
 os.register_at_fork(after_in_child=_idle.clear)
 

@@ -37,9 +37,10 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def connect(pool: ThreadPoolExecutor) -> Iterator[Callable[..., Connection]]:
     """A function that opens a connection from an address, with a Content-Length unless it is None."""
     with ExitStack() as resources:
-        # Closed last to first: the clients' ends, which ends the reading threads, before the files they read.
+        # Closed last to first: the clients' ends, which ends the readings, before the files that they read.
         files = resources.enter_context(ExitStack())
         resources.callback(join_reading_threads)
+        resources.callback(pool.shutdown)
         clients = resources.enter_context(ExitStack())
 
         def connect(address: str = "203.0.113.1", length: int | None = 10) -> Connection:
