@@ -15,11 +15,42 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import health, intake, login, machine, page, servers, site, sites
+from benchmarks import (
+    block,
+    cold_site,
+    health,
+    intake,
+    login,
+    machine,
+    mixed,
+    page,
+    post,
+    posts,
+    servers,
+    site,
+    sites,
+    static,
+    vault_item,
+)
 from benchmarks.measure import WRK_THREADS, Result, measure_workload
 from benchmarks.servers import BenchmarkError
 
-WORKLOADS = {module.WORKLOAD.name: module.WORKLOAD for module in (page, health, site, sites, intake, login)}
+MODULES = (
+    page,
+    static,
+    health,
+    site,
+    sites,
+    posts,
+    cold_site,
+    vault_item,
+    block,
+    post,
+    intake,
+    mixed,
+    login,
+)
+WORKLOADS = {module.WORKLOAD.name: module.WORKLOAD for module in MODULES}
 VAR_DIR = servers.ROOT / "var" / "bench"
 RESULTS_FOLDER = servers.BENCHMARKS_FOLDER / "results"
 MAX_BUSY_SHARE = 0.15  # when other programs use a larger share of the processors, a warning is printed
@@ -71,8 +102,16 @@ def run_workloads(names: list[str], *, seconds: int, rounds: int) -> tuple[dict[
     with (
         servers.start_stores(VAR_DIR) as urls,
         servers.start_getyousite(urls, VAR_DIR) as getyousite,
-        servers.start_yardstick(urls) as yardstick,
+        servers.start_yardstick(urls, VAR_DIR / "blueprint.json") as fastify,
+        servers.start_nginx(getyousite, VAR_DIR) as nginx,
     ):
+        yardsticks = {"fastify": fastify, **({"nginx": nginx} if nginx else {})}
+        workloads = []
+        for name in names:
+            if WORKLOADS[name].yardstick_server in yardsticks:
+                workloads.append(WORKLOADS[name])
+            else:
+                console.print(f"{name}: left out, because nginx is not installed.", style="yellow")
         run_info = {
             "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": machine.checked_out_commit(),
@@ -87,14 +126,14 @@ def run_workloads(names: list[str], *, seconds: int, rounds: int) -> tuple[dict[
         }
         results = [
             measure_workload(
-                WORKLOADS[name],
+                workload,
                 getyousite,
-                yardstick,
+                yardsticks[workload.yardstick_server],
                 seconds=seconds,
                 rounds=rounds,
                 report=console.print,
             )
-            for name in names
+            for workload in workloads
         ]
     return run_info, results
 

@@ -141,20 +141,28 @@ def measure_workload(
 
 def run_wrk(server: BenchmarkServer, spec: RequestSpec, workload: Workload, *, seconds: int) -> Round:
     """Run wrk once against one server. Raises BenchmarkError when wrk fails."""
-    path, headers = server.path_and_headers(spec)
-    options = [f"-t{WRK_THREADS}", f"-c{workload.connections}", f"-d{seconds}s", "--timeout", "5s"]
+    paths = server.paths(spec)
+    headers = server.headers(spec)
+    options = [
+        f"-t{min(WRK_THREADS, workload.connections)}",
+        f"-c{workload.connections}",
+        f"-d{seconds}s",
+        "--timeout",
+        "5s",
+    ]
     script = ["-s", str(BENCHMARKS_FOLDER / workload.script)]
     header_options = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
     body = json.dumps(server.body(spec), separators=(",", ":"))
     cpu_before = machine.cpu_seconds(server.child.process.pid)
     completed = subprocess.run(
-        ["wrk", *options, *script, *header_options, f"{server.url}{path}"],
+        ["wrk", *options, *script, *header_options, f"{server.url}{paths[0]}"],
         env={
             **os.environ,
             "BENCH_FOLDER": str(BENCHMARKS_FOLDER),
             "BENCH_EMAIL": EMAIL,
             "BENCH_PASSWORD": PASSWORD,
             "BENCH_BODY": body,
+            "BENCH_PATHS": " ".join(paths),
         },
         capture_output=True,
         text=True,

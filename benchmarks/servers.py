@@ -1,5 +1,8 @@
 """The two servers that are compared: our web process and the yardstick, on the same private stores."""
 
+import base64
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -27,6 +31,32 @@ WORKERS = 2
 DATABASE = "benchmark"
 CREDENTIALS = {"email": EMAIL, "password": PASSWORD}
 START_TIMEOUT_SECONDS = 60
+VAULT_ITEM_BYTES = 1024
+NGINX = "/usr/sbin/nginx"
+NGINX_CONFIGURATION = """
+daemon off;
+worker_processes {workers};
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 1024; }}
+http {{
+  types {{ text/html html; }}
+  access_log off;
+  sendfile on;
+  tcp_nopush on;
+  open_file_cache max=100;
+  keepalive_requests 1000000000;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    root {folder}/pages;
+  }}
+}}
+"""
 
 
 class BenchmarkError(SystemExit):
@@ -35,13 +65,14 @@ class BenchmarkError(SystemExit):
 
 @dataclass
 class BenchmarkServer:
-    """A running server. `site` is the id of a site of its only account."""
+    """A running server. `ids` has the values of placeholders, see `RequestSpec`, for each thread of wrk."""
 
     name: str
     port: int
     child: processes.ChildProcess
     client: httpx.Client = field(repr=False)
-    site: str = ""
+    ids: list[dict[str, str]] = field(default_factory=lambda: [{}])
+    key: str = ""  # an API key
 
     @property
     def url(self) -> str:
@@ -56,25 +87,29 @@ class BenchmarkServer:
             )
         return str(response.json()["access"])
 
-    def path_and_headers(self, spec: RequestSpec) -> tuple[str, dict[str, str]]:
-        """Path and headers of `spec` with the site and the access token of this server."""
+    def headers(self, spec: RequestSpec) -> dict[str, str]:
+        """The headers of `spec`, with a credential of this server."""
         headers = dict(spec.headers)
-        if spec.signed_in:
-            headers["Authorization"] = f"Bearer {self.sign_in()}"
-        return spec.path.replace("{site}", self.site), headers
+        if spec.signed_in or spec.with_key:
+            headers["Authorization"] = f"Bearer {self.key if spec.with_key else self.sign_in()}"
+        return headers
 
-    def body(self, spec: RequestSpec) -> dict[str, str]:
-        """The body of `spec` with the site of this server."""
-        return {name: value.replace("{site}", self.site) for name, value in spec.body.items()}
+    def paths(self, spec: RequestSpec) -> list[str]:
+        """The path of `spec` for each thread of wrk."""
+        return [fill(spec.path, ids) for ids in self.ids]
+
+    def body(self, spec: RequestSpec) -> Any:
+        """The body of `spec` with the ids of this server."""
+        return json.loads(fill(json.dumps(spec.body), self.ids[0]))
 
     def verify_response(self, spec: RequestSpec) -> int:
         """Send the request once, and return the length of the response body in bytes.
 
         Raises BenchmarkError when status, content or headers are not those that `spec` describes.
         """
-        path, headers = self.path_and_headers(spec)
-        body = (self.body(spec) or CREDENTIALS) if spec.method == "POST" else None
-        response = self.client.request(spec.method, path, headers=headers, json=body)
+        path = self.paths(spec)[0]
+        body = None if spec.method == "GET" else (self.body(spec) or CREDENTIALS)
+        response = self.client.request(spec.method, path, headers=self.headers(spec), json=body)
         has_headers = all(response.headers.get(name) == value for name, value in spec.answers_with.items())
         if (
             response.status_code not in {200, 201, 202}
@@ -85,6 +120,13 @@ class BenchmarkServer:
                 f"{self.name}: {spec.method} {path} answered {response.status_code}: {response.text[:200]}"
             )
         return len(response.content)
+
+
+def fill(text: str, ids: dict[str, str]) -> str:
+    """Replace the placeholders in `text`."""
+    for name, value in ids.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
 
 
 def require_programs() -> None:
@@ -159,15 +201,16 @@ def start_getyousite(
     ):
         server = BenchmarkServer("getyousite", int(port), child, client)
         _wait_until_ready(server, "/health/ready")
-        server.site = _create_sites(client)
+        _create_data(server, var_dir)
         yield server
 
 
 @contextmanager
-def start_yardstick(urls: dict[str, str]) -> Iterator[BenchmarkServer]:
+def start_yardstick(urls: dict[str, str], blueprint: Path) -> Iterator[BenchmarkServer]:
     """Start the yardstick with two workers, in a schema and a Redis database of its own.
 
-    It creates its account and sites itself. Raises BenchmarkError when it does not start.
+    It creates its account and sites itself, with the blueprint of this file. Raises BenchmarkError when it
+    does not start.
     """
     port = str(embedded_servers.free_port())
     environ = {
@@ -178,6 +221,7 @@ def start_yardstick(urls: dict[str, str]) -> Iterator[BenchmarkServer]:
         "REDIS_URL": _with_path(urls["REDIS_URL"], "2"),
         "EMAIL": EMAIL,
         "PASSWORD": PASSWORD,
+        "BLUEPRINT": str(blueprint),
     }
     child = processes.start_process("node", ["node", str(YARDSTICK_FOLDER / "server.mjs")], environ=environ)
     with (
@@ -187,7 +231,32 @@ def start_yardstick(urls: dict[str, str]) -> Iterator[BenchmarkServer]:
         server = BenchmarkServer("yardstick", int(port), child, client)
         _wait_until_ready(server, "/health")
         bearer = {"Authorization": f"Bearer {server.sign_in()}"}
-        server.site = client.get("/api/v1/sites", headers=bearer).json()["results"][0]["id"]
+        server.ids = client.get("/ids", headers=bearer).json()
+        yield server
+
+
+@contextmanager
+def start_nginx(getyousite: BenchmarkServer, var_dir: Path) -> Iterator[BenchmarkServer | None]:
+    """Start nginx with two workers. It serves the front page of our published site from a file.
+
+    Yields None when nginx is not installed.
+    """
+    if not Path(NGINX).exists():
+        yield None
+        return
+    folder = (var_dir / "nginx").absolute()
+    (folder / "pages").mkdir(parents=True, exist_ok=True)
+    page = getyousite.client.get(
+        "/", headers={"Host": f"{SUBDOMAIN}.localhost", "Accept-Encoding": "identity"}
+    )
+    (folder / "pages" / "index.html").write_bytes(page.content)
+    port = embedded_servers.free_port()
+    (folder / "nginx.conf").write_text(NGINX_CONFIGURATION.format(port=port, folder=folder, workers=WORKERS))
+    command = [NGINX, "-p", str(folder), "-c", "nginx.conf", "-e", "stderr"]
+    child = processes.start_process("nginx", command, environ={})
+    with _stopped_afterwards(child), httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        server = BenchmarkServer("nginx", port, child, client)
+        _wait_until_ready(server, "/")
         yield server
 
 
@@ -214,17 +283,39 @@ def _wait_until_ready(server: BenchmarkServer, path: str) -> None:
     raise BenchmarkError(f"{server.name} did not start; the lines above say why.")
 
 
-def _create_sites(client: httpx.Client) -> str:
-    """Sign up over the API and create the sites; return the id of the published bakery."""
+def _create_data(server: BenchmarkServer, var_dir: Path) -> None:
+    """Create the owner, sites with one post, a vault and an API key over the API. Sets `ids` and `key`.
+
+    Writes the blueprint of the sites to `blueprint.json` in `var_dir`.
+    """
+    client = server.client
     access = _json_of_created(client.post("/api/v1/auth/register", json=CREDENTIALS))["access"]
-    bearer = {"Authorization": f"Bearer {access}"}
-    for number in range(1, SITES_OF_OWNER):
-        site = {"name": f"Site {number}", "subdomain": f"bench-{number}"}
-        _json_of_created(client.post("/api/v1/sites", json=site, headers=bearer))
-    bakery = {"name": "Marlow & Rye", "subdomain": SUBDOMAIN, "template": "bakery"}
-    site_id = str(_json_of_created(client.post("/api/v1/sites", json=bakery, headers=bearer))["id"])
-    _json_of_created(client.post(f"/api/v1/sites/{site_id}/publish", json={}, headers=bearer))
-    return site_id
+    client.headers["Authorization"] = f"Bearer {access}"
+    site_ids = []
+    for number in range(SITES_OF_OWNER):
+        subdomain = f"bench-{number}" if number else SUBDOMAIN
+        site = {"name": "Marlow & Rye", "subdomain": subdomain, "template": "bakery"}
+        site_ids.append(str(_json_of_created(client.post("/api/v1/sites", json=site))["id"]))
+    _json_of_created(client.post(f"/api/v1/sites/{site_ids[0]}/publish", json={}))
+    _json_of_created(client.post(f"/api/v1/sites/{site_ids[0]}/posts", json={"title": "The first post"}))
+    key = {"label": "benchmark", "scopes": ["sites.read"]}
+    server.key = str(_json_of_created(client.post("/api/v1/api-keys", json=key))["key"])
+    vault_id, item_id = str(uuid4()), str(uuid4())
+    _json_of_created(client.post("/api/v1/vault", json={"vault_id": vault_id, **_envelope(60)}))
+    item = {"item_id": item_id, **_envelope(VAULT_ITEM_BYTES)}
+    _json_of_created(client.post(f"/api/v1/vault/{vault_id}/items", json=item, headers={"If-Match": '"1"'}))
+    (var_dir / "blueprint.json").write_bytes(client.get(f"/api/v1/sites/{site_ids[0]}/blueprint").content)
+    server.ids = [{"site": site_id, "vault": vault_id, "item": item_id} for site_id in site_ids]
+    del client.headers["Authorization"]
+
+
+def _envelope(size: int) -> dict[str, Any]:
+    """An envelope of the vault with `size` bytes of ciphertext."""
+    parts = {"ciphertext": size, "iv": 12, "salt": 16}
+    return {
+        **{name: base64.b64encode(os.urandom(count)).decode() for name, count in parts.items()},
+        "version": 1,
+    }
 
 
 def _json_of_created(response: httpx.Response) -> dict[str, Any]:

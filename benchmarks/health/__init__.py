@@ -9,5 +9,5 @@ WORKLOAD = Workload(
     name="health",
     getyousite=RequestSpec("/health", contains='"ok"'),
     yardstick=RequestSpec("/health", contains='"ok"'),
-    goal=1.0,
+    goal=1.5,
 )

@@ -23,7 +23,7 @@ WORKLOAD = Workload(
         headers={"User-Agent": USER_AGENT},
         body={"site": "{site}", "path": "/", "referrer": "https://www.google.com/"},
     ),
-    goal=1.0,
+    goal=1.4,
     script="intake/intake.lua",
     p99_goal_ms=25.0,
 )

@@ -14,5 +14,5 @@ WORKLOAD = Workload(
         answers_with={"Content-Encoding": "br"},
     ),
     yardstick=RequestSpec("/health", contains='"ok"'),
-    goal=2.0,
+    goal=2.5,
 )

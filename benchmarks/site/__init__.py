@@ -9,5 +9,5 @@ WORKLOAD = Workload(
     name="site",
     getyousite=RequestSpec("/api/v1/sites/{site}", signed_in=True, contains='"subdomain"'),
     yardstick=RequestSpec("/api/v1/sites/{site}", signed_in=True, contains='"subdomain"'),
-    goal=1.0,
+    goal=2.0,
 )

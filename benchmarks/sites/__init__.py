@@ -6,5 +6,5 @@ WORKLOAD = Workload(
     name="sites",
     getyousite=RequestSpec("/api/v1/sites", signed_in=True, contains='"results"'),
     yardstick=RequestSpec("/api/v1/sites", signed_in=True, contains='"results"'),
-    goal=1.0,
+    goal=2.0,
 )

@@ -46,6 +46,28 @@ def test_web_connection_must_answer_fast_right_after_it_was_in_the_pool(web_conn
         web_connection.execute("SELECT pg_sleep(20)")
 
 
+def test_a_connection_that_was_just_in_use_needs_no_question_to_the_server(web_connection, monkeypatch):
+    assert not web_connection.answered_a_moment_ago()  # a new one has answered nothing yet
+
+    reset_connection(web_connection)
+    assert web_connection.answered_a_moment_ago()
+
+    reset_connection(web_connection)
+    monkeypatch.setattr(deadlines, "UNCHECKED_SECONDS", 0.01)
+    time.sleep(0.02)
+    assert not web_connection.answered_a_moment_ago()
+    assert not web_connection.is_checked  # so that the first answer must come fast
+
+
+def test_a_connection_that_the_server_has_closed_is_not_used_however_fresh_it_is(web_connection):
+    reset_connection(web_connection)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [web_connection.info.backend_pid])
+        assert cursor.fetchone() == (True,)
+
+    assert not web_connection.answered_a_moment_ago()
+
+
 def test_reset_connection_restores_the_statement_timeout(web_connection):
     default = web_connection.execute("SHOW statement_timeout").fetchone()
     web_connection.execute("SET statement_timeout = '15s'")

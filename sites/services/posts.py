@@ -1,6 +1,7 @@
 """Posts: write, publish at a time, change, delete and restore."""
 
 from datetime import datetime
+from itertools import chain, count
 from typing import Any
 from uuid import UUID
 
@@ -47,9 +48,12 @@ def create_post(
         raise TooManyPosts
     post = Post(site=site, author_id=actor.id)
     _check_author_rights(post, validated_data, role=role, actor=actor)
-    validated_data["slug"] = validated_data.get("slug") or _free_slug(site, validated_data["title"])
+    has_slug = bool(validated_data.get("slug"))
+    if not has_slug:
+        validated_data["slug"] = _free_slug(site, validated_data["title"])
     _set_fields(post, validated_data, now=now)
-    _check_former_slugs(post, now=now)
+    if has_slug:
+        _check_former_slugs(post, now=now)
     _save(post, force_insert=True)
     quotas.require_room(site, added=post.size)
     record("post.created", actor=actor, subject=post)
@@ -242,10 +246,9 @@ def _check_author(site: Site, user_id: UUID | None) -> None:
 
 
 def _save(post: Post, *, force_insert: bool = False) -> None:
-    """Raises SlugTaken."""
+    """Raises SlugTaken, which must leave the transaction: the database takes no statement after it."""
     try:
-        with transaction.atomic():
-            post.save(force_insert=force_insert)
+        post.save(force_insert=force_insert)
     except IntegrityError:
         raise SlugTaken from None
 
@@ -265,13 +268,13 @@ def _free_slug(site: Site, title: str) -> str:
     A title without Latin letters becomes `post`. Former slugs count as used, because their URLs redirect.
     """
     base = slugify(title)[: MAX_SLUG_LENGTH - SLUG_SUFFIX_LENGTH].strip("-") or "post"
-    used_slugs = {
-        slug
+    posts, former_slugs = (
+        manager.filter(site=site, slug__startswith=base).values_list("slug", flat=True)
         for manager in (Post.objects, FormerSlug.objects)
-        for slug in manager.filter(site=site, slug__startswith=base).values_list("slug", flat=True)
-    }
-    numbered_slugs = (f"{base}-{number}" for number in range(2, MAX_POSTS + 2))
-    return next(slug for slug in (base, *numbered_slugs) if slug not in used_slugs)
+    )
+    used_slugs = set(posts.union(former_slugs))
+    numbered_slugs = (f"{base}-{number}" for number in count(2))
+    return next(slug for slug in chain([base], numbered_slugs) if slug not in used_slugs)
 
 
 def _record_visibility_change(post: Post, *, was_live: bool, actor: Actor) -> None:

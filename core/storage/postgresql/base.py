@@ -41,7 +41,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return new_connection
 
     def _get_live_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Return a connection of the pool that answers. Raises psycopg.Error.
+        """Return a connection of the pool that answers, or did a moment ago and was not closed since.
+
+        Raises psycopg.Error.
 
         Connections that a restart of the server has closed are replaced at once. The check of the pool itself
         waits a second after the first of them and two after the next, which is longer than a request waits.
@@ -50,7 +52,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         while True:
             candidate = super().get_new_connection(conn_params)
             try:
-                ConnectionPool.check_connection(candidate)
+                if not candidate.answered_a_moment_ago():
+                    ConnectionPool.check_connection(candidate)
             except psycopg.Error as error:
                 self.pool.putconn(candidate)
                 if isinstance(error, NoAnswer) or time.monotonic() > deadline:

@@ -5,6 +5,8 @@ packets without an error, would hold a thread of a web process for minutes. So t
 too.
 """
 
+import select
+import time
 from typing import Any
 
 import psycopg
@@ -16,6 +18,7 @@ WEB_STATEMENT_SECONDS = 5.0
 GRACE_SECONDS = 1.0  # PostgreSQL ends a statement itself, as long as it runs
 CHECK_SECONDS = 1.0
 POOL_SECONDS = 2.0  # for a free connection of the pool
+UNCHECKED_SECONDS = 0.5  # a connection that answered a moment ago is used without a question to the server
 
 
 class NoAnswer(psycopg.OperationalError):
@@ -31,6 +34,7 @@ class WebConnection(psycopg.Connection[Any]):
 
     statement_seconds = WEB_STATEMENT_SECONDS
     is_checked = True
+    returned_at = 0.0  # a `time.monotonic()`
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Consume a generator of psycopg. Raises NoAnswer after the deadline."""
@@ -45,6 +49,18 @@ class WebConnection(psycopg.Connection[Any]):
         self.is_checked = True
         return result
 
+    def answered_a_moment_ago(self) -> bool:
+        """Return whether this connection was just in use, and nothing has arrived since, not even its end.
+
+        Raises psycopg.OperationalError when it is known to be closed.
+        """
+        if self.is_checked or time.monotonic() - self.returned_at > UNCHECKED_SECONDS:
+            return False
+        poll = select.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        self.is_checked = not poll.poll(0)
+        return self.is_checked
+
 
 def reset_connection(connection: WebConnection) -> None:
     """Restore the default `statement_timeout`. The pool calls this when a connection is returned to it."""
@@ -53,3 +69,4 @@ def reset_connection(connection: WebConnection) -> None:
         connection.commit()
         connection.statement_seconds = WEB_STATEMENT_SECONDS
     connection.is_checked = False
+    connection.returned_at = time.monotonic()
