@@ -128,9 +128,10 @@ if ENV.process == "web":
         "timeout": POOL_SECONDS,
         "connection_class": WebConnection,
         "reset": reset_connection,
-        # After this time the pool stops its own attempts with growing pauses, and each request tries to
-        # connect. The first request after an outage therefore succeeds.
-        "reconnect_timeout": 3.0,
+        # The pool makes a second attempt after this time and then stops, and each request tries to connect.
+        # With a third attempt it would pause for as long as a request waits, and the first request after an
+        # outage would fail.
+        "reconnect_timeout": 1.0,
     }
 
 REDIS_URL = ENV.redis_url.get_secret_value()
