@@ -67,14 +67,16 @@ class EntryAdmin(ReadOnlyAdmin):
             return HttpResponseNotAllowed(["POST"])
         result = verify_trail(now=timezone.now())
         record("audit.verified", actor=actors.staff(request.user), subject=Subject("audit"), good=result.good)
-        if result.good:
+        if result.good and not result.rows:
+            message = "Nothing was verified: the audit trail has no sealed entry yet."
+        elif result.good:
             message = (
                 f"The audit trail is intact: {result.rows} entries, {result.checkpoints} checkpoints, "
                 f"{result.erased} values erased."
             )
         else:
             message = f"The audit trail is damaged: {result.fault}"
-        self.message_user(request, message, level="success" if result.good else "error")
+        self.message_user(request, message, level="success" if result.good and result.rows else "error")
         return redirect("admin:audit_entry_changelist")
 
     def changelist_view(

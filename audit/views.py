@@ -23,8 +23,9 @@ from audit.selectors import (
 from audit.serializers import EntrySerializer, LogLineSerializer
 from core.http.action_policy import SIGNED_IN, action_policy
 from core.http.pagination import KeysetPagination
-from core.http.query_params import datetime_param, query_param, text_param
+from core.http.query_params import choice_param, query_param, text_param
 from core.http.viewsets import ApiViewSet
+from core.times import parse_time
 
 TIME_RANGE_PARAMETERS = [
     OpenApiParameter("since", OpenApiTypes.DATETIME, description="Created at this time or later."),
@@ -41,7 +42,9 @@ ENTRY_SEARCH_PARAMETER = OpenApiParameter(
 )
 ID_PARAMETERS = [OpenApiParameter(name, OpenApiTypes.UUID) for name in ("actor", "subject", "site")]
 EVENT_PARAMETER = OpenApiParameter("event", {"type": "string", "minLength": 1, "maxLength": 100})
-LEVEL_PARAMETER = OpenApiParameter("level", {"type": "string", "enum": ["warning", "error", "critical"]})
+# Less severe lines are not stored, see core.observability.structured_logging.
+LEVELS = ("warning", "error", "critical")
+LEVEL_PARAMETER = OpenApiParameter("level", {"type": "string", "enum": list(LEVELS)})
 
 
 class AuditViewSet(ApiViewSet):
@@ -66,8 +69,8 @@ class AuditViewSet(ApiViewSet):
                 entries = entries.filter(**{field: value})
         entries = filter_created_between(
             entries,
-            query_param(self.request, "since", datetime_param),
-            query_param(self.request, "until", datetime_param),
+            query_param(self.request, "since", parse_time),
+            query_param(self.request, "until", parse_time),
         )
         event = query_param(self.request, "event", text_param)
         text = query_param(self.request, "search", text_param)
@@ -111,11 +114,11 @@ class LogViewSet(ApiViewSet):
 
     def get_queryset(self) -> QuerySet[LogLine]:
         lines = LogLine.objects.all()
-        if level := query_param(self.request, "level", text_param):
+        if level := query_param(self.request, "level", choice_param(*LEVELS)):
             lines = lines.filter(level=level)
-        if since := query_param(self.request, "since", datetime_param):
+        if since := query_param(self.request, "since", parse_time):
             lines = lines.filter(created_at__gte=since)
-        if until := query_param(self.request, "until", datetime_param):
+        if until := query_param(self.request, "until", parse_time):
             lines = lines.filter(created_at__lt=until)
         text = query_param(self.request, "search", text_param)
         return lines.filter(message__icontains=text) if text else lines

@@ -172,6 +172,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "accounts.credentials.password_validators.SimilarityValidator"},
 ]
 LOGIN_URL = "/admin/login/"
+LOGIN_REDIRECT_URL = "/admin/"  # after a sign-in without a `next`, or with one that is refused
 AUDIT_KEYS = dict(item.split(":", 1) for item in ENV.audit_keys)
 OBJECT_STORE_URL = ENV.object_store_url.get_secret_value()
 JWT_KEYS = ENV.jwt_keys  # parsed by accounts.credentials.tokens

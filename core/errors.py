@@ -27,6 +27,10 @@ class DomainError(Exception):
         return self.message
 
 
+class TextRefused(ValueError):
+    """A parser of text refuses it. The message is for the people who wrote it: it says what is allowed."""
+
+
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
     """One invalid value of the input.

@@ -4,6 +4,7 @@ The pages that mailed links open are here too, because they have the same protec
 """
 
 import json
+from urllib.parse import urlencode
 
 import pyotp
 import pytest
@@ -55,6 +56,18 @@ def test_admin_login_accepts_the_password_alone_and_records_it_when_there_is_no_
     client.post("/admin/logout/")
     assert not is_signed_in(client)
     assert Entry.objects.filter(event="admin.signed_out", actor_id=world.api.user.pk).count() == 1
+
+
+@pytest.mark.parametrize(
+    "next_url", ["", "//elsewhere.example/", "https://elsewhere.example/", "javascript:x"]
+)
+def test_admin_login_goes_to_the_admin_when_it_refuses_the_next_address(world, next_url):
+    client = Client()
+    form = {"username": world.api.user.email, "password": PASSWORD, "next": next_url}
+
+    response = client.post(f"/admin/login/?{urlencode({'next': next_url})}", form)
+
+    assert (response.status_code, response["Location"]) == (302, "/admin/")
 
 
 def test_admin_login_requires_a_totp_code_that_works_once(world):

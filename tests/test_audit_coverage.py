@@ -200,6 +200,12 @@ def test_list_logs_requires_the_permission_and_shows_redacted_lines(api):
     assert (row["level"], row["logger"], row["message"]) == ("error", "shop", redacted)
     assert admin.get(f"logs/{row['id']}").json() == row
     assert (api.get("logs").status_code, api.get(f"logs/{row['id']}").status_code) == (403, 403)
+    for level in ("info", "debug", "ERROR", ""):  # lines of these levels are never stored
+        refused = admin.get(f"logs?level={level}")
+        assert (refused.status_code, refused.json()["errors"][0]["detail"]) == (
+            400,
+            "Choose one of warning, error, critical.",
+        )
     assert server_log.delete_log_lines(before=timezone.now() + timezone.timedelta(minutes=1)) == 1
     assert handler.dropped == 0
 

@@ -8,6 +8,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from accounts.models import ApiKey
+from core.http.fields import TimeField
 from core.http.serializers import StrictSerializer
 from core.permissions import all_scopes
 
@@ -45,7 +46,7 @@ class ApiKeyCreateSerializer(StrictSerializer):
         child=serializers.CharField(max_length=50), max_length=50, required=False
     )
     requests_per_minute = serializers.IntegerField(min_value=1, max_value=settings.RATE_LIMIT, required=False)
-    expires_at = serializers.DateTimeField(required=False)
+    expires_at = TimeField(required=False)
 
     def validate_scopes(self, value: list[str]) -> list[str]:
         if unknown := sorted(set(value) - set(all_scopes())):

@@ -1,54 +1,64 @@
 """Finds the traffic source of a visit: from campaign parameters, else from the page that linked to it."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from urllib.parse import parse_qsl, urlsplit
+
+from publicsuffixlist import PublicSuffixList
 
 MAX_TEXT_CHARACTERS = 500
 MAX_URL_CHARACTERS = 2000
 MAX_QUERY_PARAMETERS = 50
 UTM_PARAMETERS = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
-# Display names by a label of the host (`www.google.co.uk`) or by the text of a campaign parameter.
-SOURCE_NAMES = {
-    "google": "Google",
+# Brands that own their name under many public suffixes, such as `google.co.uk`.
+NAME_UNDER_ANY_SUFFIX = {
     "bing": "Bing",
-    "duckduckgo": "DuckDuckGo",
-    "yahoo": "Yahoo",
-    "ecosia": "Ecosia",
-    "baidu": "Baidu",
-    "yandex": "Yandex",
-    "facebook": "Facebook",
-    "instagram": "Instagram",
-    "linkedin": "LinkedIn",
-    "lnkd": "LinkedIn",
+    "google": "Google",
     "pinterest": "Pinterest",
-    "reddit": "Reddit",
-    "tiktok": "TikTok",
-    "youtube": "YouTube",
-    "youtu": "YouTube",
-    "twitter": "X",
-    "x": "X",
-    "t": "X",
-    "github": "GitHub",
-    "mastodon": "Mastodon",
-    "bsky": "Bluesky",
-    "wikipedia": "Wikipedia",
-    "chatgpt": "ChatGPT",
-    "perplexity": "Perplexity",
-    "claude": "Claude",
+    "yahoo": "Yahoo",
+    "yandex": "Yandex",
 }
-# Display names of hosts that no single label identifies.
-SOURCE_NAME_BY_HOST = {
+NAME_BY_REGISTRABLE_DOMAIN = {
+    "baidu.com": "Baidu",
+    "bsky.app": "Bluesky",
+    "chatgpt.com": "ChatGPT",
+    "claude.ai": "Claude",
+    "duckduckgo.com": "DuckDuckGo",
+    "ecosia.org": "Ecosia",
+    "facebook.com": "Facebook",
+    "fb.com": "Facebook",
+    "github.com": "GitHub",
+    "instagram.com": "Instagram",
+    "linkedin.com": "LinkedIn",
+    "lnkd.in": "LinkedIn",
+    "mastodon.social": "Mastodon",
+    "perplexity.ai": "Perplexity",
+    "reddit.com": "Reddit",
     "t.co": "X",
+    "tiktok.com": "TikTok",
+    "twitter.com": "X",
+    "wikipedia.org": "Wikipedia",
     "x.com": "X",
     "youtu.be": "YouTube",
-    "news.ycombinator.com": "Hacker News",
-    "l.facebook.com": "Facebook",
-    "com.google.android.gm": "Gmail",
-    "mail.google.com": "Gmail",
-    "chat.openai.com": "ChatGPT",
-    "gemini.google.com": "Gemini",
+    "youtube.com": "YouTube",
 }
+# Hosts whose name differs from that of their domain.
+NAME_BY_HOST = {
+    "chat.openai.com": "ChatGPT",
+    "com.google.android.gm": "Gmail",  # of the scheme android-app
+    "gemini.google.com": "Gemini",
+    "mail.google.com": "Gmail",
+    "news.ycombinator.com": "Hacker News",
+}
+# Display names of texts in campaign parameters, in lower case.
+NAME_BY_CAMPAIGN_SOURCE = {
+    name.lower(): name
+    for name in (
+        *NAME_UNDER_ANY_SUFFIX.values(),
+        *NAME_BY_REGISTRABLE_DOMAIN.values(),
+        *NAME_BY_HOST.values(),
+    )
+} | {"twitter": "X"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +80,13 @@ def parse_traffic_source(query: str, referrer: str, host: str) -> TrafficSource:
     A link within the host is no traffic source.
     """
     referrer_name, referrer_address = _parse_referrer(referrer[:MAX_URL_CHARACTERS], host)
-    if "utm_" not in query and "ref=" not in query:
+    lower_query = query.lower()
+    if "utm_" not in lower_query and "ref=" not in lower_query:
         return TrafficSource(referrer_name, referrer_address)
     parameters = _parse_parameters(query[:MAX_URL_CHARACTERS])
     utm = tuple(_clean_text(parameters.get(name, "")) for name in UTM_PARAMETERS)
     campaign_source = utm[0] or _clean_text(parameters.get("ref", ""))
-    source = SOURCE_NAMES.get(campaign_source.lower(), campaign_source) or referrer_name
+    source = NAME_BY_CAMPAIGN_SOURCE.get(campaign_source.lower(), campaign_source) or referrer_name
     return TrafficSource(source, referrer_address, utm)
 
 
@@ -86,10 +97,12 @@ def _clean_text(text: str) -> str:
 
 
 def _parse_parameters(query: str) -> dict[str, str]:
+    """The parameters of a query string, their names in lower case. `&amp;`, as copied from HTML, is `&`."""
     try:
-        return dict(parse_qsl(query, max_num_fields=MAX_QUERY_PARAMETERS))
+        pairs = parse_qsl(query.replace("&amp;", "&"), max_num_fields=MAX_QUERY_PARAMETERS)
     except ValueError:
         return {}
+    return {name.lower(): value for name, value in pairs}
 
 
 @lru_cache(maxsize=8192)
@@ -103,9 +116,19 @@ def _parse_referrer(text: str, host: str) -> tuple[str, str]:
     if not referrer_host or referrer_host == host.removeprefix("www."):
         return "", ""
     address = _clean_text(f"{referrer_host}{parts.path}").rstrip("/")
-    if referrer_host in SOURCE_NAME_BY_HOST:
-        return SOURCE_NAME_BY_HOST[referrer_host], address
-    # `google` stands before the top-level domain, which may have two labels.
-    labels = referrer_host.split(".")[-3:-1]
-    names = (SOURCE_NAMES[label] for label in labels if len(label) > 1 and label in SOURCE_NAMES)
-    return next(names, referrer_host), address
+    return _display_name(referrer_host), address
+
+
+def _display_name(host: str) -> str:
+    """The name of the brand that a host belongs to, or else the host."""
+    domain = _public_suffixes(only_icann=False).privatesuffix(host) or host
+    name = NAME_BY_HOST.get(host) or NAME_BY_REGISTRABLE_DOMAIN.get(domain)
+    # Below the suffix of a company, such as blogspot.com, anybody may have the name of a brand.
+    if name is None and domain == _public_suffixes(only_icann=True).privatesuffix(host):
+        name = NAME_UNDER_ANY_SUFFIX.get(domain.partition(".")[0])
+    return name or host
+
+
+@cache
+def _public_suffixes(*, only_icann: bool) -> PublicSuffixList:
+    return PublicSuffixList(only_icann=only_icann)

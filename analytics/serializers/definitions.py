@@ -9,6 +9,7 @@ from rest_framework import serializers
 from analytics.models import Annotation, Definition, Share, Subscription
 from analytics.reports.filters import MAX_FILTER_CHARACTERS, MAX_FILTERS, parse_filter
 from analytics.sharing.links import build_share_url
+from core.http.fields import TimeField
 from core.http.serializers import StrictSerializer
 
 CONDITION_HELP = "A filter as reports take it: `dimension:operator:value`."
@@ -85,9 +86,7 @@ class ShareCreateSerializer(StrictSerializer):
         trim_whitespace=False,
         help_text="By default the link asks for no password.",
     )
-    expires_at = serializers.DateTimeField(
-        default=None, allow_null=True, help_text="By default the link never expires."
-    )
+    expires_at = TimeField(default=None, allow_null=True, help_text="By default the link never expires.")
 
     def validate_expires_at(self, value: datetime | None) -> datetime | None:
         now = timezone.now()

@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from analytics.models import Settings
+from core.http.fields import TimeField
 from core.http.serializers import BoundedListSerializer, StrictSerializer
 
 SAMPLE_HELP = "The share of the visitors that was counted. Below 1 the numbers are estimates."
@@ -168,8 +169,8 @@ class EventSerializer(StrictSerializer):
 
     name = serializers.CharField(max_length=60, help_text="`pageview`, or the name of a custom event.")
     url = serializers.CharField(max_length=4000, help_text="On the site's own host.")
-    referrer = serializers.CharField(max_length=4000, required=False)
-    timestamp = serializers.DateTimeField(required=False, help_text="At most 7 days ago. The default is now.")
+    referrer = serializers.CharField(max_length=4000, required=False, allow_blank=True)
+    timestamp = TimeField(required=False, help_text="At most 7 days ago. The default is now.")
     id = serializers.RegexField(
         r"^[0-9a-f]{16}\Z",
         required=False,

@@ -1,5 +1,6 @@
 """Reports as CSV (`views/csv_renderer.py`)."""
 
+import codecs
 import csv
 import io
 from datetime import UTC, datetime
@@ -25,7 +26,8 @@ def test_csv_renderer_escapes_formulas(site, owner):
     response = owner.get(f"sites/{site.pk}/analytics/breakdown?{MARCH_DAYS}&dimension=source&format=csv")
 
     assert response["Content-Type"] == "text/csv; charset=utf-8"
-    (row,) = csv.DictReader(io.StringIO(response.content.decode()))
+    assert response["Content-Disposition"] == 'attachment; filename="breakdown.csv"'
+    (row,) = csv.DictReader(io.StringIO(response.content.decode("utf-8-sig")))
     assert (row["value"], row["visitors"]) == ("'=cmd|' /C calc'!A0", "1")
 
 
@@ -34,4 +36,6 @@ def test_csv_renderer_writes_a_header_without_rows(site, owner, path):
     response = owner.get(f"sites/{site.pk}/analytics/{path}?format=csv")
 
     assert (response.status_code, response["Content-Type"]) == (200, "text/csv; charset=utf-8")
-    assert response.content.strip()
+    assert response.content.startswith(codecs.BOM_UTF8)  # spreadsheets read it as UTF-8 only then
+    assert response.content.decode("utf-8-sig").strip()
+    assert response["Content-Disposition"] == f'attachment; filename="{path}.csv"'

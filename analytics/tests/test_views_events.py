@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 def test_events_returns_stored_events_as_csv_and_as_pages(site, owner, shop_events):
     base = f"sites/{site.pk}/analytics/events"
     response = owner.get(f"{base}?{MARCH_DAYS}&format=csv")
-    rows = list(csv.DictReader(io.StringIO(b"".join(response.streaming_content).decode())))
+    rows = list(csv.DictReader(io.StringIO(b"".join(response.streaming_content).decode("utf-8-sig"))))
 
     assert len(rows) == 13
     assert response["Content-Disposition"] == 'attachment; filename="events-2026-03-01-2026-03-02.csv"'
@@ -52,7 +52,7 @@ def test_events_as_csv_is_complete_when_read_in_batches(site, owner, monkeypatch
 
     response = owner.get(f"sites/{site.pk}/analytics/events?{MARCH_DAYS}&format=csv")
 
-    rows = list(csv.DictReader(io.StringIO(b"".join(response.streaming_content).decode())))
+    rows = list(csv.DictReader(io.StringIO(b"".join(response.streaming_content).decode("utf-8-sig"))))
     assert len({row["visitor"] for row in rows}) == len(rows) == 100
 
 
@@ -75,7 +75,7 @@ def test_send_events_counts_events_of_servers(site, owner, monkeypatch):
             "user_agent": CHROME,
         },
         {"name": "pageview", "url": url, "timestamp": (now - timedelta(days=8)).isoformat()},
-        {"name": "pageview", "url": "http://elsewhere.example/"},
+        {"name": "pageview", "url": "http://elsewhere.example/", "referrer": ""},
     ]
     response = owner.post(f"sites/{site.pk}/events", items)
 
@@ -127,7 +127,7 @@ def test_events_have_their_properties_as_an_object(site, owner):
 
     page = owner.get(base).json()["results"]
     response = owner.get(f"{base}&format=csv")
-    rows = list(csv.DictReader(io.StringIO(b"".join(response.streaming_content).decode())))
+    rows = list(csv.DictReader(io.StringIO(b"".join(response.streaming_content).decode("utf-8-sig"))))
 
     assert [event["properties"] for event in page] == [None, properties]
     assert [row["properties"] and json.loads(row["properties"]) for row in rows] == [properties, ""]

@@ -12,6 +12,8 @@ from analytics.serializers.reports import (
     MetricsSerializer,
 )
 
+# Spreadsheets read a file as UTF-8 only when it begins with this.
+BYTE_ORDER_MARK = "\ufeff"
 FORMULA_PREFIXES = {"=", "+", "-", "@", "\t", "\r"}
 # The header of a CSV file without rows, by action.
 CSV_COLUMNS = {
@@ -23,7 +25,7 @@ CSV_COLUMNS = {
 
 
 class CsvRenderer(renderers.BaseRenderer):
-    """Renders the rows of a report as CSV (RFC 4180).
+    """Renders the rows of a report as a CSV file (RFC 4180) with a name, for a spreadsheet.
 
     Texts that a spreadsheet would run as a formula get a leading apostrophe (OWASP, CSV injection).
     """
@@ -35,10 +37,14 @@ class CsvRenderer(renderers.BaseRenderer):
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None
     ) -> bytes:
+        context = renderer_context or {}
         rows = data.get("results", [data.get("metrics") or {}])
-        view = (renderer_context or {}).get("view")
-        columns = [*rows[0]] if rows else CSV_COLUMNS.get(getattr(view, "action", ""), [])
+        action = getattr(context.get("view"), "action", "") or "report"
+        columns = [*rows[0]] if rows else CSV_COLUMNS.get(action, [])
+        if "response" in context:
+            context["response"]["Content-Disposition"] = f'attachment; filename="{action}.csv"'
         buffer = io.StringIO()
+        buffer.write(BYTE_ORDER_MARK)
         writer = csv.DictWriter(buffer, columns or ["nothing"])
         writer.writeheader()
         writer.writerows({name: escape_formula(value) for name, value in row.items()} for row in rows)

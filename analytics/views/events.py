@@ -32,12 +32,13 @@ from analytics.serializers.reports import (
     RawEventsSerializer,
 )
 from analytics.time_zones import day_bounds
-from analytics.views.csv_renderer import CsvRenderer, escape_formula
+from analytics.views.csv_renderer import BYTE_ORDER_MARK, CsvRenderer, escape_formula
 from analytics.views.headers import PRIVATE_CACHE_HEADERS
 from core.errors import FieldProblem, Invalid
 from core.http.action_policy import action_policy
-from core.http.query_params import datetime_param, integer_param, query_param
+from core.http.query_params import integer_param, query_param
 from core.http.responses import JSONRenderer
+from core.times import parse_time
 from sites.viewsets import Role, SiteScopedViewSet
 
 MAX_EVENTS_PER_REQUEST = 100
@@ -77,7 +78,7 @@ class RawEventsViewSet(SiteScopedViewSet):
                     "Content-Disposition": f'attachment; filename="{filename}"',
                 },
             )
-        until = min(until, query_param(request, "before", datetime_param) or until)
+        until = min(until, query_param(request, "before", parse_time) or until)
         limit = int(query_param(request, "limit", integer_param(1, 1000)) or 100)
         rows = event_sql.list_events(site.number, since, until, limit=limit, newest_first=True)
         next_url = None
@@ -92,7 +93,7 @@ def _stream_csv(site_number: int, since: datetime, until: datetime) -> Iterator[
 
     They are read in batches, so that memory and transactions stay small however many events there are.
     """
-    yield ",".join(COLUMN_BY_EVENT_FIELD) + "\r\n"
+    yield BYTE_ORDER_MARK + ",".join(COLUMN_BY_EVENT_FIELD) + "\r\n"
     while True:
         rows = event_sql.list_events(site_number, since, until, limit=CSV_BATCH_EVENTS)
         buffer = io.StringIO()

@@ -6,6 +6,19 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from core.errors import TextRefused
+from core.times import parse_time
+
+
+class TimeField(serializers.DateTimeField):
+    """A time with an offset (RFC 3339), see `core.times`."""
+
+    def to_internal_value(self, value: Any) -> Any:
+        try:
+            return parse_time(value if isinstance(value, str) else "")
+        except TextRefused as refusal:
+            raise serializers.ValidationError(str(refusal), code="time_refused") from None
+
 
 @extend_schema_field({"type": "string", "contentEncoding": "base64"})
 class Base64Field(serializers.Field[Any, Any, Any, Any]):

@@ -21,7 +21,7 @@ from rest_framework.views import APIView
 
 from core.errors import FieldProblem, Invalid
 from core.http.json_parser import is_storable
-from core.http.query_params import datetime_param
+from core.times import parse_time
 
 MAX_LIMIT = 100
 DEFAULT_LIMIT = 20
@@ -170,7 +170,7 @@ class KeysetPagination(BasePagination):
         try:
             direction, pk, value = json.loads(base64.urlsafe_b64decode(cursor.encode() + b"=="))
             if self.order and self.order.type is datetime:
-                value = datetime_param(value)
+                value = parse_time(value)
             result = {"n": False, "p": True}[direction], (UUID(pk), value)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
             raise error from None

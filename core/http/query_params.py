@@ -1,24 +1,11 @@
 """Parsers of query parameters. Each takes the text and raises ValueError when it is not valid."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
-from django.utils.dateparse import parse_datetime
 from rest_framework.request import Request
 
-from core.errors import FieldProblem, Invalid
-
-
-def datetime_param(text: str) -> datetime:
-    """Parse an RFC 3339 time with an offset; return it in UTC. Raises ValueError."""
-    value = parse_datetime(text)
-    if value is None or value.tzinfo is None:
-        raise ValueError
-    try:
-        return value.astimezone(UTC)  # PostgreSQL accepts fewer offsets than Python
-    except OverflowError:
-        raise ValueError from None
+from core.errors import FieldProblem, Invalid, TextRefused
 
 
 def text_param(text: str) -> str:
@@ -31,15 +18,18 @@ def text_param(text: str) -> str:
 def query_param(request: Request, name: str, parse: Callable[[str], Any]) -> Any:
     """Return the parsed query parameter, or None when it is absent.
 
-    Raises Invalid when `parse` raises ValueError.
+    Raises Invalid when `parse` raises ValueError, with its message if it is a TextRefused.
     """
     text = request.query_params.get(name)
     if text is None:
         return None
     try:
         return parse(text)
+    except TextRefused as refusal:
+        message = str(refusal)
     except ValueError:
-        raise Invalid([FieldProblem("", f"query_{name}", f"`{name}` is not a valid value.")]) from None
+        message = f"`{name}` is not a valid value."
+    raise Invalid([FieldProblem("", f"query_{name}", message)])
 
 
 def integer_param(low: int, high: int) -> Callable[[str], int]:
@@ -51,6 +41,17 @@ def integer_param(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return parse_integer
+
+
+def choice_param(*choices: str) -> Callable[[str], str]:
+    """Return a parser of one of these texts."""
+
+    def parse_choice(text: str) -> str:
+        if text not in choices:
+            raise TextRefused(f"Choose one of {', '.join(choices)}.")
+        return text
+
+    return parse_choice
 
 
 def boolean_param(text: str) -> bool:

@@ -1,19 +1,17 @@
 """Serializers of posts for members. `serializers/public.py` has those for visitors."""
 
 import re
-from datetime import datetime
 from typing import Any
 
 from rest_framework import serializers
 
+from core.http.fields import TimeField
 from core.http.serializers import StrictSerializer
 from sites.models import Post
 
 SLUG_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 FORBIDDEN_TAG_CHARACTERS = re.compile(r"[\x00-\x1f\x7f/\\]")
 MAX_TAGS = 20
-MIN_YEAR = 1970
-MAX_YEAR = 2200
 
 
 class BlocksField(serializers.JSONField):
@@ -34,21 +32,12 @@ class PostWriteSerializer(StrictSerializer):
     blocks = BlocksField()
     tags = serializers.ListField(child=serializers.CharField(max_length=40), max_length=MAX_TAGS)
     author = serializers.UUIDField(allow_null=True, help_text="A member who may write posts; you, if absent.")
-    published_at = serializers.DateTimeField(
-        allow_null=True, help_text="When visitors start to see it; null for a draft."
-    )
+    published_at = TimeField(allow_null=True, help_text="When visitors start to see it; null for a draft.")
 
     def validate_slug(self, value: str) -> str:
         if not SLUG_PATTERN.fullmatch(value):
             raise serializers.ValidationError(
                 "Use lower-case letters, digits and single hyphens.", code="slug_refused"
-            )
-        return value
-
-    def validate_published_at(self, value: datetime | None) -> datetime | None:
-        if value is not None and not MIN_YEAR <= value.year <= MAX_YEAR:
-            raise serializers.ValidationError(
-                f"Choose a year from {MIN_YEAR} to {MAX_YEAR}.", code="time_refused"
             )
         return value
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from core.http.fields import TimeField
 from core.http.serializers import StrictSerializer
 from sites.models import Preview, Release, Review, Schedule
 from sites.services.previews import preview_url
@@ -48,7 +49,7 @@ class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
 
 class ScheduleCreateSerializer(NoteSerializer):
     act = serializers.ChoiceField(choices=Schedule.Act.choices, default=Schedule.Act.PUBLISH)
-    at = serializers.DateTimeField()
+    at = TimeField()
 
 
 class ReviewSerializer(serializers.ModelSerializer[Review]):

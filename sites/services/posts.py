@@ -8,7 +8,6 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
-from django.utils.text import slugify
 
 from audit.actors import SYSTEM, Actor
 from audit.services import record
@@ -22,6 +21,7 @@ from sites.errors import NotDeleted, RoleTooLow, SlugTaken, TooManyPosts
 from sites.models import Access, Draft, FormerSlug, Post, Site
 from sites.services import quotas
 from sites.services.sites import lock_site
+from sites.slugs import slug_of
 from sites.subdomains import host_of
 
 MAX_POSTS = 20_000  # of one site, deleted ones included
@@ -265,9 +265,9 @@ def _check_former_slugs(post: Post, *, now: datetime) -> None:
 def _free_slug(site: Site, title: str) -> str:
     """Return an unused slug made from the title, with a number at the end when the plain one is used.
 
-    A title without Latin letters becomes `post`. Former slugs count as used, because their URLs redirect.
+    A title without letters becomes `post`. Former slugs count as used, because their URLs redirect.
     """
-    base = slugify(title)[: MAX_SLUG_LENGTH - SLUG_SUFFIX_LENGTH].strip("-") or "post"
+    base = slug_of(title, max_length=MAX_SLUG_LENGTH - SLUG_SUFFIX_LENGTH) or "post"
     posts, former_slugs = (
         manager.filter(site=site, slug__startswith=base).values_list("slug", flat=True)
         for manager in (Post.objects, FormerSlug.objects)

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 from urllib.parse import quote
 
@@ -70,10 +71,13 @@ def post_path(posts_path: str, *, slug: str = "", tag: str = "", page_number: in
 
 
 def post_page_exists(posts: PublishedPosts, route: PostRoute) -> bool:
-    """Return whether `route` shows at least one published post. One query.
+    """Return whether there is a page at `route`. At most one query.
 
-    Checked before the blueprint is loaded, because loading one for every guessed address is expensive.
+    The feed and the first page of the list are there without posts too, because pages link to them. Checked
+    before the blueprint is loaded, because loading one for every guessed address is expensive.
     """
+    if route.is_feed or route == PostRoute():
+        return True
     if route.slug:
         return posts.has(route.slug)
     return bool(posts.posts(tag=route.tag, limit=1, offset=route.page_number - 1))
@@ -123,7 +127,7 @@ def _render_post_list(
         if context.posts
         else []
     )
-    if not posts:
+    if not posts and route != PostRoute():
         return None
     title = settings.title or get_translations(blueprint["settings"].get("locale", "en"))["posts"]
     page = Page.model_construct(
@@ -156,6 +160,7 @@ def atom_feed(blueprint: dict[str, Any], base_url: str, posts: PublishedPosts) -
         link=base_url + posts_path,
         description=strip_invalid_xml(site.get("seo", {}).get("description", "")),
         language=site.get("locale", "en"),
+        author_name=strip_invalid_xml(site["title"]),  # of posts without a byline; RFC 4287 requires one
         feed_url=f"{base_url}{posts_path}/feed.xml",
         feed_guid=f"{base_url}{posts_path}",
     )
@@ -163,7 +168,8 @@ def atom_feed(blueprint: dict[str, Any], base_url: str, posts: PublishedPosts) -
         atom.add_item(
             title=strip_invalid_xml(post.title),
             link=base_url + post_path(posts_path, slug=post.slug),
-            description=strip_invalid_xml(post.excerpt),
+            # Django declares the summary as HTML.
+            description=escape(strip_invalid_xml(post.excerpt)) or None,  # type: ignore[arg-type]
             author_name=strip_invalid_xml(post.byline) or None,
             pubdate=post.published_at,
             updateddate=max(post.updated_at, post.published_at or post.updated_at),

@@ -148,10 +148,10 @@ class SiteServer:
         if path_without_slash != path and (
             path_without_slash in route.paths or f"{path_without_slash}/".startswith(f"{route.posts_path}/")
         ):
-            return redirect_permanently(quote(path_without_slash, encoding="latin-1"))
+            return redirect_permanently(quote(path_without_slash, encoding="latin-1"), environ)
         page = self.pages.get_page(route, path)
         if page.status.startswith("404") and (new_path := moved_post_path(route, path)):
-            return redirect_permanently(new_path)
+            return redirect_permanently(new_path, environ)
         variant = page.variants[choose_encoding(environ.get("HTTP_ACCEPT_ENCODING", ""))]
         if page.status.startswith("200") and matches_if_none_match(
             environ.get("HTTP_IF_NONE_MATCH", ""), variant.etag
@@ -190,9 +190,11 @@ def plain_response(status: str, body: bytes, *extra_headers: tuple[str, str]) ->
     return status, [*headers, *SITE_SECURITY_HEADERS, *extra_headers], body
 
 
-def redirect_permanently(path: str) -> WsgiResponse:
-    """Return a 301 to another path of the same host."""
-    return plain_response("301 Moved Permanently", b"", ("Location", path))
+def redirect_permanently(path: str, environ: Environ) -> WsgiResponse:
+    """Return a 301 to another path of the same host, with the query string of the request."""
+    query = environ.get("QUERY_STRING", "")
+    location = f"{path}?{query}" if query else path
+    return plain_response("301 Moved Permanently", b"", ("Location", location))
 
 
 @lru_cache(maxsize=4096)

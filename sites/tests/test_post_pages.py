@@ -2,6 +2,7 @@
 
 import xml.etree.ElementTree as ET
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from django.test import Client
@@ -14,8 +15,10 @@ from sites.models import FormerSlug
 from sites.serving.post_pages import PostRoute, parse_post_path, post_path, strip_invalid_xml
 from sites.tests.api_calls import PAST, create_post, patch_post
 from sites.tests.factories import document, heading_block, page
+from sites.tests.visitor import publish
 
 pytestmark = pytest.mark.django_db
+ATOM = "{http://www.w3.org/2005/Atom}"
 
 
 def test_post_pages_show_list_post_tag_and_feed(live_team, visitor):
@@ -64,7 +67,6 @@ def test_post_pages_show_list_post_tag_and_feed(live_team, visitor):
 @pytest.mark.parametrize(
     "path",
     [
-        "/blog",
         "/blog/nowhere",
         "/blog/page/2",
         "/blog/page/1",
@@ -118,6 +120,35 @@ def test_post_pages_feed_is_valid_xml_for_any_text(live_team, visitor):
     assert entry.find("{http://www.w3.org/2005/Atom}title").text == "Bell  and  & <b>"
 
 
+@pytest.mark.parametrize("posts_path", ["/blog", "/news"])
+def test_the_list_and_the_feed_are_there_before_the_first_post(visitor, posts_path):
+    settings = {"title": "A site", "posts": {"path": posts_path}}
+    _, host = publish(document(page("/"), settings=settings))
+
+    status, _, body = visitor.request(posts_path, host)
+    assert (status, b"There are no posts yet." in body) == (200, True)
+    assert f'href="{posts_path}/feed.xml"' in visitor.request("/", host)[2].decode()
+    status, _, feed = visitor.request(f"{posts_path}/feed.xml", host)
+    root = ET.fromstring(feed)
+    assert (status, root.findall(f"{ATOM}entry")) == (200, [])
+    assert root.find(f"{ATOM}author/{ATOM}name").text == "A site"
+
+
+@pytest.mark.parametrize("excerpt", ["Use <em> sparingly & 1 < 2", "&amp;", "plain", ""])
+def test_feed_readers_show_the_excerpt_as_it_was_typed(live_team, visitor, excerpt):
+    create_post(live_team, excerpt=excerpt, published_at=PAST)
+
+    entry = ET.fromstring(visitor.request("/blog/feed.xml", live_team.host)[2]).find(f"{ATOM}entry")
+    summary = entry.find(f"{ATOM}summary")
+
+    if not excerpt:
+        assert summary is None
+    else:
+        assert summary.get("type") == "html"
+        assert unescape(summary.text) == excerpt  # an HTML reader shows it so
+        assert "<" not in summary.text
+
+
 def test_post_pages_omit_the_name_of_a_closed_account(live_team, visitor):
     post = create_post(live_team, published_at=PAST)
     assert b"The editor" in visitor.request(f"/blog/{post['slug']}", live_team.host)[2]
@@ -148,6 +179,10 @@ def test_post_pages_redirect_former_slugs(live_team, visitor):
     for former_slug in ("one", "two"):
         status, headers, _ = visitor.request(f"/blog/{former_slug}", live_team.host)
         assert (status, headers["Location"]) == (301, "/blog/three")
+        _, headers, _ = visitor.request(
+            f"/blog/{former_slug}?utm_source=letter&utm_medium=email", live_team.host
+        )
+        assert headers["Location"] == "/blog/three?utm_source=letter&utm_medium=email"
     patch_post(live_team, post, slug="one")  # the first slug again must not cause a redirect loop
     visitor.edge.routes._routes.clear()
     assert visitor.request("/blog/one", live_team.host)[0] == 200

@@ -147,6 +147,14 @@ def test_site_server_redirects_a_path_with_a_trailing_slash(visitor):
     ]
 
 
+@pytest.mark.parametrize("path", ["/about/", "/blog/"])
+def test_redirects_keep_the_query_byte_for_byte(visitor, path):
+    _, host = publish(document(page("/"), page("/about")))
+    query = "utm_source=letter&utm_medium=e%2Dmail&x=%C3%A9+?/"
+
+    assert visitor.request(f"{path}?{query}", host)[1]["Location"] == f"{path.rstrip('/')}?{query}"
+
+
 def test_serve_picture_answers_with_immutable_pictures_of_templates_only(visitor):
     with tenancy.context(tenancy.SYSTEM):
         _, host = publish()

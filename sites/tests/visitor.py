@@ -20,9 +20,11 @@ class Visitor:
     def request(self, path, host, method="GET", **headers):
         """Return the status, the headers as a dictionary, and the body."""
         response = {}
+        path, _, query = path.partition("?")
         environ = {
             "REQUEST_METHOD": method,
             "PATH_INFO": path,
+            "QUERY_STRING": query,
             "HTTP_HOST": host,
             **{f"HTTP_{name.upper()}": value for name, value in headers.items()},
         }

@@ -1,14 +1,20 @@
-"""Verify the audit trail. Exits with 0 when it is intact, and with 1 after printing the first fault."""
+"""Verify the audit trail.
+
+Exits with 0 when it is intact, with 1 after printing the first fault, and with 3 when there is no entry to
+verify.
+"""
 
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from audit.chain.verification import VerificationResult, verify_trail
+
+NOTHING_VERIFIED = 3  # exit code
 
 
 def parse_time(text: str) -> datetime:
@@ -30,17 +36,24 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
 
     def handle(self, *args: Any, since: datetime | None, until: datetime | None, **options: Any) -> None:
+        if since and until and since >= until:
+            raise CommandError("--since must be before --until.")
         result = verify_trail(now=timezone.now(), since=since, until=until)
         if options["json"]:
-            self.stdout.write(json.dumps({"good": result.good, **asdict(result)}))
+            self.stdout.write(json.dumps({"good": result.good and bool(result.rows), **asdict(result)}))
         else:
             self._print(result)
-        if not result.good:
+        if result.fault:
             raise SystemExit(1)
+        if not result.rows:
+            raise SystemExit(NOTHING_VERIFIED)
 
     def _print(self, result: VerificationResult) -> None:
         for warning in result.warnings:
             self.stdout.write(f"warning: {warning}")
+        if not result.fault and not result.rows:
+            self.stdout.write("Nothing was verified: there is no sealed entry in this range.")
+            return
         if not result.fault:
             counts = f"{result.rows} entries, {result.checkpoints} checkpoints, {result.erased} values erased"
             self.stdout.write(f"good: {counts}")
