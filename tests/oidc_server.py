@@ -18,11 +18,19 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from joserfc import jwt
-from joserfc.jwk import RSAKey
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 CLIENT_ID = "getyousite"
 CLIENT_SECRET = "the client's secret"
 PUBLISHED, UNPUBLISHED = (RSAKey.generate_key(2048, {"kid": kid}) for kid in ("first", "second"))
+REPLACEMENT = RSAKey.generate_key(2048, {"kid": "first"})  # of the published key, under its kid
+OTHER_KEYS = {
+    "ES256": ECKey.generate_key("P-256", {"kid": "p256"}),
+    "ES384": ECKey.generate_key("P-384", {"kid": "p384"}),
+    "ES512": ECKey.generate_key("P-521", {"kid": "p521"}),
+    "EdDSA": OKPKey.generate_key("Ed25519", {"kid": "ed"}),
+    "Ed25519": OKPKey.generate_key("Ed25519", {"kid": "ed2"}),
+}
 
 
 def encode_base64url(content: bytes) -> str:
@@ -36,6 +44,10 @@ class OidcHandler(BaseHTTPRequestHandler):
     - `claims`: override the usual claims of the ID token; null removes one
     - `key`: how the ID token is signed: `none`, `public as secret` or `unpublished`
     - `kid`: true to name the published key in the header of a token that another key signed
+    - `replaced`: true to publish and use another key under the same kid
+    - `algorithm`: of the signature; `RS256` by default
+    - `no_kid`: true to leave the kid out of the header
+    - `userinfo_status`: of the userinfo endpoint; `signed_userinfo`: `published` or `unpublished` for a JWT
     - `userinfo`, `metadata`, `jwks`: bodies of these endpoints; `metadata` is merged into the usual one
     - `token`: status and body of the token endpoint
     - `wait`: seconds before any response; `drip`: seconds before each byte of a response
@@ -55,10 +67,11 @@ class OidcHandler(BaseHTTPRequestHandler):
         if address.path == "/.well-known/openid-configuration":
             self.respond(200, self.metadata())
         elif address.path == "/jwks":
-            key_set = {"keys": [PUBLISHED.as_dict(private=False)]}
+            first = REPLACEMENT if self.behaviour.get("replaced") else PUBLISHED
+            key_set = {"keys": [key.as_dict(private=False) for key in (first, *OTHER_KEYS.values())]}
             self.respond(200, self.behaviour.get("jwks", key_set))
         elif address.path == "/userinfo":
-            self.respond(200, self.behaviour.get("userinfo", {}))
+            self.respond_userinfo()
         elif address.path == "/last-authorization-request":
             self.respond(200, self.authorization_queries[-1])
         elif address.path == "/authorize":
@@ -135,15 +148,29 @@ class OidcHandler(BaseHTTPRequestHandler):
         claims = {name: value for name, value in claims.items() if value is not None}
         if behaviour.get("key") in {"none", "public as secret"}:
             return unsigned_token(claims, algorithm="none" if behaviour["key"] == "none" else "HS256")
-        key = UNPUBLISHED if behaviour.get("key") == "unpublished" else PUBLISHED
-        header = {"alg": "RS256", "kid": "first" if behaviour.get("kid") else key.kid}
-        return jwt.encode(header, claims, key)
+        algorithm = behaviour.get("algorithm", "RS256")
+        key = REPLACEMENT if behaviour.get("replaced") else PUBLISHED
+        key = UNPUBLISHED if behaviour.get("key") == "unpublished" else OTHER_KEYS.get(algorithm, key)
+        header = {"alg": algorithm, "kid": "first" if behaviour.get("kid") else key.kid}
+        if behaviour.get("no_kid"):
+            del header["kid"]
+        return jwt.encode(header, claims, key, algorithms=[algorithm])
 
-    def respond(self, status: int, body: Any) -> None:
+    def respond_userinfo(self) -> None:
+        """The userinfo endpoint."""
+        claims = self.behaviour.get("userinfo", {})
+        if signer := self.behaviour.get("signed_userinfo"):
+            key = PUBLISHED if signer == "published" else UNPUBLISHED
+            token = jwt.encode({"alg": "RS256", "kid": "first"}, claims, key)
+            self.respond(200, token, content_type="application/jwt")
+        else:
+            self.respond(self.behaviour.get("userinfo_status", 200), claims)
+
+    def respond(self, status: int, body: Any, *, content_type: str = "application/json") -> None:
         """Send `body` as JSON; a string is sent as it is, so that it may be invalid JSON."""
         content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if "drip" in self.behaviour and not self.path.startswith("/control"):

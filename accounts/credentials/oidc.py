@@ -18,13 +18,20 @@ from joserfc.errors import JoseError
 
 from accounts.errors import ProviderRefused, ProviderUnavailable
 from config.oidc_providers import Provider
+from core.admission.rate_limits import LocalRateLimiter
 from core.errors import NotFound
 from core.storage.circuit_breaker import CircuitBreaker
 
-ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "Ed25519"]
+# The asymmetric signatures of RFC 7518, RFC 8037 and RFC 9864.
+ALGORITHMS = [
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"),
+    *("EdDSA", "Ed25519"),
+]
 KEY_TYPES = {"RSA", "EC", "OKP"}
 CACHE_SECONDS = 3600
-KEY_REFETCH_SECONDS = 60  # minimum between two fetches for tokens with an unknown key
+# Fetches of keys because none verified a token: some at once, then one in this time.
+KEY_REFETCH_SECONDS = 60
+KEY_REFETCHES_AT_ONCE = 3
 PAUSE_SECONDS = 5  # without requests, after a provider did not respond
 LEEWAY_SECONDS = 30
 SUBJECT_PATTERN = re.compile(r"[\x20-\x7e]{1,255}")  # OpenID Connect Core 1.0, section 2
@@ -65,6 +72,7 @@ class _IssuerState:
     metadata_until: float = 0
     keys: Any = None
     keys_fetched_at: float = 0
+    refetches: LocalRateLimiter = field(default_factory=lambda: LocalRateLimiter(1))
     breaker: CircuitBreaker = field(default_factory=lambda: CircuitBreaker(PAUSE_SECONDS))
 
 
@@ -128,7 +136,7 @@ def _fetch_tokens(name: str, metadata: dict[str, Any], code: str, *, verifier: s
     provider = get_provider(name)
     with _oauth_client(name, metadata) as client:
         endpoint = provider.token_endpoint or metadata["token_endpoint"]
-        return _call_provider(
+        tokens: dict[str, Any] = _call_provider(
             provider,
             lambda: client.fetch_token(
                 endpoint,
@@ -137,6 +145,7 @@ def _fetch_tokens(name: str, metadata: dict[str, Any], code: str, *, verifier: s
                 code_verifier=verifier,
             ),
         )
+    return tokens
 
 
 def _verify_id_token(
@@ -144,39 +153,73 @@ def _verify_id_token(
 ) -> dict[str, Any]:
     """Return the claims of a valid ID token. Raises MALFORMED_DATA_ERRORS, ProviderUnavailable."""
     from authlib.oidc.core import CodeIDToken
-    from joserfc import jwt
     from joserfc.errors import InvalidClaimError
 
-    encoded = str(tokens["id_token"])
-    token = jwt.decode(encoded, _signing_keys(provider, metadata, encoded), algorithms=ALGORITHMS)
+    class IdToken(CodeIDToken):
+        def validate_azp(self) -> None:
+            """With several audiences one of them is ours, and `azp`, which is optional, names us."""
+            if self.get("azp", provider.client_id) != provider.client_id:
+                raise InvalidClaimError("azp")
+
+    token = _decode(provider, metadata, str(tokens["id_token"]))
     required_claims = {
         "iss": {"essential": True, "value": provider.issuer},
         "aud": {"essential": True, "value": provider.client_id},
     }
     params = {"nonce": nonce, "client_id": provider.client_id, "access_token": tokens.get("access_token")}
-    claims = CodeIDToken(token.claims, token.header, required_claims, params)
+    claims = IdToken(token.claims, token.header, required_claims, params)
     claims.validate(leeway=LEEWAY_SECONDS)
     if not isinstance(claims["sub"], str) or not SUBJECT_PATTERN.fullmatch(claims["sub"]):
         raise InvalidClaimError("sub")
     return dict(claims)
 
 
-def _signing_keys(provider: Provider, metadata: dict[str, Any], token: str) -> Any:
-    """Return the issuer's keys. Fetches them again when the token names an unknown one."""
-    from joserfc.jwk import KeySet
+def _decode(provider: Provider, metadata: dict[str, Any], encoded: str) -> Any:
+    """Return a JWT of the provider whose signature one of its keys verifies.
+
+    Fetches the keys once more when none does: the provider may have replaced one, also under the same `kid`.
+    Raises MALFORMED_DATA_ERRORS, ProviderUnavailable.
+    """
+    issuer = _issuers[provider.issuer]
+    if issuer.keys is None or time.monotonic() - issuer.keys_fetched_at > CACHE_SECONDS:
+        _fetch_keys(provider, metadata)
+    elif (token := _decode_with_keys(issuer.keys, encoded)) is not None:
+        return token
+    elif issuer.refetches.take("", interval=KEY_REFETCH_SECONDS, burst=KEY_REFETCHES_AT_ONCE).allowed:
+        _fetch_keys(provider, metadata)
+    token = _decode_with_keys(issuer.keys, encoded)
+    if token is None:
+        raise ValueError("no key of the provider verifies this signature")
+    return token
+
+
+def _decode_with_keys(keys: Any, encoded: str) -> Any:
+    """Return the JWT, or None when no key verifies its signature. Raises MALFORMED_DATA_ERRORS."""
+    from joserfc import jwt
     from joserfc.jws import extract_compact
 
+    header = extract_compact(encoded.encode()).headers()
+    if header.get("alg") not in ALGORITHMS:
+        raise ValueError("the algorithm of this signature is not accepted")
+    for key in keys.keys:
+        if header.get("kid") not in {None, key.kid}:
+            continue
+        try:
+            return jwt.decode(encoded, key, algorithms=ALGORITHMS)
+        except (JoseError, ValueError, TypeError):  # also a key of another type
+            continue
+    return None
+
+
+def _fetch_keys(provider: Provider, metadata: dict[str, Any]) -> None:
+    """Fetch the keys of the issuer. Raises MALFORMED_DATA_ERRORS, ProviderUnavailable."""
+    from joserfc.jwk import KeySet
+
     issuer = _issuers[provider.issuer]
-    kid = extract_compact(token.encode()).headers().get("kid")
-    age = time.monotonic() - issuer.keys_fetched_at
-    is_fresh = issuer.keys is not None and age < CACHE_SECONDS
-    is_missing = issuer.keys is not None and kid and all(key.kid != kid for key in issuer.keys.keys)
-    if not is_fresh or (is_missing and age > KEY_REFETCH_SECONDS):
-        published = _fetch_json(provider, metadata["jwks_uri"])["keys"]
-        # Key types that we do not support are skipped (RFC 7517 section 5).
-        issuer.keys = KeySet.import_key_set({"keys": [key for key in published if key["kty"] in KEY_TYPES]})
-        issuer.keys_fetched_at = time.monotonic()
-    return issuer.keys
+    published = _fetch_json(provider, metadata["jwks_uri"])["keys"]
+    # Key types that we do not support are skipped (RFC 7517 section 5).
+    issuer.keys = KeySet.import_key_set({"keys": [key for key in published if key["kty"] in KEY_TYPES]})
+    issuer.keys_fetched_at = time.monotonic()
 
 
 def _userinfo(
@@ -184,13 +227,24 @@ def _userinfo(
 ) -> dict[str, Any]:
     """Return the claims of the userinfo endpoint, for providers that leave them out of the ID token.
 
-    Empty without such an endpoint, or when the claims belong to another subject.
+    They are JSON, or a JWT that the provider has signed (OpenID Connect Core 1.0, section 5.3.2). Empty
+    without such an endpoint, when it refuses this person, and for claims of another subject. Raises
+    MALFORMED_DATA_ERRORS, ProviderUnavailable.
     """
     endpoint = metadata.get("userinfo_endpoint")
     access_token = tokens.get("access_token")
     if not endpoint or not access_token or "email" not in provider.scope.split():
         return {}
-    claims = _fetch_json(provider, endpoint, headers={"Authorization": f"Bearer {access_token}"})
+    response = _fetch(provider, endpoint, headers={"Authorization": f"Bearer {access_token}"})
+    if response.status_code != 200:
+        log.warning("oidc_userinfo_refused", issuer=provider.issuer, status=response.status_code)
+        return {}
+    if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "application/jwt":
+        claims = dict(_decode(provider, metadata, response.text).claims)
+        if claims.get("iss", provider.issuer) != provider.issuer:
+            return {}
+    else:
+        claims = dict(json.loads(response.content))
     return claims if claims.get("sub") == subject else {}
 
 
@@ -239,23 +293,35 @@ def _is_allowed_url(value: Any) -> bool:
     return isinstance(value, str) and URL_PATTERN.fullmatch(value) is not None
 
 
-def _fetch_json(provider: Provider, url: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
+def _fetch_json(provider: Provider, url: str) -> dict[str, Any]:
     """Return the JSON object at a URL of the provider. Raises ProviderUnavailable."""
+    response = _fetch(provider, url)
+    try:
+        if response.status_code == 200:
+            return dict(json.loads(response.content))
+    except (ValueError, TypeError, RecursionError):
+        pass
+    log.warning("oidc_provider_unavailable", issuer=provider.issuer, reason=f"status {response.status_code}")
+    raise ProviderUnavailable
+
+
+def _fetch(provider: Provider, url: str, headers: dict[str, str] | None = None) -> Any:
+    """Return the response to a GET request. Raises ProviderUnavailable, also for a 5xx response."""
     import requests
 
     from core import outbound
 
-    def get() -> dict[str, Any]:
+    def get() -> Any:
         with outbound.new_session() as session:
             response = session.get(url, headers=headers)
-        if response.status_code != 200:
+        if response.status_code >= 500:
             raise requests.ConnectionError(f"status {response.status_code}")
-        return dict(json.loads(response.content))
+        return response
 
     return _call_provider(provider, get)
 
 
-def _call_provider(provider: Provider, request: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _call_provider(provider: Provider, request: Callable[[], Any]) -> Any:
     """Return the result of `request`, through the provider's circuit breaker.
 
     After a failed connection no request is made for PAUSE_SECONDS, so that a slow provider does not block all

@@ -153,7 +153,6 @@ def test_exchange_code_reads_the_address_from_userinfo(issuer):
 NOW = int(time.time())
 INVALID_TOKENS = {
     "another audience": {"claims": {"aud": "somebody-else"}},
-    "more audiences without azp": {"claims": {"aud": ["getyousite", "somebody-else"]}},
     "another authorized party": {"claims": {"aud": ["getyousite", "x"], "azp": "x"}},
     "another issuer": {"claims": {"iss": "https://evil.example.com"}},
     "a longer issuer": {"claims": {"iss": "http://localhost"}},
@@ -296,25 +295,6 @@ def test_authorization_url_pauses_after_a_timeout(issuer, monkeypatch):
 
     assert set(responses) == {503}
     assert time.monotonic() - started < 20 * 0.3  # without a pause each would take as long as the first
-
-
-def test_exchange_code_fetches_keys_again_at_most_once_a_minute(issuer, monkeypatch):
-    fetched_urls = []
-    original_fetch = oidc._fetch_json
-    monkeypatch.setattr(
-        oidc,
-        "_fetch_json",
-        lambda provider, url, **kwargs: fetched_urls.append(url) or original_fetch(provider, url, **kwargs),
-    )
-    sign_in_by_provider(issuer)
-    issuer.configure(key="unpublished")
-    for _ in range(3):
-        sign_in_by_provider(issuer)
-
-    assert [url.rpartition("/")[2] for url in fetched_urls] == ["openid-configuration", "jwks"]
-    oidc._issuers[issuer.url].keys_fetched_at -= oidc.KEY_REFETCH_SECONDS + 1
-    sign_in_by_provider(issuer)
-    assert len(fetched_urls) == 3
 
 
 def test_sign_in_by_oidc_requires_the_second_factor(issuer, world):

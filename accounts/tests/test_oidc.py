@@ -9,6 +9,7 @@ import time
 import pytest
 from django.test import Client
 
+from accounts.credentials import oidc
 from accounts.tests.helpers import post_auth
 from accounts.tests.test_identities import EMAIL, LOGIN, sign_in_by_provider, start_sign_in, verified_user
 from core import outbound
@@ -195,3 +196,73 @@ def test_sign_in_by_oidc_ignores_case_and_space_of_the_address(issuer, spelling)
     issuer.configure(claims={"email": spelling})
 
     assert sign_in_by_provider(issuer).json()["user"]["id"] == str(user.pk)
+
+
+@pytest.mark.parametrize("kid", [{}, {"no_kid": True}], ids=["kid", "no kid"])
+@pytest.mark.parametrize("algorithm", oidc.ALGORITHMS)
+def test_exchange_code_accepts_every_asymmetric_signature(issuer, algorithm, kid):
+    issuer.configure(algorithm=algorithm, **kid)
+
+    assert sign_in_by_provider(issuer).status_code == 200
+
+
+def test_exchange_code_fetches_a_key_that_was_replaced_under_its_kid(issuer):
+    assert sign_in_by_provider(issuer).status_code == 200
+
+    issuer.configure(replaced=True)
+    assert sign_in_by_provider(issuer).status_code == 200
+    issuer.configure()  # and once more, soon after
+    assert sign_in_by_provider(issuer).status_code == 200
+
+
+def test_a_run_of_bad_tokens_does_not_fetch_the_keys_each_time(issuer, monkeypatch):
+    fetches = []
+    fetch_keys = oidc._fetch_keys
+    monkeypatch.setattr(oidc, "_fetch_keys", lambda *args: fetches.append(1) or fetch_keys(*args))
+    issuer.configure(key="unpublished")
+
+    for _ in range(10):
+        assert sign_in_by_provider(issuer).status_code == 401
+
+    assert len(fetches) == 1 + oidc.KEY_REFETCHES_AT_ONCE
+    issuer.configure()
+    assert sign_in_by_provider(issuer).status_code == 200  # a known key needs no fetch
+
+
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [
+        ({"aud": ["getyousite", "https://idp.example/api"]}, 200),
+        ({"aud": ["https://idp.example/api", "getyousite"], "azp": "getyousite"}, 200),
+        ({"aud": ["getyousite"]}, 200),
+        ({"azp": "getyousite"}, 200),
+        ({"aud": ["getyousite", "https://idp.example/api"], "azp": "another"}, 401),
+        ({"azp": "another"}, 401),
+        ({"aud": ["https://idp.example/api"]}, 401),
+        ({"aud": []}, 401),
+    ],
+)
+def test_exchange_code_accepts_several_audiences_when_ours_is_one(issuer, claims, status):
+    issuer.configure(claims=claims)
+
+    assert sign_in_by_provider(issuer).status_code == status
+
+
+def test_a_person_whose_userinfo_is_refused_enters_and_closes_nobody_elses_way(issuer):
+    assert sign_in_by_provider(issuer).status_code == 200  # from now on their subject is known
+    issuer.configure(claims={"email": None}, userinfo_status=403)
+
+    assert sign_in_by_provider(issuer).status_code == 200
+    issuer.configure(claims={"sub": "somebody-new", "email": None}, userinfo_status=404)
+    assert sign_in_by_provider(issuer).status_code == 403  # a new account needs an address
+    issuer.configure(claims={"sub": "another", "email": "another@example.com"})
+    assert sign_in_by_provider(issuer).status_code == 200
+
+
+def test_exchange_code_uses_the_claims_of_a_signed_userinfo_response(issuer):
+    userinfo = {"sub": "248289761001", "email": "ada@example.com", "email_verified": True}
+    issuer.configure(claims={"email": None}, userinfo=userinfo, signed_userinfo="unpublished")
+    assert sign_in_by_provider(issuer).status_code == 401
+
+    issuer.configure(claims={"email": None}, userinfo=userinfo, signed_userinfo="published")
+    assert sign_in_by_provider(issuer).status_code == 200
