@@ -8,10 +8,16 @@ from core.errors import (
     FieldProblem,
     Invalid,
 )
+from core.text import is_visible, tidy_text
+
+INVISIBLE = "Write something that can be seen."
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """Refuses unknown fields: each is an error with the code `unknown_field`."""
+    """Refuses unknown fields, each with the code `unknown_field`, and texts of which nothing can be seen.
+
+    Control characters in texts become spaces (`core.text`).
+    """
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
@@ -19,7 +25,17 @@ class StrictSerializer(serializers.Serializer[Any]):
             if unknown := sorted(set(data) - writable):
                 detail = exceptions.ErrorDetail("This field is not known here.", code="unknown_field")
                 raise serializers.ValidationError({name: [detail] for name in unknown})
-        return super().to_internal_value(data)
+        values = super().to_internal_value(data)
+        for name, field in self.fields.items():
+            text = values.get(field.source)
+            if not isinstance(field, serializers.CharField) or not isinstance(text, str):
+                continue
+            if not field.trim_whitespace:  # passwords and the like are taken as they are
+                continue
+            if text and not is_visible(text) and not field.allow_blank:
+                raise serializers.ValidationError({name: [exceptions.ErrorDetail(INVISIBLE, code="blank")]})
+            values[field.source] = tidy_text(text)
+        return values
 
 
 class BoundedListSerializer(serializers.ListSerializer[Any]):

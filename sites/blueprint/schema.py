@@ -10,13 +10,31 @@ from itertools import islice
 from typing import Annotated, Any, Literal, Union
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    create_model,
+)
 
 from core.errors import FieldProblem, Invalid
 from core.http.json_pointer import json_pointer
+from core.text import tidy_line
 from sites.blueprint.block_upgrades import upgrade_blueprint, upgrade_page
 from sites.blueprint.blocks import BlockType, block_types
-from sites.blueprint.blocks.fields import Identifier, Link, Picture, Props, Text, Title, rich_text_budget
+from sites.blueprint.blocks.fields import (
+    Identifier,
+    Link,
+    Picture,
+    Props,
+    Text,
+    Title,
+    rich_text_budget,
+    visible_line,
+)
 from sites.blueprint.themes import Theme
 
 MAX_DEPTH = 12
@@ -41,8 +59,8 @@ Locale = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Z][a-z]{3})?
 class Seo(Props):
     """Metadata for search engines and link previews."""
 
-    title: Annotated[str, StringConstraints(max_length=120)] = ""
-    description: Annotated[str, StringConstraints(max_length=320)] = ""
+    title: Annotated[str, StringConstraints(max_length=120), AfterValidator(tidy_line)] = ""
+    description: Annotated[str, StringConstraints(max_length=320), AfterValidator(tidy_line)] = ""
     image: Picture | None = None
     noindex: bool = False
 
@@ -51,7 +69,7 @@ class PostSettings(Props):
     """Where posts are published: the list at `path`, each post below it."""
 
     path: Annotated[PagePath, StringConstraints(min_length=2)] = "/blog"
-    title: Annotated[str, StringConstraints(max_length=120)] = ""
+    title: Annotated[str, StringConstraints(max_length=120), AfterValidator(tidy_line)] = ""
     per_page: Annotated[int, Field(ge=1, le=50)] = 10
 
 
@@ -66,7 +84,7 @@ class SiteSettings(Props):
 
 
 class NavigationItem(Props):
-    label: Annotated[str, StringConstraints(min_length=1, max_length=60)]
+    label: Annotated[str, StringConstraints(min_length=1, max_length=60), AfterValidator(visible_line)]
     link: Link
 
 
@@ -310,12 +328,19 @@ def _page_problems(
     """Find the problems of one page, and set the missing versions of its blocks in place."""
     block_count = 0
     post_list_count = 0
+    used_anchors: set[str] = set()
     for block_location, block, depth in walk_blocks(page.get("blocks", []), (*location, "blocks")):
         block_count += 1
         post_list_count += block["type"] == "posts"
         block.setdefault("v", block_types()[block["type"]].v)
         yield from _duplicate_id_problems(block["id"], block_location, used_ids)
         yield from _broken_link_problems(block.get("props", {}), (*block_location, "props"), page_ids)
+        anchor = block.get("props", {}).get("anchor")
+        if anchor in used_anchors:
+            pointer = json_pointer((*block_location, "props", "anchor"))
+            yield FieldProblem(pointer, "duplicate_anchor", "Another block of this page has this anchor.")
+        if anchor:
+            used_anchors.add(anchor)
         if depth > MAX_DEPTH:
             yield FieldProblem(
                 json_pointer(block_location), "too_deep", f"Blocks nest at most {MAX_DEPTH} deep."

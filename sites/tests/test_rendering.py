@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import Invalid
 from core.http.json_parser import is_storable
+from core.text import tidy_text
 from sites.blueprint.schema import validate_blueprint
 from sites.serving.rendering import minify_css
 from sites.tests.hostile_text import (
@@ -53,7 +54,8 @@ def test_validate_blueprint_refuses_hostile_text_or_render_page_escapes_it(group
             added_markup(html, harmless)
             for html, harmless in zip(render_all_pages(validated), parsed_harmless_pages(), strict=True)
         ]
-        assert not any(added), (case, added)
+        # A text of control characters becomes empty, and a link without a text is labelled otherwise.
+        assert not any(added) or not tidy_text(case), (case, added)
         assert validate_blueprint(validated) == validated, case
 
 

@@ -201,3 +201,49 @@ def test_validate_blueprint_requires_one_existing_target_of_a_link():
     assert validate_blueprint(button(page="home"))["pages"]
     assert problems(button(page="nowhere")) == [(f"{pointer}/page", "unknown_page")]
     assert problems(button(page="home", href="/")) == [(pointer, "value_error")]
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\u200d\u200c", "\u00a0\u200b", "\u3164"])
+@pytest.mark.parametrize(
+    ("type_name", "props", "pointer"),
+    [
+        ("heading", {"text": "{}"}, "/text"),
+        ("features", {"items": [{"title": "{}"}]}, "/items/0/title"),
+        ("quote", {"text": "{}"}, "/text"),
+        ("stats", {"items": [{"value": "{}", "label": "Visitors"}]}, "/items/0/value"),
+    ],
+)
+def test_validate_blueprint_refuses_invisible_texts(type_name, props, pointer, text):
+    block = {"id": "b", "type": type_name, "props": json.loads(json.dumps(props).replace("{}", text))}
+
+    assert [found for found, _ in problems(with_blocks(block))] == [f"/pages/0/blocks/0/props{pointer}"]
+    assert problems({**document(), "settings": {"title": text}})[0][0] == "/settings/title"
+
+
+def test_validate_blueprint_replaces_control_characters():
+    blocks = [
+        {"id": "a", "type": "heading", "props": {"text": "one\u000btwo\nthree\u2028four"}},
+        {"id": "b", "type": "text", "props": {"html": "<p>up\u001fdown</p>"}},
+    ]
+
+    stored = validate_blueprint(with_blocks(*blocks))["pages"][0]["blocks"]
+
+    assert stored[0]["props"]["text"] == "one two three four"
+    assert stored[1]["props"]["html"] == "<p>up down</p>"
+
+
+def test_validate_blueprint_refuses_an_anchor_twice_on_a_page_at_any_depth():
+    def section(identifier, *children):
+        content = {"slots": {"content": list(children)}} if children else {}
+        return {"id": identifier, "type": "section", "props": {"anchor": "fares"}, **content}
+
+    duplicate = "duplicate_anchor"
+    beside = with_blocks(section("a", HEADING), section("b"))
+    assert problems(beside) == [("/pages/0/blocks/1/props/anchor", duplicate)]
+    inside = with_blocks(section("a", section("b")))
+    assert problems(inside) == [("/pages/0/blocks/0/slots/content/0/props/anchor", duplicate)]
+    with pytest.raises(Invalid):
+        schema.validate_blocks([section("a"), section("b")], pages=None)
+    validate_blueprint(
+        document(page("/", blocks=[section("a")]), page("/b", id="second", blocks=[section("b")]))
+    )

@@ -6,7 +6,17 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from pydantic import AfterValidator, Field, StringConstraints
 
-from sites.blueprint.blocks.fields import Action, Href, Line, Link, Picture, Props, Text, Title
+from sites.blueprint.blocks.fields import (
+    Action,
+    Href,
+    Line,
+    Link,
+    Picture,
+    Props,
+    Text,
+    Title,
+    visible_line,
+)
 from sites.blueprint.blocks.registry import block
 
 Icon = Literal[
@@ -45,7 +55,7 @@ class Features(Props):
 
 
 class Stat(Props):
-    value: Annotated[str, StringConstraints(min_length=1, max_length=20)]
+    value: Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(visible_line)]
     label: Title
 
 
@@ -58,7 +68,7 @@ class Stats(Props):
 
 class Plan(Props):
     name: Title
-    price: Annotated[str, StringConstraints(min_length=1, max_length=40)]
+    price: Annotated[str, StringConstraints(min_length=1, max_length=40), AfterValidator(visible_line)]
     period: Line = ""
     text: Text = ""
     features: Annotated[list[Line], Field(max_length=20)] = []

@@ -2,9 +2,20 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from sites.blueprint.blocks.fields import Action, Align, Line, Picture, Props, RichText, Tag, Text, Title
+from sites.blueprint.blocks.fields import (
+    Action,
+    Align,
+    Line,
+    Picture,
+    Props,
+    RichText,
+    Tag,
+    Text,
+    Title,
+    require_visible,
+)
 from sites.blueprint.blocks.registry import block
 
 
@@ -51,7 +62,7 @@ class Hero(Props):
 class Quote(Props):
     """A quotation with its author."""
 
-    text: Annotated[Text, Field(min_length=1)]
+    text: Annotated[Text, Field(min_length=1), AfterValidator(require_visible)]
     author: Line = ""
     role: Line = ""
     image: Picture | None = None

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import nh3
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from core.text import is_visible, tidy_line, tidy_text
 from sites.blueprint.blocks.html_limits import validate_tags
 
 RICH_TAGS = {
@@ -141,7 +142,7 @@ def validate_rich_text(html: str) -> str:
     size = len(html.encode(errors="surrogatepass"))
     _spend_rich_text_budget(size)
     validate_tags(html)
-    cleaned = sanitise_rich_text(html)
+    cleaned = tidy_text(sanitise_rich_text(tidy_text(html)))  # a character reference may name a control
     _spend_rich_text_budget(max(0, len(cleaned.encode(errors="surrogatepass")) - size))
     validate_tags(cleaned)
     if len(cleaned) > MAX_RICH_TEXT_CHARACTERS:
@@ -149,9 +150,21 @@ def validate_rich_text(html: str) -> str:
     return cleaned
 
 
-Line = Annotated[str, StringConstraints(max_length=200)]
-Title = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Text = Annotated[str, StringConstraints(max_length=2_000)]
+def visible_line(text: str) -> str:
+    """Return `text` on one line. Raises ValueError when nothing of it can be seen."""
+    return require_visible(tidy_line(text))
+
+
+def require_visible(text: str) -> str:
+    """Return `text`. Raises ValueError when nothing of it can be seen."""
+    if not is_visible(text):
+        raise ValueError("Write something that can be seen.")
+    return text
+
+
+Line = Annotated[str, StringConstraints(max_length=200), AfterValidator(tidy_line)]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(visible_line)]
+Text = Annotated[str, StringConstraints(max_length=2_000), AfterValidator(tidy_text)]
 RichText = Annotated[
     str,
     StringConstraints(max_length=MAX_RICH_TEXT_CHARACTERS),
@@ -163,6 +176,7 @@ Tag = Annotated[
     str,
     StringConstraints(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f/\\]+$"),
     AfterValidator(validate_tag),
+    AfterValidator(require_visible),
 ]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 AssetId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(/[a-z0-9][a-z0-9-]{0,62})?$")]
@@ -193,6 +207,6 @@ class Link(Props):
 class Action(Props):
     """A button: its label, its link and its style."""
 
-    label: Annotated[str, StringConstraints(min_length=1, max_length=60)]
+    label: Annotated[str, StringConstraints(min_length=1, max_length=60), AfterValidator(visible_line)]
     link: Link
     style: Literal["primary", "secondary", "ghost"] = "primary"
