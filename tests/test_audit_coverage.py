@@ -170,12 +170,14 @@ def test_list_audit_refuses_malformed_filters(api, query):
     assert api.get(f"audit?{query}").status_code == 400
 
 
-@pytest.mark.parametrize(
-    "time", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "1969-12-31T23:59:59+14:00"]
-)
 @pytest.mark.parametrize("name", ["since", "until"])
-def test_list_audit_accepts_any_valid_time(api, name, time):
-    assert api.get(f"audit?{name}={time.replace('+', '%2B')}").status_code == 200
+def test_list_audit_accepts_the_times_of_the_api_and_says_which_they_are(api, name):
+    for time in ("1970-01-01t00:00:00z", "2200-12-31T23:59:59Z", "2026-03-01T12:00:00%2B14:00"):
+        assert api.get(f"audit?{name}={time}").status_code == 200
+    for time in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "1969-12-31T23:59:59%2B14:00", "2026-03-01"):
+        refused = api.get(f"audit?{name}={time}")
+        assert refused.status_code == 400
+        assert "such as 2026-03-01T12:00:00Z" in refused.json()["errors"][0]["detail"]
 
 
 def test_list_audit_queries_do_not_grow_with_rows(api, django_assert_num_queries):
