@@ -66,8 +66,9 @@ class EntryAdmin(ReadOnlyAdmin):
         if request.method != "POST" or not self.has_view_permission(request):
             return HttpResponseNotAllowed(["POST"])
         result = verify_trail(now=timezone.now())
-        record("audit.verified", actor=actors.staff(request.user), subject=Subject("audit"), good=result.good)
-        if result.good and not result.rows:
+        proven = result.good and not result.nothing_verified
+        record("audit.verified", actor=actors.staff(request.user), subject=Subject("audit"), good=proven)
+        if result.nothing_verified:
             message = "Nothing was verified: the audit trail has no sealed entry yet."
         elif result.good:
             message = (
@@ -76,7 +77,7 @@ class EntryAdmin(ReadOnlyAdmin):
             )
         else:
             message = f"The audit trail is damaged: {result.fault}"
-        self.message_user(request, message, level="success" if result.good and result.rows else "error")
+        self.message_user(request, message, level="success" if proven else "error")
         return redirect("admin:audit_entry_changelist")
 
     def changelist_view(

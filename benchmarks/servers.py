@@ -1,8 +1,6 @@
-"""The two servers that are compared: our web process and the yardstick, on the same private stores."""
+"""The servers that are compared: our web process and Fastify on the same private stores, and nginx."""
 
-import base64
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +18,7 @@ import psycopg
 import redis
 from psycopg import sql
 
+from benchmarks.envelopes import envelope
 from benchmarks.workload import EMAIL, PASSWORD, SITES_OF_OWNER, SUBDOMAIN, RequestSpec
 from config import embedded_servers
 from core import processes
@@ -65,7 +64,7 @@ class BenchmarkError(SystemExit):
 
 @dataclass
 class BenchmarkServer:
-    """A running server. `ids` has the values of placeholders, see `RequestSpec`, for each thread of wrk."""
+    """A running server. `ids` has the values of the placeholders in a `RequestSpec`, for each site."""
 
     name: str
     port: int
@@ -95,7 +94,7 @@ class BenchmarkServer:
         return headers
 
     def paths(self, spec: RequestSpec) -> list[str]:
-        """The path of `spec` for each thread of wrk."""
+        """The path of `spec` for each site."""
         return [fill(spec.path, ids) for ids in self.ids]
 
     def body(self, spec: RequestSpec) -> Any:
@@ -301,21 +300,12 @@ def _create_data(server: BenchmarkServer, var_dir: Path) -> None:
     key = {"label": "benchmark", "scopes": ["sites.read"]}
     server.key = str(_json_of_created(client.post("/api/v1/api-keys", json=key))["key"])
     vault_id, item_id = str(uuid4()), str(uuid4())
-    _json_of_created(client.post("/api/v1/vault", json={"vault_id": vault_id, **_envelope(60)}))
-    item = {"item_id": item_id, **_envelope(VAULT_ITEM_BYTES)}
+    _json_of_created(client.post("/api/v1/vault", json={"vault_id": vault_id, **envelope(60)}))
+    item = {"item_id": item_id, **envelope(VAULT_ITEM_BYTES)}
     _json_of_created(client.post(f"/api/v1/vault/{vault_id}/items", json=item, headers={"If-Match": '"1"'}))
     (var_dir / "blueprint.json").write_bytes(client.get(f"/api/v1/sites/{site_ids[0]}/blueprint").content)
     server.ids = [{"site": site_id, "vault": vault_id, "item": item_id} for site_id in site_ids]
     del client.headers["Authorization"]
-
-
-def _envelope(size: int) -> dict[str, Any]:
-    """An envelope of the vault with `size` bytes of ciphertext."""
-    parts = {"ciphertext": size, "iv": 12, "salt": 16}
-    return {
-        **{name: base64.b64encode(os.urandom(count)).decode() for name, count in parts.items()},
-        "version": 1,
-    }
 
 
 def _json_of_created(response: httpx.Response) -> dict[str, Any]:

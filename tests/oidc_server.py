@@ -45,6 +45,7 @@ class OidcHandler(BaseHTTPRequestHandler):
     - `key`: how the ID token is signed: `none`, `public as secret` or `unpublished`
     - `kid`: true to name the published key in the header of a token that another key signed
     - `replaced`: true to publish and use another key under the same kid
+    - `second`: true to publish the key that is unpublished otherwise, under its own kid
     - `algorithm`: of the signature; `RS256` by default
     - `no_kid`: true to leave the kid out of the header
     - `userinfo_status`: of the userinfo endpoint; `signed_userinfo`: `published` or `unpublished` for a JWT
@@ -68,7 +69,9 @@ class OidcHandler(BaseHTTPRequestHandler):
             self.respond(200, self.metadata())
         elif address.path == "/jwks":
             first = REPLACEMENT if self.behaviour.get("replaced") else PUBLISHED
-            key_set = {"keys": [key.as_dict(private=False) for key in (first, *OTHER_KEYS.values())]}
+            second = [UNPUBLISHED] if self.behaviour.get("second") else []
+            keys = [first, *second, *OTHER_KEYS.values()]
+            key_set = {"keys": [key.as_dict(private=False) for key in keys]}
             self.respond(200, self.behaviour.get("jwks", key_set))
         elif address.path == "/userinfo":
             self.respond_userinfo()

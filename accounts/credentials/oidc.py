@@ -241,8 +241,10 @@ def _userinfo(
         return {}
     if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "application/jwt":
         claims = dict(_decode(provider, metadata, response.text).claims)
-        if claims.get("iss", provider.issuer) != provider.issuer:
-            return {}
+        audiences = claims.get("aud", provider.client_id)
+        is_for_us = provider.client_id in (audiences if isinstance(audiences, list) else [audiences])
+        if claims.get("iss", provider.issuer) != provider.issuer or not is_for_us:
+            raise ValueError("the userinfo response is of another issuer or for another client")
     else:
         claims = dict(json.loads(response.content))
     return claims if claims.get("sub") == subject else {}
@@ -297,12 +299,13 @@ def _fetch_json(provider: Provider, url: str) -> dict[str, Any]:
     """Return the JSON object at a URL of the provider. Raises ProviderUnavailable."""
     response = _fetch(provider, url)
     try:
-        if response.status_code == 200:
-            return dict(json.loads(response.content))
-    except (ValueError, TypeError, RecursionError):
-        pass
-    log.warning("oidc_provider_unavailable", issuer=provider.issuer, reason=f"status {response.status_code}")
-    raise ProviderUnavailable
+        if response.status_code != 200:
+            raise ValueError(f"status {response.status_code}")
+        return dict(json.loads(response.content))
+    except (ValueError, TypeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        log.warning("oidc_provider_unavailable", issuer=provider.issuer, url=url, reason=reason)
+        raise ProviderUnavailable from None
 
 
 def _fetch(provider: Provider, url: str, headers: dict[str, str] | None = None) -> Any:

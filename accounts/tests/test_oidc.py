@@ -211,7 +211,7 @@ def test_exchange_code_fetches_a_key_that_was_replaced_under_its_kid(issuer):
 
     issuer.configure(replaced=True)
     assert sign_in_by_provider(issuer).status_code == 200
-    issuer.configure()  # and once more, soon after
+    issuer.configure(key="unpublished", second=True)  # another key under a new kid, soon after
     assert sign_in_by_provider(issuer).status_code == 200
 
 
@@ -261,8 +261,12 @@ def test_a_person_whose_userinfo_is_refused_enters_and_closes_nobody_elses_way(i
 
 def test_exchange_code_uses_the_claims_of_a_signed_userinfo_response(issuer):
     userinfo = {"sub": "248289761001", "email": "ada@example.com", "email_verified": True}
-    issuer.configure(claims={"email": None}, userinfo=userinfo, signed_userinfo="unpublished")
-    assert sign_in_by_provider(issuer).status_code == 401
+    foreign = [{"iss": "https://another.example"}, {"aud": "another"}, {"aud": ["another"]}]
+    refused = [("unpublished", {}), *(("published", claims) for claims in foreign)]
+    for signer, claims in refused:
+        issuer.configure(claims={"email": None}, userinfo=userinfo | claims, signed_userinfo=signer)
+        assert sign_in_by_provider(issuer).status_code == 401
 
-    issuer.configure(claims={"email": None}, userinfo=userinfo, signed_userinfo="published")
-    assert sign_in_by_provider(issuer).status_code == 200
+    for claims in ({}, {"iss": issuer.url, "aud": ["getyousite", "another"]}):
+        issuer.configure(claims={"email": None}, userinfo=userinfo | claims, signed_userinfo="published")
+        assert sign_in_by_provider(issuer).status_code == 200

@@ -200,19 +200,26 @@ def build_event(
             raise EventDropped("signal")
         return event
     event.region = region
+    _add_visitor(event, visitor, agent, zone=site_settings.timezone, now=at or now)
+    return event
+
+
+def _add_visitor(
+    event: Event, visitor: Visitor, agent: user_agents.UserAgent, *, zone: str, now: datetime
+) -> None:
+    """Set the visitor id, and what is known about the browser."""
     event.browser = agent.browser
     event.os = agent.os
     event.device = agent.device
     event.language = visitor.language if visitor.language.isascii() and visitor.language.isalpha() else ""
     event.visitor = visitors.compute_visitor_id(
-        site_number,
-        site_settings.timezone,
+        event.site_number,
+        zone,
         address=visitor.address,
         user_agent=visitor.user_agent,
         host=visitor.host,
-        now=at or datetime.now(UTC),
+        now=now,
     )
-    return event
 
 
 def _refuse_unwanted(site_settings: CachedSettings, visitor: Visitor) -> None:

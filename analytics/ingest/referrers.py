@@ -123,12 +123,14 @@ def _display_name(host: str) -> str:
     """The name of the brand that a host belongs to, or else the host."""
     domain = _public_suffixes(only_icann=False).privatesuffix(host) or host
     name = NAME_BY_HOST.get(host) or NAME_BY_REGISTRABLE_DOMAIN.get(domain)
+    brand = NAME_UNDER_ANY_SUFFIX.get(domain.partition(".")[0])
     # Below the suffix of a company, such as blogspot.com, anybody may have the name of a brand.
-    if name is None and domain == _public_suffixes(only_icann=True).privatesuffix(host):
-        name = NAME_UNDER_ANY_SUFFIX.get(domain.partition(".")[0])
+    if brand and domain == _public_suffixes(only_icann=True).privatesuffix(host):
+        name = name or brand
     return name or host
 
 
 @cache
 def _public_suffixes(*, only_icann: bool) -> PublicSuffixList:
+    """The public suffix list of the package; it takes a twentieth of a second to load."""
     return PublicSuffixList(only_icann=only_icann)

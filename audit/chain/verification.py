@@ -79,6 +79,11 @@ class VerificationResult:
     def good(self) -> bool:
         return self.fault is None
 
+    @property
+    def nothing_verified(self) -> bool:
+        """Whether there was no sealed entry, so that no fault is no proof."""
+        return self.good and not self.rows
+
 
 class _FaultDetected(Exception):
     """Ends the verification. `details` becomes `VerificationResult.fault`."""

@@ -41,8 +41,10 @@ def test_audit_verify_of_no_entry_proves_nothing_and_exits_with_3(trail, capsys)
 
 @pytest.mark.parametrize("until", ["2026-10-01", "2026-10-02"])
 def test_audit_verify_refuses_a_reversed_range(until):
-    with pytest.raises(CommandError, match="--since must be before --until"):
+    with pytest.raises(CommandError, match="--since must be before --until") as refusal:
         call_command("audit_verify", "--since", "2026-10-02", "--until", until)
+
+    assert refusal.value.returncode == 2  # 1 means a fault
 
 
 def test_audit_keys_shows_public_keys_and_generates_a_private_one(trail, capsys):

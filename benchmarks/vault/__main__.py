@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from rich.console import Console
 
+from benchmarks.envelopes import envelope
 from benchmarks.private_platform import private_platform
 
 ROUNDS_BY_SIZE = {1024: 200, 1024 * 1024: 20}  # bytes of plaintext: number of requests
@@ -65,15 +66,6 @@ def create_owner() -> str:
 
     user = User.objects.create(email="vault@example.com", password="!")
     return make_access_token(user, open_session(user, device=Device(), now=timezone.now()))[0]
-
-
-def envelope(size: int, version: int = 1) -> dict[str, Any]:
-    """The envelope of `size` bytes of ciphertext, as a client sends it. Random, because ciphertext is."""
-    parts = {"ciphertext": size, "iv": 12, "salt": 16}
-    return {
-        **{name: base64.b64encode(os.urandom(count)).decode() for name, count in parts.items()},
-        "version": version,
-    }
 
 
 def create_vault(client: Any) -> str:

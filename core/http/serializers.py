@@ -8,9 +8,7 @@ from core.errors import (
     FieldProblem,
     Invalid,
 )
-from core.text import is_visible, tidy_text
-
-INVISIBLE = "Write something that can be seen."
+from core.text import INVISIBLE_MESSAGE, is_visible, tidy_text
 
 
 class StrictSerializer(serializers.Serializer[Any]):
@@ -27,15 +25,25 @@ class StrictSerializer(serializers.Serializer[Any]):
                 raise serializers.ValidationError({name: [detail] for name in unknown})
         values = super().to_internal_value(data)
         for name, field in self.fields.items():
-            text = values.get(field.source)
-            if not isinstance(field, serializers.CharField) or not isinstance(text, str):
-                continue
-            if not field.trim_whitespace:  # passwords and the like are taken as they are
-                continue
-            if text and not is_visible(text) and not field.allow_blank:
-                raise serializers.ValidationError({name: [exceptions.ErrorDetail(INVISIBLE, code="blank")]})
-            values[field.source] = tidy_text(text)
+            if field.source in values:
+                try:
+                    values[field.source] = _tidy_texts(field, values[field.source])
+                except serializers.ValidationError as error:
+                    raise serializers.ValidationError({name: error.detail}) from None
         return values
+
+
+def _tidy_texts(field: Any, value: Any) -> Any:
+    """Return the value of a field with its texts tidied. Raises ValidationError for an invisible one."""
+    if isinstance(field, serializers.ListField) and isinstance(value, list):
+        return [_tidy_texts(field.child, item) for item in value]
+    if not isinstance(field, serializers.CharField) or not isinstance(value, str):
+        return value
+    if not field.trim_whitespace:  # passwords and the like are taken as they are
+        return value
+    if value and not is_visible(value) and not field.allow_blank:
+        raise serializers.ValidationError(INVISIBLE_MESSAGE, code="blank")
+    return tidy_text(value)
 
 
 class BoundedListSerializer(serializers.ListSerializer[Any]):

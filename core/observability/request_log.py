@@ -49,6 +49,7 @@ def start_request(environ: dict[str, Any]) -> str:
     if request_id is None:
         client_id = environ.get("HTTP_X_REQUEST_ID", "")
         is_valid = REQUEST_ID_PATTERN.fullmatch(client_id) and redact_text(client_id) == client_id
+        # No secret: the random numbers of the system would take longer than all the rest.
         request_id = client_id if is_valid else f"{random.getrandbits(128):032x}"
         environ[REQUEST_ID] = request_id
         environ[STARTED] = time.perf_counter()

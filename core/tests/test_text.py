@@ -14,6 +14,7 @@ class NoteSerializer(StrictSerializer):
     title = serializers.CharField()
     note = serializers.CharField(allow_blank=True, required=False)
     password = serializers.CharField(trim_whitespace=False, required=False)
+    tags = serializers.ListField(child=serializers.CharField(), required=False)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,7 @@ class NoteSerializer(StrictSerializer):
         "\ufeff",
         "\u3164",
         "\u2800\ufe0f",
+        "\U000e0100",
     ],
 )
 def test_texts_of_invisible_characters_are_empty(text):
@@ -36,9 +38,14 @@ def test_texts_of_invisible_characters_are_empty(text):
     serializer = NoteSerializer(data={"title": text})
     assert not serializer.is_valid()
     assert serializer.errors["title"][0].code == "blank"
+    serializer = NoteSerializer(data={"title": "x", "tags": ["seen", text]})
+    assert not serializer.is_valid()
+    assert "blank" in str(serializers.ValidationError(serializer.errors).get_codes()["tags"])
 
 
-@pytest.mark.parametrize("text", ["a", "1️⃣", "👨\u200d🔧", "می\u200cخواهم", ".", "é", "日", "\u200bx"])
+@pytest.mark.parametrize(
+    "text", ["a", "1️⃣", "👨\u200d🔧", "می\u200cخواهم", ".", "é", "日", "\u200bx", "\U0001fae8", "\ufffd"]
+)
 def test_texts_with_joiners_and_marks_stay_as_they_are(text):
     assert is_visible(text)
     assert tidy_line(text) == text
@@ -58,8 +65,18 @@ def test_no_control_character_is_left_in_any_text():
 
 def test_serializers_replace_control_characters_except_in_passwords():
     serializer = NoteSerializer(
-        data={"title": "two\u000bthree", "note": "up\u001fdown\nx", "password": "a\u000bb"}
+        data={
+            "title": "two\u000bthree",
+            "note": "up\u001fdown\nx",
+            "password": "a\u000bb",
+            "tags": ["a\u2028b"],
+        }
     )
 
     assert serializer.is_valid()
-    assert serializer.validated_data == {"title": "two three", "note": "up down\nx", "password": "a\u000bb"}
+    assert serializer.validated_data == {
+        "title": "two three",
+        "note": "up down\nx",
+        "password": "a\u000bb",
+        "tags": ["a b"],
+    }

@@ -25,6 +25,7 @@ from sites.serving.site_server import (
     parse_host_header,
     plain_response,
     serve_picture,
+    with_query,
 )
 from sites.subdomains import address_of, host_of
 
@@ -57,10 +58,10 @@ def serve_preview(environ: Environ, route: Route) -> WsgiResponse:
             if rest.startswith("_/a/"):
                 return serve_picture({**environ, "PATH_INFO": f"/{rest}"}, route)
             if not slash:
-                return _redirect(f"{PREVIEW_PATH_PREFIX}{token}/")
+                return _redirect(f"{PREVIEW_PATH_PREFIX}{token}/", environ)
             caller = rate_limit_key(None, client_network(client_address_of_environ(environ)))
             with expensive_work_of(caller):
-                return _preview_page(preview, f"/{rest}", f"{PREVIEW_PATH_PREFIX}{token}")
+                return _preview_page(preview, environ, f"/{rest}", f"{PREVIEW_PATH_PREFIX}{token}")
     except (TooManyAtOnce, ExpensiveWorkBusy) as error:
         retry = ("Retry-After", error.headers["Retry-After"])
         return plain_response("503 Service Unavailable", _PREVIEW_BUSY_HTML, retry)
@@ -70,11 +71,11 @@ def serve_preview(environ: Environ, route: Route) -> WsgiResponse:
         close_old_connections()
 
 
-def _redirect(url: str) -> WsgiResponse:
-    return plain_response("302 Found", b"", ("Location", url))
+def _redirect(url: str, environ: Environ) -> WsgiResponse:
+    return plain_response("302 Found", b"", ("Location", with_query(url, environ)))
 
 
-def _preview_page(preview: Preview, path: str, prefix: str) -> WsgiResponse:
+def _preview_page(preview: Preview, environ: Environ, path: str, prefix: str) -> WsgiResponse:
     """Answer with the page at `path` of the preview; `prefix` is the path of the preview itself."""
     blueprint = _preview_blueprint(preview, path)
     context = rendering.RenderContext(
@@ -84,9 +85,9 @@ def _preview_page(preview: Preview, path: str, prefix: str) -> WsgiResponse:
     if preview.post is not None and path != "/favicon.svg":
         path_of_post = post_pages.post_path(posts_path, slug=preview.post.slug)
         if path == "/":
-            return _redirect(prefix + path_of_post)
+            return _redirect(prefix + path_of_post, environ)
         if path != path_of_post:  # this link shows one post only: any other page is the published one
-            return _redirect(context.base_url + quote(path, encoding="latin-1"))
+            return _redirect(context.base_url + quote(path, encoding="latin-1"), environ)
         return _html_response(post_pages.render_post(blueprint, preview.post, context))
     is_page = any(page["path"] == path for page in blueprint["pages"])
     route = None if is_page else post_pages.parse_post_path(page_cache.decode_path(path), posts_path)

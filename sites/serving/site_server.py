@@ -192,9 +192,13 @@ def plain_response(status: str, body: bytes, *extra_headers: tuple[str, str]) ->
 
 def redirect_permanently(path: str, environ: Environ) -> WsgiResponse:
     """Return a 301 to another path of the same host, with the query string of the request."""
+    return plain_response("301 Moved Permanently", b"", ("Location", with_query(path, environ)))
+
+
+def with_query(url: str, environ: Environ) -> str:
+    """Return `url` with the query string of the request."""
     query = environ.get("QUERY_STRING", "")
-    location = f"{path}?{query}" if query else path
-    return plain_response("301 Moved Permanently", b"", ("Location", location))
+    return f"{url}?{query}" if query else url
 
 
 @lru_cache(maxsize=4096)

@@ -68,6 +68,7 @@ def test_serve_preview_keeps_all_links_within_the_preview(team, visitor):
         assert visitor.request(url_path, team.host)[0] == 200, url_path
     assert visitor.request(f"{prefix}/nowhere", team.host)[0] == 404
     assert visitor.request(prefix, team.host)[1]["Location"] == path
+    assert visitor.request(f"{prefix}?a=%C3%A9&b", team.host)[1]["Location"] == f"{path}?a=%C3%A9&b"
     assert visitor.request(path, team.host, method="POST")[0] == 405
 
 
@@ -90,8 +91,8 @@ def test_serve_preview_of_a_post_shows_no_other_unpublished_page(team, visitor):
     status, headers, _ = visitor.request(path, team.host)
     assert status == 302
     assert b"Soon" in visitor.request(headers["Location"], team.host)[2]
-    other = visitor.request(path + "blog/secret", team.host)
-    assert (other[0], other[1]["Location"]) == (302, f"http://{team.host}:8000/blog/secret")
+    other = visitor.request(path + "blog/secret?utm_source=mail", team.host)
+    assert (other[0], other[1]["Location"]) == (302, f"http://{team.host}:8000/blog/secret?utm_source=mail")
     assert visitor.request("/blog/secret", team.host)[0] == 404
     outside = visitor.request(path + "/evil.example", team.host)
     assert outside[1]["Location"].startswith(f"http://{team.host}:8000/")

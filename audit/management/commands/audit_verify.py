@@ -1,7 +1,7 @@
 """Verify the audit trail.
 
-Exits with 0 when it is intact, with 1 after printing the first fault, and with 3 when there is no entry to
-verify.
+Exits with 0 when it is intact, with 1 after printing the first fault, with 2 for wrong arguments, and with 3
+when there is no entry to verify.
 """
 
 import json
@@ -17,7 +17,7 @@ from audit.chain.verification import VerificationResult, verify_trail
 NOTHING_VERIFIED = 3  # exit code
 
 
-def parse_time(text: str) -> datetime:
+def parse_date_or_time(text: str) -> datetime:
     """Parse an ISO 8601 date or time. Without an offset it is UTC. Raises ValueError."""
     parsed = datetime.fromisoformat(text)
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
@@ -28,30 +28,34 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--since", type=parse_time, help="Verify entries created at this time or later (ISO 8601)."
+            "--since",
+            type=parse_date_or_time,
+            help="Verify entries created at this time or later (ISO 8601).",
         )
         parser.add_argument(
-            "--until", type=parse_time, help="Verify entries created before this time (ISO 8601)."
+            "--until", type=parse_date_or_time, help="Verify entries created before this time (ISO 8601)."
         )
         parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
 
     def handle(self, *args: Any, since: datetime | None, until: datetime | None, **options: Any) -> None:
         if since and until and since >= until:
-            raise CommandError("--since must be before --until.")
+            raise CommandError("--since must be before --until.", returncode=2)
         result = verify_trail(now=timezone.now(), since=since, until=until)
         if options["json"]:
-            self.stdout.write(json.dumps({"good": result.good and bool(result.rows), **asdict(result)}))
+            self.stdout.write(
+                json.dumps({"good": result.good and not result.nothing_verified, **asdict(result)})
+            )
         else:
             self._print(result)
         if result.fault:
             raise SystemExit(1)
-        if not result.rows:
+        if result.nothing_verified:
             raise SystemExit(NOTHING_VERIFIED)
 
     def _print(self, result: VerificationResult) -> None:
         for warning in result.warnings:
             self.stdout.write(f"warning: {warning}")
-        if not result.fault and not result.rows:
+        if result.nothing_verified:
             self.stdout.write("Nothing was verified: there is no sealed entry in this range.")
             return
         if not result.fault:

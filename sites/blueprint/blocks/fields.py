@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import nh3
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from core.text import is_visible, tidy_line, tidy_text
+from core.text import INVISIBLE_MESSAGE, is_visible, tidy_line, tidy_text
 from sites.blueprint.blocks.html_limits import validate_tags
 
 RICH_TAGS = {
@@ -158,7 +158,7 @@ def visible_line(text: str) -> str:
 def require_visible(text: str) -> str:
     """Return `text`. Raises ValueError when nothing of it can be seen."""
     if not is_visible(text):
-        raise ValueError("Write something that can be seen.")
+        raise ValueError(INVISIBLE_MESSAGE)
     return text
 
 
